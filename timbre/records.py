@@ -79,7 +79,9 @@ class Clip:
     speaker: str
     start: float  # seconds in the recording
     end: float
-    spans: list[list[float]]  # [start, end] in the recording, in order; shorter than start–end where a pause was cut
+    spans: list[
+        list[float]
+    ]  # [start, end] in the recording, in order; shorter than start–end where a pause was cut
     seconds: float  # of the clip
     text: str
 
@@ -142,7 +144,9 @@ def from_json(line: str, kind: type[R], where: str) -> R:
             raise ValueError(f"missing or unknown: {', '.join(sorted(missing))}")
         return kind(**values)
     except (ValueError, TypeError, DataError) as error:
-        raise DataError(f"{where}: not a {kind.__name__}: {error}; remove the file and run `dvc repro`") from error
+        raise DataError(
+            f"{where}: not a {kind.__name__}: {error}; remove the file and run `dvc repro`"
+        ) from error
 
 
 def write_jsonl(path: Path, records: Iterable[Any]) -> None:

@@ -1,0 +1,156 @@
+"""The house rules: what is written in two places agrees, and imports go down only."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.closure import imports
+from timbre import params
+
+ROOT = Path(__file__).parent.parent
+STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+# An import of a later name by an earlier one would be an import upwards.
+LAYERS = [
+    "errors",
+    "mapping",
+    "params",
+    "records",
+    "text",
+    "audio",
+    "sources",
+    "transcripts",
+    "dataset",
+    "whisper",
+]
+
+
+@pytest.fixture(autouse=True)
+def _in_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def test_the_stages_folder_holds_exactly_one_file_per_stage() -> None:
+    assert {path.stem for path in Path("stages").glob("*.py")} == set(STAGES)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_exactly_the_code_that_it_imports(stage: str) -> None:
+    file = Path(f"stages/{stage}.py")
+    code = {file} | imports(file)
+    if Path("timbre/families/__init__.py") in code:  # loads the family that params name
+        family = params.load()["voice"]["family"]
+        code |= {Path(f"timbre/families/{family}.py")} | imports(Path(f"timbre/families/{family}.py"))
+    declared = {
+        dep.replace("${voice.family}", params.load()["voice"]["family"]) for dep in STAGES[stage]["deps"]
+    }
+    assert {dep for dep in declared if dep.endswith((".py", ".html", ".css", ".js"))} >= {
+        str(f) for f in code
+    }
+    assert {dep for dep in declared if dep.endswith(".py")} == {str(f) for f in code}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_says_what_it_does_in_one_line_and_in_its_docstring(stage: str) -> None:
+    assert 20 < len(STAGES[stage]["desc"]) < 130
+    text = Path(f"stages/{stage}.py").read_text()
+    assert text.startswith('"""')
+    assert f"python -m stages.{stage}" in text.split('"""')[1], "the docstring shows the line that runs it"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_answers_help_without_torch(stage: str) -> None:
+    code = (
+        "import runpy, sys; sys.argv = [sys.argv[1], '--help']\n"
+        f"try: runpy.run_module('stages.{stage}', run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "assert not {'torch', 'transformers', 'mlflow', 'datasets'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, stage], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    flags = set(re.findall(r"--[a-z-]+", STAGES[stage]["cmd"]))
+    assert flags <= set(re.findall(r"--[a-z-]+", done.stdout)), "a flag of dvc.yaml is not in --help"
+
+
+def test_imports_go_down_only() -> None:
+    for level, name in enumerate(LAYERS):
+        for file in imports(Path(f"timbre/{name}.py")):
+            assert file.stem in LAYERS[:level], f"timbre/{name}.py imports {file}"
+
+
+def test_the_library_never_imports_a_stage_and_families_never_each_other() -> None:
+    for file in Path("timbre").rglob("*.py"):
+        assert not [found for found in imports(file) if found.parts[0] == "stages"], file
+    for file in Path("timbre/families").glob("[a-z]*.py"):
+        assert not {found for found in imports(file) if found.parent == file.parent} - {
+            file.parent / "__init__.py"
+        }
+
+
+def test_no_stage_imports_another() -> None:
+    for file in Path("stages").glob("*.py"):
+        assert not [found for found in imports(file) if found.parts[0] == "stages"], file
+
+
+def test_every_section_of_params_is_a_schema_and_every_key_is_used() -> None:
+    document, schemas = params.load(), params.schemas()
+    assert params.problems(document, schemas) == []
+    assert set(document) == set(schemas)
+    for section, schema in schemas.items():
+        owner = params.SHARED.get(section, Path(f"stages/{section}.py"))
+        users = "".join(p.read_text() for p in [*Path("timbre").rglob("*.py"), *Path("stages").glob("*.py")])
+        own = owner.read_text()
+        for name in _keys(schema):
+            assert len(re.findall(rf"\b{name}\b", own)) > 1 or f".{name}" in users, (
+                f"{section}.{name} is never used"
+            )
+
+
+def test_every_key_of_params_says_what_it_is() -> None:
+    for number, line in enumerate(Path("params.yaml").read_text().splitlines(), 1):
+        if re.match(r"\s+\w+:", line) and not line.rstrip().endswith(":"):
+            assert " # " in line, f"params.yaml:{number} has no comment"
+
+
+@pytest.mark.parametrize("preset", sorted(Path(ROOT, "presets").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_preset_is_a_whole_and_valid_params_file(preset: Path) -> None:
+    assert params.problems(params.load(preset), params.schemas()) == []
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_declares_the_sections_that_it_reads(stage: str) -> None:
+    used = {
+        section
+        for file in {Path(f"stages/{stage}.py")}
+        for section in re.findall(r"""read\(\s*["'](\w+)["']""", file.read_text())
+    }
+    if stage != "track":  # it records them all
+        assert used == set(STAGES[stage].get("params", []))
+
+
+def test_every_command_that_the_readme_names_exists() -> None:
+    text = Path("README.md").read_text()
+    done = subprocess.run(
+        [sys.executable, "-m", "timbre.cli", "--help"], capture_output=True, text=True, check=True
+    )
+    for command in set(re.findall(r"\btimbre ([a-z]+)\b(?= |`|$)", " ".join(re.findall(r"`+[^`]+`+", text)))):
+        assert re.search(rf"\b{command}\b", done.stdout), f"README names `timbre {command}`"
+    targets = set(re.findall(r"^([a-z]+):", Path("Makefile").read_text(), re.MULTILINE)) | {"PYTHON"}
+    for target in re.findall(r"`make ([a-z]+)`", text):
+        assert target in targets, f"README names `make {target}`"
+    for stage in STAGES:
+        assert f"`{stage}`" in text, f"README's tour leaves out {stage}"
+
+
+def _keys(schema: Any) -> list[str]:
+    names = []
+    for field in dataclasses.fields(schema):
+        names += _keys(field.type) if dataclasses.is_dataclass(field.type) else [field.name]
+    return names
