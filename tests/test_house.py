@@ -48,12 +48,8 @@ def test_a_stage_depends_on_exactly_the_code_that_it_imports(stage: str) -> None
     if Path("timbre/families/__init__.py") in code:  # loads the family that params name
         family = params.load()["voice"]["family"]
         code |= {Path(f"timbre/families/{family}.py")} | imports(Path(f"timbre/families/{family}.py"))
-    declared = {
-        dep.replace("${voice.family}", params.load()["voice"]["family"]) for dep in STAGES[stage]["deps"]
-    }
-    assert {dep for dep in declared if dep.endswith((".py", ".html", ".css", ".js"))} >= {
-        str(f) for f in code
-    }
+    declared = {dep.replace("${voice.family}", params.load()["voice"]["family"]) for dep in STAGES[stage]["deps"]}
+    assert {dep for dep in declared if dep.endswith((".py", ".html", ".css", ".js"))} >= {str(f) for f in code}
     assert {dep for dep in declared if dep.endswith(".py")} == {str(f) for f in code}
 
 
@@ -89,9 +85,7 @@ def test_the_library_never_imports_a_stage_and_families_never_each_other() -> No
     for file in Path("timbre").rglob("*.py"):
         assert not [found for found in imports(file) if found.parts[0] == "stages"], file
     for file in Path("timbre/families").glob("[a-z]*.py"):
-        assert not {found for found in imports(file) if found.parent == file.parent} - {
-            file.parent / "__init__.py"
-        }
+        assert not {found for found in imports(file) if found.parent == file.parent} - {file.parent / "__init__.py"}
 
 
 def test_no_stage_imports_another() -> None:
@@ -108,9 +102,7 @@ def test_every_section_of_params_is_a_schema_and_every_key_is_used() -> None:
         users = "".join(p.read_text() for p in [*Path("timbre").rglob("*.py"), *Path("stages").glob("*.py")])
         own = owner.read_text()
         for name in _keys(schema):
-            assert len(re.findall(rf"\b{name}\b", own)) > 1 or f".{name}" in users, (
-                f"{section}.{name} is never used"
-            )
+            assert len(re.findall(rf"\b{name}\b", own)) > 1 or f".{name}" in users, f"{section}.{name} is never used"
 
 
 def test_every_key_of_params_says_what_it_is() -> None:
@@ -137,9 +129,7 @@ def test_a_stage_declares_the_sections_that_it_reads(stage: str) -> None:
 
 def test_every_command_that_the_readme_names_exists() -> None:
     text = Path("README.md").read_text()
-    done = subprocess.run(
-        [sys.executable, "-m", "timbre.cli", "--help"], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-m", "timbre.cli", "--help"], capture_output=True, text=True, check=True)
     for command in set(re.findall(r"\btimbre ([a-z]+)\b(?= |`|$)", " ".join(re.findall(r"`+[^`]+`+", text)))):
         assert re.search(rf"\b{command}\b", done.stdout), f"README names `timbre {command}`"
     targets = set(re.findall(r"^([a-z]+):", Path("Makefile").read_text(), re.MULTILINE)) | {"PYTHON"}

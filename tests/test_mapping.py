@@ -41,9 +41,7 @@ def test_only_what_changed_is_computed_and_strangers_go(tmp_path: Path) -> None:
     compute = Recorder()
     refresh(tmp_path, jobs("A", "B"), compute, suffixes=[".json"], label="t")
     (tmp_path / "old.json").write_text("{}")
-    again = refresh(
-        tmp_path, [*jobs("A"), Job("b", content_key("B2"), "B2")], compute, suffixes=[".json"], label="t"
-    )
+    again = refresh(tmp_path, [*jobs("A"), Job("b", content_key("B2"), "B2")], compute, suffixes=[".json"], label="t")
     assert compute.calls == [["A"], ["B"], ["B2"]]
     assert (again.kept, again.computed, again.removed) == (1, 1, 1)
     assert set(snapshot(tmp_path)) == {"a.json", "b.json"}

@@ -52,9 +52,7 @@ def test_a_good_section_has_no_problems_and_becomes_its_dataclass() -> None:
         ({"step": 3}, "train.step: unknown key; did you mean `train.steps`?"),
     ],
 )
-def test_a_wrong_value_is_told_with_its_key_and_what_was_expected(
-    change: dict[str, object], message: str
-) -> None:
+def test_a_wrong_value_is_told_with_its_key_and_what_was_expected(change: dict[str, object], message: str) -> None:
     assert params.problems({"train": {**GOOD, **change}}, {"train": Params}) == [message]
 
 
@@ -95,9 +93,7 @@ def test_reading_one_section_checks_the_whole_file() -> None:
     broken = Path("broken.yaml")
     try:
         broken.write_text(text.replace("learning_rate:", "learningrate:"))
-        with pytest.raises(
-            ParamsError, match="learningrate: unknown key; did you mean `train.learning_rate`"
-        ):
+        with pytest.raises(ParamsError, match=r"learningrate: unknown key; did you mean `train.learning_rate`"):
             params.read("chunk", params.schemas()["chunk"], broken)
     finally:
         broken.unlink(missing_ok=True)

@@ -116,9 +116,7 @@ def is_fresh(folder: Path, job: Job[Any], suffixes: Sequence[str]) -> bool:
         return False
 
 
-def _computed(
-    batches: list[list[Job[T]]], compute: Compute[T], workers: int
-) -> Iterator[tuple[Job[T], Files]]:
+def _computed(batches: list[list[Job[T]]], compute: Compute[T], workers: int) -> Iterator[tuple[Job[T], Files]]:
     if workers <= 1 or len(batches) <= 1:
         for jobs in batches:
             yield from zip(jobs, compute([job.payload for job in jobs]), strict=True)

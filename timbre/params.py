@@ -40,9 +40,7 @@ def load(path: Path = Path("params.yaml")) -> dict[str, Any]:
         # YAML 1.2, as DVC reads it: `no` is text and 1e-4 a number, which YAML 1.1 readers see otherwise
         document = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ParamsError(
-            f"{path}: cannot be read ({error.strerror}); run this in the repository's root"
-        ) from error
+        raise ParamsError(f"{path}: cannot be read ({error.strerror}); run this in the repository's root") from error
     except (YAMLError, UnicodeDecodeError) as error:
         where = getattr(error, "problem_mark", None)
         line = f":{where.line + 1}" if where else ""

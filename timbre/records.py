@@ -24,9 +24,7 @@ ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 def check_id(text: object) -> str:
     if not isinstance(text, str) or not ID.fullmatch(text):
-        raise DataError(
-            f"{text!r} cannot be an id: use 1 to 64 of a-z, 0-9, - and _, beginning with a letter or digit"
-        )
+        raise DataError(f"{text!r} cannot be an id: use 1 to 64 of a-z, 0-9, - and _, beginning with a letter or digit")
     return text
 
 
@@ -79,9 +77,7 @@ class Clip:
     speaker: str
     start: float  # seconds in the recording
     end: float
-    spans: list[
-        list[float]
-    ]  # [start, end] in the recording, in order; shorter than start–end where a pause was cut
+    spans: list[list[float]]  # [start, end] in the recording, in order; shorter than start–end where a pause was cut
     seconds: float  # of the clip
     text: str
 
@@ -144,9 +140,7 @@ def from_json(line: str, kind: type[R], where: str) -> R:
             raise ValueError(f"missing or unknown: {', '.join(sorted(missing))}")
         return kind(**values)
     except (ValueError, TypeError, DataError) as error:
-        raise DataError(
-            f"{where}: not a {kind.__name__}: {error}; remove the file and run `dvc repro`"
-        ) from error
+        raise DataError(f"{where}: not a {kind.__name__}: {error}; remove the file and run `dvc repro`") from error
 
 
 def write_jsonl(path: Path, records: Iterable[Any]) -> None:
