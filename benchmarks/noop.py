@@ -1,0 +1,124 @@
+"""What `dvc repro` costs when nothing changed: 3 recordings against 1,000, in one run.
+
+    python -m benchmarks.noop [--recordings 3 1000] [--rounds 5]
+
+Each repository is this project's own pipeline with every output in place: as many raw files, drafts, segments, clips
+and codes as recordings, a few bytes each, recorded by `dvc commit`. So the time is DVC's and ours for *looking*, which
+is all that a run with nothing to do should do. Beside it stands the design that Timbre did not take, a DVC stage per
+recording, at a size where that can still be waited for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parent.parent
+PER_RECORDING = {  # folder → suffixes of an entry
+    "data/raw": (".flac", ".json"),
+    "data/drafts": (".json",),
+    "data/segments": (".jsonl",),
+    "data/clips": (".flac",),
+    "data/codes": (".npy", ".json"),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recordings", type=int, nargs="+", default=[3, 1000])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--stage-per-recording", type=int, default=100, help="size of the other design; 0 leaves it out")
+    options = parser.parse_args()
+    rows = [(f"{n} recordings", measure(build(n), options.rounds)) for n in options.recordings]
+    if options.stage_per_recording:
+        size = options.stage_per_recording
+        rows.append((f"a DVC stage per recording, {size}", measure(build_stage_per_recording(size), options.rounds)))
+    print("| no-op `dvc repro` | median s | spread s | against the first |\n|---|---|---|---|")
+    for name, seconds in rows:
+        median = statistics.median(seconds)
+        spread = max(seconds) - min(seconds)
+        print(f"| {name} | {median:.2f} | {spread:.2f} | {median / statistics.median(rows[0][1]):.2f}× |")
+
+
+def measure(repository: Path, rounds: int) -> list[float]:
+    try:
+        seconds = []
+        for _ in range(rounds):
+            start = time.perf_counter()
+            done = dvc(repository, "repro")
+            seconds.append(time.perf_counter() - start)
+            if "Running stage" in done:
+                raise SystemExit(f"a stage ran:\n{done}")
+        return seconds
+    finally:
+        shutil.rmtree(repository.parent)
+
+
+def build(recordings: int) -> Path:
+    repository = new_repository()
+    for name in ("dvc.yaml", "params.yaml", "stages", "timbre", "models/tiny"):
+        source, target = ROOT / name, repository / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        ignore = shutil.ignore_patterns("__pycache__", "dvc.yaml", "dvc.lock", "recipe")
+        shutil.copytree(source, target, ignore=ignore) if source.is_dir() else shutil.copy(source, target)
+    for number in range(recordings):
+        for folder, suffixes in PER_RECORDING.items():
+            for suffix in suffixes:
+                write(repository / folder / f"talk-{number:04}{suffix}", f"{folder} {number}")
+        write(repository / "data/recordings" / f"talk-{number:04}.flac", f"{number}")
+        write(repository / "data/transcripts" / f"talk-{number:04}.tsv", "start\tend\tspeaker\tflag\ttext\n")
+    for stage in YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"].values():
+        outs = [next(iter(o)) if isinstance(o, dict) else o for o in stage.get("outs", []) + stage.get("metrics", [])]
+        for path in [repository / out for out in outs + stage["deps"] if "${" not in out]:
+            if not path.exists():
+                write(path if path.suffix else path / "entry", "x")
+    dvc(repository, "commit", "--force")
+    return repository
+
+
+def build_stage_per_recording(recordings: int) -> Path:
+    repository = new_repository()
+    stages = {}
+    for number in range(recordings):
+        write(repository / f"raw/{number}", f"{number}")
+        write(repository / f"draft/{number}", f"draft {number}")
+        stages[f"transcribe-{number}"] = {"cmd": "true", "deps": [f"raw/{number}"], "outs": [f"draft/{number}"]}
+    with (repository / "dvc.yaml").open("w") as stream:
+        YAML().dump({"stages": stages}, stream)
+    dvc(repository, "commit", "--force")
+    return repository
+
+
+def new_repository() -> Path:
+    repository = Path(tempfile.mkdtemp(prefix="timbre-noop-")) / "voice"
+    repository.mkdir()
+    subprocess.run(["git", "init", "-q"], cwd=repository, check=True)
+    dvc(repository, "init", "-q")
+    dvc(repository, "config", "core.analytics", "false")
+    dvc(repository, "config", "core.check_update", "false")
+    return repository
+
+
+def dvc(repository: Path, *arguments: str) -> str:
+    command = [str(Path(sys.executable).parent / "dvc"), *arguments]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""A real repository for the tests: git, DVC, a folder as remote, tiny random models and two short recordings.
+
+It holds this project's own stages and library. What the models say is noise; which stage runs, what it computes and
+what it writes is what these tests look at.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+# One thread for each process: two of them must not fight for two cores, and sums come in one order.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@dataclass(frozen=True)
+class Repro:
+    """What one `dvc repro` did."""
+
+    code: int
+    output: str
+    ran: list[str] = field(init=False)  # the stages whose command was run
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ran", re.findall(r"^Running stage '(\w+)'", self.output, re.MULTILINE))
+
+    def computed(self, stage: str) -> int:
+        """Entries that the stage's map computed; 0 when it didn't run at all."""
+        found = re.search(rf"^{stage}: (\d+) computed", self.output, re.MULTILINE)
+        return int(found[1]) if found else 0
+
+
+@dataclass(frozen=True)
+class Repository:
+    root: Path
+
+    def run(self, *command: str, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            command, cwd=self.root, env=self.environment(**env), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0 or not check, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def repro(self, *arguments: str, check: bool = True, **env: str) -> Repro:
+        done = self.run("dvc", "repro", *arguments, check=check, **env)
+        return Repro(done.returncode, done.stdout + done.stderr)
+
+    def kill_in(self, stage: str, reached: Callable[[], bool], seconds: float = 120) -> None:
+        """Run `dvc repro`, and SIGKILL it and all its children as soon as `reached` says so."""
+        process = subprocess.Popen(
+            ["dvc", "repro", stage],
+            cwd=self.root,
+            env=self.environment(),
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            end = time.monotonic() + seconds
+            while not reached():
+                assert process.poll() is None, f"{stage} ended before it could be killed"
+                assert time.monotonic() < end, f"{stage} never reached the point to kill it at"
+                time.sleep(0.002)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        file = self.root / path
+        text = file.read_text(encoding="utf-8")
+        assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {path}"
+        file.write_text(text.replace(old, new), encoding="utf-8")
+
+    def lock(self) -> str:
+        return (self.root / "dvc.lock").read_text()
+
+    def commit(self, message: str) -> None:
+        self.run("git", "add", "-A")
+        self.run("git", "commit", "-qm", message)
+
+    def copy(self, target: Path) -> Repository:
+        shutil.copytree(self.root, target, symlinks=True)
+        return Repository(target)
+
+    def environment(self, **more: str) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "DVC_", "GIT_"))}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
+        return {**kept, "PATH": path, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": "", **more}
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """The repository after its first `dvc repro`; tests work on copies of it."""
+    from tests.build import build_repository
+
+    repository = Repository(tmp_path_factory.mktemp("made") / "voice")
+    build_repository(repository.root, ROOT)
+    repository.run("git", "init", "-q", "-b", "main")
+    repository.run("git", "config", "user.email", "ann@example.org")
+    repository.run("git", "config", "user.name", "Ann")
+    repository.run("dvc", "init", "-q")
+    repository.run("dvc", "config", "core.analytics", "false")
+    repository.run("dvc", "config", "core.check_update", "false")
+    repository.repro()
+    repository.commit("First voice")
+    return repository
+
+
+@pytest.fixture
+def repository(made: Repository, tmp_path: Path) -> Iterator[Repository]:
+    yield made.copy(tmp_path / "voice")
