@@ -68,7 +68,8 @@ def test_an_id_that_is_no_file_name_is_refused(bad: str) -> None:
 )
 def test_a_wrong_value_is_told_with_its_line(keys: str, line: int, problem: str) -> None:
     [told] = mistakes(f"- id: talk\n{keys}{ENTRY}")
-    assert told.startswith(f"data/sources.yaml:{line}: ") and problem in told
+    assert told.startswith(f"data/sources.yaml:{line}: ")
+    assert problem in told
 
 
 def test_all_mistakes_are_told_at_once() -> None:
@@ -86,7 +87,8 @@ def test_all_mistakes_are_told_at_once() -> None:
 )
 def test_a_source_twice_is_refused(second: str, problem: str) -> None:
     [line] = mistakes(f"- id: a\n  url: https://a.b/c\n{ENTRY}{second}{ENTRY}")
-    assert line.startswith("data/sources.yaml:7: ") and problem in line
+    assert line.startswith("data/sources.yaml:7: ")
+    assert problem in line
 
 
 def test_parts_of_one_recording_may_be_two_sources() -> None:
@@ -121,5 +123,5 @@ def test_a_declared_recording_that_was_not_fetched_is_an_error_whatever_lies_the
     with pytest.raises(SourceError) as caught:
         recordings(sources, raw)
     gone, broken = str(caught.value).splitlines()
-    assert gone.startswith("gone: not in data/raw") and broken.startswith("data/raw/broken.json: not a Recording")
-
+    assert gone.startswith("gone: not in data/raw")
+    assert broken.startswith("data/raw/broken.json: not a Recording")

@@ -9,8 +9,8 @@
       start: 12.5      # optional, seconds or h:mm:ss: only this part of it
       end: 1:02:30     # optional
 
-`read` checks the whole file and tells every mistake with its line. Stages iterate over what is declared here, never over
-what lies in a folder; `recordings` gives what was fetched for it, and fails where one is missing.
+`read` checks the whole file and tells every mistake with its line. Stages iterate over what is declared here, never
+over what lies in a folder; `recordings` gives what was fetched for it, and fails where one is missing.
 """
 
 from __future__ import annotations
