@@ -129,10 +129,20 @@ def test_a_file_that_was_cut_short_is_refused(tmp_path: Path, ending: str, share
     assert "cut short" in refusal(cut(write(tmp_path / f"a.{ending}"), share))
 
 
-@pytest.mark.parametrize("ending", ["mp3", "m4a", "webm"])
-def test_a_compressed_file_that_was_cut_short_is_refused(tmp_path: Path, ending: str) -> None:
-    whole = by_ffmpeg(write(tmp_path / "a.wav", tone(10, 48_000), 48_000), tmp_path / f"a.{ending}")
-    assert "cut short" in refusal(cut(whole, 0.6))
+@pytest.mark.parametrize(
+    ("ending", "options", "problem"),
+    [
+        ("mp3", [], "cut short"),
+        ("webm", [], "cut short"),
+        ("m4a", ["-movflags", "+faststart"], "cut short"),
+        ("m4a", [], "or only a piece of it"),  # the index was at the end
+    ],
+)
+def test_a_compressed_file_that_was_cut_short_is_refused(
+    tmp_path: Path, ending: str, options: list[str], problem: str
+) -> None:
+    whole = by_ffmpeg(write(tmp_path / "a.wav", tone(10, 48_000), 48_000), tmp_path / f"a.{ending}", *options)
+    assert problem in refusal(cut(whole, 0.6))
 
 
 def test_silence_is_refused(tmp_path: Path) -> None:
