@@ -1,0 +1,157 @@
+"""A made-up repository state, as the stages before `evaluate`, `report` and `track` would leave it: no model needed."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from timbre.mapping import content_key
+from timbre.records import Clip, Drop, Example, Sample, to_json, write_jsonl
+
+RATE = 16_000
+SENTENCES = {
+    "ferry": "The captain stops the night ferry again.",
+    "harbour": "Passengers with coffee to pier five, please.",
+    "lantern": "Under the old lantern the silver boat waits for the morning train.",
+    "one": "Harbour.",
+    "penzance": "Penzance again, after the golden station & the <quiet> bridge.",
+    "train": "The quiet train leaves the station at nine.",
+}
+CONDITIONS = ("base", "base_clone", "tuned", "tuned_clone")
+
+
+def voice(seconds: float, seed: int) -> np.ndarray:
+    """Something with syllables: a buzz whose loudness goes up and down four times a second."""
+    random = np.random.default_rng(seed)
+    time = np.arange(int(seconds * RATE)) / RATE
+    pitch = 110 + 20 * np.sin(2 * math.pi * 0.5 * time) + 8 * random.standard_normal()
+    buzz = sum(np.sin(2 * math.pi * k * np.cumsum(pitch) / RATE) / k for k in range(1, 8))
+    loudness = np.clip(np.sin(2 * math.pi * 2 * time + random.uniform(0, 6)) ** 2 * random.uniform(0.5, 1.5), 0, 1)
+    return (0.3 * buzz * loudness).astype(np.float32)
+
+
+def write_samples(folder: Path, sentences: dict[str, str] = SENTENCES, seeds: int = 1) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, condition in enumerate(CONDITIONS):
+        for place, (prompt, text) in enumerate(sentences.items()):
+            for seed in range(seeds):
+                seconds = round(0.4 + 0.065 * len(text) + 0.1 * number, 3)
+                name = f"{condition}-{prompt}-{seed}"
+                audio = voice(seconds, 1000 * number + 10 * place + seed)
+                soundfile.write(folder / f"{name}.flac", audio, RATE, subtype="PCM_16")
+                sample = Sample(
+                    id=name,
+                    condition=condition,  # type: ignore[arg-type]
+                    prompt=prompt,
+                    text=text,
+                    seed=seed,
+                    reference="0123456789abcdef" if "clone" in condition else None,
+                    adapter="a1b2c3d4e5f60718" if "tuned" in condition else None,
+                    base="b0b1b2b3b4b5b6b7",
+                    seconds=seconds,
+                    ended=not (condition == "base" and prompt == "lantern"),
+                    key=content_key(name, text),
+                )
+                (folder / f"{name}.json").write_text(to_json(sample) + "\n")
+
+
+def write_history(path: Path, steps: int = 120) -> None:
+    columns = (
+        "step epoch train_loss backbone_loss depth_loss eval_loss eval_backbone_loss eval_depth_loss"
+        " grad_norm learning_rate"
+    ).split()
+    random = np.random.default_rng(1)
+    rows = [",".join(columns)]
+    for step in range(1, steps + 1):
+        backbone = 1.4 + 2.2 * math.exp(-step / 30) + 0.12 * random.standard_normal()
+        depth = 2.2 + 1.1 * math.exp(-step / 40) + 0.08 * random.standard_normal()
+        row = {"step": step, "epoch": round(step / 12, 3), "grad_norm": round(1 + abs(random.standard_normal()), 4)}
+        row |= {"train_loss": round(backbone + depth, 4), "backbone_loss": round(backbone, 4)}
+        row |= {"depth_loss": round(depth, 4), "learning_rate": round(3e-4 * min(1, step / 10) * (1 - step / 130), 8)}
+        if step % 12 == 0:
+            e_backbone = 1.7 + 2 * math.exp(-step / 30) + 0.000045 * max(0, step - 60) ** 2
+            e_depth = 2.4 + math.exp(-step / 40)
+            row |= {"eval_loss": round(e_backbone + e_depth, 4), "eval_backbone_loss": round(e_backbone, 4)}
+            row |= {"eval_depth_loss": round(e_depth, 4)}
+        rows.append(",".join(str(row.get(column, "")) for column in columns))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(rows) + "\n")
+
+
+def write_dataset(root: Path) -> None:
+    def example(number: int, recording: str) -> Example:
+        start, seconds = 12.5 * number, 8.0 + number % 5
+        name = "0123456789abcdef" if number == 3 else content_key(recording, number)
+        audio = f"data/clips/{name}.flac"
+        text = "The captain stops the night ferry again."
+        return Example(audio, text, "marina", name, recording, start, start + seconds, seconds)
+
+    train = [example(n, r) for r in ("harbour-morning", "harbour-noon") for n in range(8)]
+    evaluation = [example(n, "harbour-night") for n in range(3)]
+    drops = [
+        Drop("harbour-noon", 3.0, 4.1, "Erm, <em>sorry</em>.", "marked drop by a person"),
+        Drop("harbour-night", 61.0, 61.9, "Yes.", "shorter than 1 s"),
+        Drop("harbour-night", 71.0, 71.8, "No.", "shorter than 1 s"),
+    ]
+    folder = root / "data/dataset"
+    write_jsonl(folder / "train.jsonl", train)
+    write_jsonl(folder / "eval.jsonl", evaluation)
+    write_jsonl(folder / "rejected.jsonl", drops)
+    (folder / "stats.json").write_text("{}\n")
+    clips = [
+        Clip(e.id, e.recording, e.source, e.start, e.end, [[e.start, e.end]], e.seconds, e.text)
+        for e in train + evaluation
+    ]
+    write_jsonl(root / "data/clips.jsonl", clips)
+    (root / "data/clips").mkdir(exist_ok=True)
+    soundfile.write(root / "data/clips/0123456789abcdef.flac", voice(6.2, 5), RATE, subtype="PCM_16")
+
+
+def write_scores(root: Path) -> None:
+    """What `evaluate` would write: made-up hearings, worse for the base than for the tuned voice."""
+    from stages import evaluate
+
+    samples = evaluate.read_samples(root / "reports/samples")
+    scores = []
+    for place, sample in enumerate(samples):
+        words = sample.text.split()
+        every = {"base": 2, "base_clone": 3, "tuned": 5, "tuned_clone": 9}[sample.condition]
+        heard = ["lantern" if (n + place) % every == 0 else word for n, word in enumerate(words)]
+        scores.append(evaluate.score(sample, " ".join(heard[: 12 if place % 7 else -1]), silent=False))
+    evaluate.write_tables(scores, root / "reports/scores.csv", root / "reports/wer.csv", root / "reports/metrics.json")
+    for sample in samples:
+        heard_file = root / f"reports/heard/{sample.id}.json"
+        heard_file.parent.mkdir(exist_ok=True)
+        heard_file.write_text(json.dumps({"heard": "…", "key": sample.key, "silent": False}))
+
+
+def write_outs(root: Path, seeds: int = 1) -> None:
+    write_samples(root / "reports/samples", seeds=seeds)
+    write_dataset(root)
+    write_history(root / "models/history.csv")
+    adapter = root / "models/adapter"
+    adapter.mkdir(parents=True, exist_ok=True)
+    (adapter / "adapter_config.json").write_text(json.dumps({"r": 32, "target_modules": ["q_proj"]}))
+    (adapter / "adapter_model.safetensors").write_bytes(b"weights")
+    def review(origin: str, lines: int, ok: int, dropped: int) -> dict[str, object]:
+        times = {"seconds": 4.0 * lines, "reviewed_seconds": 4.0 * (ok + dropped)}
+        return {"origin": origin, "lines": lines, "ok": ok, "dropped": dropped, **times}
+
+    reviews = {
+        "harbour-morning": review("transcript", 20, 18, 0),
+        "harbour-noon": review("transcript", 22, 9, 1),
+        "harbour-night": review("draft", 12, 0, 0),
+    }
+    whole = {"recordings": reviews, "seconds": 216.0, "reviewed_seconds": 112.0, "reviewed_share": 0.5185}
+    (root / "data/review.json").write_text(json.dumps(whole))
+    write_scores(root)
+
+
+if __name__ == "__main__":
+    import sys
+
+    write_outs(Path(sys.argv[1]), seeds=2)
