@@ -1,0 +1,235 @@
+"""Bring every recording that data/sources.yaml declares: one channel, its own sample rate, with its provenance.
+
+    python -m stages.fetch --sources data/sources.yaml --out data/raw
+
+Reads   data/sources.yaml and what it names: files in data/recordings, or addresses (by yt-dlp)
+Writes  data/raw/<id>.flac, <id>.json
+
+A file is read again when its content changes; an address only when it is another one, because what a server sends today
+may differ from what the transcript was written for. Another speaker, licence or consent rewrites the record alone. A
+recording that fails is told at the end, after the others were finished; what it left in .timbre/fetch goes on from
+there at the next run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from timbre import sources
+from timbre.audio import to_flac
+from timbre.errors import DataError, SourceError, raise_all, run
+from timbre.mapping import Files, Job, content_key, file_sha256, refresh, write_atomic
+from timbre.params import read
+from timbre.records import Recording
+from timbre.sources import Source
+
+VERSION = 1  # raise when the code gives other bytes for the same input
+SCRATCH = Path(".timbre/fetch")  # unfinished downloads, by key; safe to delete
+SUFFIXES = (".flac", ".json")
+
+
+@dataclass(frozen=True)
+class Params:
+    max_hours: float  # longest recording
+    max_megabytes: int  # largest download
+    min_seconds: float  # shortest recording
+    retries: int  # per download
+    timeout_seconds: int  # without an answer from the server
+
+    def __post_init__(self) -> None:
+        for name in ("max_hours", "max_megabytes", "timeout_seconds"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name}: {getattr(self, name)} is not above 0")
+        for name in ("min_seconds", "retries"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: {getattr(self, name)} is below 0")
+
+
+def fetch_all(declared: Sequence[Source], out: Path, params: Params) -> None:
+    jobs = [Job(source.id, key, (source, key)) for source in declared for key in [key_of(source)]]
+    problems: list[str] = []
+    refresh(out, jobs, partial(bring_each, params=params, problems=problems), suffixes=SUFFIXES, label="fetch")
+    for source in declared:
+        redeclare(source, out / f"{source.id}.json")
+    raise_all(SourceError, problems)
+
+
+def key_of(source: Source) -> str:
+    content = ["url", source.url] if source.url else ["file", file_sha256(Path(source.origin))]
+    return content_key(VERSION, content, source.start, source.end)
+
+
+def bring_each(declared: Sequence[tuple[Source, str]], params: Params, problems: list[str]) -> Iterator[Files]:
+    """The files of each entry; none for one that failed, so that an older entry stays and the next one is tried."""
+    for source, key in declared:
+        try:
+            yield bring(source, key, params)
+        except DataError as error:
+            problems += str(error).splitlines()
+            yield {}
+
+
+def bring(source: Source, key: str, params: Params) -> Files:
+    scratch, flac = SCRATCH / key, SCRATCH / f"{key}.flac"
+    scratch.mkdir(parents=True, exist_ok=True)
+    original, told = download(source, scratch, params) if source.url else (Path(source.origin), {})
+    facts = to_flac(
+        original,
+        flac,
+        name=f"{source.id}: {source.origin}",
+        start=source.start,
+        end=source.end,
+        min_seconds=params.min_seconds,
+        max_seconds=params.max_hours * 3600,
+    )
+    recording = Recording(
+        **declared_fields(source),
+        sha256=facts.sha256,
+        sample_rate=facts.sample_rate,
+        seconds=round(facts.seconds, 3),
+    )
+    provenance = {
+        **told,
+        "file_sha256": file_sha256(original),  # of the original, whatever its container
+        "channels": facts.channels,  # two were mixed to one
+        "start": source.start,
+        "end": source.end,
+    }
+    shutil.rmtree(scratch)
+    return {".flac": flac, ".json": as_json({"key": key, "recording": asdict(recording), "provenance": provenance})}
+
+
+def declared_fields(source: Source) -> dict[str, str]:
+    """What a person says about the recording, and may say otherwise tomorrow; the audio does not depend on it."""
+    fields = {name: getattr(source, name) for name in ("id", "speaker", "language", "licence", "consent")}
+    return {**fields, "origin": source.origin}
+
+
+def redeclare(source: Source, record: Path) -> None:
+    if record.exists():
+        written = json.loads(record.read_bytes())
+        current = {**written, "recording": {**written["recording"], **declared_fields(source)}}
+        if current != written:
+            write_atomic(record, as_json(current))
+
+
+def as_json(document: dict[str, Any]) -> bytes:
+    return (json.dumps(document, ensure_ascii=False, indent=1) + "\n").encode()
+
+
+def download(source: Source, folder: Path, params: Params) -> tuple[Path, dict[str, Any]]:
+    """The address's audio as a file in the folder, and what the site tells about it."""
+    import imageio_ffmpeg  # here, like yt-dlp: a run that downloads nothing does not wait a second for them
+    from yt_dlp import YoutubeDL
+    from yt_dlp.utils import YoutubeDLError
+
+    target = folder / "original"  # never a name that the site chose
+    with tqdm(desc=source.id, unit="B", unit_scale=True, leave=False, dynamic_ncols=True) as bar:
+        options = {
+            "format": "bestaudio/best",
+            "outtmpl": {"default": str(target).replace("%", "%%")},
+            "ffmpeg_location": imageio_ffmpeg.get_ffmpeg_exe(),
+            "fixup": "never",  # it renames by extension; ffmpeg reads the file as it is
+            "retries": params.retries,
+            "fragment_retries": params.retries,
+            "retry_sleep_functions": {"http": seconds_before_retry, "fragment": seconds_before_retry},
+            "socket_timeout": params.timeout_seconds,
+            "noplaylist": True,
+            "extract_flat": "in_playlist",  # a list is told from a recording without visiting all that it lists
+            "playlist_items": "1-2",
+            "cachedir": False,
+            "updatetime": False,
+            "noprogress": True,
+            "logger": Silent(),
+            "progress_hooks": [partial(watch, source, params, bar)],
+        }
+        try:
+            with YoutubeDL(options) as site:
+                told = site.extract_info(source.url, download=False)
+                check_claims(source, told, params)
+                site.process_ie_result(told)
+        except YoutubeDLError as error:
+            raise SourceError(f"{source.id}: could not download {source.url}: {reason(str(error))}") from error
+    if not target.exists():
+        raise SourceError(f"{source.id}: {source.url} gave no file; download it yourself and declare it with `file`")
+    return target, {"url": told.get("webpage_url") or source.url, **facts_about(told)}
+
+
+def check_claims(source: Source, told: dict[str, Any], params: Params) -> None:
+    """What the site says before a byte of audio moves; `watch` and `to_flac` check what really comes."""
+    if told.get("_type", "video") != "video":
+        first = next((entry.get("url") for entry in told.get("entries") or [] if entry.get("url")), None)
+        hint = f", such as {first}" if first else ""
+        raise SourceError(f"{source.id}: {source.url} is a list of recordings; declare the address of each{hint}")
+    if told.get("is_live"):
+        raise SourceError(f"{source.id}: {source.url} is a live stream; declare it when it has ended")
+    check_size(source, told.get("filesize") or told.get("filesize_approx") or 0, params)
+    if told.get("duration"):
+        hours = (min(told["duration"], source.end or told["duration"]) - (source.start or 0)) / 3600
+        if hours > params.max_hours:
+            raise SourceError(
+                f"{source.id}: {source.url} lasts {hours:.1f} h; declare a part of it with start and end, "
+                "or raise fetch.max_hours in params.yaml"
+            )
+
+
+def check_size(source: Source, size: float, params: Params) -> None:
+    if size > params.max_megabytes * 1e6:
+        raise SourceError(
+            f"{source.id}: {source.url} has {size / 1e6:.1f} MB and fetch.max_megabytes is {params.max_megabytes}; "
+            "raise it in params.yaml, or declare another source"
+        )
+
+
+def watch(source: Source, params: Params, bar: tqdm, progress: dict[str, Any]) -> None:
+    """yt-dlp calls this as bytes arrive; a server may send more than it said."""
+    check_size(source, max(progress.get("downloaded_bytes") or 0, progress.get("total_bytes") or 0), params)
+    bar.update((progress.get("downloaded_bytes") or 0) - bar.n)
+
+
+def seconds_before_retry(attempt: int) -> float:
+    return min(30.0, 0.5 * 2.0**attempt)
+
+
+def reason(complaint: str) -> str:
+    """yt-dlp's many lines as one, and what to do."""
+    text = re.split(r" \(caused by |; please report|\n", complaint)[0]
+    text = re.sub(r"^ERROR: (\[[^\]]*\] )?(\S+: )?(Unable to download webpage: )?", "", text).strip().rstrip(".")
+    if "Unsupported URL" in text:
+        return "yt-dlp finds no audio there; download it yourself and declare it with `file`"
+    return f"{text}; see whether it plays in a browser, `dvc repro` tries again"
+
+
+def facts_about(told: dict[str, Any]) -> dict[str, str]:
+    return {key: str(told[key]) for key in ("title", "uploader", "upload_date", "license") if told.get(key)}
+
+
+class Silent:
+    """yt-dlp's messages; what matters comes as an exception."""
+
+    def debug(self, message: str) -> None: ...
+
+    info = warning = error = debug
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Bring every recording that data/sources.yaml declares.")
+    parser.add_argument("--sources", type=Path, required=True, help="what is declared, data/sources.yaml")
+    parser.add_argument("--out", type=Path, required=True, help="folder of recordings, data/raw")
+    args = parser.parse_args()
+    params = read("fetch", Params)
+    fetch_all(sources.read(args.sources), args.out, params)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,229 @@
+"""Recordings come from files and, by real yt-dlp, from a web server on this machine."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from stages import fetch
+from timbre.audio import Samples
+from timbre.errors import SourceError
+from timbre.sources import Source
+
+RATE = 24_000
+RAW = Path("data/raw")
+PARAMS = fetch.Params(max_hours=1, max_megabytes=10, min_seconds=1, retries=1, timeout_seconds=5)
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Serves the folder `web`, and remembers what was asked for."""
+
+    asked: list[str]
+
+    def address(self, name: str) -> str:
+        return f"http://127.0.0.1:{self.server_port}/{name}"
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)  # type: ignore[attr-defined]
+        if self.path.startswith("/endless"):  # says nothing of its length
+            self.send_response(200)
+            self.send_header("Content-Type", "audio/wav")
+            self.end_headers()
+            while True:
+                self.wfile.write(bytes(1 << 20))
+        super().do_GET()
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+@pytest.fixture(autouse=True)
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("data/recordings").mkdir(parents=True)
+    Path("web").mkdir()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    class Quiet(Server):
+        def handle_error(self, *_: Any) -> None: ...  # the client hangs up on what is too large
+
+    server = Quiet(("127.0.0.1", 0), functools.partial(Handler, directory="web"))
+    server.asked = []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def tone(seconds: float = 2.0, pitch: float = 220) -> Samples:
+    return (0.3 * np.sin(2 * np.pi * pitch * np.arange(int(seconds * RATE)) / RATE)).astype(np.float32)
+
+
+def local(id: str, pitch: float = 220) -> Source:
+    path = f"data/recordings/{id}.wav"
+    soundfile.write(path, tone(pitch=pitch), RATE)
+    return Source(id, "marina", "en", "CC0-1.0", "own voice", file=path)
+
+
+def remote(id: str, url: str) -> Source:
+    return Source(id, "marina", "en", "CC0-1.0", "own voice", url=url)
+
+
+def record(id: str) -> dict[str, Any]:
+    written: dict[str, Any] = json.loads((RAW / f"{id}.json").read_bytes())
+    return written
+
+
+def failures(*declared: Source, params: fetch.Params = PARAMS) -> list[str]:
+    with pytest.raises(SourceError) as caught:
+        fetch.fetch_all(declared, RAW, params)
+    return str(caught.value).splitlines()
+
+
+def test_a_file_becomes_a_recording_with_its_provenance() -> None:
+    source = local("talk")
+    fetch.fetch_all([replace(source, start=0.5)], RAW, PARAMS)
+    written = record("talk")
+    assert written["recording"] == {
+        "id": "talk",
+        "speaker": "marina",
+        "language": "en",
+        "licence": "CC0-1.0",
+        "consent": "own voice",
+        "origin": "data/recordings/talk.wav",
+        "sha256": written["recording"]["sha256"],
+        "sample_rate": RATE,
+        "seconds": 1.5,
+    }
+    assert written["provenance"]["channels"] == 1
+    assert soundfile.info(RAW / "talk.flac").frames == 1.5 * RATE
+
+
+def test_two_runs_write_the_same_bytes() -> None:
+    source = local("talk")
+    contents = []
+    for out in (Path("one"), Path("two")):
+        fetch.fetch_all([source], out, PARAMS)
+        contents.append([path.read_bytes() for path in sorted(out.iterdir())])
+    assert contents[0] == contents[1]
+
+
+def test_only_what_changed_is_brought_again(capsys: pytest.CaptureFixture[str]) -> None:
+    declared = [local("one", 200), local("two", 300)]
+    fetch.fetch_all(declared, RAW, PARAMS)
+    fetch.fetch_all([local("one", 250), declared[1]], RAW, PARAMS)
+    assert "fetch: 1 computed, 1 kept, 0 removed" in capsys.readouterr().out
+
+
+def test_another_licence_rewrites_the_record_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    source = local("talk")
+    fetch.fetch_all([source], RAW, PARAMS)
+    before = (RAW / "talk.flac").stat().st_mtime_ns
+    capsys.readouterr()
+    fetch.fetch_all([replace(source, licence="CC-BY-4.0", speaker="nele")], RAW, PARAMS)
+    assert "0 computed, 1 kept" in capsys.readouterr().out
+    assert (record("talk")["recording"]["licence"], record("talk")["recording"]["speaker"]) == ("CC-BY-4.0", "nele")
+    assert (RAW / "talk.flac").stat().st_mtime_ns == before
+
+
+def test_one_that_fails_does_not_keep_the_others_from_being_finished_nor_loses_what_was_there() -> None:
+    good, bad = local("good"), local("bad")
+    fetch.fetch_all([bad], RAW, PARAMS)
+    old = (RAW / "bad.flac").read_bytes(), record("bad")
+    Path(bad.origin).write_bytes(b"not audio")
+    [told] = failures(bad, good)
+    assert told.startswith("bad: data/recordings/bad.wav: is not audio")
+    assert record("good")["recording"]["seconds"] == 2
+    assert ((RAW / "bad.flac").read_bytes(), record("bad")) == old
+
+
+def test_an_address_is_downloaded_once(server: Server) -> None:
+    soundfile.write("web/talk.wav", tone(), RATE)
+    source = remote("talk", server.address("talk.wav"))
+    fetch.fetch_all([source], RAW, PARAMS)
+    assert record("talk")["recording"]["seconds"] == 2
+    assert record("talk")["recording"]["origin"] == source.url
+    assert record("talk")["provenance"]["title"] == "talk"
+    assert list(fetch.SCRATCH.iterdir()) == []
+    server.asked.clear()
+    fetch.fetch_all([replace(source, licence="CC-BY-4.0")], RAW, PARAMS)
+    assert server.asked == []
+    assert record("talk")["recording"]["licence"] == "CC-BY-4.0"
+
+
+def test_two_files_of_one_name_do_not_collide(server: Server) -> None:
+    for folder, pitch in (("a", 200), ("b", 300)):
+        Path("web", folder).mkdir()
+        soundfile.write(f"web/{folder}/talk.wav", tone(pitch=pitch), RATE)
+    fetch.fetch_all([remote(name, server.address(f"{name}/talk.wav")) for name in ("a", "b")], RAW, PARAMS)
+    assert record("a")["recording"]["sha256"] != record("b")["recording"]["sha256"]
+
+
+def test_a_page_with_a_player_is_a_recording_and_a_page_with_two_is_a_list(server: Server) -> None:
+    soundfile.write("web/talk.wav", tone(), RATE)
+    for name, players in (("one", 1), ("two", 2)):
+        Path(f"web/{name}.html").write_text("<html>" + "<audio src='talk.wav'></audio>" * players + "</html>")
+    [told] = failures(remote("two", server.address("two.html")), remote("one", server.address("one.html")))
+    assert told.startswith(f"two: {server.address('two.html')} is a list of recordings; declare the address of each")
+    assert record("one")["recording"]["seconds"] == 2
+
+
+def test_a_page_without_audio_and_an_address_that_is_gone_are_one_line_each(server: Server) -> None:
+    Path("web/page.html").write_text("<html>nothing to hear</html>")
+    page, gone = failures(remote("page", server.address("page.html")), remote("gone", server.address("gone.wav")))
+    assert page.startswith(f"page: could not download {server.address('page.html')}: yt-dlp finds no audio there")
+    assert gone.startswith(f"gone: could not download {server.address('gone.wav')}: HTTP Error 404")
+
+
+def test_a_server_that_does_not_answer_is_one_line(server: Server) -> None:
+    address = server.address("talk.wav")
+    server.shutdown()
+    server.server_close()
+    [told] = failures(remote("talk", address))
+    assert "Connection refused" in told
+
+
+@pytest.mark.parametrize("name", ["large.wav", "endless.wav"])
+def test_a_download_that_is_too_large_is_stopped(server: Server, name: str) -> None:
+    soundfile.write("web/large.wav", np.tile(tone(10.0), 5), RATE)
+    [told] = failures(remote("talk", server.address(name)), params=replace(PARAMS, max_megabytes=1))
+    assert told.startswith(f"talk: {server.address(name)} has ")
+    assert "fetch.max_megabytes is 1" in told
+
+
+def test_a_recording_that_is_too_long_is_refused() -> None:
+    [told] = failures(local("talk"), params=replace(PARAMS, max_hours=1 / 3600))
+    assert told.startswith("talk: data/recordings/talk.wav: is longer than")
+
+
+def test_what_a_site_claims_is_checked_before_anything_is_downloaded() -> None:
+    source = remote("talk", "https://a.b/c")
+    with pytest.raises(SourceError, match=r"lasts 9\.0 h; declare a part"):
+        fetch.check_claims(source, {"duration": 9 * 3600}, PARAMS)
+    with pytest.raises(SourceError, match="live stream"):
+        fetch.check_claims(source, {"is_live": True}, PARAMS)
+    fetch.check_claims(replace(source, start=60, end=120), {"duration": 9 * 3600}, PARAMS)
+
+
+def test_a_download_goes_on_where_it_was_stopped(server: Server) -> None:
+    soundfile.write("web/talk.wav", tone(), RATE)
+    source = remote("talk", server.address("talk.wav"))
+    [told] = failures(source, params=replace(PARAMS, min_seconds=5))
+    assert "lasts 2.00 s, and at least 5 s" in told
+    server.asked.clear()
+    fetch.fetch_all([source], RAW, PARAMS)  # the finished download is still there
+    assert server.asked.count("/talk.wav") == 1  # yt-dlp looks at the address, and takes the file it has
+    assert record("talk")["recording"]["seconds"] == 2
