@@ -1,0 +1,239 @@
+"""The CSM family on a random model: its codec, its losses, its adapter, its decode loop beside transformers' own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.tiny_models import CODEBOOK_SIZE, CODEBOOKS, FRAME, SAMPLE_RATE, random_csm
+from timbre import families
+from timbre.errors import ModelError
+from timbre.families import Lora, Params, Request, Turn
+
+LORA = Lora(rank=4, alpha=8, rslora=True, dropout=0.0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return random_csm(tmp_path_factory.mktemp("models") / "csm")
+
+
+@pytest.fixture
+def voice(folder: Path) -> Any:
+    return families.load(Params("csm", str(folder), None))
+
+
+def sound(seconds: float, seed: int = 0) -> families.Audio:
+    return np.random.default_rng(seed).normal(0, 0.1, int(seconds * SAMPLE_RATE)).astype(np.float32)
+
+
+def codes(frames: int, seed: int = 0) -> families.Codes:
+    return np.random.default_rng(seed).integers(1, CODEBOOK_SIZE, (frames, CODEBOOKS)).astype(np.int16)
+
+
+def test_the_voice_says_its_rates(voice: Any) -> None:
+    assert (voice.sample_rate, voice.frame_rate, voice.positions) == (SAMPLE_RATE, SAMPLE_RATE / FRAME, 2048)
+
+
+def test_encoding_in_a_batch_gives_the_codes_of_encoding_alone(voice: Any) -> None:
+    sounds = [sound(0.5, 1), sound(1.37, 2), sound(0.04, 3)]
+    together = voice.encode(sounds)
+    assert [len(made) for made in together] == [13, 35, 1]  # a begun frame is a frame
+    for made, single in zip(together, sounds, strict=True):
+        assert (made == voice.encode([single])[0]).all()
+    assert len(np.unique(together[1])) > 10, "the random codec should tell sounds apart"
+
+
+def test_decoding_gives_a_frame_of_sound_per_frame(voice: Any) -> None:
+    assert voice.decode(codes(7)).shape == (7 * FRAME,)
+    assert voice.decode(codes(0)).shape == (0,)
+
+
+def test_greedy_frames_equal_those_of_transformers(voice: Any) -> None:
+    turns = (Turn("the ferry waits", codes(9)),)
+    [mine] = voice.speak([Request("green coffee please", turns, seed=0, frames=20)], temperature=0, top_k=0)
+    row = voice._row([*turns, Turn("green coffee please")])
+    ids, heard, is_sound = (torch.tensor(np.asarray(part))[None] for part in row)
+    extra = [CODEBOOK_SIZE, CODEBOOK_SIZE + 1, CODEBOOK_SIZE + 2]
+    theirs = voice.base.generate(
+        inputs_embeds=voice._embed(ids, heard.long(), is_sound), max_new_tokens=20, do_sample=False,
+        suppress_tokens=extra, depth_decoder_do_sample=False, depth_decoder_suppress_tokens=extra,
+    )  # fmt: skip
+    assert mine.codes.tolist() == theirs[0].tolist()[: len(mine.codes)]
+    assert len(mine.codes) == 20
+    assert len({tuple(frame) for frame in mine.codes.tolist()}) > 5, "frames that never change would prove little"
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_a_row_comes_out_the_same_in_any_company(voice: Any, temperature: float) -> None:
+    requests = [
+        Request("the ferry waits", (), seed=1, frames=12),
+        Request("green coffee to oslo please again", (Turn("the train", codes(30)),), seed=2, frames=5),
+        Request("again", (Turn("coffee", codes(3)), Turn("please", codes(4))), seed=3, frames=12),
+    ]
+    together = voice.speak(requests, temperature, top_k=10)
+    for request, spoken in zip(requests, together, strict=True):
+        [alone] = voice.speak([request], temperature, top_k=10)
+        assert spoken.codes.tolist() == alone.codes.tolist()
+        assert len(spoken.codes) == request.frames
+        assert not spoken.ended
+        assert spoken.codes.max() < CODEBOOK_SIZE
+
+
+def test_another_seed_is_another_take(voice: Any) -> None:
+    takes = voice.speak([Request("the ferry waits", (), seed, 10) for seed in (1, 2)], temperature=0.8, top_k=0)
+    assert takes[0].codes.tolist() != takes[1].codes.tolist()
+
+
+def test_sampling_draws_from_the_distribution_of_the_logits() -> None:
+    from timbre.families.csm_decode import Sampling, _noise, picker
+
+    logits = torch.tensor([0.0, 1.0, 2.0, -1.0, 9.0])[None].expand(4000, -1)  # the last is above the codec's size
+    sampling = Sampling(0.7, 3)
+    noise = _noise([torch.Generator().manual_seed(i) for i in range(4000)], 1, 4, sampling, torch.device("cpu"))
+    drawn = torch.bincount(picker(sampling, 4, noise)(logits, 0), minlength=4) / 4000
+    expected = torch.softmax(torch.tensor([0.0, 1.0, 2.0, -torch.inf]) / 0.7, 0)
+    assert (drawn - expected).abs().max() < 0.03
+
+
+def test_a_voice_that_ends_at_once_says_nothing(tmp_path: Path) -> None:
+    voice = families.load(Params("csm", str(random_csm(tmp_path / "csm", silent=True)), None))
+    [spoken] = voice.speak([Request("the ferry", (), 0, 50)], temperature=0, top_k=0)
+    assert spoken.ended
+    assert spoken.codes.shape == (0, CODEBOOKS)
+
+
+def test_a_reference_that_leaves_no_room_is_told(voice: Any) -> None:
+    with pytest.raises(ModelError, match="positions, none is left"):
+        voice.speak([Request("again", (Turn("the ferry", codes(2100)),), 0, 10)], 0, 0)
+
+
+def test_losses_from_codes_equal_those_of_the_documented_recipe_from_audio(voice: Any) -> None:
+    from transformers import CsmProcessor
+
+    waves = [sound(1.0, 5), sound(0.6, 6)]
+    texts = ["the ferry waits", "green coffee please"]
+    processor = CsmProcessor.from_pretrained(voice.base.config.name_or_path)
+    for wave, text in zip(waves, texts, strict=True):
+        talk = [{"role": "0", "content": [{"type": "text", "text": text}, {"type": "audio", "path": wave}]}]
+        theirs = voice.base(**processor.apply_chat_template(talk, tokenize=True, return_dict=True, output_labels=True))
+        mine = voice.losses(voice.batch([[Turn(text, voice.encode([wave])[0])]], depth_share=1.0, seed=0))
+        assert mine.backbone.item() == pytest.approx(theirs.backbone_loss.item(), abs=1e-5)
+        assert mine.depth.item() == pytest.approx(theirs.depth_decoder_loss.item(), abs=1e-5)
+
+
+def test_only_the_last_turn_is_learnt_and_its_end_always(voice: Any) -> None:
+    batch = voice.batch([[Turn("the ferry", codes(6)), Turn("waits", codes(8, 1))], [Turn("again", codes(3))]], 0.0, 0)
+    learnt = batch.labels[..., 0] != -100
+    assert learnt.sum(1).tolist() == [9, 4]  # frames and end
+    deep = (batch.labels[..., 1:] != -100).all(-1)
+    assert deep.sum(1).tolist() == [1, 1]
+    assert batch.labels[0, -1].tolist() == [0] * CODEBOOKS
+    assert not (learnt & ~batch.valid).any()
+    some = voice.batch([[Turn("the ferry", codes(400))]], 0.25, 1).labels[..., 1]
+    assert 70 < (some != -100).sum() < 130
+
+
+def test_padding_changes_no_loss(voice: Any) -> None:
+    short, long = [Turn("again", codes(5))], [Turn("the ferry waits", codes(40, 2))]
+    alone = [voice.losses(voice.batch([one], 1.0, 0)).backbone.item() for one in (short, long)]
+    together = voice.losses(voice.batch([short, long], 1.0, 0)).backbone.item()
+    assert together == pytest.approx((6 * alone[0] + 41 * alone[1]) / 47, abs=1e-5)
+
+
+def test_an_adapter_sits_on_the_decoders_alone_and_changes_nothing_at_first(voice: Any) -> None:
+    voice.adapt(LORA)
+    trained = [name for name, weight in voice.model.named_parameters() if weight.requires_grad]
+    assert len(trained) == 2 * 7 * (2 + 2)
+    assert not [name for name in trained if "codec" in name or "lora" not in name]
+    turns = [Turn("the ferry waits", codes(5))]
+    assert voice.adapter_effect(turns) == 0
+    weights = {name: torch.ones_like(weight) for name, weight in voice.adapter_weights().items()}
+    voice.set_adapter_weights(weights)
+    assert voice.adapter_effect(turns) > 0
+
+
+def test_an_adapter_is_the_same_bytes_twice_and_works_merged_as_it_did_unmerged(folder: Path, tmp_path: Path) -> None:
+    made = []
+    for name in ("a", "b"):
+        torch.manual_seed(3)
+        voice: Any = families.load(Params("csm", str(folder), None))
+        voice.adapt(LORA)
+        voice.set_adapter_weights({n: torch.randn(w.shape) * 0.1 for n, w in voice.adapter_weights().items()})
+        voice.save_adapter(tmp_path / name)
+        made.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
+    assert made[0] == made[1]
+    assert set(made[0]) == {"adapter_config.json", "adapter_model.safetensors"}
+    tuned: Any = families.load(Params("csm", str(folder), None), adapter=tmp_path / "a")
+    batch = tuned.batch([[Turn("the ferry", codes(9))]], 1.0, 0)
+    voice.model.eval()
+    assert tuned.losses(batch).total.item() == pytest.approx(voice.losses(batch).total.item(), abs=1e-4)
+    plain: Any = families.load(Params("csm", str(folder), None))
+    assert abs(plain.losses(batch).total.item() - tuned.losses(batch).total.item()) > 1e-3
+
+
+def test_gradient_checkpointing_gives_the_same_gradients(folder: Path) -> None:
+    gradients = []
+    for saving in (False, True):
+        torch.manual_seed(0)
+        voice: Any = families.load(Params("csm", str(folder), None))
+        if saving:
+            voice.save_memory()
+        voice.adapt(LORA)
+        voice.model.train()
+        voice.losses(voice.batch([[Turn("the ferry", codes(9))]], 1.0, 0)).total.backward()
+        gradients.append([w.grad.clone() for w in voice.model.parameters() if w.requires_grad])
+    for plain, saved in zip(*gradients, strict=True):
+        assert torch.allclose(plain, saved, atol=1e-6)
+    assert max(gradient.abs().max().item() for gradient in gradients[0]) > 0
+
+
+@pytest.mark.parametrize(
+    ("base", "revision", "told"),
+    [
+        ("models/nowhere", None, "no folder here"),
+        ("nobody/no-such-model", "abc", "cannot be loaded"),
+    ],
+)
+def test_a_model_that_is_not_there_is_told_with_the_way_out(base: str, revision: str | None, told: str) -> None:
+    with pytest.raises(ModelError, match=told) as caught:
+        families.load(Params("csm", base, revision))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "whisper"}')
+    with pytest.raises(ModelError, match="is a whisper model, not csm"):
+        families.load(Params("csm", str(tmp_path), None))
+
+
+def test_an_adapter_of_another_shape_is_refused(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 2, "target_modules": "nothing"}')
+    with pytest.raises(ModelError, match="dvc repro train"):
+        families.load(Params("csm", str(folder), None), adapter=tmp_path)
+
+
+def test_a_model_whose_embeddings_came_apart_is_refused(voice: Any) -> None:
+    from timbre.families.csm import check_tied
+
+    embedding = voice.base.backbone_model.embed_tokens.embed_audio_tokens
+    embedding.weight = torch.nn.Parameter(embedding.weight.detach().clone())
+    with pytest.raises(ModelError, match="not tied"):
+        check_tied(voice.base, "models/x")
+
+
+def test_the_fingerprint_follows_the_files_and_not_their_place(folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    first = families.fingerprint(Params("csm", str(folder), None))
+    copy = shutil.copytree(folder, tmp_path / "elsewhere")
+    (copy / "README.md").write_text("words")
+    assert families.fingerprint(Params("csm", str(copy), None)) == first
+    (copy / "generation_config.json").write_text("{}")
+    assert families.fingerprint(Params("csm", str(copy), None)) != first
+    pinned = families.fingerprint(Params("csm", "sesame/csm-1b", "abc"))
+    assert pinned != families.fingerprint(Params("csm", "sesame/csm-1b", "abd"))

@@ -1,0 +1,58 @@
+"""Random models in seconds, of the same classes as the real ones: for tests that need a model and not its quality."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+ROOT = Path(__file__).parent.parent
+WORDS = ("the", "ferry", "to", "Oslo", "waits", "coffee", "please", "again", "green", "train")
+SAMPLE_RATE = 16_000  # Hz
+FRAME = 640  # samples: 25 frames per second
+CODEBOOKS, CODEBOOK_SIZE = 4, 64
+
+
+def random_csm(folder: Path, *, silent: bool = False, seed: int = 0) -> Path:
+    """A CSM of some 400,000 parameters with its codec and tokenizer, as `save_pretrained` writes it.
+
+    `silent` ends every sentence at once: whatever it hears, the likeliest code is the end's.
+    """
+    from transformers import MimiConfig, MimiModel
+
+    recipe = _recipe()
+    torch.manual_seed(seed)
+    config = MimiConfig(
+        sampling_rate=SAMPLE_RATE, upsampling_ratios=[4, 80], upsample_groups=1, num_filters=8, hidden_size=32,
+        codebook_dim=16, vector_quantization_hidden_dimension=16, codebook_size=CODEBOOK_SIZE, sliding_window=48,
+        num_quantizers=CODEBOOKS, num_semantic_quantizers=1, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=2, head_dim=16, intermediate_size=64, use_cache=False,
+    )  # fmt: skip
+    codec = MimiModel(config).eval()
+    for name, buffer in codec.named_buffers():
+        if name.endswith("embed_sum"):  # a fresh codebook is all zeros, and every sound the same code
+            buffer.normal_()
+    words = recipe.processor(WORDS, codec.config)
+    model = recipe.build(codec, len(words.tokenizer), width=32, layers=2)
+    if silent:
+        torch.nn.init.zeros_(model.lm_head.weight)
+        torch.nn.init.zeros_(model.depth_decoder.codebooks_head.weight)
+    else:  # fresh weights are so small that every code is as likely; and sentences do not end at once
+        for weight in (model.lm_head.weight, model.depth_decoder.codebooks_head.weight):
+            weight.data.mul_(20)
+    model.save_pretrained(folder)
+    words.save_pretrained(folder)
+    return folder
+
+
+def _recipe() -> ModuleType:
+    """models/tiny/recipe/csm_model.py, which is no package of ours: the shape of the tiny CSM."""
+    spec = importlib.util.spec_from_file_location("csm_model", ROOT / "models/tiny/recipe/csm_model.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,135 @@
+"""Families of voice models: what the pipeline asks of a model, and the way to the file that answers.
+
+A family is one module beside this one, named by `voice.family`; its `load` gives a `Voice`. A stage knows the protocol
+and never the model. A base model is a folder or a hub model at a pinned revision, by the same code.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from timbre.errors import ModelError
+from timbre.mapping import content_key, file_sha256
+
+Audio = npt.NDArray[np.float32]  # mono samples at the voice's rate, -1 to 1
+Codes = npt.NDArray[np.int16]  # (frames, codebooks)
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class Params:
+    family: Literal["csm"]  # the module of timbre/families
+    base: str  # a folder, or the id of a model on the hub
+    revision: str | None  # commit of the hub model; null for a folder
+
+
+class Turn(NamedTuple):
+    """Something said: its words, and its sound where it has one already."""
+
+    text: str
+    codes: Codes | None = None
+
+
+class Lora(NamedTuple):
+    rank: int
+    alpha: float
+    rslora: bool
+    dropout: float
+
+
+class Losses(NamedTuple):
+    """Means over what a batch has labels for, in nats; tensors while training."""
+
+    total: Any
+    backbone: Any  # first codebook
+    depth: Any  # the others
+
+
+class Request(NamedTuple):
+    """A sentence to be spoken."""
+
+    text: str
+    context: tuple[Turn, ...]  # said before, by the same voice: what is cloned
+    seed: int  # of this row alone: the sentence comes out the same in any company
+    frames: int  # at most
+
+
+class Spoken(NamedTuple):
+    codes: Codes
+    ended: bool  # by its own end, not by the cap
+
+
+class Voice(Protocol):
+    """A loaded model. `model` is what an optimiser and accelerate handle; the rest hides it."""
+
+    model: Any
+    sample_rate: int  # Hz
+    frame_rate: float  # frames per second
+    positions: int  # of the longest sequence, text and frames
+
+    def encode(self, sounds: Sequence[Audio]) -> list[Codes]: ...
+
+    def decode(self, codes: Codes) -> Audio: ...
+
+    def length(self, turns: Sequence[Turn]) -> int:
+        """Positions that the turns take."""
+
+    def adapt(self, lora: Lora) -> None:
+        """Put on a fresh adapter, to be trained."""
+
+    def adapter_weights(self) -> dict[str, Any]: ...
+
+    def set_adapter_weights(self, weights: dict[str, Any]) -> None: ...
+
+    def adapter_effect(self, turns: Sequence[Turn]) -> float:
+        """How far the adapter moves the logits, at most; 0 is an adapter that changes nothing."""
+
+    def save_adapter(self, folder: Path) -> None: ...
+
+    def save_memory(self) -> None:
+        """Compute activations twice instead of keeping them."""
+
+    def batch(self, dialogues: Sequence[Sequence[Turn]], depth_share: float, seed: int) -> Any:
+        """Sequences to learn the last turn of each from; the others are only heard."""
+
+    def losses(self, batch: Any) -> Losses: ...
+
+    def speak(self, requests: Sequence[Request], temperature: float, top_k: int) -> list[Spoken]: ...
+
+
+def load(voice: Params, adapter: Path | None = None, precision: Precision = "auto") -> Voice:
+    """The base model, or with `adapter` the tuned one: its weights with the adapter's added."""
+    fingerprint(voice)
+    module = importlib.import_module(f"timbre.families.{voice.family}")
+    return cast(Voice, module.load(voice.base, voice.revision, adapter, precision))
+
+
+def fingerprint(voice: Params) -> str:
+    """Content key of a base model: of its files, or of its name and commit; reads no weights into memory."""
+    folder = Path(voice.base)
+    if folder.is_dir():
+        return _files_key(path for path in folder.rglob("*") if path.suffix != ".md")
+    if voice.revision is None:
+        raise ModelError(
+            f"voice.base: {voice.base} is no folder here; if it is a model on the hub, name its commit in voice.revision"
+        )
+    return content_key(voice.family, voice.base, voice.revision)
+
+
+def adapter_fingerprint(folder: Path) -> str:
+    """Content key of what an adapter does: its weights and how they are applied."""
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        if not (folder / name).is_file():
+            raise ModelError(f"{folder}/{name} is missing; `dvc repro train` makes it")
+    return _files_key([folder / "adapter_model.safetensors", folder / "adapter_config.json"])
+
+
+def _files_key(paths: Iterable[Path]) -> str:
+    return content_key(sorted((path.name, file_sha256(path)) for path in paths if path.is_file()))

@@ -1,0 +1,279 @@
+"""Sesame CSM: a text-and-audio backbone that says the first codebook, a depth decoder the others, Mimi the sound.
+
+A sequence is turns of `[0]text` with begin and end marks, then one position per frame of sound, then a frame of zeros:
+the end. All embeddings are made here (`_embed`), so the model sees codes and the codec never runs in training.
+Loads any folder that `save_pretrained` wrote and any hub id alike. What is learnt is a LoRA adapter by peft.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from timbre.errors import ModelError
+from timbre.families import Audio, Codes, Lora, Losses, Precision, Request, Spoken, Turn
+from timbre.families.csm_decode import Sampling, decode_frames
+
+SPEAKER = "0"  # one voice: always the same number
+IGNORED = -100  # a label that no loss counts
+# Both decoders' projections by their full names: short names, and peft's "all-linear", would wrap Mimi's layers too.
+TARGETS = (
+    r".*(backbone_model|depth_decoder\.model)\.layers\.\d+\."
+    r"(self_attn\.(q|k|v|o)_proj|mlp\.(gate|up|down)_proj)"
+)
+
+
+class Row(NamedTuple):
+    """One sequence; S positions."""
+
+    ids: list[int]  # (S) text tokens, 0 where there is sound
+    codes: Codes  # (S, codebooks), 0 where there is text, and at the end frame
+    sound: list[bool]  # (S)
+
+
+class Batch(NamedTuple):
+    ids: Tensor  # (B, S)
+    codes: Tensor  # (B, S, codebooks)
+    sound: Tensor  # (B, S)
+    valid: Tensor  # (B, S) False at padding
+    labels: Tensor  # (B, S, codebooks)
+
+
+def load(base: str, revision: str | None, adapter: Path | None, precision: Precision) -> Csm:
+    from transformers import AutoConfig, AutoTokenizer, CsmForConditionalGeneration
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    where = {"revision": revision} if revision and not Path(base).is_dir() else {}
+    try:
+        config = AutoConfig.from_pretrained(base, **where)
+        if config.model_type != "csm":
+            raise ModelError(f"voice.base: {base} is a {config.model_type} model, not csm; see voice.family")
+        tokenizer = AutoTokenizer.from_pretrained(base, **where)
+        model = CsmForConditionalGeneration.from_pretrained(base, dtype=torch.float32, **where)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(
+            f"voice.base: {base} cannot be loaded ({reason}); name a folder with a CSM model, or be online, "
+            "accept the model's licence on its hub page and log in with `hf auth login`"
+        ) from error
+    check_tied(model, base)
+    if adapter:
+        model = _merged(model, adapter)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if dtype_of(precision, device) == torch.bfloat16:
+        model.to(torch.bfloat16)
+        model.codec_model.float()  # convolutions in half precision are coarse, and wrong on some CPUs
+    return Csm(model.to(device).eval(), tokenizer)
+
+
+def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
+    half = precision == "bf16" or (precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported())
+    return torch.bfloat16 if half else torch.float32
+
+
+def check_tied(model: Any, base: str) -> None:
+    """Some releases of transformers left the backbone's audio embedding random on loading."""
+    heard = model.backbone_model.embed_tokens.embed_audio_tokens.weight
+    if heard.data_ptr() != model.depth_decoder.model.embed_tokens.weight.data_ptr():
+        raise ModelError(f"voice.base: {base}: audio embeddings are not tied; use transformers of constraints.txt")
+
+
+def _merged(model: Any, adapter: Path) -> Any:
+    """The adapter added to the weights, in single precision: no cost in speaking, and no rounding of small changes."""
+    from peft import PeftModel
+
+    try:
+        return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"{adapter} does not fit the base model ({reason}); run `dvc repro train`") from error
+
+
+class Csm:
+    """A loaded CSM; see `timbre.families.Voice`."""
+
+    def __init__(self, base: Any, tokenizer: Any) -> None:
+        self.base = base  # CsmForConditionalGeneration; an adapter goes into its layers
+        self.model = base  # what is trained: the same, or peft's wrapper around it
+        self.tokenizer = tokenizer
+        codec = base.config.codec_config
+        self.sample_rate: int = codec.sampling_rate
+        self.frame_rate: float = codec.frame_rate
+        self.positions: int = base.config.max_position_embeddings
+        self.codebooks: int = base.config.num_codebooks
+        self._frame: int = codec.frame_size  # samples
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self.base.device)
+
+    @torch.no_grad()
+    def encode(self, sounds: Sequence[Audio]) -> list[Codes]:
+        """Codes of each sound. The codec is causal, so silence after a shorter sound of the batch changes nothing;
+        a begun last frame is filled with silence first, or its code would depend on what the batch adds."""
+        longest = max(-(-len(sound) // self._frame) for sound in sounds) * self._frame
+        padded = np.stack([np.pad(sound, (0, longest - len(sound))) for sound in sounds])
+        values = torch.from_numpy(padded)[:, None].to(self.device)  # (B, 1, samples)
+        codes = self.base.codec_model.encode(values, num_quantizers=self.codebooks).audio_codes
+        made = codes.transpose(1, 2).cpu().numpy().astype(np.int16)
+        return [row[: -(-len(sound) // self._frame)] for row, sound in zip(made, sounds, strict=True)]
+
+    @torch.no_grad()
+    def decode(self, codes: Codes) -> Audio:
+        if not len(codes):
+            return np.zeros(0, np.float32)
+        values = torch.from_numpy(codes.astype(np.int64)).T[None].to(self.device)  # (1, codebooks, frames)
+        sound: Audio = self.base.codec_model.decode(values).audio_values[0, 0].float().cpu().numpy()
+        return sound
+
+    def length(self, turns: Sequence[Turn]) -> int:
+        return len(self._row(turns).ids)
+
+    def _row(self, turns: Sequence[Turn]) -> Row:
+        ids: list[int] = []
+        codes: list[Codes] = []
+        sound: list[bool] = []
+        for turn in turns:
+            text = self.tokenizer(f"[{SPEAKER}]{turn.text}", add_special_tokens=True)["input_ids"]
+            frames = 0 if turn.codes is None else len(turn.codes) + 1  # with the end frame
+            ids += [*text, *[0] * frames]
+            sound += [False] * len(text) + [True] * frames
+            codes.append(np.zeros((len(text), self.codebooks), np.int16))
+            if turn.codes is not None:
+                codes += [turn.codes, np.full((1, self.codebooks), self.base.config.codebook_eos_token_id, np.int16)]
+        return Row(ids, np.concatenate(codes), sound)
+
+    def batch(self, dialogues: Sequence[Sequence[Turn]], depth_share: float, seed: int) -> Batch:
+        """Padded on the right; the last turn's frames are labels, with the depth decoder's on a share of them."""
+        rows = [self._row(turns) for turns in dialogues]
+        spoken = [len(turns[-1].codes) + 1 if turns[-1].codes is not None else 0 for turns in dialogues]
+        random = np.random.default_rng(seed)
+        size = max(len(row.ids) for row in rows)
+        ids, codes, sound, valid = _padded(rows, size, left=False)
+        labels = torch.full_like(codes, IGNORED)
+        for i, (row, frames) in enumerate(zip(rows, spoken, strict=True)):
+            end = len(row.ids)
+            labels[i, end - frames : end] = codes[i, end - frames : end]
+            skip = random.random(frames) >= depth_share
+            skip[-1] = False  # the end always: a voice that never learnt it never stops
+            labels[i, end - frames : end, 1:][torch.from_numpy(skip)] = IGNORED
+        return Batch(*(part.to(self.device) for part in (ids, codes, sound, valid, labels)))
+
+    def _embed(self, ids: Tensor, codes: Tensor, sound: Tensor) -> Tensor:
+        heard = self.base.backbone_model.embed_tokens(codes)
+        return torch.where(sound[..., None], heard, self.base.embed_text_tokens(ids))
+
+    def losses(self, batch: Batch) -> Losses:
+        """The model's own two losses, each a mean, so that the many codes of the depth decoder do not outvote."""
+        out = self.model(
+            inputs_embeds=self._embed(batch.ids, batch.codes, batch.sound),
+            attention_mask=batch.valid.long(), labels=batch.labels, use_cache=False,
+        )  # fmt: skip
+        return Losses(out.loss, out.backbone_loss, out.depth_decoder_loss)
+
+    def adapt(self, lora: Lora) -> None:
+        from peft import LoraConfig, get_peft_model
+
+        config = LoraConfig(
+            r=lora.rank, lora_alpha=lora.alpha, use_rslora=lora.rslora, lora_dropout=lora.dropout, target_modules=TARGETS
+        )
+        self.model = get_peft_model(self.base, config)
+        wrapped = [name for name, _ in self.base.named_modules() if name.endswith(".lora_A")]
+        layers = self.base.config.num_hidden_layers + self.base.config.depth_decoder_config.num_hidden_layers
+        assert len(wrapped) == 7 * layers, "four projections of attention and three of the MLP, in each layer"
+        assert all(name.startswith(("backbone_model.", "depth_decoder.")) for name in wrapped), "only the decoders"
+
+    def adapter_weights(self) -> dict[str, Tensor]:
+        from peft import get_peft_model_state_dict
+
+        weights = get_peft_model_state_dict(self.model, save_embedding_layers=False)
+        return {name: weight.detach().cpu().clone() for name, weight in weights.items()}
+
+    def set_adapter_weights(self, weights: dict[str, Tensor]) -> None:
+        from peft import set_peft_model_state_dict
+
+        result = set_peft_model_state_dict(self.model, weights)
+        assert not result.unexpected_keys, "an adapter of another shape"
+
+    @torch.no_grad()
+    def adapter_effect(self, turns: Sequence[Turn]) -> float:
+        batch, training = self.batch([turns], 1.0, 0), self.model.training
+        self.model.eval()
+        embedded = self._embed(batch.ids, batch.codes, batch.sound)
+
+        def logits() -> Tensor:
+            out = self.model(inputs_embeds=embedded, attention_mask=batch.valid.long(), use_cache=False)
+            return torch.as_tensor(out.logits).float()
+
+        with_adapter = logits()
+        with self.model.disable_adapter():
+            effect = (with_adapter - logits()).abs().max().item()
+        self.model.train(training)
+        return float(effect)
+
+    def save_adapter(self, folder: Path) -> None:
+        """Weights and configuration only, the same bytes for the same adapter."""
+        self.model.save_pretrained(str(folder), save_embedding_layers=False)
+        (folder / "README.md").unlink(missing_ok=True)  # peft's card names versions, nothing of this voice
+        path = folder / "adapter_config.json"
+        config = json.loads(path.read_text())
+        if isinstance(config["target_modules"], list):
+            config["target_modules"].sort()  # peft keeps a set, whose order changes from run to run
+        path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+    def save_memory(self) -> None:
+        self.base.enable_input_require_grads = lambda: None  # the embeddings are made outside, as leaves
+        self.base.gradient_checkpointing_enable({"use_reentrant": False})
+
+    @torch.no_grad()
+    def speak(self, requests: Sequence[Request], temperature: float, top_k: int) -> list[Spoken]:
+        """All requests side by side, each as it would come out alone."""
+        rows = [self._row([*request.context, Turn(request.text)]) for request in requests]
+        size = max(len(row.ids) for row in rows)
+        if size >= self.positions:
+            raise ModelError(
+                f"{requests[0].text!r}: text and reference take {size} of {self.positions} positions, none is left to "
+                "speak in; take a shorter reference clip or sentence"
+            )
+        ids, codes, sound, valid = (part.to(self.device) for part in _padded(rows, size, left=True))
+        caps = [
+            min(request.frames, self.positions - len(row.ids)) for request, row in zip(requests, rows, strict=True)
+        ]
+        with _evaluating(self.base):
+            return decode_frames(
+                self.base, self._embed(ids, codes, sound), valid, caps,
+                [request.seed for request in requests], Sampling(temperature, top_k),
+            )  # fmt: skip
+
+
+def _padded(rows: Sequence[Row], size: int, *, left: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """ids, codes, sound and validity of all rows, at one length."""
+
+    def fill(values: Any, kind: Any) -> Tensor:
+        value = np.asarray(values, kind)
+        space = (size - len(value), 0) if left else (0, size - len(value))
+        return torch.from_numpy(np.pad(value, [space] + [(0, 0)] * (value.ndim - 1)))
+
+    parts = zip(*((fill(r.ids, np.int64), fill(r.codes, np.int64), fill(r.sound, bool)) for r in rows), strict=True)
+    ids, codes, sound = (torch.stack(part) for part in parts)
+    valid = torch.stack([fill([True] * len(row.ids), bool) for row in rows])
+    return ids, codes, sound, valid
+
+
+@contextmanager
+def _evaluating(model: Any) -> Iterator[None]:
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
