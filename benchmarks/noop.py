@@ -35,7 +35,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recordings", type=int, nargs="+", default=[3, 1000])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--stage-per-recording", type=int, default=100, help="size of the other design; 0 leaves it out")
+    parser.add_argument(
+        "--stage-per-recording", type=int, default=100, help="size of the other design; 0 leaves it out"
+    )
     options = parser.parse_args()
     rows = [(f"{n} recordings", measure(build(n), options.rounds)) for n in options.recordings]
     if options.stage_per_recording:

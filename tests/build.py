@@ -1,0 +1,96 @@
+"""The files of the test repository: this project's pipeline with two short recordings and small random models."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from ruamel.yaml import YAML
+
+RATE = 16_000  # Hz
+PIPELINE = ["dvc.yaml", "params.yaml", "stages", "timbre", ".gitignore", ".dvcignore"]
+ORDINALS = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth"]
+SMALL: dict[str, dict[str, Any]] = {  # so that a run takes seconds; a key that params.yaml lacks is an error
+    "chunk": {"max_seconds": 8},
+    "train": {"max_steps": 6, "eval_every": 2, "warmup_steps": 1, "batch": 2, "learning_rate": 0.001},
+    "generate": {"seeds": 1, "batch": 2},
+}
+
+
+def build_repository(root: Path, project: Path) -> None:
+    root.mkdir(parents=True)
+    for name in PIPELINE:
+        source, target = project / name, root / name
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target)
+    shrink(root / "params.yaml")
+    from tests.tiny_models import random_csm
+
+    random_csm(root / "models/tiny/csm")
+    random_whisper(root / "models/tiny/whisper.pt")
+    write(root / "data/glossary.txt", "# names that Whisper should know\nMarlow\n")
+    write(root / "data/prompts.tsv", "id\ttext\none\tThe ferry waits.\ntwo\tThe green train.\n")
+    for number, name in enumerate(["alpha", "beta"]):
+        add_recording(root, name, seed=number)
+
+
+def random_whisper(path: Path, seed: int = 0) -> Path:
+    """A Whisper of two thin layers, in openai-whisper's own checkpoint format."""
+    import torch
+    from whisper.model import ModelDimensions, Whisper
+
+    torch.manual_seed(seed)
+    dims = ModelDimensions(80, 1500, 16, 1, 1, 51864, 64, 16, 1, 1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"dims": dims.__dict__, "model_state_dict": Whisper(dims).state_dict()}, path)
+    return path
+
+
+def shrink(path: Path) -> None:
+    yaml = YAML()
+    document = yaml.load(path)
+    for section, values in SMALL.items():
+        for key, value in values.items():
+            assert key in document[section], f"{section}.{key} is no key of params.yaml any more"
+            document[section][key] = value
+    yaml.dump(document, path)
+
+
+def add_recording(root: Path, name: str, seed: int) -> None:
+    """Eight sentences of 3 s, one every 4 s, with a person's transcript and an entry in sources.yaml."""
+    speech = sentences(seed)
+    path = root / "data/recordings" / f"{name}.flac"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, speech, RATE, subtype="PCM_16")
+    rows = [
+        f"{4 * i + 1:.2f}\t{4 * i + 4:.2f}\tann\t\tThis is the {ordinal} sentence of {name}."
+        for i, ordinal in enumerate(ORDINALS)
+    ]
+    write(root / "data/transcripts" / f"{name}.tsv", "\n".join(["start\tend\tspeaker\tflag\ttext", *rows]) + "\n")
+    with (root / "data/sources.yaml").open("a") as sources:
+        sources.write(
+            f"- id: {name}\n  file: data/recordings/{name}.flac\n  speaker: ann\n  language: en\n"
+            "  licence: CC0-1.0\n  consent: synthetic sound, no person\n"
+        )
+
+
+def sentences(seed: int) -> np.ndarray:
+    """Sound with the shape of speech: eight stretches of syllables between stretches of near silence."""
+    random = np.random.default_rng(seed)
+    seconds = 4 * len(ORDINALS) + 1
+    time = np.arange(seconds * RATE) / RATE
+    voice = sum(np.sin(2 * np.pi * 120 * (seed + 2) / 2 * k * time) / k for k in range(1, 12))
+    syllables = 0.5 + 0.5 * np.sin(2 * np.pi * 4 * time)
+    spoken = np.clip(np.minimum((time - 1) % 4, 3 - (time - 1) % 4) * 50, 0, 1) * (time >= 1)
+    sound = 0.1 * voice * syllables * spoken + 0.0003 * random.standard_normal(len(time))
+    return sound.astype(np.float32)
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)

@@ -1,0 +1,207 @@
+"""What an edit costs, row by row, in a real git + DVC repository; and what survives a kill, a clone and a revert."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.build import add_recording
+from tests.conftest import Repository
+
+pytestmark = pytest.mark.pipeline
+
+AFTER_TRAINING = ["generate", "evaluate", "report", "track"]
+LEARN_AGAIN = ["train", *AFTER_TRAINING]
+
+
+def runs(repository: Repository) -> int:
+    """Finished MLflow runs in the repository's store."""
+    code = (
+        "from mlflow import MlflowClient; from timbre import tracking; import pathlib, sys\n"
+        "client = MlflowClient(tracking.store_uri())\n"
+        "ids = [e.experiment_id for e in client.search_experiments()]\n"
+        "print(sum(r.data.tags.get('complete') == 'true' for r in client.search_runs(ids)))"
+    )
+    return int(repository.run("python", "-c", code).stdout.split()[-1])
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_nothing_changed_runs_no_stage_and_adds_no_run(repository: Repository) -> None:
+    assert repository.repro().ran == []
+    assert runs(repository) == 1
+
+
+def test_a_word_costs_no_cut_and_no_codec_frame_and_a_revert_adds_no_run(repository: Repository) -> None:
+    clips, first = tree(repository.root / "data/clips"), repository.lock()
+    repository.edit("data/transcripts/alpha.tsv", "third sentence", "thrid sentence")
+    done = repository.repro()
+    assert done.ran == ["segment", "chunk", "dataset", *LEARN_AGAIN]
+    assert done.computed("chunk") == 0
+    assert done.computed("encode") == 0
+    assert tree(repository.root / "data/clips") == clips
+    assert done.computed("generate") == done.computed("evaluate"), "only new samples are heard again"
+    assert runs(repository) == 2
+    repository.edit("data/transcripts/alpha.tsv", "thrid sentence", "third sentence")
+    back = repository.repro()
+    assert "train" not in back.ran, "training comes from the run cache"
+    assert repository.lock() == first
+    assert runs(repository) == 2
+
+
+def test_a_change_that_leaves_the_words_stops_at_segment(repository: Repository) -> None:
+    repository.edit("data/transcripts/alpha.tsv", "the third", "the  third")
+    assert repository.repro().ran == ["segment"]
+
+
+def test_a_review_flag_costs_segment_and_the_report(repository: Repository) -> None:
+    repository.edit("data/transcripts/alpha.tsv", "\t\tThis is the third", "\tok\tThis is the third")
+    assert repository.repro().ran == ["segment", "report", "track"]
+
+
+def test_a_segments_times_cut_and_encode_only_the_clips_that_contain_it(repository: Repository) -> None:
+    before = set(tree(repository.root / "data/clips"))
+    repository.edit("data/transcripts/alpha.tsv", "9.00\t12.00", "9.00\t11.60")
+    done = repository.repro()
+    assert done.ran == ["segment", "chunk", "dataset", "encode", *LEARN_AGAIN]
+    changed = set(tree(repository.root / "data/clips")) - before
+    assert len(changed) == done.computed("chunk") == done.computed("encode") <= 2
+
+
+def test_a_new_recording_computes_its_own_entries_only(repository: Repository) -> None:
+    add_recording(repository.root, "gamma", seed=3)
+    done = repository.repro()
+    assert done.ran == ["fetch", "transcribe", "segment", "chunk", "dataset", "encode", *LEARN_AGAIN]
+    assert done.computed("fetch") == done.computed("transcribe") == 1
+    gamma = [line for line in (repository.root / "data/clips.jsonl").read_text().splitlines() if '"gamma"' in line]
+    assert done.computed("chunk") == done.computed("encode") == len(gamma) > 0
+
+
+def test_a_prompt_costs_its_own_samples(repository: Repository) -> None:
+    with (repository.root / "data/prompts.tsv").open("a") as prompts:
+        prompts.write("extra\tOne more sentence.\n")
+    done = repository.repro()
+    assert done.ran == AFTER_TRAINING
+    assert done.computed("generate") == done.computed("evaluate") == 4, "one prompt in four conditions"
+
+
+def test_a_scorer_hears_again_and_makes_a_run(repository: Repository) -> None:
+    repository.edit("stages/evaluate.py", "VERSION = 1", "VERSION = 2")
+    done = repository.repro()
+    assert done.ran == ["evaluate", "report", "track"] or done.ran == ["evaluate"]
+    assert done.computed("evaluate") == len(list((repository.root / "reports/samples").glob("*.json")))
+
+
+def test_the_learning_rate_costs_training_and_after(repository: Repository) -> None:
+    done = repository.repro("-S", "train.learning_rate=0.0011") if False else None
+    assert done is None
+    text = (repository.root / "params.yaml").read_text()
+    (repository.root / "params.yaml").write_text(text.replace("learning_rate: 0.001\n", "learning_rate: 0.002\n"))
+    done = repository.repro()
+    assert done.ran == LEARN_AGAIN
+    samples = json.loads(json.dumps([p.name for p in (repository.root / "reports/samples").glob("base*.json")]))
+    assert done.computed("generate") == len(samples), "the base's samples stay, the tuned ones are spoken again"
+
+
+def test_a_report_template_costs_the_report(repository: Repository) -> None:
+    template = next(path for path in (repository.root / "timbre").rglob("*.html"))
+    template.write_text(template.read_text() + "\n<!-- another line -->\n")
+    assert repository.repro().ran == ["report", "track"]
+
+
+@pytest.mark.parametrize("file", ["timbre/cli.py", "timbre/doctor.py", "README.md"])
+def test_what_no_stage_uses_costs_nothing(repository: Repository, file: str) -> None:
+    path = repository.root / file
+    path.write_text((path.read_text() if path.exists() else "") + "\n# a comment\n")
+    assert repository.repro().ran == []
+
+
+def test_a_clone_pulls_and_has_nothing_to_do(repository: Repository, tmp_path: Path) -> None:
+    repository.run("dvc", "remote", "add", "-d", "shared", str(tmp_path / "remote"))
+    repository.edit("data/transcripts/alpha.tsv", "third sentence", "thrid sentence")
+    repository.repro()
+    repository.commit("Correct a word")
+    repository.run("dvc", "push")
+    repository.run("git", "clone", "-q", str(repository.root), str(tmp_path / "clone"))
+    clone = Repository(tmp_path / "clone")
+    clone.run("dvc", "pull")
+    assert clone.repro().ran == []
+    assert tree(clone.root / "reports") == tree(repository.root / "reports")
+    clone.edit("data/transcripts/alpha.tsv", "9.00\t12.00", "9.00\t11.60")
+    assert clone.repro("encode").computed("encode") <= 2, "in a clone too, an edit computes only what it touches"
+
+
+def test_a_partial_clone_never_builds_a_partial_dataset(repository: Repository) -> None:
+    (repository.root / "data/raw/beta.json").unlink()
+    done = repository.run("python", "-m", "stages.segment", *SEGMENT, check=False)
+    assert done.returncode == 1
+    assert "beta" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+SEGMENT = [
+    *("--sources", "data/sources.yaml", "--raw", "data/raw", "--drafts", "data/drafts"),
+    *("--transcripts", "data/transcripts", "--out", "data/segments", "--review", "data/review.json"),
+]
+
+
+@pytest.mark.parametrize(
+    ("stage", "folder", "pattern"),
+    [
+        ("transcribe", "data/drafts", "*.json"),
+        ("encode", "data/codes", "*.json"),
+        ("train", ".timbre/train", "**/*.pt"),
+        ("generate", "reports/samples", "*.json"),
+    ],
+)
+def test_a_kill_loses_nothing_that_was_finished(
+    repository: Repository, tmp_path: Path, stage: str, folder: str, pattern: str
+) -> None:
+    whole = repository.lock()
+    outs = {
+        "transcribe": "data/drafts",
+        "encode": "data/codes",
+        "train": "models/adapter",
+        "generate": "reports/samples",
+    }
+    expected = tree(repository.root / outs[stage])
+    shutil.rmtree(repository.root / outs[stage])
+    shutil.rmtree(repository.root / ".timbre", ignore_errors=True)
+    # forget that the stage ran, in the lock and in the run cache
+    forget(repository, stage)
+    place = repository.root / folder
+    repository.kill_in(stage, lambda: place.exists() and any(place.glob(pattern)))
+    finished = len(list(place.glob(pattern)))
+    assert finished < len(expected) or stage == "train"
+    done = repository.repro()
+    assert stage in done.ran
+    if stage == "train":
+        assert "goes on from step" in done.output
+    else:
+        total = len([name for name in expected if name.endswith(".json")])
+        assert done.computed(stage) <= total - finished + 1
+    assert tree(repository.root / outs[stage]) == expected
+    assert repository.lock() == whole
+
+
+def forget(repository: Repository, stage: str) -> None:
+    import yaml
+
+    lock = yaml.safe_load(repository.lock())
+    del lock["stages"][stage]
+    (repository.root / "dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
+    shutil.rmtree(repository.root / ".dvc/cache/runs", ignore_errors=True)
+
+
+def test_two_folders_with_different_hash_seeds_give_the_same_hashes(made: Repository, tmp_path: Path) -> None:
+    other = Repository(tmp_path / "elsewhere" / "deep")
+    other.root.parent.mkdir()
+    made.run("git", "clone", "-q", str(made.root), str(other.root))
+    (other.root / "dvc.lock").unlink()
+    other.repro(PYTHONHASHSEED="12345")
+    assert other.lock() == made.lock()
