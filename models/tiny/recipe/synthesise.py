@@ -19,6 +19,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -181,18 +182,19 @@ def espeak() -> ctypes.CDLL:
 
 
 def espeak_words(voice: str, text: str, rate: int) -> list[list[float]]:
-    """Times of words from the events of espeak-ng's library: 1 a word begins, 7 a phone, 0 the last of a block."""
-    words: list[list[float]] = []
+    """Times of words from the library's phone events, which name the place in the text where their word begins.
+
+    What espeak-ng speaks as one ("from the") shares its time by letters.
+    """
+    begins: dict[int, float] = {}  # text position of a word: its first phone, seconds
     callback_type = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(EspeakEvent))
 
     def collect(_: Any, __: int, events: Any) -> int:
-        for event in iter(iter(events).__next__, None):
-            if event.type == 0:
+        for number in range(10_000):
+            if events[number].type == 0:  # the last of a block
                 break
-            if event.type == 1:
-                words.append([])
-            if event.type == 7 and words:
-                words[-1].append(event.milliseconds / 1000)
+            if events[number].type == 7:  # a phone
+                begins.setdefault(events[number].position - 1, events[number].milliseconds / 1000)
         return 0
 
     library = espeak()
@@ -201,8 +203,12 @@ def espeak_words(voice: str, text: str, rate: int) -> list[list[float]]:
     callback = callback_type(collect)
     library.espeak_SetSynthCallback(callback)
     library.espeak_Synth(text.encode(), len(text) + 1, 0, 1, 0, 1, None, None)
-    starts = [word[0] for word in words] + [words[-1][-2]]  # the last word ends where the closing pause begins
-    return [[a, b] for a, b in zip(starts, starts[1:], strict=False)]
+    known = sorted(position for position in begins if position < len(text) - 1)
+    final = max(begins.values())  # the closing pause has a place behind the text
+    places = np.interp(
+        [m for w in re.finditer(r"\w+", text) for m in w.span()], [*known, len(text) - 1], [*map(begins.get, known), final]
+    )
+    return [[float(a), float(b)] for a, b in places.reshape(-1, 2)]
 
 
 def speak(voice: Voice, text: str, tempo: float, level: float) -> tuple[np.ndarray, list[list[float]]]:
