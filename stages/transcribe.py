@@ -1,0 +1,201 @@
+"""Whisper writes a draft of every recording, with the times and the confidence of each word.
+
+    python -m stages.transcribe --sources data/sources.yaml --raw data/raw --glossary data/glossary.txt \\
+        --out data/drafts
+
+Reads   data/sources.yaml, data/raw/<id>.flac, data/raw/<id>.json
+        data/glossary.txt       names and terms to expect, one per line
+Writes  data/drafts/<id>.json   segments that do not overlap, with their words
+
+A draft is made anew when the audio, the model, the language or the glossary changes. A person's transcript wins over it
+later, so a better Whisper never touches what was corrected by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from timbre import audio, sources, whisper
+from timbre.errors import DataError, run
+from timbre.mapping import Files, Job, content_key, refresh
+from timbre.params import read
+from timbre.records import Recording
+from timbre.whisper import Utterance
+
+VERSION = 1  # raise when the code gives other bytes for the same input
+PIECE = 600.0  # seconds that are in memory at once; about 200 MB while Whisper hears them
+PAUSE_WITHIN = 30.0  # seconds before a piece's end in which the quietest moment is looked for
+PAUSE = 0.5  # seconds over which it is to be quiet
+SHORTEST = 0.02  # seconds: Whisper's own resolution; what is shorter holds no speech
+
+
+@dataclass(frozen=True)
+class Params:
+    workers: int  # processes
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise ValueError(f"workers: {self.workers} is not 1 or more")
+
+
+def transcribe_all(
+    recordings: Sequence[Recording], raw: Path, prompt: str, out: Path, params: Params, model: whisper.Params
+) -> None:
+    fingerprint = whisper.fingerprint(model)
+    jobs = [
+        Job(r.id, key, (r, key))
+        for r in recordings
+        for key in [content_key(VERSION, r.sha256, r.language, fingerprint, prompt)]
+    ]
+    compute = partial(draft_each, raw=raw, prompt=prompt, model=model, fingerprint=fingerprint, workers=params.workers)
+    refresh(out, jobs, compute, suffixes=[".json"], label="transcribe", workers=params.workers)
+    tell([json.loads((out / f"{recording.id}.json").read_bytes()) for recording in recordings], recordings)
+
+
+def draft_each(
+    jobs: Sequence[tuple[Recording, str]], raw: Path, prompt: str, model: whisper.Params, fingerprint: str, workers: int
+) -> Iterator[Files]:
+    import torch
+
+    if workers > 1:  # else every process wants every core
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+    loaded = whisper.load(model)
+    whisper.check_prompt(loaded, prompt)
+    for recording, key in jobs:
+        draft = draft_of(recording, raw / f"{recording.id}.flac", prompt, loaded)
+        document = {"key": key, "audio_sha256": recording.sha256, "whisper": fingerprint, **draft}
+        yield {".json": (json.dumps(document, ensure_ascii=False, indent=1) + "\n").encode()}
+
+
+def draft_of(recording: Recording, path: Path, prompt: str, loaded: whisper.Model) -> dict[str, Any]:
+    whisper.check_language(loaded, recording.language, recording.id)
+    heard: list[Utterance] = []
+    for start, end in pieces(path, recording.seconds):
+        samples, _ = audio.read(path, whisper.SAMPLE_RATE, start, end)
+        transcript = whisper.transcribe(
+            loaded, samples, language=recording.language, prompt=prompt, word_timestamps=True
+        )
+        heard += [shifted(utterance, start) for utterance in transcript.utterances]
+    kept, left_out, mended = in_order(heard, recording.seconds)
+    return {
+        "language": recording.language,
+        "mended": mended,  # segments whose times overlapped or lay outside the recording
+        "left_out": left_out,  # texts for which there was no time
+        "segments": [rounded(utterance) for utterance in kept],
+    }
+
+
+def pieces(
+    path: Path, seconds: float, longest: float = PIECE, within: float = PAUSE_WITHIN
+) -> Iterator[tuple[float, float]]:
+    """The recording's spans of at most `longest` seconds, each ending in the quietest moment near its end."""
+    start = 0.0
+    while seconds - start > longest:
+        first = start + longest - within
+        samples, rate = audio.read(path, None, first, start + longest)
+        window = round(PAUSE / audio.LEVEL_WINDOW)
+        loudness = np.convolve(audio.levels(samples, rate), np.ones(window), "valid")
+        cut = round(first + (int(loudness.argmin()) + window / 2) * audio.LEVEL_WINDOW, 2)
+        yield start, cut
+        start = cut
+    yield start, seconds
+
+
+def in_order(heard: Sequence[Utterance], seconds: float) -> tuple[list[Utterance], list[str], int]:
+    """The utterances within the recording and one after the other; texts without room; how many were moved.
+
+    Whisper may let two overlap, end after the recording, or give two the same time.
+    """
+    last = int(seconds * 100) / 100  # not rounded up: no segment ends after its recording
+    kept: list[Utterance] = []
+    left_out, moved = [], 0
+    for utterance in sorted(heard, key=lambda u: (u.start, u.end)):
+        start, end = max(0.0, round(utterance.start, 2)), min(last, round(utterance.end, 2))
+        before = kept[-1] if kept else None
+        shared = before is not None and start < before.end
+        if before and shared:  # each gets half of what both claim
+            start = max(round((start + min(before.end, end)) / 2, 2), round(before.start + SHORTEST, 2))
+        if end - start < SHORTEST:
+            left_out.append(utterance.text)
+            continue
+        if before and shared:
+            kept[-1] = fitted(before, before.start, min(before.end, start))
+        kept.append(fitted(utterance, start, end))
+        moved += (start, end) != (round(utterance.start, 2), round(utterance.end, 2))
+    return kept, left_out, moved
+
+
+def fitted(utterance: Utterance, start: float, end: float) -> Utterance:
+    """With these times, and its words inside them and in order."""
+    words, reached = [], start
+    for word in utterance.words:
+        word_start = min(max(round(word.start, 2), reached), end)
+        reached = min(max(round(word.end, 2), word_start), end)
+        words.append(replace(word, start=word_start, end=reached))
+    return replace(utterance, start=start, end=end, words=words)
+
+
+def shifted(utterance: Utterance, seconds: float) -> Utterance:
+    words = [replace(word, start=word.start + seconds, end=word.end + seconds) for word in utterance.words]
+    return replace(utterance, start=utterance.start + seconds, end=utterance.end + seconds, words=words)
+
+
+def rounded(utterance: Utterance) -> dict[str, Any]:
+    """To a thousandth: the last digits of probabilities differ between machines."""
+    words = [replace(word, probability=round(word.probability, 3)) for word in utterance.words]
+    return asdict(
+        replace(
+            utterance,
+            avg_logprob=round(utterance.avg_logprob, 3),
+            no_speech_prob=round(utterance.no_speech_prob, 3),
+            words=words,
+        )
+    )
+
+
+def tell(drafts: Sequence[dict[str, Any]], recordings: Sequence[Recording]) -> None:
+    segments, mended = (
+        sum(counts) for counts in zip(*((len(d["segments"]), d["mended"]) for d in drafts), strict=True)
+    )
+    print(f"transcribe: {segments} segments, the times of {mended} mended")
+    for recording, draft in zip(recordings, drafts, strict=True):
+        if not draft["segments"]:
+            print(f"{recording.id}: nothing was heard; if somebody speaks there, try another whisper.model")
+        for text in draft["left_out"]:
+            print(f"{recording.id}: left out, because it has no time of its own: {text}")
+
+
+def glossary_prompt(path: Path) -> str:
+    """The terms of the glossary as Whisper's prompt: one per line, `#` begins a comment."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); an empty file will do") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
+    return ", ".join(term for line in lines if (term := line.split("#")[0].strip()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Whisper writes a draft of every recording.")
+    parser.add_argument("--sources", type=Path, required=True, help="what is declared, data/sources.yaml")
+    parser.add_argument("--raw", type=Path, required=True, help="what was fetched, data/raw")
+    parser.add_argument("--glossary", type=Path, required=True, help="names and terms to expect, data/glossary.txt")
+    parser.add_argument("--out", type=Path, required=True, help="folder of drafts, data/drafts")
+    args = parser.parse_args()
+    params, model = read("transcribe", Params), read("whisper", whisper.Params)
+    recordings = sources.recordings(sources.read(args.sources), args.raw)
+    transcribe_all(recordings, args.raw, glossary_prompt(args.glossary), args.out, params, model)
+
+
+if __name__ == "__main__":
+    run(main)
