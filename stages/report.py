@@ -190,14 +190,19 @@ def curves(history: Sequence[dict[str, str]]) -> tuple[list[Chart], str]:
     sentence = ""
     if best:
         last = measured[-1]
-        sentence = f"The adapter is the one of step {best[0]:,.0f}, where the evaluation loss was lowest, {best[1]:.3f}."
+        sentence = (
+            f"The adapter is the one of step {best[0]:,.0f}, where the evaluation loss was lowest, {best[1]:.3f}."
+        )
         if last[1] > best[1]:
             sentence += f" By the last measurement, at step {last[0]:,.0f}, it had risen to {last[1]:.3f}."
     return [chart for chart in charts if chart], sentence
 
 
-def sources(train: Sequence[Example], evaluation: Sequence[Example], drops: Sequence[Drop], review: Any) -> list[Source]:
-    every = sorted({r.recording for r in [*train, *evaluation, *drops]} | set(review["recordings"]))
+def sources(
+    train: Sequence[Example], evaluation: Sequence[Example], drops: Sequence[Drop], review: Any
+) -> list[Source]:
+    named = {e.recording for e in [*train, *evaluation]} | {d.recording for d in drops}
+    every = sorted(named | set(review["recordings"]))
     return [
         Source(
             id=name,
@@ -271,7 +276,8 @@ def main() -> None:
     charts, best = curves(read_csv(args.history))
     takes = rows(args.samples, scores)
     samples = [
-        from_json((args.samples / f"{s['sample']}.json").read_text(encoding="utf-8"), Sample, s["sample"]) for s in scores
+        from_json((args.samples / f"{s['sample']}.json").read_text(encoding="utf-8"), Sample, s["sample"])
+        for s in scores
     ]
     page = render(
         verdict=verdict(metrics),

@@ -60,10 +60,8 @@ def write_samples(folder: Path, sentences: dict[str, str] = SENTENCES, seeds: in
 
 
 def write_history(path: Path, steps: int = 120) -> None:
-    columns = (
-        "step epoch train_loss backbone_loss depth_loss eval_loss eval_backbone_loss eval_depth_loss"
-        " grad_norm learning_rate"
-    ).split()
+    losses = ["train_loss", "backbone_loss", "depth_loss", "eval_loss", "eval_backbone_loss", "eval_depth_loss"]
+    columns = ["step", "epoch", *losses, "grad_norm", "learning_rate"]
     random = np.random.default_rng(1)
     rows = [",".join(columns)]
     for step in range(1, steps + 1):
@@ -137,6 +135,7 @@ def write_outs(root: Path, seeds: int = 1) -> None:
     adapter.mkdir(parents=True, exist_ok=True)
     (adapter / "adapter_config.json").write_text(json.dumps({"r": 32, "target_modules": ["q_proj"]}))
     (adapter / "adapter_model.safetensors").write_bytes(b"weights")
+
     def review(origin: str, lines: int, ok: int, dropped: int) -> dict[str, object]:
         times = {"seconds": 4.0 * lines, "reviewed_seconds": 4.0 * (ok + dropped)}
         return {"origin": origin, "lines": lines, "ok": ok, "dropped": dropped, **times}

@@ -48,9 +48,7 @@ class Chart:
     summary: str  # what the chart shows, in words, for who cannot see it
 
 
-def draw(
-    title: str, x_label: str, lines: Sequence[Line], mark: tuple[float, str] | None = None
-) -> Chart | None:
+def draw(title: str, x_label: str, lines: Sequence[Line], mark: tuple[float, str] | None = None) -> Chart | None:
     """None where nothing was measured."""
     lines = [line for line in lines if line.points]
     if not lines:

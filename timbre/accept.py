@@ -1,0 +1,61 @@
+"""Begin transcripts from Whisper's drafts, as files that are yours to edit.
+
+Writes data/transcripts/<id>.tsv from data/drafts/<id>.json. A transcript that is there is a person's and stays as it
+is. Nothing is written when any of the recordings asked for cannot be seeded.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from timbre import sources, transcripts
+from timbre.errors import DataError, TranscriptError, raise_all
+from timbre.records import Recording
+from timbre.transcripts import Transcript
+
+EXAMPLES = [
+    ("timbre accept harbour-noon", "write data/transcripts/harbour-noon.tsv from its draft"),
+    ("timbre accept --all", "the same for every recording without a transcript"),
+]
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("id", nargs="*", default=[], help="recordings, as data/sources.yaml names them")
+    which.add_argument("--all", action="store_true", help="every recording that has no transcript yet")
+
+
+def command(args: argparse.Namespace) -> int:
+    data = Path("data")
+    declared = {source.id: source for source in sources.read(data / "sources.yaml")}
+    target = {name: data / "transcripts" / f"{name}.tsv" for name in declared}
+    asked = [name for name in declared if not target[name].exists()] if args.all else list(dict.fromkeys(args.id))
+    raise_all(DataError, (_unknown(name, list(declared)) for name in asked if name not in declared))
+    raise_all(
+        TranscriptError,
+        (
+            f"{target[name]}: is there already, and yours; edit it, or remove it first"
+            for name in asked
+            if target[name].exists()
+        ),
+    )
+    recordings = sources.recordings([declared[name] for name in asked], data / "raw")
+    seeds = {recording.id: seed(recording, data / "drafts") for recording in recordings}
+    for name, transcript in seeds.items():
+        transcripts.write(target[name], transcript)
+        print(f"{target[name]}: {len(transcript.lines)} lines from the draft; flag what you heard as right with ok")
+    if not seeds:
+        print("every recording has a transcript; nothing written")
+    return 0
+
+
+def seed(recording: Recording, drafts: Path) -> Transcript:
+    draft = transcripts.read_draft(drafts / f"{recording.id}.json")
+    if draft.audio != recording.sha256:
+        raise DataError(f"{recording.id}: the draft was made from other audio; run `dvc repro transcribe` first")
+    return transcripts.seed_from_draft(draft, recording)
+
+
+def _unknown(name: str, declared: list[str]) -> str:
+    return f"{name}: no such recording in data/sources.yaml; there are {', '.join(declared)}"

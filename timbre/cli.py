@@ -1,0 +1,65 @@
+"""The `timbre` command: one module per subcommand, imported by name, so that `--help` answers at once.
+
+A command's module says in its docstring's first line what it does, shows itself under `EXAMPLES`, and has two
+functions: `arguments(parser)` declares its options, `command(args)` does it and returns the exit code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from timbre import errors
+
+COMMANDS = {
+    "accept": "timbre.accept",
+    "summary": "timbre.summary",
+    "doctor": "timbre.doctor",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    modules = {name: importlib.import_module(module) for name, module in COMMANDS.items()}
+    top = argparse.ArgumentParser(
+        prog="timbre",
+        description="A voice, versioned like code. `make` or `dvc repro` builds it; these are the hands beside it.",
+        epilog="examples:\n" + "\n".join(_examples(module)[0] for module in modules.values()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = top.add_subparsers(metavar="command", required=True)
+    for name, module in modules.items():
+        said = _first_line(module)
+        own = commands.add_parser(
+            name,
+            help=said[0].lower() + said[1:].rstrip("."),
+            description=said,
+            epilog="examples:\n" + "\n".join(_examples(module)),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.arguments(own)
+        own.set_defaults(command=module.command)
+    return top
+
+
+def _first_line(module: ModuleType) -> str:
+    return (module.__doc__ or "").splitlines()[0]
+
+
+def _examples(module: ModuleType) -> list[str]:
+    return [f"  {line:34} {meaning}" for line, meaning in module.EXAMPLES]
+
+
+def execute(arguments: Sequence[str]) -> int:
+    args = parser().parse_args(arguments)
+    return int(args.command(args) or 0)
+
+
+def main() -> None:
+    errors.run(lambda: execute(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

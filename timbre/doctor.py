@@ -1,0 +1,233 @@
+"""Say what this machine has and lacks, and what to do about it.
+
+Each line is `ok`, `warn` (works, but you may want more) or `FAIL` (a stage would stop here); the exit code is 1 when
+one fails. Nothing is loaded and nothing is changed: packages are asked for their versions, models looked for on disk,
+and servers given a few seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import configparser
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from timbre import params, sources, tracking
+from timbre.errors import ParamsError, SourceError, TrackingError
+
+EXAMPLES = [("timbre doctor", "check Python, device, disk, models, DVC, MLflow")]
+PACKAGES = ("torch", "transformers", "peft", "openai-whisper", "dvc", "mlflow")
+PATIENCE = 4.0  # seconds for the hub's answer
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Finding:
+    level: Literal["ok", "warn", "FAIL"]
+    what: str
+    text: str
+    todo: str = ""
+
+
+Findings = Iterator[Finding]
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    pass
+
+
+def command(args: argparse.Namespace) -> int:
+    failed = False
+    for check in CHECKS:
+        for finding in check():
+            failed |= finding.level == "FAIL"
+            print(
+                f"{finding.level:4}  {finding.what:12} {finding.text}"
+                + (f"\n      → {finding.todo}" if finding.todo else "")
+            )
+    return int(failed)
+
+
+def python() -> Findings:
+    yield Finding("ok", "Python", f"{platform.python_version()}, {sys.prefix}")
+
+
+def packages() -> Findings:
+    found, missing = {}, []
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    if found:
+        yield Finding("ok", "packages", ", ".join(f"{name} {version}" for name, version in found.items()))
+    if missing:
+        yield Finding("FAIL", "packages", f"not installed: {', '.join(missing)}", "`make` installs them into .venv")
+
+
+def device() -> Findings:
+    gpu = _gpu()
+    if not gpu:
+        small = Path(str(_params().get("voice", {}).get("base", ""))).is_dir()
+        text = "no NVIDIA GPU; models run on the CPU"
+        yield (
+            Finding("ok", "device", text)
+            if small
+            else Finding(
+                "warn", "device", text, "the tiny voice is fast enough so; train one of a billion parameters on a GPU"
+            )
+        )
+    elif importlib.metadata.version("torch").endswith("+cpu"):
+        yield Finding("warn", "device", f"{gpu}, which this torch cannot use", "install a torch built for CUDA")
+    else:
+        yield Finding("ok", "device", gpu)
+
+
+def _gpu() -> str:
+    if not shutil.which("nvidia-smi"):
+        return ""
+    command = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def machine() -> Findings:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
+    text = f"{cores} cores, {memory:.0f} GiB memory"
+    if memory < 3.5:
+        yield Finding("warn", "machine", text, "training the tiny voice takes about 3 GiB; close what you can")
+    else:
+        yield Finding("ok", "machine", text)
+
+
+def disk() -> Findings:
+    free = shutil.disk_usage(".").free / GIB
+    text = f"{free:.0f} GiB free here"
+    if free < 1:
+        yield Finding("FAIL", "disk", text, "the embedded voice needs 1 GiB; make room")
+    elif free < 20:
+        yield Finding("warn", "disk", text, "enough for the embedded voice; a large model takes 20 GiB and more")
+    else:
+        yield Finding("ok", "disk", text)
+
+
+def settings() -> Findings:
+    try:
+        problems = params.problems(params.load(), params.schemas())
+    except ParamsError as error:
+        problems = str(error).splitlines()
+    for problem in problems:
+        yield Finding("FAIL", "params.yaml", problem, "mend the key; every key is explained beside it")
+    if not problems:
+        yield Finding("ok", "params.yaml", "every key known, and in range")
+
+
+def recordings() -> Findings:
+    path = Path("data/sources.yaml")
+    try:
+        declared = sources.read(path)
+    except SourceError as error:
+        for problem in str(error).splitlines():
+            yield Finding("FAIL", "sources", problem, "mend the entry")
+        return
+    kept = sum(Path(f"data/transcripts/{source.id}.tsv").exists() for source in declared)
+    yield Finding("ok", "sources", f"{len(declared)} recordings declared, {kept} with a transcript of yours")
+
+
+def voice() -> Findings:
+    section = _params().get("voice", {})
+    base, revision = str(section.get("base", "")), section.get("revision")
+    if Path(base).is_dir():
+        yield Finding("ok", "voice model", base)
+    elif base.startswith((".", "/")) or base.count("/") != 1:
+        yield Finding("FAIL", "voice model", f"{base} is not here", "git checkout it, or name another in params.yaml")
+    else:
+        yield _on_hub("voice model", base, revision)
+
+
+def _on_hub(what: str, name: str, revision: str | None) -> Finding:
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    if isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
+        return Finding("ok", what, f"{name}, in the hub's cache")
+    try:
+        get_hf_file_metadata(hf_hub_url(name, "config.json", revision=revision), timeout=PATIENCE)
+    except GatedRepoError:
+        return Finding(
+            "FAIL", what, f"{name} is gated", f"accept its terms on https://huggingface.co/{name}, then `hf auth login`"
+        )
+    except RevisionNotFoundError:
+        return Finding("FAIL", what, f"{name} has no revision {revision}", "mend voice.revision in params.yaml")
+    except RepositoryNotFoundError:
+        return Finding("FAIL", what, f"{name} is not on the hub", "mend voice.base in params.yaml, or `hf auth login`")
+    except Exception as error:  # whatever the network is up to: the hub's client raises its transport's own errors
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return Finding("FAIL", what, f"{name} is neither here nor reachable ({reason})", "get online, or name a folder")
+    return Finding("ok", what, f"{name}, on the hub; downloaded at the first use")
+
+
+def listener() -> Findings:
+    name = str(_params().get("whisper", {}).get("model", ""))
+    if name.endswith(".pt") or "/" in name:
+        if Path(name).is_file():
+            yield Finding("ok", "Whisper", name)
+        else:
+            yield Finding("FAIL", "Whisper", f"{name} is not here", "git checkout it, or name another in params.yaml")
+        return
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "whisper"
+    file = {"turbo": "large-v3-turbo", "large": "large-v3"}.get(name, name)
+    if (cache / f"{file}.pt").is_file():
+        yield Finding("ok", "Whisper", f"{name}, in {cache}")
+    else:
+        yield Finding("warn", "Whisper", f"{name} is not here yet", "openai-whisper downloads it at the first use")
+
+
+def versions() -> Findings:
+    if not Path(".dvc/config").exists():
+        yield Finding("FAIL", "DVC", "this is no DVC repository", "run this in the repository's root, or `dvc init`")
+        return
+    config = configparser.ConfigParser()
+    config.read([".dvc/config", ".dvc/config.local"])
+    remotes = [section for section in config.sections() if section.strip("'").startswith("remote")]
+    if not remotes:
+        todo = "`dvc remote add -d storage /somewhere/else`, then `dvc push`"
+        yield Finding("warn", "DVC", "no remote; audio and adapters are on this machine only", todo)
+    else:
+        yield Finding("ok", "DVC", ", ".join(config[section].get("url", section) for section in remotes))
+
+
+def store() -> Findings:
+    uri = tracking.store_uri()
+    if not uri.startswith(("http://", "https://")):
+        path = Path(uri.removeprefix("sqlite:///"))
+        yield Finding("ok", "MLflow", uri if path.exists() else f"{uri}, made by the first run")
+        return
+    try:
+        tracking.probe(uri)
+        yield Finding("ok", "MLflow", f"{uri} answers")
+    except TrackingError as error:
+        yield Finding("FAIL", "MLflow", str(error))
+
+
+def _params() -> dict[str, Any]:
+    try:
+        return params.load()
+    except ParamsError:
+        return {}  # told by `settings`
+
+
+CHECKS: tuple[Callable[[], Findings], ...] = (
+    python, packages, device, machine, disk, settings, recordings, voice, listener, versions, store,
+)  # fmt: skip

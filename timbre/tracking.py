@@ -1,0 +1,135 @@
+"""The MLflow store: where it is, what a version of the voice is called there, and how to find its run.
+
+Training never talks to MLflow. Stages write plain files, and `track` records them at the end, once per version: a
+version's key is the content of the files and of the parameters, so running again adds nothing, an edit adds one run,
+and going back adds none.
+
+    client = connect()
+    run = find(client, experiment_of(client), version_key(paths, params))
+
+The store is `mlflow.db` in the repository, its files in `mlruns` beside it. MLFLOW_TRACKING_URI and
+MLFLOW_EXPERIMENT_NAME win where they are set.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from timbre.errors import TrackingError
+from timbre.mapping import content_key, file_sha256
+
+if TYPE_CHECKING:  # it takes seconds to import, and a reader of `--help` needs none of it
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+VERSION_TAG = "timbre.version"  # the key
+COMPLETE_TAG = "timbre.complete"  # set last: a run without it was cut short
+PATIENCE = 5  # seconds until a server that does not answer is called down
+
+
+def repository(here: Path | None = None) -> Path:
+    """The repository's root; within `dvc exp run --temp` or `--queue`, of the one that the experiment came from."""
+    here = (here or Path.cwd()).resolve()
+    for folder in here.parents:
+        if folder.name == "exps" and folder.parent.name == "tmp" and folder.parent.parent.name == ".dvc":
+            return folder.parents[2]
+    return here
+
+
+def store_uri(root: Path | None = None) -> str:
+    """Absolute, so that every folder writes to the same store."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{repository(root)}/mlflow.db"
+
+
+def experiment_name() -> str:
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or "timbre"
+
+
+def version_key(paths: Iterable[Path], params: Any) -> str:
+    """What makes two versions the same: the content of their files, whatever made them, and their parameters."""
+    files = [(path.as_posix(), file_sha256(path)) for given in paths for path in _files(given)]
+    return content_key(sorted(files), params)
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        yield from sorted(file for file in path.rglob("*") if file.is_file())
+    else:
+        yield path
+
+
+def connect(uri: str | None = None) -> MlflowClient:
+    """A client of a store that answers; TrackingError within seconds where it does not."""
+    uri = uri or store_uri()
+    if uri.startswith(("http://", "https://")):
+        probe(uri)
+    # MLflow's own patience is several minutes for each of a hundred calls
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")  # seconds; long enough for a sample on a slow line
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # what a voice is made of is nobody else's business
+    for noisy in ("mlflow", "alembic"):  # the tables that a new store gets, one by one
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    from mlflow import MlflowClient
+
+    with explained(uri):
+        return MlflowClient(tracking_uri=uri)
+
+
+def probe(uri: str) -> None:
+    try:
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=PATIENCE):
+            pass
+    except urllib.error.HTTPError:
+        pass  # it answers; hosted servers have no such page, or want a password first
+    except (OSError, ValueError) as error:
+        raise TrackingError(_down(uri, getattr(error, "reason", error))) from error
+
+
+def _down(uri: str, reason: object) -> str:
+    return (
+        f"the MLflow store {uri} cannot be reached ({str(reason).splitlines()[0] if str(reason) else 'no answer'}); "
+        "nothing is lost: start it, or unset MLFLOW_TRACKING_URI, then `dvc repro` records the run"
+    )
+
+
+@contextmanager
+def explained(uri: str) -> Iterator[None]:
+    """What MLflow and the libraries below it raise, as the one line that a person can act on."""
+    import requests
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, requests.RequestException, SQLAlchemyError) as error:
+        raise TrackingError(_down(uri, error)) from error
+
+
+def experiment_of(client: MlflowClient, create: bool = True) -> str | None:
+    """The experiment's id; None where there is none and none is to be made."""
+    found = client.get_experiment_by_name(experiment_name())
+    if found:
+        return str(found.experiment_id)
+    if not create:
+        return None
+    # MLflow would put the files of a local store relative to wherever the command runs
+    local = not client.tracking_uri.startswith(("http://", "https://"))
+    files = (repository() / "mlruns").as_uri() if local else None
+    return str(client.create_experiment(experiment_name(), artifact_location=files))
+
+
+def find(client: MlflowClient, experiment: str, key: str) -> Run | None:
+    """The version's run, be it complete or not."""
+    runs = client.search_runs([experiment], f"tags.`{VERSION_TAG}` = '{key}'", max_results=1)
+    return runs[0] if runs else None
+
+
+def is_complete(run: Run) -> bool:
+    return bool(run.data.tags.get(COMPLETE_TAG) == "true")
