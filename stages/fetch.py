@@ -198,7 +198,7 @@ def watch(source: Source, params: Params, bar: tqdm, progress: dict[str, Any]) -
 
 
 def seconds_before_retry(attempt: int) -> float:
-    return min(30.0, 0.5 * 2.0**attempt)
+    return min(30.0, 2.0**attempt)
 
 
 def reason(complaint: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import http.server
 import json
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,6 +19,7 @@ import soundfile
 from stages import fetch
 from timbre.audio import Samples
 from timbre.errors import SourceError
+from timbre.mapping import file_sha256
 from timbre.sources import Source
 
 RATE = 24_000
@@ -43,7 +45,20 @@ class Handler(http.server.SimpleHTTPRequestHandler):
             self.end_headers()
             while True:
                 self.wfile.write(bytes(1 << 20))
-        super().do_GET()
+        if wanted := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")):
+            self.send_rest(int(wanted[1]))
+        else:
+            super().do_GET()
+
+    def send_rest(self, first: int) -> None:
+        content = Path(self.translate_path(self.path)).read_bytes()
+        self.server.asked[-1] += f" from {first}"  # type: ignore[attr-defined]
+        self.send_response(206)
+        self.send_header("Content-Type", "audio/wav")
+        self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
+        self.send_header("Content-Length", str(len(content) - first))
+        self.end_headers()
+        self.wfile.write(content[first:])
 
     def log_message(self, *_: Any) -> None: ...
 
@@ -218,12 +233,23 @@ def test_what_a_site_claims_is_checked_before_anything_is_downloaded() -> None:
     fetch.check_claims(replace(source, start=60, end=120), {"duration": 9 * 3600}, PARAMS)
 
 
-def test_a_download_goes_on_where_it_was_stopped(server: Server) -> None:
+def test_a_download_that_was_killed_goes_on_where_it_stopped(server: Server) -> None:
+    soundfile.write("web/talk.wav", tone(), RATE)
+    source = remote("talk", server.address("talk.wav"))
+    begun = fetch.SCRATCH / fetch.key_of(source) / "original.part"
+    begun.parent.mkdir(parents=True)
+    begun.write_bytes(Path("web/talk.wav").read_bytes()[:30_000])
+    fetch.fetch_all([source], RAW, PARAMS)
+    assert server.asked[-1] == "/talk.wav from 30000"
+    assert record("talk")["provenance"]["file_sha256"] == file_sha256(Path("web/talk.wav"))
+
+
+def test_a_finished_download_that_was_refused_is_not_downloaded_again(server: Server) -> None:
     soundfile.write("web/talk.wav", tone(), RATE)
     source = remote("talk", server.address("talk.wav"))
     [told] = failures(source, params=replace(PARAMS, min_seconds=5))
     assert "lasts 2.00 s, and at least 5 s" in told
     server.asked.clear()
-    fetch.fetch_all([source], RAW, PARAMS)  # the finished download is still there
+    fetch.fetch_all([source], RAW, PARAMS)
     assert server.asked.count("/talk.wav") == 1  # yt-dlp looks at the address, and takes the file it has
     assert record("talk")["recording"]["seconds"] == 2

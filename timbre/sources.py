@@ -66,16 +66,14 @@ def read(path: Path) -> list[Source]:
     """Every source, in the file's order; raises SourceError with a line per mistake."""
     entries = _load(path)
     sources: list[Source] = []
-    lines: list[int] = []
+    taken = _Taken({}, {})
     problems: list[str] = []
     for index, entry in enumerate(entries):
         line = entries.lc.item(index)[0] + 1
         found = sorted(_problems(entry, line))  # by line; the keys of a set come in any order
         if not found:
-            source = _source(entry)
-            found = [(line, text) for text in _clashes(source, list(zip(sources, lines, strict=True)))]
-            sources.append(source)
-            lines.append(line)
+            sources.append(_source(entry))
+            found = [(line, text) for text in taken.clashes(sources[-1], line)]
         problems += [f"{path}:{number}: {text}" for number, text in found]
     raise_all(SourceError, problems)
     return sources
@@ -176,13 +174,23 @@ CHECKS = {
 }
 
 
-def _clashes(source: Source, earlier: list[tuple[Source, int]]) -> Iterator[str]:
-    for other, line in earlier:
-        if source.id == other.id:
-            yield f"id {source.id} is already taken in line {line}"
-        elif source.overlaps(other):
-            # the same words in two recordings would be learnt twice, and could land in training and evaluation both
-            yield f"{source.origin} is already in line {line} as {other.id}; give parts that do not overlap"
+@dataclass(frozen=True)
+class _Taken:
+    """What the entries before this one have claimed, and in which line."""
+
+    ids: dict[str, int]
+    origins: dict[str, list[tuple[Source, int]]]
+
+    def clashes(self, source: Source, line: int) -> Iterator[str]:
+        if source.id in self.ids:
+            yield f"id {source.id} is already taken in line {self.ids[source.id]}"
+            return
+        for other, other_line in self.origins.get(source.origin, []):
+            if source.overlaps(other):
+                # the same words in two recordings would be learnt twice, and could land in training and evaluation both
+                yield (f"{source.origin} is already in line {other_line} as {other.id}; give parts that do not overlap")
+        self.ids[source.id] = line
+        self.origins.setdefault(source.origin, []).append((source, line))
 
 
 def _source(entry: dict[str, Any]) -> Source:
