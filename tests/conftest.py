@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -119,5 +119,5 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Repository:
 
 
 @pytest.fixture
-def repository(made: Repository, tmp_path: Path) -> Iterator[Repository]:
-    yield made.copy(tmp_path / "voice")
+def repository(made: Repository, tmp_path: Path) -> Repository:
+    return made.copy(tmp_path / "voice")

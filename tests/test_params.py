@@ -65,6 +65,7 @@ def test_a_schema_is_read_from_a_stage_without_importing_it(tmp_path: Path) -> N
     (tmp_path / "stages").mkdir()
     (tmp_path / "stages" / "learn.py").write_text(
         "from __future__ import annotations\nimport not_installed\nfrom dataclasses import dataclass\n"
+        "@dataclass\nclass Other:\n    best: float = not_installed.inf\n"
         "@dataclass(frozen=True)\nclass Inner:\n    deep: bool\n"
         "@dataclass(frozen=True)\nclass Params:\n    rate: float\n    inner: Inner\n    limit: int | None\n"
     )

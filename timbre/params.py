@@ -59,19 +59,24 @@ def schemas(root: Path = Path()) -> dict[str, type]:
 
 
 def _declared_params(path: Path) -> type | None:
-    """The dataclass `Params` of a source file, without importing the file (which may need torch)."""
+    """The class `Params` of a source file, without importing the file (which may need torch)."""
     body = ast.parse(path.read_text(encoding="utf-8")).body
-    classes: list[ast.stmt] = [
-        node for node in body
-        if isinstance(node, ast.ClassDef) and any("dataclass" in ast.unparse(d) for d in node.decorator_list)
-        and not node.bases
-    ]  # fmt: skip
-    if not any(isinstance(node, ast.ClassDef) and node.name == "Params" for node in classes):
+    classes = {node.name: node for node in body if isinstance(node, ast.ClassDef)}
+    if "Params" not in classes:
         return None
     names: dict[str, Any] = {"dataclass": dataclass, "field": field, "Literal": Literal, "__name__": __name__}
+    module = ast.Module(_with_sections("Params", classes), [])
     # dont_inherit: this module's postponed annotations would leave the types of the fields as text
-    exec(compile(ast.Module(classes, []), str(path), "exec", dont_inherit=True), names)
+    exec(compile(module, str(path), "exec", dont_inherit=True), names)
     return typing.cast(type, names["Params"])
+
+
+def _with_sections(name: str, classes: dict[str, ast.ClassDef]) -> list[ast.stmt]:
+    """The class and, before it, the classes of the file that its fields are of."""
+    fields = [node.annotation for node in classes[name].body if isinstance(node, ast.AnnAssign)]
+    types = {part.id for hint in fields for part in ast.walk(hint) if isinstance(part, ast.Name)}
+    sections = [statement for known in classes if known in types for statement in _with_sections(known, classes)]
+    return [*sections, classes[name]]
 
 
 def problems(document: dict[str, Any], expected: dict[str, type]) -> list[str]:
