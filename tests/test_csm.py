@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def test_decoding_gives_a_frame_of_sound_per_frame(voice: Any) -> None:
 
 def test_greedy_frames_equal_those_of_transformers(voice: Any) -> None:
     turns = (Turn("the ferry waits", codes(9)),)
-    [mine] = voice.speak([Request("green coffee please", turns, seed=0, frames=20)], temperature=0, top_k=0)
+    [mine] = voice.speak([Request("green coffee please", turns, seed=0, seconds=0.8)], temperature=0, top_k=0)
     row = voice._row([*turns, Turn("green coffee please")])
     ids, heard, is_sound = (torch.tensor(np.asarray(part))[None] for part in row)
     extra = [CODEBOOK_SIZE, CODEBOOK_SIZE + 1, CODEBOOK_SIZE + 2]
@@ -71,21 +72,21 @@ def test_greedy_frames_equal_those_of_transformers(voice: Any) -> None:
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
 def test_a_row_comes_out_the_same_in_any_company(voice: Any, temperature: float) -> None:
     requests = [
-        Request("the ferry waits", (), seed=1, frames=12),
-        Request("green coffee to oslo please again", (Turn("the train", codes(30)),), seed=2, frames=5),
-        Request("again", (Turn("coffee", codes(3)), Turn("please", codes(4))), seed=3, frames=12),
+        Request("the ferry waits", (), seed=1, seconds=0.48),
+        Request("green coffee to oslo please again", (Turn("the train", codes(30)),), seed=2, seconds=0.2),
+        Request("again", (Turn("coffee", codes(3)), Turn("please", codes(4))), seed=3, seconds=0.48),
     ]
     together = voice.speak(requests, temperature, top_k=10)
     for request, spoken in zip(requests, together, strict=True):
         [alone] = voice.speak([request], temperature, top_k=10)
         assert spoken.codes.tolist() == alone.codes.tolist()
-        assert len(spoken.codes) == request.frames
+        assert len(spoken.codes) == math.ceil(request.seconds * 25)
         assert not spoken.ended
         assert spoken.codes.max() < CODEBOOK_SIZE
 
 
 def test_another_seed_is_another_take(voice: Any) -> None:
-    takes = voice.speak([Request("the ferry waits", (), seed, 10) for seed in (1, 2)], temperature=0.8, top_k=0)
+    takes = voice.speak([Request("the ferry waits", (), seed, 0.4) for seed in (1, 2)], temperature=0.8, top_k=0)
     assert takes[0].codes.tolist() != takes[1].codes.tolist()
 
 

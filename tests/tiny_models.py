@@ -51,7 +51,8 @@ def random_csm(folder: Path, *, silent: bool = False, seed: int = 0) -> Path:
 def _recipe() -> ModuleType:
     """models/tiny/recipe/csm_model.py, which is no package of ours: the shape of the tiny CSM."""
     spec = importlib.util.spec_from_file_location("csm_model", ROOT / "models/tiny/recipe/csm_model.py")
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)

@@ -6,6 +6,7 @@ and never the model. A base model is a folder or a hub model at a pinned revisio
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ class Request(NamedTuple):
     text: str
     context: tuple[Turn, ...]  # said before, by the same voice: what is cloned
     seed: int  # of this row alone: the sentence comes out the same in any company
-    frames: int  # at most
+    seconds: float  # at most
 
 
 class Spoken(NamedTuple):
@@ -104,6 +105,12 @@ class Voice(Protocol):
     def speak(self, requests: Sequence[Request], temperature: float, top_k: int) -> list[Spoken]: ...
 
 
+@functools.cache
+def load_once(voice: Params, adapter: Path | None = None, precision: Precision = "auto") -> Voice:
+    """`load`, once in a process: for a map that computes batch by batch."""
+    return load(voice, adapter, precision)
+
+
 def load(voice: Params, adapter: Path | None = None, precision: Precision = "auto") -> Voice:
     """The base model, or with `adapter` the tuned one: its weights with the adapter's added."""
     fingerprint(voice)
@@ -118,7 +125,7 @@ def fingerprint(voice: Params) -> str:
         return _files_key(path for path in folder.rglob("*") if path.suffix != ".md")
     if voice.revision is None:
         raise ModelError(
-            f"voice.base: {voice.base} is no folder here; if it is a model on the hub, name its commit in voice.revision"
+            f"voice.base: {voice.base} is no folder here; if it is on the hub, name its commit in voice.revision"
         )
     return content_key(voice.family, voice.base, voice.revision)
 

@@ -8,6 +8,7 @@ Loads any folder that `save_pretrained` wrote and any hub id alike. What is lear
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,8 +51,8 @@ def load(base: str, revision: str | None, adapter: Path | None, precision: Preci
     from transformers import AutoConfig, AutoTokenizer, CsmForConditionalGeneration
     from transformers.utils import logging
 
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     where = {"revision": revision} if revision and not Path(base).is_dir() else {}
     try:
         config = AutoConfig.from_pretrained(base, **where)
@@ -116,23 +117,23 @@ class Csm:
     def device(self) -> torch.device:
         return torch.device(self.base.device)
 
-    @torch.no_grad()
     def encode(self, sounds: Sequence[Audio]) -> list[Codes]:
         """Codes of each sound. The codec is causal, so silence after a shorter sound of the batch changes nothing;
         a begun last frame is filled with silence first, or its code would depend on what the batch adds."""
         longest = max(-(-len(sound) // self._frame) for sound in sounds) * self._frame
         padded = np.stack([np.pad(sound, (0, longest - len(sound))) for sound in sounds])
         values = torch.from_numpy(padded)[:, None].to(self.device)  # (B, 1, samples)
-        codes = self.base.codec_model.encode(values, num_quantizers=self.codebooks).audio_codes
+        with torch.no_grad():
+            codes = self.base.codec_model.encode(values, num_quantizers=self.codebooks).audio_codes
         made = codes.transpose(1, 2).cpu().numpy().astype(np.int16)
         return [row[: -(-len(sound) // self._frame)] for row, sound in zip(made, sounds, strict=True)]
 
-    @torch.no_grad()
     def decode(self, codes: Codes) -> Audio:
         if not len(codes):
             return np.zeros(0, np.float32)
         values = torch.from_numpy(codes.astype(np.int64)).T[None].to(self.device)  # (1, codebooks, frames)
-        sound: Audio = self.base.codec_model.decode(values).audio_values[0, 0].float().cpu().numpy()
+        with torch.no_grad():
+            sound: Audio = self.base.codec_model.decode(values).audio_values[0, 0].float().cpu().numpy()
         return sound
 
     def length(self, turns: Sequence[Turn]) -> int:
@@ -184,7 +185,11 @@ class Csm:
         from peft import LoraConfig, get_peft_model
 
         config = LoraConfig(
-            r=lora.rank, lora_alpha=lora.alpha, use_rslora=lora.rslora, lora_dropout=lora.dropout, target_modules=TARGETS
+            r=lora.rank,
+            lora_alpha=lora.alpha,
+            use_rslora=lora.rslora,
+            lora_dropout=lora.dropout,
+            target_modules=TARGETS,
         )
         self.model = get_peft_model(self.base, config)
         wrapped = [name for name, _ in self.base.named_modules() if name.endswith(".lora_A")]
@@ -204,21 +209,18 @@ class Csm:
         result = set_peft_model_state_dict(self.model, weights)
         assert not result.unexpected_keys, "an adapter of another shape"
 
-    @torch.no_grad()
     def adapter_effect(self, turns: Sequence[Turn]) -> float:
-        batch, training = self.batch([turns], 1.0, 0), self.model.training
-        self.model.eval()
-        embedded = self._embed(batch.ids, batch.codes, batch.sound)
+        batch = self.batch([turns], 1.0, 0)
 
         def logits() -> Tensor:
+            embedded = self._embed(batch.ids, batch.codes, batch.sound)
             out = self.model(inputs_embeds=embedded, attention_mask=batch.valid.long(), use_cache=False)
             return torch.as_tensor(out.logits).float()
 
-        with_adapter = logits()
-        with self.model.disable_adapter():
-            effect = (with_adapter - logits()).abs().max().item()
-        self.model.train(training)
-        return float(effect)
+        with torch.no_grad(), _evaluating(self.model):
+            with_adapter = logits()
+            with self.model.disable_adapter():
+                return float((with_adapter - logits()).abs().max())
 
     def save_adapter(self, folder: Path) -> None:
         """Weights and configuration only, the same bytes for the same adapter."""
@@ -234,7 +236,6 @@ class Csm:
         self.base.enable_input_require_grads = lambda: None  # the embeddings are made outside, as leaves
         self.base.gradient_checkpointing_enable({"use_reentrant": False})
 
-    @torch.no_grad()
     def speak(self, requests: Sequence[Request], temperature: float, top_k: int) -> list[Spoken]:
         """All requests side by side, each as it would come out alone."""
         rows = [self._row([*request.context, Turn(request.text)]) for request in requests]
@@ -246,9 +247,10 @@ class Csm:
             )
         ids, codes, sound, valid = (part.to(self.device) for part in _padded(rows, size, left=True))
         caps = [
-            min(request.frames, self.positions - len(row.ids)) for request, row in zip(requests, rows, strict=True)
+            min(math.ceil(request.seconds * self.frame_rate), self.positions - len(row.ids))
+            for request, row in zip(requests, rows, strict=True)
         ]
-        with _evaluating(self.base):
+        with torch.no_grad(), _evaluating(self.base):
             return decode_frames(
                 self.base, self._embed(ids, codes, sound), valid, caps,
                 [request.seed for request in requests], Sampling(temperature, top_k),

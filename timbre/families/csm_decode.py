@@ -135,7 +135,9 @@ def decode_frames(
     ended = torch.zeros(batch, dtype=torch.bool, device=device)
     frames: list[Tensor] = []
     for number in tqdm(range(longest), desc="frames", unit="frame", leave=False, dynamic_ncols=True):
-        pick = picker(sampling, codebook_size, _noise(rows, model.config.num_codebooks, codebook_size, sampling, device))
+        pick = picker(
+            sampling, codebook_size, _noise(rows, model.config.num_codebooks, codebook_size, sampling, device)
+        )
         codes = depth.frame(state, pick(model.lm_head(state), 0), pick)
         frames.append(codes)
         stops = (codes[:, :-1] == model.config.codebook_eos_token_id).all(1) & (ends > number) & ~ended

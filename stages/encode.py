@@ -1,0 +1,86 @@
+"""Codec tokens of every clip, once: training and cloning read codes and never run the codec.
+
+    python -m stages.encode --clips data/clips --out data/codes
+
+Reads   data/clips/<clip>.flac      the folder holds exactly the clips that `chunk` wants
+Writes  data/codes/<clip>.npy       int16 (frames, codebooks)
+        data/codes/<clip>.json      {"key", "frames"}
+
+A clip's name is its content, so another word in a transcript encodes nothing; another base model encodes all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from timbre import audio, families
+from timbre.errors import AudioError, DataError, run
+from timbre.mapping import Files, Job, content_key, is_fresh, refresh
+from timbre.params import read
+
+VERSION = 1  # raise when the code gives other bytes for the same input
+SUFFIXES = [".npy", ".json"]
+
+
+@dataclass(frozen=True)
+class Params:
+    batch: int  # clips
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise ValueError(f"batch: {self.batch} is not 1 or more")
+
+
+def encode_all(clips: Path, out: Path, params: Params, voice: families.Params) -> None:
+    fingerprint = families.fingerprint(voice)
+    # by length, so that a batch holds little padding
+    paths = sorted(clips.glob("*.flac"), key=lambda path: (seconds(path), path.name))
+    if not paths:
+        raise DataError(f"{clips}: no clips; `dvc repro chunk` makes them from segments that are not dropped")
+    keys = {path.stem: content_key(VERSION, path.stem, fingerprint) for path in paths}
+    jobs = [Job(path.stem, keys[path.stem], (path, keys[path.stem])) for path in paths]
+    stale = [job.name for job in jobs if not is_fresh(out, job, SUFFIXES)]
+    refresh(out, jobs, partial(encode, voice=voice), suffixes=SUFFIXES, label="encode", batch=params.batch)
+    frames = sum(json.loads((out / f"{name}.json").read_bytes())["frames"] for name in stale)
+    print(f"encode: {frames} codec frames computed")
+
+
+def seconds(path: Path) -> float:
+    try:
+        return float(soundfile.info(path).duration)
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"{path}: no audio can be read; remove it and run `dvc repro -f chunk`") from error
+
+
+def encode(clips: Sequence[tuple[Path, str]], voice: families.Params) -> Iterator[Files]:
+    model = families.load_once(voice)
+    for (path, key), codes in zip(
+        clips, model.encode([audio.read(path, model.sample_rate)[0] for path, _ in clips]), strict=True
+    ):
+        if not len(codes):
+            raise AudioError(f"{path}: is empty; remove it and run `dvc repro -f chunk`")
+        buffer = io.BytesIO()
+        np.save(buffer, codes)
+        record = json.dumps({"key": key, "frames": len(codes)})
+        yield {".npy": buffer.getvalue(), ".json": f"{record}\n".encode()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Codec tokens of every clip.")
+    parser.add_argument("--clips", type=Path, required=True, help="folder of clips, data/clips")
+    parser.add_argument("--out", type=Path, required=True, help="folder of codes, data/codes")
+    args = parser.parse_args()
+    encode_all(args.clips, args.out, read("encode", Params), read("voice", families.Params))
+
+
+if __name__ == "__main__":
+    run(main)
