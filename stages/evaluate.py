@@ -104,7 +104,7 @@ def _key(options: whisper.Params, path: Path) -> str:
 
 def score(sample: Sample, heard: str, silent: bool) -> Score:
     said, understood = whisper.normalise(sample.text), whisper.normalise(heard)
-    if not said:
+    if not any(character.isalnum() for character in said):
         raise DataError(f"prompt {sample.prompt}: {sample.text!r} has no words to be heard; mend data/prompts.tsv")
     words, characters = jiwer.process_words(said, understood), jiwer.process_characters(said, understood)
     return Score(
