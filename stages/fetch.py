@@ -133,7 +133,7 @@ def download(source: Source, folder: Path, params: Params) -> tuple[Path, dict[s
     from yt_dlp import YoutubeDL
     from yt_dlp.utils import YoutubeDLError
 
-    target = folder / "original"  # never a name that the site chose
+    target, messages = folder / "original", Messages()  # never a name that the site chose
     with tqdm(desc=source.id, unit="B", unit_scale=True, leave=False, dynamic_ncols=True) as bar:
         options = {
             "format": "bestaudio/best",
@@ -150,7 +150,8 @@ def download(source: Source, folder: Path, params: Params) -> tuple[Path, dict[s
             "cachedir": False,
             "updatetime": False,
             "noprogress": True,
-            "logger": Silent(),
+            "js_runtimes": {name: {} for name in ("deno", "node", "bun", "quickjs")},  # whichever is there; for YouTube
+            "logger": messages,
             "progress_hooks": [partial(watch, source, params, bar)],
         }
         try:
@@ -159,7 +160,7 @@ def download(source: Source, folder: Path, params: Params) -> tuple[Path, dict[s
                 check_claims(source, told, params)
                 site.process_ie_result(told)
         except YoutubeDLError as error:
-            raise SourceError(f"{source.id}: could not download {source.url}: {reason(str(error))}") from error
+            raise SourceError(f"{source.id}: could not download {source.url}: {reason(error, messages)}") from error
     if not target.exists():
         raise SourceError(f"{source.id}: {source.url} gave no file; download it yourself and declare it with `file`")
     return target, {"url": told.get("webpage_url") or source.url, **facts_about(told)}
@@ -201,10 +202,12 @@ def seconds_before_retry(attempt: int) -> float:
     return min(30.0, 2.0**attempt)
 
 
-def reason(complaint: str) -> str:
+def reason(error: Exception, messages: Messages) -> str:
     """yt-dlp's many lines as one, and what to do."""
-    text = re.split(r" \(caused by |; please report|\n", complaint)[0]
+    text = re.split(r" \(caused by |; please report|\n", str(error))[0]
     text = re.sub(r"^ERROR: (\[[^\]]*\] )?(\S+: )?(Unable to download webpage: )?", "", text).strip().rstrip(".")
+    if any("JavaScript runtime" in warning for warning in messages.warnings):
+        return f"{text}; this site needs a JavaScript runtime: install deno, and `pip install yt-dlp-ejs`"
     if "Unsupported URL" in text:
         return "yt-dlp finds no audio there; download it yourself and declare it with `file`"
     return f"{text}; see whether it plays in a browser, `dvc repro` tries again"
@@ -214,12 +217,18 @@ def facts_about(told: dict[str, Any]) -> dict[str, str]:
     return {key: str(told[key]) for key in ("title", "uploader", "upload_date", "license") if told.get(key)}
 
 
-class Silent:
-    """yt-dlp's messages; what matters comes as an exception."""
+class Messages:
+    """yt-dlp's logger: keeps the warnings, which may say why an error came; the error itself is an exception."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warning(self, message: str) -> None:
+        self.warnings.append(message)
 
     def debug(self, message: str) -> None: ...
 
-    info = warning = error = debug
+    info = error = debug
 
 
 def main() -> None:

@@ -219,6 +219,15 @@ def test_a_download_that_is_too_large_is_stopped(server: Server, name: str) -> N
     assert "fetch.max_megabytes is 1" in told
 
 
+def test_a_site_that_needs_javascript_says_what_to_install() -> None:
+    messages = fetch.Messages()
+    messages.warning("[youtube] No supported JavaScript runtime could be found. Only deno is enabled by default; …")
+    error = Exception("ERROR: [youtube] abc: Requested format is not available. Use --list-formats for a list")
+    told = fetch.reason(error, messages)
+    assert told.startswith("Requested format is not available")
+    assert "install deno" in told
+
+
 def test_a_recording_that_is_too_long_is_refused() -> None:
     [told] = failures(local("talk"), params=replace(PARAMS, max_hours=1 / 3600))
     assert told.startswith("talk: data/recordings/talk.wav: is longer than")
