@@ -1,0 +1,143 @@
+"""The person's transcript where there is one, else the draft; checked, and normalised.
+
+Reads   data/sources.yaml              which recordings there are
+        data/raw/<id>.json             whose voice each is, its length, and the sha256 of its samples
+        data/transcripts/<id>.tsv      the person's file, where there is one: it wins
+        data/drafts/<id>.json          Whisper's draft, where there is none
+Writes  data/segments/<id>.jsonl       Segment rows; lines flagged `drop` stay, marked, so that chunk can list them
+        data/review.json               how much of it a person has heard; only the report reads it
+
+    python -m stages.segment --sources data/sources.yaml --raw data/raw --drafts data/drafts \\
+        --transcripts data/transcripts --out data/segments --review data/review.json
+
+A flag `ok`, a double space or a comment leave the segments as they were, so nothing after this stage runs. Nothing is
+written while any line of any transcript is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from timbre import sources, transcripts
+from timbre.errors import DataError, TranscriptError, run
+from timbre.mapping import write_atomic
+from timbre.records import Recording, Segment, write_jsonl
+from timbre.text import normalise
+from timbre.transcripts import Transcript
+
+
+@dataclass(frozen=True)
+class Review:
+    """How far a person has come with one recording."""
+
+    origin: str  # "transcript" or "draft"
+    lines: int
+    ok: int  # heard, and right
+    dropped: int
+    seconds: float  # of all lines
+    reviewed_seconds: float  # of those flagged ok or drop
+
+
+def undeclared(folder: Path, recordings: list[Recording]) -> Iterator[str]:
+    """A transcript that belongs to no recording would be ignored without a word; most likely an id was mistyped."""
+    declared = {recording.id for recording in recordings}
+    for path in sorted(folder.glob("*.tsv")):
+        if path.stem not in declared:
+            yield (
+                f"{path}: no recording `{path.stem}` in data/sources.yaml (there are {', '.join(sorted(declared))}); "
+                "rename the file after its recording, or remove it"
+            )
+
+
+def words_of(recording: Recording, folder: Path, drafts: Path) -> tuple[str, Transcript]:
+    """The recording's transcript and where it is from; raises where neither file fits the audio."""
+    path = folder / f"{recording.id}.tsv"
+    if path.exists():
+        transcript = transcripts.read(path, recording.seconds)
+        if transcript.audio not in (None, recording.sha256):
+            raise TranscriptError(other_audio(path, transcript, recording))
+        return "transcript", transcript
+    draft = transcripts.read_draft(drafts / f"{recording.id}.json")
+    if draft.audio != recording.sha256:
+        raise DataError(f"{drafts / recording.id}.json: was made from other audio; run `dvc repro transcribe`")
+    return "draft", transcripts.seed_from_draft(draft, recording)
+
+
+def other_audio(path: Path, transcript: Transcript, recording: Recording) -> str:
+    line = next(n for n, comment in enumerate(transcript.comments, 1) if str(transcript.audio) in comment)
+    return (
+        f"{path}:{line}: was written for other audio than {recording.id} has now; if its times still fit, "
+        f"put `# audio: {recording.sha256}` here; if not, remove the file and begin from the new draft"
+    )
+
+
+def segments_of(transcript: Transcript, recording: Recording) -> list[Segment]:
+    return [
+        Segment(
+            recording=recording.id,
+            start=line.start,
+            end=min(line.end, recording.seconds),  # two decimals may round up past the last sample
+            speaker=line.speaker,
+            text=normalise(line.text),
+            dropped=line.flag == "drop",
+        )
+        for line in transcript.lines
+    ]
+
+
+def review_of(origin: str, transcript: Transcript) -> Review:
+    lines = transcript.lines
+    return Review(
+        origin=origin,
+        lines=len(lines),
+        ok=sum(line.flag == "ok" for line in lines),
+        dropped=sum(line.flag == "drop" for line in lines),
+        seconds=round(sum(line.end - line.start for line in lines), 2),
+        reviewed_seconds=round(sum(line.end - line.start for line in lines if line.flag), 2),
+    )
+
+
+def summary(reviews: dict[str, Review]) -> dict[str, object]:
+    seconds = sum(review.seconds for review in reviews.values())
+    reviewed = sum(review.reviewed_seconds for review in reviews.values())
+    return {
+        "recordings": {name: asdict(review) for name, review in reviews.items()},
+        "seconds": round(seconds, 2),
+        "reviewed_seconds": round(reviewed, 2),
+        "reviewed_share": round(reviewed / seconds, 4) if seconds else 0.0,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--sources", type=Path, required=True, help="the list of recordings")
+    parser.add_argument("--raw", type=Path, required=True, help="folder of fetched recordings")
+    parser.add_argument("--drafts", type=Path, required=True, help="folder of Whisper's drafts")
+    parser.add_argument("--transcripts", type=Path, required=True, help="folder of people's transcripts")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the segments")
+    parser.add_argument("--review", type=Path, required=True, help="file for what was heard by a person")
+    args = parser.parse_args()
+    recordings = sources.recordings(sources.read(args.sources), args.raw)
+    problems = list(undeclared(args.transcripts, recordings))
+    found: dict[str, tuple[str, Transcript]] = {}
+    for recording in recordings:
+        try:
+            found[recording.id] = words_of(recording, args.transcripts, args.drafts)
+        except DataError as error:
+            problems.append(str(error))
+    if problems:
+        raise TranscriptError("\n".join(problems))
+    for recording in recordings:
+        write_jsonl(args.out / f"{recording.id}.jsonl", segments_of(found[recording.id][1], recording))
+    reviews = {name: review_of(*origin_and_lines) for name, origin_and_lines in found.items()}
+    write_atomic(args.review, json.dumps(summary(reviews), indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    heard = sum(review.ok + review.dropped for review in reviews.values())
+    print(f"segment: {sum(review.lines for review in reviews.values())} lines, {heard} of them heard by a person")
+
+
+if __name__ == "__main__":
+    run(main)
