@@ -16,6 +16,7 @@ from timbre import errors
 
 COMMANDS = {
     "accept": "timbre.accept",
+    "say": "timbre.say",
     "summary": "timbre.summary",
     "doctor": "timbre.doctor",
 }

@@ -151,7 +151,9 @@ def voice() -> Findings:
     if Path(base).is_dir():
         yield Finding("ok", "voice model", base)
     elif base.startswith((".", "/")) or base.count("/") != 1:
-        yield Finding("FAIL", "voice model", f"{base} is not here", "git checkout it, or name another in params.yaml")
+        yield Finding(
+            "FAIL", "voice model", f"{base} is not here", f"`git checkout -- {base}`, or name another in params.yaml"
+        )
     else:
         yield _on_hub("voice model", base, revision)
 
@@ -184,7 +186,9 @@ def listener() -> Findings:
         if Path(name).is_file():
             yield Finding("ok", "Whisper", name)
         else:
-            yield Finding("FAIL", "Whisper", f"{name} is not here", "git checkout it, or name another in params.yaml")
+            yield Finding(
+                "FAIL", "Whisper", f"{name} is not here", f"`git checkout -- {name}`, or name another in params.yaml"
+            )
         return
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "whisper"
     file = {"turbo": "large-v3-turbo", "large": "large-v3"}.get(name, name)
