@@ -7,7 +7,12 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import torch
+
+from timbre import audio
+from timbre.mapping import content_key, write_atomic
+from timbre.records import Example, write_jsonl
 
 ROOT = Path(__file__).parent.parent
 WORDS = ("the", "ferry", "to", "Oslo", "waits", "coffee", "please", "again", "green", "train")
@@ -57,3 +62,23 @@ def _recipe() -> ModuleType:
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def write_clips(root: Path, count: int = 10, evaluation: int = 2) -> list[Example]:
+    """data/clips and data/dataset as `chunk` and `dataset` leave them, of noise with syllables and seven words."""
+    examples = []
+    (root / "data/clips").mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        name = content_key("clip", number)
+        random = np.random.default_rng(number)
+        seconds = 0.4 + 0.1 * number
+        time = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+        sound = 0.2 * random.normal(size=len(time)) * np.sin(2 * np.pi * 2 * time) ** 2
+        flac = audio.flac_bytes(sound.astype(np.float32), SAMPLE_RATE)
+        write_atomic(root / f"data/clips/{name}.flac", flac)
+        text = " ".join(random.choice(WORDS, 7)).capitalize() + "."
+        path = f"data/clips/{name}.flac"
+        examples.append(Example(path, text, "ann", name, "talk", 10.0 * number, 10.0 * number + seconds, seconds))
+    write_jsonl(root / "data/dataset/train.jsonl", examples[evaluation:])
+    write_jsonl(root / "data/dataset/eval.jsonl", examples[:evaluation])
+    return examples

@@ -126,7 +126,8 @@ class Csm:
         with torch.no_grad():
             codes = self.base.codec_model.encode(values, num_quantizers=self.codebooks).audio_codes
         made = codes.transpose(1, 2).cpu().numpy().astype(np.int16)
-        return [row[: -(-len(sound) // self._frame)] for row, sound in zip(made, sounds, strict=True)]
+        frames = [-(-len(sound) // self._frame) for sound in sounds]
+        return [np.ascontiguousarray(row[:count]) for row, count in zip(made, frames, strict=True)]
 
     def decode(self, codes: Codes) -> Audio:
         if not len(codes):

@@ -1,0 +1,191 @@
+"""Samples in four conditions: which are made again, what is cloned, and what silence leaves."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from stages import generate
+from stages.generate import CONDITIONS, Params, Reference, choose_reference, plan, prompts, speak
+from tests.tiny_models import CODEBOOK_SIZE, CODEBOOKS, SAMPLE_RATE, random_csm
+from timbre import audio, families
+from timbre.errors import DataError
+from timbre.families import Lora, Turn
+from timbre.mapping import Job, refresh
+from timbre.records import Example, Sample, from_json
+
+PARAMS = Params(
+    seeds=[0, 1], temperature=0.8, top_k=0, cap_seconds=0.4, cap_seconds_per_character=0.0, batch=3, precision="auto"
+)
+TEXTS = {"ferry": "The ferry waits.", "coffee": "Green coffee to Oslo, please."}
+
+
+def reference(text: str = "The green train.") -> Reference:
+    codes = np.random.default_rng(0).integers(1, CODEBOOK_SIZE, (20, CODEBOOKS)).astype(np.int16)
+    return Reference("0123456789abcdef", Turn(text, codes))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> families.Params:
+    return families.Params("csm", str(random_csm(tmp_path_factory.mktemp("models") / "csm")), None)
+
+
+@pytest.fixture(scope="module")
+def adapter(model: families.Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch
+
+    folder = tmp_path_factory.mktemp("models") / "adapter"
+    voice = families.load(model)
+    voice.adapt(Lora(4, 8, True, 0.0))
+    torch.manual_seed(0)
+    voice.set_adapter_weights({n: torch.randn(w.shape) * 0.2 for n, w in voice.adapter_weights().items()})
+    voice.save_adapter(folder)
+    return folder
+
+
+def make(out: Path, model: families.Params, adapter: Path, params: Params = PARAMS, worn: str = "a") -> set[str]:
+    """Bring `out` up to date; the names of the samples that were made."""
+    planned = plan(TEXTS, params, families.fingerprint(model), worn, reference())
+    before = {path.name: path.stat().st_mtime_ns for path in out.glob("*.json")}
+    jobs = [Job(sample.id, sample.key, (sample, request)) for sample, request in planned]
+    refresh(
+        out, jobs, lambda rows: speak(rows, model, adapter, params), suffixes=[".flac", ".json"], label="generate",
+        batch=params.batch,
+    )  # fmt: skip
+    return {p.stem for p in out.glob("*.json") if before.get(p.name) != p.stat().st_mtime_ns}
+
+
+def test_every_prompt_is_said_in_every_condition_with_every_seed(
+    model: families.Params, adapter: Path, tmp_path: Path
+) -> None:
+    made = make(tmp_path, model, adapter)
+    assert made == {f"{c}-{p}-{s}" for c in CONDITIONS for p in TEXTS for s in (0, 1)}
+    sounds = set()
+    for name in made:
+        sample = from_json((tmp_path / f"{name}.json").read_text(), Sample, name)
+        sound, rate = soundfile.read(tmp_path / f"{name}.flac")
+        assert (rate, len(sound)) == (SAMPLE_RATE, round(sample.seconds * SAMPLE_RATE))
+        assert sample.seconds == 0.4
+        assert not sample.ended
+        assert (sample.reference is not None) == sample.condition.endswith("clone")
+        assert (sample.adapter is not None) == sample.condition.startswith("tuned")
+        sounds.add(sound.tobytes())
+    assert len(sounds) == len(made), "each sample is another sound"
+
+
+def test_another_adapter_leaves_the_samples_of_the_base(model: families.Params, adapter: Path, tmp_path: Path) -> None:
+    make(tmp_path, model, adapter)
+    assert make(tmp_path, model, adapter) == set()
+    made = make(tmp_path, model, adapter, worn="b")
+    assert made == {f"{c}-{p}-{s}" for c in ("tuned", "tuned_clone") for p in TEXTS for s in (0, 1)}
+
+
+def test_samples_are_the_same_bytes_in_batches_of_any_size(
+    model: families.Params, adapter: Path, tmp_path: Path
+) -> None:
+    for batch in (1, 5):
+        make(tmp_path / str(batch), model, adapter, dataclasses.replace(PARAMS, batch=batch, temperature=0.0))
+    for path in (tmp_path / "1").iterdir():
+        assert path.read_bytes() == (tmp_path / "5" / path.name).read_bytes()
+
+
+def test_a_sample_depends_on_its_own_prompt_seed_model_and_reference() -> None:
+    def keys(**changed: object) -> dict[str, str]:
+        given = {"texts": TEXTS, "params": PARAMS, "base": "m", "adapter": "a", "reference": reference()} | changed
+        return {sample.id: sample.key for sample, _ in plan(**given)}  # type: ignore[arg-type]
+
+    def changed(**how: object) -> set[str]:
+        return {name for name, key in keys(**how).items() if first.get(name) != key}
+
+    first = keys()
+    assert len(set(first.values())) == len(first)
+    assert changed(texts={**TEXTS, "ferry": "The ferry."}) == {n for n in first if "-ferry-" in n}
+    assert changed(texts={**TEXTS, "new": "Oslo."}) == {f"{c}-new-{s}" for c in CONDITIONS for s in (0, 1)}
+    assert changed(adapter="b") == {n for n in first if n.startswith("tuned")}
+    assert changed(reference=reference("Another word.")) == {n for n in first if "clone" in n}
+    assert changed(base="n") == set(first)
+    assert changed(params=dataclasses.replace(PARAMS, temperature=0.5)) == set(first)
+    assert changed(params=dataclasses.replace(PARAMS, batch=9)) == set()
+    assert changed(params=dataclasses.replace(PARAMS, seeds=[0, 2])) == {n for n in keys() if n.endswith("1")} - set(
+        first
+    ) | {f"{c}-{p}-2" for c in CONDITIONS for p in TEXTS}
+
+
+def test_a_voice_that_says_nothing_leaves_a_record_and_a_short_silence(adapter: Path, tmp_path: Path) -> None:
+    mute = families.Params("csm", str(random_csm(tmp_path / "csm", silent=True)), None)
+    params = dataclasses.replace(PARAMS, temperature=0.0, seeds=[0])
+    planned = [row for row in plan(TEXTS, params, "m", "a", reference()) if row[0].condition == "base"]
+    for files in speak(planned, mute, adapter, params):
+        record, flac = files[".json"], files[".flac"]
+        assert isinstance(record, bytes)
+        assert isinstance(flac, bytes)
+        assert (json.loads(record)["seconds"], json.loads(record)["ended"]) == (0.0, True)
+        (tmp_path / "a.flac").write_bytes(flac)
+        sound, _ = soundfile.read(tmp_path / "a.flac")
+        assert 0 < len(sound) <= SAMPLE_RATE / 5
+        assert not sound.any()
+
+
+def examples(*seconds: float) -> list[Example]:
+    return [
+        Example(f"data/clips/c{i}.flac", f"Text {i}.", "ann", f"c{i}", "talk", 0, s, s) for i, s in enumerate(seconds)
+    ]
+
+
+def write_sound(root: Path, rows: list[Example], clipped: tuple[str, ...] = ()) -> None:
+    for row in rows:
+        (root / "clips").mkdir(exist_ok=True)
+        (root / "codes").mkdir(exist_ok=True)
+        sound = np.full(800, 1.0 if row.id in clipped else 0.3, np.float32)
+        (root / f"clips/{row.id}.flac").write_bytes(audio.flac_bytes(sound, SAMPLE_RATE))
+        np.save(root / f"codes/{row.id}.npy", np.ones((3, CODEBOOKS), np.int16))
+
+
+def test_the_reference_is_a_clean_clip_of_five_to_ten_seconds_and_stays_when_others_come(tmp_path: Path) -> None:
+    rows = examples(3, 6, 7, 9, 12, 8, 30)
+    write_sound(tmp_path, rows)
+    first = choose_reference(rows, tmp_path / "clips", tmp_path / "codes")
+    chosen = next(row for row in rows if row.id == first.clip)
+    assert 5 <= chosen.seconds <= 10
+    assert first.turn.text == chosen.text
+    without = [row for row in rows if row.seconds > 11 or row.id == first.clip]
+    assert choose_reference(without[::-1], tmp_path / "clips", tmp_path / "codes").clip == first.clip
+    write_sound(tmp_path, rows, clipped=(first.clip,))
+    assert choose_reference(rows, tmp_path / "clips", tmp_path / "codes").clip not in (first.clip, "c0", "c4", "c6")
+
+
+def test_where_no_clip_is_that_long_the_nearest_is_taken(tmp_path: Path) -> None:
+    rows = examples(1, 2.5, 13, 30)
+    write_sound(tmp_path, rows)
+    assert choose_reference(rows, tmp_path / "clips", tmp_path / "codes").clip == "c1"
+    shutil.rmtree(tmp_path / "codes")
+    with pytest.raises(DataError, match="c1: no codes"):
+        choose_reference(rows, tmp_path / "clips", tmp_path / "codes")
+
+
+def test_bad_prompts_are_told_all_at_once_with_their_lines(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.tsv"
+    path.write_text("id\ttext\nferry\tThe ferry.\nferry\tAgain.\n../up\tA path.\nempty\t\nno tab\n")
+    with pytest.raises(DataError) as caught:
+        prompts(path)
+    told = str(caught.value).splitlines()
+    for line, words in [(3, "twice"), (4, "cannot be an id"), (5, "one tab and a text"), (6, "one tab and a text")]:
+        assert any(f"prompts.tsv:{line}: " in message and words in message for message in told)
+    path.write_text("ferry\tThe ferry.\n")
+    with pytest.raises(DataError, match=r"prompts.tsv:1: expected the header"):
+        prompts(path)
+
+
+def test_the_prompts_of_the_repository_are_fine() -> None:
+    assert len(prompts(Path(generate.__file__).parent.parent / "data/prompts.tsv")) == 8
+
+
+def test_params_out_of_range_are_told_all_at_once() -> None:
+    with pytest.raises(ValueError, match=r"(?s)temperature.*cap_seconds.*seeds"):
+        Params([], -1.0, 0, 0.0, 0.1, 1, "auto")

@@ -1,0 +1,260 @@
+"""Training on a random model: what is learnt, what is kept, and that a kill costs nothing."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+
+from stages import train as stage
+from stages.encode import Params as EncodeParams
+from stages.encode import encode_all
+from stages.train import COLUMNS, Params, State, epoch_batches, learning_rate, utterances
+from tests.tiny_models import CODEBOOKS, random_csm, write_clips
+from timbre import families, params
+from timbre.errors import DataError, ModelError
+from timbre.families import Turn
+
+ROOT = Path(__file__).parent.parent
+PARAMS = Params(
+    rank=4, alpha=8, rslora=True, dropout=0.1, learning_rate=0.02, warmup=2, epochs=3, max_steps=None, batch=3,
+    accumulation=1, weight_decay=0.01, max_grad_norm=1.0, depth_share=0.5, context_share=0.5, context_seconds=10.0,
+    eval_every=2, patience=0, optimiser="adamw", precision="auto", gradient_checkpointing=False, seed=0,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository's root with clips, tables, codes, a base model, and the params of these stages."""
+    root = tmp_path_factory.mktemp("root")
+    random_csm(root / "models/base")
+    write_clips(root, 10)
+    encode_all(root / "data/clips", root / "data/codes", EncodeParams(1), base_of(root))
+    (root / "stages").mkdir()
+    for name in ("encode", "train", "generate"):
+        (root / f"stages/{name}.py").symlink_to(ROOT / f"stages/{name}.py")
+    (root / "timbre").symlink_to(ROOT / "timbre")
+    write_params(root, PARAMS)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _own_accelerator() -> Iterator[None]:
+    """accelerate keeps its precision for the whole process; here it is another from test to test."""
+    yield
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def base_of(root: Path) -> families.Params:
+    return families.Params("csm", str(root / "models/base"), None)
+
+
+def write_params(root: Path, changed: Params) -> None:
+    schemas = params.schemas(root)
+    document = {name: value for name, value in params.load(ROOT / "params.yaml").items() if name in schemas}
+    document["voice"]["base"] = "models/base"
+    document["train"] = dataclasses.asdict(changed)
+    with (root / "params.yaml").open("w") as stream:
+        YAML().dump(document, stream)
+
+
+def command(root: Path, out: str) -> subprocess.Popen[str]:
+    arguments = ["--dataset", "data/dataset", "--codes", "data/codes"]
+    arguments += ["--out", f"{out}/adapter", "--history", f"{out}/history.csv"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "stages.train", *arguments], cwd=root, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""},
+    )  # fmt: skip
+
+
+def run(root: Path, tmp_path: Path, changed: Params = PARAMS) -> tuple[Any, State]:
+    clips, _ = utterances(root / "data/dataset/train.jsonl", root / "data/codes")
+    held, _ = utterances(root / "data/dataset/eval.jsonl", root / "data/codes")
+    voice: Any = families.load(base_of(root))
+    return voice, stage.train(voice, clips, held, changed, tmp_path / "scratch")
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_that_was_killed_goes_on_and_gives_the_same_bytes(place: Path) -> None:
+    whole = command(place, "whole")
+    _, told = whole.communicate(timeout=120)
+    assert whole.returncode == 0, told
+    expected = files(place / "whole")
+    assert set(expected) == {
+        "adapter/adapter_config.json", "adapter/adapter_model.safetensors", "adapter/training.json", "history.csv",
+    }  # fmt: skip
+    assert not list((place / ".timbre/train").iterdir()), "a finished run leaves no state"
+
+    killed = command(place, "resumed")
+    end = time.monotonic() + 60
+    while not list((place / ".timbre/train").glob("*/state.pt")):
+        assert killed.poll() is None, killed.communicate()[1]
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert not (place / "resumed").exists()
+    again = command(place, "resumed")
+    out, told = again.communicate(timeout=120)
+    assert again.returncode == 0, told
+    assert "goes on from step" in out
+    assert files(place / "resumed") == expected
+
+
+def test_the_loss_falls_and_the_best_adapter_is_what_the_voice_wears(place: Path, tmp_path: Path) -> None:
+    voice, state = run(place, tmp_path, dataclasses.replace(PARAMS, epochs=8))
+    evaluated = {int(row["step"]): row["eval_loss"] for row in state.history if "eval_loss" in row}
+    assert state.best_loss == evaluated[state.best_step] == min(evaluated.values()) < evaluated[0] - 0.1
+    held, _ = utterances(place / "data/dataset/eval.jsonl", place / "data/codes")
+    voice.model.eval()
+    losses = voice.losses(voice.batch([[clip.turn] for clip in held], 1.0, 0))
+    assert losses.total.item() == pytest.approx(state.best_loss, abs=1e-4)
+    trained = [weight for name, weight in voice.model.named_parameters() if weight.requires_grad]
+    assert len(trained) == 2 * 7 * 4, "every projection of both decoders has learnt"
+    assert all(weight.abs().max() > 0 for weight in trained)
+
+
+def test_history_has_a_row_per_step_and_an_empty_cell_where_nothing_was_measured(place: Path, tmp_path: Path) -> None:
+    _, state = run(place, tmp_path)
+    rows = list(csv.DictReader(stage.to_csv(state.history).splitlines()))
+    assert tuple(rows[0]) == COLUMNS
+    assert [int(row["step"]) for row in rows] == list(range(10))  # 8 clips in batches of 3, three times
+    assert [bool(row["eval_loss"]) for row in rows] == [n % 2 == 0 or n == 9 for n in range(10)]
+    assert not rows[0]["train_loss"]
+    for row in rows[1:]:
+        parts = float(row["backbone_loss"]) + float(row["depth_loss"])
+        assert float(row["train_loss"]) == pytest.approx(parts, abs=1e-4)
+        assert float(row["grad_norm"]) > 0
+    assert float(rows[2]["learning_rate"]) == PARAMS.learning_rate
+
+
+def test_two_batches_to_a_step_weigh_as_one_of_twice_the_size(place: Path, tmp_path: Path) -> None:
+    _, state = run(place, tmp_path, dataclasses.replace(PARAMS, accumulation=2))
+    assert [row["step"] for row in state.history] == [0, 1, 2, 3, 4, 5]
+    assert state.history[-1]["epoch"] == pytest.approx(10 / 3)
+
+
+def test_patience_stops_a_run_that_gets_no_better(place: Path, tmp_path: Path) -> None:
+    worse = dataclasses.replace(PARAMS, learning_rate=1e-9, patience=2, epochs=20)
+    _, state = run(place, tmp_path, worse)
+    assert state.step < 60
+
+
+def test_checkpointing_gives_the_same_losses(place: Path, tmp_path: Path) -> None:
+    short = dataclasses.replace(PARAMS, max_steps=2, dropout=0.0)
+    _, plain = run(place, tmp_path / "a", short)
+    _, saving = run(place, tmp_path / "b", dataclasses.replace(short, gradient_checkpointing=True))
+    for one, other in zip(plain.history, saving.history, strict=True):
+        assert one == pytest.approx(other, rel=1e-4)
+
+
+def test_half_precision_runs_on_this_device(place: Path, tmp_path: Path) -> None:
+    _, state = run(place, tmp_path, dataclasses.replace(PARAMS, max_steps=2, precision="bf16"))
+    assert all(math.isfinite(row["eval_loss"]) for row in state.history if "eval_loss" in row)
+
+
+def test_an_adapter_that_changes_nothing_is_an_error(place: Path, tmp_path: Path) -> None:
+    voice, state = run(place, tmp_path, dataclasses.replace(PARAMS, max_steps=1))
+    clips, _ = utterances(place / "data/dataset/train.jsonl", place / "data/codes")
+    voice.set_adapter_weights({name: weight * 0 for name, weight in voice.adapter_weights().items()})
+    with pytest.raises(ModelError, match="the adapter changes nothing"):
+        stage.write(voice, state, clips, tmp_path / "adapter", tmp_path / "history.csv")
+    assert not (tmp_path / "adapter").exists()
+
+
+def test_training_json_says_what_was_learnt_from(place: Path, tmp_path: Path) -> None:
+    voice, state = run(place, tmp_path, dataclasses.replace(PARAMS, max_steps=2))
+    clips, _ = utterances(place / "data/dataset/train.jsonl", place / "data/codes")
+    stage.write(voice, state, clips, tmp_path / "adapter", tmp_path / "history.csv")
+    facts = json.loads((tmp_path / "adapter/training.json").read_text())
+    assert (facts["steps"], facts["clips"], facts["seconds"]) == (2, 8, pytest.approx(sum(c.seconds for c in clips)))
+    assert 0 < facts["trainable_share"] < 0.2
+
+
+def test_an_epoch_holds_every_clip_once_in_batches_of_like_length() -> None:
+    lengths = tuple(np.random.default_rng(0).integers(50, 800, 101).tolist())
+    batches = epoch_batches(lengths, 4, 7, 0)
+    assert Counter(clip for batch in batches for clip in batch) == Counter(range(101))
+    assert len(batches) == 26
+    spread = np.mean([max(lengths[c] for c in b) - min(lengths[c] for c in b) for b in batches])
+    assert spread < 0.3 * (max(lengths) - min(lengths))
+    assert epoch_batches(lengths, 4, 7, 0) == batches
+    assert epoch_batches(lengths, 4, 7, 1) != batches
+
+
+def test_the_learning_rate_rises_over_the_warm_up_and_falls_to_a_twentieth() -> None:
+    rates = [learning_rate(step, 100, dataclasses.replace(PARAMS, warmup=10)) for step in range(1, 101)]
+    assert rates[0] == pytest.approx(PARAMS.learning_rate / 10)
+    assert max(rates) == rates[9] == PARAMS.learning_rate
+    assert rates[-1] == pytest.approx(PARAMS.learning_rate / 20)
+    assert rates[9:] == sorted(rates[9:], reverse=True)
+    assert learning_rate(1, 100, dataclasses.replace(PARAMS, warmup=0)) <= PARAMS.learning_rate
+
+
+def test_a_reference_is_another_clip_of_the_same_speaker_that_fits(place: Path) -> None:
+    import random
+
+    voice: Any = families.load(base_of(place))
+    frames = np.ones((10, CODEBOOKS), np.int16)
+
+    def clip(name: str, speaker: str, seconds: float) -> stage.Utterance:
+        return stage.Utterance(name, speaker, seconds, Turn(name, frames))
+
+    mine, fits = clip("a", "ann", 3), clip("b", "ann", 5)
+    others = [mine, fits, clip("c", "bob", 5), clip("d", "ann", 20)]
+    always = dataclasses.replace(PARAMS, context_share=1.0)
+    draws = [stage.dialogue(voice, mine, others, always, random.Random(n)) for n in range(20)]
+    assert all(talk == [fits.turn, mine.turn] for talk in draws)
+    assert stage.dialogue(voice, mine, [mine], always, random.Random(0)) == [mine.turn]
+    never = dataclasses.replace(PARAMS, context_share=0.0)
+    assert stage.dialogue(voice, mine, others, never, random.Random(0)) == [mine.turn]
+    long = stage.Utterance("e", "ann", 5, Turn("e", np.ones((2030, CODEBOOKS), np.int16)))
+    assert stage.dialogue(voice, long, [fits], always, random.Random(0)) == [long.turn]
+
+
+def test_a_clip_that_is_too_long_for_the_model_is_named(place: Path) -> None:
+    voice: Any = families.load(base_of(place))
+    long = stage.Utterance("0123456789abcdef", "ann", 82.0, Turn("ferry", np.ones((2050, CODEBOOKS), np.int16)))
+    with pytest.raises(DataError, match=r"0123456789abcdef: its 82.0 s take \d+ of the model's 2048 positions"):
+        stage.check_lengths(voice, [long])
+
+
+def test_a_clip_without_codes_is_named_and_an_empty_table_too(place: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"[0-9a-f]{16}: no codes of this clip in .*dvc repro encode"):
+        utterances(place / "data/dataset/train.jsonl", tmp_path)
+    (tmp_path / "eval.jsonl").write_text("")
+    with pytest.raises(DataError, match=r"eval.jsonl: no clips"):
+        utterances(tmp_path / "eval.jsonl", place / "data/codes")
+
+
+def test_eight_bit_adamw_says_what_it_needs(place: Path, tmp_path: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(ModelError, match="adamw_8bit needs"):
+        run(place, tmp_path, dataclasses.replace(PARAMS, optimiser="adamw_8bit"))
+
+
+def test_params_out_of_range_are_told_all_at_once() -> None:
+    with pytest.raises(ValueError, match=r"(?s)rank: 0.*learning_rate: 0.*dropout: 2"):
+        dataclasses.replace(PARAMS, rank=0, learning_rate=0.0, dropout=2.0)
