@@ -182,10 +182,10 @@ def curves(history: Sequence[dict[str, str]]) -> tuple[list[Chart], str]:
     mark = (best[0], f"best, step {best[0]:,.0f}") if best else None
     charts = [
         draw("Loss", "step", both("train_loss", "eval_loss"), mark),
-        draw("Backbone loss", "step", both("backbone_loss", "eval_backbone_loss")),
-        draw("Depth decoder loss", "step", both("depth_loss", "eval_depth_loss")),
-        draw("Gradient norm", "step", [line("gradient norm", "grad_norm", "train")]),
-        draw("Learning rate", "step", [line("learning rate", "learning_rate", "train")]),
+        draw("Backbone loss", "step", both("backbone_loss", "eval_backbone_loss"), narrow=True),
+        draw("Depth decoder loss", "step", both("depth_loss", "eval_depth_loss"), narrow=True),
+        draw("Gradient norm", "step", [line("gradient norm", "grad_norm", "train")], narrow=True),
+        draw("Learning rate", "step", [line("learning rate", "learning_rate", "train")], narrow=True),
     ]
     sentence = ""
     if best:

@@ -48,13 +48,15 @@ class Chart:
     summary: str  # what the chart shows, in words, for who cannot see it
 
 
-def draw(title: str, x_label: str, lines: Sequence[Line], mark: tuple[float, str] | None = None) -> Chart | None:
-    """None where nothing was measured."""
+def draw(
+    title: str, x_label: str, lines: Sequence[Line], mark: tuple[float, str] | None = None, narrow: bool = False
+) -> Chart | None:
+    """None where nothing was measured. A narrow chart has room for few ticks."""
     lines = [line for line in lines if line.points]
     if not lines:
         return None
     xs = [x for line in lines for x, _ in line.points]
-    x_ticks = ticks(min(xs), max(xs), 6)
+    x_ticks = ticks(min(xs), max(xs), 3 if narrow else 6)
     y_ticks = ticks(*_span([line.points for line in lines]), 4)
     left, right, bottom, top = min(xs), max(xs), y_ticks[0], y_ticks[-1]
 

@@ -122,7 +122,9 @@ def experiment_of(client: MlflowClient, create: bool = True) -> str | None:
     # MLflow would put the files of a local store relative to wherever the command runs
     local = not client.tracking_uri.startswith(("http://", "https://"))
     files = (repository() / "mlruns").as_uri() if local else None
-    return str(client.create_experiment(experiment_name(), artifact_location=files))
+    # by this tag, MLflow's pages show curves and comparisons of runs first
+    kind = {"mlflow.experimentKind": "custom_model_development"}
+    return str(client.create_experiment(experiment_name(), artifact_location=files, tags=kind))
 
 
 def find(client: MlflowClient, experiment: str, key: str) -> Run | None:
