@@ -13,7 +13,6 @@ MLFLOW_EXPERIMENT_NAME win where they are set.
 
 from __future__ import annotations
 
-import logging
 import os
 import urllib.error
 import urllib.request
@@ -74,8 +73,7 @@ def connect(uri: str | None = None) -> MlflowClient:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")  # seconds; long enough for a sample on a slow line
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # what a voice is made of is nobody else's business
-    for noisy in ("mlflow", "alembic"):  # the tables that a new store gets, one by one
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # a new store would tell of each of its tables
     from mlflow import MlflowClient
 
     with explained(uri):
