@@ -32,7 +32,7 @@ from tqdm import tqdm
 
 from timbre import families
 from timbre.errors import DataError, ModelError, run
-from timbre.families import Lora, Losses, Turn, Voice
+from timbre.families import Lora, Turn, Voice
 from timbre.mapping import content_key, write_atomic
 from timbre.params import read
 from timbre.records import Example, read_jsonl
@@ -174,135 +174,138 @@ def check_lengths(voice: Voice, clips: Sequence[Utterance]) -> None:
             )
 
 
+class Training:
+    """One run: `run` leaves the best adapter on the voice."""
+
+    def __init__(
+        self, voice: Voice, clips: Sequence[Utterance], held: Sequence[Utterance], params: Params, scratch: Path
+    ) -> None:
+        import torch
+        from accelerate import Accelerator
+
+        self.voice, self.clips, self.params, self.scratch = voice, clips, params, scratch
+        self.held = sorted(held, key=lambda clip: (clip.seconds, clip.id))  # like lengths beside each other
+        torch.manual_seed(params.seed)
+        if params.gradient_checkpointing:
+            voice.save_memory()
+        voice.adapt(Lora(params.rank, params.alpha, params.rslora, params.dropout))
+        can = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        half = params.precision == "bf16" or (params.precision == "auto" and can)
+        self.accelerator = Accelerator(mixed_precision="bf16" if half else "no")
+        assert self.accelerator.num_processes == 1, "each process would write the same adapter"
+        voice.model, self.optimiser = self.accelerator.prepare(voice.model, optimiser_for(voice.model, params))
+        self.lengths = tuple(voice.length([clip.turn]) for clip in clips)
+        self.batches = math.ceil(len(clips) / params.batch)  # in an epoch
+        steps = math.ceil(params.epochs * self.batches / params.accumulation)
+        self.steps = min(steps, params.max_steps or steps)
+        self.state = self.resumed()
+
+    def run(self) -> State:
+        state, params = self.state, self.params
+        if not state.history:
+            state.history.append({"step": 0, "epoch": 0.0, **self.evaluate()})
+        bar = tqdm(total=self.steps, initial=state.step, desc="train", unit="step", dynamic_ncols=True)
+        while state.step < self.steps and not self.out_of_patience():
+            state.step += 1
+            row = self.step(state.step)
+            state.history.append(row)
+            if state.step % params.eval_every == 0 or state.step == self.steps:
+                row |= self.evaluate()
+                if row["eval_loss"] < state.best_loss:
+                    state.best_step, state.best_loss = state.step, row["eval_loss"]
+                    state.best = self.voice.adapter_weights()
+                self.save()
+            bar.set_postfix(loss=f"{row['train_loss']:.3f}", best=f"{state.best_loss:.3f}", refresh=False)
+            bar.update()
+        bar.close()
+        self.voice.set_adapter_weights(state.best)
+        return state
+
+    def step(self, number: int) -> dict[str, float]:
+        """One step of the optimiser, and its row of the history."""
+        params = self.params
+        rate = learning_rate(number, self.steps, params)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        first = (number - 1) * params.accumulation
+        losses = [self.learn(batch) for batch in range(first, first + params.accumulation)]
+        norm = self.accelerator.clip_grad_norm_(self.voice.model.parameters(), params.max_grad_norm)
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        total, backbone, depth = np.mean(losses, axis=0).tolist()
+        if not math.isfinite(total):
+            raise ModelError(f"train: the loss is {total} at step {number}; lower train.learning_rate")
+        row = {"step": number, "epoch": number * params.accumulation / self.batches, "train_loss": total}
+        return row | {"backbone_loss": backbone, "depth_loss": depth, "grad_norm": float(norm), "learning_rate": rate}
+
+    def learn(self, number: int) -> list[float]:
+        """Gradients of one batch, the `number`th of the run; what is random in it follows from the number alone."""
+        import torch
+
+        params = self.params
+        draw = random.Random(f"{params.seed} batch {number}")
+        torch.manual_seed(draw.getrandbits(63))  # dropout
+        epoch, place = divmod(number, self.batches)
+        rows = epoch_batches(self.lengths, params.batch, params.seed, epoch)[place]
+        talks = [dialogue(self.voice, self.clips[row], self.clips, params, draw) for row in rows]
+        self.voice.model.train()
+        with self.accelerator.autocast():
+            losses = self.voice.losses(self.voice.batch(talks, params.depth_share, draw.getrandbits(63)))
+        self.accelerator.backward(losses.total / params.accumulation)
+        return [float(loss.detach()) for loss in losses]
+
+    def evaluate(self) -> dict[str, float]:
+        """Mean over the evaluation clips of their losses, on all frames and codebooks."""
+        import torch
+
+        self.voice.model.eval()
+        means, weights = [], []
+        with torch.no_grad(), self.accelerator.autocast():
+            for start in range(0, len(self.held), self.params.batch):
+                talks = [[clip.turn] for clip in self.held[start : start + self.params.batch]]
+                means.append([float(loss) for loss in self.voice.losses(self.voice.batch(talks, 1.0, 0))])
+                weights.append(len(talks))
+        total, backbone, depth = np.average(means, axis=0, weights=weights).tolist()
+        return {"eval_loss": total, "eval_backbone_loss": backbone, "eval_depth_loss": depth}
+
+    def out_of_patience(self) -> bool:
+        waited = self.state.step - self.state.best_step
+        return 0 < self.params.patience * self.params.eval_every <= waited
+
+    def save(self) -> None:
+        import torch
+
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        content = {"state": vars(self.state), "adapter": self.voice.adapter_weights()}
+        torch.save(content | {"optimiser": self.optimiser.state_dict()}, self.scratch / "state.pt.tmp")
+        os.replace(self.scratch / "state.pt.tmp", self.scratch / "state.pt")
+
+    def resumed(self) -> State:
+        import torch
+
+        if not (self.scratch / "state.pt").exists():
+            return State()
+        content = torch.load(self.scratch / "state.pt", map_location="cpu", weights_only=True)
+        self.voice.set_adapter_weights(content["adapter"])
+        self.optimiser.load_state_dict(content["optimiser"])
+        state = State(**content["state"])
+        print(f"train: goes on from step {state.step}")
+        return state
+
+
 def optimiser_for(model: Any, params: Params) -> Any:
     import torch
 
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     if params.optimiser == "adamw":
         return torch.optim.AdamW(weights, params.learning_rate, weight_decay=params.weight_decay)
+    if not torch.cuda.is_available():
+        raise ModelError("train.optimiser: adamw_8bit needs a CUDA device, and there is none; set adamw")
     try:
         import bitsandbytes
     except ImportError as error:
         raise ModelError("train.optimiser: adamw_8bit needs the package bitsandbytes; add it or set adamw") from error
-    if not torch.cuda.is_available():
-        raise ModelError("train.optimiser: adamw_8bit needs a CUDA device, and there is none; set adamw")
     return bitsandbytes.optim.AdamW8bit(weights, params.learning_rate, weight_decay=params.weight_decay)
-
-
-def train(
-    voice: Voice, train_clips: Sequence[Utterance], eval_clips: Sequence[Utterance], params: Params, scratch: Path
-) -> State:
-    """Train until the schedule's end or until patience is out; the voice wears the best adapter then."""
-    import torch
-    from accelerate import Accelerator
-
-    torch.manual_seed(params.seed)
-    if params.gradient_checkpointing:
-        voice.save_memory()
-    voice.adapt(Lora(params.rank, params.alpha, params.rslora, params.dropout))
-    can = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    half = params.precision == "bf16" or (params.precision == "auto" and can)
-    accelerator = Accelerator(mixed_precision="bf16" if half else "no")
-    assert accelerator.num_processes == 1, "one process: each would write the same adapter"
-    optimiser = optimiser_for(voice.model, params)
-    voice.model, optimiser = accelerator.prepare(voice.model, optimiser)
-    lengths = tuple(voice.length([clip.turn]) for clip in train_clips)
-    batches = math.ceil(len(lengths) / params.batch)  # per epoch
-    steps = math.ceil(params.epochs * batches / params.accumulation)
-    steps = min(steps, params.max_steps or steps)
-    state = resume(voice, optimiser, scratch)
-    if not state.history:
-        state.history.append({"step": 0, "epoch": 0.0, **evaluate(voice, eval_clips, params, accelerator)})
-    bar = tqdm(total=steps, initial=state.step, desc="train", unit="step", dynamic_ncols=True)
-    while state.step < steps and not is_out_of_patience(state, params):
-        state.step += 1
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(state.step, steps, params)
-        parts = []
-        for number in range((state.step - 1) * params.accumulation, state.step * params.accumulation):
-            rows = epoch_batches(lengths, params.batch, params.seed, number // batches)[number % batches]
-            parts.append(learn([train_clips[i] for i in rows], train_clips, number, voice, params, accelerator))
-        norm = accelerator.clip_grad_norm_(voice.model.parameters(), params.max_grad_norm)
-        optimiser.step()
-        optimiser.zero_grad()
-        total, backbone, depth = np.mean(parts, axis=0).tolist()
-        epoch = state.step * params.accumulation / batches
-        row = {"step": state.step, "epoch": epoch, "train_loss": total, "backbone_loss": backbone, "depth_loss": depth}
-        row |= {"grad_norm": float(norm), "learning_rate": learning_rate(state.step, steps, params)}
-        state.history.append(row)
-        if not math.isfinite(total):
-            raise ModelError(f"train: the loss is {total} at step {state.step}; lower train.learning_rate")
-        if state.step % params.eval_every == 0 or state.step == steps:
-            row |= evaluate(voice, eval_clips, params, accelerator)
-            if row["eval_loss"] < state.best_loss:
-                state.best_step, state.best_loss, state.best = state.step, row["eval_loss"], voice.adapter_weights()
-            save(voice, optimiser, state, scratch)
-        bar.set_postfix(loss=f"{total:.3f}", best=f"{state.best_loss:.3f}", refresh=False)
-        bar.update()
-    bar.close()
-    voice.set_adapter_weights(state.best)
-    return state
-
-
-def learn(
-    clips: Sequence[Utterance], others: Sequence[Utterance], number: int, voice: Voice, params: Params, accelerator: Any
-) -> list[float]:
-    """Gradients of one batch, the `number`th of the run; what is random in it depends on the number alone."""
-    import torch
-
-    draw = random.Random(f"{params.seed} batch {number}")
-    torch.manual_seed(draw.getrandbits(63))  # dropout
-    voice.model.train()
-    batch = voice.batch(
-        [dialogue(voice, c, others, params, draw) for c in clips], params.depth_share, draw.getrandbits(63)
-    )
-    with accelerator.autocast():
-        losses = voice.losses(batch)
-    accelerator.backward(losses.total / params.accumulation)
-    return [float(loss.detach()) for loss in losses]
-
-
-def evaluate(voice: Voice, clips: Sequence[Utterance], params: Params, accelerator: Any) -> dict[str, float]:
-    """Mean over the evaluation clips of their losses, on all frames and codebooks."""
-    import torch
-
-    voice.model.eval()
-    totals: list[Losses] = []
-    weights: list[int] = []
-    ranked = sorted(clips, key=lambda clip: (clip.seconds, clip.id))
-    with torch.no_grad(), accelerator.autocast():
-        for start in range(0, len(ranked), params.batch):
-            rows = ranked[start : start + params.batch]
-            totals.append(voice.losses(voice.batch([[clip.turn] for clip in rows], 1.0, 0)))
-            weights.append(len(rows))
-    total, backbone, depth = np.average([[float(x) for x in losses] for losses in totals], axis=0, weights=weights)
-    return {"eval_loss": float(total), "eval_backbone_loss": float(backbone), "eval_depth_loss": float(depth)}
-
-
-def is_out_of_patience(state: State, params: Params) -> bool:
-    return params.patience > 0 and state.step - state.best_step >= params.patience * params.eval_every
-
-
-def save(voice: Voice, optimiser: Any, state: State, scratch: Path) -> None:
-    import torch
-
-    scratch.mkdir(parents=True, exist_ok=True)
-    content = {"state": vars(state), "adapter": voice.adapter_weights(), "optimiser": optimiser.state_dict()}
-    torch.save(content, scratch / "state.pt.tmp")
-    os.replace(scratch / "state.pt.tmp", scratch / "state.pt")
-
-
-def resume(voice: Voice, optimiser: Any, scratch: Path) -> State:
-    import torch
-
-    if not (scratch / "state.pt").exists():
-        return State()
-    content = torch.load(scratch / "state.pt", map_location="cpu", weights_only=True)
-    voice.set_adapter_weights(content["adapter"])
-    optimiser.load_state_dict(content["optimiser"])
-    state = State(**content["state"])
-    print(f"train: goes on from step {state.step}")
-    return state
 
 
 def to_csv(history: Sequence[dict[str, float]]) -> str:
@@ -350,7 +353,7 @@ def main() -> None:
     key = content_key(VERSION, families.fingerprint(base), asdict(params), texts, train_keys, eval_keys)
     voice = families.load(base, precision="fp32" if params.precision == "fp32" else "auto")
     check_lengths(voice, [*train_clips, *eval_clips])
-    state = train(voice, train_clips, eval_clips, params, SCRATCH / key)
+    state = Training(voice, train_clips, eval_clips, params, SCRATCH / key).run()
     write(voice, state, train_clips, args.out, args.history)
     shutil.rmtree(SCRATCH / key, ignore_errors=True)
     print(f"train: best at step {state.best_step} of {state.step}, evaluation loss {state.best_loss:.3f}")

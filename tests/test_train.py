@@ -87,7 +87,7 @@ def run(root: Path, tmp_path: Path, changed: Params = PARAMS) -> tuple[Any, Stat
     clips, _ = utterances(root / "data/dataset/train.jsonl", root / "data/codes")
     held, _ = utterances(root / "data/dataset/eval.jsonl", root / "data/codes")
     voice: Any = families.load(base_of(root))
-    return voice, stage.train(voice, clips, held, changed, tmp_path / "scratch")
+    return voice, stage.Training(voice, clips, held, changed, tmp_path / "scratch").run()
 
 
 def files(folder: Path) -> dict[str, bytes]:

@@ -134,7 +134,8 @@ def decode_frames(
     ends = torch.tensor(caps, device=device)
     ended = torch.zeros(batch, dtype=torch.bool, device=device)
     frames: list[Tensor] = []
-    for number in tqdm(range(longest), desc="frames", unit="frame", leave=False, dynamic_ncols=True):
+    # disable=None: no bar in a log file
+    for number in tqdm(range(longest), desc="frames", unit="frame", leave=False, dynamic_ncols=True, disable=None):
         pick = picker(
             sampling, codebook_size, _noise(rows, model.config.num_codebooks, codebook_size, sampling, device)
         )
