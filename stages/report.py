@@ -224,10 +224,10 @@ def reference(samples: Sequence[Sample], examples: Sequence[Example], clips: Pat
 
 
 def reasons(drops: Iterable[Drop]) -> dict[str, list[Drop]]:
-    """The drops by reason, the commonest first."""
+    """The drops by what a reason begins with (`too short: 0.41 s …`), the commonest first."""
     found: dict[str, list[Drop]] = {}
     for drop in drops:
-        found.setdefault(drop.reason, []).append(drop)
+        found.setdefault(drop.reason.partition(":")[0], []).append(drop)
     return dict(sorted(found.items(), key=lambda item: (-len(item[1]), item[0])))
 
 

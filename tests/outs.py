@@ -91,9 +91,9 @@ def write_dataset(root: Path) -> None:
     train = [example(n, r) for r in ("harbour-morning", "harbour-noon") for n in range(8)]
     evaluation = [example(n, "harbour-night") for n in range(3)]
     drops = [
-        Drop("harbour-noon", 3.0, 4.1, "Erm, <em>sorry</em>.", "marked drop by a person"),
-        Drop("harbour-night", 61.0, 61.9, "Yes.", "shorter than 1 s"),
-        Drop("harbour-night", 71.0, 71.8, "No.", "shorter than 1 s"),
+        Drop("harbour-noon", 3.0, 4.1, "Erm, <em>sorry</em>.", "dropped: flagged so in the transcript"),
+        Drop("harbour-night", 61.0, 61.9, "Yes.", "too short: 0.90 s alone, less than chunk.min_seconds (1)"),
+        Drop("harbour-night", 71.0, 71.8, "No.", "too short: 0.80 s alone, less than chunk.min_seconds (1)"),
     ]
     folder = root / "data/dataset"
     write_jsonl(folder / "train.jsonl", train)

@@ -49,7 +49,7 @@ def test_the_page_says_what_was_measured(page: str) -> None:
     assert "Measured on 6 sentences, in four conditions." in text
     assert "The adapter is the one of step" in text
     assert "a person's transcript" in text.replace("&#39;", "'")
-    assert "shorter than 1 s 2" in text, "drops stand under their reason, with their number"
+    assert "too short 2" in text, "drops stand under their reason, with their number"
     assert "52%" in text, "the share of spoken time that a person has reviewed"
 
 
