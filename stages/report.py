@@ -18,6 +18,7 @@ import argparse
 import base64
 import csv
 import json
+import math
 import re
 import statistics
 from collections.abc import Iterable, Sequence
@@ -36,6 +37,7 @@ from timbre.records import Drop, Example, Sample, from_json, read_jsonl
 
 WEB = Path("timbre/web")
 BARS = 64  # of a waveform
+SAME = "about as easy"
 NAMES = {
     "base": ("Base", "the model as it came"),
     "base_clone": ("Base, cloning", "the model as it came, with a clip of the speaker before the sentence"),
@@ -101,18 +103,18 @@ class Source:
 
 def verdict(metrics: dict[str, dict[str, Any]]) -> Verdict:
     """Like is compared with like: the adapter's effect without a reference clip, and its effect with one."""
-    alone = metrics["tuned"]["errors"] - metrics["base"]["errors"]
-    cloning = metrics["tuned_clone"]["errors"] - metrics["base_clone"]["errors"]
-    if alone == cloning == 0:
-        headline = "The tuned voice is as easy to understand as the base voice"
-    elif alone <= 0 and cloning <= 0:
-        headline = "The tuned voice is easier to understand than the base voice"
-    elif alone >= 0 and cloning >= 0:
-        headline = "The tuned voice is harder to understand than the base voice"
-    elif alone < 0:
-        headline = "The tuned voice is easier to understand by itself, but harder when it clones a clip"
+    alone, cloning = change(metrics["base"], metrics["tuned"]), change(metrics["base_clone"], metrics["tuned_clone"])
+    if alone == cloning:
+        headline = f"The tuned voice is {alone} to understand {'as' if alone == SAME else 'than'} the base voice"
+    elif SAME in (alone, cloning):
+        changed, place, other = (
+            (alone, "by itself", "when it clones a clip")
+            if cloning == SAME
+            else (cloning, "when it clones a clip", "by itself")
+        )
+        headline = f"The tuned voice is {changed} to understand {place}, and {SAME} {other}"
     else:
-        headline = "The tuned voice is easier to understand when it clones a clip, but harder by itself"
+        headline = f"The tuned voice is {alone} to understand by itself, but {cloning} when it clones a clip"
     rates = {name: f"{100 * m['wer']:.0f}" for name, m in metrics.items()}
     return Verdict(
         headline=headline,
@@ -122,6 +124,14 @@ def verdict(metrics: dict[str, dict[str, Any]]) -> Verdict:
             f"With a clip of the speaker to clone, {rates['tuned_clone']} instead of {rates['base_clone']}.",
         ],
     )
+
+
+def change(before: dict[str, Any], after: dict[str, Any]) -> str:
+    """In a word; a difference that chance alone would often bring is none (two standard deviations of a count)."""
+    difference = after["errors"] - before["errors"]
+    if abs(difference) <= 2 * math.sqrt(after["errors"] + before["errors"]):
+        return SAME
+    return "easier" if difference < 0 else "harder"
 
 
 def words(diff: str) -> list[Word]:

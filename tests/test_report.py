@@ -45,7 +45,7 @@ def page(outs: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_the_page_says_what_was_measured(page: str) -> None:
     text = re.sub(r"<(style|script).*?</\1>|<[^>]+>", " ", page, flags=re.DOTALL)
     text = " ".join(re.sub(r"\s+", " ", text).split())
-    assert "The tuned voice is easier to understand than the base voice." in text
+    assert "The tuned voice is " in text
     assert "Measured on 6 sentences, in four conditions." in text
     assert "The adapter is the one of step" in text
     assert "a person's transcript" in text.replace("&#39;", "'")
@@ -82,16 +82,25 @@ def test_a_sample_that_is_no_audio_is_named(tmp_path: Path, outs: Path, monkeypa
 @pytest.mark.parametrize(
     ("errors", "headline"),
     [
-        ((9, 9, 4, 9), "The tuned voice is easier to understand than the base voice"),
-        ((9, 9, 9, 9), "The tuned voice is as easy to understand as the base voice"),
-        ((4, 9, 9, 9), "The tuned voice is harder to understand than the base voice"),
-        ((9, 4, 4, 9), "The tuned voice is easier to understand by itself, but harder when it clones a clip"),
-        ((4, 9, 9, 4), "The tuned voice is easier to understand when it clones a clip, but harder by itself"),
+        ((90, 90, 40, 50), "The tuned voice is easier to understand than the base voice"),
+        ((90, 90, 80, 99), "The tuned voice is about as easy to understand as the base voice"),
+        ((0, 0, 0, 0), "The tuned voice is about as easy to understand as the base voice"),
+        ((40, 40, 90, 90), "The tuned voice is harder to understand than the base voice"),
+        ((90, 40, 40, 90), "The tuned voice is easier to understand by itself, but harder when it clones a clip"),
+        ((40, 90, 90, 40), "The tuned voice is harder to understand by itself, but easier when it clones a clip"),
+        (
+            (90, 90, 40, 90),
+            "The tuned voice is easier to understand by itself, and about as easy when it clones a clip",
+        ),
+        (
+            (90, 40, 90, 90),
+            "The tuned voice is harder to understand when it clones a clip, and about as easy by itself",
+        ),
     ],
 )
 def test_the_verdict_compares_like_with_like(errors: tuple[int, ...], headline: str) -> None:
     names = ("base", "base_clone", "tuned", "tuned_clone")
-    metrics = {name: {"errors": e, "words": 10, "wer": e / 10} for name, e in zip(names, errors, strict=True)}
+    metrics = {name: {"errors": e, "words": 100, "wer": e / 100} for name, e in zip(names, errors, strict=True)}
     assert report.verdict(metrics).headline == headline
 
 
