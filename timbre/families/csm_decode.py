@@ -162,5 +162,5 @@ def _noise(
     """Each row from its own source, drawn on the CPU: the same on any device and in any company."""
     if sampling.temperature == 0:
         return None
-    draws = [torch.empty(codebooks, size).exponential_(generator=row) for row in rows]
-    return -torch.stack(draws).log().to(device)
+    draws = torch.stack([torch.rand(codebooks, size, generator=row) for row in rows])
+    return -(-draws.log()).log().to(device)
