@@ -238,3 +238,36 @@ def test_the_fingerprint_follows_the_files_and_not_their_place(folder: Path, tmp
     assert families.fingerprint(Params("csm", str(copy), None)) != first
     pinned = families.fingerprint(Params("csm", "sesame/csm-1b", "abc"))
     assert pinned != families.fingerprint(Params("csm", "sesame/csm-1b", "abd"))
+
+
+def test_grouped_heads_and_stretched_positions_as_in_csm_1b_decode_like_transformers(voice: Any) -> None:
+    from transformers import CsmConfig, CsmForConditionalGeneration
+
+    from timbre.families.csm_decode import Sampling, decode_frames
+
+    torch.manual_seed(1)
+    rope = {
+        "rope_type": "llama3", "rope_theta": 500_000.0, "factor": 32.0, "low_freq_factor": 0.125,
+        "high_freq_factor": 0.5, "original_max_position_embeddings": 16,
+    }  # fmt: skip
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    shape |= {"num_key_value_heads": 2, "num_codebooks": 4, "vocab_size": 67, "rope_parameters": rope}
+    depth = shape | {"backbone_hidden_size": 32, "max_position_embeddings": 5}
+    ends = {"pad_token_id": 0, "bos_token_id": 1, "audio_token_id": 3, "audio_eos_token_id": 4}
+    codec = voice.base.config.codec_config
+    config = CsmConfig(
+        **shape, **ends, text_vocab_size=50, codebook_pad_token_id=66, depth_decoder_config=depth, codec_config=codec
+    )
+    model = CsmForConditionalGeneration(config).eval()
+    for weight in (model.lm_head.weight, model.depth_decoder.codebooks_head.weight):
+        weight.data.mul_(20)
+    prompt = torch.randn(1, 40, 32)
+    with torch.no_grad():
+        valid = torch.ones(1, 40, dtype=torch.bool)
+        [mine] = decode_frames(model, prompt, valid, [15], [0], Sampling(0.0, 0))
+        extra = [64, 65, 66]
+        theirs = model.generate(
+            inputs_embeds=prompt, max_new_tokens=15, do_sample=False, suppress_tokens=extra,
+            depth_decoder_do_sample=False, depth_decoder_suppress_tokens=extra,
+        )  # fmt: skip
+    assert mine.codes.tolist() == theirs[0].tolist()
