@@ -14,8 +14,9 @@ How segments become clips, so that an edit moves no clip but those that it is in
 
 1. A *stretch* ends where the speaker changes, where nobody speaks for longer than `gap`, and at a segment left out.
 2. Anchors stand in the recording's time every 2/3 of `max_seconds`. Each stretch is parted near each anchor, within a
-   sixth of `max_seconds`, at the sentence end with the longest pause; where no sentence ends there, the anchor parts
-   nothing, but every fourth parts at the longest pause. What lies between two partings fits into `max_seconds`.
+   sixth of `max_seconds`, at the sentence end with the longest pause, so that what lies between two partings fits into
+   a clip. Where no sentence ends so near, the anchor is passed over; but every fourth, and one that has no sentence end
+   as far as the anchors beside it (a transcript without full stops), parts at the longest pause.
 3. A first or last part that fits into a clip with its neighbour joins it; one that is still too long, because an anchor
    was passed over, is parted to end on sentences, to leave no clip below `min_seconds`, and into the fewest clips.
 
@@ -134,13 +135,17 @@ def stretches(segments: Sequence[Segment], left_out: Collection[int], gap: float
 def parted(stretch: Stretch, segments: Sequence[Segment], ends: Sequence[bool], params: Params) -> list[Stretch]:
     """The stretch as parts that each fit into a clip; the rule is told at the top of this file."""
     pitch, reach = params.max_seconds * 2 / 3, params.max_seconds / 6
+    middles = {a: (segments[a].end + segments[b].start) / 2 for a, b in pairwise(stretch)}  # of the pause after each
+    served = {
+        floor(middles[a] / pitch) + side for a in middles if ends[a] for side in (0, 1)
+    }  # have an end beside them
     best: dict[int, tuple[tuple[bool, float, float], int]] = {}  # anchor → how good, after which segment
     for here, there in pairwise(stretch):
-        end, start = segments[here].end, segments[there].start
-        anchor = round((end + start) / 2 / pitch)
-        off = abs((end + start) / 2 - anchor * pitch)
-        if off <= reach and (ends[here] or anchor % SURE == 0):
-            best[anchor] = max(best.get(anchor, ((False, -1.0, 0.0), -1)), ((ends[here], start - end, -off), here))
+        anchor = round(middles[here] / pitch)
+        off = abs(middles[here] - anchor * pitch)
+        if off <= reach and (ends[here] or anchor % SURE == 0 or anchor not in served):
+            value = (ends[here], segments[there].start - segments[here].end, -off)
+            best[anchor] = max(best.get(anchor, ((False, -1.0, 0.0), -1)), (value, here))
     parts: list[Stretch] = [[]]
     partings = {here for _, here in best.values()}
     for index in stretch:

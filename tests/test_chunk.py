@@ -79,7 +79,7 @@ def test_an_edit_anywhere_in_200_segments_recuts_few_clips(
 ) -> None:
     segments = talk(200, seed)
     before = ids(segments)
-    changed = [len(ids(edit(segments, at)) - before) for at in range(len(segments))]
+    changed = [len(ids(edit(segments, at)) - before) for at in range(0, len(segments), 2)]
     assert max(changed) <= bound
     assert sorted(changed)[int(len(changed) * 0.95)] <= 2, "nearly always no more than two"
 
@@ -97,6 +97,13 @@ def test_clips_end_on_sentences_and_are_long() -> None:
     assert sum(ended) / len(ended) > 0.8  # the others stand before a long pause, or no sentence ends within 30 s
     assert max(clip.seconds for clip in clips) <= 30
     assert np.mean([clip.seconds for clip in clips]) > 12
+
+
+def test_a_transcript_without_full_stops_is_cut_at_pauses_and_as_steady_under_edits() -> None:
+    segments = talk(200, sentence=0)
+    before = ids(segments)
+    assert max(len(ids(shift(segments, at)) - before) for at in range(0, len(segments), 2)) <= 3
+    assert np.mean([clip.seconds for clip in clips_of(segments)]) > 12
 
 
 SEGMENTS = st.lists(
@@ -121,7 +128,7 @@ OPTIONS = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(SEGMENTS, OPTIONS, st.integers(0, 9))
 def test_every_word_is_in_exactly_one_clip_or_drop_and_in_its_sound(rows: list, params: Params, seed: int) -> None:  # type: ignore[type-arg]
     segments, at = [], 0
