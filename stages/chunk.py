@@ -4,11 +4,11 @@ Reads   data/sources.yaml              which recordings there are
         data/raw/<id>.flac, .json      their sound
         data/segments/<id>.jsonl       what is said, from when to when
 Writes  data/clips/<clip id>.flac      one channel, 16 bits, the recording's own rate; named by content, never by text
-        data/clips.jsonl               Clip rows
-        data/drops.jsonl               Drop rows: each segment is in exactly one clip or here, with the reason
+        data/chunks/clips.jsonl        Clip rows
+        data/chunks/drops.jsonl        Drop rows: each segment is in exactly one clip or here, with the reason
 
     python -m stages.chunk --sources data/sources.yaml --raw data/raw --segments data/segments \\
-        --out data/clips --table data/clips.jsonl --drops data/drops.jsonl
+        --out data/clips --table data/chunks/clips.jsonl --drops data/chunks/drops.jsonl
 
 How segments become clips, so that an edit moves no clip but those that it is in:
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -20,10 +19,10 @@ LEARN_AGAIN = ["train", *AFTER_TRAINING]
 def runs(repository: Repository) -> int:
     """Finished MLflow runs in the repository's store."""
     code = (
-        "from mlflow import MlflowClient; from timbre import tracking; import pathlib, sys\n"
+        "from mlflow import MlflowClient; from timbre import tracking\n"
         "client = MlflowClient(tracking.store_uri())\n"
         "ids = [e.experiment_id for e in client.search_experiments()]\n"
-        "print(sum(r.data.tags.get('complete') == 'true' for r in client.search_runs(ids)))"
+        "print(sum(tracking.is_complete(run) for run in client.search_runs(ids)))"
     )
     return int(repository.run("python", "-c", code).stdout.split()[-1])
 
@@ -78,7 +77,7 @@ def test_a_new_recording_computes_its_own_entries_only(repository: Repository) -
     done = repository.repro()
     assert done.ran == ["fetch", "transcribe", "segment", "chunk", "dataset", "encode", *LEARN_AGAIN]
     assert done.computed("fetch") == done.computed("transcribe") == 1
-    gamma = [line for line in (repository.root / "data/clips.jsonl").read_text().splitlines() if '"gamma"' in line]
+    gamma = [line for line in (repository.root / "data/chunks/clips.jsonl").read_text().splitlines() if '"gamma"' in line]
     assert done.computed("chunk") == done.computed("encode") == len(gamma) > 0
 
 
@@ -98,14 +97,11 @@ def test_a_scorer_hears_again_and_makes_a_run(repository: Repository) -> None:
 
 
 def test_the_learning_rate_costs_training_and_after(repository: Repository) -> None:
-    done = repository.repro("-S", "train.learning_rate=0.0011") if False else None
-    assert done is None
-    text = (repository.root / "params.yaml").read_text()
-    (repository.root / "params.yaml").write_text(text.replace("learning_rate: 0.001\n", "learning_rate: 0.002\n"))
+    repository.edit("params.yaml", "learning_rate: 0.001 ", "learning_rate: 0.002 ")
     done = repository.repro()
     assert done.ran == LEARN_AGAIN
-    samples = json.loads(json.dumps([p.name for p in (repository.root / "reports/samples").glob("base*.json")]))
-    assert done.computed("generate") == len(samples), "the base's samples stay, the tuned ones are spoken again"
+    tuned = list((repository.root / "reports/samples").glob("tuned*.json"))
+    assert done.computed("generate") == len(tuned), "the base's samples stay, the tuned ones are spoken again"
 
 
 def test_a_report_template_costs_the_report(repository: Repository) -> None:
@@ -205,3 +201,34 @@ def test_two_folders_with_different_hash_seeds_give_the_same_hashes(made: Reposi
     (other.root / "dvc.lock").unlink()
     other.repro(PYTHONHASHSEED="12345")
     assert other.lock() == made.lock()
+
+
+def test_four_mistakes_in_params_are_four_lines_and_nothing_is_written(repository: Repository) -> None:
+    whole = tree(repository.root / "data")
+    repository.edit("params.yaml", "  max_seconds: 8", "  max_second: 8")  # unknown, and missing
+    repository.edit("params.yaml", "  learning_rate: 0.001", "  learning_rate: fast")
+    repository.edit("params.yaml", "  temperature: 0.6", "  temperature: -1")
+    repository.edit("data/transcripts/alpha.tsv", "the third", "the 3rd")
+    done = repository.repro(check=False)
+    assert done.code != 0
+    errors = [line for line in done.output.splitlines() if line.startswith("error: params.yaml:")]
+    assert len(errors) == 4, done.output
+    assert "chunk.max_second: unknown key; did you mean `chunk.max_seconds`?" in done.output
+    assert "train.learning_rate: 'fast' is not a number" in done.output
+    assert tree(repository.root / "data") == {
+        **whole,
+        "transcripts/alpha.tsv": whole["transcripts/alpha.tsv"].replace(b"the third", b"the 3rd"),
+    }
+
+
+def test_a_bad_transcript_line_stops_at_segment_and_nothing_is_lost(repository: Repository) -> None:
+    segments = tree(repository.root / "data/segments")
+    repository.edit("data/transcripts/alpha.tsv", "9.00\t12.00", "12.40\t12.10")
+    repository.edit("data/transcripts/beta.tsv", "9.00\t12.00", "9.00\t99.00")
+    done = repository.repro(check=False)
+    assert done.code != 0
+    assert "error: data/transcripts/alpha.tsv:4: end 12.10 is before start 12.40" in done.output
+    assert "error: data/transcripts/beta.tsv:4: end 99.00 is beyond the recording" in done.output
+    repository.run("git", "checkout", "data/transcripts")
+    assert repository.repro().ran == []
+    assert tree(repository.root / "data/segments") == segments
