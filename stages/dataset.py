@@ -1,13 +1,13 @@
 """Small tables of training and evaluation clips; a word's edit is kilobytes here, not audio.
 
-Reads   data/clips.jsonl               every clip: its spans, its words
-        data/drops.jsonl               the segments that are in no clip
+Reads   data/chunks/clips.jsonl        every clip: its spans, its words
+        data/chunks/drops.jsonl        the segments that are in no clip
 Writes  data/dataset/train.jsonl       Example rows, which name the clips' files in data/clips
         data/dataset/eval.jsonl        the same; held back from training
         data/dataset/rejected.jsonl    Drop rows: all that is in neither, and why
         data/dataset/stats.json        seconds, clips, words, speakers
 
-    python -m stages.dataset --table data/clips.jsonl --drops data/drops.jsonl --clips data/clips --out data/dataset
+    python -m stages.dataset --table data/chunks/clips.jsonl --drops data/chunks/drops.jsonl --clips data/clips --out data/dataset
 
 Evaluation is made of whole blocks of a recording's time, so that what is tested was not spoken between two sentences
 that were learnt. A block's lot is drawn from the recording's id and its number alone: a clip goes where its middle
