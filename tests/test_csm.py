@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,16 @@ def test_a_row_comes_out_the_same_in_any_company(voice: Any, temperature: float)
         assert len(spoken.codes) == math.ceil(request.seconds * 25)
         assert not spoken.ended
         assert spoken.codes.max() < CODEBOOK_SIZE
+
+
+def test_half_precision_speaks_with_a_codec_in_single(folder: Path) -> None:
+    voice: Any = families.load(Params("csm", str(folder), None), precision="bf16")
+    assert voice.base.lm_head.weight.dtype == torch.bfloat16
+    assert {weight.dtype for weight in voice.base.codec_model.parameters()} == {torch.float32}
+    [spoken] = voice.speak([Request("the ferry waits", (Turn("again", codes(5)),), 0, 0.4)], 0.8, 0)
+    assert spoken.codes.shape == (10, CODEBOOKS)
+    assert np.isfinite(voice.decode(spoken.codes)).all()
+    assert len(voice.encode([sound(0.5)])[0]) == 13
 
 
 def test_another_seed_is_another_take(voice: Any) -> None:
@@ -214,8 +225,44 @@ def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 def test_an_adapter_of_another_shape_is_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 2, "target_modules": "nothing"}')
-    with pytest.raises(ModelError, match="dvc repro train"):
+    with pytest.raises(ModelError, match="dvc repro -f train"):
         families.load(Params("csm", str(folder), None), adapter=tmp_path)
+
+
+def test_an_adapter_whose_weights_find_no_place_or_are_zeros_is_refused(
+    folder: Path, voice: Any, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    voice.adapt(LORA)
+    voice.set_adapter_weights({n: torch.ones_like(w) for n, w in voice.adapter_weights().items()})
+    voice.save_adapter(tmp_path)
+    path = tmp_path / "adapter_model.safetensors"
+    save_file({name.replace("layers", "blocks"): w for name, w in load_file(path).items()}, path)
+    with pytest.raises(ModelError, match="missing adapter keys"):
+        families.load(Params("csm", str(folder), None), adapter=tmp_path)
+    save_file({name: torch.zeros_like(w) for name, w in voice.adapter_weights().items()}, path)
+    with pytest.raises(ModelError, match="changes nothing"):
+        families.load(Params("csm", str(folder), None), adapter=tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["cut short", "without a weight", "without weights", "without tokenizer"])
+def test_a_damaged_folder_is_told_in_one_line(folder: Path, tmp_path: Path, damage: str) -> None:
+    from safetensors.torch import load_file, save_file
+
+    base = shutil.copytree(folder, tmp_path / "csm")
+    weights = base / "model.safetensors"
+    if damage == "cut short":
+        weights.write_bytes(weights.read_bytes()[:10_000])
+    elif damage == "without a weight":
+        kept = load_file(weights)
+        del kept["lm_head.weight"]
+        save_file(kept, weights, {"format": "pt"})
+    else:
+        (weights if damage == "without weights" else base / "tokenizer.json").unlink()
+    with pytest.raises(ModelError, match="the folder is incomplete or damaged") as caught:
+        families.load(Params("csm", str(base), None))
+    assert "\n" not in str(caught.value)
 
 
 def test_a_model_whose_embeddings_came_apart_is_refused(voice: Any) -> None:
@@ -228,8 +275,6 @@ def test_a_model_whose_embeddings_came_apart_is_refused(voice: Any) -> None:
 
 
 def test_the_fingerprint_follows_the_files_and_not_their_place(folder: Path, tmp_path: Path) -> None:
-    import shutil
-
     first = families.fingerprint(Params("csm", str(folder), None))
     copy = shutil.copytree(folder, tmp_path / "elsewhere")
     (copy / "README.md").write_text("words")

@@ -105,9 +105,9 @@ class Voice(Protocol):
     def speak(self, requests: Sequence[Request], temperature: float, top_k: int) -> list[Spoken]: ...
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1)
 def load_once(voice: Params, adapter: Path | None = None, precision: Precision = "auto") -> Voice:
-    """`load`, once in a process: for a map that computes batch by batch."""
+    """`load` for a map that computes batch by batch: the same model stays, another one takes its place."""
     return load(voice, adapter, precision)
 
 

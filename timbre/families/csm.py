@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from timbre.errors import ModelError
@@ -48,24 +50,20 @@ class Batch(NamedTuple):
 
 
 def load(base: str, revision: str | None, adapter: Path | None, precision: Precision) -> Csm:
-    from transformers import AutoConfig, AutoTokenizer, CsmForConditionalGeneration
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    where = {"revision": revision} if revision and not Path(base).is_dir() else {}
+    local = Path(base).is_dir()
     try:
-        config = AutoConfig.from_pretrained(base, **where)
-        if config.model_type != "csm":
-            raise ModelError(f"voice.base: {base} is a {config.model_type} model, not csm; see voice.family")
-        tokenizer = AutoTokenizer.from_pretrained(base, **where)
-        model = CsmForConditionalGeneration.from_pretrained(base, dtype=torch.float32, **where)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(
-            f"voice.base: {base} cannot be loaded ({reason}); name a folder with a CSM model, or be online, "
-            "accept the model's licence on its hub page and log in with `hf auth login`"
-        ) from error
+        model, tokenizer = _from_pretrained(base, {} if local else {"revision": revision})
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        mend = "the folder is incomplete or damaged: restore it, or name another" if local else (
+            "be online, accept the model's licence on its page on the hub and log in with `hf auth login`, "
+            "or name a folder"
+        )  # fmt: skip
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise ModelError(f"voice.base: {base} cannot be loaded ({reason}); {mend}") from error
     check_tied(model, base)
     if adapter:
         model = _merged(model, adapter)
@@ -74,6 +72,22 @@ def load(base: str, revision: str | None, adapter: Path | None, precision: Preci
         model.to(torch.bfloat16)
         model.codec_model.float()  # convolutions in half precision are coarse, and wrong on some CPUs
     return Csm(model.to(device).eval(), tokenizer)
+
+
+def _from_pretrained(base: str, where: dict[str, Any]) -> tuple[Any, Any]:
+    from transformers import AutoConfig, AutoTokenizer, CsmForConditionalGeneration
+
+    config = AutoConfig.from_pretrained(base, **where)
+    if config.model_type != "csm":
+        raise ModelError(f"voice.base: {base} is a {config.model_type} model, not csm; see voice.family")
+    tokenizer = AutoTokenizer.from_pretrained(base, **where)
+    model, report = CsmForConditionalGeneration.from_pretrained(
+        base, dtype=torch.float32, output_loading_info=True, **where
+    )
+    missing = sorted(name for name in report["missing_keys"] if name.startswith(("backbone_", "depth_", "lm_head")))
+    if missing:  # transformers fills them with noise
+        raise ValueError(f"it lacks {len(missing)} weights, first {missing[0]}")
+    return model, tokenizer
 
 
 def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
@@ -93,10 +107,15 @@ def _merged(model: Any, adapter: Path) -> Any:
     from peft import PeftModel
 
     try:
-        return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"{adapter} does not fit the base model ({reason}); run `dvc repro train`") from error
+        with warnings.catch_warnings():  # peft would only warn, and speak with what it found
+            warnings.filterwarnings("error", message="Found missing adapter keys")
+            worn = PeftModel.from_pretrained(model, str(adapter))
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError, UserWarning) as error:
+        reason = str(error).strip().splitlines()[0][:100]
+        raise ModelError(f"{adapter} does not fit the base model ({reason}); run `dvc repro -f train`") from error
+    if not any(bool(weight.any()) for name, weight in worn.named_parameters() if "lora_B" in name):
+        raise ModelError(f"{adapter} changes nothing in the base model; run `dvc repro -f train`")
+    return worn.merge_and_unload()
 
 
 class Csm:
