@@ -8,7 +8,8 @@ same folder whatever was in it before.
     jobs = [Job(name=r.id, key=content_key(VERSION, r.sha256), payload=r) for r in recordings]
     refresh(Path("data/drafts"), jobs, compute, suffixes=[".json"], label="transcribe")
 
-`compute` takes a batch of payloads and yields, per payload and in order, the entry's files as {suffix: bytes or path}.
+`compute` takes a batch of payloads and yields, per payload and in order, the entry's files as {suffix: bytes or path};
+none for one that failed and is told later, so that the others are finished first.
 An entry with a `.json` file carries its key there, under "key"; an entry without one is named by its key.
 """
 
@@ -96,11 +97,13 @@ def refresh(
     batches = [list(jobs[i : i + batch]) for i in range(0, len(jobs), batch)]
     todo = [jobs for jobs in batches if any(job.name in stale for job in jobs)]
     with tqdm(total=len(stale), desc=label, unit="entry", disable=not stale, dynamic_ncols=True) as bar:
+        computed = 0
         for job, files in _computed(todo, compute, workers):
-            if job.name in stale:
+            if job.name in stale and files:
                 _write_entry(folder, job, files)
+                computed += 1
                 bar.update()
-    result = Refreshed(kept=len(jobs) - len(stale), computed=len(stale), removed=removed)
+    result = Refreshed(kept=len(jobs) - len(stale), computed=computed, removed=removed)
     print(f"{label}: {result}")
     return result
 
