@@ -7,7 +7,8 @@ Writes  data/dataset/train.jsonl       Example rows, which name the clips' files
         data/dataset/rejected.jsonl    Drop rows: all that is in neither, and why
         data/dataset/stats.json        seconds, clips, words, speakers
 
-    python -m stages.dataset --table data/chunks/clips.jsonl --drops data/chunks/drops.jsonl --clips data/clips --out data/dataset
+    python -m stages.dataset --table data/chunks/clips.jsonl --drops data/chunks/drops.jsonl \\
+        --clips data/clips --out data/dataset
 
 Evaluation is made of whole blocks of a recording's time, so that what is tested was not spoken between two sentences
 that were learnt. A block's lot is drawn from the recording's id and its number alone: a clip goes where its middle
