@@ -138,7 +138,7 @@ def test_say_speaks_with_a_model_from_params(tmp_path: Path, monkeypatch: pytest
     import soundfile
 
     from tests.tiny_models import random_csm
-    from timbre import say
+    from timbre.commands import say
 
     random_csm(tmp_path / "csm")
     monkeypatch.chdir(ROOT)

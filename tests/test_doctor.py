@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from timbre import doctor
+from timbre.commands import doctor
 
 ROOT = Path(__file__).parent.parent
 
@@ -137,7 +137,7 @@ def test_a_whisper_by_name_is_looked_for_in_its_cache(healthy: Path, monkeypatch
 
 def test_the_doctor_loads_no_model_library(healthy: Path) -> None:
     code = (
-        "import argparse, sys; from timbre import doctor; doctor.command(argparse.Namespace())\n"
+        "import argparse, sys; from timbre.commands import doctor; doctor.command(argparse.Namespace())\n"
         "assert not {'torch', 'transformers', 'mlflow', 'whisper', 'dvc'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=healthy, check=True, capture_output=True)

@@ -111,7 +111,7 @@ def test_a_report_template_costs_the_report(repository: Repository) -> None:
     assert repository.repro().ran == ["report", "track"]
 
 
-@pytest.mark.parametrize("file", ["timbre/cli.py", "timbre/doctor.py", "README.md"])
+@pytest.mark.parametrize("file", ["timbre/cli.py", "timbre/commands/doctor.py", "README.md"])
 def test_what_no_stage_uses_costs_nothing(repository: Repository, file: str) -> None:
     path = repository.root / file
     path.write_text((path.read_text() if path.exists() else "") + "\n# a comment\n")

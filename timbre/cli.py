@@ -1,4 +1,4 @@
-"""The `timbre` command: one module per subcommand, imported by name, so that `--help` answers at once.
+"""The `timbre` command: one module of timbre/commands per subcommand, none of which imports torch for `--help`.
 
 A command's module says in its docstring's first line what it does, shows itself under `EXAMPLES`, and has two
 functions: `arguments(parser)` declares its options, `command(args)` does it and returns the exit code.
@@ -14,16 +14,11 @@ from types import ModuleType
 
 from timbre import errors
 
-COMMANDS = {
-    "accept": "timbre.accept",
-    "say": "timbre.say",
-    "summary": "timbre.summary",
-    "doctor": "timbre.doctor",
-}
+COMMANDS = ("accept", "say", "summary", "doctor")  # modules of timbre/commands, in the order of --help
 
 
 def parser() -> argparse.ArgumentParser:
-    modules = {name: importlib.import_module(module) for name, module in COMMANDS.items()}
+    modules = {name: importlib.import_module(f"timbre.commands.{name}") for name in COMMANDS}
     top = argparse.ArgumentParser(
         prog="timbre",
         description="A voice, versioned like code. `make` or `dvc repro` builds it; these are the hands beside it.",
