@@ -6,6 +6,7 @@ import dataclasses
 import re
 import subprocess
 import sys
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +116,12 @@ def test_every_key_of_params_says_what_it_is() -> None:
 
 
 @pytest.mark.parametrize("preset", sorted(Path(ROOT, "presets").glob("*.yaml")), ids=lambda path: path.stem)
-def test_a_preset_is_a_whole_and_valid_params_file(preset: Path) -> None:
-    assert params.problems(params.load(preset), params.schemas()) == []
+def test_a_preset_is_a_whole_params_file_and_names_what_differs(preset: Path) -> None:
+    default, other = params.load(), params.load(preset)
+    assert params.problems(other, params.schemas()) == []
+    differing = {f"{s}.{key}" for s in default for key in default[s] if default[s][key] != other[s][key]}
+    header = "".join(takewhile(lambda line: line.startswith("#"), preset.open()))
+    assert set(re.findall(r"\b[a-z]+\.[a-z_]+\b", header)) - {"params.yaml"} == differing
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -52,6 +52,7 @@ class Batch(NamedTuple):
 def load(base: str, revision: str | None, adapter: Path | None, precision: Precision) -> Csm:
     from transformers.utils import logging
 
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # peft's calls, not ours
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     local = Path(base).is_dir()
