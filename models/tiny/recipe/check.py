@@ -20,8 +20,12 @@ from typing import Any
 
 import jiwer
 import numpy as np
+import torch
 import whisper
+from codec_model import round_trip
+from speaker import embed
 from synthesise import HERE, RATE, VOICES, WORK
+from transformers import WavLMForXVector
 from whisper.normalizers import EnglishTextNormalizer
 from whisper_windows import noise
 
@@ -79,7 +83,7 @@ def rate(items: list[Heard]) -> float:
 
 def heldout() -> dict[str, list[dict[str, Any]]]:
     rows: dict[str, list[dict[str, Any]]] = {}
-    for line in open(WORK / "corpus.jsonl"):
+    for line in (WORK / "corpus.jsonl").read_text().splitlines():
         item = json.loads(line)
         if item["split"] == "heldout":
             rows.setdefault(item["voice"], []).append(item)
@@ -163,15 +167,130 @@ def check_silence(model: Any) -> list[Row]:
     for number in range(40):
         seconds = rng.uniform(5, 60)
         level = 10 ** rng.uniform(-2, 0.5)
-        audio = np.zeros(int(seconds * RATE), np.float32) if number % 4 == 3 else noise(number % 4, rng, seconds) * level
+        audio = (
+            np.zeros(int(seconds * RATE), np.float32) if number % 4 == 3 else noise(number % 4, rng, seconds) * level
+        )
         texts.append(float(bool(model.transcribe(audio.astype(np.float32), **HEARING)["text"].strip())))
     return [row("clips without speech in which Whisper writes text", texts, lambda t: sum(t) / len(t), "<= 0")]
+
+
+def voiced(audio: np.ndarray) -> np.ndarray:
+    """How periodic each 40 ms is: the autocorrelation's peak between 60 and 400 Hz; frames with sound only."""
+    frames = np.lib.stride_tricks.sliding_window_view(audio, 640)[::160]
+    frames = frames - frames.mean(1, keepdims=True)
+    spectrum = np.abs(np.fft.rfft(frames, 2048)) ** 2
+    correlation = np.fft.irfft(spectrum)[:, :640]
+    peak = correlation[:, RATE // 400 : RATE // 60].max(1) / np.maximum(correlation[:, 0], 1e-9)
+    return np.where(correlation[:, 0] > 640 * 0.01**2, peak, np.nan)
+
+
+def level(audio: np.ndarray) -> float:
+    return 10 * float(np.log10(np.mean(audio**2) + 1e-12))  # dB
+
+
+def csm() -> Any:
+    """The base voice, loaded as the pipeline loads it."""
+    sys.path.insert(0, str(HERE.parent.parent))
+    from timbre.families.csm import load
+
+    return load(str(HERE / "csm"), None, None, "fp32")
+
+
+def check_codec(model: Any) -> list[Row]:
+    """Four recordings of each voice, before and after the codec."""
+    codec = csm().base.codec_model
+    pairs: list[tuple[Heard, Heard]] = []
+    periodicity: list[tuple[float, float]] = []
+    levels: list[float] = []
+    for voice, rows in heldout().items():
+        for recording in recordings(rows, voice)[:4]:
+            truth, coded = " ".join(s[2] for s in recording.sentences), round_trip(codec, recording.audio)
+            texts = [model.transcribe(sound, **HEARING)["text"] for sound in (recording.audio, coded)]
+            pairs.append((hear(truth, texts[0]), hear(truth, texts[1])))
+            before, after = voiced(recording.audio), voiced(coded)
+            speech = before > 0.6  # voiced speech, of the original
+            periodicity.append((float(np.nansum(after[speech])), float(before[speech].sum())))
+            levels.append(abs(level(coded) - level(recording.audio)))
+        print(
+            f"  {voice}: {rate([a for a, _ in pairs[-4:]]):.3f} -> {rate([b for _, b in pairs[-4:]]):.3f}", flush=True
+        )
+    return [
+        row(
+            "codec: word error rate added",
+            pairs,
+            lambda p: rate([b for _, b in p]) - rate([a for a, _ in p]),
+            "<= 0.05",
+        ),
+        row("codec: periodicity kept", periodicity, lambda p: sum(b for b, _ in p) / sum(a for _, a in p), ">= 0.8"),
+        row("codec: change of level in dB, median", levels, lambda x: float(np.median(x)), "<= 2"),
+    ]
+
+
+def speak(voice: Any, texts: list[str], references: list[dict[str, Any] | None]) -> list[tuple[np.ndarray, bool]]:
+    """The sentences as the pipeline has them spoken: sound, and whether it ended by itself."""
+    from timbre.families import Request, Turn
+
+    requests = []
+    for number, (text, reference) in enumerate(zip(texts, references, strict=True)):
+        context = (Turn(reference["text"], voice.encode([sound(reference)])[0]),) if reference else ()
+        requests.append(Request(text, context, number, 12.0))
+    spoken = [one for at in range(0, len(requests), 32) for one in voice.speak(requests[at : at + 32], 0.6, 0)]
+    return [(voice.decode(one.codes) if len(one.codes) else np.zeros(0, np.float32), one.ended) for one in spoken]
+
+
+def check_csm(model: Any) -> list[Row]:
+    """Held-out sentences, spoken without a reference, beside true ones through the codec."""
+    voice = csm()
+    rng = random.Random(5)
+    rows = [rng.choice([r[number] for name, r in heldout().items() if name in BASE]) for number in range(128)]
+    made = speak(voice, [item["text"] for item in rows], [None] * len(rows))
+    pairs = []
+    for item, (audio, _) in zip(rows, made, strict=True):
+        coded = round_trip(voice.base.codec_model, sound(item))
+        said = model.transcribe(audio, **HEARING)["text"] if len(audio) else ""
+        pairs.append((hear(item["text"], model.transcribe(coded, **HEARING)["text"]), hear(item["text"], said)))
+    odd = [float(not ended or len(audio) < 0.3 * RATE) for audio, ended in made]
+    return [
+        row("base CSM: word error rate, zero-shot", [b for _, b in pairs], rate, "<= 1"),
+        row(
+            "base CSM: added to the codec's",
+            pairs,
+            lambda p: rate([b for _, b in p]) - rate([a for a, _ in p]),
+            "<= 0.08",
+        ),
+        row("base CSM: runaway or empty", odd, lambda x: sum(x) / len(x), "<= 0.02"),
+    ]
+
+
+def check_clone(_: Any) -> list[Row]:
+    """Does the speaker encoder name the voice among all: of true recordings, of clones from one sentence?"""
+    voice, encoder = csm(), WavLMForXVector.from_pretrained(HERE / "speaker").eval()
+    codec, rows = voice.base.codec_model, heldout()
+    names = list(rows)
+    centres = torch.stack([embed(encoder, [sound(item) for item in rows[name][:12]]).mean(0) for name in names])
+
+    def named(audio: np.ndarray) -> str:
+        if len(audio) < 0.3 * RATE:
+            return ""
+        return names[int((embed(encoder, [audio]) @ torch.nn.functional.normalize(centres, dim=-1).T).argmax())]
+
+    true = [float(named(round_trip(codec, sound(item))) == name) for name in names for item in rows[name][12:20]]
+    asked = [(name, rows[name][20 + n], rows[name][40 + n]) for name in BASE for n in range(8)]
+    made = speak(voice, [text["text"] for _, _, text in asked], [reference for _, reference, _ in asked])
+    cloned = [float(named(audio) == name) for (name, _, _), (audio, _) in zip(asked, made, strict=True)]
+    return [
+        row("speaker: true recordings through the codec named", true, lambda x: sum(x) / len(x), ">= 0.95"),
+        row("base CSM + reference: voice named, base voices", cloned, lambda x: sum(x) / len(x), ">= 0.6"),
+    ]
 
 
 CHECKS: dict[str, Callable[[Any], list[Row]]] = {
     "whisper": check_whisper,
     "words": check_words,
     "silence": check_silence,
+    "codec": check_codec,
+    "csm": check_csm,
+    "clone": check_clone,
 }
 
 

@@ -16,6 +16,7 @@ import argparse
 import ctypes
 import functools
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -161,12 +162,12 @@ def flite_phones(voice: str, word: str) -> int:
 def flite_words(voice: str, text: str, printed: str) -> list[list[float]]:
     """Times of words from what -psdur prints: 'pau:0.203 dh:0.251 …' (a phone and its end)."""
     ends = [(phone.split(":")[0], float(phone.split(":")[1])) for phone in printed.split()]
-    spans = [[a[1], b[1]] for a, b in zip(ends, ends[1:], strict=False) if b[0] != "pau"]
+    spans = [[a[1], b[1]] for a, b in itertools.pairwise(ends) if b[0] != "pau"]
     counts = [flite_phones(voice, word) for word in text.strip(".").lower().split()]
     if sum(counts) != len(spans):
         raise ValueError(f"{voice}: {text}: {len(spans)} phones where its words have {sum(counts)}")
     firsts = np.cumsum([0, *counts])
-    return [[spans[a][0], spans[b - 1][1]] for a, b in zip(firsts, firsts[1:], strict=False)]
+    return [[spans[a][0], spans[b - 1][1]] for a, b in itertools.pairwise(firsts)]
 
 
 class EspeakEvent(ctypes.Structure):
@@ -206,7 +207,9 @@ def espeak_words(voice: str, text: str, rate: int) -> list[list[float]]:
     known = sorted(position for position in begins if position < len(text) - 1)
     final = max(begins.values())  # the closing pause has a place behind the text
     places = np.interp(
-        [m for w in re.finditer(r"\w+", text) for m in w.span()], [*known, len(text) - 1], [*map(begins.get, known), final]
+        [m for w in re.finditer(r"\w+", text) for m in w.span()],
+        [*known, len(text) - 1],
+        [*map(begins.get, known), final],
     )
     return [[float(a), float(b)] for a, b in places.reshape(-1, 2)]
 

@@ -10,6 +10,7 @@ what whisper.transcribe() does to a recording (clamping, scaling, a tail of zero
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ FRAMES = 3000  # mel frames in a full window of 30 s
 POSITIONS = 1500  # what the encoder makes of them: one per 20 ms
 STATES = 3  # the frame labels distinguish the beginning, middle and end of each word
 LABELS = 1 + STATES * len(WORDS)  # 0 is no speech
+LN10 = float(np.log(10))
 WORD_ID = {word.lower(): number for number, word in enumerate(WORDS)}
 
 
@@ -75,6 +77,9 @@ def cached(path: Path, make: Any) -> np.ndarray:
     return np.load(path, mmap_mode="r")
 
 
+Rendering = tuple[float, np.ndarray, dict[int, tuple[int, int]]]  # speed, mel frames, row: first frame and count
+
+
 @dataclass
 class Window:
     mel: np.ndarray  # (80, frames) as Whisper's encoder gets it
@@ -87,27 +92,34 @@ class Windows:
     """Draws windows. `extra` holds folders of further renderings (the codec's) in the corpus' own layout."""
 
     def __init__(self, work: Path, speeds: tuple[float, ...] = SPEEDS, extra: tuple[str, ...] = ()) -> None:
-        self.rows = [row for row in map(json.loads, open(work / "corpus.jsonl")) if row["split"] == "train"]
+        lines = (work / "corpus.jsonl").read_text().splitlines()
+        self.rows = [row for row in map(json.loads, lines) if row["split"] == "train"]
         pcm = np.load(work / "corpus.npy", mmap_mode="r")
-        self.renderings: list[tuple[float, np.ndarray, dict[int, tuple[int, int]]]] = []
+        self.renderings: list[Rendering] = []
+        self.extras: list[Rendering] = []
         for speed in speeds:
             frames = cached(work / f"mels-{speed}.npy", lambda: self._mels(pcm, speed))  # noqa: B023
-            self._add(speed, frames, range(len(self.rows)))
+            self.renderings.append(self._index(speed, frames, range(len(self.rows))))
         for name in extra:
             pcm = np.load(work / f"{name}.npy", mmap_mode="r")
             chosen = json.loads((work / f"{name}.json").read_text())  # row numbers, in order, sizes as in the corpus
             frames = cached(work / f"mels-{name}.npy", lambda: self._mels(pcm, 1.0, chosen))  # noqa: B023
-            self._add(1.0, frames, chosen)
+            self.extras.append(self._index(1.0, frames, chosen))
         rng = np.random.default_rng(1)
         bank = cached(
             work / "noise-mels.npy",
             lambda: np.stack([log_mel(noise(k, rng, 30)) for k in range(90)]).astype(np.float16),
         )
         self.noises = bank
-        self.by_voice: dict[tuple[str, str], list[int]] = {}
-        for number, row in enumerate(self.rows):
-            self.by_voice.setdefault((row["voice"], row["kind"]), []).append(number)
+        self.by_voice = self._sort(range(len(self.rows)))
+        self.extra_by_voice = self._sort(sorted({number for extra in self.extras for number in extra[2]}))
         self.voices = sorted({row["voice"] for row in self.rows})
+
+    def _sort(self, numbers: Iterable[int]) -> dict[tuple[str, str], list[int]]:
+        sorted_out: dict[tuple[str, str], list[int]] = {}
+        for number in numbers:
+            sorted_out.setdefault((self.rows[number]["voice"], self.rows[number]["kind"]), []).append(number)
+        return sorted_out
 
     def _frames(self, row: dict[str, Any], speed: float) -> int:
         return int(row["samples"] / speed) // 160
@@ -126,20 +138,21 @@ class Windows:
             parts.append(log_mel(audio).astype(np.float16))
         return np.concatenate(parts)
 
-    def _add(self, speed: float, frames: np.ndarray, numbers: Any) -> None:
+    def _index(self, speed: float, frames: np.ndarray, numbers: Any) -> Rendering:
         where, offset = {}, 0
         for number in numbers:
             size = self._frames(self.rows[number], speed)
             where[number] = (offset, size)
             offset += size
         assert offset == len(frames), "the mel cache is of another corpus: delete mels-*.npy"
-        self.renderings.append((speed, frames, where))
+        return speed, frames, where
 
-    def _utterance(self, rng: np.random.Generator, number: int, warp: float, tempo: float) -> tuple[np.ndarray, float]:
+    def _utterance(
+        self, rng: np.random.Generator, renderings: list[Rendering], number: int, warp: float, tempo: float
+    ) -> tuple[np.ndarray, float]:
         """Log-mel frames of one sentence, formants and tempo changed; and what its times are multiplied by."""
-        speed, frames, where = self.renderings[rng.integers(len(self.renderings))]
-        while number not in where:
-            speed, frames, where = self.renderings[rng.integers(len(self.renderings))]
+        usable = [rendering for rendering in renderings if number in rendering[2]]
+        speed, frames, where = usable[rng.integers(len(usable))]
         offset, size = where[number]
         mel = np.asarray(frames[offset : offset + size], np.float32)
         at = np.linspace(0, size - 1.001, int(size * tempo))
@@ -159,6 +172,7 @@ class Windows:
         voice = self.voices[rng.integers(len(self.voices))]
         warp, tempo = rng.uniform(0.93, 1.07), rng.uniform(0.92, 1.1)
         sparse = rng.random() < 0.1  # long pauses
+        renderings = self.extras if self.extras and rng.random() < 0.2 else self.renderings
         wanted = frames if rng.random() < 0.5 else rng.uniform(100, frames)  # content, before the tail of zeros
         at = int(rng.choice([rng.uniform(0, 10), rng.uniform(0, 60), rng.uniform(0, 150)]))
         end = at
@@ -167,8 +181,10 @@ class Windows:
                 voice = self.voices[rng.integers(len(self.voices))]
             kind = "random" if rng.random() < random_share else "grammar"
             pool = self.by_voice[voice, kind]
+            if renderings is self.extras:
+                pool = self.extra_by_voice[voice, kind]
             number = pool[rng.integers(len(pool))]
-            sound, scale = self._utterance(rng, number, warp, tempo)
+            sound, scale = self._utterance(rng, renderings, number, warp, tempo)
             row, start = self.rows[number], at / 100
             times = [(start + a * scale, start + b * scale) for a, b in row["words"]]
             fits = times[-1][1] * 100 <= frames - 1
@@ -189,7 +205,9 @@ class Windows:
             at += len(sound) + int((pause - 0.1) * 100)
         if speechless:
             end = int(rng.uniform(50, frames + 300))
-        content = frames if window.cut is not None or wanted >= frames else int(end + rng.choice([0, 5, rng.uniform(0, 150)]))
+        content = frames
+        if window.cut is None and wanted < frames:
+            content = int(end + rng.choice([0, 5, rng.uniform(0, 150)]))
         self._disturb(rng, window, min(max(content, end, 20), frames))
         return window
 
@@ -201,7 +219,8 @@ class Windows:
             if rng.random() < 0.85:
                 mel = np.maximum(mel, self._background(rng, frames) + rng.uniform(-4, 0.5))
         elif rng.random() < 0.5:
-            mel = np.logaddexp(mel * 2.302585, (self._background(rng, frames) - rng.uniform(1.2, 4)) * 2.302585) / 2.302585
+            behind = self._background(rng, frames) - rng.uniform(1.2, 4)
+            mel = np.logaddexp(mel * LN10, behind * LN10) / LN10
         if rng.random() < 0.8:  # a quiet room: the floor of a recording is seldom digital zero
             mel = np.maximum(mel, rng.uniform(-9, -4) + rng.normal(0, 0.25, mel.shape).astype(np.float32))
         x = np.linspace(0, np.pi, 80)
