@@ -1,0 +1,101 @@
+"""Find and replace words in all transcripts, and see every change first.
+
+Looks for whole words or a phrase in data/transcripts, and shows the lines as they would become. Only `--write` edits:
+times, comments and line ends stay as they are, and no file is written when one cannot be read. `--glossary` suggests:
+it lists words that are nearly a term of data/glossary.txt, each with the command that mends it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from timbre import replacing
+from timbre.errors import DataError, raise_all
+from timbre.records import check_id
+from timbre.replacing import Edit, NearMiss, Plan, Search
+
+EXAMPLES = [
+    ("timbre replace Penzanse Penzance", "show what would change"),
+    ("timbre replace 'pier for' 'pier four' --write", "change it"),
+    ("timbre replace --glossary", "words that are nearly a term of the glossary"),
+]
+TRANSCRIPTS, GLOSSARY = Path("data/transcripts"), Path("data/glossary.txt")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("old", nargs="?", help="words as they are written now, with their capitals")
+    parser.add_argument("new", nargs="?", help="words to put in their place; '' removes them")
+    parser.add_argument("--write", action="store_true", help="edit the files; else the changes are only shown")
+    parser.add_argument("--id", action="append", default=[], help="only in this recording; may be repeated")
+    parser.add_argument("-i", "--ignore-case", action="store_true", help="find them in capitals and small letters")
+    parser.add_argument("--glossary", action="store_true", help="suggest replacements from data/glossary.txt")
+
+
+def command(args: argparse.Namespace) -> int:
+    if args.glossary and (args.old is not None or args.write or args.ignore_case):
+        raise DataError("--glossary only suggests; run the commands that it shows")
+    if not args.glossary and args.new is None:
+        raise DataError("give the words to find and the words to put in their place, or --glossary")
+    paths = transcripts(args.id)
+    if args.glossary:
+        print("\n".join(suggestions(paths, args.id)))
+        return 0
+    plans = replacing.plan(paths, Search(args.old, args.new, args.ignore_case))
+    for plan in plans:
+        for edit in plan.edits:
+            print(f"{plan.path}:{edit.number}: {shown(edit, sys.stdout.isatty())}")
+    if args.write:
+        for plan in plans:
+            plan.write()
+    print(told(plans, args.old, len(paths), args.write))
+    return 0
+
+
+def transcripts(ids: Sequence[str] = ()) -> list[Path]:
+    """The files of these recordings, or all that there are."""
+    paths = [TRANSCRIPTS / f"{check_id(name)}.tsv" for name in dict.fromkeys(ids)]
+    raise_all(DataError, (f"{path}: there is no such transcript" for path in paths if not path.is_file()))
+    paths = paths or sorted(TRANSCRIPTS.glob("*.tsv"))
+    if not paths:
+        raise DataError(f"{TRANSCRIPTS}: holds no transcripts yet; `timbre accept` begins them from the drafts")
+    return paths
+
+
+def shown(edit: Edit, colour: bool) -> str:
+    """The line's text with what goes and what comes: in colours, or as `git diff --word-diff` marks it."""
+    gone, come = ("\033[31;9m{}\033[0m", "\033[32;1m{}\033[0m") if colour else ("[-{}-]", "{{+{}+}}")
+    return "".join(
+        same + (gone.format(old) if old else "") + (come.format(new) if new else "") for same, old, new in edit.pieces()
+    )
+
+
+def told(plans: Sequence[Plan], old: str, files: int, written: bool) -> str:
+    if not plans:
+        return f"{old!r} is in no line of {_count(files, 'transcript')}"
+    places = sum(len(edit.hits) for plan in plans for edit in plan.edits)
+    lines = sum(len(plan.edits) for plan in plans)
+    what = f"{_count(places, 'place')} in {_count(lines, 'line')} of {_count(len(plans), 'file')}"
+    return f"replaced: {what}; `git diff` shows them" if written else f"found: {what}; --write replaces"
+
+
+def suggestions(paths: Sequence[Path], ids: Sequence[str]) -> list[str]:
+    terms = replacing.glossary(GLOSSARY)
+    if not terms:
+        return [f"{GLOSSARY} names no terms yet; write one per line"]
+    found = replacing.near_misses(paths, terms)
+    only = "".join(f" --id {name}" for name in ids)
+    return [_suggestion(miss, only) for miss in found] or [f"no word is nearly one of {_count(len(terms), 'term')}"]
+
+
+def _suggestion(miss: NearMiss, only: str) -> str:
+    path, number = miss.places[0]
+    more = f" and {_count(len(miss.places) - 1, 'place')} more" if len(miss.places) > 1 else ""
+    return f"timbre replace {shlex.quote(miss.written)} {shlex.quote(miss.term)}{only} --write  # {path}:{number}{more}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
