@@ -1,0 +1,164 @@
+"""Declare a recording: a URL or file becomes an entry of data/sources.yaml.
+
+A file is copied to data/recordings (one that lies there is taken as it is); a URL is fetched by `dvc repro fetch`.
+Everything is checked before anything is written, and what stands in data/sources.yaml stays as it is. Licence and
+consent are never guessed; speaker and language are, where all the other recordings agree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from timbre import declare, sources
+from timbre.errors import SourceError, raise_all
+from timbre.mapping import file_sha256, write_atomic
+from timbre.records import check_id
+from timbre.sources import RECORDINGS, Source
+
+EXAMPLES = [
+    ("timbre add talk.m4a --speaker ann --language en --licence CC-BY-4.0 --consent 'Ann, 2026-03-01'", "copies it"),
+    ("timbre add https://example.org/talk --start 1:30 --licence CC0-1.0 --consent none-needed", "a part of it"),
+]
+SOURCES = Path("data/sources.yaml")
+AGREED = ("speaker", "language")  # what may be taken from the other entries
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Where the recording comes from, and what its entry will call it."""
+
+    origin: str  # URL, or path of the recording in the repository
+    copy_of: Path | None = None  # a file elsewhere that is to be copied to `origin`
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", metavar="URL|FILE", help="what yt-dlp can fetch, or a file of audio or video")
+    parser.add_argument("--id", help="what to call it; else made from the file's name or the address")
+    parser.add_argument("--speaker", help="whose voice it is, as an id; one name for one voice")
+    parser.add_argument("--licence", help="by which it may be used, such as CC-BY-4.0")
+    parser.add_argument("--consent", help="who consented, how and when")
+    parser.add_argument("--start", help="only from here: seconds or h:mm:ss")
+    parser.add_argument("--end", help="only up to here")
+    parser.add_argument("--language", help="as two or three letters, such as en")
+
+
+def command(args: argparse.Namespace) -> int:
+    others = declare.read(SOURCES)
+    span = {key: _time(value) for key in ("start", "end") if (value := getattr(args, key)) is not None}
+    name = args.id or make_id(args.what, tuple(span.values()), {source.id for source in others})
+    wanted = _address(args.what) if _is_url(args.what) else _file(Path(args.what), name)
+    entry = {"id": name, "url" if _is_url(args.what) else "file": wanted.origin}
+    entry |= {key: value for key in sources.REQUIRED[1:] if (value := _told(key, args, others)) is not None}
+    _check_told(entry)
+    with _place(wanted) as placed:
+        after = declare.appended(SOURCES, entry | span, wanted.origin, placed)
+        _copy(wanted, placed)
+        write_atomic(SOURCES, after)
+    print(f"{SOURCES}: added {name} from {wanted.origin}")
+    print("\n".join(f"  {key}: {value}" for key, value in entry.items() if key not in ("id", "file", "url")))
+    print("`dvc repro` brings it, drafts its words and learns from it")
+    return 0
+
+
+def make_id(what: str, span: Sequence[object], taken: set[str]) -> str:
+    """From the file's name, or the last part of the address; with a short hash where that says too little."""
+    if _is_url(what):
+        parts = urlsplit(what)
+        stem = PurePosixPath(unquote(parts.path)).stem or parts.hostname or ""
+        vague = bool(parts.query)  # …/watch?v=1 and …/watch?v=2 have the same name
+    else:
+        stem, vague = Path(what).stem, False
+    plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode().lower()
+    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:48].strip("-") or "recording"
+    if vague or slug == "recording" or slug in taken:
+        slug += "-" + hashlib.sha256(repr((what, *span)).encode()).hexdigest()[:6]
+    return slug
+
+
+def _is_url(what: str) -> bool:
+    return "://" in what
+
+
+def _address(url: str) -> Wanted:
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise SourceError(f"{url}: is not an address ({error})") from error
+    if parts.username or parts.password:
+        raise SourceError("the address holds a user name or password, and git would keep it; give one without")
+    return Wanted(url)
+
+
+def _file(path: Path, name: str) -> Wanted:
+    if not path.is_file():
+        raise SourceError(f"{path}: " + ("is a folder; add each of its files" if path.is_dir() else "does not exist"))
+    if not path.stat().st_size:
+        raise SourceError(f"{path}: is empty (0 bytes)")
+    if path.resolve().is_relative_to(RECORDINGS.resolve()):
+        return Wanted(path.resolve().relative_to(Path.cwd().resolve()).as_posix())
+    suffix = path.suffix.lower() if re.fullmatch(r"\.[A-Za-z0-9]{1,5}", path.suffix) else ""
+    for other in sorted(RECORDINGS.glob("*")):
+        if other.is_file() and other.stat().st_size == path.stat().st_size and file_sha256(other) == file_sha256(path):
+            raise SourceError(f"{path}: is the same file as {other}; to use another part of it, `timbre add {other}`")
+    check_id(name)  # before it becomes a path
+    return Wanted((RECORDINGS / f"{name}{suffix}").as_posix(), path)
+
+
+@contextlib.contextmanager
+def _place(wanted: Wanted) -> Iterator[str]:
+    """A name in data/recordings under which the file can be checked and copied; gone again if anything fails."""
+    if not wanted.copy_of:
+        yield wanted.origin
+        return
+    if Path(wanted.origin).exists():
+        raise SourceError(f"{wanted.origin}: is there already, and stays; choose another name with --id")
+    temporary = RECORDINGS / f".{Path(wanted.origin).name}.part"
+    RECORDINGS.mkdir(parents=True, exist_ok=True)
+    try:
+        temporary.touch()
+        yield temporary.as_posix()
+    except BaseException:
+        if temporary.exists() and Path(wanted.origin).exists() and temporary.samefile(wanted.origin):
+            Path(wanted.origin).unlink()  # it was ours, and its entry could not be written
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _copy(wanted: Wanted, placed: str) -> None:
+    if wanted.copy_of:
+        try:
+            shutil.copyfile(wanted.copy_of, placed)
+            os.link(placed, wanted.origin)  # unlike a rename, never over a file that came meanwhile
+        except FileExistsError as error:
+            raise SourceError(f"{wanted.origin}: is there already, and stays; choose another name with --id") from error
+        except OSError as error:
+            raise SourceError(f"{wanted.copy_of}: cannot be copied to {RECORDINGS} ({error.strerror})") from error
+
+
+def _told(key: str, args: argparse.Namespace, others: Sequence[Source]) -> str | None:
+    given: str | None = getattr(args, key)
+    agreed = {getattr(source, key) for source in others}
+    return agreed.pop() if given is None and key in AGREED and len(agreed) == 1 else given
+
+
+def _check_told(entry: dict[str, str]) -> None:
+    missing = [f"--{key}" for key in sources.REQUIRED if key not in entry]
+    raise_all(SourceError, [f"{entry['id']}: give {', '.join(missing)} too"] if missing else [])
+
+
+def _time(text: str) -> str | float:
+    """As it is written to the file: a number of seconds as a number, all else as text."""
+    if re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII):
+        return float(text) if "." in text else int(text)
+    return text
