@@ -57,8 +57,8 @@ def start_linear(model: MimiModel, sound: Tensor) -> None:
     """Writes a transform codec into the convolutions; `sound` (batch, samples) gives scales and components.
 
     Of 64 channels at 200 a second the encoder's WAVES hold MDCT bins, faint enough for ELU to be linear, and the rest
-    loud tones, which ELU rectifies to the envelope that a linear codec cannot carry. At the full rate nothing but one
-    faint channel is left: `latents` and `sounds` skip those layers exactly, and training is several times faster.
+    loud tones, which ELU rectifies to the envelope that a linear codec cannot carry. At the full rate nothing but a
+    faint copy is left: `latents` and `sounds` skip those layers exactly, and training is several times faster.
     """
     for name, weight in model.named_parameters():
         if "layers" in name and "conv" in name:
@@ -69,9 +69,10 @@ def start_linear(model: MimiModel, sound: Tensor) -> None:
             weight.zero_()
     basis, tones, envelopes = mdct(), bands(64 - WAVES), 64 - WAVES
     scale = F.conv1d(sound[:, None], tones[:, None], stride=80).std((0, 2))
-    enc[0].conv.weight[0, 0, -1] = FAINT
-    enc[3].conv.weight[:WAVES, 0] = basis[:WAVES] * LOUD / FAINT
-    enc[3].conv.weight[WAVES:, 0] = tones * (3 / scale[:, None]) / FAINT
+    copies = len(enc[0].conv.weight)  # channels that share the work, for half precision holds no single weight so large
+    enc[0].conv.weight[:, 0, -1] = FAINT
+    enc[3].conv.weight[:WAVES] = basis[:WAVES, None] * LOUD / FAINT / copies
+    enc[3].conv.weight[WAVES:] = tones[:, None] * (3 / scale[:, None, None]) / FAINT / copies
     dec[5].conv.weight[:, 0] = basis[:64] * FAINT
     dec[8].conv.weight[0, 0, -1] = 1 / LOUD / FAINT
 
@@ -89,7 +90,7 @@ def start_linear(model: MimiModel, sound: Tensor) -> None:
     enc[8].conv.weight[range(kept), range(kept), -1] += 10
     enc[8].conv.weight[range(kept, 128), range(kept, 128), -1] += 1
 
-    hidden = F.conv1d(F.pad(sound[:, None] * FAINT, (80, 0)), enc[3].conv.weight[:, :1], stride=80)
+    hidden = F.conv1d(F.pad(sound[:, None] * FAINT, (80, 0)), enc[3].conv.weight.sum(1, keepdim=True), stride=80)
     for layer in enc[4:]:
         hidden = layer(hidden)
     even = hidden[:, :128, : hidden.shape[2] // 2 * 2]
@@ -124,7 +125,7 @@ def fixed(model: MimiModel) -> set[str]:
 def latents(model: MimiModel, sound: Tensor, half: bool = True) -> Tensor:
     """What model.encoder makes of (batch, samples), fast: by 200 frames a second, the transformer in bfloat16."""
     layers = model.encoder.encoder_seanet.layers
-    hidden = F.conv1d(F.pad(sound[:, None] * FAINT, (80, 0)), layers[3].conv.weight[:, :1], stride=80)
+    hidden = F.conv1d(F.pad(sound[:, None] * FAINT, (80, 0)), layers[3].conv.weight.sum(1, keepdim=True), stride=80)
     for layer in layers[4:]:
         hidden = layer(hidden)
     with torch.autocast(sound.device.type, torch.bfloat16, enabled=half):

@@ -277,7 +277,7 @@ def train(minutes: float, out: Path, work: Path = WORK, rate: float = 1.5e-3, po
             torch.save({**state, "spent": spent, "step": step}, f"{path}.tmp")
             os.replace(f"{path}.tmp", path)
             saved = time.time()
-        if time.time() - exported > 600 or spent >= total:
+        if time.time() - exported > 420 or spent >= total:
             export()
             exported = last = time.time()
 
