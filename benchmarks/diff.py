@@ -1,0 +1,86 @@
+"""What `timbre diff` costs: 20,000 segments in 200 recordings, half of the lines changed, no data present.
+
+    python -m benchmarks.diff [--recordings 200] [--lines 100] [--changed 0.5] [--rounds 5]
+
+The repository is a real one in a temporary folder: two commits of transcripts, sources, parameters and locks. The
+tables of clips are measured once in DVC's cache and once out of reach, as in a reviewer's fresh clone. Memory is the
+peak of one process as the operating system counts it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.voices import Voice
+
+TALK = "Passengers with coffee to pier {} please, the {} ferry waits under the old lantern of the harbour {}."
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recordings", type=int, default=200)
+    parser.add_argument("--lines", type=int, default=100, help="of each recording")
+    parser.add_argument("--changed", type=float, default=0.5, help="share of the lines")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        root = build(Path(folder) / "voice", options.recordings, options.lines, options.changed)
+        rows = [("clips in DVC's cache", measure(root, options.rounds))]
+        shutil.rmtree(root / ".dvc/cache")
+        rows.append(("no data", measure(root, options.rounds)))
+    total = options.recordings * options.lines
+    what = f"`timbre diff` of {total:,} segments, {options.changed:.0%} changed"
+    print(f"| {what} | median s | spread s | of it CPU s | peak MB |\n|---|---|---|---|---|")
+    for name, (seconds, cpu, peak) in rows:
+        spread = max(seconds) - min(seconds)
+        print(f"| {name} | {statistics.median(seconds):.2f} | {spread:.2f} | {cpu:.2f} | {peak:.0f} |")
+
+
+def build(root: Path, recordings: int, lines: int, changed: float) -> Path:
+    voice = Voice(root)
+    names = [f"tape-{number:03}" for number in range(recordings)]
+    for name in names:
+        voice.add(name, [TALK.format(number, "night", name) for number in range(lines)])
+    voice.commit("before")
+    for name in names:
+        for number in range(round(lines * changed)):
+            if number % 3 == 0:
+                voice.edit(name, number, text=TALK.format(number, "early morning", name.upper()))
+            elif number % 3 == 1:
+                voice.edit(name, number, text=TALK.format(number, "nite", name))
+            else:
+                voice.edit(name, number, end=4.0 * number + 3.2)
+    voice.commit("after")
+    return root
+
+
+def measure(root: Path, rounds: int) -> tuple[list[float], float, float]:
+    """Seconds of each round, what a round computes of them (git included), and the highest peak of memory in MB."""
+    code = "import sys; from timbre.cli import main; main()"
+    project = str(Path(__file__).parent.parent)
+    seconds, before = [], resource.getrusage(resource.RUSAGE_CHILDREN)
+    for _ in range(rounds):
+        begun = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-c", code, "diff", "HEAD~1", "HEAD", "--check"],
+            cwd=root,
+            env={"PYTHONPATH": project, "PATH": "/usr/bin:/bin:/usr/local/bin"},
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+        seconds.append(time.perf_counter() - begun)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / rounds
+    return seconds, cpu, after.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)  # bytes on a Mac, else kilobytes
+
+
+if __name__ == "__main__":
+    main()

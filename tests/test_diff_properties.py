@@ -1,0 +1,231 @@
+"""What holds for any two versions: nothing is lost, nothing is made up, and both directions tell the same."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.voices import Voice
+from timbre.diff import clips, lines, rows, wording
+from timbre.diff.clips import ClipRow
+from timbre.diff.lines import TURNED
+from timbre.diff.lock import read, stale
+from timbre.diff.rows import Row
+from timbre.diff.snapshot import open_snapshot
+
+WORDS = st.sampled_from(["the", "tide", "Tide", "comes", "in", "can't", "—", "…", "a  b", "ß", "שלום", ".", ","])
+TEXTS = st.one_of(st.text(), st.lists(WORDS, max_size=30).map(" ".join))
+TIMES = st.integers(0, 60)
+
+
+@st.composite
+def transcripts(draw: st.DrawFn) -> list[Row]:
+    """Lines one after the other, as a transcript has them; few words and few times, so that many are alike."""
+    times = sorted(draw(st.lists(TIMES, max_size=24, unique=True)))
+    pairs = zip(times[::2], times[1::2], strict=False)
+    one = st.tuples(st.sampled_from(["ann", "ben"]), st.sampled_from(["", "ok", "drop"]), st.sampled_from("abcd"))
+    return [Row(number, start / 2, end / 2, *draw(one)) for number, (start, end) in enumerate(pairs, 2)]
+
+
+@given(TEXTS, TEXTS)
+def test_the_pieces_of_a_word_diff_are_the_old_text_and_the_new(old: str, new: str) -> None:
+    pieces = wording.compare(old, new)
+    assert "".join(piece.old for piece in pieces) == old
+    assert "".join(piece.new for piece in pieces) == new
+    assert all(piece.old or piece.new for piece in pieces)
+    assert all(a.changed != b.changed for a, b in pairwise(pieces))
+
+
+@given(TEXTS)
+def test_a_text_against_itself_has_no_change(text: str) -> None:
+    assert not any(piece.changed for piece in wording.compare(text, text))
+
+
+@given(st.text(), st.booleans(), st.booleans())
+def test_a_fold_leaves_out_and_never_adds(text: str, first: bool, last: bool) -> None:
+    assert set(wording.fold(text, first, last).split()) - {"…"} <= {*text.split(), *text.replace("…", " ").split()}
+
+
+@settings(deadline=None)
+@given(transcripts(), transcripts())
+def test_every_line_that_differs_is_in_exactly_one_change(old: list[Row], new: list[Row]) -> None:
+    changes = lines.compare("tape", old, new)
+
+    def content(some: list[Row]) -> Counter[tuple[object, ...]]:
+        return Counter((row.start, row.end, row.speaker, row.flag, row.text) for row in some)
+
+    gone = content([row for change in changes for row in change.old])
+    come = content([row for change in changes for row in change.new])
+    assert content(old) - gone + come == content(new)
+    assert all(change.kinds or change.old[0].flag != change.new[0].flag for change in changes)
+
+
+@settings(deadline=None)
+@given(transcripts(), transcripts())
+def test_the_way_back_tells_the_same_turned(old: list[Row], new: list[Row]) -> None:
+    there = {(change.old, change.new): sorted(change.kinds) for change in lines.compare("tape", old, new)}
+    back = {(change.new, change.old): change.kinds for change in lines.compare("tape", new, old)}
+    assert there == {rows: sorted(TURNED.get(kind, kind) for kind in kinds) for rows, kinds in back.items()}
+
+
+@given(transcripts())
+def test_a_transcript_against_itself_is_empty(some: list[Row]) -> None:
+    assert lines.compare("tape", some, list(some)) == []
+
+
+@given(st.binary())
+def test_any_file_can_be_read(content: bytes) -> None:
+    found = rows.parse(content, "x.tsv")
+    assert len(found.rows) + len(found.problems) <= content.count(b"\n") + 1
+
+
+def line(number: int, start: float, end: float, text: str, flag: str = "") -> Row:
+    return Row(number, start, end, "ann", flag, text)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kinds"),
+    [
+        ([line(2, 0, 3, "The tide")], [line(2, 0, 3, "The time")], ["reworded"]),
+        ([line(2, 0, 3, "The tide")], [line(2, 0, 3, "The  tide")], ["respelled"]),
+        ([line(2, 0, 3, "The “tide”")], [line(2, 0, 3, 'The "tide"')], ["respelled"]),
+        ([line(2, 0, 3, "The tide")], [line(2, 0.2, 3, "The tide")], ["retimed"]),
+        ([line(2, 0, 3, "The tide")], [line(2, 0.2, 3, "The time")], ["reworded", "retimed"]),
+        ([line(2, 0, 3, "The tide")], [line(2, 70, 73, "The tide")], ["retimed"]),
+        ([line(2, 0, 3, "The tide")], [line(2, 0, 3, "The tide", "drop")], ["dropped"]),
+        ([line(2, 0, 3, "The tide", "drop")], [line(2, 0, 3, "The tide", "ok")], ["restored"]),
+        ([line(2, 0, 3, "The tide")], [line(2, 0, 3, "The tide", "ok")], ["heard"]),
+        ([line(2, 0, 3, "The tide")], [], ["removed"]),
+        ([line(2, 0, 3, "The tide")], [line(2, 8, 9, "Another")], ["removed", "added"]),
+        ([line(2, 0, 4, "a b")], [line(2, 0, 2, "a"), line(3, 2, 4, "b")], ["split"]),
+        ([line(2, 0, 4, "a b")], [line(2, 0, 2, "a"), line(3, 2, 4, "c")], ["reworded", "split"]),
+        ([line(2, 0, 2, "a"), line(3, 2, 4, "b")], [line(2, 0, 4, "a b")], ["merged"]),
+    ],
+)
+def test_what_happened_to_a_line(old: list[Row], new: list[Row], kinds: list[str]) -> None:
+    assert [kind for change in lines.compare("tape", old, new) for kind in change.kinds] == kinds
+
+
+def test_a_shift_of_everything_is_a_change_of_times_alone() -> None:
+    old = [line(i, i, i + 0.8, f"line {i % 7}") for i in range(2, 100)]
+    new = [line(i, i + 41.5, i + 42.3, f"line {i % 7}") for i in range(2, 100)]
+    changes = lines.compare("tape", old, new)
+    assert {change.kinds for change in changes} == {("retimed",)}
+    assert {change.new[0].start - change.old[0].start for change in changes} == {41.5}
+
+
+def test_frequent_replacements_are_counted() -> None:
+    changes = [wording.compare(f"the trellis {i}", f"the Trelis {i}") for i in range(14)]
+    assert wording.replacements(changes) == {("trellis", "Trelis"): 14}
+
+
+def clip(name: str, start: float, end: float, text: str, part: str) -> ClipRow:
+    return ClipRow(name, "tape", start, end, end - start, text, part)
+
+
+def test_what_happened_to_a_clip() -> None:
+    old = [
+        clip("a", 0, 5, "one", "training"), clip("b", 5, 9, "two", "training"), clip("c", 9, 12, "three", "training"),
+        clip("d", 20, 29, "four five", "training"), clip("g", 90, 95, "gone", "training"),
+    ]  # fmt: skip
+    new = [
+        clip("a", 0, 5, "One!", "training"), clip("b", 5, 9, "two", "evaluation"),
+        clip("c", 9, 12, "three", "training"), clip("e", 20, 25, "four", "training"),
+        clip("f", 25, 29, "five", "training"),
+        clip("h", 40, 45, "new", "training"),
+    ]  # fmt: skip
+    found = {
+        change.kind: ([c.id for c in change.old], [c.id for c in change.new]) for change in clips.compare(old, new)
+    }
+    assert found == {
+        "re-worded": (["a"], ["a"]), "moved": (["b"], ["b"]), "re-cut": (["d"], ["e", "f"]),
+        "added": ([], ["h"]), "removed": (["g"], []),
+    }  # fmt: skip
+
+
+def test_the_same_words_in_training_and_evaluation_leak() -> None:
+    some = [clip("a", 0, 5, "Two boats.", "training"), clip("b", 5, 9, "two boats", "evaluation")]
+    some += [clip("c", 9, 12, "two boats", "left out"), clip("d", 9, 12, "Three", "evaluation")]
+    assert clips.leaks(some) == [clips.Leak("Two boats.", ("a",), ("b",))]
+
+
+REAL = """\
+stages:
+  one:
+    cmd: cat words/b > made${part.name}
+    deps: [words, code.py]
+    params: [part]
+    outs:
+      - made${part.name}
+  two:
+    cmd: cp made${part.name} end
+    deps:
+      - made${part.name}
+    outs: [end]
+"""
+
+
+@pytest.mark.pipeline
+def test_it_takes_for_stale_what_dvc_takes_for_stale(tmp_path: Path) -> None:
+    def run(*command: str) -> str:
+        tool = [str(Path(sys.executable).parent / "dvc")] if command[0] == "dvc" else [command[0]]
+        return subprocess.run([*tool, *command[1:]], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+    def behind() -> list[str]:
+        with open_snapshot(tmp_path, None) as here:
+            return [stage.stage for stage in stale(here, read(here)) if stage.reasons]
+
+    def agree(expected: list[str]) -> None:
+        assert behind() == expected
+        assert [line.rstrip(":") for line in run("dvc", "status").splitlines() if line.endswith(":")
+                and not line.startswith(("\t", " "))] == expected  # fmt: skip
+
+    run("git", "init", "-q")
+    run("dvc", "init", "-q")
+    files = {
+        "dvc.yaml": REAL,
+        "params.yaml": "part: {name: x}\nother: 1\n",
+        "code.py": "1",
+        "words/a/ä.txt": "a",
+        "words/b": "b",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert behind() == ["one", "two"]
+    run("dvc", "repro", "-q")
+    agree([])
+    (tmp_path / "params.yaml").write_text("part: {name: x}\nother: 2\n")
+    agree([])
+    (tmp_path / "words/c").write_text("c")
+    agree(["one"])
+    (tmp_path / "words/c").unlink()
+    agree([])
+    (tmp_path / "code.py").write_text("2")
+    agree(["one"])
+    (tmp_path / "code.py").write_text("1")
+    (tmp_path / "dvc.yaml").write_text(REAL.replace("cp made", "cp -f made"))
+    agree(["two"])
+
+
+def test_a_lock_from_another_machine_is_read_at_any_commit(tmp_path: Path) -> None:
+    voice = Voice(tmp_path / "voice")
+    voice.add("noon", ["One.", "Two.", "Three."])
+    voice.commit("first")
+    voice.edit("noon", 0, text="Eins.")
+    voice.params["train"]["rate"] = 0.5
+    voice.commit("edited and not run", run=False)
+    for version in ("HEAD", None):
+        with open_snapshot(voice.root, version) as snapshot:
+            found = {stage.stage: stage.reasons for stage in stale(snapshot, read(snapshot))}
+        assert found == {
+            "segment": ("data/transcripts changed",), "chunk": (), "dataset": (),
+            "train": ("train.rate changed",), "evaluate": (),
+        }  # fmt: skip

@@ -1,0 +1,56 @@
+"""Show what changed between two versions of the voice: words, clips, rights, parameters, error rates.
+
+Reads git and the tables that dvc.lock names, in a clone that may hold no data at all; a remote is asked only for what
+DVC's cache lacks. Without versions, what your branch and your unsaved work add to `main`. In a terminal it prints text,
+into a file or a pipe Markdown, cut to what fits into a comment on GitHub.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from timbre.diff.compare import compare
+from timbre.diff.outs import Outs
+from timbre.diff.render import FORMATS, render
+from timbre.diff.snapshot import fork_point, open_snapshot
+from timbre.errors import DataError
+from timbre.mapping import write_atomic
+
+EXAMPLES = [
+    ("timbre diff", "your branch and work tree, against main"),
+    ("timbre diff v1 v2 --full diff.html", "two versions, and everything in a page"),
+    ("timbre diff main HEAD --check", "fail where the lock is stale or clips leak"),
+]
+BY_SUFFIX = {".html": "html", ".json": "json", ".md": "markdown"}
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("old", nargs="?", help="a commit, branch or tag (where this branch left main)")
+    parser.add_argument("new", nargs="?", help="another (the work tree)")
+    parser.add_argument("--format", choices=FORMATS, help="terminal in a terminal, else markdown")
+    parser.add_argument("--full", type=Path, metavar="FILE", help="write the whole report: .html, .md, .json or text")
+    parser.add_argument("--link", default="", metavar="URL", help="address before a file's path, to link lines")
+    parser.add_argument("--local", action="store_true", help="ask no DVC remote")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if something must be mended before a merge")
+
+
+def command(args: argparse.Namespace) -> int:
+    root = Path.cwd()
+    if not (root / "dvc.yaml").exists():
+        raise DataError("dvc.yaml: not here; run this in the repository's root")
+    first = args.old or fork_point(root)
+    with open_snapshot(root, first) as old, open_snapshot(root, args.new) as new:
+        report = compare(old, new, Outs(root, remotes=not args.local))
+    link = f"{args.link.rstrip('/')}/" if args.link else ""
+    if args.full:
+        form = BY_SUFFIX.get(args.full.suffix, "terminal")
+        write_atomic(args.full, render(report, form, link, whole=True))
+    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    sys.stdout.write(render(report, args.format or ("terminal" if sys.stdout.isatty() else "markdown"), link, colour))
+    if args.check:
+        for failure in report.failures:
+            print(f"error: {failure}", file=sys.stderr)
+    return 1 if args.check and report.failures else 0

@@ -1,0 +1,113 @@
+"""What happened to the clips: a clip's id is its sound, so the same id with other words was not cut again.
+
+Reads the tables of `chunk` and `dataset`, by the keys that it needs and no others, so that an older version's can be
+compared too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from timbre.diff.lines import groups
+
+TABLE = "data/chunks/clips.jsonl"
+PARTS = {"training": "data/dataset/train.jsonl", "evaluation": "data/dataset/eval.jsonl"}
+REJECTED = "data/dataset/rejected.jsonl"
+LEFT_OUT = "left out"
+Kind = Literal["re-worded", "re-cut", "moved", "added", "removed"]
+
+
+@dataclass(frozen=True)
+class ClipRow:
+    id: str
+    recording: str
+    start: float  # seconds in the recording
+    end: float
+    seconds: float
+    text: str
+    part: str  # training, evaluation or left out
+
+
+@dataclass(frozen=True)
+class ClipChange:
+    kind: Kind
+    old: tuple[ClipRow, ...]
+    new: tuple[ClipRow, ...]
+
+
+@dataclass(frozen=True)
+class Leak:
+    """Clips of the same words on both sides: the evaluation would test what was learnt."""
+
+    text: str
+    training: tuple[str, ...]  # ids of clips
+    evaluation: tuple[str, ...]
+
+
+def parse(table: bytes, parts: Mapping[str, bytes]) -> list[ClipRow]:
+    part_of = {row["id"]: part for part, content in parts.items() for row in _rows(content)}
+    return [
+        ClipRow(
+            id=str(row["id"]),
+            recording=str(row["recording"]),
+            start=float(row["start"]),
+            end=float(row["end"]),
+            seconds=float(row["seconds"]),
+            text=str(row["text"]),
+            part=part_of.get(row["id"], LEFT_OUT),
+        )
+        for row in _rows(table)
+    ]
+
+
+def reasons(rejected: bytes) -> Counter[str]:
+    """How many rows were left out, by the kind of reason, which stands before the colon."""
+    return Counter(str(row["reason"]).partition(":")[0] for row in _rows(rejected))
+
+
+def _rows(content: bytes) -> Iterable[dict[str, Any]]:
+    return (json.loads(line) for line in content.split(b"\n") if line.strip())
+
+
+def compare(old: Sequence[ClipRow], new: Sequence[ClipRow]) -> list[ClipChange]:
+    before, after = {clip.id: clip for clip in old}, {clip.id: clip for clip in new}
+    changes: list[ClipChange] = []
+    for name in before.keys() & after.keys():
+        a, b = before[name], after[name]
+        if a.text != b.text:
+            changes.append(ClipChange("re-worded", (a,), (b,)))
+        if a.part != b.part:
+            changes.append(ClipChange("moved", (a,), (b,)))
+    recordings: dict[str, tuple[list[ClipRow], list[ClipRow]]] = defaultdict(lambda: ([], []))
+    for side, (clips, others) in enumerate(((before, after), (after, before))):
+        for name, clip in clips.items():
+            if name not in others:
+                recordings[clip.recording][side].append(clip)
+    for gone, come in recordings.values():
+        for a_clips, b_clips in groups(gone, come):
+            kind: Kind = "re-cut" if a_clips and b_clips else "added" if b_clips else "removed"
+            changes.append(ClipChange(kind, tuple(a_clips), tuple(b_clips)))
+    return sorted(changes, key=lambda change: (_first(change).recording, _first(change).start, change.kind))
+
+
+def _first(change: ClipChange) -> ClipRow:
+    return (change.new or change.old)[0]
+
+
+def leaks(clips: Sequence[ClipRow]) -> list[Leak]:
+    """Texts that are both learnt and tested, whatever their case and punctuation."""
+    said: dict[tuple[str, ...], list[ClipRow]] = defaultdict(list)
+    for clip in clips:
+        if clip.part != LEFT_OUT:
+            said[tuple(re.findall(r"\w+", clip.text.casefold()))].append(clip)
+    found = []
+    for same in said.values():
+        sides = {part: tuple(clip.id for clip in same if clip.part == part) for part in PARTS}
+        if all(sides.values()):
+            found.append(Leak(same[0].text, sides["training"], sides["evaluation"]))
+    return found

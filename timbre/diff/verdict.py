@@ -1,0 +1,84 @@
+"""The one line that a reviewer reads first, and how numbers are said in it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from timbre.diff.lines import count
+from timbre.diff.report import Report, Total
+
+MAIN = "tuned"  # the condition that a version of the voice is judged by
+
+
+def said(report: Report) -> str:
+    parts = [", ".join(part(report)) for part in (_data, _voice, _gates)]
+    return "; ".join(["nothing changed"] * report.is_empty + [part for part in parts if part]) or "small changes only"
+
+
+def _data(report: Report) -> Iterator[str]:
+    for kind in ("added", "removed"):
+        if some := [source for source in report.sources if source.kind == kind]:
+            yield f"{plural(len(some), 'recording')} {kind}"
+    kinds = count(report.words)
+    for kind in ("reworded", "split", "merged", "regrouped", "retimed", "dropped", "restored", "added", "removed"):
+        if times := kinds[kind]:  # type: ignore[index]
+            where = len({change.recording for change in report.words if kind in change.kinds})
+            yield f"{plural(times, 'line')} in {plural(where, 'recording')} {kind}"
+    changed = Counter(change.kind for change in report.clips)
+    for name in ("re-cut", "re-worded", "moved", "added", "removed"):
+        if times := changed[name]:
+            yield f"{plural(times, 'clip')} {name}"
+    minutes = next((t.new - t.old for t in report.totals if t.name == "clips, time"), 0.0)
+    if abs(minutes) >= 0.05:
+        yield signed(minutes) + " min"
+    if rights := [s for s in report.sources if s.kind == "changed" and {"consent", "licence"} & set(s.values)]:
+        yield f"rights of {plural(len(rights), 'recording')} changed"
+    if report.params:
+        yield f"{plural(len(report.params), 'parameter')} changed"
+
+
+def _voice(report: Report) -> Iterator[str]:
+    for found in report.rates:
+        if found.condition == MAIN and found.name == "wer" and found.old is not None and found.new is not None:
+            yield f"WER {rate(found.old)} → {rate(found.new)} ({signed(found.new - found.old, 3)})"
+
+
+def _gates(report: Report) -> Iterator[str]:
+    if report.problems:
+        yield f"{plural(len(report.problems), 'place')} to mend"
+    if report.leaks:
+        yield f"{plural(len(report.leaks), 'text')} in training and in evaluation"
+    if report.leaks is None:
+        yield "clips not reached, so not checked for leakage"
+    if behind := [stage for stage in report.stale if stage.reasons]:
+        yield f"dvc.lock is behind by {plural(len(behind), 'stage')}"
+
+
+def plural(number: int, what: str) -> str:
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
+
+
+def amount(value: float, unit: str) -> str:
+    return f"{value:,.{_decimals(value, unit)}f} {unit}" if unit else f"{value:,.0f}"
+
+
+def change_of(total: Total) -> str:
+    change = total.new - total.old
+    if round(change, 2) == 0:
+        return ""
+    decimals = max(_decimals(total.old, total.unit), _decimals(total.new, total.unit))
+    return f"{signed(change, decimals)} {total.unit}" if total.unit else signed(change, 0)
+
+
+def _decimals(value: float, unit: str) -> int:
+    """Minutes of a small voice change by hundredths."""
+    return 2 if unit == "min" and value < 10 else 1
+
+
+def rate(value: float | None) -> str:
+    return "—" if value is None else f"{value:.3f}"
+
+
+def signed(value: float, decimals: int = 1) -> str:
+    return f"{value:+,.{decimals}f}".replace("-", "−")
