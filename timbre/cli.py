@@ -14,7 +14,7 @@ from types import ModuleType
 
 from timbre import errors
 
-COMMANDS = ("add", "accept", "review", "replace", "diff", "say", "summary", "doctor")  # modules of timbre/commands, in the order of --help
+COMMANDS = ("add", "accept", "replace", "diff", "say", "summary", "doctor")  # modules of timbre/commands, in the order of --help
 
 
 def parser() -> argparse.ArgumentParser:
