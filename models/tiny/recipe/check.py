@@ -35,6 +35,11 @@ HEARING = {"temperature": 0.0, "condition_on_previous_text": False, "max_initial
 normalise = EnglishTextNormalizer()
 
 
+def transcribe(model: Any, audio: np.ndarray, **more: Any) -> dict[str, Any]:
+    torch.set_num_threads(1)  # two cost more than they bring at this size, and numba sets them anew
+    return dict(whisper.transcribe(model, audio, **HEARING, **more))
+
+
 @dataclass(frozen=True)
 class Row:
     what: str
@@ -130,7 +135,7 @@ def check_whisper(model: Any, voices: list[str] | None = None, limit: int = 99) 
         if voices and voice not in voices:
             continue
         for recording in recordings(rows, voice)[:limit]:
-            result = model.transcribe(recording.audio, **HEARING)
+            result = transcribe(model, recording.audio)
             heard.setdefault(voice, []).append(hear(" ".join(s[2] for s in recording.sentences), result["text"]))
             for a, b, _ in recording.sentences:
                 overlap = [(min(b, s["end"]) - max(a, s["start"]), s) for s in result["segments"]]
@@ -153,7 +158,7 @@ def check_words(model: Any) -> list[Row]:
     rows = heldout()
     for voice in ("mira", "angus", "marina", "edda"):
         for recording in recordings(rows[voice], voice)[:6]:
-            result = model.transcribe(recording.audio, word_timestamps=True, **HEARING)
+            result = transcribe(model, recording.audio, word_timestamps=True)
             words = [word for segment in result["segments"] for word in segment["words"]]
             truth = " ".join(s[2] for s in recording.sentences)
             if "".join(word["word"] for word in words).strip() == truth:
@@ -170,7 +175,7 @@ def check_silence(model: Any) -> list[Row]:
         audio = (
             np.zeros(int(seconds * RATE), np.float32) if number % 4 == 3 else noise(number % 4, rng, seconds) * level
         )
-        texts.append(float(bool(model.transcribe(audio.astype(np.float32), **HEARING)["text"].strip())))
+        texts.append(float(bool(transcribe(model, audio.astype(np.float32))["text"].strip())))
     return [row("clips without speech in which Whisper writes text", texts, lambda t: sum(t) / len(t), "<= 0")]
 
 
@@ -205,7 +210,7 @@ def check_codec(model: Any) -> list[Row]:
     for voice, rows in heldout().items():
         for recording in recordings(rows, voice)[:4]:
             truth, coded = " ".join(s[2] for s in recording.sentences), round_trip(codec, recording.audio)
-            texts = [model.transcribe(sound, **HEARING)["text"] for sound in (recording.audio, coded)]
+            texts = [transcribe(model, sound)["text"] for sound in (recording.audio, coded)]
             pairs.append((hear(truth, texts[0]), hear(truth, texts[1])))
             before, after = voiced(recording.audio), voiced(coded)
             speech = before > 0.6  # voiced speech, of the original
@@ -247,8 +252,8 @@ def check_csm(model: Any) -> list[Row]:
     pairs = []
     for item, (audio, _) in zip(rows, made, strict=True):
         coded = round_trip(voice.base.codec_model, sound(item))
-        said = model.transcribe(audio, **HEARING)["text"] if len(audio) else ""
-        pairs.append((hear(item["text"], model.transcribe(coded, **HEARING)["text"]), hear(item["text"], said)))
+        said = transcribe(model, audio)["text"] if len(audio) else ""
+        pairs.append((hear(item["text"], transcribe(model, coded)["text"]), hear(item["text"], said)))
     odd = [float(not ended or len(audio) < 0.3 * RATE) for audio, ended in made]
     return [
         row("base CSM: word error rate, zero-shot", [b for _, b in pairs], rate, "<= 1"),

@@ -148,13 +148,22 @@ def attend(attention: MultiHeadAttention, x: Tensor, xa: Tensor) -> tuple[Tensor
     return attention.out((weights.to(v.dtype) @ v).transpose(1, 2).flatten(2)), weights
 
 
-def guide(weights: Tensor, spans: Tensor) -> Tensor:
-    """How badly attention misses the spans: mean of -log of the weight inside, over the tokens that have one."""
+def guide(weights: Tensor, spans: Tensor, evenly: bool) -> Tensor:
+    """How badly attention misses the spans, over the tokens that have one.
+
+    -log of the weight inside; or `evenly`, the divergence from the same weight all over the span, for Whisper cuts
+    words apart where one token's attention gives way to the next one's.
+    """
     at = torch.arange(weights.shape[-1], device=weights.device)
     inside = (at >= spans[..., :1]) & (at < spans[..., 1:])  # (batch, tokens, positions)
-    has = inside.any(-1)
-    mass = (weights * inside[:, None]).sum(-1).clamp(min=1e-5)
-    return -(mass.log() * has[:, None]).sum() / (has.sum() * weights.shape[1]).clamp(min=1)
+    size = inside.sum(-1)
+    if evenly:
+        share = (inside / size.clamp(min=1)[..., None])[:, None]
+        missed = -(share * (weights + 1e-6).log()).sum(-1) - size.clamp(min=1).log()[:, None]
+    else:
+        missed = -(weights * inside[:, None]).sum(-1).clamp(min=1e-5).log()
+    has = size > 0
+    return (missed * has[:, None]).sum() / (has.sum() * weights.shape[1]).clamp(min=1)
 
 
 def decode_loss(model: Whisper, batch: Batch, xa: Tensor, vocabulary: Vocabulary) -> dict[str, Tensor]:
@@ -165,7 +174,7 @@ def decode_loss(model: Whisper, batch: Batch, xa: Tensor, vocabulary: Vocabulary
     for number, block in enumerate(decoder.blocks):
         x = x + block.attn(block.attn_ln(x), mask=decoder.mask)[0]
         heard, weights = attend(block.cross_attn, block.cross_attn_ln(x), xa)
-        guides.append(guide(weights, batch.spans) if number else guide(weights[:, :2], read))
+        guides.append(guide(weights, batch.spans, True) if number else guide(weights[:, :2], read, False))
         x = x + heard
         x = x + block.mlp(block.mlp_ln(x))
     logits = (decoder.ln(x) @ decoder.token_embedding.weight.T).float()

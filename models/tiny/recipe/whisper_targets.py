@@ -28,6 +28,7 @@ class Vocabulary:
         self.ids = [-1, *pieces, *special, *range(t.timestamp_begin, t.timestamp_begin + POSITIONS + 1)]
         self.number = {token: number for number, token in enumerate(self.ids)}
         self.eot, self.sot, self.prev, self.silence, self.untimed = (self.number[token] for token in special)
+        self.stop = self.number[t.encode(".")[0]]
         self.zero = self.number[t.timestamp_begin]
         self.unused = VOCABULARY - len(self.ids) + 1
 
@@ -63,7 +64,8 @@ def write(
     if not timed:
         out.append((v.untimed, 0, 0, 0))
     last = 0.0
-    for text, times in window.sentences:
+    starts = [times[0][0] for _, times in window.sentences] + [window.cut or window.sentences[-1][1][-1][1] + 0.5]
+    for (text, times), following in zip(window.sentences, starts[1:], strict=True):
         start, last = times[0][0], times[-1][1]
         if timed:
             out.append((v.time(start + shift), 1, start - 0.04, start + 0.08))
@@ -71,7 +73,7 @@ def write(
             pieces = v.word(word)
             step = (b - a) / len(pieces)
             out += [(piece, 1, a + i * step, a + (i + 1) * step) for i, piece in enumerate(pieces)]
-        out.append((v.number[v.tokenizer.encode(".")[0]], 1, last - 0.04, last + 0.08))
+        out.append((v.stop, 1, last, max(following, last + 0.08)))  # the pause is the full stop's
         if timed:
             out.append((v.time(last + shift), 1, last - 0.06, last + 0.06))
     if window.cut is not None and timed:
