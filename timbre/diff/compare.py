@@ -103,14 +103,16 @@ def load(snapshot: Snapshot, outs: Outs) -> Version:
         sources=_entries(document(snapshot, SOURCES)),
         clips=None if table is None or None in tables.values() else clips.parse(table, parts),
         left_out=clips.reasons(out(clips.REJECTED) or b""),
-        rates=_json(snapshot.read(METRICS)),
+        rates=rates_of(snapshot),
         scores=None if scores is None else {row["sample"]: row for row in csv.DictReader(io.StringIO(scores.decode()))},
     )
 
 
-def _json(content: bytes | None) -> dict[str, dict[str, float]]:
+def rates_of(snapshot: Snapshot) -> dict[str, dict[str, float]]:
+    """Condition → rate → value; empty where there are none, or in no state to be read."""
     try:
-        return {name: mapping(values) for name, values in mapping(json.loads(content or b"{}")).items()}
+        found = json.loads(snapshot.read(METRICS) or b"{}")
+        return {name: mapping(values) for name, values in mapping(found).items()}
     except ValueError:
         return {}
 
@@ -162,7 +164,7 @@ def _pace(row: rows.Row) -> float:
 def _problems(new: Version) -> Iterator[rows.Problem]:
     yield from (problem for one in new.transcripts.values() for problem in one.problems)
     mend = {
-        "dvc.lock": "take either side, then run `dvc repro`",
+        "dvc.lock": "`timbre resolve` ends it",
         PARAMS: "keep one of the two versions",
         SOURCES: "keep what both sides want",
         "dvc.yaml": "keep one of the two versions",

@@ -72,6 +72,12 @@ def _parsed(content: bytes) -> Any:
         return None
 
 
+def outputs(snapshot: Snapshot) -> set[str]:
+    """Every path that a stage of dvc.yaml writes, as it stands there."""
+    stages = mapping(mapping(document(snapshot, "dvc.yaml")).get("stages"))
+    return {path for stage in stages.values() for path in _made(mapping(stage))}
+
+
 def mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 

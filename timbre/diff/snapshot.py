@@ -39,6 +39,18 @@ class Snapshot:
         pass
 
 
+class Empty(Snapshot):
+    """Before the first commit."""
+
+    name = "nothing"
+
+    def list(self, folder: str) -> list[str]:
+        return []
+
+    def read(self, path: str) -> bytes | None:
+        return None
+
+
 class Commit(Snapshot):
     def __init__(self, root: Path, commit: str, name: str) -> None:
         self.name, self.commit = name, commit

@@ -16,10 +16,19 @@ def said(report: Report) -> str:
     return "; ".join(["nothing changed"] * report.is_empty + [part for part in parts if part]) or "small changes only"
 
 
+def data(report: Report) -> str:
+    """What is new in what the voice is made from."""
+    return ", ".join(_data(report))
+
+
 def _data(report: Report) -> Iterator[str]:
     for kind in ("added", "removed"):
-        if some := [source for source in report.sources if source.kind == kind]:
+        some = [source for source in report.sources if source.kind == kind]
+        if some:
             yield f"{plural(len(some), 'recording')} {kind}"
+        named = {source.id for source in some}
+        if whole := [found for found in report.transcripts if found.kind == kind and found.recording not in named]:
+            yield f"{plural(len(whole), 'transcript')} {kind}"
     kinds = count(report.words)
     for kind in ("reworded", "split", "merged", "regrouped", "retimed", "dropped", "restored", "added", "removed"):
         if times := kinds[kind]:  # type: ignore[index]

@@ -1,0 +1,205 @@
+"""Several people at one voice: branches, merges, clones without data, and the history that they leave."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.voices import Voice
+from timbre import cli
+from timbre.diff.compare import compare
+from timbre.diff.outs import Outs
+from timbre.diff.snapshot import open_snapshot
+
+HEADER = "start\tend\tspeaker\tflag\ttext\n"
+TALK = ["The trellis boat leaves.", "It comes back.", "Then it is dark.", "Good night."]
+PIPELINE = """\
+stages:
+  count:
+    cmd: wc -w transcripts/*.tsv > counts
+    deps: [transcripts]
+    outs: [counts]
+  sum:
+    cmd: tail -n 1 counts > metrics.json
+    deps: [counts]
+    metrics:
+      - metrics.json: {cache: false}
+"""
+
+
+class Desk:
+    """A real repository of git and DVC, where somebody works."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        env = {key: value for key, value in os.environ.items() if not key.startswith(("GIT_", "DVC_"))}
+        done = subprocess.run(
+            command, cwd=self.root, env={**env, "PATH": path}, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0 or not check, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def write(self, name: str, text: str) -> None:
+        path = self.root / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+
+    def publish(self, message: str) -> None:
+        self.run("dvc", "repro", "-q")
+        self.run("git", "add", "-A")
+        self.run("git", "commit", "-qm", message)
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    desk = Desk(tmp_path_factory.mktemp("first") / "voice")
+    desk.root.mkdir()
+    desk.run("git", "init", "-qb", "main")
+    desk.run("git", "config", "user.email", "ann@example.org")
+    desk.run("git", "config", "user.name", "Ann")
+    desk.run("dvc", "init", "-q")
+    desk.write("dvc.yaml", PIPELINE)
+    for name in ("noon", "night"):
+        desk.write(f"transcripts/{name}.tsv", HEADER + "0\t1\tann\t\tone two\n")
+    desk.publish("First voice")
+    return desk
+
+
+@pytest.fixture
+def desk(first: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    shutil.copytree(first.root, tmp_path / "voice", symlinks=True)
+    monkeypatch.chdir(tmp_path / "voice")
+    return Desk(tmp_path / "voice")
+
+
+@pytest.mark.pipeline
+def test_two_people_edit_two_recordings_and_one_command_ends_the_conflict(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for branch, name, more in (("ann", "noon", "three"), ("ben", "night", "three four")):
+        desk.run("git", "checkout", "-qb", branch, "main")
+        desk.write(f"transcripts/{name}.tsv", f"{HEADER}0\t1\tann\t\tone two {more}\n")
+        desk.publish(f"Correct {name}")
+    assert desk.run("git", "merge", "ann", check=False).returncode == 1
+    conflicts = desk.run("git", "diff", "--name-only", "--diff-filter=U").stdout.split()
+    assert conflicts == ["dvc.lock", "metrics.json"]
+    shutil.copytree(desk.root, tmp_path / "other", symlinks=True)
+
+    assert cli.execute(["resolve"]) == 0
+    said = capsys.readouterr().out
+    assert "dvc.lock: took our side\nmetrics.json: took our side" in said
+    assert "now: dvc repro, git add dvc.lock, git commit  (count will run)" in said
+    assert desk.run("git", "ls-files", "--unmerged").stdout == ""
+    desk.publish("Merge ann")
+    assert desk.run("dvc", "status").stdout.startswith("Data and pipelines are up to date")
+    headers, words = 2 * len(HEADER.split()), 2 * len(["0", "1", "ann", "one", "two"]) + len(["three"] * 2 + ["four"])
+    assert (desk.root / "metrics.json").read_text().split()[0] == str(headers + words), "both edits are in it"
+
+    monkeypatch.chdir(tmp_path / "other")
+    assert cli.execute(["resolve", "--theirs"]) == 0
+    assert (tmp_path / "other/dvc.lock").read_text() == desk.run("git", "show", "ann:dvc.lock").stdout
+
+
+@pytest.mark.pipeline
+def test_a_line_that_two_people_edited_is_left_for_people(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    for branch in ("ann", "ben"):
+        desk.run("git", "checkout", "-qb", branch, "main")
+        desk.write("transcripts/noon.tsv", f"{HEADER}0\t1\tann\t\tone {branch}\n")
+        desk.publish(f"Correct as {branch}")
+    desk.run("git", "merge", "ann", check=False)
+    assert cli.execute(["resolve"]) == 1
+    assert (
+        "transcripts/noon.tsv:2: yours to mend; keep one of the two versions, then `git add`" in capsys.readouterr().out
+    )
+    assert desk.run("git", "ls-files", "--unmerged").stdout.count("noon.tsv") == 3
+
+
+def test_without_a_conflict_there_is_nothing_to_resolve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    voice = Voice(tmp_path / "voice")
+    voice.add("noon", TALK)
+    voice.commit("First voice")
+    monkeypatch.chdir(voice.root)
+    assert cli.execute(["resolve"]) == 0
+    assert capsys.readouterr().out == "nothing is in conflict\n"
+
+
+@pytest.mark.pipeline
+def test_a_clone_without_data_asks_the_remote(tmp_path: Path) -> None:
+    voice = Voice(tmp_path / "voice")
+    remote = tmp_path / "remote"
+    (voice.root / ".dvc/config").write_text(
+        f"[core]\n    remote = storage\n    analytics = false\n['remote \"storage\"']\n    url = {remote}\n"
+    )
+    voice.add("noon", TALK)
+    voice.commit("First voice")
+    voice.edit("noon", 0, text="The Trelis boat leaves.")
+    voice.commit("Correct a name")
+    shutil.copytree(voice.root / ".dvc/cache/files", remote / "files")  # what `dvc push` leaves
+    subprocess.run(["git", "clone", "-q", str(voice.root), str(tmp_path / "clone")], check=True)
+
+    def report(remotes: bool) -> tuple[list[str], list[str]]:
+        root = tmp_path / "clone"
+        with open_snapshot(root, "HEAD~1") as old, open_snapshot(root, "HEAD") as new:
+            found = compare(old, new, Outs(root, remotes))
+        return [change.kind for change in found.clips], found.unreachable
+
+    kinds, missing = report(remotes=False)
+    assert kinds == []
+    assert "data/chunks/clips.jsonl of HEAD" in missing
+    assert report(remotes=True) == (["re-worded"], [])
+    shutil.rmtree(remote)
+    shutil.rmtree(tmp_path / "clone/.dvc/cache", ignore_errors=True)
+    assert report(remotes=True)[0] == [], "a remote that is gone is told, and ends nothing"
+
+
+def test_the_history_has_a_line_per_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    voice = Voice(tmp_path / "voice")
+    voice.add("noon", TALK)
+    spoken = voice.transcripts.pop("noon")
+    voice.commit("Declare a recording")
+    voice.transcripts["noon"] = spoken
+    voice.commit("First voice")
+    voice.edit("noon", 0, text="The Trelis boat leaves.")
+    voice.wer = {"ferry": 0.25, "train": 0.25}
+    voice.commit("Correct a name")
+    (voice.root / "notes.txt").write_text("no version\n")
+    voice.git("add", "-A")
+    voice.git("commit", "-qm", "Write a note")
+    voice.git("checkout", "-qb", "topic")
+    voice.params["train"]["rate"] = 0.1
+    voice.commit("Learn faster \x1b[31m")
+    voice.add("dusk", TALK[2:])
+    voice.commit("Add a recording")
+    voice.git("checkout", "-q", "main")
+    voice.git("merge", "-q", "--no-ff", "-m", "Merge topic", "topic")
+    monkeypatch.chdir(voice.root)
+    cli.execute(["log"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4, "the note is none, and the branch is one"
+    newest, second, transcribed, declared = (line.split("  ", 3)[3].strip() for line in lines)
+    assert (
+        newest == "WER 0.250             1 recording added, 1 clip added, +0.1 min, 1 parameter changed · Merge topic"
+    )
+    assert second == "WER 0.250 (−0.125)    1 line in 1 recording reworded, 1 clip re-worded · Correct a name"
+    assert transcribed == "WER 0.375             1 transcript added, 2 clips added, +0.2 min · First voice"
+    assert declared.startswith("WER 0.375             1 recording added, 2 parameters changed")
+    assert lines[0].startswith("2026-11-02  ")
+    cli.execute(["log", "topic", "-n", "2", "--json"])
+    told = capsys.readouterr().out
+    assert [version["subject"] for version in json.loads(told)] == ["Add a recording", "Learn faster \x1b[31m"]
+    assert "\x1b" not in told
+    cli.execute(["log", "topic"])
+    assert "\x1b" not in capsys.readouterr().out

@@ -1,0 +1,66 @@
+"""End a merge's conflict in dvc.lock and in results that git keeps: `dvc repro` will make them right.
+
+What the pipeline writes is not merged but made: either side will do, as `dvc repro` then runs what neither has, and
+takes the rest from its cache. What people write (transcripts, sources, parameters) is left for people.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+from timbre.diff import lock, rows
+from timbre.diff.snapshot import WorkTree, git
+from timbre.errors import DataError
+from timbre.mapping import write_atomic
+
+EXAMPLES = [("timbre resolve", "after `git merge` left dvc.lock in conflict")]
+OURS, THEIRS = 2, 3  # git's numbers for the two sides
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--theirs", action="store_true", help="take the other branch's side; less to run if it is far on"
+    )
+
+
+def command(args: argparse.Namespace) -> int:
+    root = Path.cwd()
+    sides = unmerged(root)
+    tree = WorkTree(root)
+    if "dvc.yaml" in sides:
+        raise DataError("dvc.yaml: is in conflict itself; mend it first, then run `timbre resolve` again")
+    ours = [path for path in sides if path == "dvc.lock" or _is_made(path, lock.outputs(tree))]
+    for path in ours:
+        blobs = sides[path]
+        # one of the sides may have removed it
+        blob = blobs.get(THEIRS if args.theirs else OURS) or next(blobs[n] for n in (OURS, THEIRS, 1) if n in blobs)
+        write_atomic(root / path, git(root, "cat-file", "blob", blob))
+        git(root, "add", "--", path)
+        print(f"{path}: took {'their' if args.theirs else 'our'} side")
+    left = [path for path in sides if path not in ours]
+    for path in left:
+        lines = [p.line for p in rows.parse(tree.read(path) or b"", path).problems if "conflict" in p.what]
+        print(f"{path}{f':{lines[0]}' if lines else ''}: yours to mend; keep one of the two versions, then `git add`")
+    if not sides:
+        print("nothing is in conflict")
+    elif left:
+        print("then: dvc repro, git add dvc.lock, git commit")
+    else:
+        behind = [stage.stage for stage in lock.stale(tree, lock.read(tree)) if stage.reasons]
+        print("now: dvc repro, git add dvc.lock, git commit" + (f"  ({', '.join(behind)} will run)" if behind else ""))
+    return 1 if left else 0
+
+
+def unmerged(root: Path) -> dict[str, dict[int, str]]:
+    """Path → side → blob, of all that git could not merge."""
+    found: dict[str, dict[int, str]] = {}
+    for entry in git(root, "ls-files", "--unmerged", "-z").decode(errors="surrogateescape").split("\0"):
+        if match := re.fullmatch(r"\d+ (\w+) (\d)\t(.*)", entry, re.DOTALL):
+            found.setdefault(match[3], {})[int(match[2])] = match[1]
+    return found
+
+
+def _is_made(path: str, outputs: set[str]) -> bool:
+    return any(path == out or path.startswith(f"{out}/") for out in outputs)
