@@ -14,7 +14,8 @@ from types import ModuleType
 
 from timbre import errors
 
-COMMANDS = ("add", "accept", "replace", "diff", "say", "summary", "doctor")  # modules of timbre/commands, in the order of --help
+# modules of timbre/commands, in the order of --help
+COMMANDS = ("add", "accept", "replace", "diff", "log", "resolve", "say", "summary", "doctor")
 
 
 def parser() -> argparse.ArgumentParser:
