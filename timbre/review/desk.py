@@ -1,0 +1,186 @@
+"""What lies on the reviewer's desk: each recording's transcript, or its draft while nobody has begun one.
+
+Reads   data/sources.yaml, data/raw, data/drafts, data/transcripts
+Writes  data/transcripts/<id>.tsv, only when asked to save, only over the content that the edit was made from
+        .timbre/peaks, a cache
+
+An edit names the content it was made from by its digest. Where the file is another by now nothing is written, and the
+page is given what the file says instead.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from timbre import edits, replacing, sources, transcripts
+from timbre.errors import DataError, TimbreError, TranscriptError
+from timbre.records import Recording, check_id
+from timbre.replacing import Plan, Search
+from timbre.review.peaks import peaks
+from timbre.transcripts import Line, Transcript
+
+LONGEST = 1e7  # seconds: what seven digits can write
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A recording as the page's menu shows it."""
+
+    id: str
+    speaker: str
+    lines: int = 0
+    heard: int = 0  # flagged ok or drop
+    problem: str = ""  # why it cannot be opened
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A recording with its lines as they are on disk."""
+
+    id: str
+    speaker: str
+    seconds: float
+    digest: str  # of the transcript's content; empty while there is none
+    lines: tuple[Line, ...]
+    words: list[tuple[float, float, str, float]]  # start, end, word, Whisper's probability
+    warning: str = ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A line that find and replace would change."""
+
+    id: str
+    number: int
+    pieces: list[tuple[str, str, str]]  # unchanged, old, new
+
+
+class Desk:
+    def __init__(self, data: Path = Path("data"), cache: Path = Path(".timbre/peaks")) -> None:
+        self.sources = {source.id: source for source in sources.read(data / "sources.yaml")}
+        self.raw, self.drafts, self.transcripts = data / "raw", data / "drafts", data / "transcripts"
+        self.cache = cache
+        self._saving = threading.Lock()  # between looking at a file and writing it
+        self._drawing = threading.Lock()  # two pages do not compute the same peaks
+
+    def listed(self) -> list[Listed]:
+        return [self._listed(name, source.speaker) for name, source in self.sources.items()]
+
+    def opened(self, name: str) -> Opened:
+        recording = self.recording(name)
+        transcript, content = self._transcript(recording)
+        warning = ""
+        if content is not None and transcript.audio not in (None, recording.sha256):
+            warning = "The transcript was written for other audio; its times may not fit this recording."
+        digest, words = edits.digest(content), self._words(recording)
+        return Opened(name, recording.speaker, recording.seconds, digest, transcript.lines, words, warning)
+
+    def digest(self, name: str) -> str:
+        return edits.digest(edits.content_of(self._path(name)))
+
+    def save(self, name: str, digest: str, lines: Sequence[Line]) -> str:
+        """The new digest; ChangedMeanwhile where the file is not the one that was edited."""
+        recording = self.recording(name)
+        path = self._path(name)
+        with self._saving:
+            content = edits.content_of(path)
+            if edits.digest(content) != digest:
+                raise edits.ChangedMeanwhile(f"{path}: was changed by somebody else; nothing was written")
+            if content is None:
+                seeded, _ = self._transcript(recording)
+                made = transcripts.render(Transcript(tuple(lines), seeded.comments), str(path))
+                transcripts.parse(made, str(path), recording.seconds)
+            else:
+                made = edits.splice(content, lines, str(path), recording.seconds)
+            if made != content:
+                edits.save(path, content, made)
+        return edits.digest(made)
+
+    def find(self, search: Search) -> tuple[list[Found], dict[str, str]]:
+        """Every line that would change, and the digest of each file that it stands in."""
+        plans = self._plans(search)
+        found = [Found(p.path.stem, edit.number, list(edit.pieces())) for p in plans for edit in p.edits]
+        return found, {plan.path.stem: edits.digest(plan.content) for plan in plans}
+
+    def replace(self, search: Search, digests: dict[str, str]) -> int:
+        """How many places were replaced; only what a preview showed is written, or nothing."""
+        with self._saving:
+            plans = self._plans(search)
+            if {plan.path.stem: edits.digest(plan.content) for plan in plans} != digests:
+                raise edits.ChangedMeanwhile("the transcripts changed after the preview; nothing was written")
+            for plan in plans:
+                plan.write()
+        return sum(len(edit.hits) for plan in plans for edit in plan.edits)
+
+    def peaks(self, name: str) -> bytes:
+        recording = self.recording(name)
+        with self._drawing:
+            return peaks(recording, self.audio(name), self.cache)
+
+    def audio(self, name: str) -> Path:
+        return self.raw / f"{self._known(name)}.flac"
+
+    def recording(self, name: str) -> Recording:
+        (recording,) = sources.recordings([self.sources[self._known(name)]], self.raw)
+        return recording
+
+    def _known(self, name: str) -> str:
+        if check_id(name) not in self.sources:
+            raise DataError(f"{name}: no such recording in data/sources.yaml; there are {', '.join(self.sources)}")
+        return name
+
+    def _path(self, name: str) -> Path:
+        return self.transcripts / f"{self._known(name)}.tsv"
+
+    def _listed(self, name: str, speaker: str) -> Listed:
+        try:
+            lines = self._transcript(self.recording(name))[0].lines
+        except TimbreError as error:
+            return Listed(name, speaker, problem=str(error))
+        return Listed(name, speaker, len(lines), sum(line.flag != "" for line in lines))
+
+    def _transcript(self, recording: Recording) -> tuple[Transcript, bytes | None]:
+        """The person's, with the file's content, or what its draft would begin it with."""
+        path = self._path(recording.id)
+        content = edits.content_of(path)
+        if content is not None:
+            return transcripts.parse(content, str(path)), content
+        draft = transcripts.read_draft(self.drafts / f"{recording.id}.json")
+        if draft.audio != recording.sha256:
+            raise DataError(f"{recording.id}: the draft was made from other audio; run `dvc repro transcribe` first")
+        return transcripts.seed_from_draft(draft, recording), None
+
+    def _words(self, recording: Recording) -> list[tuple[float, float, str, float]]:
+        """Whisper's words; none where it heard other audio, or where its draft is not here."""
+        try:
+            draft = json.loads((self.drafts / f"{recording.id}.json").read_bytes())
+            if draft["audio_sha256"] != recording.sha256:
+                return []
+            words = [word for segment in draft["segments"] for word in segment.get("words", [])]
+            return [(w["start"], w["end"], str(w["word"]).strip(), w["probability"]) for w in words]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return []
+
+    def _plans(self, search: Search) -> list[Plan]:
+        paths = [path for name in self.sources if (path := self._path(name)).exists()]
+        return replacing.plan(paths, search)
+
+
+def lines_from(values: Any) -> tuple[Line, ...]:
+    """The page's lines, each [start, end, speaker, flag, text]; anything else is refused."""
+    if not isinstance(values, list):
+        raise TranscriptError("the lines are not a list")
+    return tuple(_line(value, number) for number, value in enumerate(values, 1))
+
+
+def _line(value: Any, number: int) -> Line:
+    match value:
+        case [int() | float() as start, int() | float() as end, str() as speaker, str() as flag, str() as text]:
+            if all(not isinstance(x, bool) and 0 <= x < LONGEST for x in (start, end)):  # NaN is not
+                return Line(round(float(start), 2), round(float(end), 2), speaker, flag, text)
+    raise TranscriptError(f"line {number} is not start, end, speaker, flag and text")
