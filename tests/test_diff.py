@@ -44,7 +44,7 @@ def reword(voice: Voice) -> None:
     for number in (0, 4, 8):
         voice.edit("morning", number, text=MORNING[number].replace("trellis", "Trelis"))
     voice.edit("noon", 1, text="They want white bread, and they want it now.")
-    voice.wer = {"ferry": 0.5, "train": 0.125}
+    voice.wrong |= {"ferry": 2, "train": 0, "lamp": 0, "gull": 1}
 
 
 def retime(voice: Voice) -> None:
@@ -198,6 +198,19 @@ def test_a_clone_without_data_says_what_it_could_not_compare(history: Voice, tmp
     assert found.clips == []
     assert "data/chunks/clips.jsonl of main~10" in found.unreachable
     golden("no-data.md", render(found, "markdown"))
+
+
+def test_tables_of_another_make_are_told_and_not_compared(tmp_path: Path) -> None:
+    voice = first(tmp_path / "voice")
+    for path in (voice.root / ".dvc/cache/files/md5").glob("*/*"):
+        path.write_bytes(path.read_bytes().replace(b'"seconds"', b'"length"').replace(b"errors", b"mistakes"))
+    found = report(voice, "main", None)
+    assert found.unreachable == [
+        f"{path} of {version}, which is of another make"
+        for version in ("main", "work tree")
+        for path in ("data/chunks/clips.jsonl", "reports/scores.csv")
+    ]
+    assert found.leaks is None
 
 
 def timbre(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

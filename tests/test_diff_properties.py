@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -13,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.voices import Voice
+from timbre import records
 from timbre.diff import clips, lines, rows, wording
 from timbre.diff.clips import ClipRow
+from timbre.diff.compare import _margin
 from timbre.diff.lines import TURNED
 from timbre.diff.lock import read, stale
 from timbre.diff.rows import Row
@@ -124,6 +127,31 @@ def test_a_shift_of_everything_is_a_change_of_times_alone() -> None:
 def test_frequent_replacements_are_counted() -> None:
     changes = [wording.compare(f"the trellis {i}", f"the Trelis {i}") for i in range(14)]
     assert wording.replacements(changes) == {("trellis", "Trelis"): 14}
+
+
+def test_the_tables_are_those_that_the_stages_write() -> None:
+    made = records.Clip("c0ffee", "tape", "ann", 1.0, 4.0, [[1.0, 4.0]], 3.0, "The tide.")
+    row = records.Example("data/clips/c0ffee.flac", "The tide.", "ann", "c0ffee", "tape", 1.0, 4.0, 3.0)
+    tables = {"training": records.to_json(row).encode(), "evaluation": b""}
+    assert clips.parse(records.to_json(made).encode(), tables) == [clip("c0ffee", 1, 4, "The tide.", "training")]
+    drop = records.Drop("tape", 1.0, 4.0, "The tide.", "too long: 31 s")
+    assert clips.reasons(records.to_json(drop).encode()) == {"too long": 1}
+
+
+def test_scores_are_those_that_evaluate_writes() -> None:
+    text = Path("stages/evaluate.py").read_text()
+    written = set(re.findall(r"^    (\w+): ", text.split("class Score:")[1].split("@dataclass")[0], re.MULTILINE))
+    assert written >= {"sample", "condition", "prompt", "seed", "wer", "errors", "words", "text", "heard"}
+
+
+def test_a_change_comes_with_what_chance_would_do() -> None:
+    def scores(errors: list[int]) -> dict[str, dict[str, str]]:
+        about = {"condition": "tuned", "words": "4"}
+        return {f"s{i}": {**about, "prompt": f"p{i}", "errors": str(n)} for i, n in enumerate(errors)}
+
+    assert _margin("tuned", scores([1] * 8), scores([0] * 8)) == 0.0, "each sentence gained the same"
+    assert _margin("tuned", scores([2, 0] * 4), scores([0, 2] * 4)) == pytest.approx(0.3704, abs=1e-3)
+    assert _margin("tuned", scores([1] * 4), scores([0] * 4)) is None, "four sentences say nothing"
 
 
 def clip(name: str, start: float, end: float, text: str, part: str) -> ClipRow:

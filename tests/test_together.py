@@ -173,7 +173,7 @@ def test_the_history_has_a_line_per_version(
     voice.transcripts["noon"] = spoken
     voice.commit("First voice")
     voice.edit("noon", 0, text="The Trelis boat leaves.")
-    voice.wer = {"ferry": 0.25, "train": 0.25}
+    voice.wrong = dict.fromkeys(voice.wrong, 0)
     voice.commit("Correct a name")
     (voice.root / "notes.txt").write_text("no version\n")
     voice.git("add", "-A")
@@ -191,11 +191,11 @@ def test_the_history_has_a_line_per_version(
     assert len(lines) == 4, "the note is none, and the branch is one"
     newest, second, transcribed, declared = (line.split("  ", 3)[3].strip() for line in lines)
     assert (
-        newest == "WER 0.250             1 recording added, 1 clip added, +0.1 min, 1 parameter changed · Merge topic"
+        newest == "WER 0.000             1 recording added, 1 clip added, +0.1 min, 1 parameter changed · Merge topic"
     )
-    assert second == "WER 0.250 (−0.125)    1 line in 1 recording reworded, 1 clip re-worded · Correct a name"
-    assert transcribed == "WER 0.375             1 transcript added, 2 clips added, +0.2 min · First voice"
-    assert declared.startswith("WER 0.375             1 recording added, 2 parameters changed")
+    assert second == "WER 0.000 (−0.250)    1 line in 1 recording reworded, 1 clip re-worded · Correct a name"
+    assert transcribed == "WER 0.250             1 transcript added, 2 clips added, +0.2 min · First voice"
+    assert declared.startswith("WER 0.250             1 recording added, 2 parameters changed")
     assert lines[0].startswith("2026-11-02  ")
     cli.execute(["log", "topic", "-n", "2", "--json"])
     told = capsys.readouterr().out

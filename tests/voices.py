@@ -42,6 +42,7 @@ stages:
     metrics:
       - reports/metrics.json: {cache: false}
 """
+PROMPTS = {"ferry": 1, "train": 2, "pier": 0, "lamp": 1, "gull": 2, "tide": 0}  # six sentences of four words
 Line = tuple[float, float, str, str, str]  # start, end, speaker, flag, text
 
 
@@ -51,7 +52,7 @@ class Voice:
     transcripts: dict[str, list[Line]] = field(default_factory=dict)
     sources: dict[str, dict[str, str]] = field(default_factory=dict)
     params: dict[str, Any] = field(default_factory=lambda: {"chunk": {"max_seconds": 12}, "train": {"rate": 0.0003}})
-    wer: dict[str, float] = field(default_factory=lambda: {"ferry": 0.25, "train": 0.5})  # of the tuned voice
+    wrong: dict[str, int] = field(default_factory=lambda: dict(PROMPTS))  # prompt → words that Whisper misheard
 
     def __post_init__(self) -> None:
         self.root.mkdir(parents=True)
@@ -99,11 +100,14 @@ class Voice:
         clips, parts = self._clips()
         reports = self.root / "reports"
         reports.mkdir(exist_ok=True)
-        mean = sum(self.wer.values()) / len(self.wer)
+        mean = sum(self.wrong.values()) / (4 * len(self.wrong))
         rates = {"base": {"wer": 0.75, "cer": 0.5}, "tuned": {"wer": mean, "cer": mean / 2}}
         (reports / "metrics.json").write_text(json.dumps(rates))
-        rows = ["sample,condition,prompt,seed,wer,text,heard"]
-        rows += [f"tuned-{p}-0,tuned,{p},0,{wer},The {p} waits.,the {p} {wer}" for p, wer in self.wer.items()]
+        rows = ["sample,condition,prompt,seed,wer,errors,words,text,heard"]
+        rows += [
+            f"tuned-{p}-0,tuned,{p},0,{n / 4},{n},4,The {p} comes in.,{' '.join(['The', p, 'comes', 'in'][n:])}"
+            for p, n in self.wrong.items()
+        ]
         outs = {
             "segment": {"data/segments": self._folder({"all.jsonl": jsonl(clips)})},
             "chunk": {"data/chunks": self._folder({"clips.jsonl": jsonl(clips), "drops.jsonl": b""})},

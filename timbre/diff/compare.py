@@ -9,12 +9,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from timbre.diff import clips, lines, lock, rows, wording
 from timbre.diff.lock import document, mapping
@@ -25,9 +26,14 @@ from timbre.diff.snapshot import Snapshot
 SOURCES, PARAMS = "data/sources.yaml", "params.yaml"
 METRICS, SCORES = "reports/metrics.json", "reports/scores.csv"
 RATES = ("wer", "cer")
+COLUMNS = ("condition", "prompt", "seed", "wer", "errors", "words", "text", "heard")
 RIGHTS = ("licence", "consent")
 OFTEN = 2  # times from which a replacement is summed up
+ENOUGH = 5  # sentences that say something about chance
 PACE = 2.0  # times the recording's usual characters per second, or a part of it, that nobody speaks
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ def compare(before: Snapshot, after: Snapshot, outs: Outs) -> Report:
             if _readable(PARAMS, before, after)
             else []
         ),
-        rates=list(_rates(old.rates, new.rates)),
+        rates=list(_rates(old, new)),
         prompts=_prompts(old.scores, new.scores),
         stale=lock.stale(after, new.lock),
         unreachable=list(dict.fromkeys(outs.unreachable)),
@@ -91,21 +97,36 @@ def load(snapshot: Snapshot, outs: Outs) -> Version:
     def out(path: str) -> bytes | None:
         return outs.read(locked, path, snapshot.name, snapshot.commit)
 
-    tables = {path: out(path) for path in (clips.TABLE, *clips.PARTS.values())}
-    parts = {part: tables[path] or b"" for part, path in clips.PARTS.items()}
-    table = tables[clips.TABLE]
-    scores = out(SCORES)
+    def table(read: Callable[..., T], *paths: str) -> T | None:
+        """None where one of the files cannot be had, or is of another make than ours."""
+        found = [out(path) for path in paths]
+        try:
+            return None if None in found else read(*found)
+        except (ValueError, KeyError):
+            outs.unreachable.append(f"{paths[0]} of {snapshot.name}, which is of another make")
+            return None
+
     paths = [path for path in snapshot.list(rows.FOLDER) if path.endswith(".tsv")]
     return Version(
         snapshot=snapshot,
         lock=locked,
         transcripts={path: rows.parse(snapshot.read(path) or b"", path) for path in paths},
         sources=_entries(document(snapshot, SOURCES)),
-        clips=None if table is None or None in tables.values() else clips.parse(table, parts),
-        left_out=clips.reasons(out(clips.REJECTED) or b""),
+        clips=table(_clips, clips.TABLE, *clips.PARTS.values()),
+        left_out=table(clips.reasons, clips.REJECTED) or Counter(),
         rates=rates_of(snapshot),
-        scores=None if scores is None else {row["sample"]: row for row in csv.DictReader(io.StringIO(scores.decode()))},
+        scores=table(_scores, SCORES),
     )
+
+
+def _clips(made: bytes, *tables: bytes) -> list[clips.ClipRow]:
+    return clips.parse(made, dict(zip(clips.PARTS, tables, strict=True)))
+
+
+def _scores(content: bytes) -> dict[str, dict[str, str]]:
+    """A row per sample, of which those columns are there that are read here."""
+    listed = list(csv.DictReader(io.StringIO(content.decode())))
+    return {row["sample"]: {name: row[name] for name in COLUMNS} for row in listed}
 
 
 def rates_of(snapshot: Snapshot) -> dict[str, dict[str, float]]:
@@ -220,12 +241,33 @@ def _params(old: Any, new: Any, key: str = "") -> Iterator[Param]:
         yield Param(key, old, new)
 
 
-def _rates(old: dict[str, dict[str, float]], new: dict[str, dict[str, float]]) -> Iterator[Rate]:
-    for condition in [*new, *(name for name in old if name not in new)]:
+def _rates(old: Version, new: Version) -> Iterator[Rate]:
+    for condition in [*new.rates, *(name for name in old.rates if name not in new.rates)]:
         for name in RATES:
-            before, after = old.get(condition, {}).get(name), new.get(condition, {}).get(name)
+            before, after = old.rates.get(condition, {}).get(name), new.rates.get(condition, {}).get(name)
             if before != after:
-                yield Rate(condition, name, before, after)
+                margin = _margin(condition, old.scores or {}, new.scores or {}) if name == "wer" else None
+                yield Rate(condition, name, before, after, margin)
+
+
+def _margin(condition: str, old: dict[str, dict[str, str]], new: dict[str, dict[str, str]]) -> float | None:
+    """Half of a 95 % interval of the rate's change, from sentences that both versions spoke; None where too few did.
+
+    The rate is errors over words, so each sentence's part in its change is how far its errors changed more than its
+    share of all words would have it: the usual variance of a ratio, with each sentence paired with itself.
+    """
+    errors: Counter[str] = Counter()  # by sentence, however often it was spoken: its takes are not independent
+    words: Counter[str] = Counter()
+    for name in old.keys() & new.keys():
+        if new[name]["condition"] == condition:
+            errors[new[name]["prompt"]] += int(new[name]["errors"]) - int(old[name]["errors"])
+            words[new[name]["prompt"]] += int(new[name]["words"])
+    total, count = words.total(), len(words)
+    if count < ENOUGH or not total:
+        return None
+    mean = errors.total() / total
+    squares = sum((errors[prompt] - mean * words[prompt]) ** 2 for prompt in words)
+    return round(1.96 * math.sqrt(squares * count / (count - 1)) / total, 4)
 
 
 def _prompts(old: dict[str, dict[str, str]] | None, new: dict[str, dict[str, str]] | None) -> list[Prompt]:

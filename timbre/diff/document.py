@@ -16,7 +16,7 @@ from timbre.diff.clips import Kind as ClipKind
 from timbre.diff.lines import Kind, LineChange, count
 from timbre.diff.report import Report
 from timbre.diff.rows import FOLDER, Row
-from timbre.diff.verdict import amount, change_of, plural, rate, said, signed
+from timbre.diff.verdict import amount, change_of, plural, rate, rate_change, said, signed
 
 Style = Literal["plain", "code", "old", "new", "strong", "link"]
 LONGEST = 600  # characters of one text, unless everything is wanted
@@ -260,10 +260,8 @@ class _Builder:
     def rates(self) -> Iterator[Block]:
         if self.report.rates:
             rows = (
-                _cells(r.condition, r.name.upper(), rate(r.old), rate(r.new), signed(r.new - r.old, 3)
-                       if r.old is not None and r.new is not None else "")
-                for r in self.report.rates
-            )  # fmt: skip
+                _cells(r.condition, r.name.upper(), rate(r.old), rate(r.new), rate_change(r)) for r in self.report.rates
+            )
             yield Table(("condition", "rate", "before", "now", "change"), tuple(rows))
         found, more = self.cut(self.report.prompts, "sample")
         if found:

@@ -30,6 +30,7 @@ _BREAK = "&#8203;"  # a space of no width: GitHub links names, numbers and addre
 _COLOURS = {"old": "31;9", "new": "32;1", "strong": "1", "code": "36", "link": "36", "plain": ""}
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1d1d1f}"
+    "h1{font-size:1.4rem}h2{font-size:1.15rem}"
     "table{border-collapse:collapse;margin:.5rem 0}td,th{border-bottom:1px solid #d8d8dc;padding:.25rem .6rem;"
     "text-align:left;vertical-align:top}del{background:#fbe3e4;color:#8a1c24}ins{background:#dcf3e2;color:#14532d;"
     "text-decoration:none;font-weight:600}code{font-size:.9em}li{overflow-wrap:anywhere}"

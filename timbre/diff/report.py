@@ -64,6 +64,7 @@ class Rate:
     name: str  # wer or cer
     old: float | None
     new: float | None
+    margin: float | None = None  # ± of the change: what chance between the sentences does, 95 times of 100
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from timbre.diff.lines import count
-from timbre.diff.report import Report, Total
+from timbre.diff.report import Rate, Report, Total
 
 MAIN = "tuned"  # the condition that a version of the voice is judged by
 
@@ -50,7 +50,7 @@ def _data(report: Report) -> Iterator[str]:
 def _voice(report: Report) -> Iterator[str]:
     for found in report.rates:
         if found.condition == MAIN and found.name == "wer" and found.old is not None and found.new is not None:
-            yield f"WER {rate(found.old)} → {rate(found.new)} ({signed(found.new - found.old, 3)})"
+            yield f"WER {rate(found.old)} → {rate(found.new)} ({rate_change(found)})"
 
 
 def _gates(report: Report) -> Iterator[str]:
@@ -87,6 +87,12 @@ def _decimals(value: float, unit: str) -> int:
 
 def rate(value: float | None) -> str:
     return "—" if value is None else f"{value:.3f}"
+
+
+def rate_change(found: Rate) -> str:
+    if found.old is None or found.new is None:
+        return ""
+    return signed(found.new - found.old, 3) + ("" if found.margin is None else f" ± {found.margin:.3f}")
 
 
 def signed(value: float, decimals: int = 1) -> str:
