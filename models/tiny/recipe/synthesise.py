@@ -4,7 +4,7 @@ Reads   params.yaml (section synthesise); needs Debian's flite and espeak-ng.
 Writes  <work>/corpus.npy    int16, 16 kHz, all utterances end to end
         <work>/corpus.jsonl  a line per utterance: id, voice, split, kind, text, offset, samples, start, end
                              and words: [start, end] of each word in seconds, as the synthesiser says
-        corpus.json          what git keeps of it: counts, words, voices and the hash of both
+        corpus.json          what git keeps of it: counts, words, voices and the hash of the samples
 With --demo FOLDER it writes the demo's recordings and their truth (<work>/demo_truth.json) instead.
 
 <work> is $TIMBRE_TINY_WORK or ~/.cache/timbre-tiny. Run:  python recipe/synthesise.py
@@ -13,17 +13,11 @@ With --demo FOLDER it writes the demo's recordings and their truth (<work>/demo_
 from __future__ import annotations
 
 import argparse
-import ctypes
-import functools
 import hashlib
-import itertools
 import json
 import os
 import random
-import re
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -33,11 +27,9 @@ from typing import Any
 
 import numpy as np
 import soundfile
-import soxr
 import yaml
+from engines import EDGE, RATE, Voice, speak
 
-RATE = 16_000
-EDGE = RATE // 20  # 50 ms of near-silence is left on each side of the speech
 HERE = Path(__file__).resolve().parent.parent
 WORK = Path(os.environ.get("TIMBRE_TINY_WORK", "~/.cache/timbre-tiny")).expanduser()
 
@@ -75,14 +67,6 @@ TEMPLATES = (
     "{people} with {thing} to {place} {num} please",
     "the {spot} waits",
 )
-
-
-@dataclass(frozen=True)
-class Voice:
-    engine: str  # flite or espeak
-    name: str
-    speed: float = 1.0  # played this much faster: pitch and formants move together, the tempo is restored
-    seen: bool = True  # False: held out of every training
 
 
 VOICES: dict[str, Voice] = {
@@ -152,94 +136,6 @@ def jobs(params: dict[str, Any]) -> Iterator[Job]:
             yield job(voice, "heldout", kind, text, number)
 
 
-@functools.cache
-def flite_phones(voice: str, word: str) -> int:
-    """How many phones the word has; a pause at each end is not one."""
-    command = ["flite", "-voice", voice, "-ps", "-t", word, "-o", "/dev/null"]
-    return len(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()) - 2
-
-
-def flite_words(voice: str, text: str, printed: str) -> list[list[float]]:
-    """Times of words from what -psdur prints: 'pau:0.203 dh:0.251 …' (a phone and its end)."""
-    ends = [(phone.split(":")[0], float(phone.split(":")[1])) for phone in printed.split()]
-    spans = [[a[1], b[1]] for a, b in itertools.pairwise(ends) if b[0] != "pau"]
-    counts = [flite_phones(voice, word) for word in text.strip(".").lower().split()]
-    if sum(counts) != len(spans):
-        raise ValueError(f"{voice}: {text}: {len(spans)} phones where its words have {sum(counts)}")
-    firsts = np.cumsum([0, *counts])
-    return [[spans[a][0], spans[b - 1][1]] for a, b in itertools.pairwise(firsts)]
-
-
-class EspeakEvent(ctypes.Structure):
-    _fields_ = [(n, ctypes.c_int) for n in ("type", "id", "position", "length", "milliseconds", "sample")]
-    _fields_ += [("user", ctypes.c_void_p), ("phone", ctypes.c_char * 8)]
-
-
-@functools.cache
-def espeak() -> ctypes.CDLL:
-    library = ctypes.CDLL("libespeak-ng.so.1")
-    library.espeak_Initialize(2, 0, None, 1)  # synchronous, with phone events
-    return library
-
-
-def espeak_words(voice: str, text: str, rate: int) -> list[list[float]]:
-    """Times of words from the library's phone events, which name the place in the text where their word begins.
-
-    What espeak-ng speaks as one ("from the") shares its time by letters.
-    """
-    begins: dict[int, float] = {}  # text position of a word: its first phone, seconds
-    callback_type = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(EspeakEvent))
-
-    def collect(_: Any, __: int, events: Any) -> int:
-        for number in range(10_000):
-            if events[number].type == 0:  # the last of a block
-                break
-            if events[number].type == 7:  # a phone
-                begins.setdefault(events[number].position - 1, events[number].milliseconds / 1000)
-        return 0
-
-    library = espeak()
-    library.espeak_SetVoiceByName(voice.encode())
-    library.espeak_SetParameter(1, rate, 0)
-    callback = callback_type(collect)
-    library.espeak_SetSynthCallback(callback)
-    library.espeak_Synth(text.encode(), len(text) + 1, 0, 1, 0, 1, None, None)
-    known = sorted(position for position in begins if position < len(text) - 1)
-    final = max(begins.values())  # the closing pause has a place behind the text
-    places = np.interp(
-        [m for w in re.finditer(r"\w+", text) for m in w.span()],
-        [*known, len(text) - 1],
-        [*map(begins.get, known), final],
-    )
-    return [[float(a), float(b)] for a, b in places.reshape(-1, 2)]
-
-
-def speak(voice: Voice, text: str, tempo: float, level: float) -> tuple[np.ndarray, list[list[float]]]:
-    """Mono float32 at 16 kHz, speech at the given RMS, trimmed to 50 ms around it; and its words' times."""
-    stretch = voice.speed / tempo
-    with tempfile.NamedTemporaryFile(suffix=".wav", dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as file:
-        if voice.engine == "flite":
-            command = ["flite", "-voice", voice.name, "--setf", f"duration_stretch={stretch:.4f}", "-psdur"]
-            command += ["-t", text, "-o", file.name]
-            printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-            words = flite_words(voice.name, text, printed)
-        else:
-            rate = round(160 / stretch)  # words a minute
-            command = ["espeak-ng", "-v", voice.name, "-s", str(rate), "-w", file.name, text]
-            subprocess.run(command, check=True, capture_output=True)
-            words = espeak_words(voice.name, text, rate)
-        audio, rate = soundfile.read(file.name, dtype="float32")
-    audio = soxr.resample(audio, rate * voice.speed, RATE).astype(np.float32)
-    frames = audio[: len(audio) // 160 * 160].reshape(-1, 160)  # 10 ms
-    loud = np.flatnonzero(np.abs(frames).max(1) > 0.01 * np.abs(audio).max())
-    start, end = loud[0] * 160, (loud[-1] + 1) * 160
-    audio = audio * (level / np.sqrt(np.mean(audio[start:end] ** 2)))
-    audio = np.pad(audio, EDGE)[start : end + 2 * EDGE]
-    shift, length = (EDGE - start) / RATE, (end - start) / RATE + 0.05
-    words = [[round(float(min(max(t / voice.speed + shift, 0.05), length)), 3) for t in word] for word in words]
-    return np.clip(audio, -0.99, 0.99), words
-
-
 def render(job: Job, level: float) -> tuple[np.ndarray, list[list[float]]]:
     audio, words = speak(VOICES[job.voice], job.text, job.tempo, level)
     return np.round(audio * 32767).astype(np.int16), words
@@ -266,9 +162,8 @@ def corpus(params: dict[str, Any], workers: int) -> None:
         np.save(file, whole)
     os.replace(WORK / "corpus.npy.tmp", WORK / "corpus.npy")
     (WORK / "corpus.jsonl").write_text("\n".join(rows) + "\n")
-    digest = hashlib.sha256(whole.tobytes() + "\n".join(rows).encode()).hexdigest()
     manifest = {
-        "sha256": digest,
+        "sha256": hashlib.sha256(whole.tobytes()).hexdigest(),  # of the samples: word times of espeak-ng vary by 20 ms
         "utterances": len(rows),
         "hours": round(offset / RATE / 3600, 2),
         "words": sorted(WORDS, key=str.lower),

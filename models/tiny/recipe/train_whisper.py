@@ -9,24 +9,20 @@ What makes it learn in an hour or two on one core:
 - The synthesisers tell when each word was said, so the encoder learns from frame labels and not by search.
 - A timestamp's embedding is the encoder's own position vector: writing a time is copying a position.
 - Cross-attention is guided to where the word is, which also makes word timestamps true.
-Only the tokens of the domain have rows while training; `export` expands them exactly: all unused tokens share
-one row, and its logit carries their number.
 
-Run:  python recipe/train_whisper.py           (--export only writes whisper.pt from the checkpoint)
+Run:  python recipe/train_whisper.py           (--export FILE only writes what the checkpoint holds; on a machine
+      without the checkpoint, --continue begins with whisper.pt and the last stage)
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import io
 import math
 import os
 import sys
 import time
-import zipfile
 from contextlib import nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +33,7 @@ import yaml
 from synthesise import HERE, WORK
 from torch import Tensor, nn
 from whisper.model import ModelDimensions, MultiHeadAttention, Whisper
-from whisper_targets import VOCABULARY, Batch, Vocabulary, collate
+from whisper_targets import Batch, Vocabulary, collate, export, restore
 from whisper_windows import LABELS, POSITIONS, SPEEDS, Windows
 
 POSITION_CHANNELS = 64
@@ -192,23 +188,6 @@ def decode_loss(model: Whisper, batch: Batch, xa: Tensor, vocabulary: Vocabulary
     return {"token": loss, "guide": guides[-1], "guide0": guides[0], "words": hit}
 
 
-def export(model: Whisper, vocabulary: Vocabulary, path: Path) -> None:
-    """openai-whisper's format, fp16, deflated: the 50,000 equal rows cost next to nothing."""
-    state = {name: tensor.detach().cpu().half() for name, tensor in model.state_dict().items()}
-    small = state["decoder.token_embedding.weight"]
-    whole = small[:1].repeat(VOCABULARY, 1)
-    whole[torch.tensor(vocabulary.ids[1:])] = small[1:]
-    state["decoder.token_embedding.weight"] = whole
-    dims = {**asdict(model.dims), "n_vocab": VOCABULARY}
-    plain = io.BytesIO()
-    torch.save({"dims": dims, "model_state_dict": state}, plain)
-    partial = path.with_suffix(".partial")
-    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as out:
-        for name in source.namelist():
-            out.writestr(zipfile.ZipInfo(name), source.read(name), zipfile.ZIP_DEFLATED)
-    partial.rename(path)
-
-
 def optimisers_of(both: nn.Module) -> list[torch.optim.Optimizer]:
     """Muon for the blocks' matrices (a tenth less loss after the first hundred steps), AdamW for the rest."""
     named = dict(both.named_parameters())
@@ -223,17 +202,23 @@ def optimisers_of(both: nn.Module) -> list[torch.optim.Optimizer]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the tiny Whisper.")
     parser.add_argument("--export", type=Path, help="only write this file from the checkpoint")
+    parser.add_argument(
+        "--continue", action="store_true", dest="go_on", help="begin with whisper.pt, at the last stage"
+    )
     args = parser.parse_args()
     params = yaml.safe_load((HERE / "params.yaml").read_text())["whisper"]
     device = "cuda" if torch.cuda.is_available() else "cpu"
     vocabulary = Vocabulary()
     model = build(params, vocabulary)
     head = nn.Linear(params["state"], LABELS)
+    ends = np.cumsum([stage["steps"] for stage in params["stages"]]).tolist()
+    checkpoint, step = WORK / "whisper.ckpt", 0
+    if args.go_on and not checkpoint.exists():
+        restore(model, vocabulary, HERE / "whisper.pt")
+        step = ends[-2]
     both = nn.ModuleDict({"model": model, "head": head}).to(device)
     average = copy.deepcopy(both)  # of the last few hundred steps' weights: better than any of them, and exported
     optimisers = optimisers_of(both)
-    checkpoint = WORK / "whisper.ckpt"
-    step = 0
     if checkpoint.exists():
         saved = torch.load(checkpoint, map_location=device, weights_only=True)
         both.load_state_dict(saved["weights"])
@@ -245,9 +230,7 @@ def main() -> None:
     if args.export:
         export(average["model"], vocabulary, args.export)
         return
-    extra = tuple(name for name in params["extra"] if (WORK / f"{name}.npy").exists())
-    source = Windows(WORK, SPEEDS, extra)
-    ends = np.cumsum([stage["steps"] for stage in params["stages"]]).tolist()
+    source = Windows(WORK, SPEEDS, params["coded"])
     began, saved_at, first, sums = time.time(), time.time(), step, {}
     while step < ends[-1]:
         number = int(np.searchsorted(ends, step, side="right"))

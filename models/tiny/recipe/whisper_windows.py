@@ -1,7 +1,8 @@
 """The windows on which the tiny Whisper is trained: mel spectrograms composed from the corpus, with their targets.
 
-Reads   <work>/corpus.npy and corpus.jsonl (synthesise), only the train split.
-Writes  <work>/mels-<speed>.npy, a cache of log-mel frames (100 a second) per speed factor; noise-mels.npy.
+Reads   <work>/corpus.npy and corpus.jsonl (synthesise), only the train split; <work>/codec, where it is.
+Writes  <work>/mels-<speed>.npy, a cache of log-mel frames (100 a second) per speed factor; mels-codec.npy;
+        noise-mels.npy. They belong to one corpus: delete them with it.
 
 Sentences, pauses, noise and filters are put together in the mel domain, where they cost milliseconds, and
 what whisper.transcribe() does to a recording (clamping, scaling, a tail of zeros) is copied exactly.
@@ -10,7 +11,8 @@ what whisper.transcribe() does to a recording (clamping, scaling, a tail of zero
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import random
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,9 @@ from typing import Any
 import numpy as np
 import soxr
 import torch
+from codec_model import round_trip
 from synthesise import RATE, WORDS
+from transformers import MimiModel
 from whisper.audio import mel_filters
 
 SPEEDS = (0.88, 1.0, 1.12)
@@ -89,21 +93,21 @@ class Window:
 
 
 class Windows:
-    """Draws windows. `extra` holds folders of further renderings (the codec's) in the corpus' own layout."""
+    """Draws windows. `coded` utterances are also heard through <work>/codec, where it is; 0 does without."""
 
-    def __init__(self, work: Path, speeds: tuple[float, ...] = SPEEDS, extra: tuple[str, ...] = ()) -> None:
+    def __init__(self, work: Path, speeds: tuple[float, ...] = SPEEDS, coded: int = 0) -> None:
         lines = (work / "corpus.jsonl").read_text().splitlines()
         self.rows = [row for row in map(json.loads, lines) if row["split"] == "train"]
         pcm = np.load(work / "corpus.npy", mmap_mode="r")
+        every = range(len(self.rows))
         self.renderings: list[Rendering] = []
-        self.extras: list[Rendering] = []
         for speed in speeds:
-            frames = cached(work / f"mels-{speed}.npy", lambda: self._mels(pcm, speed))  # noqa: B023
-            self.renderings.append(self._index(speed, frames, range(len(self.rows))))
-        for name in extra:
-            pcm = np.load(work / f"{name}.npy", mmap_mode="r")
-            chosen = json.loads((work / f"{name}.json").read_text())  # row numbers, in order, sizes as in the corpus
-            frames = cached(work / f"mels-{name}.npy", lambda: self._mels(pcm, 1.0, chosen))  # noqa: B023
+            frames = cached(work / f"mels-{speed}.npy", lambda: self._mels(pcm, every, speed))  # noqa: B023
+            self.renderings.append(self._index(speed, frames, every))
+        self.extras: list[Rendering] = []
+        if coded and (work / "codec").is_dir():
+            chosen = sorted(random.Random(4).sample(every, coded))
+            frames = cached(work / "mels-codec.npy", lambda: self._mels(pcm, chosen, 1.0, work / "codec"))
             self.extras.append(self._index(1.0, frames, chosen))
         rng = np.random.default_rng(1)
         bank = cached(
@@ -124,15 +128,16 @@ class Windows:
     def _frames(self, row: dict[str, Any], speed: float) -> int:
         return int(row["samples"] / speed) // 160
 
-    def _mels(self, pcm: np.ndarray, speed: float, chosen: Any = None) -> np.ndarray:
-        parts, offset = [], 0
-        for number in range(len(self.rows)) if chosen is None else chosen:
+    def _mels(self, pcm: np.ndarray, numbers: Sequence[int], speed: float, codec: Path | None = None) -> np.ndarray:
+        model = MimiModel.from_pretrained(codec).eval() if codec else None
+        parts = []
+        for number in numbers:
             row = self.rows[number]
-            start = row["offset"] if chosen is None else offset
-            offset += row["samples"]
-            audio = pcm[start : start + row["samples"]].astype(np.float32) / 32768
+            audio = pcm[row["offset"] : row["offset"] + row["samples"]].astype(np.float32) / 32768
             if speed != 1:
                 audio = soxr.resample(audio, RATE * speed, RATE)
+            if model:
+                audio = round_trip(model, audio)
             size = self._frames(row, speed)
             audio = np.pad(audio, (0, 160 * (size + 1)))[: 160 * size]
             parts.append(log_mel(audio).astype(np.float16))
