@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -152,6 +153,22 @@ def test_a_version_against_itself_is_empty(history: Voice, version: str | None) 
     assert found.stale == []
     for form in FORMATS:
         assert "nothing changed" in render(found, form)
+
+
+def test_the_way_back_is_the_report_turned(history: Voice) -> None:
+    versions = f"main~{len(STEPS)}", "main"
+    there, back = report(history, *versions), report(history, *versions[::-1])
+    assert Counter((c.old, c.new) for c in there.words) == Counter((c.new, c.old) for c in back.words)
+    assert Counter((c.old, c.new) for c in there.clips) == Counter((c.new, c.old) for c in back.clips)
+    assert {(p.key, p.old, p.new) for p in there.params} == {(p.key, p.new, p.old) for p in back.params}
+    assert {(t.name, t.old, t.new) for t in there.totals} == {(t.name, t.new, t.old) for t in back.totals}
+    assert {(r.condition, r.name, r.old, r.new, r.margin) for r in there.rates} == {
+        (r.condition, r.name, r.new, r.old, r.margin) for r in back.rates
+    }
+    assert {(s.id, *v, key) for s in there.sources for key, v in s.values.items()} == {
+        (s.id, *v[::-1], key) for s in back.sources for key, v in s.values.items()
+    }
+    assert there.left_out == {why: (new, old) for why, (old, new) in back.left_out.items()}
 
 
 def test_the_work_tree_is_a_version_too(history: Voice, tmp_path: Path) -> None:

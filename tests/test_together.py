@@ -195,7 +195,7 @@ def test_the_history_has_a_line_per_version(
     )
     assert second == "WER 0.000 (−0.250)    1 line in 1 recording reworded, 1 clip re-worded · Correct a name"
     assert transcribed == "WER 0.250             1 transcript added, 2 clips added, +0.2 min · First voice"
-    assert declared.startswith("WER 0.250             1 recording added, 2 parameters changed")
+    assert declared == "WER 0.250             1 recording added · Declare a recording"
     assert lines[0].startswith("2026-11-02  ")
     cli.execute(["log", "topic", "-n", "2", "--json"])
     told = capsys.readouterr().out

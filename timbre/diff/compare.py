@@ -55,6 +55,7 @@ def compare(before: Snapshot, after: Snapshot, outs: Outs) -> Report:
     # one side alone would look like everything added, unless the other one never had any
     comparable = all(side.clips is not None or not (side.lock.outs or side.lock.broken) for side in (old, new))
     old_clips, new_clips = (old.clips or [], new.clips or []) if comparable else ([], [])
+    settings = [document(side, PARAMS) for side in (before, after)]
     words, transcripts = _lines(old, new)
     usual = wording.replacements(change.pieces for change in words)
     return Report(
@@ -74,11 +75,7 @@ def compare(before: Snapshot, after: Snapshot, outs: Outs) -> Report:
             if comparable and old.left_out[why] != new.left_out[why]
         },
         sources=list(_sources(old.sources, new.sources)) if _readable(SOURCES, before, after) else [],
-        params=(
-            list(_params(document(before, PARAMS) or {}, document(after, PARAMS) or {}))
-            if _readable(PARAMS, before, after)
-            else []
-        ),
+        params=list(_params(*settings)) if None not in settings else [],
         rates=list(_rates(old, new)),
         prompts=_prompts(old.scores, new.scores),
         stale=lock.stale(after, new.lock),

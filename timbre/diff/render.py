@@ -15,8 +15,9 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from timbre.diff.document import Document, Inline, Items, Paragraph, Span, Table, build
+from timbre.diff.document import Document, Inline, Items, Paragraph, Span, Table
 from timbre.diff.report import Report
+from timbre.diff.sections import build
 from timbre.diff.verdict import said
 
 FORMATS = ("terminal", "markdown", "html", "json")
