@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.voices import Voice
 from timbre import records
-from timbre.diff import clips, lines, rows, wording
+from timbre.diff import clips, lines, lock, rows, wording
 from timbre.diff.clips import ClipRow
 from timbre.diff.compare import _margin
 from timbre.diff.lines import TURNED
@@ -241,6 +241,25 @@ def test_it_takes_for_stale_what_dvc_takes_for_stale(tmp_path: Path) -> None:
     (tmp_path / "code.py").write_text("1")
     (tmp_path / "dvc.yaml").write_text(REAL.replace("cp made", "cp -f made"))
     agree(["two"])
+
+
+@pytest.mark.parametrize("version", ["HEAD", None])
+def test_large_folders_are_told_by_their_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str | None
+) -> None:
+    voice = Voice(tmp_path / "voice")
+    sound = voice.root / "sound"
+    sound.mkdir()
+    (sound / "a").write_bytes(b"aaa")
+    (sound / "b").write_bytes(b"bb")
+    voice.git("add", "-A")
+    voice.git("commit", "-qm", "Record")
+    monkeypatch.setattr(lock, "LARGE", 4)
+    with open_snapshot(voice.root, version) as snapshot:
+        monkeypatch.setattr(snapshot, "read", None)  # nothing may be hashed
+        assert lock._same({"md5": "any.dir", "size": 5, "nfiles": 2}, "sound", snapshot)
+        assert not lock._same({"md5": "any.dir", "size": 6, "nfiles": 2}, "sound", snapshot)
+        assert not lock._same({"md5": "any.dir", "size": 5, "nfiles": 3}, "sound", snapshot)
 
 
 def test_a_lock_from_another_machine_is_read_at_any_commit(tmp_path: Path) -> None:

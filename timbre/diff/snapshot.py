@@ -29,6 +29,10 @@ class Snapshot:
         """Every file below the folder, sorted."""
         raise NotImplementedError
 
+    def size(self, path: str) -> int | None:
+        """Of a file, in bytes."""
+        raise NotImplementedError
+
     def read(self, path: str) -> bytes | None:
         raise NotImplementedError
 
@@ -47,6 +51,9 @@ class Empty(Snapshot):
     def list(self, folder: str) -> list[str]:
         return []
 
+    def size(self, path: str) -> int | None:
+        return None
+
     def read(self, path: str) -> bytes | None:
         return None
 
@@ -54,10 +61,10 @@ class Empty(Snapshot):
 class Commit(Snapshot):
     def __init__(self, root: Path, commit: str, name: str) -> None:
         self.name, self.commit = name, commit
-        entries = git(root, "ls-tree", "-r", "-z", commit).split(b"\0")
+        entries = git(root, "ls-tree", "-r", "-l", "-z", commit).split(b"\0")
         parts = (entry.partition(b"\t") for entry in entries if entry)
         self._blobs = {
-            os.fsdecode(path): about.split()[2].decode()
+            os.fsdecode(path): (about.split()[2].decode(), int(about.split()[3]))
             for about, _, path in parts
             if about.startswith(b"100")  # files; no links, no submodules
         }
@@ -69,12 +76,15 @@ class Commit(Snapshot):
     def list(self, folder: str) -> list[str]:
         return sorted(path for path in self._blobs if path.startswith(f"{folder}/"))
 
+    def size(self, path: str) -> int | None:
+        return self._blobs[path][1] if path in self._blobs else None
+
     def read(self, path: str) -> bytes | None:
         if path not in self._blobs:
             return None
         assert self._git.stdin
         assert self._git.stdout
-        self._git.stdin.write(f"{self._blobs[path]}\n".encode())
+        self._git.stdin.write(f"{self._blobs[path][0]}\n".encode())
         self._git.stdin.flush()
         header = self._git.stdout.readline().split()  # blob id, kind, bytes
         if len(header) != 3:
@@ -101,6 +111,10 @@ class WorkTree(Snapshot):
             here = Path(at).relative_to(self._root)
             found += [(here / name).as_posix() for name in files if not self._is_ignored(name)]
         return sorted(found)
+
+    def size(self, path: str) -> int | None:
+        file = self._root / path
+        return file.stat().st_size if file.is_file() else None
 
     def _is_ignored(self, name: str) -> bool:
         return any(fnmatch.fnmatch(name, rule) for rule in self._ignored)
