@@ -141,6 +141,27 @@ def test_a_typed_word_is_saved_at_once_and_changes_one_line(page: Any) -> None:
     assert texts(page)[1] == "Boats leave from pier four <b>&amp;</b>."
 
 
+def test_what_was_typed_is_one_step_to_undo(page: Any) -> None:
+    page.keyboard.press("Enter")
+    page.keyboard.type(" It does.")
+    saved(page, lambda: rows()[0][4] == "The tide comes in. It does.")
+    page.keyboard.press("Control+z")
+    saved(page, lambda: rows()[0][4] == "The tide comes in.")
+    assert texts(page)[0] == "The tide comes in."
+    page.keyboard.press("Control+y")
+    saved(page, lambda: rows()[0][4] == "The tide comes in. It does.")
+
+
+def test_pasted_markup_and_line_breaks_become_plain_words(page: Any) -> None:
+    page.keyboard.press("Enter")
+    page.evaluate(
+        """() => { const data = new DataTransfer(); data.setData('text/plain', ' a\\n\\tb <i>c</i>');
+        document.execCommand('insertText', false, data.getData('text/plain')); }"""
+    )
+    saved(page, lambda: rows()[0][4] == "The tide comes in. a b <i>c</i>")
+    assert page.locator(".row i").count() == 0
+
+
 def test_split_at_the_caret_cuts_between_the_words_and_undo_and_redo_go_back_and_forth(page: Any) -> None:
     page.keyboard.press("Enter")
     page.keyboard.press("Home")
@@ -357,7 +378,14 @@ def test_three_thousand_lines_are_painted_within_two_seconds_and_typing_never_wa
 
     tab.evaluate("document.querySelector('main').scrollTop = 1e9")
     until(tab, "[...document.querySelectorAll('.times')].some(time => time.textContent === '2:29:57.20')")
+    tab.locator(".row", has_text="2:29:57.20").locator(".times").click()  # plays it: the sound of hours in is near
+    until(tab, "document.querySelector('audio').currentTime > 8997.3 && !document.querySelector('audio').paused")
+    tab.keyboard.press("Space")
+    until(tab, "document.querySelector('audio').paused")
+    tab.keyboard.press("z")
     tab.evaluate("document.querySelector('main').scrollTop = 0")
+    tab.locator(".row", has_text="0:00.20").locator(".times").click()
+    tab.keyboard.press("Space")
     tab.keyboard.press("Enter")
     # from each key to the frame that shows it, while the whole file is saved behind
     tab.evaluate("""() => { window.waits = []; addEventListener('keydown', () => { const began = performance.now();

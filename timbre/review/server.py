@@ -26,9 +26,8 @@ from timbre.review.desk import Desk, lines_from
 
 WEB = Path(__file__).parent.parent / "web"
 PAGE = {"": ("review.html", "text/html"), "review.css": ("review.css", "text/css")}
-PAGE |= {
-    name: (name, "text/javascript") for name in ("review.js", "review-model.js", "review-list.js", "review-wave.js")
-}
+SCRIPTS = ("", "-dom", "-find", "-keys", "-list", "-model", "-saving", "-wave")
+PAGE |= {f"review{part}.js": (f"review{part}.js", "text/javascript") for part in SCRIPTS}
 MAX_BODY = 8 << 20  # bytes; 30,000 lines are about 3 MB
 BLOCK = 1 << 16
 SECURITY = {

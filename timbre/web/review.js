@@ -1,17 +1,13 @@
 // The review page: hear a line, set it right, go on. The server keeps the files; this page keeps what was done to them.
 // Text comes and goes as text (textContent), never as HTML.
 
+import { $, ask, make, note } from "./review-dom.js";
+import { setUpFind } from "./review-find.js";
+import { setUpKeys } from "./review-keys.js";
 import { List } from "./review-list.js";
 import * as model from "./review-model.js";
+import { setUpSaving } from "./review-saving.js";
 import { Wave } from "./review-wave.js";
-
-const $ = (id) => document.getElementById(id);
-const make = (tag, name = "", text = "") => {
-  const element = document.createElement(tag);
-  if (name) element.className = name;
-  if (text) element.textContent = text;
-  return element;
-};
 
 // What is open. `lines` is replaced at every edit, never changed: undo keeps the old ones.
 const state = { id: "", speaker: "", seconds: 0, digest: "", lines: [], saved: [], words: [], pace: [0, 1], peaks: null, key: 0, past: [], future: [] };
@@ -23,14 +19,6 @@ const indexOf = (key) => state.lines.findIndex((line) => line.key === key);
 const current = () => indexOf(state.key);
 
 // ---- the server -----------------------------------------------------------------------------------------------------
-
-async function ask(path, body) {
-  const how = body === undefined ? {} : { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
-  const answer = await fetch(path, how);
-  const value = await answer.json();
-  if (!answer.ok) throw Object.assign(new Error(value.error), { status: answer.status, value });
-  return value;
-}
 
 async function listRecordings() {
   recordings = await ask("api/recordings");
@@ -82,105 +70,6 @@ function take(opened) {
   sync(true);
   tellSaved();
 }
-
-// ---- saving: at once, one after the other, and only over what this page has read --------------------------------------
-
-let saving = false, waiting = 0, conflict = null;
-const unsaved = () => state.lines !== state.saved;
-
-function saveSoon(delay) {
-  clearTimeout(waiting);
-  waiting = setTimeout(save, delay);
-  tellSaved();
-}
-
-async function save() {
-  clearTimeout(waiting);
-  if (saving || conflict || !unsaved()) return;
-  const blocked = state.lines.findIndex((line, i) => warned(line, i).some((warning) => warning.blocks));
-  if (blocked >= 0) { tellSaved(`Not saved: the line at ${model.clock(state.lines[blocked].start)} is not complete`); return; }
-  saving = true;
-  const { id, lines, digest } = state;
-  try {
-    const answer = await ask(`api/recording/${id}`, { digest, lines: lines.map(model.toFile) });
-    if (state.id === id) Object.assign(state, { digest: answer.digest, saved: lines });
-    tellSaved();
-  } catch (error) {
-    if (error.status === 409) showConflict(error.value.theirs);
-    else if (error.status) tellSaved(`Not saved: ${error.message}`);
-    else {
-      tellSaved("Not saved: the server does not answer. Your edits are kept here");
-      waiting = setTimeout(save, 2000);
-    }
-    return;
-  } finally {
-    saving = false;
-  }
-  if (unsaved()) save();
-}
-
-async function settled() {
-  commitTyping();
-  for (let i = 0; i < 100 && (saving || unsaved()) && !conflict; i++) {
-    await save();
-    await new Promise((done) => setTimeout(done, 30));
-  }
-  return !unsaved();
-}
-
-function tellSaved(problem = "") {
-  $("saved").textContent = problem || (unsaved() ? "Saving …" : state.digest ? "Saved" : state.lines.length ? "A draft: your first edit begins the transcript" : "");
-  $("saved").classList.toggle("bad", Boolean(problem));
-}
-
-async function look() {
-  if (!state.id || !state.seconds || saving || conflict || document.hidden) return;
-  const { id } = state;
-  const { digest } = await ask(`api/digest/${id}`).catch(() => ({ digest: state.digest }));
-  if (state.id !== id || digest === state.digest || saving || conflict) return;
-  if (unsaved()) { save(); return; }
-  try {
-    const opened = await ask(`api/recording/${id}`);
-    if (unsaved() || state.id !== id) return;
-    remember();
-    take(opened);
-    note("The file was edited elsewhere; these are its lines now");
-  } catch (error) {
-    tellSaved(`The file was edited elsewhere: ${error.message}`);
-  }
-}
-
-function showConflict(theirs) {
-  if (document.activeElement?.classList.contains("text")) document.activeElement.blur();
-  conflict = theirs;
-  const mine = state.lines.map((line) => JSON.stringify(model.toFile(line))), other = theirs.lines.map((fields) => JSON.stringify(fields));
-  for (const [id, own, against] of [["mine", mine, new Set(other)], ["theirs", other, new Set(mine)]]) {
-    const differing = own.filter((line) => !against.has(line)).map((line) => JSON.parse(line));
-    $(id).replaceChildren(...differing.map(([start, , , flag, text]) => {
-      const item = make("li");
-      item.append(make("span", "when", model.clock(start)), make("span", "words", text), make("span", "soft", flag));
-      return item;
-    }));
-    if (!differing.length) $(id).append(make("li", "soft", "nothing else"));
-  }
-  tellSaved("Not saved: the file changed meanwhile");
-  $("conflict").showModal();
-}
-
-$("conflict").addEventListener("cancel", (event) => event.preventDefault()); // one of the two must be chosen
-$("keep-mine").addEventListener("click", () => {
-  state.digest = conflict.digest;
-  conflict = null;
-  $("conflict").close();
-  save();
-});
-$("take-theirs").addEventListener("click", () => {
-  const theirs = conflict;
-  conflict = null;
-  $("conflict").close();
-  remember();
-  take(theirs);
-});
 
 // ---- edits ------------------------------------------------------------------------------------------------------------
 
@@ -389,7 +278,7 @@ function makeRow(key) {
   row.append(play, text, side);
   row.addEventListener("click", (event) => {
     if (state.key !== key) select(key, false);
-    if (!event.target.closest(".text, button")) $("lines").focus({ preventScroll: true });
+    if (!event.target.closest(".text")) $("lines").focus({ preventScroll: true });
   });
   return row;
 }
@@ -437,14 +326,6 @@ function fillSide(row, key) {
     flags.append(button);
   }
   side.replaceChildren(...found, flags);
-}
-
-let noted = 0;
-function note(text) {
-  $("note").textContent = text;
-  $("note").classList.add("seen");
-  clearTimeout(noted);
-  noted = setTimeout(() => $("note").classList.remove("seen"), 3500);
 }
 
 // ---- text: where the caret is -----------------------------------------------------------------------------------------
@@ -522,132 +403,11 @@ audio.addEventListener("pause", () => { document.body.classList.remove("playing"
 audio.addEventListener("error", () => { if (audio.src) note("the sound cannot be loaded; `dvc repro fetch` brings it"); });
 $("speed").addEventListener("change", () => { audio.playbackRate = Number($("speed").value); });
 
-// ---- find and replace -------------------------------------------------------------------------------------------------
+const { save, saveSoon, settled, tellSaved } = setUpSaving({ state, take, remember, commitTyping, warned });
+const openFind = setUpFind({ state, settled, remember, take, listRecordings, writing });
+setUpKeys({ actions, writing, caret, leaveText, focusText, commitTyping, step, save });
 
-let preview = null;
-function openFind() {
-  const chosen = String(getSelection()).trim();
-  if (chosen && writing() && !chosen.includes("\n")) $("old").value = chosen;
-  $("find").showModal();
-  $("old").select();
-  search();
-}
-
-let searching = 0;
-function searchSoon() {
-  clearTimeout(searching);
-  preview = null;
-  $("replace").disabled = true;
-  searching = setTimeout(search, 150);
-}
-
-async function search() {
-  const asked = { old: $("old").value, new: $("new").value, ignore_case: $("case").checked };
-  $("preview").replaceChildren();
-  $("found").textContent = "";
-  if (!asked.old.trim()) return;
-  if (!(await settled())) { $("found").textContent = "first the open recording must be saved"; return; }
-  try {
-    const answer = await ask("api/find", asked);
-    if (asked.old !== $("old").value || asked.new !== $("new").value || asked.ignore_case !== $("case").checked) return;
-    const places = answer.found.reduce((sum, line) => sum + line.pieces.length - 1, 0);
-    preview = { ...asked, digests: answer.digests };
-    $("replace").disabled = !places;
-    $("replace").textContent = places ? `Replace ${places}` : "Replace";
-    $("found").textContent = places ? `${places} ${places === 1 ? "place" : "places"} in ${answer.found.length} ${answer.found.length === 1 ? "line" : "lines"}` : "Not found; drafts that nobody has begun to correct are left as they are";
-    $("preview").append(...answer.found.slice(0, 200).map(shownHit));
-    if (answer.found.length > 200) $("preview").append(make("li", "soft", `and ${answer.found.length - 200} lines more`));
-  } catch (error) {
-    $("found").textContent = error.message;
-  }
-}
-
-function shownHit({ id, number, pieces }) {
-  const item = make("li");
-  item.append(make("span", "when", `${id}:${number}`));
-  const words = make("span", "words");
-  for (const [same, gone, come] of pieces) {
-    words.append(same);
-    if (gone) words.append(make("del", "", gone));
-    if (come) words.append(make("ins", "", come));
-  }
-  item.append(words);
-  return item;
-}
-
-$("replace").addEventListener("click", async () => {
-  if (!preview) return;
-  $("replace").disabled = true;
-  try {
-    const { places } = await ask("api/replace", preview);
-    remember();
-    take(await ask(`api/recording/${state.id}`));
-    $("find").close();
-    listRecordings();
-    note(`${places} ${places === 1 ? "place" : "places"} replaced; git diff shows them`);
-  } catch (error) {
-    await search();
-    $("found").textContent = error.message;
-  }
-});
-for (const id of ["old", "new", "case"]) $(id).addEventListener("input", searchSoon);
-$("find").addEventListener("keydown", (event) => { if (event.key === "Enter" && event.target.tagName === "INPUT") search(); });
-$("close-find").addEventListener("click", () => $("find").close());
-
-// ---- keys -------------------------------------------------------------------------------------------------------------
-
-const KEYS = [ // [action, what it does, keys as shown, codes]; Shift+ in front where it is needed
-  ["play", "play the line, or pause", "Space", ["Space"]],
-  ["next", "next line", "↓ or J", ["ArrowDown", "KeyJ"]],
-  ["previous", "previous line", "↑ or K", ["ArrowUp", "KeyK"]],
-  ["accept", "heard, and right: flag ok, go on", "A", ["KeyA"]],
-  ["drop", "leave the line out, or take it back", "D", ["KeyD"]],
-  ["write", "write in the line; Esc leaves it", "Enter", ["Enter"]],
-  ["split", "split at the caret, or where the sound is", "S, or Enter in the words", ["KeyS"]],
-  ["merge", "merge with the next line", "M", ["KeyM"]],
-  ["start earlier", "start 50 ms earlier", "[", ["BracketLeft"]],
-  ["start later", "start 50 ms later", "]", ["BracketRight"]],
-  ["end earlier", "end 50 ms earlier", "Shift [", ["Shift+BracketLeft"]],
-  ["end later", "end 50 ms later", "Shift ]", ["Shift+BracketRight"]],
-  ["undo", "undo", "Z, or Ctrl Z", ["KeyZ"]],
-  ["redo", "redo", "Shift Z, or Ctrl Shift Z", ["Shift+KeyZ"]],
-  ["find", "find and replace", "F, or Ctrl F", ["KeyF"]],
-  ["unsure", "least certain first, or in order", "U", ["KeyU"]],
-  ["unheard", "only what was not heard yet", "H", ["KeyH"]],
-  ["closer", "see less of the sound, closer", "+", ["Equal", "Shift+Equal", "NumpadAdd"]],
-  ["wider", "see more of it", "−", ["Minus", "NumpadSubtract"]],
-  ["help", "these keys", "?", []],
-];
-const BY_CODE = new Map(KEYS.flatMap(([action, , , codes]) => codes.map((code) => [code, action])));
-const WITH_CTRL = { KeyZ: "undo", "Shift+KeyZ": "redo", KeyY: "redo", KeyF: "find", Enter: "accept", Space: "play", KeyS: "save" };
-
-document.addEventListener("keydown", (event) => {
-  if (document.querySelector("dialog[open]") || event.isComposing) return;
-  const text = writing(), field = event.target.closest?.("select, input, header button, .controls button");
-  const code = (event.shiftKey ? "Shift+" : "") + event.code;
-  let action;
-  if (event.ctrlKey || event.metaKey) action = WITH_CTRL[code];
-  else if (text && !event.altKey) {
-    if (event.key === "Escape") action = "leave";
-    else if (event.key === "Enter") action = caret() >= text.textContent.trimEnd().length ? "leave" : "split";
-    else if (event.key === "Tab") action = event.shiftKey ? "write previous" : "write next";
-  } else if (field) return;
-  else if (event.key === "?") action = "help";
-  else action = BY_CODE.get(code);
-  if (!action) return;
-  event.preventDefault();
-  if (action === "leave") leaveText();
-  else if (action === "save") save();
-  else if (action.startsWith("write ")) { if (step(action === "write next" ? 1 : -1)) focusText(); }
-  else {
-    if (text && action !== "split" && action !== "play") commitTyping();
-    actions[action]();
-  }
-});
-
-$("keys").append(...KEYS.flatMap(([, what, shown]) => [make("dt", "", shown), make("dd", "", what)]));
 $("open-help").addEventListener("click", actions.help);
-$("open-find").addEventListener("click", openFind);
 $("play").addEventListener("click", actions.play);
 for (const id of ["unsure", "unheard"]) {
   $(id).addEventListener("change", () => { leaveText(); arrange(true); if (!list.index.has(state.key) && list.keys.length) select(list.keys[0]); else reveal(); $("lines").focus({ preventScroll: true }); });
@@ -656,9 +416,6 @@ $("which").addEventListener("change", async () => {
   const id = $("which").value;
   if (await settled()) { await open(id); $("lines").focus({ preventScroll: true }); } else $("which").value = state.id;
 });
-addEventListener("beforeunload", (event) => { commitTyping(); if (unsaved()) { save(); event.preventDefault(); } });
-addEventListener("focus", look);
-setInterval(look, 2000);
 
 const listing = listRecordings();
 const wished = location.hash.slice(1);

@@ -1,0 +1,78 @@
+// Find and replace over the transcripts of all recordings: what would change is shown first, and only that is changed.
+
+import { $, ask, make, note } from "./review-dom.js";
+
+// page: {state, settled, remember, take, listRecordings, writing}; gives the function that opens the dialog
+export function setUpFind({ state, settled, remember, take, listRecordings, writing }) {
+  let preview = null;
+  function openFind() {
+    const chosen = String(getSelection()).trim();
+    if (chosen && writing() && !chosen.includes("\n")) $("old").value = chosen;
+    $("find").showModal();
+    $("old").select();
+    search();
+  }
+
+  let searching = 0;
+  function searchSoon() {
+    clearTimeout(searching);
+    preview = null;
+    $("replace").disabled = true;
+    searching = setTimeout(search, 150);
+  }
+
+  async function search() {
+    const asked = { old: $("old").value, new: $("new").value, ignore_case: $("case").checked };
+    $("preview").replaceChildren();
+    $("found").textContent = "";
+    if (!asked.old.trim()) return;
+    if (!(await settled())) { $("found").textContent = "first the open recording must be saved"; return; }
+    try {
+      const answer = await ask("api/find", asked);
+      if (asked.old !== $("old").value || asked.new !== $("new").value || asked.ignore_case !== $("case").checked) return;
+      const places = answer.found.reduce((sum, line) => sum + line.pieces.length - 1, 0);
+      preview = { ...asked, digests: answer.digests };
+      $("replace").disabled = !places;
+      $("replace").textContent = places ? `Replace ${places}` : "Replace";
+      $("found").textContent = places ? `${places} ${places === 1 ? "place" : "places"} in ${answer.found.length} ${answer.found.length === 1 ? "line" : "lines"}` : "Not found; drafts that nobody has begun to correct are left as they are";
+      $("preview").append(...answer.found.slice(0, 200).map(shownHit));
+      if (answer.found.length > 200) $("preview").append(make("li", "soft", `and ${answer.found.length - 200} lines more`));
+    } catch (error) {
+      $("found").textContent = error.message;
+    }
+  }
+
+  function shownHit({ id, number, pieces }) {
+    const item = make("li");
+    item.append(make("span", "when", `${id}:${number}`));
+    const words = make("span", "words");
+    for (const [same, gone, come] of pieces) {
+      words.append(same);
+      if (gone) words.append(make("del", "", gone));
+      if (come) words.append(make("ins", "", come));
+    }
+    item.append(words);
+    return item;
+  }
+
+  $("replace").addEventListener("click", async () => {
+    if (!preview) return;
+    $("replace").disabled = true;
+    try {
+      const { places } = await ask("api/replace", preview);
+      remember();
+      take(await ask(`api/recording/${state.id}`));
+      $("find").close();
+      listRecordings();
+      note(`${places} ${places === 1 ? "place" : "places"} replaced; git diff shows them`);
+    } catch (error) {
+      await search();
+      $("found").textContent = error.message;
+    }
+  });
+  for (const id of ["old", "new", "case"]) $(id).addEventListener("input", searchSoon);
+  $("find").addEventListener("keydown", (event) => { if (event.key === "Enter" && event.target.tagName === "INPUT") search(); });
+  $("close-find").addEventListener("click", () => $("find").close());
+  $("open-find").addEventListener("click", openFind);
+  return openFind;
+}
