@@ -291,6 +291,9 @@ def test_an_edit_in_an_editor_is_taken_over_when_there_is_none_here(page: Any) -
     NOON.write_text(NOON.read_text().replace("It goes", "She goes"))
     until(page, "document.body.textContent.includes('She goes')")
     assert "edited elsewhere" in page.inner_text("#note")
+    NOON.write_text(NOON.read_text().replace("pier for", "pier four"))
+    until(page, "document.body.textContent.includes('pier four')")
+    assert page.locator(".row.chosen .text").inner_text() == "Boats leave from pier four.", "where one was"
 
 
 @pytest.mark.parametrize("choice", ["#keep-mine", "#take-theirs"])

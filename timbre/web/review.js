@@ -60,12 +60,13 @@ async function open(id) {
 
 // The lines as they are on disk. A line that was here already keeps its key, so that nothing jumps.
 function take(opened) {
+  const at = state.lines[current()]?.start ?? 0;
   const known = new Map(state.lines.map((line) => [JSON.stringify(model.toFile(line)), line]));
   const lines = opened.lines.map((fields) => known.get(JSON.stringify(fields)) ?? model.fromFile(fields));
   Object.assign(state, { speaker: opened.speaker, seconds: opened.seconds, digest: opened.digest, words: model.readWords(opened.words), lines, saved: lines });
   $("warning").textContent = opened.warning;
   $("warning").hidden = !opened.warning;
-  if (indexOf(state.key) < 0) state.key = lines[0]?.key ?? 0;
+  if (indexOf(state.key) < 0) state.key = (lines.find((line) => line.end > at) ?? lines[0])?.key ?? 0;
   typing = null;
   sync(true);
   tellSaved();
