@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 
 from tests.build import add_recording
 from tests.conftest import Repository
+from timbre.records import Example, Sample, from_json, read_jsonl
 
 pytestmark = pytest.mark.pipeline
 
@@ -40,7 +41,12 @@ def test_nothing_changed_runs_no_stage_and_adds_no_run(repository: Repository) -
 
 def test_a_word_costs_no_cut_and_no_codec_frame_and_a_revert_adds_no_run(repository: Repository) -> None:
     clips, first = tree(repository.root / "data/clips"), repository.lock()
-    repository.edit("data/transcripts/alpha.tsv", "third sentence", "thrid sentence")
+    cloned = from_json((repository.root / "reports/samples/base_clone-one-0.json").read_text(), Sample, "sample")
+    learnt = read_jsonl(repository.root / "data/dataset/train.jsonl", Example)
+    # not the clip that is cloned from: another word in it would be another way to speak for the base too
+    words = next(row for row in learnt if row.id != cloned.reference).text.split(".")[0]
+    name = words.split()[-1]
+    repository.edit(f"data/transcripts/{name}.tsv", words, f"{words} again")
     done = repository.repro()
     assert done.ran == ["segment", "chunk", "dataset", *LEARN_AGAIN]
     assert done.computed("chunk") == 0
@@ -48,7 +54,7 @@ def test_a_word_costs_no_cut_and_no_codec_frame_and_a_revert_adds_no_run(reposit
     assert tree(repository.root / "data/clips") == clips
     assert done.computed("evaluate") <= done.computed("generate") == 4, "the tuned samples; only new sound is heard"
     assert runs(repository) == 2
-    repository.edit("data/transcripts/alpha.tsv", "thrid sentence", "third sentence")
+    repository.edit(f"data/transcripts/{name}.tsv", f"{words} again", words)
     back = repository.repro()
     assert "train" not in back.ran, "training comes from the run cache"
     assert repository.lock() == first

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from timbre.errors import ModelError
 from timbre.mapping import file_sha256
 
 SAMPLE_RATE = 16_000  # Hz, of the samples that Whisper hears
+SMALL = 30e6  # parameters, below which a second thread costs more than it brings; on a busy machine, many times more
 Model = Any  # whisper.model.Whisper; named here, so that a signature can say it without importing torch
 
 
@@ -64,13 +66,21 @@ def fingerprint(params: Params) -> str:
     return file_sha256(_checkpoint(params.model)) if _is_file(params.model) else params.model
 
 
-@functools.lru_cache(maxsize=1)
 def load(params: Params) -> Model:
-    """The model, on the GPU where there is one; the same object for the same params."""
+    """The model, on the GPU where there is one; the same object for the same file."""
+    if not _is_file(params.model):
+        return _load(params, 0)
+    path = _checkpoint(params.model).resolve()
+    return _load(Params(str(path)), path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=1)
+def _load(params: Params, changed: int) -> Model:
+    os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # of whisper's word times; more would also wake torch's
     import whisper
 
-    name = str(_checkpoint(params.model)) if _is_file(params.model) else params.model
-    if not _is_file(params.model) and name not in whisper.available_models():
+    name = params.model
+    if not _is_file(name) and name not in whisper.available_models():
         known = ", ".join(whisper.available_models())
         raise ModelError(f"params.yaml: whisper.model: no model `{name}`; name a .pt file or one of {known}")
     with contextlib.suppress(AttributeError, RuntimeError):  # 3 s of compiling once, instead of in every process
@@ -101,6 +111,8 @@ def transcribe(
     import whisper
 
     on_gpu = model.device.type == "cuda"
+    if not on_gpu and sum(weight.numel() for weight in model.parameters()) < SMALL:
+        torch.set_num_threads(1)
     with torch.inference_mode():
         heard = whisper.transcribe(
             model,
