@@ -22,6 +22,7 @@ check: .venv/installed-test
 
 bench: .venv/installed
 	python -m benchmarks.noop
+	python -m benchmarks.diff
 
 # The marker is touched last: a broken install is tried again.
 .venv/installed: pyproject.toml constraints.txt
