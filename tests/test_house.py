@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from ruamel.yaml import YAML
 
 from tests.closure import imports
 from timbre import params
+from timbre.commands import summary
 
 ROOT = Path(__file__).parent.parent
 STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
@@ -145,6 +147,13 @@ def test_every_command_that_the_readme_names_exists() -> None:
         assert target in targets, f"README names `make {target}`"
     for stage in STAGES:
         assert f"`{stage}`" in text, f"README's tour leaves out {stage}"
+
+
+def test_the_readme_shows_the_rates_that_were_committed() -> None:
+    command = ["git", "show", "HEAD:reports/metrics.json"]
+    committed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    shown = "\n".join(summary.table(json.loads(committed)))
+    assert f"{summary.BEGIN}{shown}{summary.END}" in Path("README.md").read_text(), "run `timbre summary --readme`"
 
 
 def _keys(schema: Any) -> list[str]:

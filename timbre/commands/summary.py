@@ -13,14 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from timbre.errors import DataError
+from timbre.mapping import write_atomic
 
-EXAMPLES = [("timbre summary", "the table, the report, the runs")]
-METRICS, REPORT = Path("reports/metrics.json"), Path("reports/index.html")
+EXAMPLES = [
+    ("timbre summary", "the table, the report, the runs"),
+    ("timbre summary --readme", "put the table into README.md, between its marks"),
+]
+METRICS, REPORT, README = Path("reports/metrics.json"), Path("reports/index.html"), Path("README.md")
+BEGIN, END = "<!-- summary -->\n```\n", "\n```\n<!-- /summary -->"
 NAMES = {"base": "base", "base_clone": "base, cloning", "tuned": "tuned", "tuned_clone": "tuned, cloning"}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    pass
+    parser.add_argument("--readme", action="store_true", help="write the table into README.md instead")
 
 
 def command(args: argparse.Namespace) -> int:
@@ -28,7 +33,14 @@ def command(args: argparse.Namespace) -> int:
         metrics = json.loads(METRICS.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{METRICS}: there is no voice yet ({error.strerror}); `dvc repro` makes one") from error
-    print("\n".join(["", *table(metrics), "", *places()]))
+    if args.readme:
+        text = README.read_text(encoding="utf-8")
+        if BEGIN not in text or END not in text:
+            raise DataError(f"{README}: has no place for the table; put {BEGIN}{END} where it shall stand")
+        write_atomic(README, text[: text.index(BEGIN)] + BEGIN + "\n".join(table(metrics)) + text[text.index(END) :])
+        print(f"{README}: holds the rates of {METRICS} now")
+    else:
+        print("\n".join(["", *table(metrics), "", *places()]))
     return 0
 
 
