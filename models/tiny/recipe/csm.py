@@ -4,7 +4,7 @@ A sequence is one to three turns of one voice under a random speaker number, so 
 whose voice to take; a turn is one to five sentences. All turns are learnt: the first teaches speaking, the others
 cloning. The end frame is learnt too, or it would never stop.
 
-Reads   <work>/corpus.npy, <work>/corpus.jsonl, <work>/codec/, corpus.json
+Reads   <work>/corpus.npy, <work>/corpus.jsonl, corpus.json, <work>/codec/; csm/ where <work> lacks the codec or csm.pt
 Writes  <work>/codes.npy and .json (once per codec), <work>/csm.pt (resumable), and the folder given by --out
 
 Run:  python recipe/csm.py [--minutes 75] [--out csm]
@@ -217,6 +217,9 @@ def speak(
 def train(minutes: float, out: Path, work: Path = WORK, rate: float = 1.5e-3, positions: int = 2400) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(0)
+    committed = CsmForConditionalGeneration.from_pretrained(HERE / "csm") if (HERE / "csm").exists() else None
+    if committed and not (work / "codec").exists():  # another machine: go on from what is in git
+        committed.codec_model.save_pretrained(work / "codec")
     spoken = encode_corpus(work)
     voices: dict[str, list[Spoken]] = {}
     for row in spoken["train"]:
@@ -235,6 +238,9 @@ def train(minutes: float, out: Path, work: Path = WORK, rate: float = 1.5e-3, po
             learnt[name].data.copy_(weight)
         average, spent, step = state["average"], state["spent"], state["step"]
         optimiser.load_state_dict(state["optimiser"])
+    elif committed:
+        model.load_state_dict(committed.state_dict())
+        average = {n: p.detach().clone() for n, p in learnt.items()}
     held = [turn(words, 0, [s]) for s in spoken["heldout"] if s.voice in voices][::12]
     streams = [batches(words, voices, np.random.default_rng(step), positions, simple) for simple in (False, True)]
     total, last, saved, exported, means = minutes * 60, time.time(), time.time(), time.time(), np.zeros(2)
