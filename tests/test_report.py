@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -123,22 +121,6 @@ def test_a_curve_that_was_never_measured_is_left_out() -> None:
     drawn, best = report.curves([{"step": "1", "train_loss": "3.0", "eval_loss": ""}])
     assert [chart.title for chart in drawn] == ["Loss"]
     assert best == ""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    chromium = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
-    if not chromium:
-        message = "NO CHROMIUM: the report was not opened in a browser; install chromium to run this test"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.mark.parametrize("width", [360, 1280])
