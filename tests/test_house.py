@@ -24,6 +24,7 @@ STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 LAYERS = [
     "errors",
     "mapping",
+    "evidence",
     "params",
     "records",
     "text",
