@@ -30,6 +30,7 @@ LAYERS = [
     "text",
     "audio",
     "sources",
+    "people",
     "transcripts",
     "dataset",
     "whisper",

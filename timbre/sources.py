@@ -96,20 +96,31 @@ def recordings(sources: list[Source], raw: Path) -> list[Recording]:
 
 
 def _load(path: Path) -> Any:
+    entries = document(text_of(path), str(path))
+    if not isinstance(entries, list) or not entries:
+        raise SourceError(f"{path}:1: expected a list of recordings, each beginning `- id: …`")
+    return entries
+
+
+def text_of(path: Path) -> str:
     try:
-        # YAML 1.2, as DVC reads it (`no` is text); the round-trip loader knows the line of every key
-        entries = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise SourceError(f"{path}: cannot be read ({error.strerror}); run this in the repository's root") from error
     except UnicodeDecodeError as error:
         raise SourceError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
+
+
+def document(text: str, where: str) -> Any:
+    """YAML 1.2, as DVC reads it (`no` is text); its lists and mappings know the line of every item, as `lc`."""
+    try:
+        return YAML(typ="rt").load(text)
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise SourceError(f"{where}: not YAML: {getattr(error, 'problem', None) or error}") from error
-    if not isinstance(entries, list) or not entries:
-        raise SourceError(f"{path}:1: expected a list of recordings, each beginning `- id: …`")
-    return entries
+        at = f"{where}:{mark.line + 1}" if mark else where
+        raise SourceError(f"{at}: not YAML: {getattr(error, 'problem', None) or error}") from error
+    except ValueError as error:  # ruamel makes dates of what looks like one
+        raise SourceError(f"{where}: holds a date that is none: {error}") from error
 
 
 def _problems(entry: Any, line: int) -> Iterator[tuple[int, str]]:
@@ -126,14 +137,14 @@ def _problems(entry: Any, line: int) -> Iterator[tuple[int, str]]:
             yield line, f"`{key}` is missing"
     for key in {*REQUIRED, "file", "url"} & set(entry):
         if not isinstance(entry[key], str) or not entry[key].strip():
-            yield at[key], f"{key}: {_shown(entry[key])} is not text; put it in quotes"
+            yield at[key], f"{key}: {shown(entry[key])} is not text; put it in quotes"
         elif key in CHECKS:
             yield from ((at[key], f"{key}: {text}") for text in CHECKS[key](str(entry[key])))
     if ("file" in entry) == ("url" in entry):
         yield line, "give either `file` or `url`" + (", not both" if "file" in entry else "")
     for key in {"start", "end"} & set(entry):
         if _seconds(entry[key]) is None:
-            yield at[key], f"{key}: {_shown(entry[key])} is not a time; write seconds (90.5) or h:mm:ss"
+            yield at[key], f"{key}: {shown(entry[key])} is not a time; write seconds (90.5) or h:mm:ss"
     start, end = _seconds(entry.get("start", 0)), _seconds(entry.get("end"))
     if start is not None and end is not None and start >= end:
         yield at["end"], f"end {end:.2f} is not after start {start:.2f}"
@@ -209,5 +220,5 @@ def _seconds(value: Any) -> float | None:
     return float(value) if 0 <= value < math.inf else None
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     return "nothing" if value is None else repr(value)
