@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 
 from timbre.diff.history import Version, history
-from timbre.diff.render import visible
+from timbre.marks import visible
 from timbre.diff.verdict import rate, signed
 
 EXAMPLES = [

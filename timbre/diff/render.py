@@ -9,7 +9,6 @@ from __future__ import annotations
 import html
 import json
 import re
-import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
@@ -19,15 +18,13 @@ from timbre.diff.document import Document, Inline, Items, Paragraph, Span, Table
 from timbre.diff.report import Report
 from timbre.diff.sections import build
 from timbre.diff.verdict import said
+from timbre.marks import apart, escaped, turns, visible
 
 FORMATS = ("terminal", "markdown", "html", "json")
 COMMENT = 65_536  # characters that GitHub takes in a comment
 ROOM = 60_000  # of them that we use: a workflow adds its own lines
 SHORTER = (400, 200, 100, 50, 25, 12, 6, 3)  # lengths of lists to try until it fits
 MARKER = "<!-- timbre diff -->"  # by which a workflow finds its comment again
-_MARKDOWN = re.compile(r"[&<>\\`*_~|\[\]!$^{}]")
-_RINGS = re.compile(r"(?<=[@#])(?=\w)|(?<=:)(?=//|\w+:)|(?<=www)(?=\.)|(?<=GH-)(?=\d)", re.IGNORECASE)
-_BREAK = "&#8203;"  # a space of no width: GitHub links names, numbers and addresses also where marks are escaped
 _COLOURS = {"old": "31;9", "new": "32;1", "strong": "1", "code": "36", "link": "36", "plain": ""}
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1d1d1f}"
@@ -68,27 +65,6 @@ def _plain(report: Report) -> dict[str, Any]:
     return {"verdict": said(report), "failures": report.failures} | values
 
 
-def visible(text: str) -> str:
-    """No character that does something: control and direction characters become their numbers."""
-    return "".join(_seen(character) for character in text)
-
-
-def _seen(character: str) -> str:
-    if character in "\n\t\r":
-        return " "
-    hidden = unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") and character not in "\u200c\u200d"
-    return f"⟨U+{ord(character):04X}⟩" if hidden else character
-
-
-def _turns(text: str) -> bool:
-    return any(unicodedata.bidirectional(character) in ("R", "AL", "AN") for character in text)
-
-
-def _apart(text: str) -> str:
-    """Right-to-left text between the characters that keep its direction to itself."""
-    return f"\u2068{text}\u2069" if _turns(text) else text
-
-
 def markdown(made: Document) -> str:
     lines = [MARKER, f"**{escaped(made.verdict)}**", ""]
     for section in made.sections:
@@ -108,13 +84,6 @@ def _row(cells: Any) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def escaped(text: str) -> str:
-    """As numbers, because a character given by its number is never a mark, wherever it stands."""
-    text = _RINGS.sub("\x00", visible(text))
-    text = _MARKDOWN.sub(lambda match: f"&#{ord(match[0])};", text).replace("\x00", _BREAK)
-    return _apart(text)
-
-
 def _marked(spans: Inline) -> str:
     return "".join(map(_mark, spans))
 
@@ -129,7 +98,7 @@ def _mark(span: Span) -> str:
         return f"<code>{text}</code>"
     tag, sign = {"old": ("del", "~~"), "new": ("strong", "**"), "strong": ("strong", "**")}[span.style]
     # beside punctuation and spaces GitHub may take the signs for text; the tags it always takes for marks
-    plain = span.text[:1].isalnum() and span.text[-1:].isalnum() and not _turns(span.text)
+    plain = span.text[:1].isalnum() and span.text[-1:].isalnum() and not turns(span.text)
     return f"{sign}{text}{sign}" if plain else f"<{tag}>{text}</{tag}>"
 
 
@@ -169,7 +138,7 @@ def _tagged(spans: Inline) -> str:
 
 
 def _tag(span: Span) -> str:
-    text = f"<bdi>{_html(span.text)}</bdi>" if _turns(span.text) else _html(span.text)
+    text = f"<bdi>{_html(span.text)}</bdi>" if turns(span.text) else _html(span.text)
     if span.style == "link":
         return f'<a href="{html.escape(span.href)}">{text}</a>'
     tag = {"old": "del", "new": "ins", "strong": "strong", "code": "code", "plain": ""}[span.style]
@@ -192,7 +161,7 @@ def terminal(made: Document, colour: bool = False) -> str:
 
 
 def _paint(span: Span, colour: bool) -> str:
-    text = _apart(visible(span.text))
+    text = apart(visible(span.text))
     if colour and _COLOURS[span.style]:
         return f"\x1b[{_COLOURS[span.style]}m{text}\x1b[0m"
     return {"old": f"[-{text}-]", "new": f"{{+{text}+}}"}.get(span.style, text)
