@@ -1,17 +1,19 @@
-"""The person's transcript where there is one, else the draft; checked, and normalised.
+"""The person's transcript where there is one, else the draft; checked, and normalised; nobody's without consent.
 
 Reads   data/sources.yaml              which recordings there are
+        data/speakers.yaml             who allowed their voice to be used
         data/raw/<id>.json             whose voice each is, its length, and the sha256 of its samples
         data/transcripts/<id>.tsv      the person's file, where there is one: it wins
         data/drafts/<id>.json          Whisper's draft, where there is none
 Writes  data/segments/<id>.jsonl       Segment rows; lines flagged `drop` stay, marked, so that chunk can list them
         data/review.json               how much of it a person has heard; only the report reads it
 
-    python -m stages.segment --sources data/sources.yaml --raw data/raw --drafts data/drafts \\
-        --transcripts data/transcripts --out data/segments --review data/review.json
+    python -m stages.segment --sources data/sources.yaml --speakers data/speakers.yaml --raw data/raw \\
+        --drafts data/drafts --transcripts data/transcripts --out data/segments --review data/review.json
 
 A flag `ok`, a double space or a comment leave the segments as they were, so nothing after this stage runs. Nothing is
-written while any line of any transcript is wrong.
+written while any line of any transcript is wrong, or while anybody's voice is in it who has not allowed it or took
+their consent back. `timbre remove` takes them out; a line that is flagged `drop` needs nobody's consent.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from timbre import sources, transcripts
+from timbre import people, sources, transcripts
 from timbre.errors import DataError, TranscriptError, run
 from timbre.mapping import write_atomic
 from timbre.records import Recording, Segment, write_jsonl
@@ -75,6 +77,16 @@ def other_audio(path: Path, transcript: Transcript, recording: Recording) -> str
     )
 
 
+def voices_in(found: dict[str, tuple[str, Transcript]], recordings: list[Recording]) -> dict[str, list[str]]:
+    """Speaker → recordings that hold their voice: the declared one, and whoever has a line that is to be learnt."""
+    used: dict[str, list[str]] = {}
+    for recording in recordings:
+        lines = found[recording.id][1].lines if recording.id in found else ()
+        for speaker in dict.fromkeys([recording.speaker, *(line.speaker for line in lines if line.flag != "drop")]):
+            used.setdefault(speaker, []).append(recording.id)
+    return used
+
+
 def segments_of(transcript: Transcript, recording: Recording) -> list[Segment]:
     return [
         Segment(
@@ -115,6 +127,7 @@ def summary(reviews: dict[str, Review]) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sources", type=Path, required=True, help="the list of recordings")
+    parser.add_argument("--speakers", type=Path, required=True, help="whose voices they are, and their consent")
     parser.add_argument("--raw", type=Path, required=True, help="folder of fetched recordings")
     parser.add_argument("--drafts", type=Path, required=True, help="folder of Whisper's drafts")
     parser.add_argument("--transcripts", type=Path, required=True, help="folder of people's transcripts")
@@ -129,12 +142,17 @@ def main() -> None:
             found[recording.id] = words_of(recording, args.transcripts, args.drafts)
         except DataError as error:
             problems.append(str(error))
+    known, used = people.read(args.speakers), voices_in(found, recordings)
+    problems += people.problems(known, used, str(args.speakers))
     if problems:
         raise TranscriptError("\n".join(problems))
     for recording in recordings:
         write_jsonl(args.out / f"{recording.id}.jsonl", segments_of(found[recording.id][1], recording))
     reviews = {name: review_of(*origin_and_lines) for name, origin_and_lines in found.items()}
     write_atomic(args.review, json.dumps(summary(reviews), indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    for speaker in used:
+        if not known[speaker].consent.evidence:
+            print(f"segment: {args.speakers}:{known[speaker].line}: {speaker}'s consent names no evidence")
     heard = sum(review.ok + review.dropped for review in reviews.values())
     print(f"segment: {sum(review.lines for review in reviews.values())} lines, {heard} of them heard by a person")
 

@@ -20,6 +20,12 @@ SMALL: dict[str, dict[str, Any]] = {  # so that a run takes seconds; a key that 
     "generate": {"seeds": [0], "batch": 2, "cap_seconds": 1.0, "cap_seconds_per_character": 0.01},
 }
 
+SPEAKERS = """speakers:
+  ann:
+    name: Ann, a sound
+    consent: {by: nobody, when: 2026-11-01, for: tests, evidence: null, revoked: null}
+"""
+
 
 def build_repository(root: Path, project: Path) -> None:
     root.mkdir(parents=True)
@@ -36,6 +42,7 @@ def build_repository(root: Path, project: Path) -> None:
     random_whisper(root / "models/tiny/whisper.pt")
     write(root / "data/glossary.txt", "# names that Whisper should know\nMarlow\n")
     write(root / "data/prompts.tsv", "id\ttext\none\tThe ferry waits.\ntwo\tThe green train.\n")
+    write(root / "data/speakers.yaml", SPEAKERS)
     for number, name in enumerate(["alpha", "beta"]):
         add_recording(root, name, seed=number)
 

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture
 def healthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The parts of a repository that the doctor looks at, all in order."""
-    for name in ("params.yaml", "data/sources.yaml"):
+    for name in ("params.yaml", "data/sources.yaml", "data/speakers.yaml"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     for name in ("stages", "timbre", "data/recordings"):
@@ -29,6 +29,7 @@ def healthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     section = doctor.params.load(ROOT / "params.yaml")
     (tmp_path / section["voice"]["base"]).mkdir(parents=True)
     (tmp_path / section["whisper"]["model"]).touch()
+    (tmp_path / "models/tiny/README.md").touch()  # the evidence that data/speakers.yaml names
     (tmp_path / ".dvc").mkdir()
     (tmp_path / ".dvc/config").write_text("[core]\n    remote = box\n['remote \"box\"']\n    url = /somewhere/else\n")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -80,6 +81,8 @@ def _no_voice() -> None:
         (lambda: edit("params.yaml", "  workers:", "  wrokers:"), "did you mean `transcribe.workers`", "mend the key"),
         (lambda: edit("params.yaml", "whisper:", "whisper: ["), "FAIL  params.yaml  params.yaml:", "mend the key"),
         (lambda: edit("data/sources.yaml", "id: harbour-noon", "id: ../noon"), "cannot be an id", "mend the entry"),
+        (lambda: edit("data/speakers.yaml", "revoked: null", "revoked: 2026-05-01"), "took the consent back", "remove"),
+        (lambda: edit("data/speakers.yaml", "  marina:", "  nele:"), "no entry for marina", "write down there"),
     ],
 )
 def test_what_would_stop_a_stage_fails_and_says_what_to_do(

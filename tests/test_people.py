@@ -98,7 +98,10 @@ def test_evidence_that_is_a_file_has_to_be_there(tmp_path: Path, monkeypatch: py
 def test_who_is_used_without_consent_is_told_with_the_recordings() -> None:
     found = people.parse(ANN.replace("revoked: null", "revoked: 2026-04-01"))
     ann, bob = people.problems(found, {"ann": ["noon", "night"], "bob": ["dusk"]})
-    assert ann == "data/speakers.yaml:2: ann took the consent back on 2026-04-01; noon, night must leave the dataset"
+    assert ann == (
+        "data/speakers.yaml:2: ann took the consent back on 2026-04-01; "
+        "`timbre remove ann` takes noon, night out, `timbre trace ann` lists what was made of it"
+    )
     assert bob.startswith("data/speakers.yaml: no entry for bob, whose voice is in dusk; write down there")
     assert list(people.problems(people.parse(ANN), {"ann": ["noon"]})) == []
 

@@ -150,8 +150,9 @@ def test_a_partial_clone_never_builds_a_partial_dataset(repository: Repository) 
 
 
 SEGMENT = [
-    *("--sources", "data/sources.yaml", "--raw", "data/raw", "--drafts", "data/drafts"),
-    *("--transcripts", "data/transcripts", "--out", "data/segments", "--review", "data/review.json"),
+    *("--sources", "data/sources.yaml", "--speakers", "data/speakers.yaml", "--raw", "data/raw"),
+    *("--drafts", "data/drafts", "--transcripts", "data/transcripts", "--out", "data/segments"),
+    *("--review", "data/review.json"),
 ]
 
 

@@ -15,6 +15,11 @@ from timbre.errors import DataError, TranscriptError
 from timbre.records import Recording, Segment, read_jsonl
 
 SHA = {"alpha": "ab" * 32, "beta": "cd" * 32}
+SPEAKERS = """speakers:
+  ann:
+    name: Ann
+    consent: {by: Ann, when: 2026-03-01, for: announcements, evidence: https://example.org/ann, revoked: null}
+"""
 
 
 @pytest.fixture
@@ -35,6 +40,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         lines = [{"start": 1.0, "end": 4.5, "text": " From the draft. "}, {"start": 5.0, "end": 8.0, "text": " Yes."}]
         (root / f"drafts/{name}.json").write_text(json.dumps({"audio_sha256": sha, "segments": lines}))
     (root / "sources.yaml").write_text(entries)
+    (root / "speakers.yaml").write_text(SPEAKERS)
     (root / "transcripts/alpha.tsv").write_text(
         f"# audio: {SHA['alpha']}\nstart\tend\tspeaker\tflag\ttext\n"
         "1.00\t4.00\tann\t\tThe tide comes in.\n5.00\t9.00\tbob\tdrop\tA cough.\n10.00\t20.00\tann\tok\tIt goes out.\n"
@@ -43,8 +49,17 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def segment(data: Path) -> None:
-    flags = "--sources data/sources.yaml --raw data/raw --drafts data/drafts --transcripts data/transcripts"
-    sys.argv = ["segment", *flags.split(), "--out", "data/segments", "--review", "data/review.json"]
+    flags = "--sources data/sources.yaml --speakers data/speakers.yaml --raw data/raw --drafts data/drafts"
+    sys.argv = [
+        "segment",
+        *flags.split(),
+        "--transcripts",
+        "data/transcripts",
+        "--out",
+        "data/segments",
+        "--review",
+        "data/review.json",
+    ]
     shutil.rmtree(data / "segments", ignore_errors=True)  # as DVC does before it runs a stage
     (data / "review.json").unlink(missing_ok=True)
     main()
@@ -140,3 +155,38 @@ def test_a_draft_of_other_audio_is_refused(data: Path) -> None:
     edit(data / "drafts/beta.json", SHA["beta"], "ee" * 32)
     with pytest.raises(DataError, match=r"beta\.json: was made from other audio; run `dvc repro transcribe`"):
         segment(data)
+
+
+def test_without_the_speakers_consent_nothing_is_written_and_the_recordings_are_named(data: Path) -> None:
+    edit(data / "speakers.yaml", "  ann:", "  anna:")
+    edit(data / "transcripts/alpha.tsv", "ann\tok", "bob\tok")
+    with pytest.raises(TranscriptError) as caught:
+        segment(data)
+    ann, bob = str(caught.value).splitlines()
+    assert ann.startswith("data/speakers.yaml: no entry for ann, whose voice is in alpha, beta; write down there")
+    assert bob.startswith("data/speakers.yaml: no entry for bob, whose voice is in alpha;")
+    assert not (data / "segments").exists()
+
+
+def test_a_consent_that_was_taken_back_stops_it_and_says_the_way_on(data: Path) -> None:
+    edit(data / "speakers.yaml", "revoked: null", "revoked: 2026-05-01")
+    with pytest.raises(TranscriptError) as caught:
+        segment(data)
+    assert str(caught.value) == (
+        "data/speakers.yaml:2: ann took the consent back on 2026-05-01; `timbre remove ann` takes alpha, beta out, "
+        "`timbre trace ann` lists what was made of it"
+    )
+    assert not (data / "segments").exists()
+
+
+def test_a_dropped_line_needs_nobodys_consent(data: Path) -> None:
+    segment(data)  # bob, who has no entry, coughs in it
+    edit(data / "transcripts/alpha.tsv", "drop\tA cough.", "ok\tA cough.")
+    with pytest.raises(TranscriptError, match="no entry for bob, whose voice is in alpha"):
+        segment(data)
+
+
+def test_a_consent_without_evidence_is_told_and_is_one(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edit(data / "speakers.yaml", "https://example.org/ann", "null")
+    segment(data)
+    assert "segment: data/speakers.yaml:2: ann's consent names no evidence\n" in capsys.readouterr().out

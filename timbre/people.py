@@ -98,7 +98,7 @@ def problems(people: Mapping[str, Person], used: Mapping[str, Sequence[str]], wh
         elif not person.allowed:
             yield (
                 f"{where}:{person.line}: {speaker} took the consent back on {person.consent.revoked}; "
-                f"{named} must leave the dataset"
+                f"`timbre remove {speaker}` takes {named} out, `timbre trace {speaker}` lists what was made of it"
             )
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from timbre import params, sources, tracking
+from timbre import params, people, sources, tracking
 from timbre.errors import ParamsError, SourceError, TrackingError
 
 EXAMPLES = [("timbre doctor", "check Python, device, disk, models, DVC, MLflow")]
@@ -145,6 +145,20 @@ def recordings() -> Findings:
     yield Finding("ok", "sources", f"{len(declared)} recordings declared, {kept} with a transcript of yours")
 
 
+def consents() -> Findings:
+    used: dict[str, list[str]] = {}
+    try:
+        for source in sources.read(Path("data/sources.yaml")):
+            used.setdefault(source.speaker, []).append(source.id)
+        problems = list(people.problems(people.read(), used))
+    except SourceError as error:
+        problems = [line for line in str(error).splitlines() if str(people.PATH) in line]  # the others are told above
+    for problem in problems:
+        yield Finding("FAIL", "speakers", problem, "`segment` stops until then")
+    if used and not problems:
+        yield Finding("ok", "speakers", f"{', '.join(used)}: consent given")
+
+
 def voice() -> Findings:
     section = _params().get("voice", {})
     base, revision = str(section.get("base", "")), section.get("revision")
@@ -233,5 +247,5 @@ def _params() -> dict[str, Any]:
 
 
 CHECKS: tuple[Callable[[], Findings], ...] = (
-    python, packages, device, machine, disk, settings, recordings, voice, listener, versions, store,
+    python, packages, device, machine, disk, settings, recordings, consents, voice, listener, versions, store,
 )  # fmt: skip
