@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from check import BASE, HEARING, UNSEEN, Heard, Row, hear, heldout, rate, recordings, row, sound
 from codec_model import round_trip
-from csm import Spoken, encode_corpus, speak
+from csm import speak
+from csm_turns import Spoken, encode_corpus
 from speaker import embed
 from synthesise import HERE, RATE, WORK
 from transformers import CsmForConditionalGeneration, CsmProcessor, WavLMForXVector
@@ -111,7 +112,7 @@ def check_speaker(whisper: Any) -> list[Row]:
 
 
 def say(
-    model: Any, words: Any, texts: list[str], references: list[Spoken | None]
+    model: Any, words: Any, texts: list[str], references: list[list[Spoken]]
 ) -> tuple[list[np.ndarray], list[bool]]:
     """Sounds, and which ended by themselves and are not empty."""
     sounds, good = [], []
@@ -133,7 +134,7 @@ def check_csm(whisper: Any) -> list[Row]:
     for item in encode_corpus(WORK)["heldout"]:
         spoken.setdefault(item.voice, []).append(item)
     texts = [item.text for item in spoken[BASE[0]][:SENTENCES]]
-    plain, ended = say(model, words, texts, [None] * len(texts))
+    plain, ended = say(model, words, texts, [[]] * len(texts))
     heard = [hear(text, listen(whisper, made)) for text, made in zip(texts, plain, strict=True)]
     codec = [
         hear(t, listen(whisper, round_trip(model.codec_model, sound(i)))) for t, i in zip(texts, mixed(), strict=True)
@@ -166,9 +167,8 @@ def mixed() -> list[dict[str, Any]]:
     return [rows[BASE[i % len(BASE)]][i] for i in range(SENTENCES)]
 
 
-def pair(items: list[Spoken], at: int) -> Spoken:
-    two = [items[at % len(items)], items[(at + 1) % len(items)]]
-    return Spoken(two[0].voice, " ".join(t.text for t in two), np.concatenate([t.codes for t in two]))
+def pair(items: list[Spoken], at: int) -> list[Spoken]:
+    return [items[at % len(items)], items[(at + 1) % len(items)]]
 
 
 VOICE_CHECKS = {"codec": check_codec, "speaker": check_speaker, "csm": check_csm}

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from codec_model import CONFIG, DELAY, RATE, Codebooks, export, fixed, latents, sounds, start_linear
-from listener import WORK, Corpus, Ear, mel_filters
+from codec_model import CONFIG, DELAY, Codebooks, export, fixed, latents, sounds, start_linear
+from corpus import HERE, RATE, WORK, Corpus, keep
+from listener import Ear, mel_filters
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import MimiConfig, MimiModel
 
-HERE = Path(__file__).resolve().parent.parent
 # share of the time, learning rate, then weights: wave, complex STFT, magnitude, mel, energy; and is it quantised?
 STAGES = (
     (0.10, 1.2e-3, (1.0, 2.0, 1.0, 1.0, 0.0), False),
@@ -158,8 +157,7 @@ def train(minutes: float, work: Path = WORK) -> None:
         if time.time() - saved > 120 or spent >= total:
             state = {"model": model.state_dict(), "head": head.state_dict(), "optimiser": optimiser.state_dict()}
             state |= {"spent": spent, "step": step, "quantised": quantised, "average": average}
-            torch.save(state, f"{path}.tmp")
-            os.replace(f"{path}.tmp", path)
+            keep(path, state)
             if quantised:
                 export(model.cpu(), {k: v.cpu() for k, v in average.items()}, work / "codec")
                 model.to(device)

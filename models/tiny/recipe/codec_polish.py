@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import time
 from pathlib import Path
 
@@ -19,12 +18,12 @@ import torch
 import yaml
 from codec import Losses, crops
 from codec_model import DELAY, fixed, latents, sounds
-from listener import WORK, Corpus, Ear
+from corpus import HERE, WORK, Corpus, keep
+from listener import Ear
 from torch import nn
 from torch.nn import functional as F
 from transformers import MimiModel
 
-HERE = Path(__file__).resolve().parent.parent
 WEIGHTS = (0.2, 0.4, 2.0, 2.0, 0.5)  # wave, complex STFT, magnitude, mel, energy
 HEARD = 0.3  # of the distance between what the listener hears in the original and in the decoded
 
@@ -80,8 +79,7 @@ def train(minutes: float, work: Path = WORK, rate: float = 8e-4) -> None:
             means[:] = 0
         if time.time() - saved > 120 or spent >= total:
             state = {"model": learnt, "average": average, "optimiser": optimiser.state_dict()}
-            torch.save({**state, "spent": spent, "step": step}, f"{path}.tmp")
-            os.replace(f"{path}.tmp", path)
+            keep(path, {**state, "spent": spent, "step": step})
             saved = time.time()
     for name, weight in learnt.items():
         weight.data.copy_(average[name])

@@ -1,11 +1,11 @@
 """Trains the tiny CSM on the codes of the synthetic corpus, and measures what it says.
 
-A sequence is one to three turns of one voice under a random speaker number, so that only what was heard before tells
-whose voice to take; a turn is one to five sentences. All turns are learnt: the first teaches speaking, the others
-cloning. The end frame is learnt too, or it would never stop.
+All turns of a sequence (csm_turns.py) are learnt: the first teaches speaking, the others cloning. The end frame is
+learnt too, or it would never stop. One head of each layer in the middle is guided to the word that is spoken next: left
+alone, the model skips and swaps words.
 
-Reads   <work>/corpus.npy, <work>/corpus.jsonl, corpus.json, <work>/codec/; csm/ where <work> lacks the codec or csm.pt
-Writes  <work>/codes.npy and .json (once per codec), <work>/csm.pt (resumable), and the folder given by --out
+Reads   the corpus as codes, corpus.json, <work>/codec/; csm/ where <work> lacks the codec or csm.pt
+Writes  <work>/csm.pt (resumable), and the folder given by --out
 
 Run:  python recipe/csm.py [--minutes 75] [--out csm]
 """
@@ -13,131 +13,40 @@ Run:  python recipe/csm.py [--minutes 75] [--out csm]
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import math
-import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import csm_model
 import numpy as np
 import torch
 import yaml
-from codec_model import RATE, encode
-from listener import WORK, Corpus
-from safetensors.torch import load_file
+from corpus import HERE, WORK
+from csm_turns import Sequence, Spoken, batches, encode_corpus, turn
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CsmForConditionalGeneration, CsmProcessor, DynamicCache, MimiModel
+from transformers.models.csm.modeling_csm import apply_rotary_pos_emb
 
-HERE = Path(__file__).resolve().parent.parent
+GUIDED = (1, 2)  # layers whose first head is shown the word to say
+GUIDANCE = 0.3  # weight of that in the loss
 SIMPLE = 0.3  # of the training, at its start, is single sentences
 LEARNT = ("backbone_model.", "depth_decoder.", "embed_text_tokens.", "lm_head.")
 
 
-@dataclass(frozen=True)
-class Spoken:
-    """An utterance as the model sees it."""
-
-    voice: str
-    text: str
-    codes: np.ndarray  # (frames, codebooks)
-
-
-def encode_corpus(work: Path, splits: tuple[str, ...] = ("train", "heldout", "unseen")) -> dict[str, list[Spoken]]:
-    """The corpus as codes, each utterance with a little random silence around it; kept until the codec changes."""
-    weights = load_file(work / "codec/model.safetensors")
-    making = ("encoder", "downsample")  # the decoder may change without making codes stale
-    makers = sorted(n for n in weights if n.startswith(making) or "input_proj" in n or "embed_sum" in n)
-    fingerprint = hashlib.sha256(b"".join(weights[name].numpy().tobytes() for name in makers)).hexdigest()
-    corpus, index, store = Corpus(work), work / "codes.json", work / "codes.npy"
-    rows = corpus.of(*splits)
-    kept = json.loads(index.read_text()) if index.exists() else {}
-    if kept.get("codec") != fingerprint or len(kept["lengths"]) != len(rows):
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        codec = MimiModel.from_pretrained(work / "codec").eval().to(device)
-        random, order = np.random.default_rng(0), sorted(range(len(rows)), key=lambda i: rows[i].samples)
-        codes: list[np.ndarray] = [np.zeros(0)] * len(rows)
-        began = time.time()
-        for start in range(0, len(order), 16):
-            batch = order[start : start + 16]
-            sounds = []
-            for i in batch:
-                edges = (int(random.uniform(0, 0.15) * RATE), int(random.uniform(0.05, 0.4) * RATE))
-                sound = np.pad(corpus[rows[i]] * random.uniform(0.8, 1.25), edges)
-                sounds.append((sound + random.normal(0, 10 ** random.uniform(-5, -3.3), len(sound))).astype(np.float32))
-            for i, made in zip(batch, encode(codec, sounds, device), strict=True):
-                codes[i] = made
-            if start % 1600 == 0:
-                left = (time.time() - began) / (start + 16) * (len(order) - start - 16)
-                print(f"encoded {start} of {len(order)} utterances, {left:.0f} s left", flush=True)
-        np.save(store, np.concatenate(codes))
-        index.write_text(json.dumps({"codec": fingerprint, "lengths": [len(c) for c in codes]}))
-        kept = json.loads(index.read_text())
-    pieces = np.split(np.load(store), np.cumsum(kept["lengths"])[:-1])
-    found: dict[str, list[Spoken]] = {split: [] for split in splits}
-    for row, piece in zip(rows, pieces, strict=True):
-        found[row.split].append(Spoken(row.voice, row.text, piece))
-    return found
-
-
-@dataclass(frozen=True)
-class Sequence:
-    ids: np.ndarray  # (positions,) text ids; audio positions hold csm_model.AUDIO or AUDIO_EOS
-    codes: np.ndarray  # (positions, codebooks), 0 where there is text and at the end frame
-
-
-def turn(words: CsmProcessor, speaker: int, spoken: list[Spoken]) -> Sequence:
-    """Text, frames, end frame."""
-    text = " ".join(s.text for s in spoken)
-    ids = words.tokenizer(f"[{speaker}]{text}", add_special_tokens=True)["input_ids"]
-    frames = np.concatenate([s.codes for s in spoken])
-    row = np.concatenate([ids, np.full(len(frames), csm_model.AUDIO), [csm_model.AUDIO_EOS]])
-    return Sequence(row, np.pad(frames, ((len(ids), 1), (0, 0))))
-
-
-def compose(
-    words: CsmProcessor, voices: dict[str, list[Spoken]], random: np.random.Generator, simple: bool
-) -> Sequence:
-    """A random sequence; a simple one is a single sentence, from which speaking is learnt soonest."""
-    mine = voices[list(voices)[int(random.integers(len(voices)))]]
-    speaker = int(random.integers(10))
-    turns = 1 if simple else int(random.choice([1, 2, 3], p=[0.35, 0.45, 0.2]))
-    parts = []
-    for _ in range(turns):
-        sentences = 1 if simple else int(random.choice([1, 2, 3, 4, 5], p=[0.66, 0.16, 0.08, 0.06, 0.04]))
-        spoken = [mine[int(i)] for i in random.integers(len(mine), size=sentences)]
-        if random.random() < 0.1:  # people and recognisers forget the stop
-            spoken = [Spoken(s.voice, s.text.rstrip("."), s.codes) for s in spoken]
-        parts.append(turn(words, speaker, spoken))
-    return Sequence(np.concatenate([p.ids for p in parts]), np.concatenate([p.codes for p in parts]))
-
-
-def batches(
-    words: CsmProcessor, voices: dict[str, list[Spoken]], random: np.random.Generator, positions: int, simple: bool
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless batches of like lengths, at most `positions` each, padded on the right."""
-    while True:
-        pool = sorted((compose(words, voices, random, simple) for _ in range(96)), key=lambda s: len(s.ids))
-        groups: list[list[Sequence]] = [[]]
-        for sequence in pool:
-            if groups[-1] and (len(groups[-1]) + 1) * len(sequence.ids) > positions:
-                groups.append([])
-            groups[-1].append(sequence)
-        for which in random.permutation(len(groups)):
-            longest = max(len(s.ids) for s in groups[which])
-            ids = np.stack([np.pad(s.ids, (0, longest - len(s.ids))) for s in groups[which]])
-            codes = np.stack([np.pad(s.codes, ((0, longest - len(s.ids)), (0, 0))) for s in groups[which]])
-            yield torch.from_numpy(ids), torch.from_numpy(codes).long()
-
-
 def losses(
-    model: CsmForConditionalGeneration, ids: Tensor, codes: Tensor, noise: bool = True, depth_share: float = 0.125
-) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of codebook 0 (backbone) and of the others (depth decoder, on a share of the frames)."""
+    model: CsmForConditionalGeneration,
+    ids: Tensor,
+    codes: Tensor,
+    reads: Tensor,
+    noise: bool = True,
+    depth_share: float = 0.125,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Cross-entropy of codebook 0 (backbone), of the others (depth decoder, on a share of the frames), of reading."""
     is_end, is_audio = ids == csm_model.AUDIO_EOS, ids == csm_model.AUDIO
     heard = codes
     if noise:  # so that it can go on after its own mistakes
@@ -147,7 +56,9 @@ def losses(
     sounds = is_audio | is_end
     heard = torch.where(is_end[..., None], 0, heard)
     embedded = torch.where(sounds[..., None], model.backbone_model.embed_tokens(heard), model.embed_text_tokens(ids))
-    hidden = model.backbone_model(inputs_embeds=embedded, use_cache=False).last_hidden_state
+    with guided_attention(model) as read:
+        hidden = model.backbone_model(inputs_embeds=embedded, use_cache=False).last_hidden_state
+    missed = misread(model, read, reads)
     learn = sounds[:, 1:]
     before, target = hidden[:, :-1][learn], codes[:, 1:][learn]  # (frames, width), (frames, codebooks)
     backbone = F.cross_entropy(model.lm_head(before).float(), target[:, 0])
@@ -157,7 +68,40 @@ def losses(
         input_ids=F.pad(target[:, :-1], (1, 0)), backbone_last_hidden_state=before, use_cache=False
     ).logits
     depth = F.cross_entropy(logits.float().flatten(0, 1), target[:, 1:].flatten())
-    return backbone, depth
+    return backbone, depth, missed
+
+
+@contextmanager
+def guided_attention(model: CsmForConditionalGeneration) -> Iterator[list[dict[str, Any]]]:
+    """Collects what the guided layers' attention is given."""
+    given: list[dict[str, Any]] = []
+    hooks = [
+        model.backbone_model.layers[layer].self_attn.register_forward_pre_hook(
+            lambda module, _, kwargs: given.append({"module": module, **kwargs}), with_kwargs=True
+        )
+        for layer in GUIDED
+    ]
+    try:
+        yield given
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def misread(model: CsmForConditionalGeneration, given: list[dict[str, Any]], reads: Tensor) -> Tensor:
+    """-log of the attention that the guided heads give to the word of the frame that comes next, over all frames."""
+    wanted, length = F.pad(reads[:, 1:], (0, 1), value=-1), reads.shape[1]
+    ahead = torch.ones(length, length, dtype=torch.bool, device=reads.device).triu(1)
+    missed = []
+    for layer in given:
+        attention, (cos, sin) = layer["module"], layer["position_embeddings"]
+        size, states = attention.head_dim, layer["hidden_states"]
+        query, key = (F.linear(states, part.weight[:size])[:, None] for part in (attention.q_proj, attention.k_proj))
+        query, key = apply_rotary_pos_emb(query, key, cos, sin)
+        scores = (query[:, 0] @ key[:, 0].transpose(1, 2)).float() * attention.scaling  # (batch, positions, positions)
+        chances = scores.masked_fill(ahead, -torch.inf).log_softmax(-1)
+        missed.append(-chances.gather(-1, wanted.clamp(min=0)[..., None])[..., 0][wanted >= 0].mean())
+    return torch.stack(missed).mean()
 
 
 @torch.no_grad()
@@ -165,12 +109,12 @@ def speak(
     model: CsmForConditionalGeneration,
     words: CsmProcessor,
     texts: list[str],
-    references: list[Spoken | None],
+    references: list[list[Spoken]],
     temperature: float = 0.6,
     limit: int = 500,
     seed: int = 0,
 ) -> list[np.ndarray]:
-    """Frames (frames, codebooks) for each text, in its reference's voice if it has one; at most `limit`."""
+    """Frames (frames, codebooks) for each text, at most `limit`; in its reference's voice where that is not empty."""
     size, generator = model.config.codec_config.codebook_size, torch.Generator(model.device).manual_seed(seed)
 
     def draw(logits: Tensor) -> Tensor:
@@ -180,9 +124,9 @@ def speak(
     prompts = []
     for text, reference in zip(texts, references, strict=True):
         ids = np.array(words.tokenizer(f"[0]{text}", add_special_tokens=True)["input_ids"])
-        parts = [turn(words, 0, [reference])] if reference else []
-        parts.append(Sequence(ids, np.zeros((len(ids), model.config.num_codebooks), np.int64)))
-        prompts.append(Sequence(np.concatenate([p.ids for p in parts]), np.concatenate([p.codes for p in parts])))
+        parts = [turn(words, 0, reference)] if reference else []
+        silent = np.zeros((len(ids), model.config.num_codebooks), np.int64)
+        prompts.append(Sequence.joined([*parts, Sequence(ids, silent, np.full(len(ids), -1))]))
     longest = max(len(p.ids) for p in prompts)
     front = [longest - len(p.ids) for p in prompts]  # padding goes to the left: all end together
     ids = torch.tensor(np.stack([np.pad(p.ids, (n, 0)) for p, n in zip(prompts, front, strict=True)])).to(model.device)
@@ -214,6 +158,10 @@ def speak(
     return [row[:end] for row, end in zip(said, ends, strict=True)]
 
 
+def told(means: np.ndarray) -> str:
+    return "  ".join(f"{name} {mean:.3f}" for name, mean in zip(("backbone", "depth", "reading"), means, strict=True))
+
+
 def train(minutes: float, out: Path, work: Path = WORK, rate: float = 1.5e-3, positions: int = 2400) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(0)
@@ -243,7 +191,7 @@ def train(minutes: float, out: Path, work: Path = WORK, rate: float = 1.5e-3, po
         average = {n: p.detach().clone() for n, p in learnt.items()}
     held = [turn(words, 0, [s]) for s in spoken["heldout"] if s.voice in voices][::12]
     streams = [batches(words, voices, np.random.default_rng(step), positions, simple) for simple in (False, True)]
-    total, last, saved, exported, means = minutes * 60, time.time(), time.time(), time.time(), np.zeros(2)
+    total, last, saved, exported, means = minutes * 60, time.time(), time.time(), time.time(), np.zeros(3)
 
     def export() -> None:
         current = {n: p.detach().clone() for n, p in learnt.items()}
@@ -253,9 +201,9 @@ def train(minutes: float, out: Path, work: Path = WORK, rate: float = 1.5e-3, po
         scores = []
         with torch.no_grad():
             for row in held:
-                pair = torch.tensor(row.ids)[None].to(device), torch.tensor(row.codes)[None].long().to(device)
-                scores.append([x.item() for x in losses(model, *pair, noise=False, depth_share=1.0)])
-        print(f"held out: backbone {np.mean(scores, 0)[0]:.3f}  depth {np.mean(scores, 0)[1]:.3f}", flush=True)
+                given = (torch.tensor(part)[None].long().to(device) for part in (row.ids, row.codes, row.reads))
+                scores.append([x.item() for x in losses(model, *given, noise=False, depth_share=1.0)])
+        print(f"held out: {told(np.mean(scores, 0))}", flush=True)
         csm_model.save(model, words, out)
         model.train()
         for name, weight in learnt.items():
@@ -266,26 +214,24 @@ def train(minutes: float, out: Path, work: Path = WORK, rate: float = 1.5e-3, po
         done = spent / total
         for group in optimiser.param_groups:
             group["lr"] = rate * min(1, (step + 1) / 150) * (0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2)
-        ids, codes = (t.to(device) for t in next(streams[done < SIMPLE]))
+        given = (t.to(device) for t in next(streams[done < SIMPLE]))
         with torch.autocast(device, torch.bfloat16):
-            backbone, depth = losses(model, ids, codes)
+            backbone, depth, missed = losses(model, *given)
         optimiser.zero_grad()
-        (backbone + depth).backward()
+        (backbone + depth + GUIDANCE * missed).backward()
         nn.utils.clip_grad_norm_(learnt.values(), 1.0)
         optimiser.step()
         keep = min(0.998, (step + 1) / (step + 10))
         with torch.no_grad():
             torch._foreach_lerp_(list(average.values()), [learnt[n] for n in average], 1 - keep)
-        means += (backbone.item(), depth.item())
+        means += (backbone.item(), depth.item(), missed.item())
         step, spent, last = step + 1, spent + time.time() - last, time.time()
         if step % 50 == 0:
-            told = f"step {step}  backbone {means[0] / 50:.3f}  depth {means[1] / 50:.3f}"
-            print(f"{told}  {(total - spent) / 60:.1f} min left", flush=True)
+            print(f"step {step}  {told(means / 50)}  {(total - spent) / 60:.1f} min left", flush=True)
             means[:] = 0
         if time.time() - saved > 120 or spent >= total:
             state = {"model": learnt, "average": average, "optimiser": optimiser.state_dict()}
-            torch.save({**state, "spent": spent, "step": step}, f"{path}.tmp")
-            os.replace(f"{path}.tmp", path)
+            keep(path, {**state, "spent": spent, "step": step})
             saved = time.time()
         if time.time() - exported > 420:
             export()

@@ -118,4 +118,5 @@ def save(model: CsmForConditionalGeneration, words: CsmProcessor, folder: Path) 
     config = json.loads((folder / "config.json").read_text())
     for part in (config, config["codec_config"], config["depth_decoder_config"]):
         part["dtype"] = "float32"
+        part.pop("_name_or_path", None)  # a folder of this machine
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")

@@ -12,9 +12,7 @@ Run:  python recipe/listener.py [--minutes 5]
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import os
 import re
 import subprocess
 import sys
@@ -27,42 +25,13 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from corpus import HERE, RATE, WORK, Corpus, Utterance, keep
 from torch import Tensor, nn
 
-RATE = 16_000
 HOP = 160  # 10 ms; the net halves it: 50 posteriors a second
 MELS = 64
 STEP = 2 * HOP  # samples per posterior
 SILENCE = 0  # the class beside the phones
-HERE = Path(__file__).resolve().parent.parent
-WORK = Path(os.environ.get("TIMBRE_TINY_WORK", "~/.cache/timbre-tiny")).expanduser()
-
-
-@dataclass(frozen=True)
-class Utterance:
-    id: str
-    voice: str
-    split: str  # train, heldout (sentences), unseen (voices)
-    kind: str
-    text: str
-    offset: int  # samples into the corpus
-    samples: int
-    words: list[list[float]]  # start and end of each word, seconds
-
-
-class Corpus:
-    """The synthetic corpus, memory-mapped: `corpus[utterance]` is float32 at 16 kHz."""
-
-    def __init__(self, work: Path = WORK) -> None:
-        self.sound = np.load(work / "corpus.npy", mmap_mode="r")
-        rows = [json.loads(line) for line in (work / "corpus.jsonl").read_text().splitlines()]
-        self.utterances = [Utterance(**{k: r[k] for k in Utterance.__dataclass_fields__}) for r in rows]
-
-    def __getitem__(self, utterance: Utterance) -> np.ndarray:
-        return self.sound[utterance.offset : utterance.offset + utterance.samples].astype(np.float32) / 32768
-
-    def of(self, *splits: str) -> list[Utterance]:
-        return [u for u in self.utterances if u.split in splits]
 
 
 def words_of(text: str) -> list[str]:
@@ -249,8 +218,7 @@ def train(minutes: float) -> None:
 
     def save(done: bool) -> None:
         state = {"net": net.state_dict(), "average": average.module.state_dict(), "optimiser": optimiser.state_dict()}
-        torch.save({**state, "lexicon": words, "spent": spent, "step": step, "done": done}, f"{path}.tmp")
-        os.replace(f"{path}.tmp", path)
+        keep(path, {**state, "lexicon": words, "spent": spent, "step": step, "done": done})
 
     generator = torch.Generator().manual_seed(step)
     last = time.time()

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import copy
 import math
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,12 +22,11 @@ import numpy as np
 import soxr
 import torch
 import yaml
-from codec_model import RATE, bands, round_trip
-from listener import WORK, Corpus, Utterance
+from codec_model import bands, round_trip
+from corpus import HERE, RATE, WORK, Corpus, Utterance, keep
 from torch import Tensor
 from transformers import MimiModel, Wav2Vec2FeatureExtractor, WavLMConfig, WavLMForXVector
 
-HERE = Path(__file__).resolve().parent.parent
 SPEEDS = (0.84, 0.92, 1.0, 1.09, 1.19)
 CONFIG = dict(  # noqa: C408
     hidden_size=96, num_hidden_layers=1, num_attention_heads=4, intermediate_size=192, conv_dim=[128, 96, 96],
@@ -143,8 +141,7 @@ def train(steps: int, out: Path, work: Path = WORK, rate: float = 1e-3) -> None:
             mean = 0.0
         if step % 250 == 0 or step == steps:
             state = {"model": model.state_dict(), "average": average.state_dict(), "step": step}
-            torch.save({**state, "optimiser": optimiser.state_dict()}, f"{path}.tmp")
-            os.replace(f"{path}.tmp", path)
+            keep(path, {**state, "optimiser": optimiser.state_dict()})
     average.eval().cpu()
     average.half().save_pretrained(out)
     Wav2Vec2FeatureExtractor(do_normalize=True, sampling_rate=RATE).save_pretrained(out)

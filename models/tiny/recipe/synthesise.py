@@ -28,10 +28,8 @@ from typing import Any
 import numpy as np
 import soundfile
 import yaml
+from corpus import HERE, WORK
 from engines import EDGE, RATE, Voice, speak
-
-HERE = Path(__file__).resolve().parent.parent
-WORK = Path(os.environ.get("TIMBRE_TINY_WORK", "~/.cache/timbre-tiny")).expanduser()
 
 # Chosen to sound unlike each other: every later number rests on that.
 SLOTS: dict[str, tuple[str, ...]] = {
