@@ -3,71 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.desks import HEADER, Desk, begin
 from tests.voices import Voice
 from timbre import cli
 from timbre.diff.compare import compare
 from timbre.diff.outs import Outs
 from timbre.diff.snapshot import open_snapshot
 
-HEADER = "start\tend\tspeaker\tflag\ttext\n"
 TALK = ["The trellis boat leaves.", "It comes back.", "Then it is dark.", "Good night."]
-PIPELINE = """\
-stages:
-  count:
-    cmd: wc -w transcripts/*.tsv > counts
-    deps: [transcripts]
-    outs: [counts]
-  sum:
-    cmd: tail -n 1 counts > metrics.json
-    deps: [counts]
-    metrics:
-      - metrics.json: {cache: false}
-"""
-
-
-class Desk:
-    """A real repository of git and DVC, where somebody works."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        env = {key: value for key, value in os.environ.items() if not key.startswith(("GIT_", "DVC_"))}
-        done = subprocess.run(
-            command, cwd=self.root, env={**env, "PATH": path}, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0 or not check, f"{command}\n{done.stdout}\n{done.stderr}"
-        return done
-
-    def write(self, name: str, text: str) -> None:
-        path = self.root / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
-
-    def publish(self, message: str) -> None:
-        self.run("dvc", "repro", "-q")
-        self.run("git", "add", "-A")
-        self.run("git", "commit", "-qm", message)
 
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Desk:
-    desk = Desk(tmp_path_factory.mktemp("first") / "voice")
-    desk.root.mkdir()
-    desk.run("git", "init", "-qb", "main")
-    desk.run("git", "config", "user.email", "ann@example.org")
-    desk.run("git", "config", "user.name", "Ann")
-    desk.run("dvc", "init", "-q")
-    desk.write("dvc.yaml", PIPELINE)
+    desk = begin(tmp_path_factory.mktemp("first") / "voice")
     for name in ("noon", "night"):
         desk.write(f"transcripts/{name}.tsv", HEADER + "0\t1\tann\t\tone two\n")
     desk.publish("First voice")

@@ -1,4 +1,4 @@
-"""Everything that can go wrong by a user's hand, and how it is said.
+"""Everything that can go wrong by a user's hand, and how it is said; `run` is how every stage and command begins.
 
     TimbreError                 one or more lines a person can act on; exit code 1
     ├── ParamsError             params.yaml: a key is unknown, missing or of the wrong type
@@ -14,9 +14,16 @@ Anything else that escapes is a bug, and shows its traceback.
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import sys
+import time
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
+
+TIMES = Path(".timbre/times.json")  # stage → seconds of its last run on this machine; git and DVC know nothing of it
 
 
 class TimbreError(Exception):
@@ -63,8 +70,12 @@ def raise_all(kind: type[E], problems: Iterable[str]) -> None:
 
 def run(main: Callable[[], int | None]) -> None:
     """Run a stage or command: a user's mistake ends in its message on stderr and exit code 1."""
+    begun = time.monotonic()
     try:
-        sys.exit(main() or 0)
+        code = main() or 0
+        if not code:
+            remember(time.monotonic() - begun)
+        sys.exit(code)
     except TimbreError as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
@@ -72,3 +83,27 @@ def run(main: Callable[[], int | None]) -> None:
     except KeyboardInterrupt:
         print("stopped; what is finished is kept, the next run goes on from there", file=sys.stderr)
         sys.exit(130)
+
+
+def remember(seconds: float) -> None:
+    """What a stage took, so that `timbre diff` can say what a change will cost; of a command nobody asks it."""
+    package, _, stage = getattr(getattr(sys.modules["__main__"], "__spec__", None), "name", "").rpartition(".")
+    if package == "stages":
+        with contextlib.suppress(OSError):  # a stage that did its work does not fail for a note about it
+            write_times({**times(), stage: round(seconds, 1)})
+
+
+def times(path: Path = TIMES) -> dict[str, float]:
+    """Stage → seconds; empty where none ran here yet."""
+    try:
+        found: Any = json.loads(path.read_bytes())
+        return {str(stage): float(seconds) for stage, seconds in found.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def write_times(seconds: dict[str, float], path: Path = TIMES) -> None:
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")  # stages may run side by side
+    temporary.write_text(json.dumps(seconds, indent=1, sort_keys=True) + "\n")
+    temporary.replace(path)
