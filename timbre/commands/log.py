@@ -12,8 +12,8 @@ import json
 from pathlib import Path
 
 from timbre.diff.history import Version, history
-from timbre.marks import visible
 from timbre.diff.verdict import rate, signed
+from timbre.marks import visible
 
 EXAMPLES = [
     ("timbre log", "the last twenty versions"),
