@@ -90,6 +90,24 @@ def read(path: Path, rate: int | None = None, start: float = 0.0, end: float | N
     return (samples, own_rate) if rate is None else (resample(samples, own_rate, rate), rate)
 
 
+def rate_of(path: Path) -> int:
+    with _opened(path, str(path)) as file:
+        return int(file.samplerate)
+
+
+def stream(path: Path, rate: int) -> Iterator[Samples]:
+    """The whole file as one channel at the given rate, block by block: memory does not grow with its length."""
+    with _opened(path, str(path)) as file:
+        parts = (part.mean(axis=1) for part in _blocks(file, str(path), 0.0, None))
+        if file.samplerate == rate:
+            yield from parts
+            return
+        to_rate = soxr.ResampleStream(file.samplerate, rate, 1, dtype="float32", quality="HQ")
+        for part in parts:
+            yield to_rate.resample_chunk(part)
+        yield to_rate.resample_chunk(np.empty(0, np.float32), last=True)
+
+
 def resample(samples: Samples, rate: int, to: int) -> Samples:
     return samples if rate == to else np.asarray(soxr.resample(samples, rate, to, quality="HQ"), np.float32)
 

@@ -57,6 +57,7 @@ class Segment:
     speaker: str
     text: str
     dropped: bool = False  # a person marked the line to be left out
+    confidence: float | None = None  # Whisper's in its words, 0 to 1, where they are a draft's; None where a person's
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.end:
@@ -80,17 +81,58 @@ class Clip:
     spans: list[list[float]]  # [start, end] in the recording, in order; shorter than start–end where a pause was cut
     seconds: float  # of the clip
     text: str
+    gain: float = 0.0  # dB by which it was made louder
+    speech: float = 0.0  # seconds in which somebody speaks
+    snr: float = 0.0  # dB from what is heard beside the speech up to the speech
+    clipped: float = 0.0  # share of its samples that the recording cut off at full scale
+    abrupt: bool = False  # somebody speaks where it begins or ends
+
+    def to_recording(self, at: float) -> float:
+        """The second of the recording that is heard `at` seconds into the clip."""
+        for start, end in self.spans:
+            if at < end - start:
+                return start + max(at, 0.0)
+            at -= end - start
+        return self.end
+
+    def to_clip(self, at: float) -> float | None:
+        """When in the clip a second of the recording is heard; None where it lies outside, or in a pause cut short."""
+        before = 0.0
+        for start, end in self.spans:
+            if start <= at <= end:
+                return before + at - start
+            before += end - start
+        return None
 
 
 @dataclass(frozen=True)
 class Drop:
-    """A segment that is in no clip, and why."""
+    """What is left out, a segment or a clip, and why; or a warning about a clip that is used all the same.
+
+    A reason begins with its kind and a colon: `too short: 0.41 s alone, …`.
+    """
 
     recording: str
     start: float
     end: float
     text: str
     reason: str
+    kind: Literal["drop", "warning"] = "drop"
+    clip: str | None = None  # id of the clip that holds its sound; None where it became none, only the recording has it
+
+
+@dataclass(frozen=True)
+class Label:
+    """What Whisper hears in a clip beside the text that the clip is to be learnt with."""
+
+    clip: str  # id
+    recording: str
+    start: float  # seconds in the recording
+    end: float
+    text: str
+    heard: str
+    cer: float  # wrong characters / characters, without case and punctuation
+    language: float | None  # probability that it is in the recording's language; None where Whisper knows only one
 
 
 @dataclass(frozen=True)
