@@ -13,7 +13,6 @@ import hashlib
 import os
 import re
 import shutil
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -78,11 +77,10 @@ def make_id(what: str, span: Sequence[object], taken: set[str]) -> str:
         vague = bool(parts.query)  # …/watch?v=1 and …/watch?v=2 have the same name
     else:
         stem, vague = Path(what).stem, False
-    plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode().lower()
-    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:48].strip("-") or "recording"
-    if vague or slug == "recording" or slug in taken:
-        slug += "-" + hashlib.sha256(repr((what, *span)).encode()).hexdigest()[:6]
-    return slug
+    name = declare.slug(stem) or "recording"
+    if vague or name == "recording" or name in taken:
+        name += "-" + hashlib.sha256(repr((what, *span)).encode()).hexdigest()[:6]
+    return name
 
 
 def _is_url(what: str) -> bool:
