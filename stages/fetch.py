@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -33,9 +33,14 @@ from timbre.params import read
 from timbre.records import Recording
 from timbre.sources import Source
 
-VERSION = 1  # raise when the code gives other bytes for the same input
+if TYPE_CHECKING:
+    from yt_dlp import YoutubeDL
+
+VERSION = 2  # raise when the code gives other bytes for the same input
 SCRATCH = Path(".timbre/fetch")  # unfinished downloads, by key; safe to delete
 SUFFIXES = (".flac", ".json")
+TOLD = ("title", "uploader", "upload_date", "license")  # by the site
+LONGEST = 300  # characters kept of each
 
 
 @dataclass(frozen=True)
@@ -157,13 +162,42 @@ def download(source: Source, folder: Path, params: Params) -> tuple[Path, dict[s
         try:
             with YoutubeDL(options) as site:
                 told = site.extract_info(source.url, download=False)
+                told |= {"filesize": size_of(site, told)}
                 check_claims(source, told, params)
+                bar.total = told["filesize"] or None
+                tqdm.write(f"{source.id}: {announced(source, told)}")
                 site.process_ie_result(told)
         except YoutubeDLError as error:
             raise SourceError(f"{source.id}: could not download {source.url}: {reason(error, messages)}") from error
     if not target.exists():
         raise SourceError(f"{source.id}: {source.url} gave no file; download it yourself and declare it with `file`")
     return target, {"url": told.get("webpage_url") or source.url, **facts_about(told)}
+
+
+def size_of(site: YoutubeDL, told: dict[str, Any]) -> int:
+    """In bytes; for a plain file yt-dlp does not know it before it downloads, so the server is asked. 0 is unknown."""
+    from yt_dlp.networking import HEADRequest
+    from yt_dlp.utils import YoutubeDLError
+
+    known = int(told.get("filesize") or told.get("filesize_approx") or 0)
+    if known or told.get("protocol") not in ("http", "https"):
+        return known
+    try:
+        with site.urlopen(HEADRequest(told["url"], headers=told.get("http_headers") or {})) as answer:
+            return int(answer.headers.get("Content-Length") or 0)
+    except (YoutubeDLError, ValueError):  # a server that knows no HEAD; `watch` sees what comes
+        return 0
+
+
+def announced(source: Source, told: dict[str, Any]) -> str:
+    """What is about to be downloaded, so that a person can stop it; and where the site says otherwise than they do."""
+    facts = facts_about(told)
+    seconds, size = int(told.get("duration") or 0), told.get("filesize") or 0
+    length = f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}" if seconds else "length not told"
+    line = f"{facts.get('title', source.url)}, {length}, " + (f"{size / 1e6:.1f} MB" if size else "size not told")
+    if facts.get("license", source.licence).casefold() != source.licence.casefold():
+        line += f"; its site says {facts['license']!r}, data/sources.yaml {source.licence!r}"
+    return line
 
 
 def check_claims(source: Source, told: dict[str, Any], params: Params) -> None:
@@ -174,7 +208,7 @@ def check_claims(source: Source, told: dict[str, Any], params: Params) -> None:
         raise SourceError(f"{source.id}: {source.url} is a list of recordings; declare the address of each{hint}")
     if told.get("is_live"):
         raise SourceError(f"{source.id}: {source.url} is a live stream; declare it when it has ended")
-    check_size(source, told.get("filesize") or told.get("filesize_approx") or 0, params)
+    check_size(source, told.get("filesize") or 0, params)
     if told.get("duration"):
         hours = (min(told["duration"], source.end or told["duration"]) - (source.start or 0)) / 3600
         if hours > params.max_hours:
@@ -190,6 +224,8 @@ def check_size(source: Source, size: float, params: Params) -> None:
             f"{source.id}: {source.url} has {size / 1e6:.1f} MB and fetch.max_megabytes is {params.max_megabytes}; "
             "raise it in params.yaml, or declare another source"
         )
+    if SCRATCH.exists() and size > (free := shutil.disk_usage(SCRATCH).free):
+        raise SourceError(f"{source.id}: {source.url} has {size / 1e6:.1f} MB and {free / 1e6:.1f} are free; make room")
 
 
 def watch(source: Source, params: Params, bar: tqdm, progress: dict[str, Any]) -> None:
@@ -198,8 +234,9 @@ def watch(source: Source, params: Params, bar: tqdm, progress: dict[str, Any]) -
     bar.update((progress.get("downloaded_bytes") or 0) - bar.n)
 
 
-def seconds_before_retry(attempt: int) -> float:
-    return min(30.0, 2.0**attempt)
+def seconds_before_retry(n: int) -> float:
+    """`n` is yt-dlp's name for the attempt, from 0."""
+    return min(30.0, 2.0**n)
 
 
 def reason(error: Exception, messages: Messages) -> str:
@@ -214,7 +251,13 @@ def reason(error: Exception, messages: Messages) -> str:
 
 
 def facts_about(told: dict[str, Any]) -> dict[str, str]:
-    return {key: str(told[key]) for key in ("title", "uploader", "upload_date", "license") if told.get(key)}
+    """A stranger wrote these: each becomes one line without control characters, which a terminal would obey."""
+    return {key: plain(str(told[key])) for key in TOLD if told.get(key)}
+
+
+def plain(text: str) -> str:
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return " ".join(printable.split())[:LONGEST]
 
 
 class Messages:

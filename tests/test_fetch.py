@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import functools
+import html
 import http.server
 import json
 import re
+import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
 import soundfile
@@ -45,10 +48,42 @@ class Handler(http.server.SimpleHTTPRequestHandler):
             self.end_headers()
             while True:
                 self.wfile.write(bytes(1 << 20))
+        if self.path.startswith("/loop"):
+            self.send_response(302)
+            self.send_header("Location", "/loop-there" if self.path == "/loop-here" else "/loop-here")
+            self.end_headers()
+            return
+        if self.path.startswith("/claims"):  # two gigabytes, and sends none
+            self.send_claim()
+            return
         if wanted := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")):
             self.send_rest(int(wanted[1]))
+        elif self.path.startswith("/broken"):  # the first time, half of it
+            self.send_half()
         else:
             super().do_GET()
+
+    def do_HEAD(self) -> None:
+        if self.path.startswith("/claims"):
+            self.send_claim()
+        else:
+            super().do_HEAD()
+
+    def send_claim(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "audio/wav")
+        self.send_header("Content-Length", str(2_000_000_000))
+        self.end_headers()
+
+    def send_half(self) -> None:
+        content = Path(self.translate_path(self.path)).read_bytes()
+        self.send_response(200)
+        self.send_header("Content-Type", "audio/wav")
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content[: len(content) // 2])
+        self.close_connection = True
 
     def send_rest(self, first: int) -> None:
         content = Path(self.translate_path(self.path)).read_bytes()
@@ -262,3 +297,89 @@ def test_a_finished_download_that_was_refused_is_not_downloaded_again(server: Se
     fetch.fetch_all([source], RAW, PARAMS)
     assert server.asked.count("/talk.wav") == 1  # yt-dlp looks at the address, and takes the file it has
     assert record("talk")["recording"]["seconds"] == 2
+
+
+def encoded(ending: str, folder: str) -> Path:
+    """Two seconds of tone in that container, in a video for those that hold one."""
+    wav, target = Path("tone.wav"), Path(folder, f"talk.{ending}")
+    soundfile.write(wav, np.repeat(tone(), 2), 2 * RATE)
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(wav)]
+    if ending in ("mp4", "mkv"):
+        command += ["-f", "lavfi", "-i", "color=size=16x16:rate=5:duration=2"]
+    subprocess.run([*command, str(target)], check=True)
+    return target
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac", "mp3", "m4a", "ogg", "opus", "mp4", "mkv"])
+def test_a_local_file_in_any_container_is_a_recording(ending: str) -> None:
+    path = encoded(ending, "data/recordings")
+    fetch.fetch_all([replace(remote("talk", ""), url=None, file=str(path))], RAW, PARAMS)
+    written = record("talk")
+    assert written["recording"]["seconds"] == pytest.approx(2, abs=0.1)
+    assert written["recording"]["sample_rate"] == 2 * RATE
+    assert written["provenance"]["file_sha256"] == file_sha256(path)
+
+
+@pytest.mark.parametrize("ending", ["m4a", "mp4"])
+def test_a_compressed_file_and_a_video_come_over_the_network(server: Server, ending: str) -> None:
+    path = encoded(ending, "web")
+    fetch.fetch_all([remote("talk", server.address(path.name))], RAW, PARAMS)
+    assert record("talk")["recording"]["seconds"] == pytest.approx(2, abs=0.1)
+    assert record("talk")["provenance"]["file_sha256"] == file_sha256(path)
+
+
+def test_a_connection_that_breaks_half_way_goes_on_from_there(server: Server) -> None:
+    soundfile.write("web/broken.wav", tone(), RATE)
+    half = Path("web/broken.wav").stat().st_size // 2
+    fetch.fetch_all([remote("talk", server.address("broken.wav"))], RAW, PARAMS)
+    [again] = re.findall(r"/broken\.wav from (\d+)", server.asked[-1])
+    assert 0 < int(again) <= half, "what came of a block that broke is asked for again"
+    assert record("talk")["provenance"]["file_sha256"] == file_sha256(Path("web/broken.wav"))
+
+
+def test_a_claim_of_two_gigabytes_is_refused_before_a_byte_of_it_comes(server: Server) -> None:
+    [told] = failures(remote("talk", server.address("claims.wav")))
+    assert told.startswith(f"talk: {server.address('claims.wav')} has 2000.0 MB and fetch.max_megabytes is 10;")
+    assert not list(Path(fetch.SCRATCH).rglob("original*"))
+
+
+def test_a_download_that_the_disk_cannot_hold_is_refused(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = type("Usage", (), {"free": 1_000_000_000})
+    monkeypatch.setattr(fetch.shutil, "disk_usage", lambda path: usage)
+    [told] = failures(remote("talk", server.address("claims.wav")), params=replace(PARAMS, max_megabytes=5000))
+    assert told.endswith("has 2000.0 MB and 1000.0 are free; make room")
+
+
+def test_a_redirect_without_end_is_one_line(server: Server) -> None:
+    [told] = failures(remote("talk", server.address("loop-here")))
+    assert "redirect loop" in told
+
+
+def test_title_and_size_are_told_before_the_download(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    soundfile.write("web/talk.wav", tone(), RATE)
+    fetch.fetch_all([remote("talk", server.address("talk.wav"))], RAW, PARAMS)
+    assert "talk: talk, length not told, 0.1 MB\n" in capsys.readouterr().out
+    told = {"title": "A talk", "duration": 3733, "filesize": 5e7, "license": "CC BY-NC"}
+    assert fetch.announced(remote("talk", "https://a.b/c"), told) == (
+        "A talk, 1:02:13, 50.0 MB; its site says 'CC BY-NC', data/sources.yaml 'CC0-1.0'"
+    )
+
+
+HOSTILE = (
+    "../../$(touch pwned)`touch pwned`;touch pwned\x1b]0;owned\x07\n<script>alert(1)</script>%(id)s" + "long" * 200
+)
+
+
+def test_what_a_site_says_of_itself_becomes_no_path_no_command_and_no_control_character(server: Server) -> None:
+    soundfile.write("web/$(touch pwned);.wav", tone(), RATE)
+    page = f"<html><title>{html.escape(HOSTILE)}</title><audio src='$(touch%20pwned);.wav'></audio></html>"
+    Path("web/page.html").write_text(page)
+    before = set(Path().rglob("*"))
+    fetch.fetch_all([remote("talk", server.address("page.html?a=$(touch%20pwned)`touch%20pwned`"))], RAW, PARAMS)
+    assert set(Path().rglob("*")) - before == {
+        RAW, RAW / "talk.flac", RAW / "talk.json", fetch.SCRATCH.parent, fetch.SCRATCH
+    }  # fmt: skip
+    title = record("talk")["provenance"]["title"]
+    assert title.startswith("../../$(touch pwned)")
+    assert title.isprintable()
+    assert len(title) == fetch.LONGEST
