@@ -15,7 +15,7 @@ from types import ModuleType
 from timbre import errors
 
 # modules of timbre/commands, in the order of --help
-COMMANDS = ("add", "accept", "review", "replace", "diff", "log", "resolve", "say", "summary", "doctor")
+COMMANDS = ("add", "import", "accept", "review", "replace", "diff", "log", "resolve", "say", "summary", "doctor")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,0 +1,111 @@
+"""Take a dataset of another project, or a transcript made elsewhere, into this one.
+
+LJSpeech's layout, a Hugging Face dataset (folder or parquet), or the subtitles of one recording (SRT, WebVTT, Whisper's
+JSON). Short clips are joined to recordings of up to 20 minutes with silence between; each gets an entry in
+data/sources.yaml and a transcript with exact times, flagged ok, because a person wrote it. Everything is checked before
+anything is written, nothing is ever replaced, and an import that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from pathlib import Path
+from typing import Any
+
+from timbre import declare, params
+from timbre.errors import DataError
+from timbre.exchange import Options, intake
+from timbre.exchange.intake import Arrival, Told
+from timbre.records import check_id
+
+EXAMPLES = [
+    ("timbre import LJSpeech-1.1 --dry-run …", "what is in it, and what it would become"),
+    ("timbre import talk.srt --recording talk", "the transcript of a recording that is declared"),
+    ("timbre import talk.vtt --audio talk.m4a …", "a recording with its words"),
+    ("timbre import clips.parquet --text-column sentence …", "where columns have other names"),
+    ("  … is --speaker ann --language en --licence CC0-1.0 --consent 'Ann, by e-mail'", ""),
+]
+READERS = {"ljspeech": "ljspeech", "hf": "huggingface", "subtitles": "subtitles"}  # --as → module of timbre/exchange
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", metavar="FROM", type=Path, help="a folder, or a .csv, .parquet, .srt, .vtt or .json")
+    parser.add_argument("--as", dest="kind", choices=READERS, help="what it is; else guessed")
+    parser.add_argument("--name", help="what to call it; else made from its name")
+    parser.add_argument("--speaker", help="whose voice it is throughout, as an id; else as the data say")
+    parser.add_argument("--licence", help="by which it may be used, such as CC-BY-4.0")
+    parser.add_argument("--consent", help="who consented, how and when")
+    parser.add_argument("--language", help="as two or three letters, such as en")
+    parser.add_argument("--recording", metavar="ID", help="of subtitles: the declared recording that they are of")
+    parser.add_argument("--audio", type=Path, metavar="FILE", help="of subtitles: the recording, to be declared too")
+    parser.add_argument("--trim-overlaps", action="store_true", help="of subtitles: end a cue where the next begins")
+    parser.add_argument("--text-column", default="text", metavar="NAME", help="of a dataset: the words (text)")
+    parser.add_argument("--audio-column", default="audio", metavar="NAME", help="of a dataset: the sound (audio)")
+    parser.add_argument("--speaker-column", metavar="NAME", help="of a dataset: who speaks; '' where no column does")
+    parser.add_argument("--encoding", default="utf-8", help="of text files (utf-8)")
+    parser.add_argument("--skip-bad", action="store_true", help="leave out rows that cannot be used, instead of all")
+    parser.add_argument("--dry-run", action="store_true", help="only check and show")
+
+
+def command(args: argparse.Namespace) -> int:
+    if not args.what.exists():
+        raise DataError(f"{args.what}: does not exist")
+    kind = args.kind or guess(args.what)
+    options = Options(args.encoding, args.audio_column, args.text_column, args.speaker_column)
+    arrival = captions(args, options) if kind == "subtitles" else dataset(args, kind, options)
+    print("\n".join(arrival.lines))
+    if arrival.settle is None:
+        print("it is here already; nothing written")
+    elif args.dry_run:
+        print("nothing written")
+    else:
+        arrival.settle()
+        print("written; `git diff` shows the entries, `dvc repro` learns from them")
+    return 0
+
+
+def guess(path: Path) -> str:
+    for kind in READERS:
+        if _module(kind).fits(path):
+            return kind
+    raise DataError(
+        f"{path}: is nothing that can be told by its looks: no metadata.csv, parquet, saved dataset or subtitles; "
+        f"say what it is with --as {'|'.join(READERS)}"
+    )
+
+
+def dataset(args: argparse.Namespace, kind: str, options: Options) -> Arrival:
+    if args.recording or args.audio:
+        raise DataError("--recording and --audio say what subtitles are of; a dataset brings its own sound")
+    return intake.dataset(_module(kind), args.what, options, told(args), args.skip_bad, longest_sentence())
+
+
+def captions(args: argparse.Namespace, options: Options) -> Arrival:
+    if bool(args.recording) == bool(args.audio):
+        raise DataError(
+            f"{args.what}: are words without sound; say of which: --recording ID that is declared, or --audio FILE"
+        )
+    return intake.captions(args.what, told(args), args.recording, args.audio, options, args.trim_overlaps)
+
+
+def told(args: argparse.Namespace) -> Told:
+    """What the options say; whose right and which language it is has to be among it, unless that is declared."""
+    name = args.name or declare.slug(args.what.stem if args.what.is_file() else args.what.resolve().name) or "imported"
+    entry = {key: getattr(args, key) for key in ("language", "licence", "consent")}
+    missing = [f"--{key}" for key, value in entry.items() if not (value or "").strip()]
+    if missing and not args.recording:
+        raise DataError(f"{args.what}: add {', '.join(missing)}: it is never guessed whose right it is")
+    return Told(check_id(name), args.speaker, entry)
+
+
+def longest_sentence(path: Path = Path("params.yaml")) -> float | None:
+    """Seconds up to which the chunk stage takes a line; None where there are no params to say so."""
+    if not path.exists():
+        return None
+    chunk = params.load(path)["chunk"]
+    return float(chunk["max_seconds"] - 2 * chunk["pad"])
+
+
+def _module(kind: str) -> Any:
+    return importlib.import_module(f"timbre.exchange.{READERS[kind]}")

@@ -1,0 +1,184 @@
+"""Datasets and subtitles on their way in: what is wrong with them, what they would become, and then becoming it.
+
+Both give an Arrival: finished checks, a few lines that say what it is, and `settle()`, which writes. Whoever only wants
+to look does not call it.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from timbre import audio, sources, transcripts
+from timbre.errors import DataError, raise_all
+from timbre.exchange import Options, Reader, Row, books, shelf, subtitles
+from timbre.exchange.books import Plan
+from timbre.exchange.shelf import Item
+from timbre.exchange.voices import Voices
+from timbre.mapping import write_atomic
+from timbre.records import Recording
+from timbre.transcripts import Draft, Line, Transcript
+
+STAGING = Path(".timbre/import")  # finished and unfinished recordings of an import; safe to delete
+MANY = 300e6  # bytes of sound, from which git is slow with them
+
+
+@dataclass(frozen=True)
+class Told:
+    """What only a person can say."""
+
+    name: str  # of the recording, or what the recordings' names begin with
+    speaker: str | None
+    entry: dict[str, str]  # language, licence and consent, as every entry will say
+
+
+@dataclass(frozen=True)
+class Arrival:
+    lines: list[str]  # what it is and becomes
+    ids: list[str]  # of the recordings
+    settle: Callable[[], None] | None  # None: it is there already
+
+
+def dataset(
+    reader: Reader, path: Path, options: Options, told: Told, skip_bad: bool = False, longest: float | None = None
+) -> Arrival:
+    """`longest` is the length in seconds from which the chunk stage leaves a sentence out."""
+    voices, scratch = Voices(told.speaker), STAGING / "scratch"
+
+    def rows() -> Iterator[Row]:
+        return reader.rows(path, options)
+
+    plan = books.plan(rows, told.name, voices.id_of, scratch)
+    problems = [] if skip_bad else plan.problems
+    if problems:
+        problems = [*problems, f"nothing was imported; --skip-bad leaves these {len(problems)} rows out"]
+    raise_all(DataError, [*problems, *voices.problems()])
+    if not plan.books:
+        raise DataError(f"{path}: holds no sentence that could be learnt from")
+    shelf.check_entry({"speaker": plan.books[0].speaker, **told.entry})
+    lines = [*_described(path, plan, voices, longest), *(f"  left out: {problem}" for problem in plan.problems)]
+    ids = [book.id for book in plan.books]
+    if shelf.taken(ids) == ids and all(shelf.imported(book.id) == book.key for book in plan.books):
+        return Arrival(lines, ids, None)
+    raise_all(DataError, shelf.in_the_way(ids))
+
+    def settle() -> None:
+        folder = STAGING / plan.key
+        books.bind(rows, plan, folder, path.name)
+        items = [Item(b.id, b.speaker, folder / f"{b.id}.flac", folder / f"{b.id}.tsv") for b in plan.books]
+        shelf.place(items, told.entry)
+        shutil.rmtree(folder)
+
+    return Arrival(lines, ids, settle)
+
+
+def _described(path: Path, plan: Plan, voices: Voices, longest: float | None) -> Iterator[str]:
+    lengths = [line.end - line.start for line in plan.lines]
+    rates = sorted({book.rate for book in plan.books})
+    megabytes = sum(book.frames * 2 for book in plan.books) / 1e6 * 0.55  # FLAC takes about half of clean speech
+    yield f"{path}: {len(lengths):,} sentences, {_minutes(sum(lengths))} of speech, {voices.shown()}"
+    yield f"  from {min(lengths):.1f} to {max(lengths):.1f} s; {', '.join(f'{rate:,} Hz' for rate in rates)}"
+    whole = sum(book.seconds() for book in plan.books)
+    yield f"  become {_named([book.id for book in plan.books])} ({_minutes(whole)}), about {megabytes:,.0f} MB of FLAC"
+    if megabytes * 1e6 > MANY:
+        yield "  that is much for git; `dvc add data/recordings` keeps it where the rest of the sound is"
+    if longest and (left_out := sum(length > longest for length in lengths)):
+        yield f"  {left_out} are longer than the {longest:g} s that chunk.max_seconds leaves, and will be in no clip"
+
+
+def captions(
+    path: Path, told: Told, recording: str | None, sound: Path | None, options: Options, trim: bool
+) -> Arrival:
+    """Subtitles of a declared recording, or of a file of sound that becomes one."""
+    cues, draft = subtitles.read(path, options.encoding, trim), subtitles.is_draft(path)
+    voices = Voices(told.speaker)
+    if options.speaker_column == "":
+        cues = [subtitles.Cue(c.line, c.start, c.end, c.text) for c in cues]
+    who = [voices.id_of(cue.voice) for cue in cues]
+    raise_all(DataError, voices.problems())
+    staged = STAGING / told.name
+    if recording:
+        facts = _declared(recording)
+    else:
+        assert sound
+        facts = _measured(sound, staged, told, voices.most())
+    raise_all(DataError, (_beyond(path, cue, facts) for cue in cues if cue.start >= facts.seconds))
+    comments = (f"# audio: {facts.sha256}", f"# from: {path.name}")
+    if draft:
+        spoken = tuple((cue.start, cue.end, cue.text) for cue in cues)
+        lines = transcripts.seed_from_draft(Draft(facts.sha256, spoken), facts).lines
+    else:
+        lines = tuple(_line(cue, speaker, facts) for cue, speaker in zip(cues, who, strict=True))
+    content = transcripts.render(Transcript(lines, comments), str(path))
+    transcripts.parse(content, str(path), facts.seconds)
+    there = shelf.TRANSCRIPTS / f"{facts.id}.tsv"
+    described = list(_told(path, lines, facts, draft, voices))
+    if there.exists() and there.read_bytes() == content and (recording or shelf.taken([facts.id])):
+        return Arrival(described, [facts.id], None)
+    if recording:
+        if there.exists():
+            raise DataError(f"{there}: is there already, and yours; remove it first, or edit it")
+        return Arrival(described, [facts.id], lambda: write_atomic(there, content))
+    raise_all(DataError, shelf.in_the_way([facts.id]))
+    return Arrival(described, [facts.id], lambda: _settle(sound, staged, facts, content, told))
+
+
+def _declared(name: str) -> Recording:
+    declared = {source.id: source for source in sources.read(shelf.SOURCES)}
+    if name not in declared:
+        raise DataError(f"{name}: no such recording in {shelf.SOURCES}; there are {', '.join(declared)}")
+    return sources.recordings([declared[name]], Path("data/raw"))[0]
+
+
+def _measured(sound: Path, staged: Path, told: Told, speaker: str) -> Recording:
+    """The recording that the file will be, as the fetch stage will hear it."""
+    if not sound.is_file():
+        raise DataError(f"{sound}: " + ("is a folder" if sound.is_dir() else "does not exist"))
+    staged.mkdir(parents=True, exist_ok=True)
+    facts = audio.to_flac(sound, staged / "heard.flac", name=str(sound))
+    (staged / "heard.flac").unlink()
+    shelf.check_entry({"speaker": speaker, **told.entry})
+    suffix = sound.suffix.lower() if re.fullmatch(r"\.[A-Za-z0-9]{1,5}", sound.suffix) else ".audio"
+    origin = (sources.RECORDINGS / f"{told.name}{suffix}").as_posix()
+    seconds = round(facts.seconds, 3)
+    return Recording(told.name, speaker, **told.entry, origin=origin, sha256=facts.sha256,
+                     sample_rate=facts.sample_rate, seconds=seconds)  # fmt: skip
+
+
+def _settle(sound: Path | None, staged: Path, facts: Recording, content: bytes, told: Told) -> None:
+    assert sound
+    staged.mkdir(parents=True, exist_ok=True)
+    copy, transcript = staged / Path(facts.origin).name, staged / f"{facts.id}.tsv"
+    shutil.copyfile(sound, copy)  # as it is: a video's or m4a's sound would be many times as large in FLAC
+    transcript.write_bytes(content)
+    shelf.place([Item(facts.id, facts.speaker, copy, transcript)], told.entry)
+    shutil.rmtree(staged)
+
+
+def _line(cue: subtitles.Cue, speaker: str, facts: Recording) -> Line:
+    end = min(round(cue.end, 2), int(facts.seconds * 100) / 100)  # editors let the last one stay on the screen
+    return Line(round(cue.start, 2), end, speaker, "ok" if cue.spoken else "drop", cue.text)
+
+
+def _beyond(path: Path, cue: subtitles.Cue, facts: Recording) -> str:
+    return f"{path}:{cue.line}: begins at {cue.start:.2f} s, and {facts.id} ends at {facts.seconds:.2f} s"
+
+
+def _told(path: Path, lines: Sequence[Line], facts: Recording, draft: bool, voices: Voices) -> Iterator[str]:
+    seconds = sum(line.end - line.start for line in lines)
+    yield f"{path}: {len(lines):,} lines, {_minutes(seconds)} of speech in {_minutes(facts.seconds)}, {voices.shown()}"
+    if noises := sum(line.flag == "drop" for line in lines):
+        yield f"  {noises} of them only tell a sound, such as [music], and are flagged drop"
+    heard = "not heard by a person yet: no line is flagged ok" if draft else "flagged ok"
+    yield f"  become {shelf.TRANSCRIPTS / facts.id}.tsv, {heard}"
+
+
+def _named(ids: Sequence[str]) -> str:
+    return ids[0] if len(ids) == 1 else f"{len(ids)} recordings, {ids[0]} … {ids[-1]}"
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds >= 7200 else f"{seconds / 60:.1f} min"
