@@ -15,7 +15,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.closure import imports
-from timbre import params
+from timbre import evidence, params
 from timbre.commands import summary
 
 ROOT = Path(__file__).parent.parent
@@ -154,7 +154,7 @@ def test_every_command_that_the_readme_names_exists() -> None:
 def test_the_readme_shows_the_rates_that_were_committed() -> None:
     command = ["git", "show", "HEAD:reports/metrics.json"]
     committed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    shown = "\n".join(summary.table(json.loads(committed)))
+    shown = "\n".join(summary.table(evidence.from_dict(json.loads(committed))))
     assert f"{summary.BEGIN}{shown}{summary.END}" in Path("README.md").read_text(), "run `timbre summary --readme`"
 
 

@@ -1,24 +1,58 @@
-"""The page, made of made-up outs and opened in a real browser from a file, with no network."""
+"""The page, made of made-up outs and opened in a real browser from a file, with no network; and its short sister."""
 
 from __future__ import annotations
 
+import csv
+import dataclasses
+import json
 import re
 import shutil
+import time
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stages import report
-from tests.outs import write_outs
-from timbre import charts
+from tests.report_outs import HOSTILE, made_up, write_report_outs
+from timbre import charts, evidence
+from timbre.errors import DataError
+from timbre.evidence import Difference, Evidence, Metric
+from timbre.report import data, tables, takes, training
+from timbre.report.rates import rates
+from timbre.report.verdict import verdict
 
 ROOT = Path(__file__).parent.parent
 FLAGS = (
     "--samples {0}/reports/samples --scores {0}/reports/scores.csv --metrics {0}/reports/metrics.json"
-    " --history {0}/models/history.csv --dataset {0}/data/dataset --clips {0}/data/clips"
-    " --review {0}/data/review.json --out {0}/reports/index.html"
+    " --history {0}/models/history.csv --points {0}/reports/points --dataset {0}/data/dataset --clips {0}/data/clips"
+    " --raw {0}/data/raw --review {0}/data/review.json --out {0}/reports/index.html --markdown {0}/reports/report.md"
 )
+# Every text that is seen, with the colours it is seen in; `ratio` as WCAG defines contrast.
+CONTRAST = """() => {
+  const part = (c) => (c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => 0.2126 * part(r) + 0.7152 * part(g) + 0.0722 * part(b);
+  const colour = (text) => text.match(/[\\d.]+/g).map(Number);
+  const behind = (at) => {
+    for (; at; at = at.parentElement) {
+      const found = colour(getComputedStyle(at).backgroundColor);
+      if (found.length < 4 || found[3] > 0) return found;
+    }
+    return [255, 255, 255];
+  };
+  const poor = [];
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) {
+    const at = walk.currentNode.parentElement;
+    if (!walk.currentNode.data.trim() || at.closest("script, style, .skip, .unseen") || !at.checkVisibility()) continue;
+    const [a, b] = [light(colour(getComputedStyle(at).color)), light(behind(at))].sort((x, y) => y - x);
+    const ratio = (a + 0.05) / (b + 0.05);
+    if (ratio < 4.5) poor.push(`${ratio.toFixed(2)} ${at.className} ${walk.currentNode.data.trim().slice(0, 30)}`);
+  }
+  return [...new Set(poor)];
+}"""
 
 
 def make_report(root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -31,38 +65,78 @@ def make_report(root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture(scope="module")
 def outs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("outs")
-    write_outs(root)
+    write_report_outs(root, seeds=2)
     return root
 
 
+@pytest.fixture(scope="module")
+def page(outs: Path) -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield make_report(outs, patch)
+
+
 @pytest.fixture
-def page(outs: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    return make_report(outs, monkeypatch)
+def copy(outs: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(outs, tmp_path / "outs")
+
+
+@pytest.fixture
+def opened(outs: Path, page: str, browser: Any) -> Iterator[Any]:
+    tab = browser.new_page()
+    tab.set_default_timeout(10_000)
+    tab.goto((outs / "reports/index.html").as_uri())
+    yield tab
+    tab.close()
+
+
+def until(tab: Any, expression: str) -> None:
+    """Like playwright's `wait_for_function`, which evaluates inside the page, where its policy rightly forbids it."""
+    end = time.monotonic() + 10
+    while not tab.evaluate(expression):
+        assert time.monotonic() < end, expression
+        tab.wait_for_timeout(20)
+
+
+def text_of(page: str) -> str:
+    return " ".join(re.sub(r"<(style|script).*?</\1>|<[^>]+>", " ", page, flags=re.DOTALL).split())
 
 
 def test_the_page_says_what_was_measured(page: str) -> None:
-    text = re.sub(r"<(style|script).*?</\1>|<[^>]+>", " ", page, flags=re.DOTALL)
-    text = " ".join(re.sub(r"\s+", " ", text).split())
-    assert "The tuned voice is " in text
-    assert "Measured on 6 sentences, in four conditions." in text
+    text = text_of(page)
+    assert (
+        "This voice is better than the base: more like the speaker, and about as easy to understand ."
+        in text.replace("understand.", "understand .")
+    )
+    assert "10.8% 6.8–16.3" in text, "a rate stands with its interval"
+    assert "−5.3 (−9.6 to −1.1)" in text, "a difference likewise"
+    assert "1 of 5 gates failed" in text
+    assert "+4.6 points, at most +2.0 points" in text
     assert "The adapter is the one of step" in text
-    assert "a person's transcript" in text.replace("&#39;", "'")
+    assert "Evaluation loss by codebook" in text
+    assert "a person’s transcript" in text
     assert "too short 2" in text, "drops stand under their reason, with their number"
     assert "52%" in text, "the share of spoken time that a person has reviewed"
+    assert "Hear it learn" in text
+    assert "Step 15" in text
+
+
+def test_every_link_leads_to_something_on_the_page(page: str) -> None:
+    ids = set(re.findall(r'\bid="([^"]+)"', page))
+    links = set(re.findall(r'href="#([^"]+)"', page))
+    assert links - ids == set()
+    explained = {name for name in ids if name.startswith("how-")}
+    assert explained - links <= {"how-conditions"}, "what is explained is linked from its figure"
 
 
 def test_the_same_outs_give_the_same_bytes_and_no_path_of_this_machine(
     outs: Path, page: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    markdown = (outs / "reports/report.md").read_bytes()
     assert make_report(outs, monkeypatch) == page
-    assert str(outs) not in page
-    assert str(ROOT) not in page
-
-
-def test_text_of_people_is_escaped(page: str) -> None:
-    assert "<quiet>" not in page
-    assert "&lt;quiet&gt;" in page
-    assert "<em>sorry</em>" not in page
+    assert (outs / "reports/report.md").read_bytes() == markdown
+    for made in (page, markdown.decode()):
+        assert str(outs) not in made
+        assert str(ROOT) not in made
 
 
 def test_nothing_is_loaded_from_elsewhere(page: str) -> None:
@@ -70,36 +144,101 @@ def test_nothing_is_loaded_from_elsewhere(page: str) -> None:
     assert not re.findall(r"url\(|@import|https?://", page)
 
 
-def test_a_sample_that_is_no_audio_is_named(tmp_path: Path, outs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copytree(outs, tmp_path / "outs")
-    (tmp_path / "outs/reports/samples/base-ferry-0.flac").write_bytes(b"not audio")
-    with pytest.raises(report.DataError, match=r"base-ferry-0\.flac: cannot be read as audio"):
-        make_report(tmp_path / "outs", monkeypatch)
+def test_what_people_wrote_shows_as_text(copy: Path, browser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In sentences, in what was heard, in names of recordings and speakers, in reasons; nothing of it acts."""
+    bell = HOSTILE + "\u202egnp.exe"
+    replace_everywhere(copy / "reports/samples", "The captain stops the night ferry again.", bell)
+    replace_everywhere(copy / "data", "harbour-morning", HOSTILE)
+    replace_everywhere(copy / "data", "marina", HOSTILE)
+    table = copy / "reports/scores.csv"
+    with table.open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    rows[0]["diff"] = f"{HOSTILE} [-{HOSTILE}-] {{+{HOSTILE}+}}"
+    with table.open("w", newline="") as target:
+        writer = csv.DictWriter(target, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    page = make_report(copy, monkeypatch)
+    assert "<img src=x" not in page
+    assert page.count("<script>") == page.count("</script>") == 1
+    tab = browser.new_page()
+    tab.goto((copy / "reports/index.html").as_uri())
+    assert tab.title().startswith("This voice is better")
+    for selector in (".said", ".take .heard", "#data th", "#drops .heard", ".points + *, #training .note"):
+        assert any(HOSTILE in text for text in tab.locator(selector).all_text_contents()), selector
+    assert "⟨U+202E⟩gnp.exe" in page, "a character that turns the direction is shown by its number"
+    tab.close()
+    markdown = (copy / "reports/report.md").read_text()
+    assert "<img" not in markdown
+    assert "<script" not in markdown
+
+
+def replace_everywhere(folder: Path, old: str, new: str) -> None:
+    """In the JSON below the folder."""
+    for path in [*folder.rglob("*.json"), *folder.rglob("*.jsonl")]:
+        text = path.read_text()
+        path.write_text(text.replace(json.dumps(old)[1:-1], json.dumps(new)[1:-1]))
+
+
+def test_a_sample_that_is_no_audio_is_named(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (copy / "reports/samples/base-ferry-0.flac").write_bytes(b"not audio")
+    with pytest.raises(DataError, match=r"base-ferry-0\.flac: cannot be read as audio"):
+        make_report(copy, monkeypatch)
+
+
+def test_rates_of_before_intervals_make_a_page_too(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = {name: {"wer": 0.1, "cer": 0.08, "ended": 1.0, "words": 186} for name in evidence.CONDITIONS}
+    (copy / "reports/metrics.json").write_text(json.dumps(old))
+    shutil.rmtree(copy / "reports/points")
+    text = text_of(make_report(copy, monkeypatch))
+    assert "Whether this voice is better than the base was not measured" in text
+    assert "10.0%" in text
+    assert "Hear it learn" not in text.partition("How each number")[0]
 
 
 @pytest.mark.parametrize(
-    ("errors", "headline"),
+    ("wer", "similarity", "headline"),
     [
-        ((90, 90, 40, 50), "The tuned voice is easier to understand than the base voice"),
-        ((90, 90, 80, 99), "The tuned voice is about as easy to understand as the base voice"),
-        ((0, 0, 0, 0), "The tuned voice is about as easy to understand as the base voice"),
-        ((40, 40, 90, 90), "The tuned voice is harder to understand than the base voice"),
-        ((90, 40, 40, 90), "The tuned voice is easier to understand by itself, but harder when it clones a clip"),
-        ((40, 90, 90, 40), "The tuned voice is harder to understand by itself, but easier when it clones a clip"),
-        (
-            (90, 90, 40, 90),
-            "The tuned voice is easier to understand by itself, and about as easy when it clones a clip",
-        ),
-        (
-            (90, 40, 90, 90),
-            "The tuned voice is harder to understand when it clones a clip, and about as easy by itself",
-        ),
+        ((-0.1, -0.02), (0.1, 0.2), "better than the base: more like the speaker, and easier to understand"),
+        ((-0.1, 0.02), (0.1, 0.2), "better than the base: more like the speaker, and about as easy to understand"),
+        ((0.01, 0.2), (0.1, 0.2), "more like the speaker than the base, but harder to understand"),
+        ((-0.1, 0.02), (-0.1, 0.2), "can’t be told from the base"),
+        ((0.01, 0.02), (-0.1, 0.2), "worse than the base: harder to understand, and no more like the speaker"),
+        ((-0.1, -0.02), (-0.2, -0.1), "easier to understand than the base, but less like the speaker"),
+        ((-0.1, -0.02), None, "This voice is easier to understand than the base"),
+        (None, None, "was not measured"),
     ],
 )
-def test_the_verdict_compares_like_with_like(errors: tuple[int, ...], headline: str) -> None:
-    names = ("base", "base_clone", "tuned", "tuned_clone")
-    metrics = {name: {"errors": e, "words": 100, "wer": e / 100} for name, e in zip(names, errors, strict=True)}
-    assert report.verdict(metrics).headline == headline
+def test_the_verdict_is_what_the_intervals_leave_no_doubt_about(
+    wer: tuple[float, float] | None, similarity: tuple[float, float] | None, headline: str
+) -> None:
+    likeness = (
+        {}
+        if similarity is None
+        else {"similarity": 0.1, "similarity_low": similarity[0], "similarity_high": similarity[1]}
+    )
+    words = {} if wer is None else {"wer": 0.0, "wer_low": wer[0], "wer_high": wer[1]}
+    found = Evidence(differences={"tuned_clone-base": Difference(**words, **likeness)})
+    assert headline in verdict(found).headline
+
+
+def test_intervals_are_drawn_to_scale() -> None:
+    shown = rates(made_up())
+    tuned = shown.conditions[3]
+    assert [label for _, label in shown.wer.ticks] == ["0%", "10%", "20%", "30%"]
+    assert tuned.wer is not None
+    assert (tuned.wer.at, tuned.wer.left, tuned.wer.width) == (36.0, pytest.approx(22.67), pytest.approx(31.66))
+    assert shown.similarity is not None
+    assert [name for _, name in shown.similarity.marks] == ["other voices", "the speaker"]
+    assert [gate.id for gate in shown.gates if not gate.passed] == ["words"]
+
+
+def test_a_value_without_an_interval_is_a_dot() -> None:
+    metric = Metric(wer=0.2)
+    shown = rates(Evidence(conditions={"base": metric, "tuned": dataclasses.replace(metric, wer=0.4)}))
+    assert shown.conditions[0].wer == charts.Interval(50.0, 50.0, 0.0)
+    assert shown.similarity is None
+    assert shown.versus == []
 
 
 @pytest.mark.parametrize(
@@ -118,12 +257,66 @@ def test_ticks_are_round_and_hold_the_data(low: float, high: float, expected: li
 
 def test_a_curve_that_was_never_measured_is_left_out() -> None:
     assert charts.draw("Loss", "step", [charts.Line("evaluation", [], "eval")]) is None
-    drawn, best = report.curves([{"step": "1", "train_loss": "3.0", "eval_loss": ""}])
-    assert [chart.title for chart in drawn] == ["Loss"]
-    assert best == ""
+    history = [{"step": "1", "train_loss": "3.0", "eval_loss": ""}]
+    assert [chart.title for chart in training.curves(history)] == ["Loss"]
+    assert training.sentences(history) == ("", "")
 
 
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize(("last", "told"), [("2.01", False), ("2.3", True)])
+def test_over_fitting_is_pointed_out_where_the_last_step_is_clearly_worse(last: str, told: bool) -> None:
+    losses = ["3.0", "2.0", last]
+    best, overfit = training.sentences([{"step": str(5 * i), "eval_loss": loss} for i, loss in enumerate(losses)])
+    assert "step 5, where the evaluation loss was lowest, 2.000" in best
+    assert bool(overfit) == told
+    if told:
+        assert "by step 10 the evaluation loss had risen by 0.300 (15%) to 2.300" in overfit
+
+
+def test_codebooks_are_counted_from_one() -> None:
+    names = ["eval_depth_loss", "eval_depth_loss_1-3", "eval_depth_loss_16-31", "eval_depth_loss_1", "depth_loss_1-3"]
+    assert [training.group_name(name) for name in names] == ["", "2–4", "17–32", "2", ""]
+
+
+def test_the_worst_prompts_come_first(outs: Path) -> None:
+    scores = takes.read_scores(outs / "reports/scores.csv", outs / "reports/samples")
+    rows = takes.rows(scores, outs / "reports/samples", lambda clip: None)
+    wrong = [sum(s.wer for s in scores if s.sample.prompt == row.prompt and s.sample.adapter) for row in rows]
+    assert wrong == sorted(wrong, reverse=True)
+    worst = takes.worst(rows)
+    assert worst[0].wer == max(s.wer for s in scores if s.sample.adapter)
+    assert {take.condition for take in worst} <= {"tuned", "tuned_clone"}
+
+
+def test_what_was_left_out_can_be_heard_while_there_is_room(outs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "PLAYERS", 3)
+    read = data.read(outs / "data/dataset", outs / "data/review.json", outs / "data/clips", outs / "data/raw")
+    heard = {reason.name: [row.sound is not None for row in reason.rows] for reason in read.reasons}
+    assert heard == {"too short": [True, False], "dropped": [True], "noisy": [True, False]}
+    assert [reason.name for reason in read.reasons if reason.warning] == ["noisy"]
+    sound = read.reasons[0].rows[0].sound
+    assert sound is not None
+    assert sound.seconds == pytest.approx(0.9, abs=0.01), "the stretch itself, not the whole recording"
+
+
+def test_the_short_page_holds_the_verdict_the_tables_and_the_gates(outs: Path, page: str) -> None:
+    text = (outs / "reports/report.md").read_text()
+    assert text.startswith("## This voice is better than the base")
+    assert "| Tuned, cloning | 10.8% (6.8–16.3) | 0.830 (0.800–0.850) | 91% | 96% |" in text
+    assert "| Tuned, cloning − base | +0.6 (−3.0 to +4.6) | +0.420 (+0.380 to +0.450) | 3, 6, 3 |" in text
+    assert "- ❌ **failed**: tuned, cloning, reads no worse than base" in text
+    assert text.count("- ✅") == 4
+    assert len(text) < 5000
+
+
+def test_a_table_in_the_terminal_is_aligned_and_leaves_out_what_nobody_measured() -> None:
+    lines = list(tables.terminal(made_up()))
+    assert len({len(line) for line in lines[:5]}) == 1
+    assert "likeness of the speaker’s own clips 0.900, of other voices 0.310" in lines[-1]
+    old = evidence.from_dict({"base": {"wer": 0.5, "ended": 1.0}})
+    assert list(tables.terminal(old)) == ["      wrong words  ended", "Base        50.0%   100%"]
+
+
+@pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_opens_from_a_file_without_network_or_complaint(
     outs: Path, page: str, browser: Any, width: int, scheme: str
@@ -136,10 +329,15 @@ def test_the_page_opens_from_a_file_without_network_or_complaint(
     tab.on("request", lambda request: requests.append(request.url[:80]))
     tab.goto((outs / "reports/index.html").as_uri())
     assert tab.evaluate("document.documentElement.scrollWidth") == width, "the page is wider than the screen"
-    assert tab.locator(".player").count() == 25, "6 prompts in 4 conditions, and the speaker"
-
+    tab.evaluate("for (const fold of document.querySelectorAll('details')) fold.open = true")
+    assert tab.evaluate("document.documentElement.scrollWidth") == width, "and so with everything unfolded"
+    assert tab.locator("#listen .player").count() == 49, "6 prompts, 4 conditions, 2 seeds, and the speaker"
+    assert tab.evaluate(CONTRAST) == []
+    red = tab.evaluate("getComputedStyle(document.querySelector('.gates .failed')).color")
+    r, g, b = map(int, re.findall(r"\d+", red))
+    assert r > 1.5 * max(g, b) or (scheme == "dark" and r > g), "a gate that failed stands in red"
     duration = tab.evaluate(
-        "new Promise(done => { const audio = document.querySelectorAll('audio')[1];"
+        "new Promise(done => { const audio = document.querySelector('#take-base-ferry-0 audio');"
         " audio.onloadedmetadata = () => done(audio.duration); audio.load(); audio.preload = 'auto'; })"
     )
     assert duration == pytest.approx(3.0, abs=0.01)
@@ -148,23 +346,54 @@ def test_the_page_opens_from_a_file_without_network_or_complaint(
     tab.close()
 
 
-def test_players_work_by_keyboard_and_one_sounds_at_a_time(outs: Path, page: str, browser: Any) -> None:
-    tab = browser.new_page()
-    tab.goto((outs / "reports/index.html").as_uri())
-    first, second = tab.locator(".play").nth(1), tab.locator(".play").nth(2)
+def test_everything_has_a_name_for_who_cannot_see_it(opened: Any) -> None:
+    nameless = opened.evaluate(
+        "[...document.querySelectorAll('audio, button, [role=slider], [role=img], [role=region], section, table')]"
+        ".filter(at => !(at.getAttribute('aria-label') || at.textContent.trim() || at.getAttribute('aria-labelledby')))"
+        ".map(at => at.outerHTML.slice(0, 80))"
+    )
+    assert nameless == []
+    levels = [
+        int(tag[1]) for tag in opened.evaluate("[...document.querySelectorAll('h1,h2,h3')].map(at => at.tagName)")
+    ]
+    assert levels.count(1) == 1
+    assert all(b - a <= 1 for a, b in pairwise(levels)), "no level of headings is left out"
+    for landmark in ("header", "nav", "main", "footer"):
+        assert opened.locator(f"body > {landmark}").count() == 1
+
+
+def test_players_work_by_keyboard_and_one_sounds_at_a_time(opened: Any) -> None:
+    first, second = opened.locator(".play").nth(1), opened.locator(".play").nth(2)
     first.focus()
-    tab.keyboard.press("Enter")
-    tab.wait_for_function("!document.querySelectorAll('audio')[1].paused")
+    opened.keyboard.press("Enter")
+    until(opened, "!document.querySelectorAll('audio')[1].paused")
     assert first.get_attribute("aria-label").startswith("Pause ")
     second.focus()
-    tab.keyboard.press("Space")
-    tab.wait_for_function(
-        "document.querySelectorAll('audio')[1].paused && !document.querySelectorAll('audio')[2].paused"
-    )
-    seek = tab.locator(".seek").nth(2)
+    opened.keyboard.press("Space")
+    until(opened, "document.querySelectorAll('audio')[1].paused && !document.querySelectorAll('audio')[2].paused")
+    seek = opened.locator(".seek").nth(2)
     seek.focus()
-    tab.keyboard.press("Space")
-    tab.keyboard.press("Home")
-    tab.keyboard.press("ArrowRight")
+    opened.keyboard.press("Space")
+    opened.keyboard.press("Home")
+    opened.keyboard.press("ArrowRight")
     assert seek.get_attribute("aria-valuetext").startswith("0.5 of ")
+
+
+def test_a_worst_sample_is_shown_and_heard_from_the_list(opened: Any) -> None:
+    links = opened.locator(".worst .to")
+    hidden = next(link for link in links.all() if link.get_attribute("href").endswith("-1"))
+    take = hidden.get_attribute("href")
+    assert not opened.locator(take).is_visible(), "another take of its prompt stands in front"
+    hidden.focus()
+    opened.keyboard.press("Enter")
+    assert opened.locator(take).is_visible()
+    until(opened, f"!document.querySelector('{take} audio').paused")
+
+
+def test_without_scripts_there_are_the_browsers_own_players(outs: Path, page: str, browser: Any) -> None:
+    tab = browser.new_page(java_script_enabled=False)
+    tab.goto((outs / "reports/index.html").as_uri())
+    assert tab.locator("#listen audio").first.is_visible()
+    assert tab.locator("#listen .picture").first.is_visible()
+    assert not tab.locator(".filter").is_visible()
     tab.close()

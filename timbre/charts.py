@@ -1,9 +1,10 @@
-"""Line charts as numbers, for a page that draws them: curves in percent of the plot, and round ticks.
+"""Charts as numbers, for a page that draws them: curves and intervals in percent of the plot, and round ticks.
 
 The template stretches the plot to the width it has and sets its labels as text around it, so a chart is as sharp and as
 legible on a phone as on a wide screen, and needs no plotting library and no network.
 
     chart = draw("Loss", "step", [Line("training", points, "train"), Line("evaluation", few, "eval", dots=True)])
+    scale = Scale.over([0.1, 0.3]); scale.interval(0.2, 0.15, 0.27)
 """
 
 from __future__ import annotations
@@ -46,6 +47,35 @@ class Chart:
     y_ticks: list[Tick]
     mark: Tick | None  # a vertical line
     summary: str  # what the chart shows, in words, for who cannot see it
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A dot on a line, in percent from the left; without a line where only the value is known."""
+
+    at: float
+    left: float
+    width: float
+
+
+@dataclass(frozen=True)
+class Scale:
+    """An axis between two round numbers."""
+
+    ticks: list[float]
+
+    @classmethod
+    def over(cls, values: Sequence[float], about: int = 4) -> Scale:
+        return cls(ticks(min(values), max(values), about))
+
+    def at(self, value: float) -> float:
+        """Percent of the way from the first tick to the last; what lies outside is put on the edge."""
+        low, high = self.ticks[0], self.ticks[-1]
+        return round(100 * (min(max(value, low), high) - low) / (high - low), 2)
+
+    def interval(self, value: float, low: float | None, high: float | None) -> Interval:
+        left, right = (self.at(value if end is None else end) for end in (low, high))
+        return Interval(self.at(value), left, round(right - left, 2))
 
 
 def draw(

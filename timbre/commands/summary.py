@@ -1,27 +1,28 @@
-"""Show the four conditions' error rates, and where to look and listen.
+"""Show how good the voice is: the verdict, the four conditions with their intervals, the gates, and where to listen.
 
-Reads reports/metrics.json. These are the lines that `make` ends with.
+Reads reports/metrics.json, like the report. These are the lines that `make` ends with.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+from timbre import evidence
 from timbre.errors import DataError
+from timbre.evidence import Evidence
 from timbre.mapping import write_atomic
+from timbre.report import tables
+from timbre.report.verdict import verdict
 
 EXAMPLES = [
-    ("timbre summary", "the table, the report, the runs"),
+    ("timbre summary", "the verdict, the table, the report, the runs"),
     ("timbre summary --readme", "put the table into README.md, between its marks"),
 ]
 METRICS, REPORT, README = Path("reports/metrics.json"), Path("reports/index.html"), Path("README.md")
 BEGIN, END = "<!-- summary -->\n```\n", "\n```\n<!-- /summary -->"
-NAMES = {"base": "base", "base_clone": "base, cloning", "tuned": "tuned", "tuned_clone": "tuned, cloning"}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,26 +30,31 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(args: argparse.Namespace) -> int:
-    try:
-        metrics = json.loads(METRICS.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{METRICS}: there is no voice yet ({error.strerror}); `dvc repro` makes one") from error
+    if not METRICS.exists():
+        raise DataError(f"{METRICS}: there is no voice yet; `dvc repro` makes one")
+    found = evidence.read(METRICS)
     if args.readme:
         text = README.read_text(encoding="utf-8")
         if BEGIN not in text or END not in text:
             raise DataError(f"{README}: has no place for the table; put {BEGIN}{END} where it shall stand")
-        write_atomic(README, text[: text.index(BEGIN)] + BEGIN + "\n".join(table(metrics)) + text[text.index(END) :])
+        write_atomic(README, text[: text.index(BEGIN)] + BEGIN + "\n".join(table(found)) + text[text.index(END) :])
         print(f"{README}: holds the rates of {METRICS} now")
     else:
-        print("\n".join(["", *table(metrics), "", *places()]))
+        print("\n".join(["", *lines(found), *places()]))
     return 0
 
 
-def table(metrics: dict[str, dict[str, Any]]) -> Iterator[str]:
-    yield f"{'':16}{'wrong words':>12}{'characters':>12}{'ended itself':>14}"
-    for condition, name in NAMES.items():
-        rates = metrics[condition]
-        yield f"{name:16}{rates['wer']:>12.1%}{rates['cer']:>12.1%}{rates['ended']:>14.0%}"
+def lines(found: Evidence) -> Iterator[str]:
+    if found.differences:
+        said = verdict(found)
+        yield from [f"{said.headline}.", *said.sure, ""]
+    yield from [*table(found), ""]
+    if found.gates:
+        yield from [*tables.gates(found), ""]
+
+
+def table(found: Evidence) -> list[str]:
+    return list(tables.terminal(found))
 
 
 def places() -> Iterator[str]:

@@ -1,4 +1,4 @@
-// Players with one button and a waveform to seek in. Without this script the browser's own controls are there.
+// Players with one button and a spectrogram to seek in. Without this script the browser's own controls are there.
 "use strict";
 document.documentElement.classList.add("live");
 
@@ -8,7 +8,7 @@ let current = null; // only one sounds at a time
 
 function makePlayer(box) {
   const audio = box.querySelector("audio");
-  const wave = box.querySelector(".wave");
+  const picture = box.querySelector(".picture");
   const time = box.querySelector(".time");
   const seconds = Number(box.dataset.seconds);
   const name = audio.getAttribute("aria-label");
@@ -23,17 +23,18 @@ function makePlayer(box) {
   for (const [key, value] of Object.entries({
     role: "slider", tabindex: 0, "aria-label": `Position in ${name}`, "aria-valuemin": 0, "aria-valuemax": seconds.toFixed(1),
   })) seek.setAttribute(key, value);
-  const played = wave.cloneNode(true);
-  played.classList.add("played");
-  box.insertBefore(button, wave);
-  box.insertBefore(seek, wave);
-  seek.append(wave, played);
+  const head = document.createElement("i");
+  head.className = "head";
+  box.insertBefore(button, picture);
+  box.insertBefore(seek, picture);
+  seek.append(picture, head);
 
   const player = { audio, box, start, stop, onend: null };
 
   function show() {
     const share = Math.min(1, audio.currentTime / seconds);
-    played.style.clipPath = `inset(0 ${100 - 100 * share}% 0 0)`;
+    head.style.setProperty("--played", `${100 * share}%`);
+    seek.classList.toggle("begun", !audio.paused || audio.currentTime > 0);
     const text = `${audio.currentTime.toFixed(1)} of ${seconds.toFixed(1)} seconds`;
     seek.setAttribute("aria-valuenow", audio.currentTime.toFixed(1));
     seek.setAttribute("aria-valuetext", text);
@@ -85,9 +86,9 @@ function makePlayer(box) {
   return player;
 }
 
-// A prompt's four takes one after the other: the way to compare voices is to hear them in a row.
+// A prompt's takes one after the other: the way to compare voices is to hear them in a row.
 for (const row of document.querySelectorAll(".prompt")) {
-  const takes = players.filter((player) => row.contains(player.box));
+  const takes = players.filter((player) => row.querySelector(".takes").contains(player.box));
   const all = row.querySelector(".all");
   all.hidden = false;
   all.addEventListener("click", () => playFrom(0));
@@ -96,4 +97,23 @@ for (const row of document.querySelectorAll(".prompt")) {
     takes[index].start();
     takes[index].onend = () => setTimeout(() => playFrom(index + 1), 350);
   }
+}
+
+// From a list to the sample that it names, which may be behind a fold: shown, and heard.
+for (const link of document.querySelectorAll(".worst .to")) {
+  link.addEventListener("click", () => {
+    const take = document.getElementById(link.hash.slice(1));
+    show("");
+    const fold = take.closest("details");
+    if (fold) fold.open = true;
+    players.find((player) => take.contains(player.box)).start();
+  });
+}
+
+const filter = document.querySelector(".filter");
+filter.hidden = filter.querySelectorAll("button").length < 3; // all of one kind
+for (const button of filter.querySelectorAll("button")) button.addEventListener("click", () => show(button.dataset.kind));
+function show(kind) {
+  for (const button of filter.querySelectorAll("button")) button.setAttribute("aria-pressed", button.dataset.kind === kind);
+  for (const row of document.querySelectorAll(".prompt")) row.hidden = kind !== "" && row.dataset.kind !== kind;
 }

@@ -1,0 +1,109 @@
+"""The evidence as plain cells: for a terminal and README, and as a Markdown page for a pull request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from timbre.evidence import CONDITIONS, Evidence, Metric
+from timbre.marks import escaped
+from timbre.report.rates import VERSUS, gate_row
+from timbre.report.verdict import NAMES, points, signed, span, verdict
+
+HEAD = ("", "wrong words", "likeness", "named", "ended")
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A line of the Markdown page below the tables."""
+
+    title: str
+    text: str
+
+
+def cells(evidence: Evidence) -> list[tuple[str, ...]]:
+    """A head, and a row per condition; a column that nobody measured is left out."""
+    rows: list[tuple[str, ...]] = [HEAD]
+    rows += [_row(NAMES[name][0], evidence.conditions[name]) for name in CONDITIONS if name in evidence.conditions]
+    kept = [place for place in range(len(HEAD)) if place == 0 or any(row[place] for row in rows[1:])]
+    return [tuple(row[place] for place in kept) for row in rows]
+
+
+def _row(name: str, m: Metric) -> tuple[str, ...]:
+    return (
+        name,
+        "" if m.wer is None else f"{m.wer:.1%}" + _between(m.wer_low, m.wer_high, 100, 1),
+        "" if m.similarity is None else f"{m.similarity:.3f}" + _between(m.similarity_low, m.similarity_high, 1, 3),
+        "" if m.named is None else f"{m.named:.0%}",
+        "" if m.ended is None else f"{m.ended:.0%}",
+    )
+
+
+def _between(low: float | None, high: float | None, factor: int, digits: int) -> str:
+    return "" if low is None or high is None else f" ({factor * low:.{digits}f}–{factor * high:.{digits}f})"
+
+
+def terminal(evidence: Evidence) -> Iterator[str]:
+    """The table in columns, and what the likeness is measured by."""
+    rows = cells(evidence)
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    for row in rows:
+        yield "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+    if scale := speaker_line(evidence):
+        yield scale
+
+
+def speaker_line(evidence: Evidence) -> str:
+    found = evidence.speaker
+    if found is None or found.ceiling is None or found.floor is None:
+        return ""
+    return f"likeness of the speaker’s own clips {found.ceiling:.3f}, of other voices {found.floor:.3f}"
+
+
+def gates(evidence: Evidence) -> Iterator[str]:
+    """A line per gate, for a terminal."""
+    for row in (gate_row(name, gate) for name, gate in evidence.gates.items()):
+        yield f"{'passed' if row.passed else 'FAILED':7} {row.asks}: {row.told}"
+
+
+def markdown(evidence: Evidence, facts: Sequence[Fact]) -> str:
+    said = verdict(evidence)
+    parts = [
+        [f"## {said.headline}."],
+        [" ".join([*said.sure, *said.more])],
+        _piped(cells(evidence)),
+        ["Intervals are 95 %. " + f"{_capital(speaker_line(evidence))}." * bool(evidence.speaker)],
+        _piped(_changes(evidence)),
+        list(_gates(evidence)),
+        [f"- **{fact.title}:** {fact.text}" for fact in facts],
+    ]
+    return "\n\n".join("\n".join(part).strip() for part in parts if any(part)) + "\n"
+
+
+def _changes(evidence: Evidence) -> list[tuple[str, ...]]:
+    """A row per difference, below a head; nothing without differences."""
+    rows: list[tuple[str, ...]] = [("difference", "wrong words, points", "likeness", "better, as good, worse")]
+    for name, found in ((name, evidence.differences[name]) for name in VERSUS if name in evidence.differences):
+        first, second = (NAMES[part][0] for part in name.split("-"))
+        wer = "" if found.wer is None else f"{points(found.wer)} ({span(found, 'wer')})"
+        likeness = "" if found.similarity is None else f"{signed(found.similarity)} ({span(found, 'similarity')})"
+        counts = [str(number) for number in (found.wins, found.ties, found.losses) if number is not None]
+        rows.append((f"{first} − {second.lower()}", wer, likeness, ", ".join(counts)))
+    return rows if len(rows) > 1 else []
+
+
+def _gates(evidence: Evidence) -> Iterator[str]:
+    for row in (gate_row(name, gate) for name, gate in evidence.gates.items()):
+        yield f"- {'✅' if row.passed else '❌ **failed**:'} {escaped(row.asks)}: {row.told}"
+
+
+def _piped(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """A table of Markdown, its numbers to the right."""
+    if not rows:
+        return []
+    rule = ["---", *("---:" for _ in rows[0][1:])]
+    return ["| " + " | ".join(row) + " |" for row in (rows[0], rule, *rows[1:])]
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

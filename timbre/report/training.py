@@ -1,0 +1,130 @@
+"""How it learnt: curves, where learning turned into learning by heart, and one sentence at points on the way."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from timbre.charts import Chart, Line, draw
+from timbre.report.sound import Sound, sound
+from timbre.report.takes import Score
+
+GROUP = re.compile(r"eval_depth_loss_(\d+)(?:-(\d+))?")
+STYLES = ("eval", "second", "third", "fourth", "train")  # classes of the style sheet, for lines in one chart
+OVERFIT = 0.01  # of the best loss; less is no more than the wobble of a few evaluation clips
+History = list[dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Point:
+    """The sentence as it sounded at a step."""
+
+    title: str
+    note: str
+    sound: Sound
+
+
+@dataclass(frozen=True)
+class Training:
+    charts: list[Chart]
+    best: str  # a sentence on the best step; empty where nothing was evaluated
+    overfit: str  # a sentence; empty where the last step is about as good as the best
+    measured: list[tuple[str, str, str]]  # step, training loss and evaluation loss, where there was an evaluation
+    text: str  # of the points
+    points: list[Point]
+
+
+def read(history: Path, points: Path, scores: Sequence[Score], samples: Path) -> Training:
+    rows = read_history(history)
+    best, overfit = sentences(rows)
+    text, heard = learning(points, scores, samples)
+    measured = [(r["step"], _last_train(rows, r), r["eval_loss"]) for r in rows if r.get("eval_loss")]
+    return Training(curves(rows), best, overfit, measured, text, heard)
+
+
+def read_history(path: Path) -> History:
+    with path.open(encoding="utf-8", newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def _last_train(rows: History, row: dict[str, str]) -> str:
+    return row.get("train_loss") or next((r["train_loss"] for r in rows if r.get("train_loss")), "")
+
+
+def curves(history: History) -> list[Chart]:
+    def line(name: str, column: str, style: str, dots: bool = False) -> Line:
+        points = [(float(row["step"]), float(row[column])) for row in history if row.get(column)]
+        return Line(name, points, style, dots)
+
+    def both(train: str, evaluation: str) -> list[Line]:
+        return [line("training", train, "train"), line("evaluation", evaluation, "eval", dots=True)]
+
+    best = best_step(history)
+    mark = (best[0], f"best, step {best[0]:,.0f}") if best else None
+    groups = [(name, column) for column in (history[0] if history else {}) if (name := group_name(column))]
+    books = [("1", "eval_backbone_loss"), *groups] if groups else []
+    charts = [
+        draw("Loss", "step", both("train_loss", "eval_loss"), mark),
+        draw("Backbone loss", "step", both("backbone_loss", "eval_backbone_loss"), narrow=True),
+        draw("Depth decoder loss", "step", both("depth_loss", "eval_depth_loss"), narrow=True),
+        draw(
+            "Evaluation loss by codebook",
+            "step",
+            [line(n, c, STYLES[i % len(STYLES)]) for i, (n, c) in enumerate(books)],
+            narrow=True,
+        ),
+        draw("Gradient norm", "step", [line("gradient norm", "grad_norm", "train")], narrow=True),
+        draw("Learning rate", "step", [line("learning rate", "learning_rate", "train")], narrow=True),
+    ]
+    return [chart for chart in charts if chart]
+
+
+def group_name(column: str) -> str:
+    """`eval_depth_loss_1-3`, whose numbers begin at 0 with the backbone's, are the codebooks 2 to 4; else nothing."""
+    found = GROUP.fullmatch(column)
+    if not found:
+        return ""
+    first, last = int(found[1]) + 1, int(found[2] or found[1]) + 1
+    return f"{first}" if first == last else f"{first}–{last}"
+
+
+def best_step(history: History) -> tuple[float, float] | None:
+    measured = [(float(row["eval_loss"]), float(row["step"])) for row in history if row.get("eval_loss")]
+    loss, step = min(measured, default=(0.0, -1.0))
+    return (step, loss) if measured else None
+
+
+def sentences(history: History) -> tuple[str, str]:
+    """On the best step, and on over-fitting."""
+    best = best_step(history)
+    if not best:
+        return "", ""
+    step, loss = best
+    told = f"The adapter is the one of step {step:,.0f}, where the evaluation loss was lowest, {loss:.3f}."
+    last = [row for row in history if row.get("eval_loss")][-1]
+    rise = float(last["eval_loss"]) - loss
+    if rise <= OVERFIT * loss:
+        return told, ""
+    return told, (
+        f"It over-fitted from there: by step {float(last['step']):,.0f} the evaluation loss had risen by {rise:.3f} "
+        f"({rise / loss:.0%}) to {float(last['eval_loss']):.3f}. More recordings, a lower rank or fewer epochs help."
+    )
+
+
+def learning(points: Path, scores: Sequence[Score], samples: Path) -> tuple[str, list[Point]]:
+    """The sentence, and how the base said it, the adapters on the way, and the adapter that was kept."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(points.glob("*.json"))]
+    last = next((s.sample for s in scores if found and s.sample.id == found[0]["sample"]), None)
+    if last is None:
+        return "", []
+    first = f"base_clone-{last.prompt}-{last.seed}"
+    heard = [Point("Base", "before the first step", sound(samples / f"{first}.flac"))]
+    heard += [
+        Point(f"Step {point['step']:,}", "on the way", sound(points / f"{point['step']:06}.flac"))
+        for point in sorted(found, key=lambda point: point["step"])
+    ]
+    return last.text, [*heard, Point("The adapter", "as it was kept", sound(samples / f"{last.id}.flac"))]

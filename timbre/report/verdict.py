@@ -1,0 +1,105 @@
+"""Is this voice better than the base, and how sure is that? In sentences, for page, Markdown and terminal.
+
+"This voice" is the tuned one with a clip to clone, which is how it is used. A difference is one where its interval of
+95 % leaves out zero; else the two are called alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from timbre.evidence import Difference, Evidence, Metric
+
+NAMES = {
+    "base": ("Base", "the model as it came"),
+    "base_clone": ("Base, cloning", "as it came, after a clip of the speaker"),
+    "tuned": ("Tuned", "with the adapter that was trained here"),
+    "tuned_clone": ("Tuned, cloning", "with the adapter, after a clip of the speaker"),
+}
+HEADLINES = {  # by likeness and words: better, alike, worse
+    (1, 1): "This voice is better than the base: more like the speaker, and easier to understand",
+    (1, 0): "This voice is better than the base: more like the speaker, and about as easy to understand",
+    (1, -1): "This voice is more like the speaker than the base, but harder to understand",
+    (0, 1): "This voice is easier to understand than the base, and no more like the speaker",
+    (0, 0): "This voice can’t be told from the base, neither by its words nor by its likeness",
+    (0, -1): "This voice is worse than the base: harder to understand, and no more like the speaker",
+    (-1, 1): "This voice is easier to understand than the base, but less like the speaker",
+    (-1, 0): "This voice is worse than the base: less like the speaker, and about as easy to understand",
+    (-1, -1): "This voice is worse than the base: less like the speaker, and harder to understand",
+    (None, 1): "This voice is easier to understand than the base",
+    (None, 0): "This voice is about as easy to understand as the base",
+    (None, -1): "This voice is harder to understand than the base",
+}
+UNKNOWN = "Whether this voice is better than the base was not measured"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    headline: str  # without a full stop
+    sure: list[str]  # sentences: how sure that is
+    more: list[str]  # and where it comes from
+
+
+def verdict(evidence: Evidence) -> Verdict:
+    whole = evidence.differences.get("tuned_clone-base", Difference())
+    words = _direction(whole.wer_low, whole.wer_high, lower_is_better=True)
+    likeness = _direction(whole.similarity_low, whole.similarity_high)
+    headline = UNKNOWN if words is None else HEADLINES[likeness, words]
+    return Verdict(headline, list(_sure(evidence, whole)), list(_more(evidence, whole)))
+
+
+def _direction(low: float | None, high: float | None, lower_is_better: bool = False) -> int | None:
+    if low is None or high is None:
+        return None
+    sign = (low > 0) - (high < 0)
+    return -sign if lower_is_better else sign
+
+
+def _sure(evidence: Evidence, whole: Difference) -> Iterator[str]:
+    this, base = (evidence.conditions.get(name, Metric()) for name in ("tuned_clone", "base"))
+    if this.similarity is not None and base.similarity is not None:
+        sure = f": a difference of {span(whole, 'similarity')}" if whole.similarity is not None else ""
+        yield f"Its likeness to the speaker is {this.similarity:.3f}, the base’s {base.similarity:.3f}{sure}."
+    if this.wer is not None and base.wer is not None:
+        sure = f": a difference of {span(whole, 'wer')}" if whole.wer is not None else ""
+        yield f"Of 100 words it gets {100 * this.wer:.1f} wrong, the base {100 * base.wer:.1f}{sure}."
+
+
+def _more(evidence: Evidence, whole: Difference) -> Iterator[str]:
+    if found := _told(evidence.differences.get("tuned_clone-base_clone", Difference())):
+        yield f"What the adapter adds to cloning alone: {found}."
+    if None not in (whole.wins, whole.ties, whole.losses):
+        yield (
+            f"Sentence by sentence it is understood better than the base {times(whole.wins)}, "
+            f"as well {times(whole.ties)}, and worse {times(whole.losses)}."
+        )
+
+
+def _told(difference: Difference) -> str:
+    parts = []
+    if difference.similarity is not None:
+        parts.append(f"likeness {signed(difference.similarity)} ({span(difference, 'similarity')})")
+    if difference.wer is not None:
+        parts.append(f"wrong words {points(difference.wer)} points ({span(difference, 'wer')})")
+    return ", ".join(parts)
+
+
+def span(difference: Difference, name: str) -> str:
+    """Its interval, such as `−4.0 to +1.2`."""
+    told = points if name == "wer" else signed
+    low, high = getattr(difference, f"{name}_low"), getattr(difference, f"{name}_high")
+    return "no interval" if low is None or high is None else f"{told(low)} to {told(high)}"
+
+
+def signed(value: float, digits: int = 3) -> str:
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def points(share: float) -> str:
+    """A difference of rates, in percentage points."""
+    return signed(100 * share, 1)
+
+
+def times(number: int | None) -> str:
+    return {0: "never", 1: "once", 2: "twice"}.get(number or 0, f"{number} times")
