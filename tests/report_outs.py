@@ -21,7 +21,7 @@ HOSTILE = '<img src=x onerror="document.title=1">&amp;</script><script>document.
 
 
 def made_up(likeness: float = 0.16) -> Evidence:
-    """A voice that is more like the speaker, about as easy to understand, and fails the gate on its words."""
+    """A voice that is more like the speaker, about as easy to understand, and does not always end."""
     conditions = {
         name: Metric(
             wer=WORDS[name], wer_low=WORDS[name] - 0.04, wer_high=WORDS[name] + 0.055, cer=WORDS[name] * 0.8,
@@ -42,9 +42,9 @@ def made_up(likeness: float = 0.16) -> Evidence:
     }
     gates = {
         "changes": Gate(True, 1.0, 0.9),
-        "words": Gate(False, 0.046, 0.02),
+        "words": Gate(True, 0.046, 0.1),
         "likeness": Gate(likeness > 0.05, likeness - 0.05, 0.0),
-        "ends": Gate(True, 0.96, 0.9),
+        "ends": Gate(False, 0.96, 0.98),
         "leakage": Gate(True, 0.0, 0.0),
     }
     return Evidence(conditions, differences, Speaker(0.9, 0.31, 14.2, 0.07), gates)

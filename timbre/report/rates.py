@@ -140,7 +140,7 @@ def _interval(scale: Scale | None, value: float | None, low: float | None, high:
 def gate_row(name: str, gate: Gate) -> GateRow:
     """What the gate asks, and its value beside its limit."""
     told: dict[str, tuple[str, Callable[[float], str]]] = {
-        "changes": ("at least", lambda value: f"{100 * value:.0f}% of samples"),
+        "changes": ("at least", lambda value: f"{100 * value:.0f}%"),
         "words": ("at most", lambda value: f"{points(value)} points"),
         "likeness": ("above", signed),
         "ends": ("at least", lambda value: f"{100 * value:.0f}%"),

@@ -1,7 +1,8 @@
 """Is this voice better than the base, and how sure is that? In sentences, for page, Markdown and terminal.
 
 "This voice" is the tuned one with a clip to clone, which is how it is used. A difference is one where its interval of
-95 % leaves out zero; else the two are called alike.
+95 % leaves out zero. Where it holds zero, the words are called as good only if the gate on them passed, which says that
+the interval ends before a loss that matters; what was not shown is not claimed.
 """
 
 from __future__ import annotations
@@ -17,21 +18,29 @@ NAMES = {
     "tuned": ("Tuned", "with the adapter that was trained here"),
     "tuned_clone": ("Tuned, cloning", "with the adapter, after a clip of the speaker"),
 }
-HEADLINES = {  # by likeness and words: better, alike, worse
+HEADLINES = {  # by likeness (better, not shown, worse, not measured) and words (better, as good, not sure, worse)
     (1, 1): "This voice is better than the base: more like the speaker, and easier to understand",
     (1, 0): "This voice is better than the base: more like the speaker, and about as easy to understand",
+    (1, None): "This voice is more like the speaker than the base, but it may be harder to understand",
     (1, -1): "This voice is more like the speaker than the base, but harder to understand",
-    (0, 1): "This voice is easier to understand than the base, and no more like the speaker",
+    (0, 1): "This voice is easier to understand than the base, and not measurably more like the speaker",
     (0, 0): "This voice can’t be told from the base, neither by its words nor by its likeness",
-    (0, -1): "This voice is worse than the base: harder to understand, and no more like the speaker",
+    (0, None): "This voice is not measurably more like the speaker than the base, and it may be harder to understand",
+    (0, -1): "This voice is worse than the base: harder to understand, and not measurably more like the speaker",
     (-1, 1): "This voice is easier to understand than the base, but less like the speaker",
     (-1, 0): "This voice is worse than the base: less like the speaker, and about as easy to understand",
+    (-1, None): "This voice is worse than the base: less like the speaker, and it may be harder to understand",
     (-1, -1): "This voice is worse than the base: less like the speaker, and harder to understand",
     (None, 1): "This voice is easier to understand than the base",
     (None, 0): "This voice is about as easy to understand as the base",
+    (None, None): "This voice may be harder to understand than the base",
     (None, -1): "This voice is harder to understand than the base",
 }
 UNKNOWN = "Whether this voice is better than the base was not measured"
+VOID = {  # gates without which nothing else counts
+    "leakage": "Nothing can be said of this voice: some of what it is judged by was learnt",
+    "changes": "This voice is the base: the adapter does not change what one hears",
+}
 
 
 @dataclass(frozen=True)
@@ -43,17 +52,24 @@ class Verdict:
 
 def verdict(evidence: Evidence) -> Verdict:
     whole = evidence.differences.get("tuned_clone-base", Difference())
-    words = _direction(whole.wer_low, whole.wer_high, lower_is_better=True)
+    return Verdict(_headline(evidence, whole), list(_sure(evidence, whole)), list(_more(evidence, whole)))
+
+
+def _headline(evidence: Evidence, whole: Difference) -> str:
+    for name, headline in VOID.items():
+        if name in evidence.failed:
+            return headline
+    words = _direction(whole.wer_low, whole.wer_high)
     likeness = _direction(whole.similarity_low, whole.similarity_high)
-    headline = UNKNOWN if words is None else HEADLINES[likeness, words]
-    return Verdict(headline, list(_sure(evidence, whole)), list(_more(evidence, whole)))
+    if words is None:
+        return UNKNOWN
+    as_good = "words" in evidence.gates and evidence.gates["words"].passed
+    return HEADLINES[likeness, -words if words or as_good else None]
 
 
-def _direction(low: float | None, high: float | None, lower_is_better: bool = False) -> int | None:
-    if low is None or high is None:
-        return None
-    sign = (low > 0) - (high < 0)
-    return -sign if lower_is_better else sign
+def _direction(low: float | None, high: float | None) -> int | None:
+    """Above zero, below, or 0 where the interval holds it."""
+    return None if low is None or high is None else (low > 0) - (high < 0)
 
 
 def _sure(evidence: Evidence, whole: Difference) -> Iterator[str]:
@@ -69,6 +85,9 @@ def _sure(evidence: Evidence, whole: Difference) -> Iterator[str]:
 def _more(evidence: Evidence, whole: Difference) -> Iterator[str]:
     if found := _told(evidence.differences.get("tuned_clone-base_clone", Difference())):
         yield f"What the adapter adds to cloning alone: {found}."
+    alone = evidence.conditions.get("tuned", Metric())
+    if alone.similarity is not None and alone.wer is not None:
+        yield f"Without a clip: likeness {alone.similarity:.3f}, {100 * alone.wer:.1f} wrong of 100 words."
     if None not in (whole.wins, whole.ties, whole.losses):
         yield (
             f"Sentence by sentence it is understood better than the base {times(whole.wins)}, "
