@@ -122,6 +122,7 @@ def main() -> None:
         speaker=found.speaker,
         failed=found.failed,
         rows=rows,
+        by_kind=takes.by_kind(scores),
         worst=worst,
         training=trained,
         data=learnt,

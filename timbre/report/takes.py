@@ -61,6 +61,8 @@ class Score:
     """What the page needs of a row of reports/scores.csv."""
 
     sample: Sample
+    errors: int
+    words: int
     wer: float
     similarity: float | None
     silent: bool
@@ -72,6 +74,15 @@ class Score:
     def badness(self) -> tuple[float, float, str]:
         """Sorts the worst first."""
         return -self.wer, 1.0 if self.similarity is None else self.similarity, self.sample.id
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How the sentences of one kind are read."""
+
+    name: str
+    prompts: int
+    wer: list[float | None]  # in the conditions' order
 
 
 def read_scores(table: Path, folder: Path) -> list[Score]:
@@ -87,7 +98,26 @@ def _score(row: dict[str, str], folder: Path) -> Score:
         raise DataError(f"{path}: cannot be read ({error.strerror}); run `dvc repro`") from error
     similarity = row.get("similarity")
     flags = {name: row.get(name) == "True" for name in ("silent", "clipped", "repeated")}
-    return Score(sample, float(row["wer"]), float(similarity) if similarity else None, diff=row["diff"], **flags)
+    counted = int(row["errors"]), int(row["words"]), float(row["wer"])
+    return Score(sample, *counted, float(similarity) if similarity else None, diff=row["diff"], **flags)
+
+
+def by_kind(scores: Sequence[Score]) -> list[Kind]:
+    """Nothing where all sentences are of one kind."""
+    kinds = sorted({kind_of(score.sample) for score in scores}, key=[*KINDS, ""].index)
+    return [_kind(kind, [s for s in scores if kind_of(s.sample) == kind]) for kind in kinds] if len(kinds) > 1 else []
+
+
+def _kind(kind: str, scores: Sequence[Score]) -> Kind:
+    def rate(condition: str) -> float | None:
+        some = [score for score in scores if score.sample.condition == condition]
+        return sum(score.errors for score in some) / sum(score.words for score in some) if some else None
+
+    return Kind(KINDS[kind], len({score.sample.prompt for score in scores}), [rate(name) for name in NAMES])
+
+
+def kind_of(sample: Sample) -> str:
+    return getattr(sample, "kind", "")
 
 
 def rows(scores: Sequence[Score], samples: Path, true: Callable[[str], Sound | None]) -> list[Row]:
@@ -113,7 +143,7 @@ def _row(seeds: dict[int, list[Score]], samples: Path, true: Callable[[str], Sou
     takes = [[take(score, samples) for score in seeds[seed]] for seed in sorted(seeds)]
     sample = seeds[min(seeds)][0].sample
     clip = getattr(sample, "clip", None)
-    kind = getattr(sample, "kind", "")
+    kind = kind_of(sample)
     return Row(sample.prompt, kind, sample.text, true(clip) if clip else None, takes[0], takes[1:])
 
 
