@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import datetime
 import shutil
 from pathlib import Path
 
 import pytest
 
-from timbre import cli, sources
+from timbre import cli, people, sources
 from timbre.commands import add
 from timbre.errors import DataError, SourceError
+from timbre.people import Consent
 
 WHO = ["--speaker", "ann", "--language", "en", "--licence", "CC0-1.0", "--consent", "hers, by e-mail"]
+EVIDENCE = ["--for", "a talk", "--evidence", "https://example.org/yes"]
 OLD = """# One entry per recording.
 - id: noon
   file: data/recordings/noon.flac   # or url
@@ -49,7 +52,58 @@ def test_a_file_is_copied_and_declared_below_what_people_wrote(repository: Path)
     source = sources.read(Path("data/sources.yaml"))[1]
     assert (source.start, source.end, source.consent) == (90.0, 200.5, "hers, by e-mail")
     assert (repository / "data/recordings/my-talk-1.m4a").read_bytes() == b"audio of a talk"
-    assert len(list((repository / "data").rglob("*"))) == 4, "no temporary file stays"
+    assert len(list((repository / "data").rglob("*"))) == 5, "no temporary file stays"
+
+
+PEOPLE = """# Whose voices they are.
+speakers:
+    bob:   # since March
+        name: Bob
+        consent: {by: Bob, when: 2026-03-01, for: ads, evidence: null, revoked: 2026-04-01}
+"""
+
+
+def test_a_new_speaker_gets_an_entry_below_the_others(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    people.PATH.write_text(PEOPLE)
+    run(
+        "elsewhere/My Tälk (1).M4A",
+        *WHO[2:],
+        "--speaker",
+        "eve",
+        "--consent",
+        "Eve's mother: yes, 2026-02-03",
+        *EVIDENCE,
+    )
+    assert people.PATH.read_text() == PEOPLE + (
+        '    eve:\n      name: eve\n      consent:\n        by: "Eve\'s mother: yes, 2026-02-03"\n'
+        "        when: 2026-02-03\n        for: a talk\n"
+        "        evidence: https://example.org/yes\n        revoked: null\n"
+    )
+    eve = people.read()["eve"]
+    assert eve.consent == Consent("Eve's mother: yes, 2026-02-03", "2026-02-03", "a talk", EVIDENCE[-1], None)
+    assert "data/speakers.yaml: added eve; see whether it says what was agreed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", [None, "", "# nobody yet\n", "speakers:\n", "speakers: {}\n", "{speakers: {}}\n"])
+def test_the_first_speaker_makes_the_file(repository: Path, text: str | None) -> None:
+    if text is not None:
+        people.PATH.write_text(text)
+    run("elsewhere/My Tälk (1).M4A", *WHO)
+    told = people.read()["ann"].consent
+    assert (told.by, told.when, told.use) == ("hers, by e-mail", datetime.date.today().isoformat(), add.USE)
+    assert ("# nobody" in people.PATH.read_text()) == bool(text and "#" in text)
+
+
+def test_who_is_known_keeps_the_entry_and_who_took_the_consent_back_gets_no_recording(repository: Path) -> None:
+    people.PATH.write_text(PEOPLE)
+    with pytest.raises(SourceError, match=r"speakers\.yaml:3: bob took the consent back on 2026-04-01; nothing was"):
+        run("elsewhere/My Tälk (1).M4A", *WHO, "--speaker", "bob")
+    people.PATH.write_text(PEOPLE.replace("2026-04-01", "null"))
+    with pytest.raises(SourceError, match=r"speakers\.yaml:3: knows bob; say there what changed"):
+        run("elsewhere/My Tälk (1).M4A", *WHO, "--speaker", "bob", *EVIDENCE)
+    assert not Path("data/recordings/my-talk-1.m4a").exists()
+    run("elsewhere/My Tälk (1).M4A", *WHO, "--speaker", "bob")
+    assert people.PATH.read_text() == PEOPLE.replace("2026-04-01", "null")
 
 
 def test_a_url_is_declared_and_speaker_and_language_are_those_that_all_share(repository: Path) -> None:
@@ -117,6 +171,11 @@ def test_parts_of_a_recording_that_is_there_already_get_ids_of_their_own(reposit
         (["elsewhere/My Tälk (1).M4A", *WHO, "--start", "9", "--end", "3"], "end 3.00 is not after start"),
         (["elsewhere/My Tälk (1).M4A", *WHO, "--language", "English"], "'English' is no language code"),
         (["elsewhere/My Tälk (1).M4A", *WHO, "--consent", " "], "consent: ' ' is not text"),
+        (
+            ["elsewhere/My Tälk (1).M4A", *WHO, "--evidence", "data/none.pdf"],
+            "ann: evidence: data/none.pdf does not exist",
+        ),
+        (["elsewhere/My Tälk (1).M4A", *WHO, "--evidence", "/etc/passwd"], "is neither a file inside the repository"),
         (["https://ann:secret@example.org/a.mp3", *WHO], "holds a user name or password"),
         (["ftp://example.org/a.mp3", *WHO], "is not an http:// or https:// address"),
         (["https://", *WHO], "is not an http:// or https:// address"),

@@ -15,7 +15,10 @@ from types import ModuleType
 from timbre import errors
 
 # modules of timbre/commands, in the order of --help
-COMMANDS = ("add", "import", "accept", "review", "replace", "diff", "log", "resolve", "say", "summary", "doctor")
+COMMANDS = (
+    "add", "remove", "import", "accept", "review", "replace", "diff", "log", "resolve", "say", "summary",
+    "doctor",
+)  # fmt: skip
 
 
 def parser() -> argparse.ArgumentParser:

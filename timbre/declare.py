@@ -1,26 +1,32 @@
-"""One more entry, or several, in data/sources.yaml; what people wrote there stays byte for byte.
+"""Entries in data/sources.yaml and data/speakers.yaml, more or fewer; what people wrote there stays byte for byte.
 
-Entries are put below the last one with its indentation. A file that this does not suit, such as one in JSON's style,
-is written anew by ruamel.yaml, which keeps comments and order. Either way the result is read and checked whole first.
+A new entry is put below the last one with its indentation; an old one goes with its rows. A file that this does not
+suit, such as one in JSON's style, is written anew by ruamel.yaml, which keeps comments and order. Either way the result
+is read and checked whole first.
 """
 
 from __future__ import annotations
 
 import contextlib
+import datetime
 import io
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedSeq
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.representer import RoundTripRepresenter
 
-from timbre import sources
+from timbre import people, sources
 from timbre.errors import SourceError
+from timbre.people import Person
 from timbre.sources import Source
+
+NOBODY_YET = "# Whose voices they are, and what each person allowed.\nspeakers:\n"
 
 
 def read(path: Path) -> list[Source]:
@@ -56,6 +62,31 @@ def extended(path: Path, entries: Sequence[dict[str, Any]]) -> bytes:
     return after.encode()
 
 
+def with_person(path: Path, person: Person) -> bytes:
+    """The content of data/speakers.yaml with one more person below the others."""
+    text, consent = _text(path), person.consent
+    told = {"by": consent.by, "when": datetime.date.fromisoformat(consent.when), "for": consent.use}
+    entry = {"name": person.name, "consent": told | {"evidence": consent.evidence, "revoked": consent.revoked}}
+    document = YAML(typ="rt").load(text) or CommentedMap()
+    others = YAML(typ="safe").load(text) or {}
+    wanted = others | {"speakers": (others.get("speakers") or {}) | {person.id: entry}}
+    after = _first_read_as(
+        wanted, path, text, lambda: _under(text, document, person.id, entry), lambda: _known(document, person.id, entry)
+    )
+    people.check_evidence(people.parse(after, str(path)), str(path))
+    return after.encode()
+
+
+def without(path: Path, ids: Collection[str]) -> bytes:
+    """The content of data/sources.yaml without the entries of these ids; `[]` where none is left."""
+    text = _text(path)
+    document = YAML(typ="rt").load(text)
+    gone = [index for index, entry in enumerate(document) if entry["id"] in ids]
+    wanted = [entry for entry in YAML(typ="safe").load(text) if entry["id"] not in ids]
+    makes = (lambda: _cut(text, document, gone), lambda: _shrunk(document, gone))
+    return _first_read_as(wanted, path, text, *makes).encode()
+
+
 def slug(text: str, longest: int = 48) -> str:
     """What of a name may be an id; "" where nothing may."""
     ascii_only = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
@@ -73,15 +104,20 @@ def _is_empty(path: Path) -> bool:
 
 
 def _with(text: str, entries: Sequence[dict[str, Any]], path: Path) -> str:
-    newline = "\r\n" if "\r\n" in text else "\n"
     document = YAML(typ="rt").load(text) or CommentedSeq()
     wanted = [*(YAML(typ="safe").load(text) or []), *entries]
-    for make in (_below, _grown):
-        made = make(text, document, entries).replace("\r\n", "\n").replace("\n", newline)
+    makes = (lambda: _below(text, document, entries), lambda: _grown(document, entries))
+    return _first_read_as(wanted, path, text, *makes)
+
+
+def _first_read_as(wanted: Any, path: Path, text: str, *makes: Callable[[], str]) -> str:
+    newline = "\r\n" if "\r\n" in text else "\n"
+    for make in makes:
+        made = make().replace("\r\n", "\n").replace("\n", newline)
         with contextlib.suppress(YAMLError):
             if YAML(typ="safe").load(made) == wanted:
                 return made
-    raise SourceError(f"{path}: the entry would not be read back as it is written; add it with an editor")
+    raise SourceError(f"{path}: the entry would not be read back as it is written; edit the file with an editor")
 
 
 def _below(text: str, document: CommentedSeq, entries: Sequence[dict[str, Any]]) -> str:
@@ -93,13 +129,58 @@ def _below(text: str, document: CommentedSeq, entries: Sequence[dict[str, Any]])
     return text + ("\n" if text and not text.endswith("\n") else "") + rows
 
 
-def _grown(text: str, document: CommentedSeq, entries: Sequence[dict[str, Any]]) -> str:
+def _grown(document: CommentedSeq, entries: Sequence[dict[str, Any]]) -> str:
     document.extend(entries)
     return _dumped(document)
 
 
+def _under(text: str, document: CommentedMap, name: str, entry: dict[str, Any]) -> str:
+    """As `_below`: no YAML that holds the entry, where `speakers` is not the last key or in JSON's style."""
+    known = document.get("speakers")
+    indent = " " * (known.lc.key(next(iter(known)))[1] if known else 2)
+    head = "" if "speakers" in document else NOBODY_YET
+    rows = "".join(f"{indent}{row}\n" for row in _dumped({name: entry}).splitlines())
+    return text + ("\n" if text and not text.endswith("\n") else "") + head + rows
+
+
+def _known(document: CommentedMap, name: str, entry: dict[str, Any]) -> str:
+    document["speakers"] = document.get("speakers") or CommentedMap()
+    document["speakers"][name] = entry
+    return _dumped(document)
+
+
+def _cut(text: str, document: CommentedSeq, gone: Sequence[int]) -> str:
+    """Without the rows of these entries; the comments above the next entry are the next entry's."""
+    rows = text.splitlines(keepends=True)
+    starts = [document.lc.item(index)[0] for index in range(len(document))]
+    kept = [True] * len(rows)
+    for index in gone:
+        last = index + 1 == len(document)
+        end = len(rows) if last else starts[index + 1]
+        column = document.lc.item(index)[1] - 2
+        while not last and re.match(rf"\s*$| {{0,{column}}}#", rows[end - 1]):
+            end -= 1
+        kept[starts[index] : end] = [False] * (end - starts[index])
+    text = "".join(row for row, stays in zip(rows, kept, strict=True) if stays)
+    return text if len(gone) < len(document) else text + "[]\n"
+
+
+def _shrunk(document: CommentedSeq, gone: Sequence[int]) -> str:
+    for index in reversed(gone):
+        del document[index]
+    return _dumped(document)
+
+
+class _Spelled(RoundTripRepresenter):
+    """Writes `revoked: null`, where ruamel.yaml would leave the place empty."""
+
+
+_Spelled.add_representer(type(None), lambda dumper, _: dumper.represent_scalar("tag:yaml.org,2002:null", "null"))
+
+
 def _dumped(value: Any) -> str:
     dumper, out = YAML(typ="rt"), io.StringIO()
+    dumper.Representer = _Spelled
     dumper.width = 10_000  # a line of text stays a line
     dumper.allow_unicode = True
     dumper.dump(value, out)

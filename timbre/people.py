@@ -59,16 +59,20 @@ class Person:
 def read(path: Path = PATH) -> dict[str, Person]:
     """Every person by id; nobody where there is no file. Evidence that is a file has to be there."""
     people = parse(text_of(path), str(path)) if path.exists() else {}
-    evidence = [(person, person.consent.evidence or "") for person in people.values()]
+    check_evidence(people, str(path))
+    return people
+
+
+def check_evidence(people: Mapping[str, Person], where: str) -> None:
+    named = [(person, person.consent.evidence or "") for person in people.values()]
     raise_all(
         SourceError,
         (
-            f"{path}:{person.line}: {person.id}: evidence: {file} does not exist; put it there, or give a link"
-            for person, file in evidence
+            f"{where}:{person.line}: {person.id}: evidence: {file} does not exist; put it there, or give a link"
+            for person, file in named
             if file and not _is_link(file) and not Path(file).is_file()
         ),
     )
-    return people
 
 
 def parse(text: str, where: str = str(PATH)) -> dict[str, Person]:
@@ -127,7 +131,7 @@ def _consent_problems(consent: Any, line: int) -> Iterator[tuple[int, str]]:
         value, at = consent[key], _line(consent, key)
         if key in TEXTS and not _is_text(value):
             yield at, f"{key}: {shown(value)} is not text; put it in quotes"
-        elif key in DATES and not (_date(value) or (key == "revoked" and value is None)):
+        elif key in DATES and not (day_of(value) or (key == "revoked" and value is None)):
             yield at, f"{key}: {shown(value)} is not a day; write it as 2026-03-01" + " or null" * (key == "revoked")
         elif key == "evidence" and value is not None and not _is_evidence(value):
             yield at, f"evidence: {shown(value)} is neither a file inside the repository nor a link (https://…)"
@@ -143,13 +147,13 @@ def _keys(entry: dict[str, Any], known: Sequence[str], line: int) -> Iterator[tu
 def _person(name: object, entry: Any, line: int) -> Person:
     told = entry["consent"]
     evidence = None if told["evidence"] is None else str(told["evidence"])
-    when, revoked = _date(told["when"]), _date(told.get("revoked"))
+    when, revoked = day_of(told["when"]), day_of(told.get("revoked"))
     return Person(
         str(name), str(entry["name"]), Consent(str(told["by"]), str(when), str(told["for"]), evidence, revoked), line
     )
 
 
-def _date(value: object) -> str | None:
+def day_of(value: object) -> str | None:
     """The day as YYYY-MM-DD; YAML reads one that is not in quotes as a date."""
     if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
         return value.isoformat()

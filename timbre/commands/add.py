@@ -2,13 +2,15 @@
 
 A file is copied to data/recordings (one that lies there is taken as it is); a URL is fetched by `dvc repro fetch`.
 Everything is checked before anything is written, and what stands in data/sources.yaml stays as it is. Licence and
-consent are never guessed; speaker and language are, where all the other recordings agree.
+consent are never guessed; speaker and language are, where all the other recordings agree. Whoever speaks here for the
+first time gets an entry in data/speakers.yaml, with the day that --consent names, or today's.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import datetime
 import hashlib
 import os
 import re
@@ -18,9 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from timbre import declare, sources
+from timbre import declare, people, sources
 from timbre.errors import SourceError, raise_all
 from timbre.mapping import file_sha256, write_atomic
+from timbre.people import Consent, Person
 from timbre.records import check_id
 from timbre.sources import RECORDINGS, Source
 
@@ -29,6 +32,7 @@ EXAMPLES = [
     ("timbre add https://example.org/talk --start 1:30 --licence CC0-1.0 --consent none-needed", "a part of it"),
 ]
 SOURCES = Path("data/sources.yaml")
+USE = "a voice that this repository learns"  # what a consent is for, where --for says nothing else
 AGREED = ("speaker", "language")  # what may be taken from the other entries
 
 
@@ -46,6 +50,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--speaker", help="whose voice it is, as an id; one name for one voice")
     parser.add_argument("--licence", help="by which it may be used, such as CC-BY-4.0")
     parser.add_argument("--consent", help="who consented, how and when")
+    parser.add_argument("--for", dest="use", help=f"what a new speaker consented to; else “{USE}”")
+    parser.add_argument("--evidence", help="of a new speaker's consent: a file of the repository, or a link")
     parser.add_argument("--start", help="only from here: seconds or h:mm:ss")
     parser.add_argument("--end", help="only up to here")
     parser.add_argument("--language", help="as two or three letters, such as en")
@@ -61,12 +67,37 @@ def command(args: argparse.Namespace) -> int:
     _check_told(entry)
     with _place(wanted) as placed:
         after = declare.appended(SOURCES, entry | span, wanted.origin, placed)
+        person = newcomer(entry, args)
+        with_person = declare.with_person(people.PATH, person) if person else None
         _copy(wanted, placed)
+        if with_person:
+            write_atomic(people.PATH, with_person)
         write_atomic(SOURCES, after)
     print(f"{SOURCES}: added {name} from {wanted.origin}")
     print("\n".join(f"  {key}: {value}" for key, value in entry.items() if key not in ("id", "file", "url")))
+    if person:
+        told = person.consent
+        print(f"{people.PATH}: added {person.id}; see whether it says what was agreed")
+        print(f"  by: {told.by}\n  when: {told.when}\n  for: {told.use}\n  evidence: {told.evidence or 'none yet'}")
     print("`dvc repro` brings it, drafts its words and learns from it")
     return 0
+
+
+def newcomer(entry: dict[str, str], args: argparse.Namespace) -> Person | None:
+    """The speaker as --consent tells, if data/speakers.yaml does not know them; whoever took it back is not added."""
+    id, known = entry["speaker"], people.read()
+    if id not in known:
+        days = [day for text in re.findall(r"\d{4}-\d\d-\d\d", entry["consent"]) if (day := people.day_of(text))]
+        when = days[0] if days else datetime.date.today().isoformat()
+        return Person(id, id, Consent(entry["consent"], when, args.use or USE, args.evidence, None))
+    if not known[id].allowed:
+        revoked = known[id].consent.revoked
+        raise SourceError(f"{people.PATH}:{known[id].line}: {id} took the consent back on {revoked}; nothing was added")
+    if args.use or args.evidence:
+        raise SourceError(
+            f"{people.PATH}:{known[id].line}: knows {id}; say there what changed, not by --for, --evidence"
+        )
+    return None
 
 
 def make_id(what: str, span: Sequence[object], taken: set[str]) -> str:

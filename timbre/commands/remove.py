@@ -1,0 +1,107 @@
+"""Take a speaker or a recording out of the voice, and see first what goes.
+
+Of a recording go its entry in data/sources.yaml, its transcript, and its file in data/recordings where no other entry
+uses it; of a speaker, all their recordings, and their lines in the recordings of others are flagged `drop`. The entry
+in data/speakers.yaml stays: it says what was agreed, or taken back. What was made of it goes with the next `dvc repro`;
+older versions stay in git and in DVC's cache, and `timbre trace ID --history` lists them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from timbre import declare, edits, sources
+from timbre.diff import lock
+from timbre.diff.snapshot import WorkTree
+from timbre.errors import SourceError, raise_all
+from timbre.mapping import write_atomic
+from timbre.sources import Source
+from timbre.transcripts import parse
+
+EXAMPLES = [
+    ("timbre remove ann", "show what of a speaker would go, and what stays"),
+    ("timbre remove harbour-noon --write", "take one recording out"),
+]
+SOURCES, TRANSCRIPTS = Path("data/sources.yaml"), Path("data/transcripts")
+
+
+@dataclass(frozen=True)
+class Plan:
+    ids: tuple[str, ...]  # of the recordings that go
+    files: tuple[Path, ...]  # that go with them
+    edits: tuple[tuple[Path, bytes, bytes, int], ...]  # transcripts that stay: before, after, lines flagged drop
+    left: int  # recordings that stay
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", nargs="+", metavar="ID", help="of a speaker or a recording")
+    parser.add_argument("--write", action="store_true", help="do it; else what would go is only shown")
+
+
+def command(args: argparse.Namespace) -> int:
+    declared = sources.read(SOURCES)
+    made = plan(declared, args.what)
+    print("\n".join(told(made)))
+    if not args.write:
+        print("nothing was changed; --write does it")
+        return 0
+    remaining = declare.without(SOURCES, made.ids) if made.ids else b""
+    for path, before, after, _ in made.edits:
+        edits.save(path, before, after)
+    if made.ids:  # first what names the files, so that a run cut short leaves strangers and nothing missing
+        write_atomic(SOURCES, remaining)
+    for path in made.files:
+        path.unlink(missing_ok=True)
+    print(f"`dvc repro` makes the voice without {', '.join(args.what)}" if made.left else nothing_left())
+    print(f"git and DVC's cache keep the versions until now: `timbre trace {args.what[0]} --history` lists them")
+    return 0
+
+
+def plan(declared: Sequence[Source], what: Sequence[str]) -> Plan:
+    known = {source.id for source in declared} | {source.speaker for source in declared} | speakers_of_lines()
+    raise_all(SourceError, (unknown(name, known) for name in what if name not in known))
+    gone = [source for source in declared if {source.id, source.speaker} & set(what)]
+    left = [source for source in declared if source not in gone]
+    used = {source.file for source in left}
+    files = [TRANSCRIPTS / f"{source.id}.tsv" for source in gone]
+    files += [Path(source.file) for source in gone if source.file and source.file not in used]
+    silenced = list(flagged([TRANSCRIPTS / f"{source.id}.tsv" for source in left], what))
+    there = tuple(path for path in dict.fromkeys(files) if path.exists())
+    return Plan(tuple(source.id for source in gone), there, tuple(silenced), len(left))
+
+
+def speakers_of_lines() -> set[str]:
+    return {line.speaker for path in TRANSCRIPTS.glob("*.tsv") for line in parse(path.read_bytes(), str(path)).lines}
+
+
+def unknown(name: str, known: Collection[str]) -> str:
+    close = difflib.get_close_matches(name, known, 1)
+    return f"{name}: neither a recording nor a speaker" + (f"; did you mean {close[0]}?" if close else "")
+
+
+def flagged(paths: Sequence[Path], speakers: Collection[str]) -> Iterator[tuple[Path, bytes, bytes, int]]:
+    """Of each transcript that has lines of these speakers: its content, and that with the lines flagged drop."""
+    for path in paths:
+        before = edits.content_of(path)
+        lines = parse(before, str(path)).lines if before else ()
+        theirs = [line.speaker in speakers and line.flag != "drop" for line in lines]
+        if before and any(theirs):
+            after = [replace(line, flag="drop") if mine else line for line, mine in zip(lines, theirs, strict=True)]
+            yield path, before, edits.splice(before, after, str(path)), sum(theirs)
+
+
+def told(made: Plan) -> Iterator[str]:
+    yield from (f"{SOURCES}: {name} goes" for name in made.ids)
+    yield from (f"{path} goes" for path in made.files)
+    yield from (f"{path}: {lines} lines are flagged drop" for path, _, _, lines in made.edits)
+    if not made.ids and not made.edits:
+        yield "they have no recording, and their lines are dropped already"
+
+
+def nothing_left() -> str:
+    outs = " ".join(sorted(lock.outputs(WorkTree(Path()))))
+    return f"no recording is left to learn from; add others, or remove what was made: rm -r {outs}"
