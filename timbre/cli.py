@@ -16,7 +16,7 @@ from timbre import errors
 
 # modules of timbre/commands, in the order of --help
 COMMANDS = (
-    "add", "remove", "import", "accept", "review", "replace", "diff", "log", "resolve", "say", "summary",
+    "add", "remove", "import", "accept", "review", "replace", "trace", "diff", "log", "resolve", "say", "summary",
     "doctor",
 )  # fmt: skip
 

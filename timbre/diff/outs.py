@@ -40,6 +40,16 @@ class Outs:
             self.unreachable.append(f"{path} of {version}")
         return found
 
+    def named(self, digest: str) -> bytes | None:
+        """A file by its MD5, where DVC's cache has it."""
+        return self._object(digest, "")
+
+    def list(self, lock: Lock, folder: str) -> list[str]:
+        """The files of an output that is a folder; none where its list cannot be reached."""
+        _, digest = lock.out_of(folder)
+        listing = self._object(digest, "") if digest else None
+        return sorted(f"{folder}/{entry['relpath']}" for entry in json.loads(listing or b"[]"))
+
     def _member(self, digest: str, name: str) -> str | None:
         listing = self._object(digest, "")
         entries = json.loads(listing) if listing else []

@@ -1,0 +1,317 @@
+"""`timbre trace`: back from a sound to the line, the seconds and the consent, and forward to all that was made."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT, Repository
+from tests.voices import Voice
+from timbre import cli
+from timbre.commands import trace
+from timbre.errors import DataError
+from timbre.records import Sample, to_json
+from timbre.trace import text
+
+SPEAKERS = """speakers:
+  marina:
+    name: Marina Example
+    consent: {by: Marina, when: 2026-03-01, for: the harbour, evidence: https://example.org/yes, revoked: null}
+  bob:
+    name: Bob
+    consent: {by: Bob, when: 2026-03-02, for: the harbour, evidence: null, revoked: null}
+"""
+NOON = ["The ferry waits.", "It goes at noon.", "Mind the gap.", "The tide comes in.", "All aboard.", "It is late."]
+HOSTILE = "A \x1b[31mred\x07 <script>talk</script>\u202e"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Voice:
+    """Two versions of a voice: v1 with a recording of marina's, then one of bob's too, in which she speaks once."""
+    voice = Voice(tmp_path_factory.mktemp("trace") / "voice")
+    voice.add("noon", NOON)
+    (voice.root / "data").mkdir()
+    (voice.root / "data/speakers.yaml").write_text(SPEAKERS)
+    (voice.root / "data/prompts.tsv").write_text("id\ttext\none\tThe ferry waits here.\n")
+    voice.commit("First voice")
+    voice.git("tag", "v1")
+    voice.add("night", ["Good night.", "The lamp burns.", "Who is there?", "It is I."], speaker="bob")
+    voice.sources["night"] |= {"url": "https://example.org/night", "licence": "CC-BY-4.0"}
+    voice.sources["night"].pop("file")
+    voice.edit("night", 3, speaker="marina")
+    voice.edit("night", 2, flag="drop")
+    voice.commit("Add bob")
+    write_work_tree(voice)
+    return voice
+
+
+def write_work_tree(voice: Voice) -> None:
+    """What `fetch`, `train`, `generate` and `evaluate` leave; the tables are in DVC's cache."""
+    raw = voice.root / "data/raw"
+    raw.mkdir()
+    for name, about in voice.sources.items():
+        recording = {"id": name, "speaker": about["speaker"], "sha256": "ab" * 32, "seconds": 30.0}
+        told = {"title": HOSTILE, "uploader": "Harbour Radio", "license": "CC BY", "file_sha256": "cd" * 32}
+        (raw / f"{name}.json").write_text(json.dumps({"key": "k", "recording": recording, "provenance": told}))
+        (raw / f"{name}.flac").touch()
+    adapter = voice.root / "models/adapter"
+    adapter.mkdir(parents=True)
+    (adapter / "adapter_config.json").write_text("{}")
+    (adapter / "adapter_model.safetensors").write_bytes(b"weights")
+    (adapter / "training.json").write_text(json.dumps({"steps": 90, "best_step": 60, "best_eval_loss": 3.21}))
+    samples = voice.root / "reports/samples"
+    samples.mkdir()
+    key = traced(voice, "adapter")["found"]["key"]
+    clip = traced(voice, "data/transcripts/noon.tsv:2")["found"]["id"]
+    for condition in ("base", "tuned", "tuned_clone"):
+        cloned, worn = (clip if "clone" in condition else None), (key if "tuned" in condition else None)
+        line = "The ferry waits here."
+        sample = Sample(f"{condition}-one-0", condition, "one", line, 0, cloned, worn, "b" * 16, 1.5, True, "k")  # type: ignore[arg-type]
+        (samples / f"{sample.id}.json").write_text(to_json(sample))
+    (voice.root / "reports/scores.csv").write_text(
+        "sample,errors,words,heard\ntuned_clone-one-0,1,4,The fairy waits here.\n"
+    )
+
+
+def traced(voice: Voice, what: str, revision: str | None = None, history: bool = False) -> dict[str, Any]:
+    made: dict[str, Any] = json.loads(json.dumps(trace.as_json(trace.trace(voice.root, what, revision, history))))
+    return made
+
+
+def drawn(voice: Voice, what: str, *flags: str, width: int | None = None) -> str:
+    return text.draw(trace.trace(voice.root, what, None, "--history" in flags), "--every" in flags, width)
+
+
+@pytest.fixture
+def voice(made: Voice, monkeypatch: pytest.MonkeyPatch) -> Voice:
+    monkeypatch.chdir(made.root)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return made
+
+
+@pytest.fixture
+def scratch(voice: Voice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Voice:
+    """A copy to change."""
+    shutil.copytree(voice.root, tmp_path / "voice")
+    monkeypatch.chdir(tmp_path / "voice")
+    return at(tmp_path / "voice")
+
+
+def at(root: Path) -> Voice:
+    """The repository that is there already."""
+    copy = object.__new__(Voice)
+    copy.root = root
+    return copy
+
+
+def test_a_sample_leads_back_to_the_parameters_the_lines_and_the_consent(voice: Voice) -> None:
+    found = traced(voice, "tuned_clone-one-0")
+    sample = found["found"]
+    assert found["kind"] == "sample"
+    assert found["missing"] == []
+    assert (sample["prompt_where"], sample["seed"], sample["errors"]) == ("data/prompts.tsv:2", 0, 1)
+    assert sample["heard"] == "The fairy waits here."
+    assert [line["where"] for line in sample["reference"]["lines"]] == [
+        f"data/transcripts/noon.tsv:{n}" for n in (2, 3)
+    ]
+    assert sample["reference"]["text"] == "The ferry waits. It goes at noon."
+    origin = sample["reference"]["recording"]
+    assert (origin["file"], origin["where"], origin["licence"]) == (
+        "data/recordings/noon.flac", "data/sources.yaml:1", "CC0-1.0",
+    )  # fmt: skip
+    assert origin["speaker"]["evidence"] == "https://example.org/yes"
+    learnt = {some["recording"]["id"]: some for some in sample["adapter"]["learnt"]}
+    assert {id: len(some["clips"]) for id, some in learnt.items()} == {"noon": 2, "night": 2}
+    assert learnt["night"]["recording"]["url"] == "https://example.org/night"
+    assert sample["adapter"]["best_step"] == 60
+    assert sample["adapter"]["params"] == {"rate": 0.0003}
+
+
+def test_the_tree_says_it_in_words(voice: Voice) -> None:
+    rows = drawn(voice, "tuned_clone-one-0").splitlines()
+    assert rows[0] == "tuned_clone-one-0  “The ferry waits here.”"
+    assert "Whisper heard “The fairy waits here.”: 1 of 4 words wrong" in rows
+    for said in (
+        "├─ prompt   one, data/prompts.tsv:2",
+        "│  ├─ line  data/transcripts/noon.tsv:2  0.00–3.00 s  “The ferry waits.”",
+        "│     ├─ rights  CC0-1.0; given on paper",
+        "│  │  ├─ noon   2 clips, 0:14; data/recordings/noon.flac (data/sources.yaml:1); marina, CC0-1.0",
+        "│     ├─ consent   2026-03-02, by Bob",
+    ):
+        assert said in rows, "\n".join(rows)
+
+
+@pytest.mark.parametrize("named", ["id", "prefix", "audio", "line"])
+def test_a_clip_is_found_by_id_by_its_beginning_by_file_and_by_line(voice: Voice, named: str) -> None:
+    clip = traced(voice, "data/transcripts/noon.tsv:5")["found"]
+    what = {"id": clip["id"], "prefix": clip["id"][:7], "audio": clip["audio"], "line": "data/transcripts/noon.tsv:4"}
+    found = traced(voice, what[named])
+    assert found["kind"] == "clip"
+    assert found["found"] == clip
+    assert (clip["text"], clip["part"]) == ("Mind the gap. The tide comes in.", "training")
+
+
+def test_a_line_that_is_in_no_clip_and_a_name_that_nothing_has_are_told(voice: Voice) -> None:
+    with pytest.raises(DataError, match=r"night\.tsv:4: “Who is there\?” is in no clip"):
+        traced(voice, "data/transcripts/night.tsv:4")
+    with pytest.raises(DataError, match=r"noon\.tsv:99: is no line of a transcript"):
+        traced(voice, "data/transcripts/noon.tsv:99")
+    with pytest.raises(DataError, match=r"nooon: no sample, clip, adapter, .*; did you mean noon\?"):
+        traced(voice, "nooon")
+
+
+def test_a_recording_leads_forward_to_all_that_was_made_of_it(voice: Voice) -> None:
+    found = traced(voice, "noon")
+    [use] = found["found"]["uses"]
+    assert found["kind"] == "recording"
+    assert (len(use["training"]), len(use["evaluation"]), len(use["learnt"])) == (2, 1, 2)
+    assert use["spoken"] == ["tuned-one-0", "tuned_clone-one-0"]
+    assert use["cloned"] == ["tuned_clone-one-0"]
+    assert use["files"] == ["data/raw/noon.flac"]
+    assert traced(voice, "https://example.org/night")["found"]["uses"][0]["recording"]["id"] == "night"
+
+
+def test_of_anothers_recording_a_speaker_has_only_their_own_lines(voice: Voice) -> None:
+    noon, night = traced(voice, "marina")["found"]["uses"]
+    assert (noon["recording"]["id"], noon["lines"], len(noon["training"])) == ("noon", 6, 2)
+    assert (night["recording"]["id"], night["lines"], len(night["training"])) == ("night", 1, 1)
+    [theirs] = traced(voice, "bob")["found"]["uses"]
+    assert theirs["lines"] == 4
+
+
+def test_a_consent_that_was_taken_back_is_shouted_with_what_to_do(scratch: Voice) -> None:
+    path = Path("data/speakers.yaml")
+    path.write_text(path.read_text().replace("evidence: null, revoked: null", "evidence: null, revoked: 2026-05-01"))
+    said = drawn(scratch, "bob")
+    assert "├─ TAKEN BACK  on 2026-05-01" in said
+    assert "`timbre remove bob --write`, then `dvc repro`, takes all of this out; until then raw sound and" in said
+    assert "TAKEN BACK" in drawn(scratch, "tuned_clone-one-0")
+    assert traced(scratch, "night", "HEAD")["found"]["uses"][0]["recording"]["speaker"]["revoked"] == "2026-05-01"
+    path.unlink()
+    assert "bob: NO ENTRY in data/speakers.yaml" in drawn(scratch, "bob")
+
+
+def test_a_recording_that_is_no_longer_declared_is_found_as_long_as_a_table_has_it(scratch: Voice) -> None:
+    Path("data/sources.yaml").write_text("[]\n")
+    [use] = traced(scratch, "night")["found"]["uses"]
+    assert use["recording"]["where"] is None
+    assert use["training"]
+    assert "no longer declared" in drawn(scratch, "night")
+
+
+def test_the_adapter_is_traced_to_the_table_that_it_learnt_from(scratch: Voice) -> None:
+    before = traced(scratch, "adapter")["found"]
+    table = Path("data/dataset/train.jsonl")
+    table.parent.mkdir()
+    table.write_text("")
+    after = traced(scratch, "adapter")
+    assert after["found"] == before
+    assert after["missing"] == [f"{table}: has changed since the adapter learnt; `dvc repro` trains anew"]
+
+
+def test_lines_that_were_edited_since_and_a_sample_of_another_adapter_are_told(scratch: Voice) -> None:
+    path = Path("data/transcripts/noon.tsv")
+    path.write_text(path.read_text().replace("The ferry waits.", "The fairy waits."))
+    assert "the lines say something else now than the clip was made with" in drawn(scratch, f"{path}:2")
+    Path("models/adapter/adapter_model.safetensors").write_bytes(b"others")
+    found = traced(scratch, "tuned-one-0")
+    assert found["found"]["adapter"] is None
+    assert "which spoke it, is not models/adapter of this version" in found["missing"][0]
+
+
+def test_older_versions_are_told_once_for_each_adapter_with_their_tags(voice: Voice) -> None:
+    [first, second] = traced(voice, "noon", history=True)["history"]
+    assert (first["subject"], first["tags"], first["clips"], first["of"]) == ("First voice", ["v1"], 2, 2)
+    assert (second["subject"], second["tags"], second["clips"], second["of"]) == ("Add bob", [], 2, 4)
+    assert first["adapter"] != second["adapter"]
+    [only] = traced(voice, "bob", history=True)["history"]
+    assert (only["subject"], only["recordings"], only["clips"]) == ("Add bob", ["night"], 2)
+    with pytest.raises(DataError, match="--history is of a recording or a speaker"):
+        traced(voice, "adapter", history=True)
+
+
+def test_an_older_version_is_read_from_git_and_the_cache(voice: Voice) -> None:
+    found = traced(voice, "adapter", "v1")
+    assert [some["recording"]["id"] for some in found["found"]["learnt"]] == ["noon"]
+    assert found["commit"] == voice.git("rev-parse", "v1")
+    with pytest.raises(DataError, match="night: no sample, clip"):
+        traced(voice, "night", "v1")
+
+
+def test_a_clone_without_data_says_what_it_lacks(voice: Voice, tmp_path: Path) -> None:
+    subprocess.run(["git", "clone", "-q", str(voice.root), str(tmp_path / "clone")], check=True)
+    clone = at(tmp_path / "clone")
+    found = traced(clone, "noon")
+    assert found["found"]["uses"][0]["lines"] == 6
+    assert "data/raw/noon.json: not here; `dvc pull` or `dvc repro fetch` brings it" in found["missing"]
+    assert any(line.startswith("data/chunks/clips.jsonl: not here") for line in found["missing"])
+    assert "├─ missing" in drawn(clone, "noon")
+
+
+def test_what_strangers_wrote_moves_no_cursor(voice: Voice) -> None:
+    said = drawn(voice, "night")
+    assert "title A ⟨U+001B⟩[31mred⟨U+0007⟩ <script>talk</script>⟨U+202E⟩, by Harbour Radio, licence CC BY" in said
+    assert all(character.isprintable() or character == "\n" for character in said)
+
+
+def test_rows_are_broken_where_the_terminal_ends(voice: Voice) -> None:
+    rows = drawn(voice, "tuned_clone-one-0", "--every", width=80).splitlines()
+    assert max(map(len, rows)) <= 100, "an id or a hash is never broken"
+    wide = drawn(voice, "tuned_clone-one-0", "--every")
+    assert "".join(wide.split()).replace("│", "") == "".join("".join(rows).split()).replace("│", "")
+
+
+def test_mlflow_runs_of_the_adapter_are_found_without_mlflow(scratch: Voice) -> None:
+    digest = traced(scratch, "noon", history=True)["history"][1]["adapter"]
+    store = sqlite3.connect("mlflow.db")
+    store.execute("CREATE TABLE runs (run_uuid TEXT, name TEXT, lifecycle_stage TEXT, start_time INTEGER)")
+    store.execute("CREATE TABLE tags (key TEXT, value TEXT, run_uuid TEXT)")
+    store.execute("INSERT INTO runs VALUES ('r1', 'brave', 'active', 1), ('r2', 'gone', 'deleted', 2)")
+    store.executemany("INSERT INTO tags VALUES ('dvc.models/adapter', ?, ?)", [(digest, "r1"), (digest, "r2")])
+    store.commit()
+    store.close()
+    assert traced(scratch, "tuned-one-0")["runs"] == [{"id": "r1", "name": "brave"}]
+    assert "├─ MLflow   run brave, r1" in drawn(scratch, "tuned-one-0")
+    assert traced(scratch, "noon", history=True)["history"][1]["runs"] == [{"id": "r1", "name": "brave"}]
+
+
+def test_tracing_loads_no_model_library(voice: Voice) -> None:
+    code = (
+        "import sys; from timbre.cli import execute; execute(['trace', 'marina', '--history'])\n"
+        "assert not {'torch', 'transformers', 'mlflow', 'datasets', 'dvc'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env={"PYTHONPATH": str(ROOT)})
+
+
+@pytest.mark.pipeline
+def test_every_sample_of_a_real_run_is_traced_without_a_gap(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(repository.root)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    names = [path.stem for path in Path("reports/samples").glob("*.json")]
+    assert len(names) == 8
+    for name in names:
+        assert cli.execute(["trace", name, "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        sample = found["found"]
+        assert found["missing"] == []
+        assert (sample["reference"] is not None) == ("clone" in name)
+        assert (sample["adapter"] is not None) == ("tuned" in name)
+        assert [len(clip["lines"]) > 0 for clip in [sample["reference"]] if clip] in ([], [True])
+        if sample["adapter"]:
+            assert len(found["runs"]) == 1, "MLflow's own store names the run"
+            assert {some["recording"]["speaker"]["name"] for some in sample["adapter"]["learnt"]} == {"Ann, a sound"}
+    rows = Path("data/dataset/train.jsonl").read_text().splitlines()
+    for clip in (json.loads(row)["id"] for row in rows):
+        cli.execute(["trace", clip, "--json"])
+        found = json.loads(capsys.readouterr().out)["found"]
+        assert found["lines"]
+        assert not found["changed"]

@@ -1,0 +1,94 @@
+"""Where a sound comes from, and what was made of it.
+
+Back from a sample, a clip, the adapter or a transcript's line: to the prompt, the parameters, the clips, the lines, the
+seconds of the recording, its source, licence and consent. Forward from a recording or a speaker: to the clips, the
+adapter and the samples. It reads small tables from the work tree, git and DVC's cache, and says what it cannot reach.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from timbre.diff.outs import Outs
+from timbre.diff.snapshot import git, open_snapshot, resolve
+from timbre.errors import DataError
+from timbre.trace import past, text
+from timbre.trace.facts import Adapter, Forward, Past, Sample, Trace
+from timbre.trace.follow import follow
+from timbre.trace.version import ADAPTER, Version
+
+EXAMPLES = [
+    ("timbre trace tuned_clone-one-0", "all that made a sample"),
+    ("timbre trace data/transcripts/harbour-noon.tsv:14", "the clip that holds a line"),
+    ("timbre trace adapter --every", "each clip that the adapter learnt from"),
+    ("timbre trace marina --history", "what was made of a voice, in older versions too"),
+]
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", nargs="?", default="adapter", metavar="WHAT",
+                        help="a sample, clip, recording or speaker, by id or path; else the adapter")  # fmt: skip
+    parser.add_argument("--rev", metavar="VERSION", help="in this version of git's, not in the work tree")
+    parser.add_argument("--history", action="store_true", help="of a recording or speaker: each adapter that knew it")
+    parser.add_argument("--every", action="store_true", help="list all clips and samples, not only the first")
+    parser.add_argument("--json", action="store_true", help="for a program: all of it, nothing shortened")
+
+
+def command(args: argparse.Namespace) -> int:
+    traced = trace(Path(), args.what, args.rev, args.history)
+    if args.json:
+        print(json.dumps(as_json(traced), ensure_ascii=False, indent=1))
+    else:
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        print(text.draw(traced, args.every, width))
+    return 0
+
+
+def trace(root: Path, what: str, revision: str | None, with_history: bool) -> Trace:
+    with open_snapshot(root, revision) as snapshot, open_snapshot(root, None) as today:
+        version = Version(snapshot, Outs(root), today)
+        found = follow(version, what)
+        if with_history and not isinstance(found, Forward):
+            raise DataError("--history is of a recording or a speaker; `timbre log` is the voice's own")
+        runs = list(past.runs(root, version.lock.outs.get(ADAPTER), version.missing)) if _by_adapter(found) else []
+        older = list(_history(root, found, version.missing)) if with_history and isinstance(found, Forward) else []
+        missing = [*version.missing, *(f"{name}: not in DVC's cache" for name in version.outs.unreachable)]
+    changed = 0 if revision else len(_git(root, "status", "--porcelain", "--untracked-files=normal").splitlines())
+    return Trace(_commit(root, revision), changed, found, tuple(runs), tuple(older), tuple(dict.fromkeys(missing)))
+
+
+def _by_adapter(found: object) -> bool:
+    if isinstance(found, Forward):
+        return any(use.adapter for use in found.uses)
+    return isinstance(found, Adapter) or (isinstance(found, Sample) and found.adapter is not None)
+
+
+def _history(root: Path, found: Forward, missing: list[str]) -> list[Past]:
+    ids = {use.recording.id for use in found.uses} if found.voice is None else set()
+    return list(past.history(root, ids, found.voice.id if found.voice else None, missing))
+
+
+def _commit(root: Path, revision: str | None) -> str | None:
+    try:
+        return resolve(root, revision or "HEAD")
+    except DataError:
+        return None
+
+
+def _git(root: Path, *arguments: str) -> str:
+    try:
+        return git(root, *arguments).decode(errors="replace")
+    except DataError:
+        return ""
+
+
+def as_json(traced: Trace) -> dict[str, object]:
+    found = traced.found
+    forward = "speaker" if isinstance(found, Forward) and found.voice else "recording"
+    kind = forward if isinstance(found, Forward) else type(found).__name__.lower()
+    return {"kind": kind, **dataclasses.asdict(traced)}

@@ -1,0 +1,175 @@
+"""What a trace tells, as values: the text and the JSON of `timbre trace` are drawn from these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A speaker, and what data/speakers.yaml says."""
+
+    id: str
+    where: str | None  # file:line; None where there is no entry
+    name: str | None = None
+    by: str | None = None  # who gave the consent
+    when: str | None = None
+    use: str | None = None
+    evidence: str | None = None
+    revoked: str | None = None
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A recording, as data/sources.yaml declares it and `fetch` brought it."""
+
+    id: str
+    where: str | None  # file:line of the entry; None where it is no longer declared
+    speaker: Voice
+    language: str | None = None
+    licence: str | None = None
+    consent: str | None = None  # for this recording, in the declaring person's words
+    file: str | None = None
+    url: str | None = None
+    start: str | None = None  # as declared
+    end: str | None = None
+    title: str | None = None  # this and the next four as the site says
+    uploader: str | None = None
+    upload_date: str | None = None
+    site_licence: str | None = None
+    site_url: str | None = None
+    file_sha256: str | None = None  # of what was fetched
+    sha256: str | None = None  # of its samples
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a transcript, or of a draft where nobody wrote one."""
+
+    where: str  # file:line
+    start: float  # seconds in the recording
+    end: float
+    speaker: str
+    flag: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Clip:
+    id: str
+    audio: str
+    recording: Origin
+    start: float  # seconds in the recording
+    end: float
+    spans: tuple[tuple[float, float], ...]
+    seconds: float
+    text: str
+    part: str  # training, evaluation or left out
+    lines: tuple[Line, ...]
+    changed: bool  # the lines say something else today than the clip was made with
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What an adapter learnt from one recording."""
+
+    recording: Origin
+    clips: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Adapter:
+    key: str | None  # content key of its weights, by which samples name it
+    path: str
+    base: str | None
+    best_step: int | None
+    steps: int | None
+    best_eval_loss: float | None
+    params: dict[str, Any]  # the section `train` that it was trained with
+    table: str | None  # MD5 of the training table, as dvc.lock has it
+    seconds: float
+    learnt: tuple[Learnt, ...]
+    samples: tuple[str, ...]  # that it spoke
+
+
+@dataclass(frozen=True)
+class Sample:
+    id: str
+    audio: str
+    condition: str
+    text: str
+    prompt: str
+    prompt_where: str | None  # file:line
+    seed: int
+    seconds: float
+    ended: bool
+    heard: str | None  # by Whisper
+    errors: int | None  # wrong words
+    words: int | None
+    sampling: dict[str, Any]  # the section `generate` that it was made with
+    base: str | None  # folder or hub name
+    base_key: str
+    adapter_key: str | None
+    reference: Clip | None
+    reference_id: str | None
+    adapter: Adapter | None  # None also where the one that spoke it is not here any more
+
+
+@dataclass(frozen=True)
+class Use:
+    """What was made of one recording in one version."""
+
+    recording: Origin
+    files: tuple[str, ...]  # of its own, that are here: they go when its entry in data/sources.yaml has gone
+    transcript: str | None
+    lines: int
+    heard: int  # lines that a person has flagged
+    training: tuple[str, ...]  # clips
+    evaluation: tuple[str, ...]
+    left_out: int  # lines and clips that are in no table
+    learnt: tuple[str, ...]  # clips that the adapter learnt from, of whatever table that was
+    adapter: str | None  # its key, where it learnt from any
+    spoken: tuple[str, ...]  # samples of that adapter
+    cloned: tuple[str, ...]  # samples that clone one of its clips
+
+
+@dataclass(frozen=True)
+class Forward:
+    """What was made of a recording, or of all that a speaker is heard in."""
+
+    voice: Voice | None  # where a speaker was asked for
+    uses: tuple[Use, ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    id: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Past:
+    """An adapter that has learnt from it, in the first version that has it."""
+
+    commit: str
+    date: str
+    tags: tuple[str, ...]  # of any commit that holds this adapter
+    subject: str
+    recordings: tuple[str, ...]
+    adapter: str | None  # MD5, as dvc.lock has it
+    clips: int | None  # of its training table; None where that cannot be reached
+    of: int | None
+    runs: tuple[Run, ...]
+
+
+@dataclass(frozen=True)
+class Trace:
+    commit: str | None
+    changed: int  # files that differ from the commit
+    found: Sample | Clip | Adapter | Forward
+    runs: tuple[Run, ...]  # MLflow's, of the adapter that is meant
+    history: tuple[Past, ...]
+    missing: tuple[str, ...]  # what could not be reached, and what brings it

@@ -1,0 +1,198 @@
+"""The way back from a sample, a clip or an adapter, and the way forward from a recording or a speaker."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from timbre.diff.clips import LEFT_OUT
+from timbre.diff.lock import mapping
+from timbre.diff.rows import FOLDER
+from timbre.errors import DataError
+from timbre.text import normalise
+from timbre.trace.facts import Adapter, Clip, Forward, Learnt, Line, Sample, Use
+from timbre.trace.version import ADAPTER, SAMPLES, Entry, Version
+
+PREFIX = 6  # characters of a key that may stand for it
+
+
+def follow(version: Version, what: str) -> Sample | Clip | Adapter | Forward:
+    """`what` is an id, the beginning of a key, `adapter`, or a path as other commands print it."""
+    name = _named(version, what)
+    if name in ("adapter", version.adapter_key) or _begins(name, [version.adapter_key or ""]):
+        return adapter(version)
+    if name in version.samples:
+        return sample(version, name)
+    if found := ([name] if name in version.clips else _begins(name, version.clips)):
+        return clip(version, found[0])
+    if name in version.recordings:
+        return Forward(None, (use(version, name),))
+    speakers = speakers_of(version)
+    if name in speakers:
+        theirs = (id for id, of in version.recordings.items() if of == name or name in speakers_in(version, id))
+        return Forward(version.voice(name), tuple(use(version, id, name) for id in theirs))
+    known = [*version.samples, *version.recordings, *speakers]
+    close = difflib.get_close_matches(name, known, 1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    raise DataError(f"{what}: no sample, clip, adapter, recording or speaker of this version{hint}")
+
+
+def _named(version: Version, what: str) -> str:
+    """The id that a path means: `data/clips/ab12.flac`, `data/transcripts/noon.tsv:14`, `models/adapter`."""
+    path, _, number = what.partition(":")
+    if re.fullmatch(rf"(\./)?{FOLDER}/[^/]+\.tsv", path) and number:
+        return _clip_at(version, PurePosixPath(path).stem, what)
+    if PurePosixPath(path) == PurePosixPath(ADAPTER):
+        return "adapter"
+    for id, (entry, _) in version.entries.items():
+        if what in (entry.get("file"), entry.get("url")):
+            return id
+    return PurePosixPath(path).stem if "/" in path else what
+
+
+def _clip_at(version: Version, recording: str, where: str) -> str:
+    place = where.removeprefix("./")
+    line = next((line for line in version.lines(recording) if line.where == place), None)
+    if line is None:
+        raise DataError(f"{where}: is no line of a transcript")
+    for id, row in version.clips.items():
+        if row.get("recording") == recording and _holds(row, line):
+            return id
+    raise DataError(f"{where}: “{line.text}” is in no clip; data/dataset/rejected.jsonl may say why")
+
+
+def _begins(name: str, keys: object) -> list[str]:
+    if not re.fullmatch(rf"[0-9a-f]{{{PREFIX},}}", name):
+        return []
+    return [key for key in keys if key.startswith(name)][:1]  # type: ignore[attr-defined]
+
+
+def speakers_of(version: Version) -> set[str]:
+    lines = {speaker for id in version.recordings for speaker in speakers_in(version, id)}
+    return set(version.recordings.values()) | lines | set(version.people)
+
+
+def speakers_in(version: Version, recording: str) -> set[str]:
+    return {line.speaker for line in version.lines(recording)} - {""}
+
+
+def _holds(row: Entry, line: Line) -> bool:
+    """By the middle of the line: a clip's ends are moved into the silence around its lines."""
+    return line.flag != "drop" and float(row["start"]) <= (line.start + line.end) / 2 <= float(row["end"])
+
+
+def clip(version: Version, id: str) -> Clip:
+    row = version.clips[id]
+    lines = tuple(line for line in version.lines(str(row["recording"])) if _holds(row, line))
+    text = str(row.get("text", ""))
+    return Clip(
+        id=id,
+        audio=f"data/clips/{id}.flac",
+        recording=version.origin(str(row["recording"])),
+        start=float(row["start"]),
+        end=float(row["end"]),
+        spans=tuple((float(start), float(end)) for start, end in row.get("spans", [])),
+        seconds=float(row["seconds"]),
+        text=text,
+        part=version.parts.get(id, LEFT_OUT),
+        lines=lines,
+        changed=normalise(" ".join(line.text for line in lines)) != normalise(text),
+    )
+
+
+def adapter(version: Version) -> Adapter:
+    made, voice = version.facts(f"{ADAPTER}/training.json"), version.params("train", "voice")
+    if not made:
+        version.lacks(f"{ADAPTER}: not here; `dvc pull` or `dvc repro train` brings it")
+    rows: dict[str, list[Entry]] = defaultdict(list)
+    for row in version.learnt:
+        rows[str(row.get("recording"))].append(row)
+    key = version.adapter_key
+    return Adapter(
+        key=key,
+        path=ADAPTER,
+        base=str(voice["base"]) if "base" in voice else None,
+        best_step=made.get("best_step"),
+        steps=made.get("steps"),
+        best_eval_loss=made.get("best_eval_loss"),
+        params=version.params("train", "train"),
+        table=version.dependency("train", "data/dataset/train.jsonl"),
+        seconds=round(sum(float(row.get("seconds", 0)) for row in version.learnt), 2),
+        learnt=tuple(
+            Learnt(
+                version.origin(id),
+                tuple(str(row.get("id")) for row in some),
+                round(sum(float(row.get("seconds", 0)) for row in some), 2),
+            )
+            for id, some in rows.items()
+        ),
+        samples=tuple(id for id, row in version.samples.items() if key and row.get("adapter") == key),
+    )
+
+
+def sample(version: Version, id: str) -> Sample:
+    row, score = version.samples[id], mapping(version.scores.get(id))
+    reference, worn = row.get("reference"), row.get("adapter")
+    if reference and reference not in version.clips:
+        version.lacks(
+            f"clip {reference}, which it cloned, is no clip of this version; `dvc repro generate` speaks anew"
+        )
+    if worn and worn != version.adapter_key:
+        version.lacks(f"adapter {worn}, which spoke it, is not {ADAPTER} of this version; `dvc repro` speaks anew")
+    return Sample(
+        id=id,
+        audio=f"{SAMPLES}/{id}.flac",
+        condition=str(row.get("condition")),
+        text=str(row.get("text", "")),
+        prompt=str(row.get("prompt")),
+        prompt_where=version.prompt_line(str(row.get("prompt"))),
+        seed=int(row.get("seed", 0)),
+        seconds=float(row.get("seconds", 0)),
+        ended=bool(row.get("ended")),
+        heard=score.get("heard"),
+        errors=int(score["errors"]) if "errors" in score else None,
+        words=int(score["words"]) if "words" in score else None,
+        sampling=version.params("generate", "generate"),
+        base=version.params("generate", "voice").get("base"),
+        base_key=str(row.get("base")),
+        adapter_key=worn,
+        reference=clip(version, reference) if reference in version.clips else None,
+        reference_id=reference,
+        adapter=adapter(version) if worn and worn == version.adapter_key else None,
+    )
+
+
+def use(version: Version, recording: str, speaker: str | None = None) -> Use:
+    """Of another's recording only what holds the `speaker`'s lines."""
+    lines, whole = version.lines(recording), speaker in (None, version.recordings.get(recording))
+    theirs = [line for line in lines if whole or line.speaker == speaker]
+    tables = [*version.clips.values(), *version.learnt]
+    clips = {
+        str(row.get("id"))
+        for row in tables
+        if row.get("recording") == recording and (whole or any(_holds(row, line) for line in theirs))
+    }
+    learnt = clips & {str(row.get("id")) for row in version.learnt}
+    key = version.adapter_key if learnt else None
+    path = f"{FOLDER}/{recording}.tsv"
+    return Use(
+        recording=version.origin(recording),
+        files=version.files(recording),
+        transcript=path if version.read(path) is not None else None,
+        lines=len(theirs),
+        heard=sum(bool(line.flag) for line in theirs),
+        training=tuple(sorted(id for id in clips if version.parts.get(id) == "training")),
+        evaluation=tuple(sorted(id for id in clips if version.parts.get(id) == "evaluation")),
+        left_out=version.left_out.get(recording, 0),
+        learnt=tuple(sorted(learnt)),
+        adapter=key,
+        spoken=tuple(_samples(version, "adapter", {key} if key else set())),
+        cloned=tuple(_samples(version, "reference", clips)),
+    )
+
+
+def _samples(version: Version, field: str, keys: set[str]) -> Iterator[str]:
+    yield from (id for id, row in version.samples.items() if row.get(field) in keys)

@@ -1,0 +1,264 @@
+"""A trace as a tree for the terminal: what it is on top, then what it comes from or what was made of it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from timbre.marks import visible
+from timbre.trace.facts import Adapter, Clip, Forward, Learnt, Line, Origin, Past, Run, Sample, Trace, Use, Voice
+
+SHOWN = 3  # names that are listed before “and n more”
+SAMPLING = ("temperature", "top_k", "cap_seconds", "cap_seconds_per_character")
+TRAINING = ("rank", "alpha", "learning_rate", "epochs", "batch", "seed")
+LEAVING = (
+    "`timbre remove {} --write`, then `dvc repro`, takes all of this out; until then raw sound and drafts stay too. "
+    "Git, DVC's cache and remotes, and MLflow keep older versions: --history lists them"
+)
+
+
+@dataclass
+class Node:
+    label: str
+    text: str
+    below: list[Node] = field(default_factory=list)
+
+
+def draw(trace: Trace, every: bool = False, width: int | None = None) -> str:
+    """`every`: list all clips and samples, not only the first few. Rows are broken at `width` characters."""
+    most = 10**9 if every else SHOWN
+    found = trace.found
+    if isinstance(found, Sample):
+        head, nodes = _sample(found, most)
+    elif isinstance(found, Clip):
+        head, nodes = _clip_head(found), _clip(found)
+    elif isinstance(found, Adapter):
+        head, nodes = _adapter_head(found), _adapter(found, most)
+    else:
+        head, nodes = _forward(found, most)
+    nodes += [Node("MLflow", _run(run)) for run in trace.runs]
+    nodes += [Node("before", "", [_past(past) for past in trace.history])] if trace.history else []
+    nodes.append(Node("version", _version(trace)))
+    nodes += [Node("missing", line) for line in trace.missing]
+    rows = [Row("", "", text) for text in head] + list(_rows(nodes))
+    return "\n".join(text for row in rows for text in row.broken(width))
+
+
+class Row(NamedTuple):
+    first: str  # what stands before the text in its first line …
+    other: str  # … and in those below
+    text: str
+
+    def broken(self, width: int | None) -> list[str]:
+        text = visible(self.text)
+        room = max(40, width - len(self.first)) if width else len(text) + 1
+        pieces = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
+        return [f"{self.other if number else self.first}{piece}".rstrip() for number, piece in enumerate(pieces)]
+
+
+def _rows(nodes: Sequence[Node], indent: str = "") -> Iterator[Row]:
+    width = max((len(node.label) for node in nodes), default=0)
+    for node in nodes:
+        last = node is nodes[-1]
+        below = indent + ("   " if last else "│  ")
+        first = f"{indent}{'└─' if last else '├─'} {visible(node.label):{width}}  "
+        yield Row(first, below + ("│" if node.below else " ").ljust(width + 2), node.text)
+        yield from _rows(node.below, below)
+
+
+def _sample(found: Sample, most: int) -> tuple[list[str], list[Node]]:
+    ended = "ended by itself" if found.ended else "cut off at its longest"
+    head = [f"{found.id}  “{found.text}”", f"{found.audio}, {found.seconds:.2f} s, {ended}"]
+    if found.heard is not None:
+        wrong = f": {found.errors} of {found.words} words wrong" if found.errors else ": every word right"
+        head.append(f"Whisper heard “{found.heard}”{wrong}")
+    nodes = [
+        Node("prompt", _joined(found.prompt, found.prompt_where)),
+        Node("spoken", _joined(f"seed {found.seed}", *_some(found.sampling, SAMPLING))),
+        Node("base", _joined(found.base, found.base_key)),
+    ]
+    if found.reference:
+        nodes.append(Node("cloned", _clip_line(found.reference), _clip(found.reference)))
+    elif found.reference_id:
+        nodes.append(Node("cloned", f"clip {found.reference_id}"))
+    if found.adapter:
+        nodes.append(Node("adapter", "; ".join(_adapter_head(found.adapter)), _adapter(found.adapter, most, False)))
+    elif found.adapter_key:
+        nodes.append(Node("adapter", found.adapter_key))
+    return head, nodes
+
+
+def _clip_line(clip: Clip) -> str:
+    return f"clip {clip.id}, {_span(clip.start, clip.end)} of {clip.recording.id}: “{clip.text}”"
+
+
+def _clip_head(clip: Clip) -> list[str]:
+    return [f"{clip.id}  “{clip.text}”", f"{clip.audio}, {clip.seconds:.2f} s, {clip.part}"]
+
+
+def _clip(clip: Clip) -> list[Node]:
+    cut = f", in {len(clip.spans)} pieces with the pause between them shortened" if len(clip.spans) > 1 else ""
+    nodes = [Node("line", _line(line)) for line in clip.lines]
+    if clip.changed:
+        nodes.append(Node("edited", "the lines say something else now than the clip was made with; `dvc repro`"))
+    return [*nodes, Node("from", f"{_span(clip.start, clip.end)} of {clip.recording.id}{cut}", _origin(clip.recording))]
+
+
+def _line(line: Line) -> str:
+    flag = f" [{line.flag}]" if line.flag else ""
+    return f"{line.where}  {_span(line.start, line.end)}{flag}  “{line.text}”"
+
+
+def _adapter_head(found: Adapter) -> list[str]:
+    best = ""
+    if found.best_step is not None and found.best_eval_loss is not None:
+        best = f", step {found.best_step} of {found.steps}, evaluation loss {found.best_eval_loss:.3f}"
+    return [f"{found.key or 'unknown'}, {found.path}{best}"]
+
+
+def _adapter(found: Adapter, most: int, whole: bool = True) -> list[Node]:
+    """`whole`: with what a sample of it says already."""
+    clips = sum(len(some.clips) for some in found.learnt)
+    table = f" (MD5 {found.table})" if found.table else ""
+    learnt = f"{_count(clips, 'clip')}, {_clock(found.seconds)}, of data/dataset/train.jsonl{table}"
+    below = [Node(some.recording.id, _learnt(some), _every(some, most)) for some in found.learnt]
+    voices = {some.recording.speaker.id: some.recording.speaker for some in found.learnt}
+    nodes = [Node("base", found.base or "unknown")] if whole else []
+    nodes += [Node("trained", ", ".join(_some(found.params, TRAINING))), Node("learnt", learnt, below)]
+    nodes += [Node("voice", _voice(voice), _consent(voice)) for voice in voices.values()]
+    return nodes + ([Node("spoke", _samples(found.samples, most))] if whole else [])
+
+
+def _learnt(some: Learnt) -> str:
+    amount = f"{_count(len(some.clips), 'clip')}, {_clock(some.seconds)}"
+    return f"{amount}; {_source(some.recording)}; {some.recording.speaker.id}, {some.recording.licence or 'NO LICENCE'}"
+
+
+def _every(some: Learnt, most: int) -> list[Node]:
+    return [Node("clips", " ".join(some.clips))] if most > SHOWN else []
+
+
+def _origin(origin: Origin) -> list[Node]:
+    nodes = [Node("source", _source(origin))]
+    site = {"title": origin.title, "by": origin.uploader, "of": origin.upload_date, "licence": origin.site_licence}
+    if told := [f"{name} {value}" for name, value in site.items() if value]:
+        nodes.append(Node("site", ", ".join(told)))
+    if origin.file_sha256:
+        nodes.append(Node("sha256", origin.file_sha256))
+    nodes.append(Node("rights", f"{origin.licence or 'NO LICENCE'}; {origin.consent or 'no word of consent'}"))
+    return [*nodes, Node("voice", _voice(origin.speaker), _consent(origin.speaker))]
+
+
+def _source(origin: Origin) -> str:
+    part = f", {origin.start or 0} to {origin.end or 'the end'}" if origin.start or origin.end else ""
+    return f"{origin.url or origin.file or 'unknown'}{part} ({origin.where or 'no longer declared'})"
+
+
+def _voice(voice: Voice) -> str:
+    name = f", {voice.name}" if voice.name and voice.name != voice.id else ""
+    return f"{voice.id}{name}" + (f" ({voice.where})" if voice.where else ": NO ENTRY in data/speakers.yaml")
+
+
+def _consent(voice: Voice) -> list[Node]:
+    if voice.where is None:
+        return []
+    nodes = [Node("consent", f"{voice.when}, by {voice.by}"), Node("for", voice.use or "")]
+    nodes.append(Node("evidence", voice.evidence or "none is named"))
+    return [Node("TAKEN BACK", f"on {voice.revoked}")] * bool(voice.revoked) + nodes
+
+
+def _forward(found: Forward, most: int) -> tuple[list[str], list[Node]]:
+    if found.voice is None:
+        [some] = found.uses
+        head = [f"{some.recording.id}  {_words(some)}"]
+        nodes = [*_origin(some.recording), *_own(some, most)]
+    else:
+        head = [_voice(found.voice)]
+        nodes = _consent(found.voice)
+        nodes += [Node(some.recording.id, _words(some), _own(some, most)) for some in found.uses]
+    nodes += _made(found.uses, most)
+    barred = [some.recording.speaker for some in found.uses] + ([found.voice] if found.voice else [])
+    if found.uses and any(voice.revoked or voice.where is None for voice in barred):
+        nodes.append(Node("to do", LEAVING.format(found.voice.id if found.voice else found.uses[0].recording.id)))
+    return head, nodes
+
+
+def _words(some: Use) -> str:
+    seconds = f"{_clock(some.recording.seconds)}, " if some.recording.seconds else ""
+    heard = "all" if some.lines and some.heard == some.lines else some.heard
+    return f"{seconds}{_count(some.lines, 'line')} of {some.transcript or 'a draft'}, {heard} heard by a person"
+
+
+def _own(some: Use, most: int) -> list[Node]:
+    parts = f"{len(some.training)} to learn from, {len(some.evaluation)} to evaluate on, {some.left_out} left out"
+    clips = Node("clips", parts)
+    if most > SHOWN:
+        clips.below = [Node("learn", " ".join(some.training)), Node("evaluate", " ".join(some.evaluation))]
+    return [Node("files", ", ".join(some.files) or "none here"), clips]
+
+
+def _made(uses: Sequence[Use], most: int) -> list[Node]:
+    if not uses:
+        return [Node("made", "nothing of this version")]
+    learnt, adapter = (
+        sum(len(some.learnt) for some in uses),
+        next((some.adapter for some in uses if some.adapter), None),
+    )
+    spoken = sorted({name for some in uses for name in some.spoken})
+    cloned = sorted({name for some in uses for name in some.cloned} - set(spoken))
+    name = f"{adapter or 'whose weights are not here'}, learnt from {_count(learnt, 'clip')} of it"
+    return [
+        Node("adapter", name if learnt else "none has learnt from it"),
+        Node("spoken", f"{_samples(spoken, most)} by that adapter" if spoken else "no sample"),
+        Node("cloned", f"{_samples(cloned, most)} by the base alone" if cloned else "no sample of the base alone"),
+    ]
+
+
+def _samples(names: Sequence[str], most: int) -> str:
+    if most > SHOWN:
+        return " ".join(names)
+    kinds = Counter(name.split("-")[0] for name in names)
+    return " and ".join(f"{_count(number, 'sample')} {kind}-*" for kind, number in kinds.items()) or "no sample"
+
+
+def _past(past: Past) -> Node:
+    name = " ".join(past.tags) or past.commit[:8]
+    learnt = "clips not reachable" if past.clips is None else f"{past.clips} of its {past.of} clips"
+    made = f"adapter {past.adapter}, {learnt}" if past.adapter else "no adapter yet"
+    where = f" ({past.commit[:8]})" if past.tags else ""
+    text = f"{past.date}{where} “{past.subject}”: {made}"
+    return Node(name, text, [Node("MLflow", _run(run)) for run in past.runs])
+
+
+def _run(run: Run) -> str:
+    return f"run {run.name}, {run.id}"
+
+
+def _version(trace: Trace) -> str:
+    at = f"commit {trace.commit[:8]}" if trace.commit else "no commit yet"
+    return at + (f" and {_count(trace.changed, 'changed file')}" if trace.changed else "")
+
+
+def _some(values: dict[str, object], names: Sequence[str]) -> list[str]:
+    return [f"{name.replace('_', ' ')} {values[name]}" for name in names if name in values]
+
+
+def _span(start: float, end: float) -> str:
+    return f"{start:.2f}–{end:.2f} s"
+
+
+def _clock(seconds: float) -> str:
+    whole = round(seconds)
+    hours = f"{whole // 3600}:" if whole >= 3600 else ""
+    return f"{hours}{whole // 60 % 60:0{2 if hours else 1}}:{whole % 60:02}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
+
+
+def _joined(*parts: str | None) -> str:
+    return ", ".join(part for part in parts if part)

@@ -1,0 +1,236 @@
+"""One version's tables: read from git, from the work tree, or from DVC's cache; lenient, because older ones differ.
+
+A table that cannot be reached is empty, and `missing` says so.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections import defaultdict
+from functools import cached_property
+from pathlib import PurePosixPath
+from typing import Any
+
+from timbre import people, sources
+from timbre.diff import lock, rows
+from timbre.diff.clips import PARTS, REJECTED, TABLE
+from timbre.diff.lock import mapping
+from timbre.diff.outs import Outs
+from timbre.diff.rows import Row
+from timbre.diff.snapshot import Snapshot
+from timbre.errors import SourceError
+from timbre.mapping import content_key
+from timbre.trace.facts import Line, Origin, Voice
+
+SOURCES, PROMPTS, SAMPLES = "data/sources.yaml", "data/prompts.tsv", "reports/samples"
+ADAPTER, SCORES = "models/adapter", "reports/scores.csv"
+Entry = dict[str, Any]
+
+
+class Version:
+    def __init__(self, snapshot: Snapshot, outs: Outs, today: Snapshot) -> None:
+        """`today` is the work tree: whoever has taken the consent back has done so for older versions too."""
+        self.snapshot, self.outs, self.today = snapshot, outs, today
+        self.lock = lock.read(snapshot)
+        self.missing: list[str] = []
+
+    def read(self, path: str) -> bytes | None:
+        found = self.snapshot.read(path)
+        if found is None:
+            found = self.outs.read(self.lock, path, self.snapshot.name, self.snapshot.commit)
+        return found
+
+    def needed(self, path: str) -> bytes:
+        found = self.read(path)
+        if found is None:
+            known = self.lock.out_of(path)[0]
+            self.lacks(f"{path}: not here; `dvc {'pull' if known else 'repro'}` brings it")
+        return found or b""
+
+    def lacks(self, what: str) -> None:
+        if what not in self.missing:
+            self.missing.append(what)
+
+    def table(self, path: str) -> list[Entry]:
+        return self._rows(self.needed(path), path)
+
+    def _rows(self, content: bytes, path: str) -> list[Entry]:
+        try:
+            return [json.loads(line) for line in content.decode().split("\n") if line.strip()]
+        except ValueError:
+            self.lacks(f"{path}: is damaged; remove it and run `dvc repro`")
+            return []
+
+    def facts(self, path: str) -> Entry:
+        """A JSON file that may be missing."""
+        try:
+            return mapping(json.loads(self.read(path) or b"{}"))
+        except ValueError:
+            self.lacks(f"{path}: is damaged; remove it and run `dvc repro`")
+            return {}
+
+    @cached_property
+    def entries(self) -> dict[str, tuple[Entry, int]]:
+        """data/sources.yaml: id → entry and its line; what is no entry is left out."""
+        try:
+            found = sources.document((self.read(SOURCES) or b"").decode(), SOURCES)
+        except (SourceError, UnicodeDecodeError) as error:
+            self.lacks(str(error))
+            return {}
+        listed = found if isinstance(found, list) else []
+        return {
+            str(entry["id"]): (dict(entry), listed.lc.item(index)[0] + 1)  # type: ignore[attr-defined]
+            for index, entry in enumerate(listed)
+            if isinstance(entry, dict) and "id" in entry
+        }
+
+    @cached_property
+    def people(self) -> dict[str, people.Person]:
+        try:
+            return people.parse((self.today.read(str(people.PATH)) or b"").decode())
+        except (SourceError, UnicodeDecodeError) as error:
+            self.lacks(str(error).splitlines()[0])
+            return {}
+
+    def voice(self, speaker: str) -> Voice:
+        if not (person := self.people.get(speaker)):
+            return Voice(speaker, None)
+        said = person.consent
+        where = f"{people.PATH}:{person.line}"
+        return Voice(speaker, where, person.name, said.by, said.when, said.use, said.evidence, said.revoked)
+
+    def origin(self, recording: str) -> Origin:
+        entry, line = self.entries.get(recording, ({}, 0))
+        raw = self.facts(f"data/raw/{recording}.json")
+        made, told = mapping(raw.get("recording")), mapping(raw.get("provenance"))
+        speaker = str(entry.get("speaker") or made.get("speaker") or "unknown")
+        if not raw:
+            self.lacks(f"data/raw/{recording}.json: not here; `dvc pull` or `dvc repro fetch` brings it")
+        own = {key: _text(entry.get(key)) for key in ("language", "licence", "consent", "file", "url", "start", "end")}
+        return Origin(
+            id=recording,
+            where=f"{SOURCES}:{line}" if line else None,
+            speaker=self.voice(speaker),
+            **own,
+            **{key: _text(told.get(key)) for key in ("title", "uploader", "upload_date", "file_sha256")},
+            site_licence=_text(told.get("license")),
+            site_url=_text(told.get("url")),
+            sha256=_text(made.get("sha256")),
+            seconds=made.get("seconds"),
+        )
+
+    @cached_property
+    def clips(self) -> dict[str, Entry]:
+        return {str(row.get("id")): row for row in self.table(TABLE)}
+
+    @cached_property
+    def parts(self) -> dict[str, str]:
+        """Clip → training or evaluation."""
+        return {str(row.get("id")): part for part, path in PARTS.items() for row in self.table(path)}
+
+    @cached_property
+    def left_out(self) -> dict[str, int]:
+        """Recording → lines and clips that are in no table."""
+        counted: dict[str, int] = defaultdict(int)
+        for row in self.table(REJECTED):
+            counted[str(row.get("recording"))] += row.get("kind", "drop") == "drop"
+        return counted
+
+    def lines(self, recording: str) -> tuple[Line, ...]:
+        """The person's where there are any, else the draft's."""
+        path = f"{rows.FOLDER}/{recording}.tsv"
+        content = self.read(path)
+        if content is not None:
+            return tuple(_line(f"{path}:{row.number}", row) for row in rows.parse(content, path).rows)
+        return tuple(
+            Line(f"data/drafts/{recording}.json#{number}", float(s["start"]), float(s["end"]), "", "", str(s["text"]))
+            for number, s in enumerate(self.facts(f"data/drafts/{recording}.json").get("segments", []), 1)
+        )
+
+    @cached_property
+    def learnt(self) -> list[Entry]:
+        """The rows of the training table that the adapter learnt from, which may have been changed since."""
+        path, digest = PARTS["training"], self.dependency("train", PARTS["training"])
+        content = self.read(path)
+        if digest and (content is None or _md5(content) != digest):
+            content = self.outs.named(digest)
+            if content is None:
+                self.lacks(f"{path}: not as the adapter learnt it, and not in DVC's cache; `dvc repro` trains anew")
+            elif self.read(path) is not None:
+                self.lacks(f"{path}: has changed since the adapter learnt; `dvc repro` trains anew")
+        elif content is None:
+            self.lacks(f"{path}: not here; `dvc repro` makes it")
+        return self._rows(content or b"", path)
+
+    def dependency(self, stage: str, path: str) -> str | None:
+        """The MD5 of what a stage read, as dvc.lock has it."""
+        found = (dep for dep in mapping(self.lock.stages.get(stage)).get("deps", []) if dep.get("path") == path)
+        return next((str(dep.get("md5")) for dep in found), None)
+
+    def params(self, stage: str, section: str) -> Entry:
+        """As the stage last ran with them; as they stand in params.yaml where it never ran."""
+        locked = mapping(mapping(mapping(self.lock.stages.get(stage)).get("params")).get("params.yaml"))
+        return mapping(locked.get(section)) or mapping(
+            mapping(lock.document(self.snapshot, "params.yaml")).get(section)
+        )
+
+    @cached_property
+    def adapter_key(self) -> str | None:
+        """As `families.adapter_fingerprint` counts it."""
+        names = ("adapter_config.json", "adapter_model.safetensors")
+        files = [(name, self.read(f"{ADAPTER}/{name}")) for name in names]
+        if any(content is None for _, content in files):
+            return None
+        return content_key([(name, hashlib.sha256(content or b"").hexdigest()) for name, content in files])
+
+    @cached_property
+    def samples(self) -> dict[str, Entry]:
+        names = self.snapshot.list(SAMPLES) or self.outs.list(self.lock, SAMPLES)
+        if not names:
+            self.lacks(f"{SAMPLES}: holds no samples; `dvc pull` or `dvc repro` brings them")
+        ids = sorted(PurePosixPath(name).stem for name in names if name.endswith(".json"))
+        return {id: self.facts(f"{SAMPLES}/{id}.json") for id in ids}
+
+    @cached_property
+    def scores(self) -> dict[str, Entry]:
+        text = (self.read(SCORES) or b"").decode(errors="replace")
+        return {str(row.get("sample")): row for row in csv.DictReader(io.StringIO(text, newline=""))}
+
+    def prompt_line(self, prompt: str) -> str | None:
+        text = (self.read(PROMPTS) or b"").decode(errors="replace")
+        found = (number for number, row in enumerate(text.split("\n"), 1) if row.split("\t")[0] == prompt)
+        number = next(found, None)
+        return f"{PROMPTS}:{number}" if number else None
+
+    @cached_property
+    def recordings(self) -> dict[str, str]:
+        """Id → speaker of all that are declared, and of those that are not and still lie in a table or data/raw."""
+        found = {id: entry.get("speaker") for id, (entry, _) in self.entries.items()}
+        for row in self.clips.values():
+            found.setdefault(str(row.get("recording")), row.get("speaker"))
+        for path in self.snapshot.list("data/raw"):
+            if path.endswith(".json") and (id := PurePosixPath(path).stem) not in found:
+                found[id] = mapping(self.facts(path).get("recording")).get("speaker")
+        return {id: str(speaker) for id, speaker in found.items()}
+
+    def files(self, recording: str) -> tuple[str, ...]:
+        """Those that are the recording's own, and here."""
+        own = [f"data/raw/{recording}.flac", f"data/drafts/{recording}.json", f"data/segments/{recording}.jsonl"]
+        entry = self.entries.get(recording, ({}, 0))[0]
+        named = [str(entry["file"])] if "file" in entry else []
+        return tuple(path for path in named + own if self.snapshot.size(path) is not None)
+
+
+def _line(where: str, row: Row) -> Line:
+    return Line(where, row.start, row.end, row.speaker, row.flag, row.text)
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
