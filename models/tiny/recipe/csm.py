@@ -221,9 +221,9 @@ def train(minutes: float, out: Path, work: Path = WORK, rate: float = 1.5e-3, po
         (backbone + depth + GUIDANCE * missed).backward()
         nn.utils.clip_grad_norm_(learnt.values(), 1.0)
         optimiser.step()
-        keep = min(0.998, (step + 1) / (step + 10))
+        inertia = min(0.998, (step + 1) / (step + 10))
         with torch.no_grad():
-            torch._foreach_lerp_(list(average.values()), [learnt[n] for n in average], 1 - keep)
+            torch._foreach_lerp_(list(average.values()), [learnt[n] for n in average], 1 - inertia)
         means += (backbone.item(), depth.item(), missed.item())
         step, spent, last = step + 1, spent + time.time() - last, time.time()
         if step % 50 == 0:

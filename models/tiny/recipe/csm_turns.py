@@ -26,6 +26,7 @@ from torch import Tensor
 from transformers import CsmProcessor, MimiModel
 
 FRAMES = 25  # a second
+SPLICED = 0.4  # of the sentences
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,19 @@ def turn(words: CsmProcessor, speaker: int, spoken: list[Spoken]) -> Sequence:
     return Sequence(row, np.pad(frames, ((len(ids), 1), (0, 0))), reads)
 
 
+def spliced(first: Spoken, second: Spoken, random: np.random.Generator) -> Spoken:
+    """The beginning of one sentence and the end of another, cut between words: what comes next must be read."""
+    one, two = first.text.split(), second.text.split()
+    kept, skipped = int(random.integers(1, len(one))), int(random.integers(1, len(two)))
+    a, b = int(np.argmax(first.word >= kept)), int(np.argmax(second.word >= skipped))
+    return Spoken(
+        first.voice,
+        " ".join(one[:kept] + two[skipped:]),
+        np.concatenate([first.codes[:a], second.codes[b:]]),
+        np.concatenate([first.word[:a], second.word[b:] - skipped + kept]),
+    )
+
+
 def compose(
     words: CsmProcessor, voices: dict[str, list[Spoken]], random: np.random.Generator, simple: bool
 ) -> Sequence:
@@ -121,6 +135,10 @@ def compose(
     for _ in range(turns):
         sentences = 1 if simple else int(random.choice([1, 2, 3, 4, 5], p=[0.66, 0.16, 0.08, 0.06, 0.04]))
         spoken = [mine[int(i)] for i in random.integers(len(mine), size=sentences)]
+        spoken = [
+            spliced(s, mine[int(random.integers(len(mine)))], random) if random.random() < SPLICED else s
+            for s in spoken
+        ]
         if random.random() < 0.1:  # people and recognisers forget the stop
             spoken = [replace(s, text=s.text.rstrip(".")) for s in spoken]
         parts.append(turn(words, speaker, spoken))
