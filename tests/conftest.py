@@ -20,6 +20,8 @@ from typing import Any
 
 import pytest
 
+from tests.review_page import page, serve  # noqa: F401
+
 ROOT = Path(__file__).parent.parent
 # One thread for each process: two of them must not fight for two cores, and sums come in one order.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

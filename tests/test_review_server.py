@@ -2,69 +2,27 @@
 
 from __future__ import annotations
 
-import http.client
-import json
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.review_client import Client, serving
 from tests.review_desk import RATE, build
 from timbre import cli
 from timbre.audio import flac_bytes
 from timbre.errors import DataError, TimbreError
 from timbre.review import peaks
-from timbre.review.desk import Desk
-from timbre.review.server import MAX_BODY, Server
-
-JSON = {"Content-Type": "application/json"}
-
-
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def value(self) -> Any:
-        return json.loads(self.body)
-
-
-class Client:
-    def __init__(self, server: Server) -> None:
-        self.server = server
-
-    def ask(self, path: str, body: Any = None, *, token: str = "", headers: dict[str, str] | None = None) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.server_address[1], timeout=10)
-        sent = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        own = (JSON if body is not None else {}) | (headers or {})
-        connection.request("GET" if body is None else "POST", f"/{token or self.server.token}/{path}", sent, own)
-        answer = connection.getresponse()
-        made = Answer(answer.status, dict(answer.getheaders()), answer.read())
-        connection.close()
-        return made
-
-    def lines(self, name: str = "noon") -> tuple[str, list[list[Any]]]:
-        opened = self.ask(f"api/recording/{name}").value
-        return opened["digest"], opened["lines"]
-
-    def save(self, digest: str, lines: Any, name: str = "noon") -> Answer:
-        return self.ask(f"api/recording/{name}", {"digest": digest, "lines": lines})
+from timbre.review.server import MAX_BODY
 
 
 @pytest.fixture
 def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     monkeypatch.chdir(build(tmp_path))
-    server = Server(Desk())
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield Client(server)
-    server.shutdown()
-    server.server_close()
+    with serving() as client:
+        yield client
 
 
 @pytest.mark.parametrize("token", ["wrong", "%00", "..", "x" * 5000])
@@ -86,7 +44,7 @@ def test_only_this_machine_and_only_its_own_page_may_ask(client: Client) -> None
 
 
 def test_every_answer_forbids_foreign_scripts_and_frames(client: Client) -> None:
-    for path, status in (("", 200), ("api/recordings", 200), ("nothing", 404), ("audio/noon", 200)):
+    for path, status in (("", 200), ("record", 200), ("api/recordings", 200), ("nothing", 404), ("audio/noon", 200)):
         answer = client.ask(path)
         assert answer.status == status
         policy = answer.headers["Content-Security-Policy"]
@@ -98,7 +56,7 @@ def test_every_answer_forbids_foreign_scripts_and_frames(client: Client) -> None
     assert "<script>" not in page
     assert "style=" not in page
     assert "innerHTML" not in "".join(
-        path.read_text() for path in Path(peaks.__file__).parents[1].glob("web/review*.js")
+        path.read_text() for path in Path(peaks.__file__).parents[1].glob("web/re[cv]*.js")
     )
 
 

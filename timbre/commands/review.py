@@ -1,26 +1,38 @@
-"""Hear recordings and correct their words in the browser.
+"""Hear recordings and correct their words in the browser; record your own voice there.
 
 Opens a local page with the sound, the lines and how sure Whisper was of each word. Each edit is saved at once to
 data/transcripts/<id>.tsv, beginning from the draft where nobody has begun. Only this machine can reach the page. Press
 ? there for its keys; Ctrl+C here ends it.
+
+`--record ID` opens the recording booth instead: sentence by sentence, each take saved as it ends. Finished, they are
+data/recordings/<id>.flac with its transcript, declared in data/sources.yaml.
 """
 
 from __future__ import annotations
 
 import argparse
 import webbrowser
+from pathlib import Path
+from typing import Any
 
-from timbre.errors import TimbreError
+from timbre.errors import DataError, TimbreError
 
 EXAMPLES = [
     ("timbre review", "open the page"),
     ("timbre review harbour-noon", "with this recording"),
+    ("timbre review --record ann-1 --speaker ann --licence CC0-1.0", "read sentences into the microphone"),
     ("timbre review --no-browser --port 8137", "only show its address, for instance to forward the port"),
 ]
+SENTENCES = Path("presets/sentences.txt")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("id", nargs="?", help="recording to begin with")
+    parser.add_argument("--record", metavar="ID", help="record this, from the microphone")
+    parser.add_argument("--speaker", default="", help="who reads, as data/speakers.yaml names them")
+    parser.add_argument("--language", default="en", help="of the sentences, such as en")
+    parser.add_argument("--licence", default="", help="by which the recording may be used")
+    parser.add_argument("--prompts", type=Path, metavar="FILE", help=f"sentences, one per line; else {SENTENCES}")
     parser.add_argument("--port", type=int, default=0, help="of 127.0.0.1; else one that is free")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
 
@@ -29,20 +41,55 @@ def command(args: argparse.Namespace) -> int:
     from timbre.review.desk import Desk
     from timbre.review.server import Server
 
+    wanted = booth_form(args)
     desk = Desk()
     if args.id:
         desk.recording(args.id)
     try:
-        server = Server(desk, args.port)
+        server = Server(desk, args.port, wanted)
     except (OSError, OverflowError) as error:
         raise TimbreError(f"port {args.port} cannot be used ({error}); name another with --port") from error
     with server:
-        address = server.url + (f"#{args.id}" if args.id else "")
-        print(f"review    {address}\nCtrl+C ends it; every edit is saved at once", flush=True)
+        page = f"record#{args.record}" if args.record else f"#{args.id}" if args.id else ""
+        print(f"review    {server.url}{page}\nCtrl+C ends it; every edit is saved at once", flush=True)
         if not args.no_browser:
-            webbrowser.open(address)
+            webbrowser.open(server.url + page)
         try:
             server.serve_forever()
         except KeyboardInterrupt:
             print()
     return 0
+
+
+def booth_form(args: argparse.Namespace) -> dict[str, Any]:
+    """What the page's form for a recording begins with; wrong flags are told before a page opens."""
+    from timbre.records import check_id
+    from timbre.review.booth import Booth
+
+    if not args.record and (args.speaker or args.licence or args.prompts):
+        raise DataError("--speaker, --licence and --prompts belong to a recording; name it with --record ID")
+    sentences = sentences_of(args.prompts or SENTENCES) if args.prompts or SENTENCES.exists() else ""
+    booth = Booth()
+    booth.check_sentences(sentences.splitlines())
+    for name in filter(None, (args.record, args.speaker)):
+        check_id(name)
+    if args.record:
+        booth.check_free(args.record)
+    return {
+        "id": args.record or "",
+        "speaker": args.speaker,
+        "language": args.language,
+        "licence": args.licence,
+        "sentences": sentences,
+    }
+
+
+def sentences_of(path: Path) -> str:
+    """The file's sentences, one per line; what stands behind `#` at a line's beginning is left out."""
+    try:
+        rows = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
+    return "\n".join(row for row in rows if row.strip() and not row.startswith("#"))

@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from timbre import edits, replacing, sources, transcripts
+from timbre import declare, edits, replacing, sources, transcripts
 from timbre.errors import DataError, TimbreError, TranscriptError
 from timbre.records import Recording, check_id
 from timbre.replacing import Plan, Search
 from timbre.review.peaks import peaks
+from timbre.sources import Source
 from timbre.transcripts import Line, Transcript
 
 LONGEST = 1e7  # seconds: what seven digits can write
@@ -62,11 +63,21 @@ class Found:
 
 class Desk:
     def __init__(self, data: Path = Path("data"), cache: Path = Path(".timbre/peaks")) -> None:
-        self.sources = {source.id: source for source in sources.read(data / "sources.yaml")}
-        self.raw, self.drafts, self.transcripts = data / "raw", data / "drafts", data / "transcripts"
+        self._sources: tuple[object, dict[str, Source]] = (None, {})
+        self.path, self.transcripts = data / "sources.yaml", data / "transcripts"
+        self.raw, self.drafts = data / "raw", data / "drafts"
         self.cache = cache
         self._saving = threading.Lock()  # between looking at a file and writing it
         self._drawing = threading.Lock()  # two pages do not compute the same peaks
+        _ = self.sources  # what is wrong there is told before a page opens
+
+    @property
+    def sources(self) -> dict[str, Source]:
+        """What is declared, read again when the file changed; none where nobody has declared anything yet."""
+        stamp = self.path.stat().st_mtime_ns if self.path.exists() else 0
+        if self._sources[0] != stamp:
+            self._sources = stamp, {source.id: source for source in declare.read(self.path)}
+        return self._sources[1]
 
     def listed(self) -> list[Listed]:
         return [self._listed(name, source.speaker) for name, source in self.sources.items()]

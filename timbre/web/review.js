@@ -423,5 +423,6 @@ const wished = location.hash.slice(1);
 if (wished) await open(wished);
 await listing;
 const first = recordings.find((one) => one.id === wished) ?? recordings.find((one) => !one.problem && one.heard < one.lines) ?? recordings.find((one) => !one.problem) ?? recordings[0];
-if (first.id !== state.id) await open(first.id);
+if (!first) location.replace("record"); // nothing is declared yet: a recording can begin here
+else if (first.id !== state.id) await open(first.id);
 $("lines").focus({ preventScroll: true });
