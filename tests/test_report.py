@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import dataclasses
+import io
 import json
 import re
 import shutil
@@ -13,14 +15,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 
 from stages import report
+from tests.outs import voice
 from tests.report_outs import HOSTILE, made_up, write_report_outs
 from timbre import charts, evidence
 from timbre.errors import DataError
 from timbre.evidence import Difference, Evidence, Gate, Metric
-from timbre.report import data, tables, takes, training
+from timbre.report import data, sound, tables, takes, training
 from timbre.report.rates import rates
 from timbre.report.verdict import verdict
 
@@ -300,9 +305,9 @@ def test_what_was_left_out_can_be_heard_while_there_is_room(outs: Path, monkeypa
     heard = {reason.name: [row.sound is not None for row in reason.rows] for reason in read.reasons}
     assert heard == {"too short": [True, False], "dropped": [True], "noisy": [True, False]}
     assert [reason.name for reason in read.reasons if reason.warning] == ["noisy"]
-    sound = read.reasons[0].rows[0].sound
-    assert sound is not None
-    assert sound.seconds == pytest.approx(0.9, abs=0.01), "the stretch itself, not the whole recording"
+    first = read.reasons[0].rows[0].sound
+    assert first is not None
+    assert first.seconds == pytest.approx(0.9, abs=0.01), "the stretch itself, not the whole recording"
 
 
 def test_the_short_page_holds_the_verdict_the_tables_and_the_gates(outs: Path, page: str) -> None:
@@ -404,3 +409,18 @@ def test_without_scripts_there_are_the_browsers_own_players(outs: Path, page: st
     assert tab.locator("#listen .picture").first.is_visible()
     assert not tab.locator(".filter").is_visible()
     tab.close()
+
+
+def test_a_player_holds_the_whole_sound_in_less_than_half_of_the_bytes(tmp_path: Path) -> None:
+    samples = voice(4.0, seed=3) + np.random.default_rng(0).normal(0, 0.01, 64_000).astype(np.float32)  # breath
+    for rate, kept in ((16_000, 16_000), (48_000, 24_000)):
+        path = tmp_path / f"{rate}.flac"
+        soundfile.write(path, samples, rate, subtype="PCM_16")
+        held = base64.b64decode(sound.sound(path).mp3)
+        heard, rate_heard = soundfile.read(io.BytesIO(held))
+        assert rate_heard == kept
+        assert len(heard) == pytest.approx(len(samples) * kept / rate, abs=2)
+        assert len(held) < path.stat().st_size / 2
+    part = sound.sound(tmp_path / "16000.flac", 1.0, 2.5)
+    assert part.seconds == 1.5
+    assert base64.b64decode(part.picture).startswith(b"\x89PNG")

@@ -72,7 +72,10 @@ def markdown(evidence: Evidence, facts: Sequence[Fact]) -> str:
         [f"## {said.headline}."],
         [" ".join([*said.sure, *said.more])],
         _piped(cells(evidence)),
-        ["Intervals are 95 %. " + f"{_capital(speaker_line(evidence))}." * bool(evidence.speaker)],
+        [
+            "Intervals are 95 %." * bool(evidence.differences),
+            f"{_capital(speaker_line(evidence))}." * bool(evidence.speaker),
+        ],
         _piped(_changes(evidence)),
         list(_gates(evidence)),
         [f"- **{fact.title}:** {fact.text}" for fact in facts],
