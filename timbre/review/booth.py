@@ -37,11 +37,6 @@ ASKED = {
     "when": "since when",
     "for": "for what the voice may be used",
 }
-    "name": "a name or pseudonym",
-    "by": "who consents",
-    "when": "since when",
-    "for": "for what the voice may be used",
-}
 
 
 @dataclass(frozen=True)
