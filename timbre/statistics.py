@@ -1,0 +1,98 @@
+"""How sure a rate is: 95 % intervals by a paired bootstrap over prompts, and who wins how many of them.
+
+A prompt is a `Part`: the sum of what was counted over all its samples, and out of how many. Prompts are drawn anew,
+each with all its samples, because the takes of one sentence resemble each other more than those of two. Two conditions
+are drawn together, so that what a hard sentence costs both cancels out.
+
+    wrong = [Part(3, 8), Part(0, 5), …]     # errors and words of each prompt
+    estimate(wrong)                         # Estimate(value=0.11, low=0.04, high=0.19)
+
+The draws are seeded: the same parts give the same interval. With few prompts the percentiles of a bootstrap are too
+narrow; they are taken further out by as much as Student's distribution is wider than the normal one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+DRAWS = 2000
+OUTSIDE = 0.05  # share of the cases in which the truth may lie outside the interval
+Array = npt.NDArray[np.float64]
+
+
+class Part(NamedTuple):
+    total: float  # errors, or the sum of the samples' values
+    of: float  # words, or samples
+
+
+class Estimate(NamedTuple):
+    value: float
+    low: float | None  # None where one prompt tells nothing of others
+    high: float | None
+
+
+class Tally(NamedTuple):
+    wins: int
+    ties: int
+    losses: int
+
+
+def estimate(parts: Sequence[Part]) -> Estimate:
+    """The rate over all parts."""
+    return _interval(_rate(_table(parts)), _rate(_draws(_table(parts))), len(parts))
+
+
+def difference(first: Sequence[Part], second: Sequence[Part]) -> Estimate:
+    """The first rate minus the second; both tell of the same prompts in the same order."""
+    assert len(first) == len(second), "conditions of different prompts cannot be paired"
+    value = _rate(_table(first)) - _rate(_table(second))
+    return _interval(value, _rate(_draws(_table(first))) - _rate(_draws(_table(second))), len(first))
+
+
+def tally(first: Sequence[Part], second: Sequence[Part]) -> Tally:
+    """Of how many prompts the first has the lower rate, the same, the higher."""
+    assert len(first) == len(second), "conditions of different prompts cannot be paired"
+    signs = [_sign(a.total * b.of - b.total * a.of) for a, b in zip(first, second, strict=True)]
+    return Tally(signs.count(-1), signs.count(0), signs.count(1))
+
+
+def _sign(value: float) -> int:
+    return (value > 1e-9) - (value < -1e-9)
+
+
+def _table(parts: Sequence[Part]) -> Array:
+    return np.asarray(parts, np.float64).reshape(len(parts), 2)
+
+
+def _rate(table: Array) -> Array:
+    """Over the parts: (…, parts, 2) to (…)."""
+    sums = table.sum(axis=-2)
+    return np.asarray(sums[..., 0] / sums[..., 1])
+
+
+def _draws(table: Array) -> Array:
+    """(draws, parts, 2): the same draws for every table of that many parts, which is what pairs them."""
+    random = np.random.default_rng(0)
+    return table[random.integers(len(table), size=(DRAWS, len(table)))]
+
+
+def _interval(value: Array, drawn: Array, parts: int) -> Estimate:
+    if parts < 2:
+        return Estimate(float(value), None, None)
+    tail = _tail(parts)
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    return Estimate(float(value), float(low), float(high))
+
+
+def _tail(parts: int) -> float:
+    """The share of draws to leave out on each side: 0.025 of many parts, less of few."""
+    z, freedom = NormalDist().inv_cdf(1 - OUTSIDE / 2), parts - 1
+    # Student's quantile in powers of one over the degrees of freedom: Abramowitz and Stegun, 26.7.5
+    student = z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+    return NormalDist().cdf(-student * math.sqrt(parts / freedom))
