@@ -1,75 +1,71 @@
-"""Whisper hears every sample; word and character error rate, per sample and per condition.
+"""Is this voice better than that one, and how sure are we? Every sample is heard, and held against the speaker's own.
 
 Reads   reports/samples/<id>.json and .flac   what `generate` made: four conditions over the same prompts and seeds
-Writes  reports/heard/<id>.json               what Whisper heard; keyed by the audio, so only new samples are heard
+        data/dataset, data/clips, data/codes  the speaker's held-out clips, and what was learnt, which they must not be
+        evaluate.others (a folder)            other voices: <voice>.flac, or <voice>/<any>.flac
+Writes  reports/heard/<id>.json               what Whisper heard
+        reports/likeness/<name>.json          whose voice it is: embeddings of samples, true clips and other voices
         reports/scores.csv                    a row per sample
         reports/wer.csv                       a row per condition, for `dvc plots`
-        reports/metrics.json                  an object per condition, for `dvc metrics`
+        reports/metrics.json                  rates with intervals, differences, gates; see timbre/evidence.py
 
-    python -m stages.evaluate --samples reports/samples --out reports/heard \\
-        --scores reports/scores.csv --wer reports/wer.csv --metrics reports/metrics.json
+    python -m stages.evaluate --samples reports/samples --dataset data/dataset --clips data/clips --codes data/codes \\
+        --heard reports/heard --likeness reports/likeness --scores reports/scores.csv --wer reports/wer.csv \\
+        --metrics reports/metrics.json
 
-A condition's rate is the errors of all its samples over the words (characters) of all its prompts, not the mean of the
-samples' rates: a one-word prompt weighs one word. Both texts pass Whisper's English normaliser first, so that "5" and
-"five" are the same word. A sample without sound has no words: it is not shown to Whisper, which invents some.
+Both folders are keyed by the sound, so that only new samples are heard and embedded. A condition's word error rate is
+the errors of all its samples over the words of all its prompts: a one-word prompt weighs one word. Similarity is the
+cosine to the mean of the speaker's held-out clips; those clips themselves, through the codec, are its ceiling, and
+other voices its floor. A sample without sound has no words and is nobody's voice: it is not shown to Whisper, which
+invents some. A gate that does not pass is written and told; with `evaluate.strict` it also ends the pipeline here.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import functools
-import io
 import json
-import typing
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import jiwer
-
-from timbre import audio, whisper
-from timbre.errors import DataError, raise_all, run
+from timbre import audio, delivery, evidence, families, gates, hearing, likeness, scores, speaker, whisper
+from timbre.audio import Samples
+from timbre.errors import DataError, TimbreError, raise_all, run
+from timbre.evidence import CONDITIONS, GATES, Evidence, Speaker
+from timbre.likeness import Scale, Sound
 from timbre.mapping import Files, Job, content_key, file_sha256, refresh, write_atomic
 from timbre.params import read
-from timbre.records import Sample, from_json
+from timbre.records import Example, Sample, from_json, read_jsonl
+from timbre.scores import Score
+from timbre.speaker import Vector
 
-VERSION = 1  # raise when the code gives other bytes for the same input
-CONDITIONS: tuple[str, ...] = typing.get_args(typing.get_type_hints(Sample)["condition"])
+VERSION = 2  # raise when the code gives other bytes for the same input
+ADAPTED = {"tuned": "base", "tuned_clone": "base_clone"}  # what the adapter may have changed, and from what
 
 
 @dataclass(frozen=True)
-class Score:
-    """A row of reports/scores.csv."""
+class Gates:
+    changes: float
+    words: float
+    likeness: float
+    ends: float
+    leakage: int
 
-    sample: str
-    condition: str
-    prompt: str
-    seed: int
-    wer: float  # errors / words
-    cer: float  # wrong characters / characters
-    errors: int  # words substituted, left out or added
-    words: int  # of the prompt, after the normaliser
-    seconds: float
-    ended: bool  # by itself, not by the cap on its length
+
+@dataclass(frozen=True)
+class Params:
+    others: str  # folder
+    strict: bool
+    gates: Gates
+
+
+@dataclass(frozen=True)
+class Heard:
+    text: str  # as Whisper wrote it
     silent: bool
-    text: str
-    heard: str  # as Whisper wrote it
-    diff: str  # both texts after the normaliser, word by word, in the notation of wdiff: said [-left out-] {+added+}
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A condition's object in reports/metrics.json."""
-
-    wer: float
-    cer: float
-    errors: int
-    words: int
-    samples: int
-    seconds: float
-    ended: float  # share of the samples that ended by themselves
-    silent: int  # samples without sound
+    samples: Samples
+    rate: int  # Hz
 
 
 def read_samples(folder: Path) -> list[Sample]:
@@ -90,106 +86,147 @@ def read_samples(folder: Path) -> list[Sample]:
     return samples
 
 
-def hear(options: whisper.Params, paths: Sequence[Path]) -> Iterator[Files]:
-    for path in paths:
+def listen(folder: Path, paths: Sequence[Path], options: whisper.Params) -> list[Heard]:
+    """Let Whisper hear what is new; give what it heard and what there is to hear."""
+    heard_by = [whisper.fingerprint(options), whisper.normaliser()]
+    keys = {path: content_key(VERSION, file_sha256(path), *heard_by) for path in paths}
+    jobs = [Job(path.stem, key, (path, key)) for path, key in keys.items()]
+    refresh(folder, jobs, functools.partial(hear, options), suffixes=[".json"], label="evaluate")
+    held = [json.loads((folder / f"{path.stem}.json").read_bytes()) for path in paths]
+    return [Heard(h["heard"], h["silent"], *audio.read(path)) for h, path in zip(held, paths, strict=True)]
+
+
+def hear(options: whisper.Params, some: Sequence[tuple[Path, str]]) -> Iterator[Files]:
+    for path, key in some:
         samples, _ = audio.read(path, whisper.SAMPLE_RATE)
         silent = audio.is_silent(samples)
         heard = "" if silent else whisper.transcribe(whisper.load(options), samples).text
-        yield {".json": to_json({"key": _key(options, path), "heard": heard, "silent": silent}).encode()}
+        record = {"heard": heard, "key": key, "normaliser": whisper.normaliser(), "silent": silent}
+        yield {".json": f"{json.dumps(record, ensure_ascii=False, indent=2)}\n".encode()}
 
 
-def _key(options: whisper.Params, path: Path) -> str:
-    return content_key(VERSION, file_sha256(path), whisper.fingerprint(options))
+def own_delivery(rows: Sequence[Example], clips: Path) -> tuple[float | None, float | None]:
+    """The speaker's characters per second of speech, and share of pauses, over all rows."""
+    sounds = [audio.read(clips / f"{row.id}.flac") for row in rows]
+    spoken = sum(delivery.speech_seconds(*sound) for sound in sounds)
+    if not spoken:
+        return None, None
+    seconds = sum(len(samples) / rate for samples, rate in sounds)
+    return sum(len(row.text) for row in rows) / spoken, 1 - spoken / seconds
 
 
-def score(sample: Sample, heard: str, silent: bool) -> Score:
-    said, understood = whisper.normalise(sample.text), whisper.normalise(heard)
-    if not any(character.isalnum() for character in said):
-        raise DataError(f"prompt {sample.prompt}: {sample.text!r} has no words to be heard; mend data/prompts.tsv")
-    words, characters = jiwer.process_words(said, understood), jiwer.process_characters(said, understood)
+def score(sample: Sample, sound: Heard, whose: Vector, scale: Scale, own: float | None) -> Score:
+    """`own` is the speaker's pace in characters per second of speech."""
+    try:
+        reading = hearing.compare(sample.text, sound.text)
+    except ValueError as error:
+        raise DataError(f"prompt {sample.prompt}: {error}; mend data/prompts.tsv") from error
+    voices = scale.voices
+    spoken = 0.0 if sound.silent else delivery.speech_seconds(sound.samples, sound.rate)
     return Score(
         sample=sample.id,
         condition=sample.condition,
         prompt=sample.prompt,
         seed=sample.seed,
-        wer=round(words.wer, 4),
-        cer=round(characters.cer, 4),
-        errors=words.substitutions + words.deletions + words.insertions,
-        words=len(said.split()),
+        wer=round(reading.wer, 4),
+        cer=round(reading.cer, 4),
+        errors=reading.errors,
+        words=reading.words,
+        similarity=None if voices is None else 0.0 if sound.silent else round(voices.similarity(whose), 4),
+        named=None if voices is None or not voices.others else not sound.silent and voices.is_named(whose),
+        pace=round(len(sample.text) / spoken / own, 4) if spoken and own else None,
+        pauses=round(1 - spoken * sound.rate / len(sound.samples), 4) if spoken else None,
         seconds=round(sample.seconds, 3),
         ended=sample.ended,
-        silent=silent,
+        silent=sound.silent,
+        clipped=delivery.is_clipped(sound.samples),
+        repeated=reading.repeated,
         text=sample.text,
-        heard=heard,
-        diff=wdiff(words),
+        heard=sound.text,
+        diff=reading.diff,
     )
 
 
-def wdiff(words: jiwer.WordOutput) -> str:
-    parts = []
-    for chunk in words.alignments[0]:
-        said = " ".join(words.references[0][chunk.ref_start_idx : chunk.ref_end_idx])
-        heard = " ".join(words.hypotheses[0][chunk.hyp_start_idx : chunk.hyp_end_idx])
-        if chunk.type == "equal":
-            parts.append(said)
-            continue
-        parts += [f"[-{said}-]"] * bool(said) + [f"{{+{heard}+}}"] * bool(heard)
-    return " ".join(parts)
+def target(samples: Sequence[Sample], rows: Sequence[Example]) -> str:
+    """The speaker that is to be spoken like: of the clip that the samples cloned."""
+    cloned = {sample.reference for sample in samples if sample.reference}
+    found = next((row.source for row in rows if row.id in cloned), None)
+    if found is None:
+        raise DataError("reports/samples: the clip that was cloned is in no table of data/dataset; run `dvc repro`")
+    return found
 
 
-def summarise(scores: Sequence[Score]) -> Metric:
-    words = sum(s.words for s in scores)
-    texts = [whisper.normalise(s.text) for s in scores]
-    characters = jiwer.process_characters(texts, [whisper.normalise(s.heard) for s in scores])
-    errors = sum(s.errors for s in scores)
-    return Metric(
-        wer=round(errors / words, 4),
-        cer=round(characters.cer, 4),
-        errors=errors,
-        words=words,
-        samples=len(scores),
-        seconds=round(sum(s.seconds for s in scores), 2),
-        ended=round(sum(s.ended for s in scores) / len(scores), 4),
-        silent=sum(s.silent for s in scores),
-    )
+def changed(samples: Sequence[Sample], sounds: Sequence[Heard]) -> float:
+    """Share of the samples that the adapter made other ones: tuned and base draw their codes by the same seeds."""
+    made: dict[tuple[str, str, int], str] = {}
+    for sample, sound in zip(samples, sounds, strict=True):
+        made[sample.condition, sample.prompt, sample.seed] = audio.sha256(sound.samples)
+    tuned = [key for key in made if key[0] in ADAPTED]
+    other = [made[how, prompt, seed] != made[ADAPTED[how], prompt, seed] for how, prompt, seed in tuned]
+    return sum(other) / len(other)
 
 
-def write_tables(scores: Sequence[Score], table: Path, wer: Path, metrics: Path) -> None:
-    summary = {name: summarise([s for s in scores if s.condition == name]) for name in CONDITIONS}
-    rates = [{"condition": name, "wer": m.wer, "cer": m.cer} for name, m in summary.items()]
-    write_atomic(table, to_csv([asdict(s) for s in scores], [f.name for f in fields(Score)]))
-    write_atomic(wer, to_csv(rates, ["condition", "wer", "cer"]))
-    write_atomic(metrics, to_json({name: asdict(m) for name, m in summary.items()}))
+def weigh(rows: Sequence[Score], own: Speaker, changed: float, leaks: int, limits: Gates) -> Evidence:
+    found = Evidence(*scores.summarise(rows), own)
+    return replace(found, gates=gates.judge(found, changed, leaks, limits))
 
 
-def to_csv(rows: Sequence[dict[str, object]], columns: Sequence[str]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+def write(rows: Sequence[Score], judged: Evidence, table: Path, wer: Path, metrics: Path) -> None:
+    scores.write(table, rows)
+    rates = ({"condition": name, "wer": m.wer, "cer": m.cer} for name, m in judged.conditions.items())
+    write_atomic(wer, scores.to_csv(rates, ["condition", "wer", "cer"]))
+    evidence.write(metrics, judged)
 
 
-def to_json(value: object) -> str:
-    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+def tell(judged: Evidence, leaks: Sequence[str]) -> None:
+    for name, gate in judged.gates.items():
+        value = "not measured" if gate.value is None else f"{gate.value:.4g}"
+        print(f"evaluate: {'passed' if gate.passed else 'FAILED'}  {GATES[name]}: {value}, limit {gate.limit:g}")
+    for leak in leaks:
+        print(f"evaluate: leakage: {leak}")
 
 
 def main() -> None:
+    args = parsed()
+    params, options = read("evaluate", Params), read("whisper", whisper.Params)
+    encoder, voice = read("speaker", speaker.Params), read("voice", families.Params)
+    samples = read_samples(args.samples)
+    train, held_out = (read_jsonl(args.dataset / f"{name}.jsonl", Example) for name in ("train", "eval"))
+    name = target(samples, [*train, *held_out])
+    own = [row for row in held_out if row.source == name]
+    strangers = [row for row in [*train, *held_out] if row.source != name]
+    paths = [args.samples / f"{sample.id}.flac" for sample in samples]
+    sounds = listen(args.heard, paths, options)
+    compared = [
+        *(Sound("sample", path.stem, "", path) for path in paths),
+        *likeness.true_sounds(own, args.clips, args.codes),
+        *(other for other in likeness.other_sounds(Path(params.others), strangers, args.clips) if other.voice != name),
+    ]
+    found = likeness.bring(args.likeness, compared, encoder, voice)
+    scale, (pace, pauses) = likeness.measure(found), own_delivery(own, args.clips)
+    whose = [embedding for _, embedding in found["sample"]]
+    rows = [score(*taken, scale, pace) for taken in zip(samples, sounds, whose, strict=True)]
+    leaks = list(gates.leaks(train, held_out, {sample.prompt: sample.text for sample in samples}))
+    measured = Speaker(scale.ceiling, scale.floor, pace, pauses)
+    judged = weigh(rows, measured, changed(samples, sounds), len(leaks), params.gates)
+    write(rows, judged, args.scores, args.wer, args.metrics)
+    tell(judged, leaks)
+    if params.strict:
+        raise_all(TimbreError, (f"gate `{name}` failed: it asks that {GATES[name]}" for name in judged.failed))
+
+
+def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--samples", type=Path, required=True, help="folder of generated samples")
-    parser.add_argument("--out", type=Path, required=True, help="folder for what Whisper heard")
+    parser.add_argument("--dataset", type=Path, required=True, help="folder of train.jsonl and eval.jsonl")
+    parser.add_argument("--clips", type=Path, required=True, help="folder of clips")
+    parser.add_argument("--codes", type=Path, required=True, help="folder of the clips' codes")
+    parser.add_argument("--heard", type=Path, required=True, help="folder for what Whisper heard")
+    parser.add_argument("--likeness", type=Path, required=True, help="folder for embeddings")
     parser.add_argument("--scores", type=Path, required=True, help="table with a row per sample")
     parser.add_argument("--wer", type=Path, required=True, help="table with a row per condition")
-    parser.add_argument("--metrics", type=Path, required=True, help="the conditions' rates, for dvc metrics")
-    args = parser.parse_args()
-    options = read("whisper", whisper.Params)
-    samples = read_samples(args.samples)
-    paths = [args.samples / f"{s.id}.flac" for s in samples]
-    jobs = [Job(s.id, _key(options, path), path) for s, path in zip(samples, paths, strict=True)]
-    refresh(args.out, jobs, functools.partial(hear, options), suffixes=[".json"], label="evaluate")
-    heard = {s.id: json.loads((args.out / f"{s.id}.json").read_text(encoding="utf-8")) for s in samples}
-    scores = [score(s, heard[s.id]["heard"], heard[s.id]["silent"]) for s in samples]
-    write_tables(scores, args.scores, args.wer, args.metrics)
+    parser.add_argument("--metrics", type=Path, required=True, help="rates, differences and gates, for dvc metrics")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 
-from timbre import params, tracking
+from timbre import evidence, params, tracking
 from timbre.errors import DataError, run
 from timbre.mapping import content_key, file_sha256
 from timbre.records import Example, read_jsonl
@@ -118,9 +118,13 @@ def flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:
 
 def finals(path: Path) -> Iterator[tuple[str, float, int]]:
     """`wer/tuned` and so on: by the slash, MLflow draws the conditions of one rate side by side."""
-    for condition, values in json.loads(path.read_text(encoding="utf-8")).items():
-        for name, value in values.items():
-            yield f"{name}/{condition}", float(value), 0
+    found = evidence.to_dict(evidence.read(path))
+    for pair, values in found.pop("differences").items():
+        yield from ((f"{name}_difference/{pair}", float(value), 0) for name, value in values.items())
+    for gate, values in found.pop("gates").items():
+        yield f"gate/{gate}", float(values["passed"]), 0
+    for condition, values in found.items():
+        yield from ((f"{name}/{condition}", float(value), 0) for name, value in values.items())
 
 
 def curves(path: Path) -> Iterator[tuple[str, float, int]]:

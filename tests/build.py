@@ -17,7 +17,7 @@ ORDINALS = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "
 SMALL: dict[str, dict[str, Any]] = {  # so that a run takes seconds; a key that params.yaml lacks is an error
     "chunk": {"max_seconds": 8},
     "train": {"max_steps": 6, "eval_every": 2, "warmup": 1, "batch": 2, "learning_rate": 0.001, "patience": 0},
-    "generate": {"seeds": [0], "batch": 2, "cap_seconds": 1.0, "cap_seconds_per_character": 0.01},
+    "generate": {"seeds": [0], "true_prompts": 1, "batch": 2, "cap_seconds": 1.0, "cap_seconds_per_character": 0.01},
 }
 
 SPEAKERS = """speakers:
@@ -41,7 +41,10 @@ def build_repository(root: Path, project: Path) -> None:
     random_csm(root / "models/tiny/csm")
     random_whisper(root / "models/tiny/whisper.pt")
     write(root / "data/glossary.txt", "# names that Whisper should know\nMarlow\n")
-    write(root / "data/prompts.tsv", "id\ttext\none\tThe ferry waits.\ntwo\tThe green train.\n")
+    for part in ("speaker", "voices/mira", "voices/rasmus"):  # small enough to be the real ones
+        shutil.copytree(project / "models/tiny" / part, root / "models/tiny" / part)
+    prompts = ["id\tkind\ttext", "one\tdomain\tThe ferry waits.", "two\thard\tThe green train."]
+    write(root / "data/prompts.tsv", "\n".join(prompts) + "\n")
     write(root / "data/speakers.yaml", SPEAKERS)
     for number, name in enumerate(["alpha", "beta"]):
         add_recording(root, name, seed=number)

@@ -9,8 +9,12 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from timbre import audio
+from timbre.evidence import CONDITIONS, Speaker
+from timbre.likeness import Scale
 from timbre.mapping import content_key
 from timbre.records import Clip, Drop, Example, Sample, to_json, write_jsonl
+from timbre.speaker import Voices, unit
 
 RATE = 16_000
 SENTENCES = {
@@ -21,7 +25,8 @@ SENTENCES = {
     "penzance": "Penzance again, after the golden station & the <quiet> bridge.",
     "train": "The quiet train leaves the station at nine.",
 }
-CONDITIONS = ("base", "base_clone", "tuned", "tuned_clone")
+KINDS = {"lantern": "hard", "one": "hard", "train": "true"}  # of prompts; the others are of the domain
+TRUE_CLIP = content_key("harbour-night", 0)  # in which the speaker says the true prompt
 
 
 def voice(seconds: float, seed: int) -> np.ndarray:
@@ -45,9 +50,11 @@ def write_samples(folder: Path, sentences: dict[str, str] = SENTENCES, seeds: in
                 soundfile.write(folder / f"{name}.flac", audio, RATE, subtype="PCM_16")
                 sample = Sample(
                     id=name,
-                    condition=condition,  # type: ignore[arg-type]
+                    condition=condition,
                     prompt=prompt,
+                    kind=KINDS.get(prompt, "domain"),  # type: ignore[arg-type]
                     text=text,
+                    clip=TRUE_CLIP if KINDS.get(prompt) == "true" else None,
                     seed=seed,
                     reference="0123456789abcdef" if "clone" in condition else None,
                     adapter="a1b2c3d4e5f60718" if "tuned" in condition else None,
@@ -85,7 +92,7 @@ def write_dataset(root: Path) -> None:
         start, seconds = 12.5 * number, 8.0 + number % 5
         name = "0123456789abcdef" if number == 3 else content_key(recording, number)
         audio = f"data/clips/{name}.flac"
-        text = "The captain stops the night ferry again."
+        text = SENTENCES["train"] if name == TRUE_CLIP else "The captain stops the golden ferry again."
         return Example(audio, text, "marina", name, recording, start, start + seconds, seconds)
 
     train = [example(n, r) for r in ("harbour-morning", "harbour-noon") for n in range(8)]
@@ -106,25 +113,35 @@ def write_dataset(root: Path) -> None:
     ]
     write_jsonl(root / "data/clips.jsonl", clips)
     (root / "data/clips").mkdir(exist_ok=True)
-    soundfile.write(root / "data/clips/0123456789abcdef.flac", voice(6.2, 5), RATE, subtype="PCM_16")
+    for name, seconds, seed in (("0123456789abcdef", 6.2, 5), (TRUE_CLIP, 2.8, 6)):
+        soundfile.write(root / f"data/clips/{name}.flac", voice(seconds, seed), RATE, subtype="PCM_16")
 
 
 def write_scores(root: Path) -> None:
-    """What `evaluate` would write: made-up hearings, worse for the base than for the tuned voice."""
+    """What `evaluate` would write: made-up hearings and voices, worse for the base than for the tuned voice."""
     from stages import evaluate
+    from stages.evaluate import Heard
 
     samples = evaluate.read_samples(root / "reports/samples")
-    scores = []
+    random, marina = np.random.default_rng(2), np.eye(4, dtype=np.float32)[0]
+    others = {"mira": np.eye(4, dtype=np.float32)[1], "rasmus": np.eye(4, dtype=np.float32)[2]}
+    scale, rows, sounds = Scale(Voices(marina, others), 0.97, 0.05), [], []
     for place, sample in enumerate(samples):
         words = sample.text.split()
         every = {"base": 2, "base_clone": 3, "tuned": 5, "tuned_clone": 9}[sample.condition]
         heard = ["lantern" if (n + place) % every == 0 else word for n, word in enumerate(words)]
-        scores.append(evaluate.score(sample, " ".join(heard[: 12 if place % 7 else -1]), silent=False))
-    evaluate.write_tables(scores, root / "reports/scores.csv", root / "reports/wer.csv", root / "reports/metrics.json")
-    for sample in samples:
+        sound, rate = audio.read(root / f"reports/samples/{sample.id}.flac")
+        sounds.append(Heard(" ".join(heard[: 12 if place % 7 else -1]), False, sound, rate))
+        away = {"base": 2.0, "base_clone": 0.7, "tuned": 0.6, "tuned_clone": 0.3}[sample.condition]
+        whose = unit(marina + away * np.abs(random.normal(size=4)))
+        rows.append(evaluate.score(sample, sounds[-1], whose, scale, own=14.0))
         heard_file = root / f"reports/heard/{sample.id}.json"
         heard_file.parent.mkdir(exist_ok=True)
         heard_file.write_text(json.dumps({"heard": "…", "key": sample.key, "silent": False}))
+    own, limits = Speaker(0.97, 0.05, 14.0, 0.2), evaluate.Gates(0.5, 0.1, 0.0, 0.95, 0)
+    judged = evaluate.weigh(rows, own, evaluate.changed(samples, sounds), 0, limits)
+    tables = [root / f"reports/{name}" for name in ("scores.csv", "wer.csv", "metrics.json")]
+    evaluate.write(rows, judged, *tables)
 
 
 def write_outs(root: Path, seeds: int = 1) -> None:

@@ -1,4 +1,4 @@
-"""What Whisper heard becomes numbers: by known answers, and with a small random Whisper where one must listen."""
+"""What is measured of a voice: by known answers, with the tiny models where somebody must listen."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jiwer
 import numpy as np
@@ -13,62 +14,74 @@ import pytest
 import soundfile
 
 from stages import evaluate
-from tests.outs import RATE, SENTENCES, write_samples
-from timbre import whisper
-from timbre.errors import DataError
-from timbre.records import Sample
+from stages.evaluate import Gates, Heard, Params
+from tests.outs import RATE, SENTENCES, voice, write_samples
+from timbre import audio, evidence, families, scores, speaker, whisper
+from timbre.errors import DataError, TimbreError
+from timbre.evidence import CONDITIONS, Evidence
+from timbre.likeness import Scale
+from timbre.mapping import content_key
+from timbre.records import Example, Sample, to_json, write_jsonl
+from timbre.scores import Score
+from timbre.speaker import Voices
+from timbre.transcripts import read as read_transcript
+
+ROOT = Path(__file__).parent.parent
+TINY = ROOT / "models/tiny"
+MARINA, MIRA = np.eye(2, dtype=np.float32)
+SCALE = Scale(Voices(MARINA, {"mira": MIRA}), 0.99, 0.0)
+LIMITS = Gates(changes=0.5, words=0.1, likeness=0.0, ends=0.95, leakage=0)
 
 
-def sample(text: str, **changes: object) -> Sample:
-    made = Sample("base-p-0", "base", "p", text, 0, None, None, "b", 2.0, True, "k")
-    return replace(made, **changes)  # type: ignore[arg-type]
+def sample(text: str, **changes: Any) -> Sample:
+    made = Sample("base-p-0", "base", "p", "domain", text, None, 0, None, None, "b", 2.0, True, "k")
+    return replace(made, **changes)
 
 
-@pytest.mark.parametrize(
-    ("said", "heard", "errors", "words", "diff"),
-    [
-        ("The ferry waits.", "the ferry waits", 0, 3, "the ferry waits"),
-        ("The ferry waits.", "The berry waits!", 1, 3, "the [-ferry-] {+berry+} waits"),
-        ("The ferry waits.", "Ferry waits.", 1, 3, "[-the-] ferry waits"),
-        ("The ferry waits.", "The old ferry waits here.", 2, 3, "the {+old+} ferry waits {+here+}"),
-        ("The ferry waits.", "", 3, 3, "[-the ferry waits-]"),
-        ("It's at pier five.", "It is at pier 5.", 0, 5, "it is at pier 5"),
-        ("Harbour.", "Our bear.", 2, 1, "{+our+} [-harbor-] {+bear+}"),
-    ],
-)
-def test_a_score_counts_the_words_that_differ(said: str, heard: str, errors: int, words: int, diff: str) -> None:
-    score = evaluate.score(sample(said), heard, silent=False)
-    assert (score.errors, score.words, score.diff) == (errors, words, diff)
-    assert score.wer == round(errors / words, 4)
+def scored(text: str, heard: str, silent: bool = False, **changes: Any) -> Score:
+    sound = np.zeros(RATE, np.float32) if silent else voice(2.0, 1)
+    return evaluate.score(sample(text, **changes), Heard(heard, silent, sound, RATE), MARINA, SCALE, own=10.0)
 
 
 def test_a_condition_weighs_words_and_not_samples() -> None:
-    scores = [
-        evaluate.score(sample("Harbour."), "Ferry.", silent=False),
-        evaluate.score(sample("The old ferry waits for the morning train again today."), "", silent=True),
-        evaluate.score(
-            sample("The quiet train leaves the station.", ended=False), "The quiet train leaves the station.", False
-        ),
+    rows = [
+        scored("Harbour.", "Ferry."),
+        scored("The old ferry waits for the morning train again today.", "", silent=True),
+        scored("The quiet train leaves the station.", "The quiet train leaves the station.", ended=False),
     ]
-    metric = evaluate.summarise(scores)
+    metric = scores.metric(rows)
     assert (metric.errors, metric.words, metric.wer) == (11, 17, round(11 / 17, 4))
-    assert (metric.samples, metric.silent, metric.ended) == (3, 1, 0.6667)
+    assert (metric.samples, metric.silent, metric.ended) == (3, 1, 2 / 3)
+
+
+def test_a_silent_sample_is_nobodys_voice_and_has_no_pace() -> None:
+    row = scored("The ferry waits.", "", silent=True)
+    assert (row.similarity, row.named, row.pace, row.pauses) == (0, False, None, None)
+    assert scores.metric([row]).pace is None
+    spoken = scored("The ferry waits.", "The ferry waits.")
+    assert (spoken.similarity, spoken.named) == (1, True)
+    both = scores.metric([row, spoken])
+    assert (both.similarity, both.named) == (0.5, 0.5)
+    assert both.pace == pytest.approx(spoken.pace or 0)
 
 
 def test_the_rate_is_that_of_jiwer_alone() -> None:
-    random = np.random.default_rng(3)
-    words = ["the", "a", "ferry", "train", "waits", "leaves", "at", "for", "old", "silver", "station", "harbour"]
-    said = [" ".join(random.choice(words, 8)) for _ in range(50)]
+    """Fifty pairs; the independent computation knows jiwer and Whisper's normaliser, and nothing of ours."""
+    from whisper.normalizers import EnglishTextNormalizer
+
+    random, normalise = np.random.default_rng(3), EnglishTextNormalizer()
+    words = ["the", "a", "ferry", "train", "waits", "leaves", "twelve", "for", "old", "it's", "station", "harbour"]
+    said = [" ".join(random.choice(words, 8)).capitalize() + "." for _ in range(50)]
     heard = [" ".join(w if random.random() < 0.7 else random.choice(words) for w in text.split()) for text in said]
-    metric = evaluate.summarise([evaluate.score(sample(a), b, False) for a, b in zip(said, heard, strict=True)])
-    said, heard = ([whisper.normalise(text) for text in texts] for texts in (said, heard))
-    assert metric.wer == round(jiwer.wer(said, heard), 4)
-    assert metric.cer == round(jiwer.cer(said, heard), 4)
+    metric = scores.metric([scored(a, b, prompt=f"p{n % 9}") for n, (a, b) in enumerate(zip(said, heard, strict=True))])
+    theirs = [[normalise(text) for text in texts] for texts in (said, heard)]
+    assert metric.wer == round(jiwer.wer(*theirs), 4)
+    assert metric.cer == round(jiwer.cer(*theirs), 4)
 
 
 def test_a_prompt_without_words_is_refused() -> None:
     with pytest.raises(DataError, match=r"prompt p: '…' has no words to be heard; mend data/prompts.tsv"):
-        evaluate.score(sample("…"), "", silent=False)
+        scored("…", "")
 
 
 def test_every_condition_must_speak_every_prompt(tmp_path: Path) -> None:
@@ -86,59 +99,210 @@ def test_no_samples_at_all_are_an_error(tmp_path: Path) -> None:
         evaluate.read_samples(tmp_path)
 
 
-@pytest.fixture
-def listening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with samples, and a Whisper that hears noise."""
+class World:
+    """A repository's folders around `evaluate`: demo sentences held out, the tiny speaker encoder, other voices."""
+
+    def __init__(self, root: Path, held_out: int, listener: Path) -> None:
+        self.root, self.listener, self.strict = root, listener, False
+        table = read_transcript(ROOT / "data/transcripts/harbour-noon.tsv")
+        rows = [row for row in table.lines if len(row.text.split()) > 5]
+        self.rows = [self.example(row, number) for number, row in enumerate(rows[: held_out + 1])]
+        write_jsonl(root / "data/dataset/eval.jsonl", self.rows[:-1])
+        write_jsonl(root / "data/dataset/train.jsonl", self.rows[-1:])
+
+    def example(self, row: Any, number: int) -> Example:
+        name, path = content_key("clip", number), ROOT / "data/recordings/harbour-noon.flac"
+        sound, rate = audio.read(path, None, row.start - 0.1, row.end + 0.1)
+        (self.root / "data/clips").mkdir(parents=True, exist_ok=True)
+        (self.root / f"data/clips/{name}.flac").write_bytes(audio.flac_bytes(sound, rate))
+        seconds = row.end - row.start
+        return Example(f"data/clips/{name}.flac", row.text, "marina", name, "noon", row.start, row.end, seconds)
+
+    def clip(self, example: Example) -> np.ndarray:
+        return audio.read(self.root / example.audio)[0]
+
+    def encode(self) -> list[np.ndarray]:
+        """Codes of the held-out clips; give back what the codec makes of them."""
+        model = families.load_once(families.Params("csm", str(TINY / "csm"), None))
+        (self.root / "data/codes").mkdir(exist_ok=True)
+        codes = model.encode([self.clip(row) for row in self.rows[:-1]])
+        for row, code in zip(self.rows, codes, strict=False):
+            np.save(self.root / f"data/codes/{row.id}.npy", code)
+        return [model.decode(code) for code in codes]
+
+    def speak(self, condition: str, prompt: str, text: str, sound: np.ndarray) -> None:
+        folder, name = self.root / "reports/samples", f"{condition}-{prompt}-0"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.flac").write_bytes(audio.flac_bytes(sound, RATE))
+        cloned = self.rows[-1].id if condition.endswith("clone") else None
+        made = sample(text, id=name, condition=condition, prompt=prompt, reference=cloned, seconds=len(sound) / RATE)
+        (folder / f"{name}.json").write_text(to_json(made) + "\n")
+
+    def read(self, section: str, schema: type) -> Any:
+        return {
+            "evaluate": Params(str(TINY / "voices"), self.strict, LIMITS),
+            "whisper": whisper.Params(str(self.listener)),
+            "speaker": speaker.Params(str(TINY / "speaker"), None),
+            "voice": families.Params("csm", str(TINY / "csm"), None),
+        }[section]
+
+    def evaluate(self, monkeypatch: pytest.MonkeyPatch) -> Evidence:
+        monkeypatch.chdir(self.root)
+        monkeypatch.setattr(evaluate, "read", self.read)
+        flags = "--dataset data/dataset --clips data/clips --codes data/codes"
+        outs = {"samples": "", "heard": "", "likeness": "", "scores": ".csv", "wer": ".csv", "metrics": ".json"}
+        flags += "".join(f" --{name} reports/{name}{suffix}" for name, suffix in outs.items())
+        monkeypatch.setattr("sys.argv", ["evaluate", *flags.split()])
+        evaluate.main()
+        return evidence.read(self.root / "reports/metrics.json")
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> tuple[World, Evidence]:
+    """Samples of which we know what they are, instead of what a model said.
+
+    base         other voices, whatever they say     base_clone   the speaker, with the texts swapped
+    tuned        the speaker through the codec       tuned_clone  the same, and its last sample silent
+    """
+    world = World(tmp_path_factory.mktemp("known"), held_out=8, listener=TINY / "whisper.pt")
+    coded, held_out = world.encode(), world.rows[:-1]
+    others = sorted((TINY / "voices").rglob("0.flac"))
+    for number, row in enumerate(held_out):
+        swapped = held_out[(number + 1) % len(held_out)]
+        silence = np.random.default_rng(0).normal(0, 5e-4, 3 * RATE).astype(np.float32)
+        world.speak("base", f"p{number}", row.text, audio.read(others[number])[0])
+        world.speak("base_clone", f"p{number}", row.text, world.clip(swapped))
+        world.speak("tuned", f"p{number}", row.text, coded[number])
+        world.speak("tuned_clone", f"p{number}", row.text, silence if row is held_out[-1] else coded[number])
+    with pytest.MonkeyPatch.context() as patch:
+        return world, world.evaluate(patch)
+
+
+def test_true_clips_score_at_the_ceiling(known: tuple[World, Evidence]) -> None:
+    _, found = known
+    tuned, own = found.conditions["tuned"], found.speaker
+    assert own is not None
+    assert own.ceiling is not None
+    assert own.ceiling > 0.95
+    assert tuned.similarity == pytest.approx(own.ceiling, abs=0.01)
+    assert tuned.named == 1
+    assert tuned.pace == pytest.approx(1, abs=0.05)
+    assert tuned.pauses == pytest.approx(own.pauses or 0, abs=0.05)
+    assert (tuned.wer or 0) < 0.1
+
+
+def test_shuffled_speakers_drop_the_similarity_to_the_floor(known: tuple[World, Evidence]) -> None:
+    _, found = known
+    assert found.speaker is not None
+    assert found.speaker.floor is not None
+    assert found.speaker.floor < 0.3
+    base = found.conditions["base"]
+    assert base.similarity == pytest.approx(found.speaker.floor, abs=0.1)
+    assert base.named == 0
+
+
+def test_swapped_labels_raise_the_errors_beyond_the_interval(known: tuple[World, Evidence]) -> None:
+    _, found = known
+    right, swapped = found.conditions["tuned"], found.conditions["base_clone"]
+    assert swapped.wer_low is not None
+    assert right.wer_high is not None
+    assert swapped.wer_low > right.wer_high + 0.5
+    found_better = found.differences["tuned_clone-base_clone"]
+    assert (found_better.wins, found_better.losses) == (7, 1), "the last sample is silent"
+    assert swapped.named == 1, "the voice is the speaker's, whatever it says"
+
+
+def test_what_whisper_invents_in_silence_counts_as_no_word_read(known: tuple[World, Evidence]) -> None:
+    world, found = known
+    with (world.root / "reports/scores.csv").open() as lines:
+        rows = {row["sample"]: row for row in csv.DictReader(lines)}
+    silent = rows["tuned_clone-p7-0"]
+    assert (silent["silent"], silent["heard"], silent["wer"], silent["named"]) == ("True", "", "1.0", "False")
+    assert (silent["similarity"], silent["pace"]) == ("0.0", "")
+    assert found.conditions["tuned_clone"].silent == 1
+
+
+def test_gates_tell_what_holds(known: tuple[World, Evidence]) -> None:
+    _, found = known
+    assert found.failed == ["likeness"], "base, cloning, is the speaker too"
+    assert found.gates["changes"].value == 1
+    assert (found.gates["words"].value or 0) < 0
+
+
+def test_the_same_samples_are_scored_the_same_from_nothing(
+    known: tuple[World, Evidence], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world, _ = known
+    names = ("scores.csv", "wer.csv", "metrics.json")
+    before = {name: (world.root / "reports" / name).read_bytes() for name in names}
+    world.evaluate(monkeypatch)
+    assert capsys.readouterr().out.count(" 0 computed") == 2
+    one = next((world.root / "reports/samples").glob("tuned-p0-0.flac"))
+    for name in ("heard", "likeness"):
+        (world.root / f"reports/{name}/{one.stem}.json").unlink()
+    world.evaluate(monkeypatch)
+    assert capsys.readouterr().out.count(" 1 computed") == 2, "one sample is heard and embedded again"
+    assert before == {name: (world.root / "reports" / name).read_bytes() for name in names}
+
+
+def test_a_failed_gate_ends_the_stage_only_if_strict_and_after_all_is_written(
+    known: tuple[World, Evidence], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world, found = known
+    monkeypatch.setattr(world, "strict", True)
+    (world.root / "reports/metrics.json").unlink()
+    with pytest.raises(TimbreError, match=r"^gate `likeness` failed: it asks that tuned, cloning, is more like"):
+        world.evaluate(monkeypatch)
+    assert evidence.read(world.root / "reports/metrics.json") == found
+    told = capsys.readouterr().out
+    assert "evaluate: FAILED  tuned, cloning, is more like the speaker than base, cloning" in told
+    assert "evaluate: passed  the adapter changes the output: 1, limit 0.5" in told
+
+
+def babbling_whisper(path: Path) -> Path:
+    """A Whisper that hears words in noise, and in silence."""
     import torch
     from whisper.model import ModelDimensions, Whisper
 
     torch.manual_seed(0)
     dims = ModelDimensions(80, 1500, 32, 2, 1, 51864, 64, 32, 2, 1)
-    torch.save({"dims": dims.__dict__, "model_state_dict": Whisper(dims).state_dict()}, tmp_path / "whisper.pt")
-    write_samples(tmp_path / "samples", {name: SENTENCES[name] for name in ("ferry", "one")})
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(evaluate, "read", lambda section, schema: whisper.Params("whisper.pt"))
-    flags = "--samples samples --out heard --scores scores.csv --wer wer.csv --metrics metrics.json"
-    monkeypatch.setattr("sys.argv", ["evaluate", *flags.split()])
-    return tmp_path
+    torch.save({"dims": dims.__dict__, "model_state_dict": Whisper(dims).state_dict()}, path)
+    return path
 
 
-def test_only_new_samples_are_heard_and_what_is_written_is_stable(
-    listening: Path, capsys: pytest.CaptureFixture[str]
+def test_only_new_samples_are_heard_and_another_whisper_hears_all_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    silence = np.zeros(RATE, np.float32)
-    soundfile.write(listening / "samples/tuned-one-0.flac", silence, RATE, subtype="PCM_16")
-    evaluate.main()
-    assert "8 computed" in capsys.readouterr().out
-    names = ("scores.csv", "wer.csv", "metrics.json")
-    before = {name: (listening / name).read_bytes() for name in names}
+    write_samples(tmp_path / "samples", {name: SENTENCES[name] for name in ("ferry", "one")})
+    silence, flac = np.zeros(RATE, np.float32), tmp_path / "samples/tuned-one-0.flac"
+    soundfile.write(flac, silence, RATE, subtype="PCM_16")
+    options = whisper.Params(str(babbling_whisper(tmp_path / "whisper.pt")))
+    paths = sorted((tmp_path / "samples").glob("*.flac"))
 
-    evaluate.main()
-    assert "0 computed, 8 kept" in capsys.readouterr().out
-    assert before == {name: (listening / name).read_bytes() for name in names}
+    def listen() -> str:
+        found = evaluate.listen(tmp_path / "heard", paths, options)
+        assert found[paths.index(flac)].text == "", "Whisper invents words in silence"
+        assert any(sound.text for sound in found)
+        return capsys.readouterr().out
 
-    metrics = json.loads(before["metrics.json"])
-    assert list(metrics) == ["base", "base_clone", "tuned", "tuned_clone"]
-    assert {"wer", "cer", "samples", "ended"} <= set(metrics["base"])
-    assert metrics["tuned"]["silent"] == 1
-    with (listening / "scores.csv").open() as lines:
-        rows = {row["sample"]: row for row in csv.DictReader(lines)}
-    assert len(rows) == 8
-    assert (rows["tuned-one-0"]["heard"], rows["tuned-one-0"]["wer"]) == ("", "1.0"), "Whisper invents words in silence"
-
-    soundfile.write(listening / "samples/base-ferry-0.flac", silence, RATE, subtype="PCM_16")
-    evaluate.main()
-    assert "1 computed, 7 kept" in capsys.readouterr().out
-
-
-def test_another_whisper_hears_everything_again(listening: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    evaluate.main()
-    checkpoint = listening / "whisper.pt"
+    assert "8 computed" in listen()
+    assert "0 computed, 8 kept" in listen()
+    record = json.loads((tmp_path / "heard/tuned-one-0.json").read_text())
+    assert record["silent"]
+    assert record["normaliser"].startswith("openai-whisper 20")
+    soundfile.write(tmp_path / "samples/base-ferry-0.flac", silence, RATE, subtype="PCM_16")
+    assert "1 computed, 7 kept" in listen()
     import torch
 
-    content = torch.load(checkpoint)
+    content = torch.load(options.model)
     content["model_state_dict"]["decoder.positional_embedding"] += 1
-    torch.save(content, checkpoint)
-    capsys.readouterr()
-    evaluate.main()
-    assert "8 computed" in capsys.readouterr().out
+    torch.save(content, options.model)
+    assert "8 computed" in listen()
+
+
+def test_without_held_out_clips_or_other_voices_the_words_are_still_read() -> None:
+    metric = scores.metric([replace(scored("The ferry waits.", "The ferry."), similarity=None, named=None, pace=None)])
+    assert (metric.wer, metric.similarity, metric.named, metric.pace) == (0.3333, None, None, None)
+    rows = [replace(scored("The ferry.", "The ferry."), condition=name, similarity=None) for name in CONDITIONS]
+    judged = evaluate.weigh(rows, evidence.Speaker(), changed=1.0, leaks=0, limits=LIMITS)
+    assert judged.failed == ["words", "likeness"], "what could not be measured does not pass"

@@ -52,7 +52,7 @@ def test_a_word_costs_no_cut_and_no_codec_frame_and_a_revert_adds_no_run(reposit
     assert done.computed("chunk") == 0
     assert done.computed("encode") == 0
     assert tree(repository.root / "data/clips") == clips
-    assert done.computed("evaluate") <= done.computed("generate") == 4, "the tuned samples; only new sound is heard"
+    assert done.computed("evaluate") <= done.computed("generate") == 6, "the tuned samples; only new sound is heard"
     assert runs(repository) == 2
     repository.edit(f"data/transcripts/{name}.tsv", f"{words} again", words)
     back = repository.repro()
@@ -91,14 +91,14 @@ def test_a_new_recording_computes_its_own_entries_only(repository: Repository) -
 
 def test_a_prompt_costs_its_own_samples(repository: Repository) -> None:
     with (repository.root / "data/prompts.tsv").open("a") as prompts:
-        prompts.write("extra\tOne more sentence.\n")
+        prompts.write("extra\tdomain\tOne more sentence.\n")
     done = repository.repro()
     assert done.ran == AFTER_TRAINING
     assert done.computed("generate") == done.computed("evaluate") == 4, "one prompt in four conditions"
 
 
 def test_a_scorer_hears_again_and_makes_a_run(repository: Repository) -> None:
-    repository.edit("stages/evaluate.py", "VERSION = 1", "VERSION = 2")
+    repository.edit("stages/evaluate.py", "VERSION = 2", "VERSION = 3")
     done = repository.repro()
     assert done.ran == ["evaluate", "track"], "it heard the same, so the page is the same"
     assert done.computed("evaluate") == len(list((repository.root / "reports/samples").glob("*.json")))

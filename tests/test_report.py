@@ -343,7 +343,7 @@ def test_the_page_opens_from_a_file_without_network_or_complaint(
     assert tab.evaluate("document.documentElement.scrollWidth") == width, "the page is wider than the screen"
     tab.evaluate("for (const fold of document.querySelectorAll('details')) fold.open = true")
     assert tab.evaluate("document.documentElement.scrollWidth") == width, "and so with everything unfolded"
-    assert tab.locator("#listen .player").count() == 49, "6 prompts, 4 conditions, 2 seeds, and the speaker"
+    assert tab.locator("#listen .player").count() == 50, "6 prompts, 4 conditions, 2 seeds, and the speaker twice"
     assert tab.evaluate(CONTRAST) == []
     red = tab.evaluate("getComputedStyle(document.querySelector('.gates .failed')).color")
     r, g, b = map(int, re.findall(r"\d+", red))

@@ -24,7 +24,11 @@ from ruamel.yaml.error import YAMLError
 
 from timbre.errors import ParamsError, raise_all
 
-SHARED = {"voice": Path("timbre/families/__init__.py"), "whisper": Path("timbre/whisper.py")}
+SHARED = {
+    "speaker": Path("timbre/speaker.py"),
+    "voice": Path("timbre/families/__init__.py"),
+    "whisper": Path("timbre/whisper.py"),
+}
 P = TypeVar("P")
 
 

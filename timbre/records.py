@@ -21,6 +21,9 @@ from timbre.mapping import write_atomic
 # What may become a file name: no separators, no dots, no leading dash, nothing a shell or a URL would read otherwise.
 ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
+Condition = Literal["base", "base_clone", "tuned", "tuned_clone"]
+Kind = Literal["domain", "hard", "true"]  # of a prompt
+
 
 def check_id(text: object) -> str:
     if not isinstance(text, str) or not ID.fullmatch(text):
@@ -154,9 +157,11 @@ class Sample:
     """A generated sentence and everything that made it."""
 
     id: str  # <condition>-<prompt>-<seed>, the file stem under reports/samples
-    condition: Literal["base", "base_clone", "tuned", "tuned_clone"]
+    condition: Condition
     prompt: str  # id of the prompt
+    kind: Kind
     text: str
+    clip: str | None  # id of the held-out clip in which the speaker says this; of prompts of the kind `true`
     seed: int
     reference: str | None  # id of the clip that was cloned from
     adapter: str | None  # content key of the adapter's weights

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.metadata
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,6 +157,11 @@ def _normaliser() -> Any:
     from whisper.normalizers import EnglishTextNormalizer
 
     return EnglishTextNormalizer()
+
+
+def normaliser() -> str:
+    """Which normaliser it is: rates of two versions of it cannot be compared."""
+    return f"openai-whisper {importlib.metadata.version('openai-whisper')}, English"
 
 
 def normalise(text: str) -> str:
