@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from timbre import cli, people, sources
+from timbre import cli, declare, people, sources
 from timbre.commands import add
 from timbre.errors import DataError, SourceError
 from timbre.people import Consent
@@ -90,7 +90,7 @@ def test_the_first_speaker_makes_the_file(repository: Path, text: str | None) ->
         people.PATH.write_text(text)
     run("elsewhere/My Tälk (1).M4A", *WHO)
     told = people.read()["ann"].consent
-    assert (told.by, told.when, told.use) == ("hers, by e-mail", datetime.date.today().isoformat(), add.USE)
+    assert (told.by, told.when, told.use) == ("hers, by e-mail", datetime.date.today().isoformat(), declare.USE)
     assert ("# nobody" in people.PATH.read_text()) == bool(text and "#" in text)
 
 

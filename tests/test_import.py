@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from tests.outs import voice
-from timbre import cli, sources, transcripts
+from timbre import cli, people, sources, transcripts
 from timbre.audio import to_pcm
 from timbre.errors import DataError, SourceError
 from timbre.exchange import books, intake
@@ -95,7 +95,9 @@ def heard(sound: Sound) -> bytes:
 def test_each_sentence_of_an_ljspeech_folder_is_in_a_recording_to_the_sample(tmp_path: Path, rate: int) -> None:
     made = ljspeech(tmp_path / "LJ Speech", rate=rate)
     assert run(tmp_path / "LJ Speech", *ANN) == 0
-    assert files() == ["data/recordings/lj-speech-001.flac", "data/sources.yaml", "data/transcripts/lj-speech-001.tsv"]
+    written = [Path(path).name for path in files()]
+    assert written == ["lj-speech-001.flac", "sources.yaml", "speakers.yaml", "lj-speech-001.tsv"]
+    assert people.read()["ann"].consent.by == sources.read(Path("data/sources.yaml"))[0].consent
     said = [" ".join(text.split()) for text in TEXTS]
     assert back() == [("ann", text, heard(sound)) for text, sound in zip(said, made, strict=True)]
     transcript = transcripts.read(Path("data/transcripts/lj-speech-001.tsv"))
@@ -142,6 +144,7 @@ def test_twenty_minutes_are_a_book_and_rates_and_speakers_have_their_own(
     speakers = [source.speaker for source in declared]
     assert speakers == ["ann-smith", "bob", "ann-smith", "bob", speakers[4]]
     assert speakers[4].startswith("voice-")
+    assert [person.name for person in people.read().values()] == ["Ann Smith", "bob", "Анна"]
     expected = {(row["text"], heard(sound)) for row, sound in zip(rows, made, strict=True)}
     assert {(text, found) for _, text, found in back()} == expected
     assert max(soundfile.info(source.origin).duration for source in declared) <= 5 + books.SILENCE
@@ -306,8 +309,6 @@ def test_the_pipeline_finds_each_sentence_where_it_was_put(tmp_path: Path, proje
     texts = [f"Sentence number {number} is about boats." for number in range(12)]
     made = ljspeech(tmp_path / "lj", texts)
     run(tmp_path / "lj", *ANN)
-    consent = "{by: ann, when: 2026-03-01, for: tests, evidence: null}"
-    Path("data/speakers.yaml").write_text(f"speakers: {{ann: {{name: Ann, consent: {consent}}}}}\n")
     for name in ("params.yaml", "stages", "timbre"):
         Path(name).symlink_to(ROOT / name)
     stages = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
@@ -433,3 +434,15 @@ def test_sound_in_other_containers_and_two_channels_comes_in_too(tmp_path: Path)
     run(tmp_path / "x.parquet", *ANN)
     assert back()[0] == ("ann", "One.", to_pcm(samples).tobytes())
     assert [text for _, text, _ in back()] == ["One.", "Two."]
+
+
+def test_nothing_of_a_speaker_who_took_the_consent_back_comes_in(tmp_path: Path) -> None:
+    ljspeech(tmp_path / "lj")
+    consent = "{by: ann, when: 2026-03-01, for: tests, evidence: null, revoked: 2026-05-01}"
+    Path("data").mkdir(exist_ok=True)
+    Path("data/speakers.yaml").write_text(f"speakers: {{ann: {{name: Ann, consent: {consent}}}}}\n")
+    with pytest.raises(
+        DataError, match=r"speakers\.yaml:1: ann took the consent back on 2026-05-01; nothing was added"
+    ):
+        run(tmp_path / "lj", *ANN)
+    assert files() == ["data/speakers.yaml"]

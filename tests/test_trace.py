@@ -33,7 +33,7 @@ HOSTILE = "A \x1b[31mred\x07 <script>talk</script>\u202e"
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Voice:
+def harbour(tmp_path_factory: pytest.TempPathFactory) -> Voice:
     """Two versions of a voice: v1 with a recording of marina's, then one of bob's too, in which she speaks once."""
     voice = Voice(tmp_path_factory.mktemp("trace") / "voice")
     voice.add("noon", NOON)
@@ -90,10 +90,10 @@ def drawn(voice: Voice, what: str, *flags: str, width: int | None = None) -> str
 
 
 @pytest.fixture
-def voice(made: Voice, monkeypatch: pytest.MonkeyPatch) -> Voice:
-    monkeypatch.chdir(made.root)
+def voice(harbour: Voice, monkeypatch: pytest.MonkeyPatch) -> Voice:
+    monkeypatch.chdir(harbour.root)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return made
+    return harbour
 
 
 @pytest.fixture

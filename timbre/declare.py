@@ -23,9 +23,10 @@ from ruamel.yaml.representer import RoundTripRepresenter
 
 from timbre import people, sources
 from timbre.errors import SourceError
-from timbre.people import Person
+from timbre.people import Consent, Person
 from timbre.sources import Source
 
+USE = "a voice that this repository learns"  # what a consent is for, where nobody says more
 NOBODY_YET = "# Whose voices they are, and what each person allowed.\nspeakers:\n"
 
 
@@ -62,19 +63,41 @@ def extended(path: Path, entries: Sequence[dict[str, Any]]) -> bytes:
     return after.encode()
 
 
-def with_person(path: Path, person: Person) -> bytes:
-    """The content of data/speakers.yaml with one more person below the others."""
-    text, consent = _text(path), person.consent
-    told = {"by": consent.by, "when": datetime.date.fromisoformat(consent.when), "for": consent.use}
-    entry = {"name": person.name, "consent": told | {"evidence": consent.evidence, "revoked": consent.revoked}}
+def newcomer(
+    id: str, consent: str, *, name: str | None = None, use: str | None = None, evidence: str | None = None
+) -> Person | None:
+    """The speaker as the text of the consent tells, with the day that it names or today's; None for one who is known.
+
+    SourceError for whoever took the consent back: nothing more of theirs comes in.
+    """
+    person = people.read().get(id)
+    if person is None:
+        days = [day for text in re.findall(r"\d{4}-\d\d-\d\d", consent) if (day := people.day_of(text))]
+        when = days[0] if days else datetime.date.today().isoformat()
+        return Person(id, name or id, Consent(consent, when, use or USE, evidence, None))
+    if not person.allowed:
+        told = f"{people.PATH}:{person.line}: {id} took the consent back on {person.consent.revoked}"
+        raise SourceError(f"{told}; nothing was added")
+    return None
+
+
+def with_people(path: Path, newcomers: Sequence[Person]) -> bytes:
+    """The content of data/speakers.yaml with more people below the others."""
+    text = _text(path)
+    entries = {person.id: _entry(person) for person in newcomers}
     document = YAML(typ="rt").load(text) or CommentedMap()
     others = YAML(typ="safe").load(text) or {}
-    wanted = others | {"speakers": (others.get("speakers") or {}) | {person.id: entry}}
-    after = _first_read_as(
-        wanted, path, text, lambda: _under(text, document, person.id, entry), lambda: _known(document, person.id, entry)
-    )
+    wanted = others | {"speakers": (others.get("speakers") or {}) | entries}
+    makes = (lambda: _under(text, document, entries), lambda: _known(document, entries))
+    after = _first_read_as(wanted, path, text, *makes)
     people.check_evidence(people.parse(after, str(path)), str(path))
     return after.encode()
+
+
+def _entry(person: Person) -> dict[str, Any]:
+    consent = person.consent
+    told = {"by": consent.by, "when": datetime.date.fromisoformat(consent.when), "for": consent.use}
+    return {"name": person.name, "consent": told | {"evidence": consent.evidence, "revoked": consent.revoked}}
 
 
 def without(path: Path, ids: Collection[str]) -> bytes:
@@ -134,18 +157,18 @@ def _grown(document: CommentedSeq, entries: Sequence[dict[str, Any]]) -> str:
     return _dumped(document)
 
 
-def _under(text: str, document: CommentedMap, name: str, entry: dict[str, Any]) -> str:
-    """As `_below`: no YAML that holds the entry, where `speakers` is not the last key or in JSON's style."""
+def _under(text: str, document: CommentedMap, entries: dict[str, Any]) -> str:
+    """As `_below`: no YAML that holds the entries, where `speakers` is not the last key or in JSON's style."""
     known = document.get("speakers")
     indent = " " * (known.lc.key(next(iter(known)))[1] if known else 2)
     head = "" if "speakers" in document else NOBODY_YET
-    rows = "".join(f"{indent}{row}\n" for row in _dumped({name: entry}).splitlines())
+    rows = "".join(f"{indent}{row}\n" for row in _dumped(entries).splitlines())
     return text + ("\n" if text and not text.endswith("\n") else "") + head + rows
 
 
-def _known(document: CommentedMap, name: str, entry: dict[str, Any]) -> str:
+def _known(document: CommentedMap, entries: dict[str, Any]) -> str:
     document["speakers"] = document.get("speakers") or CommentedMap()
-    document["speakers"][name] = entry
+    document["speakers"].update(entries)
     return _dumped(document)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime
 import hashlib
 import os
 import re
@@ -23,7 +22,7 @@ from urllib.parse import unquote, urlsplit
 from timbre import declare, people, sources
 from timbre.errors import SourceError, raise_all
 from timbre.mapping import file_sha256, write_atomic
-from timbre.people import Consent, Person
+from timbre.people import Person
 from timbre.records import check_id
 from timbre.sources import RECORDINGS, Source
 
@@ -32,7 +31,6 @@ EXAMPLES = [
     ("timbre add https://example.org/talk --start 1:30 --licence CC0-1.0 --consent none-needed", "a part of it"),
 ]
 SOURCES = Path("data/sources.yaml")
-USE = "a voice that this repository learns"  # what a consent is for, where --for says nothing else
 AGREED = ("speaker", "language")  # what may be taken from the other entries
 
 
@@ -50,7 +48,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--speaker", help="whose voice it is, as an id; one name for one voice")
     parser.add_argument("--licence", help="by which it may be used, such as CC-BY-4.0")
     parser.add_argument("--consent", help="who consented, how and when")
-    parser.add_argument("--for", dest="use", help=f"what a new speaker consented to; else “{USE}”")
+    parser.add_argument("--for", dest="use", help=f"what a new speaker consented to; else “{declare.USE}”")
     parser.add_argument("--evidence", help="of a new speaker's consent: a file of the repository, or a link")
     parser.add_argument("--start", help="only from here: seconds or h:mm:ss")
     parser.add_argument("--end", help="only up to here")
@@ -68,10 +66,10 @@ def command(args: argparse.Namespace) -> int:
     with _place(wanted) as placed:
         after = declare.appended(SOURCES, entry | span, wanted.origin, placed)
         person = newcomer(entry, args)
-        with_person = declare.with_person(people.PATH, person) if person else None
+        with_people = declare.with_people(people.PATH, [person]) if person else None
         _copy(wanted, placed)
-        if with_person:
-            write_atomic(people.PATH, with_person)
+        if with_people:
+            write_atomic(people.PATH, with_people)
         write_atomic(SOURCES, after)
     print(f"{SOURCES}: added {name} from {wanted.origin}")
     print("\n".join(f"  {key}: {value}" for key, value in entry.items() if key not in ("id", "file", "url")))
@@ -84,20 +82,12 @@ def command(args: argparse.Namespace) -> int:
 
 
 def newcomer(entry: dict[str, str], args: argparse.Namespace) -> Person | None:
-    """The speaker as --consent tells, if data/speakers.yaml does not know them; whoever took it back is not added."""
-    id, known = entry["speaker"], people.read()
-    if id not in known:
-        days = [day for text in re.findall(r"\d{4}-\d\d-\d\d", entry["consent"]) if (day := people.day_of(text))]
-        when = days[0] if days else datetime.date.today().isoformat()
-        return Person(id, id, Consent(entry["consent"], when, args.use or USE, args.evidence, None))
-    if not known[id].allowed:
-        revoked = known[id].consent.revoked
-        raise SourceError(f"{people.PATH}:{known[id].line}: {id} took the consent back on {revoked}; nothing was added")
-    if args.use or args.evidence:
-        raise SourceError(
-            f"{people.PATH}:{known[id].line}: knows {id}; say there what changed, not by --for, --evidence"
-        )
-    return None
+    id = entry["speaker"]
+    person = declare.newcomer(id, entry["consent"], use=args.use, evidence=args.evidence)
+    if person is None and (args.use or args.evidence):
+        line = people.read()[id].line
+        raise SourceError(f"{people.PATH}:{line}: knows {id}; say there what changed, not by --for, --evidence")
+    return person
 
 
 def make_id(what: str, span: Sequence[object], taken: set[str]) -> str:

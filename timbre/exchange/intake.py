@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from timbre import audio, sources, transcripts
+from timbre import audio, people, sources, transcripts
 from timbre.errors import DataError, raise_all
 from timbre.exchange import Options, Reader, Row, books, shelf, subtitles
 from timbre.exchange.books import Plan
 from timbre.exchange.shelf import Item
 from timbre.exchange.voices import Voices
 from timbre.mapping import write_atomic
+from timbre.people import Person
 from timbre.records import Recording
 from timbre.transcripts import Draft, Line, Transcript
 
@@ -59,7 +60,12 @@ def dataset(
     if not plan.books:
         raise DataError(f"{path}: holds no sentence that could be learnt from")
     shelf.check_entry({"speaker": plan.books[0].speaker, **told.entry})
-    lines = [*_described(path, plan, voices, longest), *(f"  left out: {problem}" for problem in plan.problems)]
+    newcomers = shelf.newcomers(voices.people(), told.entry["consent"])
+    lines = [
+        *_described(path, plan, voices, longest),
+        *_introduced(newcomers),
+        *(f"  left out: {problem}" for problem in plan.problems),
+    ]
     ids = [book.id for book in plan.books]
     if shelf.taken(ids) == ids and all(shelf.imported(book.id) == book.key for book in plan.books):
         return Arrival(lines, ids, None)
@@ -69,7 +75,7 @@ def dataset(
         folder = STAGING / plan.key
         books.bind(rows, plan, folder, path.name)
         items = [Item(b.id, b.speaker, folder / f"{b.id}.flac", folder / f"{b.id}.tsv") for b in plan.books]
-        shelf.place(items, told.entry)
+        shelf.place(items, told.entry, newcomers)
         shutil.rmtree(folder)
 
     return Arrival(lines, ids, settle)
@@ -115,15 +121,16 @@ def captions(
     content = transcripts.render(Transcript(lines, comments), str(path))
     transcripts.parse(content, str(path), facts.seconds)
     there = shelf.TRANSCRIPTS / f"{facts.id}.tsv"
-    described = list(_told(path, lines, facts, draft, voices))
+    newcomers = shelf.newcomers(voices.people(), told.entry["consent"])
+    described = [*_told(path, lines, facts, draft, voices), *_introduced(newcomers)]
     if there.exists() and there.read_bytes() == content and (recording or shelf.taken([facts.id])):
         return Arrival(described, [facts.id], None)
     if recording:
         if there.exists():
             raise DataError(f"{there}: is there already, and yours; remove it first, or edit it")
-        return Arrival(described, [facts.id], lambda: write_atomic(there, content))
+        return Arrival(described, [facts.id], lambda: _written(there, content, newcomers))
     raise_all(DataError, shelf.in_the_way([facts.id]))
-    return Arrival(described, [facts.id], lambda: _settle(sound, staged, facts, content, told))
+    return Arrival(described, [facts.id], lambda: _settle(sound, staged, facts, content, told, newcomers))
 
 
 def _declared(name: str) -> Recording:
@@ -148,13 +155,20 @@ def _measured(sound: Path, staged: Path, told: Told, speaker: str) -> Recording:
                      sample_rate=facts.sample_rate, seconds=seconds)  # fmt: skip
 
 
-def _settle(sound: Path | None, staged: Path, facts: Recording, content: bytes, told: Told) -> None:
+def _written(transcript: Path, content: bytes, newcomers: Sequence[Person]) -> None:
+    shelf.introduce(newcomers)
+    write_atomic(transcript, content)
+
+
+def _settle(
+    sound: Path | None, staged: Path, facts: Recording, content: bytes, told: Told, newcomers: Sequence[Person]
+) -> None:
     assert sound
     staged.mkdir(parents=True, exist_ok=True)
     copy, transcript = staged / Path(facts.origin).name, staged / f"{facts.id}.tsv"
     shutil.copyfile(sound, copy)  # as it is: a video's or m4a's sound would be many times as large in FLAC
     transcript.write_bytes(content)
-    shelf.place([Item(facts.id, facts.speaker, copy, transcript)], told.entry)
+    shelf.place([Item(facts.id, facts.speaker, copy, transcript)], told.entry, newcomers)
     shutil.rmtree(staged)
 
 
@@ -174,6 +188,11 @@ def _told(path: Path, lines: Sequence[Line], facts: Recording, draft: bool, voic
         yield f"  {noises} of them only tell a sound, such as [music], and are flagged drop"
     heard = "not heard by a person yet: no line is flagged ok" if draft else "flagged ok"
     yield f"  become {shelf.TRANSCRIPTS / facts.id}.tsv, {heard}"
+
+
+def _introduced(newcomers: Sequence[Person]) -> Iterator[str]:
+    if newcomers:
+        yield f"  {', '.join(person.id for person in newcomers)}: new in {people.PATH}, with --consent as their consent"
 
 
 def _named(ids: Sequence[str]) -> str:

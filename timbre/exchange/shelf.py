@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from timbre import declare
+from timbre import declare, people
 from timbre.errors import DataError, SourceError, raise_all
 from timbre.mapping import file_sha256, write_atomic
+from timbre.people import Person
 from timbre.sources import CHECKS, RECORDINGS
 
 SOURCES, TRANSCRIPTS = Path("data/sources.yaml"), Path("data/transcripts")
@@ -75,7 +76,18 @@ def in_the_way(ids: Sequence[str]) -> Iterator[str]:
             yield f"{TRANSCRIPTS / name}.tsv: is there already, and stays; choose another name with --name"
 
 
-def place(items: Sequence[Item], told: dict[str, str]) -> None:
+def newcomers(voices: Mapping[str, str], consent: str | None) -> list[Person]:
+    """Those of the voices, id → name, that data/speakers.yaml does not know; SourceError for a consent taken back."""
+    made = (declare.newcomer(id, consent, name=name) for id, name in voices.items() if consent)
+    return [person for person in made if person]
+
+
+def introduce(newcomers: Sequence[Person]) -> None:
+    if newcomers:
+        write_atomic(people.PATH, declare.with_people(people.PATH, newcomers))
+
+
+def place(items: Sequence[Item], told: dict[str, str], newcomers: Sequence[Person] = ()) -> None:
     """`told` is what every entry says beside its id, file and speaker: language, licence, consent."""
     pairs = [(item.audio, item.recording) for item in items] + [(item.transcript, item.written) for item in items]
     raise_all(
@@ -89,7 +101,9 @@ def place(items: Sequence[Item], told: dict[str, str]) -> None:
                 _link(made, to)
                 placed.append(to)
         entries = [{"id": x.id, "file": x.recording.as_posix(), "speaker": x.speaker, **told} for x in items]
-        write_atomic(SOURCES, declare.extended(SOURCES, entries))
+        declared = declare.extended(SOURCES, entries)
+        introduce(newcomers)
+        write_atomic(SOURCES, declared)
     except (SourceError, OSError):
         for path in placed:
             path.unlink(missing_ok=True)

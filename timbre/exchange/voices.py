@@ -38,6 +38,10 @@ class Voices:
         """Who speaks most, as an id."""
         return self.speaker or _id(self.heard.most_common(1)[0][0])
 
+    def people(self) -> dict[str, str]:
+        """Id → name of everybody who speaks."""
+        return {self.speaker: self.speaker} if self.speaker else {_id(name): name for name in self.heard}
+
     def shown(self) -> str:
         """As in: `Ann Smith → ann-smith (120), bob (80)`."""
         if self.speaker:
