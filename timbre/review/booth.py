@@ -148,7 +148,7 @@ class Booth:
         known = self.people()
         if session.speaker not in known and consent:
             path = self.data / "speakers.yaml"
-            write_atomic(path, declare.with_person(path, person(session.speaker, consent)))
+            write_atomic(path, declare.with_people(path, [person(session.speaker, consent)]))
             known = self.people()
         raise_all(SourceError, people.problems(known, {session.speaker: [session.id]}))
 
