@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from timbre.errors import DataError
 from timbre.text import normalise
+
+if TYPE_CHECKING:
+    from timbre.exchange.collection import Collection
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a")
 
@@ -50,6 +53,13 @@ class Reader(Protocol):
 
     def rows(self, path: Path, options: Options) -> Iterator[Row]:
         """Every row in an order that stays; DataError where the whole cannot be read. May be asked for twice."""
+
+
+class Writer(Protocol):
+    """A module that lays a dataset out for another project."""
+
+    def write(self, collection: Collection, folder: Path) -> list[str]:
+        """Fill the empty folder, the same bytes for the same collection; remarks on what could not go as it is."""
 
 
 def text_of(path: Path, encoding: str) -> str:

@@ -17,11 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tqdm import tqdm
+
+from timbre.dataset import COLUMNS
 from timbre.errors import DataError
 from timbre.exchange import Options, Row, Utterance, named_file, plain, text_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from timbre.exchange.collection import Collection
+    from timbre.records import Example
 
 
 METADATA = ("metadata.csv", "metadata.jsonl")  # of an audiofolder
@@ -180,3 +186,60 @@ def _sound(value: Any, where: str, folder: Path) -> Path | bytes | DataError:
     if isinstance(name, str) and name:
         return named_file(folder, name, where)
     return DataError(f"{where}: has no sound; the column holds neither a file nor a file's name")
+
+
+def write(collection: Collection, folder: Path) -> list[str]:
+    import pyarrow.parquet as pq
+
+    rates = collection.rates
+    schema = _schema(rates[0] if len(rates) == 1 else None)
+    (folder / "data").mkdir(parents=True)
+    done = tqdm(total=len(collection.rows), desc="export", unit="clip", dynamic_ncols=True)
+    for split, listed in collection.splits.items():
+        shards = _shards(collection, listed)
+        for number, shard in enumerate(shards):
+            path = folder / f"data/{split}-{number:05}-of-{len(shards):05}.parquet"
+            with pq.ParquetWriter(path, schema, compression="zstd") as file:
+                for start in range(0, len(shard), GROUP):
+                    group = shard[start : start + GROUP]
+                    file.write_table(_table(collection, group, schema))
+                    done.update(len(group))
+    done.close()
+    remark = f"rates differ ({', '.join(f'{rate:,} Hz' for rate in rates)}); none is given for the whole"
+    return [remark] if len(rates) > 1 else []
+
+
+def _schema(rate: int | None) -> pa.Schema:
+    """With the note by which `datasets` and the hub know that `audio` is sound, to be left as it is."""
+    import pyarrow as pa
+
+    sound = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    kinds = {name: "float64" if name in ("start", "end") else "string" for name in COLUMNS}
+    features: dict[str, Any] = {"audio": {"sampling_rate": rate, "decode": False, "_type": "Audio"}}
+    features |= {name: {"dtype": kind, "_type": "Value"} for name, kind in kinds.items()}
+    fields = [("audio", sound), *((name, pa.type_for_alias(kind)) for name, kind in kinds.items())]
+    return pa.schema(fields, {"huggingface": json.dumps({"info": {"features": features}})})
+
+
+def _shards(collection: Collection, rows: list[Example]) -> list[list[Example]]:
+    """The rows in order, each part with at most SHARD bytes of sound; one empty part where there are none."""
+    shards: list[list[Example]] = [[]]
+    total = 0
+    for row in rows:
+        size = (collection.root / row.audio).stat().st_size
+        if shards[-1] and total + size > SHARD:
+            shards.append([])
+            total = 0
+        shards[-1].append(row)
+        total += size
+    return shards
+
+
+def _table(collection: Collection, rows: list[Example], schema: pa.Schema) -> pa.Table:
+    import pyarrow as pa
+
+    # the file's name alone: the same clips in another place are the same bytes
+    files = [collection.root / row.audio for row in rows]
+    sound = [{"bytes": file.read_bytes(), "path": file.name} for file in files]
+    columns: dict[str, list[Any]] = {"audio": sound}
+    return pa.table(columns | {name: [getattr(row, name) for row in rows] for name in COLUMNS}, schema)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from timbre.errors import DataError
 from timbre.exchange import AUDIO_SUFFIXES, Options, Row, Utterance, named_file, plain, text_of
+from timbre.exchange.collection import Collection, without_bars, write_wavs
 
 TABLE, WAVS = "metadata.csv", "wavs"
 
@@ -49,3 +50,16 @@ def _row(where: str, fields: list[str], folder: Path, seen: dict[str, int], numb
     found = [named_file(folder, name + suffix, where) for suffix in ([""] if named else AUDIO_SUFFIXES)]
     audio = next((file for file in found if isinstance(file, Path)), found[0])
     return audio if isinstance(audio, DataError) else Utterance(where, text, audio)
+
+
+def write(collection: Collection, folder: Path) -> list[str]:
+    texts, remarks = without_bars(collection)
+    speakers = sorted({row.source for row in collection.rows})
+    if len(speakers) > 1:
+        remarks.append(f"the format names no speakers: {', '.join(speakers)} are told apart in README.md alone")
+    write_wavs(collection, folder)
+    tables = {"": collection.rows, **{f"_{split}": rows for split, rows in collection.splits.items()}}
+    for name, listed in tables.items():
+        lines = [f"{row.id}|{texts[row.id]}|{texts[row.id]}\n" for row in listed]
+        (folder / f"metadata{name}.csv").write_text("".join(lines), encoding="utf-8")
+    return remarks

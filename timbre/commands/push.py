@@ -1,0 +1,54 @@
+"""Put the dataset on the Hugging Face hub, where everybody's consent and licence allow it.
+
+The same folder as `timbre export hf`, shown before it goes. It goes only if each speaker's entry in data/speakers.yaml
+has `publish` among the uses that the consent is for, and each recording has a licence; --private does not change that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+from pathlib import Path
+
+from timbre.commands.export import export
+from timbre.errors import DataError, raise_all
+
+EXAMPLES = [
+    ("timbre push dataset ann/harbour --dry-run", "make the folder, and show what would go out"),
+    ("timbre push dataset ann/harbour --private", "to a repository that only you can see"),
+]
+STAGING = Path(".timbre/push")  # what goes out; safe to delete
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", choices=["dataset"], help="what to send")
+    parser.add_argument("repo", metavar="OWNER/NAME", help="repository on the hub; made where it is not there")
+    parser.add_argument("--private", action="store_true", help="make it so that only its owner sees it")
+    parser.add_argument("--dry-run", action="store_true", help="send nothing")
+
+
+def command(args: argparse.Namespace) -> int:
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", args.repo, re.ASCII):
+        raise DataError(f"{args.repo!r} is no name on the hub; write OWNER/NAME")
+    from timbre.exchange import collection, hub
+
+    gathered = collection.gather()
+    raise_all(DataError, collection.unpublishable(gathered))
+    folder = STAGING / args.repo.split("/")[1]
+    shutil.rmtree(folder, ignore_errors=True)
+    remarks = export(gathered, "hf", folder)
+    print(f"{args.repo}, {'private' if args.private else 'public'}:")
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        print(f"  {path.relative_to(folder)}  {path.stat().st_size / 1e6:.2f} MB")
+    for person in gathered.people.values():
+        print(f"  voice of {person.name}, consent by {person.consent.by} for {person.consent.use}")
+    print("  licence " + ", ".join(sorted({source.licence for source in gathered.sources.values()})))
+    print("".join(f"  {remark}\n" for remark in remarks), end="", flush=True)
+    if args.dry_run:
+        print(f"nothing sent; {folder} is what would go")
+        return 0
+    address = hub.push(folder, args.repo, args.private, f"data/dataset {gathered.version}")
+    shutil.rmtree(folder)
+    print(f"sent: {address}")
+    return 0

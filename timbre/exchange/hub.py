@@ -1,0 +1,39 @@
+"""A folder as a dataset on the Hugging Face hub, in one commit: readers see the old version or the new one.
+
+Who sends it is whom `hf auth login` or HF_TOKEN says; HF_ENDPOINT names another hub. huggingface_hub streams the files.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+from timbre.errors import DataError
+
+
+def push(folder: Path, repo: str, private: bool, message: str) -> str:
+    """Address of the dataset, once the hub has exactly the folder's data; parquet of an earlier version goes."""
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+
+    hub, refusals = HfApi(), cast(tuple[type[Exception], ...], HfHubHTTPError.__bases__)  # its HTTP library's, OSError
+    try:
+        there: set[str] = set()
+        try:
+            known = hub.repo_info(repo, repo_type="dataset")
+            if private and not known.private:
+                raise DataError(f"{repo}: is there already and public; make it private on the hub first")
+            there = set(hub.list_repo_files(repo, repo_type="dataset"))
+        except RepositoryNotFoundError:
+            hub.create_repo(repo, repo_type="dataset", private=private)
+        files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        stale = sorted(name for name in there - set(files) if name.startswith("data/") and name.endswith(".parquet"))
+        changes: list[Any] = [CommitOperationDelete(name) for name in stale]
+        changes += [CommitOperationAdd(name, folder / name) for name in files]
+        hub.create_commit(repo, changes, commit_message=message, repo_type="dataset")
+    except refusals as error:
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise DataError(
+            f"{repo}: the hub did not take it: {said[-1]}; is it yours, and `hf auth login` done?"
+        ) from error
+    return f"{hub.endpoint}/datasets/{repo}"
