@@ -16,8 +16,8 @@ from timbre import errors
 
 # modules of timbre/commands, in the order of --help
 COMMANDS = (
-    "add", "remove", "import", "accept", "review", "replace", "trace", "diff", "log", "resolve", "say", "export", "push",
-    "summary", "doctor",
+    "add", "remove", "import", "accept", "review", "replace", "trace", "diff", "log", "resolve", "say", "export",
+    "push", "summary", "doctor",
 )  # fmt: skip
 
 
