@@ -20,7 +20,9 @@ from typing import Any
 
 import pytest
 
+from tests import histories
 from tests.review_page import page, serve  # noqa: F401
+from tests.voices import Voice
 
 ROOT = Path(__file__).parent.parent
 # One thread for each process: two of them must not fight for two cores, and sums come in one order.
@@ -101,6 +103,12 @@ class Repository:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "DVC_", "GIT_"))}
         path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
         return {**kept, "PATH": path, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": "", **more}
+
+
+@pytest.fixture(scope="session")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Voice:
+    """Ten commits, to be read and not to be written to."""
+    return histories.write(tmp_path_factory.mktemp("history") / "voice")
 
 
 @pytest.fixture(scope="session")

@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 
 from tests.voices import Voice
 from timbre import records
-from timbre.diff import clips, lines, lock, rows, wording
+from timbre.diff import clips, lines, lock, rates, rows, wording
 from timbre.diff.clips import ClipRow
-from timbre.diff.compare import _margin
 from timbre.diff.lines import TURNED
 from timbre.diff.lock import read, stale
 from timbre.diff.rows import Row
@@ -135,7 +134,8 @@ def test_the_tables_are_those_that_the_stages_write() -> None:
     tables = {"training": records.to_json(row).encode(), "evaluation": b""}
     assert clips.parse(records.to_json(made).encode(), tables) == [clip("c0ffee", 1, 4, "The tide.", "training")]
     drop = records.Drop("tape", 1.0, 4.0, "The tide.", "too long: 31 s")
-    assert clips.reasons(records.to_json(drop).encode()) == {"too long": 1}
+    (read,) = clips.rejected(records.to_json(drop).encode())
+    assert (read.recording, read.start, read.text, read.kind) == ("tape", 1.0, "The tide.", "too long")
 
 
 def test_scores_are_those_that_evaluate_writes() -> None:
@@ -145,13 +145,19 @@ def test_scores_are_those_that_evaluate_writes() -> None:
 
 
 def test_a_change_comes_with_what_chance_would_do() -> None:
+    about = {"condition": "tuned", "words": "4"}
+
     def scores(errors: list[int]) -> dict[str, dict[str, str]]:
-        about = {"condition": "tuned", "words": "4"}
         return {f"s{i}": {**about, "prompt": f"p{i}", "errors": str(n)} for i, n in enumerate(errors)}
 
-    assert _margin("tuned", scores([1] * 8), scores([0] * 8)) == 0.0, "each sentence gained the same"
-    assert _margin("tuned", scores([2, 0] * 4), scores([0, 2] * 4)) == pytest.approx(0.3704, abs=1e-3)
-    assert _margin("tuned", scores([1] * 4), scores([0] * 4)) is None, "four sentences say nothing"
+    def likeness(values: list[float]) -> dict[str, dict[str, str]]:
+        return {f"s{i}": {**about, "prompt": f"p{i}", "similarity": str(n)} for i, n in enumerate(values)}
+
+    assert rates.margins("tuned", "wer", scores([1] * 8), scores([0] * 8)) == 0.0, "each sentence gained the same"
+    assert rates.margins("tuned", "wer", scores([2, 0] * 4), scores([0, 2] * 4)) == pytest.approx(0.3704, abs=1e-3)
+    assert rates.margins("tuned", "wer", scores([1] * 4), scores([0] * 4)) is None, "four sentences say nothing"
+    found = rates.margins("tuned", "similarity", likeness([0.5] * 6), likeness([0.6, 0.7] * 3))
+    assert found == pytest.approx(1.96 * 0.0548 / 6**0.5, abs=1e-3)
 
 
 def clip(name: str, start: float, end: float, text: str, part: str) -> ClipRow:
@@ -274,5 +280,5 @@ def test_a_lock_from_another_machine_is_read_at_any_commit(tmp_path: Path) -> No
             found = {stage.stage: stage.reasons for stage in stale(snapshot, read(snapshot))}
         assert found == {
             "segment": ("data/transcripts changed",), "chunk": (), "dataset": (),
-            "train": ("train.rate changed",), "evaluate": (),
+            "train": ("train.rate changed",), "generate": (), "evaluate": (),
         }  # fmt: skip

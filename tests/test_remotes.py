@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import histories
 from tests.desks import HEADER, Desk, begin
+from tests.voices import Voice
+from timbre.diff import remote
+from timbre.diff.render import render
 
 WORDS = HEADER + "0\t1\tann\t\tone two\n"
 
@@ -56,3 +61,64 @@ def test_a_colleague_pulls_and_computes_nothing(kind: str, request: pytest.Fixtu
     assert "Running stage" not in theirs.run("dvc", "repro").stdout
     theirs.write("transcripts/noon.tsv", WORDS + "1\t2\tann\t\tthree\n")
     assert theirs.run("dvc", "repro").stdout.count("Running stage") == 2
+
+
+def with_remote(root: Path, url: str, *more: str) -> Voice:
+    voice = Voice(root)
+    lines = ["[core]", "remote = storage", "['remote \"storage\"']", f"url = {url}", *more]
+    (voice.root / ".dvc/config").write_text("\n".join(lines) + "\n")
+    voice.add("noon", ["The trellis boat leaves.", "It comes back.", "Then it is dark."])
+    voice.commit("First voice")
+    return voice
+
+
+@pytest.mark.parametrize("kind", ["folder", "s3"])
+def test_what_was_not_pushed_is_told(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared, more = tmp_path / "shared", ()
+    if kind == "s3":
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        more = (f"endpointurl = {request.getfixturevalue('s3')}",)
+    voice = with_remote(tmp_path / "voice", "s3://voices/new" if kind == "s3" else str(shared), *more)
+    if kind == "folder":
+        shutil.copytree(voice.root / ".dvc/cache/files", shared / "files")  # what `dvc push` leaves
+        found = histories.report(voice.root, None, "main")
+        assert (found.shared.lacks, found.shared.refused) == ([], "")
+        voice.edit("noon", 0, text="The Trelis boat leaves.")
+        voice.commit("Correct a name")
+    found = histories.page(voice.root, "main", None)
+    lacks = ["data/segments", "data/chunks", "data/dataset", "models/adapter"]
+    assert [path for path in found.report.shared.lacks if kind == "folder" or path in lacks] == lacks
+    assert "reports/metrics.json" not in found.report.shared.lacks, "git has it"
+    text = render(found, "markdown")
+    assert "A colleague cannot get what <code>storage</code> lacks; &#96;dvc push&#96; sends it:" in text
+    assert "outputs not in the remote" in text
+
+
+def test_a_remote_that_is_not_there_is_named_and_ends_nothing(tmp_path: Path) -> None:
+    voice = with_remote(tmp_path / "voice", str(tmp_path / "unplugged"))
+    found = histories.page(voice.root, "main", None)
+    assert found.report.shared.refused == f"{tmp_path}/unplugged is not there"
+    assert "The remote <code>storage</code> could not be asked" in render(found, "markdown")
+    assert histories.report(voice.root, "main", None, remotes=False).shared.remote == ""
+
+
+def test_a_remote_that_never_answers_costs_seconds_and_tells_no_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voice = with_remote(tmp_path / "voice", str(tmp_path))
+    asked = remote.Remote(voice.root)
+    monkeypatch.setattr(remote, "PATIENCE", 0.05)
+    assert asked._patiently(lambda: __import__("time").sleep(5)) is None
+    assert asked.refused == "no answer within 0 s"
+    asked.refused = ""
+    monkeypatch.setattr(remote, "PATIENCE", 10)
+
+    def fail() -> None:
+        raise ConnectionError("https://ann:secret@example.org/x refused\nand more")
+
+    assert asked._patiently(fail) is None
+    assert asked.refused == "https://example.org/x refused"
+    assert asked.read("0" * 32) is None, "it is asked no more"

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests import histories
 from tests.desks import HEADER, Desk, begin
 from tests.voices import Voice
 from timbre import cli
-from timbre.diff.compare import compare
-from timbre.diff.outs import Outs
-from timbre.diff.snapshot import open_snapshot
 
 TALK = ["The trellis boat leaves.", "It comes back.", "Then it is dark.", "Good night."]
 
@@ -103,9 +100,7 @@ def test_a_clone_without_data_asks_the_remote(tmp_path: Path) -> None:
     subprocess.run(["git", "clone", "-q", str(voice.root), str(tmp_path / "clone")], check=True)
 
     def report(remotes: bool) -> tuple[list[str], list[str]]:
-        root = tmp_path / "clone"
-        with open_snapshot(root, "HEAD~1") as old, open_snapshot(root, "HEAD") as new:
-            found = compare(old, new, Outs(root, remotes))
+        found = histories.report(tmp_path / "clone", "HEAD~1", "HEAD", remotes)
         return [change.kind for change in found.clips], found.unreachable
 
     kinds, missing = report(remotes=False)
@@ -115,45 +110,3 @@ def test_a_clone_without_data_asks_the_remote(tmp_path: Path) -> None:
     shutil.rmtree(remote)
     shutil.rmtree(tmp_path / "clone/.dvc/cache", ignore_errors=True)
     assert report(remotes=True)[0] == [], "a remote that is gone is told, and ends nothing"
-
-
-def test_the_history_has_a_line_per_version(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    voice = Voice(tmp_path / "voice")
-    voice.add("noon", TALK)
-    spoken = voice.transcripts.pop("noon")
-    voice.commit("Declare a recording")
-    voice.transcripts["noon"] = spoken
-    voice.commit("First voice")
-    voice.edit("noon", 0, text="The Trelis boat leaves.")
-    voice.wrong = dict.fromkeys(voice.wrong, 0)
-    voice.commit("Correct a name")
-    (voice.root / "notes.txt").write_text("no version\n")
-    voice.git("add", "-A")
-    voice.git("commit", "-qm", "Write a note")
-    voice.git("checkout", "-qb", "topic")
-    voice.params["train"]["rate"] = 0.1
-    voice.commit("Learn faster \x1b[31m")
-    voice.add("dusk", TALK[2:])
-    voice.commit("Add a recording")
-    voice.git("checkout", "-q", "main")
-    voice.git("merge", "-q", "--no-ff", "-m", "Merge topic", "topic")
-    monkeypatch.chdir(voice.root)
-    cli.execute(["log"])
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 4, "the note is none, and the branch is one"
-    newest, second, transcribed, declared = (line.split("  ", 3)[3].strip() for line in lines)
-    assert (
-        newest == "WER 0.000             1 recording added, 1 clip added, +0.1 min, 1 parameter changed · Merge topic"
-    )
-    assert second == "WER 0.000 (−0.250)    1 line in 1 recording reworded, 1 clip re-worded · Correct a name"
-    assert transcribed == "WER 0.250             1 transcript added, 2 clips added, +0.2 min · First voice"
-    assert declared == "WER 0.250             1 recording added · Declare a recording"
-    assert lines[0].startswith("2026-11-02  ")
-    cli.execute(["log", "topic", "-n", "2", "--json"])
-    told = capsys.readouterr().out
-    assert [version["subject"] for version in json.loads(told)] == ["Add a recording", "Learn faster \x1b[31m"]
-    assert "\x1b" not in told
-    cli.execute(["log", "topic"])
-    assert "\x1b" not in capsys.readouterr().out

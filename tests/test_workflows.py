@@ -129,11 +129,13 @@ def test_compare_leaves_a_comment_a_page_and_a_summary(tmp_path: Path) -> None:
         script("data-diff.yml", "Compare"),
         voice.root,
         LINK="https://github.com/ann/voice/blob/c0ffee",
+        RUN="https://github.com/ann/voice/actions/runs/9",
         GITHUB_STEP_SUMMARY=str(summary),
     )
     assert done.returncode == 0, done.stderr
     comment = (voice.root / "data-diff/comment.md").read_text()
-    assert comment.startswith("<!-- timbre diff -->\n**1 line in 1 recording reworded")
+    assert comment.startswith("<!-- timbre diff -->\n🟢 **1 line in 1 recording reworded")
+    assert "[the whole report](https://github.com/ann/voice/actions/runs/9#artifacts)" in comment
     assert "[noon.tsv:2](https://github.com/ann/voice/blob/c0ffee/data/transcripts/noon.tsv#L2)" in comment
     assert summary.read_text() == comment
     assert "<ins>Trelis</ins>" in (voice.root / "data-diff/report.html").read_text()
@@ -158,7 +160,6 @@ def test_there_is_one_comment_however_often_one_pushes(tmp_path: Path) -> None:
         "FAKE_COMMENTS": str(store),
         "COMMENTS": "repos/ann/voice/issues/7/comments",
         "ONE": "repos/ann/voice/issues/comments",
-        "RUN": "https://github.com/ann/voice/actions/runs/9",
     }
     for text in ("first", "second"):
         (tmp_path / "comment.md").write_text(f"<!-- timbre diff -->\n**{text}**\n")
@@ -167,4 +168,3 @@ def test_there_is_one_comment_however_often_one_pushes(tmp_path: Path) -> None:
     comments = json.loads(store.read_text())
     assert [comment["body"].splitlines()[:2] for comment in comments][2:] == [["<!-- timbre diff -->", "**second**"]]
     assert comments[0] == imitation
-    assert comments[2]["body"].endswith("artifacts of [this run](https://github.com/ann/voice/actions/runs/9).\n")

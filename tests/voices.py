@@ -1,7 +1,7 @@
 """A voice's repository for tests of what is read from git: real commits, a lock and DVC's cache, and no model.
 
-`run` stands in for the pipeline: two lines make a clip, each fifth clip is for evaluation, and rates are given. What
-it leaves (tables in the cache, hashes in dvc.lock) is written as DVC writes it.
+`run` stands in for the pipeline: two lines make a clip, each fifth clip is for evaluation, and what Whisper drafted and
+what was measured is given. What it leaves (tables in the cache, hashes in dvc.lock) is written as DVC writes it.
 """
 
 from __future__ import annotations
@@ -17,10 +17,14 @@ from typing import Any
 HEADER = "start\tend\tspeaker\tflag\ttext"
 PIPELINE = """\
 stages:
+  transcribe:
+    cmd: python -m stages.transcribe
+    deps: [data/sources.yaml]
+    outs: [data/drafts]
   segment:
     cmd: python -m stages.segment
-    deps: [data/sources.yaml, data/transcripts]
-    outs: [data/segments]
+    deps: [data/sources.yaml, data/speakers.yaml, data/drafts, data/transcripts]
+    outs: [data/segments, data/review.json]
   chunk:
     cmd: python -m stages.chunk
     deps: [data/segments]
@@ -35,9 +39,13 @@ stages:
     deps: [data/dataset/train.jsonl]
     params: [train]
     outs: [models/adapter]
+  generate:
+    cmd: python -m stages.generate
+    deps: [models/adapter]
+    outs: [reports/samples]
   evaluate:
     cmd: python -m stages.evaluate
-    deps: [models/adapter]
+    deps: [reports/samples]
     outs: [reports/scores.csv]
     metrics:
       - reports/metrics.json: {cache: false}
@@ -52,14 +60,20 @@ class Voice:
     transcripts: dict[str, list[Line]] = field(default_factory=dict)
     sources: dict[str, dict[str, str]] = field(default_factory=dict)
     params: dict[str, Any] = field(default_factory=lambda: {"chunk": {"max_seconds": 12}, "train": {"rate": 0.0003}})
+    speakers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    drafts: dict[str, list[tuple[float, str, float]]] = field(default_factory=dict)  # words: start, text, probability
     wrong: dict[str, int] = field(default_factory=lambda: dict(PROMPTS))  # prompt → words that Whisper misheard
+    likeness: float = 0.5  # similarity of every sample
+    sounds: dict[str, bytes] = field(default_factory=dict)  # prompt → FLAC
 
     def __post_init__(self) -> None:
         self.root.mkdir(parents=True)
         self.git("init", "-q", "-b", "main")
         (self.root / ".dvc").mkdir()
         (self.root / ".dvc/config").write_text("")
-        (self.root / ".gitignore").write_text("/.dvc/cache\n/data/chunks\n/data/dataset\n/data/segments\n/models\n")
+        (self.root / ".gitignore").write_text(
+            "/.dvc/cache\n/.timbre\n/data/chunks\n/data/dataset\n/data/segments\n/models\n"
+        )
 
     def git(self, *arguments: str) -> str:
         about = {"NAME": "Ann", "EMAIL": "ann@example.org", "DATE": "2026-11-02T10:00:00Z"}
@@ -72,7 +86,12 @@ class Voice:
         """Lines of 3 s, one every 4 s."""
         self.transcripts[recording] = [(4.0 * i, 4.0 * i + 3, speaker, "", text) for i, text in enumerate(texts)]
         rights = {"licence": "CC0-1.0", "consent": "given on paper"}
+        self.allow(speaker)
         self.sources[recording] = {"file": f"data/recordings/{recording}.flac", "speaker": speaker, **rights, **about}
+
+    def allow(self, speaker: str, **consent: Any) -> None:
+        given = {"by": speaker.title(), "when": "2026-10-01", "for": "a voice", "evidence": None}
+        self.speakers.setdefault(speaker, {"name": speaker.title(), "consent": given})["consent"].update(consent)
 
     def edit(self, recording: str, number: int, **values: Any) -> None:
         line = dict(zip(HEADER.split("\t"), self.transcripts[recording][number], strict=True)) | values
@@ -92,6 +111,7 @@ class Voice:
             for name, about in self.sources.items()
         ]
         (self.root / "data/sources.yaml").write_text("".join(entries))
+        (self.root / "data/speakers.yaml").write_text(json.dumps({"speakers": self.speakers}, indent=1))
         (self.root / "params.yaml").write_text(json.dumps(self.params, indent=1))
         (self.root / "dvc.yaml").write_text(PIPELINE)
 
@@ -100,32 +120,46 @@ class Voice:
         clips, parts = self._clips()
         reports = self.root / "reports"
         reports.mkdir(exist_ok=True)
-        mean = sum(self.wrong.values()) / (4 * len(self.wrong))
-        rates = {"base": {"wer": 0.75, "cer": 0.5}, "tuned": {"wer": mean, "cer": mean / 2}}
-        (reports / "metrics.json").write_text(json.dumps(rates))
-        rows = ["sample,condition,prompt,seed,wer,errors,words,text,heard"]
+        (reports / "metrics.json").write_text(json.dumps(self._measured()))
+        rows = ["sample,condition,prompt,seed,wer,errors,words,text,heard,similarity"]
         rows += [
             f"tuned-{p}-0,tuned,{p},0,{n / 4},{n},4,The {p} comes in.,{' '.join(['The', p, 'comes', 'in'][n:])}"
+            f",{self.likeness}"
             for p, n in self.wrong.items()
         ]
+        waiting = {name: {"origin": "draft", "seconds": 30.0} for name in self.sources if name not in self.transcripts}
+        drafts = {
+            f"{name}.json": json.dumps(
+                {"segments": [{"words": [{"start": s, "word": f" {w}", "probability": p} for s, w, p in words]}]}
+            ).encode()
+            for name, words in self.drafts.items()
+        }
+        samples = {f"tuned-{prompt}-0.flac": sound for prompt, sound in self.sounds.items()}
         outs = {
-            "segment": {"data/segments": self._folder({"all.jsonl": jsonl(clips)})},
+            "transcribe": {"data/drafts": self._folder(drafts)},
+            "segment": {
+                "data/segments": self._folder({"all.jsonl": jsonl(clips)}),
+                "data/review.json": self._object(json.dumps({"recordings": waiting}).encode()),
+            },
             "chunk": {"data/chunks": self._folder({"clips.jsonl": jsonl(clips), "drops.jsonl": b""})},
             "dataset": {"data/dataset": self._folder({name: jsonl(rows) for name, rows in parts.items()})},
             "train": {"models/adapter": self._folder({"adapter": jsonl(parts["train.jsonl"])})},
+            "generate": {"reports/samples": self._folder(samples)},
             "evaluate": {"reports/scores.csv": self._object("\n".join(rows).encode())},
         }
         made = {path: digest for stage in outs.values() for path, digest in stage.items()}
-        files = {path: md5((self.root / path).read_bytes()) for path in ("data/sources.yaml",)}
+        files = {path: md5((self.root / path).read_bytes()) for path in ("data/sources.yaml", "data/speakers.yaml")}
         folder = sorted((self.root / "data/transcripts").glob("*.tsv"))
         files["data/transcripts"] = listing({path.name: md5(path.read_bytes()) for path in folder})[1]
         files["data/dataset/train.jsonl"] = md5(jsonl(parts["train.jsonl"]))
         reads = {
-            "segment": ["data/sources.yaml", "data/transcripts"],
+            "transcribe": ["data/sources.yaml"],
+            "segment": ["data/sources.yaml", "data/speakers.yaml", "data/drafts", "data/transcripts"],
             "chunk": ["data/segments"],
             "dataset": ["data/chunks"],
             "train": ["data/dataset/train.jsonl"],
-            "evaluate": ["models/adapter"],
+            "generate": ["models/adapter"],
+            "evaluate": ["reports/samples"],
         }
         stages = {
             name: {
@@ -145,6 +179,14 @@ class Voice:
         self.git("commit", "-qm", message)
         return self.git("rev-parse", "HEAD")
 
+    def _measured(self) -> dict[str, Any]:
+        wer = sum(self.wrong.values()) / (4 * len(self.wrong))
+        like = {"similarity": self.likeness, "similarity_low": self.likeness - 0.1}
+        like["similarity_high"] = self.likeness + 0.1
+        tuned = {"wer": wer, "wer_low": wer / 2, "wer_high": wer * 1.5, "cer": wer / 2, "ended": 1.0, **like}
+        gates = {"words": {"passed": wer <= 0.3, "value": wer, "limit": 0.3}, "ends": {"passed": True}}
+        return {"base": {"wer": 0.75, "cer": 0.5}, "tuned": tuned, "gates": gates}
+
     def _clips(self) -> tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]]:
         clips, parts = [], {"train.jsonl": [], "eval.jsonl": [], "rejected.jsonl": []}  # type: ignore[var-annotated]
         for name, lines in self.transcripts.items():
@@ -156,7 +198,11 @@ class Voice:
                 clip |= {"start": start, "end": end, "seconds": end - start, "text": " ".join(x[4] for x in some)}
                 clips.append(clip)
                 parts["eval.jsonl" if int(start / 8) % 5 == 2 else "train.jsonl"].append(clip)
-            parts["rejected.jsonl"] += [{"reason": "dropped: flagged so in the transcript"}] * (len(lines) - len(kept))
+            parts["rejected.jsonl"] += [
+                {"recording": name, "start": x[0], "end": x[1], "text": x[4], "reason": "dropped: flagged so"}
+                for x in lines
+                if x[3] == "drop"
+            ]
         return clips, parts
 
     def _object(self, content: bytes, suffix: str = "") -> str:

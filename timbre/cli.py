@@ -21,8 +21,8 @@ COMMANDS = (
 )  # fmt: skip
 
 
-def parser() -> argparse.ArgumentParser:
-    modules = {name: importlib.import_module(f"timbre.commands.{name}") for name in COMMANDS}
+def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+    modules = {name: importlib.import_module(f"timbre.commands.{name}") for name in names}
     top = argparse.ArgumentParser(
         prog="timbre",
         description="A voice, versioned like code. `make` or `dvc repro` builds it; these are the hands beside it.",
@@ -53,7 +53,8 @@ def _examples(module: ModuleType) -> list[str]:
 
 
 def execute(arguments: Sequence[str]) -> int:
-    args = parser().parse_args(arguments)
+    # who wants one command waits for no other's libraries, and needs none of them
+    args = parser([name for name in COMMANDS if name in arguments[:1]] or COMMANDS).parse_args(arguments)
     return int(args.command(args) or 0)
 
 

@@ -12,10 +12,13 @@ import os
 import sys
 from pathlib import Path
 
+from timbre.diff import sounds
 from timbre.diff.compare import compare
 from timbre.diff.outs import Outs
 from timbre.diff.render import FORMATS, render
+from timbre.diff.sections.page import Page
 from timbre.diff.snapshot import fork_point, open_snapshot
+from timbre.diff.version import load
 from timbre.errors import DataError
 from timbre.mapping import write_atomic
 
@@ -33,7 +36,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=FORMATS, help="terminal in a terminal, else markdown")
     parser.add_argument("--full", type=Path, metavar="FILE", help="write the whole report: .html, .md, .json or text")
     parser.add_argument("--link", default="", metavar="URL", help="address before a file's path, to link lines")
-    parser.add_argument("--local", action="store_true", help="ask no DVC remote")
+    parser.add_argument("--artifact-url", default="", metavar="URL", help="where the whole report will be found")
+    parser.add_argument("--local", action="store_true", help="ask no DVC remote and no MLflow")
     parser.add_argument("--check", action="store_true", help="exit with 1 if something must be mended before a merge")
 
 
@@ -42,14 +46,18 @@ def command(args: argparse.Namespace) -> int:
     if not (root / "dvc.yaml").exists():
         raise DataError("dvc.yaml: not here; run this in the repository's root")
     first = args.old or fork_point(root)
-    with open_snapshot(root, first) as old, open_snapshot(root, args.new) as new:
-        report = compare(old, new, Outs(root, remotes=not args.local))
-    link = f"{args.link.rstrip('/')}/" if args.link else ""
+    full = BY_SUFFIX.get(args.full.suffix, "terminal") if args.full else ""
+    form = args.format or ("terminal" if sys.stdout.isatty() else "markdown")
+    with open_snapshot(root, first) as before, open_snapshot(root, args.new) as after:
+        outs = Outs(root, remotes=not args.local)
+        old, new = load(before, outs), load(after, outs)
+        report = compare(old, new, remote=not args.local)
+        heard = sounds.fetch(report, old, new) if full == "html" else {}
+    page = Page(report, link=f"{args.link.rstrip('/')}/" if args.link else "", whole=args.artifact_url, sounds=heard)
     if args.full:
-        form = BY_SUFFIX.get(args.full.suffix, "terminal")
-        write_atomic(args.full, render(report, form, link, whole=True))
+        write_atomic(args.full, render(page, full, whole=True))
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    sys.stdout.write(render(report, args.format or ("terminal" if sys.stdout.isatty() else "markdown"), link, colour))
+    sys.stdout.write(render(page, form, colour))
     if args.check:
         for failure in report.failures:
             print(f"error: {failure}", file=sys.stderr)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ TABLE = "data/chunks/clips.jsonl"
 PARTS = {"training": "data/dataset/train.jsonl", "evaluation": "data/dataset/eval.jsonl"}
 REJECTED = "data/dataset/rejected.jsonl"
 LEFT_OUT = "left out"
+PACE = 2.0  # times what is usual, or a part of it: nobody speaks so
+ENOUGH = 5  # from which something can be called usual
 Kind = Literal["re-worded", "re-cut", "moved", "added", "removed"]
 
 
@@ -38,6 +41,21 @@ class ClipChange:
     kind: Kind
     old: tuple[ClipRow, ...]
     new: tuple[ClipRow, ...]
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A stretch that is in no table, and why; what only warns has a clip all the same."""
+
+    recording: str
+    start: float
+    end: float
+    text: str
+    reason: str
+
+    @property
+    def kind(self) -> str:
+        return self.reason.partition(":")[0]
 
 
 @dataclass(frozen=True)
@@ -65,9 +83,45 @@ def parse(table: bytes, parts: Mapping[str, bytes]) -> list[ClipRow]:
     ]
 
 
-def reasons(rejected: bytes) -> Counter[str]:
-    """How many rows were left out, by the kind of reason, which stands before the colon."""
-    return Counter(str(row["reason"]).partition(":")[0] for row in _rows(rejected))
+def rejected(content: bytes) -> list[Rejected]:
+    return [
+        Rejected(str(r["recording"]), float(r["start"]), float(r["end"]), str(r["text"]), str(r["reason"]))
+        for r in _rows(content)
+    ]
+
+
+def newly_rejected(old: Sequence[Rejected], new: Sequence[Rejected]) -> list[Rejected]:
+    """Of two with the same words for the same reason the older version may have had either."""
+    before = Counter((row.recording, row.text, row.kind) for row in old)
+    found = []
+    for row in new:
+        key = (row.recording, row.text, row.kind)
+        before[key] -= 1
+        if before[key] < 0:
+            found.append(row)
+    return found
+
+
+def outliers(changes: Sequence[ClipChange], clips: Sequence[ClipRow]) -> dict[str, str]:
+    """New or other-worded clips in which nobody speaks as fast, or as slowly, as in the others of the recording."""
+    paces: dict[str, list[float]] = defaultdict(list)
+    for clip in clips:
+        if clip.seconds > 0:
+            paces[clip.recording].append(len(clip.text) / clip.seconds)
+    found = {}
+    for clip in (clip for change in changes if change.kind != "moved" for clip in change.new if clip.seconds > 0):
+        why = unusual(len(clip.text) / clip.seconds, paces[clip.recording])
+        if why:
+            found[clip.id] = why
+    return found
+
+
+def unusual(pace: float, others: Sequence[float]) -> str:
+    """In words, where a pace is far from what is usual; too few say nothing."""
+    usual = statistics.median(others) if len(others) >= ENOUGH else 0.0
+    if usual and not usual / PACE <= pace <= usual * PACE:
+        return f"{pace:.0f} characters a second, usual here are {usual:.0f}"
+    return ""
 
 
 def _rows(content: bytes) -> Iterable[dict[str, Any]]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Style = Literal["plain", "code", "old", "new", "strong", "link"]
+Style = Literal["plain", "code", "old", "new", "strong", "link", "sound"]
 
 
 @dataclass(frozen=True)
 class Span:
     text: str
     style: Style = "plain"
-    href: str = ""
+    href: str = ""  # of a link; of a sound, its address or itself
 
 
 Inline = tuple[Span, ...]
@@ -34,7 +34,15 @@ class Table:
     rows: tuple[tuple[Inline, ...], ...]
 
 
-Block = Paragraph | Items | Table
+@dataclass(frozen=True)
+class Folded:
+    """Shown where somebody opens it; a terminal shows it at once."""
+
+    title: str
+    blocks: tuple[Paragraph | Items | Table, ...]
+
+
+Block = Paragraph | Items | Table | Folded
 
 
 @dataclass(frozen=True)
@@ -46,4 +54,6 @@ class Section:
 @dataclass(frozen=True)
 class Document:
     verdict: str
+    about: Inline  # which versions, and where more of them is
     sections: tuple[Section, ...]
+    alarming: bool = False  # something is to be mended before a merge

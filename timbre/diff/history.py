@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from timbre.diff import verdict
-from timbre.diff.compare import METRICS, PARAMS, SOURCES, compare, rates_of
+from timbre.diff.compare import compare
 from timbre.diff.outs import Outs
 from timbre.diff.rows import FOLDER
 from timbre.diff.snapshot import Empty, Snapshot, git, open_snapshot, resolve
+from timbre.diff.version import METRICS, PARAMS, SOURCES, SPEAKERS, load
+from timbre.evidence import Evidence, Metric
 
-PATHS = (SOURCES, FOLDER, PARAMS, METRICS, "dvc.lock")
+PATHS = (SOURCES, SPEAKERS, FOLDER, PARAMS, METRICS, "dvc.lock")
 FIELD = "\x1f"  # stands in no name and no subject
 
 
@@ -23,8 +25,9 @@ class Version:
     author: str
     subject: str
     changed: str  # in the data and the parameters, in words; empty where only results did
-    wer: float | None  # of the tuned voice
-    wer_before: float | None
+    measured: Metric  # of the voice, in the condition that it is judged by
+    before: Metric
+    failed: list[str] | None  # gates; None where the version has none
 
 
 def history(root: Path, revision: str, most: int) -> Iterator[Version]:
@@ -42,7 +45,14 @@ def history(root: Path, revision: str, most: int) -> Iterator[Version]:
 
 def _version(root: Path, commit: str, parents: list[str], date: str, author: str, subject: str) -> Version:
     parent: Snapshot = open_snapshot(root, parents[0]) if parents else Empty()
-    with parent as old, open_snapshot(root, commit) as new:
-        report = compare(old, new, Outs(root, remotes=False))
-        rates = [rates_of(side).get(verdict.MAIN, {}).get("wer") for side in (old, new)]
-    return Version(commit, date, author, subject, verdict.data(report), rates[1], rates[0])
+    outs = Outs(root, remotes=False)
+    with parent as before, open_snapshot(root, commit) as after:
+        old, new = load(before, outs), load(after, outs)
+        report = compare(old, new, remote=False)
+    condition = next((name for name in verdict.MAIN if name in new.evidence.conditions), verdict.MAIN[-1])
+    measured, earlier = (side.evidence.conditions.get(condition, Metric()) for side in (new, old))
+    return Version(commit, date, author, subject, verdict.data(report), measured, earlier, _failed(new.evidence))
+
+
+def _failed(found: Evidence) -> list[str] | None:
+    return found.failed if found.gates else None

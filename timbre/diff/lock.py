@@ -22,6 +22,7 @@ from timbre.diff.snapshot import Snapshot
 # Bytes from which an equal count is taken for equal content, since recordings of gigabytes would take minutes to hash.
 # An edit that keeps the length to the byte is missed; `dvc status`, which remembers hashes, sees it.
 LARGE = 256_000_000
+KINDS = ("outs", "metrics", "plots")  # of what a stage makes
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,24 @@ def _parsed(content: bytes) -> Any:
 
 def outputs(snapshot: Snapshot) -> set[str]:
     """Every path that a stage of dvc.yaml writes, as it stands there."""
+    return {path for stage in _declared(snapshot).values() for path in _made(stage)}
+
+
+def kept(snapshot: Snapshot) -> set[str]:
+    """Those that DVC keeps and pushes; the others are git's."""
+    entries = (entry for stage in _declared(snapshot).values() for kind in KINDS for entry in stage.get(kind) or [])
+    found = set()
+    for entry in entries:
+        ((path, options),) = entry.items() if isinstance(entry, dict) else [(entry, None)]
+        if mapping(options).get("cache", True) and mapping(options).get("push", True):
+            found.add(str(path))
+    return found
+
+
+def _declared(snapshot: Snapshot) -> dict[str, dict[str, Any]]:
     stages = mapping(mapping(document(snapshot, "dvc.yaml")).get("stages"))
-    return {path for stage in stages.values() for path in _made(mapping(stage))}
+    params = mapping(document(snapshot, "params.yaml"))
+    return {name: _filled(stage, params) for name, stage in stages.items() if isinstance(stage, dict)}
 
 
 def mapping(value: Any) -> dict[str, Any]:
@@ -90,9 +107,7 @@ def stale(snapshot: Snapshot, lock: Lock) -> list[Stale]:
     """The stages that have a reason to run and those after them, in the pipeline's order."""
     if lock.broken:
         return []  # whoever mends it will see
-    params = mapping(document(snapshot, "params.yaml"))
-    stages = mapping(mapping(document(snapshot, "dvc.yaml")).get("stages"))
-    declared = {name: _filled(stage, params) for name, stage in stages.items() if isinstance(stage, dict)}
+    params, declared = mapping(document(snapshot, "params.yaml")), _declared(snapshot)
     made_by = {out: name for name, stage in declared.items() for out in _made(stage)}
     found: dict[str, Stale] = {}
     todo = dict(declared)
@@ -175,7 +190,7 @@ def _before(stage: dict[str, Any], made_by: dict[str, str]) -> set[str]:
 
 
 def _made(stage: dict[str, Any]) -> list[str]:
-    return [path for kind in ("outs", "metrics", "plots") for path in _paths(stage.get(kind))]
+    return [path for kind in KINDS for path in _paths(stage.get(kind))]
 
 
 def _paths(entries: Any) -> list[str]:

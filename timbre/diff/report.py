@@ -5,13 +5,13 @@ A value with `old` and `new` is the older version's and the newer one's; None is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from timbre.diff.clips import ClipChange, Leak
+from timbre.diff.clips import ClipChange, Leak, Rejected
 from timbre.diff.lines import LineChange
 from timbre.diff.lock import Stale
-from timbre.diff.rows import Problem
+from timbre.diff.rows import Problem, Row
 
 
 @dataclass(frozen=True)
@@ -57,28 +57,78 @@ class Param:
 
 
 @dataclass(frozen=True)
+class Change:
+    """A speaker whose entry changed: what is told of them, old and new, None where nothing was."""
+
+    id: str
+    kind: str  # added, removed, revoked, allowed again or changed
+    values: dict[str, tuple[str | None, str | None]]
+
+
+@dataclass(frozen=True)
 class Rate:
-    """An error rate of one condition, over all prompts; lower is better."""
+    """What was measured of one condition, over all prompts."""
 
     condition: str
-    name: str  # wer or cer
+    name: str  # of the measure: wer, similarity, …
     old: float | None
     new: float | None
     margin: float | None = None  # ± of the change: what chance between the sentences does, 95 times of 100
+    old_range: tuple[float, float] | None = None  # 95 % interval of the value itself
+    new_range: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Gate:
+    name: str
+    asks: str  # in words
+    old: bool | None  # whether it passed
+    new: bool | None
+    value: float | None = None  # of the newer one
+    limit: float | None = None
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A sample whose word error rate changed."""
+    """A sample that is understood better or worse, or sounds more or less like the speaker."""
 
+    sample: str
     condition: str
     prompt: str
     seed: str
     text: str
-    old: float
+    old: float  # word error rate
     new: float
     heard_before: str
     heard_now: str
+    similarity: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A line whose words or times are likely wrong."""
+
+    recording: str
+    path: str
+    row: Row
+    why: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What of the newer version's outputs the default remote lacks."""
+
+    remote: str  # its name; empty where there is none, or where it was not asked
+    lacks: list[str]  # paths
+    refused: str = ""  # why it could not be asked
+
+
+@dataclass(frozen=True)
+class Run:
+    """A version's run in MLflow."""
+
+    name: str
+    href: str
 
 
 @dataclass(frozen=True)
@@ -90,22 +140,33 @@ class Report:
     transcripts: list[Transcribed]
     words: list[LineChange]
     replacements: list[Replacement]
-    odd: dict[str, str]  # path:line → why a changed line is likely wrong
+    doubts: list[Doubt]
     clips: list[ClipChange]
+    outliers: dict[str, str]  # id of a changed clip → why it is unlike the others
     leaks: list[Leak] | None  # None where the tables could not be reached
     left_out: dict[str, tuple[int, int]]
+    rejected: list[Rejected]  # that were not before
     sources: list[Source]
+    people: list[Change]
     params: list[Param]
     rates: list[Rate]
+    gates: list[Gate]
     prompts: list[Prompt]
     stale: list[Stale]
+    shared: Shared
     unreachable: list[str]
+    seconds: dict[str, float] = field(default_factory=dict)  # stage → what its last run here took
+    runs: tuple[Run | None, Run | None] = (None, None)
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing differs; what is wrong with both is told all the same."""
         found = (self.transcripts, self.words, self.clips, self.left_out, self.sources, self.params, self.rates)
-        return not (any(found) or self.prompts)
+        return not (any(found) or self.prompts or self.people or any(gate.old != gate.new for gate in self.gates))
+
+    @property
+    def failed(self) -> list[Gate]:
+        return [gate for gate in self.gates if gate.new is False]
 
     @property
     def failures(self) -> list[str]:
@@ -115,4 +176,12 @@ class Report:
             found.append(f"dvc.lock is behind the files: `dvc repro` would run {', '.join(behind)}")
         if self.leaks:
             found.append(f"{len(self.leaks)} text(s) are in training and in evaluation")
+        found += [f"gate `{gate.name}` failed: {said_of(gate)}" for gate in self.failed]
         return found
+
+
+def said_of(gate: Gate) -> str:
+    """What it asks, and what it found."""
+    numbers = (("measured", gate.value), ("limit", gate.limit))
+    about = [f"{name} {value:.4g}" for name, value in numbers if value is not None]
+    return f"{gate.asks} ({', '.join(about)})" if about else gate.asks

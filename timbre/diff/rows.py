@@ -49,23 +49,73 @@ class Rows:
 
 
 def parse(content: bytes, path: str) -> Rows:
+    """Of a conflict's two sides the first counts as what the file says, so that the rest can be compared."""
     rows: list[Row] = []
     problems: list[Problem] = []
     text = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", errors="replace")
-    for number, line in enumerate(text.split("\n"), 1):
-        line = line.removesuffix("\r")
-        if not line.strip() or line.startswith(("#", "start\t")):
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    known = _conflicts(lines)
+    inside = {number for conflict in known for number in conflict.others}
+    problems += [Problem(path, conflict.first, conflict.told()) for conflict in known]
+    for number, line in enumerate(lines, 1):
+        if number in inside or not line.strip() or line.startswith(("#", "start\t")):
             continue
-        fields = line.split("\t")
-        try:
-            start, end, speaker, flag, words = fields
-            if not math.isfinite(float(start) + float(end)):
-                raise ValueError
-            rows.append(Row(number, float(start), float(end), speaker, flag, words))
-        except ValueError:
+        row = _row(number, line)
+        if row:
+            rows.append(row)
+        else:
             marker = "a git conflict marker; keep one of the two versions and remove the markers"
             problems.append(Problem(path, number, marker if CONFLICT.match(line) else "not a line of a transcript"))
-    return Rows(tuple(rows), tuple(problems))
+    return Rows(tuple(rows), tuple(sorted(problems, key=lambda problem: problem.line)))
+
+
+def _row(number: int, line: str) -> Row | None:
+    try:
+        start, end, speaker, flag, words = line.split("\t")
+        found = Row(number, float(start), float(end), speaker, flag, words)
+    except ValueError:
+        return None
+    return found if math.isfinite(found.start + found.end) else None
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """What git leaves where two people changed the same lines."""
+
+    first: int  # line of `<<<<<<<`
+    last: int  # line of `>>>>>>>`
+    names: tuple[str, str]  # of the two sides
+    texts: tuple[str, str]  # what each says
+    others: frozenset[int]  # lines that are not our side's
+
+    def told(self) -> str:
+        sides = zip(self.names, self.texts, strict=True)
+        said = " and ".join(f"{name} says “{text}”" if text else f"{name} has no such line" for name, text in sides)
+        return f"a git conflict, to line {self.last}: {said}; keep one and remove the markers"
+
+
+def _conflicts(lines: list[str]) -> list[Conflict]:
+    """Those that are whole; other markers stay lines that nobody can read."""
+    found: list[Conflict] = []
+    first, middle, base = 0, 0, 0
+    for number, line in enumerate(lines, 1):
+        if line.startswith("<<<<<<< "):
+            first, middle, base = number, 0, 0
+        elif first and line.startswith("||||||| "):
+            base = number
+        elif first and line == "=======":
+            middle = number
+        elif first and middle and line.startswith(">>>>>>> "):
+            ours, theirs = lines[first : (base or middle) - 1], lines[middle : number - 1]
+            names = (lines[first - 1][8:].strip() or "ours", line[8:].strip() or "theirs")
+            others = frozenset({first, *range(base or middle, number + 1)})
+            found.append(Conflict(first, number, names, (_said(ours), _said(theirs)), others))
+            first = 0
+    return found
+
+
+def _said(lines: list[str]) -> str:
+    return " / ".join(line.rpartition("\t")[2] for line in lines if line.strip())
 
 
 def conflicts(content: bytes | None, path: str, remedy: str) -> list[Problem]:

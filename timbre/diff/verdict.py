@@ -8,7 +8,12 @@ from collections.abc import Iterator
 from timbre.diff.lines import count
 from timbre.diff.report import Rate, Report, Total
 
-MAIN = "tuned"  # the condition that a version of the voice is judged by
+MAIN = ("tuned_clone", "tuned")  # the condition that a version of the voice is judged by: the first that it has
+MEASURES = {
+    "wer": "WER", "cer": "CER", "similarity": "similarity", "named": "named right", "pace": "pace",
+    "pauses": "pauses", "ended": "ended itself", "silent": "silent", "clipped": "clipped", "repeated": "repeated",
+}  # fmt: skip
+COUNTED = ("silent", "clipped", "repeated")
 
 
 def said(report: Report) -> str:
@@ -41,27 +46,53 @@ def _data(report: Report) -> Iterator[str]:
     minutes = next((t.new - t.old for t in report.totals if t.name == "clips, time"), 0.0)
     if abs(minutes) >= 0.05:
         yield signed(minutes) + " min"
+    yield from _people(report)
     if rights := [s for s in report.sources if s.kind == "changed" and {"consent", "licence"} & set(s.values)]:
         yield f"rights of {plural(len(rights), 'recording')} changed"
     if report.params:
         yield f"{plural(len(report.params), 'parameter')} changed"
 
 
+def _people(report: Report) -> Iterator[str]:
+    for kind, said_so in (("added", "added"), ("removed", "removed"), ("revoked", "took the consent back")):
+        if names := [found.id for found in report.people if found.kind == kind]:
+            yield f"{plural(len(names), 'speaker')} {said_so}"
+
+
 def _voice(report: Report) -> Iterator[str]:
+    main = next((name for name in MAIN if any(found.condition == name for found in report.rates)), "")
     for found in report.rates:
-        if found.condition == MAIN and found.name == "wer" and found.old is not None and found.new is not None:
+        if found.condition != main or found.old is None or found.new is None:
+            continue
+        if found.name == "wer":
             yield f"WER {rate(found.old)} → {rate(found.new)} ({rate_change(found)})"
+        elif found.name == "similarity":
+            yield f"similarity {rate_change(found)}"
 
 
 def _gates(report: Report) -> Iterator[str]:
     if report.problems:
         yield f"{plural(len(report.problems), 'place')} to mend"
+    if report.failed:
+        yield f"{plural(len(report.failed), 'gate')} failed: {', '.join(gate.name for gate in report.failed)}"
+    elif any(gate.new for gate in report.gates):
+        yield "gates pass"
     if report.leaks:
         yield f"{plural(len(report.leaks), 'text')} in training and in evaluation"
     if report.leaks is None:
         yield "clips not reached, so not checked for leakage"
     if behind := [stage for stage in report.stale if stage.reasons]:
-        yield f"dvc.lock is behind by {plural(len(behind), 'stage')}"
+        seconds = [report.seconds[stage.stage] for stage in report.stale if stage.stage in report.seconds]
+        cost = f", about {minutes(sum(seconds))}" if seconds else ""
+        yield f"dvc.lock is behind by {plural(len(behind), 'stage')}{cost}"
+    if report.shared.lacks:
+        yield f"{plural(len(report.shared.lacks), 'output')} not in the remote"
+
+
+def minutes(seconds: float) -> str:
+    if seconds < 60:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def plural(number: int, what: str) -> str:
@@ -89,10 +120,15 @@ def rate(value: float | None) -> str:
     return "—" if value is None else f"{value:.3f}"
 
 
+def measured(name: str, value: float | None) -> str:
+    return f"{value:.0f}" if name in COUNTED and value is not None else rate(value)
+
+
 def rate_change(found: Rate) -> str:
     if found.old is None or found.new is None:
         return ""
-    return signed(found.new - found.old, 3) + ("" if found.margin is None else f" ± {found.margin:.3f}")
+    decimals = 0 if found.name in COUNTED else 3
+    return signed(found.new - found.old, decimals) + ("" if found.margin is None else f" ± {found.margin:.3f}")
 
 
 def signed(value: float, decimals: int = 1) -> str:

@@ -15,10 +15,10 @@ from pathlib import Path
 from timbre import tracking
 from timbre.diff import lock
 from timbre.diff.clips import PARTS
-from timbre.diff.compare import SOURCES
 from timbre.diff.lock import Lock, mapping
 from timbre.diff.outs import Outs
 from timbre.diff.snapshot import Snapshot, git, open_snapshot
+from timbre.diff.version import SOURCES
 from timbre.errors import DataError
 from timbre.trace.facts import Past, Run
 from timbre.trace.version import ADAPTER
@@ -102,7 +102,7 @@ def _clips(
     snapshot: Snapshot, made: Lock, outs: Outs, theirs: Sequence[str], speaker: str | None
 ) -> tuple[int | None, int | None]:
     """How many rows of the training table are theirs, and how many there are; None where it cannot be reached."""
-    content = outs.read(made, PARTS["training"], snapshot.name, snapshot.commit)
+    content = outs.read(made, PARTS["training"], snapshot.name)
     if content is None:
         return None, None
     rows = [json.loads(line) for line in content.decode().split("\n") if line.strip()]

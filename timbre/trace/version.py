@@ -40,7 +40,7 @@ class Version:
     def read(self, path: str) -> bytes | None:
         found = self.snapshot.read(path)
         if found is None:
-            found = self.outs.read(self.lock, path, self.snapshot.name, self.snapshot.commit)
+            found = self.outs.read(self.lock, path, self.snapshot.name)
         return found
 
     def needed(self, path: str) -> bytes:

@@ -1,0 +1,103 @@
+"""Lines that are likely wrong, among those that changed or came: by their pace, and by what Whisper made of them.
+
+A draft's words come with Whisper's probability. A word of which it was unsure and that stands as it wrote it deserves
+an ear; so does a correction of a word of which it was sure. A line flagged `ok` was heard, and is left in peace there.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from bisect import bisect_left
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from timbre.diff.clips import unusual
+from timbre.diff.lines import LineChange
+from timbre.diff.report import Doubt
+from timbre.diff.rows import FOLDER, Row
+from timbre.diff.version import Version
+
+DRAFTS = "data/drafts"
+UNSURE, SURE = 0.5, 0.95  # probabilities of a word
+MOST = 50  # recordings whose drafts are read: a diff answers in seconds, also where each is in a remote
+TOLD = 3  # words of a line
+
+
+@dataclass(frozen=True)
+class Word:
+    start: float
+    text: str  # as the comparison wants it
+    said: str
+    sure: float
+
+
+def find(
+    changes: Sequence[LineChange], added: Sequence[str], version: Version, usual: Iterable[tuple[str, str]] = ()
+) -> list[Doubt]:
+    """The worst first. `added` are recordings of which every line is new; who makes a `usual` replacement means it."""
+    meant = {token for old, _ in usual for token in _tokens(old)}
+    touched: dict[str, list[tuple[Row, str]]] = {
+        name: [(row, "") for row in version.transcripts[_path(name)].rows] for name in added
+    }
+    for change in changes:
+        touched.setdefault(change.recording, []).extend((row, change.old_text) for row in change.new)
+    found = []
+    for number, (name, lines) in enumerate(touched.items()):
+        rows = version.transcripts[_path(name)].rows
+        paces = [_pace(row) for row in rows if row.seconds > 0 and not row.dropped]
+        words = _words(name, version) if number < MOST else []
+        for row, old in lines:
+            if row.seconds > 0 and not row.dropped and (why := tuple(_reasons(row, old, paces, words, meant))):
+                found.append(Doubt(name, _path(name), row, why))
+    return sorted(found, key=lambda doubt: -len(doubt.why))
+
+
+def _path(name: str) -> str:
+    return f"{FOLDER}/{name}.tsv"
+
+
+def _reasons(row: Row, old: str, paces: Sequence[float], words: Sequence[Word], meant: Container[str]) -> Iterator[str]:
+    if why := unusual(_pace(row), paces):
+        yield why
+    if row.flag == "ok":
+        return
+    kept, before = set(_tokens(row.text)), {token for token in _tokens(old) if token not in meant}
+    heard = words[bisect_left(words, row.start, key=_start) : bisect_left(words, row.end, key=_start)]
+    unsure = [word for word in heard if word.sure < UNSURE and word.text in kept]
+    if unsure:
+        yield f"Whisper was unsure of {_named(unsure)}"
+    overruled = [word for word in heard if word.sure >= SURE and word.text in before - kept]
+    if overruled:
+        yield f"Whisper was sure of {_named(overruled)}"
+
+
+def _named(words: Sequence[Word]) -> str:
+    some = ", ".join(f"“{word.said}” ({word.sure:.0%})" for word in words[:TOLD])
+    return some + (f" and {len(words) - TOLD} more" if len(words) > TOLD else "")
+
+
+def _start(word: Word) -> float:
+    return word.start
+
+
+def _pace(row: Row) -> float:
+    return len(row.text) / row.seconds
+
+
+def _tokens(text: str) -> list[str]:
+    return re.findall(r"\w+(?:['’]\w+)*", text.casefold())
+
+
+def _words(name: str, version: Version) -> list[Word]:
+    """In the order of time; none where there is no draft, or none to be had."""
+    content = version.outs.find(version.lock, f"{DRAFTS}/{name}.json")
+    try:
+        listed = [word for segment in json.loads(content or b"{}")["segments"] for word in segment["words"]]
+        words = [
+            Word(float(w["start"]), "".join(_tokens(w["word"])), str(w["word"]).strip(), float(w["probability"]))
+            for w in listed
+        ]
+    except (ValueError, KeyError, TypeError):
+        return []
+    return sorted(words, key=_start)

@@ -1,0 +1,91 @@
+"""DVC's default remote, asked by hash: to read what no cache here has, and to say what it lacks.
+
+A remote may be a server that never answers. Whoever asks waits seconds, and after one refusal asks no more.
+"""
+
+from __future__ import annotations
+
+import configparser
+import re
+import threading
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+PATIENCE = 20.0  # seconds, for one answer; a cloud's library alone takes two to load
+
+
+def settings(root: Path) -> configparser.RawConfigParser:
+    """DVC's own settings of the repository, and those that are this machine's alone."""
+    config = configparser.RawConfigParser(strict=False)
+    config.read([root / ".dvc/config", root / ".dvc/config.local"])
+    return config
+
+
+class Remote:
+    """`name` is empty where the repository has no default remote, or where none is to be asked."""
+
+    def __init__(self, root: Path, ask: bool = True) -> None:
+        self._root = root
+        self.name = settings(root).get("core", "remote", fallback="") if ask else ""
+        self.refused = ""  # why it is asked no more
+
+    def read(self, digest: str) -> bytes | None:
+        """The object, or None: it has none, or `refused` says why nobody knows."""
+
+        def read() -> bytes | None:
+            files, base = self._files
+            path = files.join(base, digest[:2], digest[2:])
+            return bytes(files.cat_file(path)) if files.exists(path) else None
+
+        return self._patiently(read)
+
+    def lacks(self, digests: Iterable[str]) -> set[str] | None:
+        """Those it does not have; None where it gave no answer.
+
+        A folder is asked for by its list alone: DVC sends that after everything in the folder.
+        """
+        wanted = sorted(set(digests))
+
+        def ask() -> set[str]:
+            files, base = self._files
+            if files.protocol == "local" and not files.exists(self._top):
+                raise FileNotFoundError(f"{self._top} is not there")
+            there = files.exists([files.join(base, digest[:2], digest[2:]) for digest in wanted])
+            return {digest for digest, found in zip(wanted, there, strict=True) if not found}
+
+        return self._patiently(ask)
+
+    @cached_property
+    def _files(self) -> tuple[Any, str]:
+        """DVC's view of the remote's files, and the folder of its objects in there."""
+        from dvc.config import Config  # takes a second: only when a remote must be asked
+        from dvc.fs import get_cloud_fs
+
+        kind, options, self._top = get_cloud_fs(Config(str(self._root / ".dvc")), name=self.name)
+        if options.get("worktree") or options.get("version_aware"):
+            raise NotImplementedError("keeps files by name, not by hash")
+        files = kind(**options)
+        return files, files.join(self._top, "files", "md5")
+
+    def _patiently(self, ask: Callable[[], T]) -> T | None:
+        if not self.name or self.refused:
+            return None
+        answers: list[T] = []
+
+        def work() -> None:
+            try:
+                answers.append(ask())
+            except Exception as error:  # whatever the remote's library raises
+                said = (str(error).strip() or type(error).__name__).splitlines()[0]
+                self.refused = re.sub(r"//[^/@\s]*@", "//", said)  # without a password that an address may hold
+
+        # a daemon, which nobody waits for at the end: a library may try again for minutes
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        thread.join(PATIENCE)
+        if not answers and not self.refused:
+            self.refused = f"no answer within {PATIENCE:.0f} s"
+        return answers[0] if answers else None

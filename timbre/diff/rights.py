@@ -1,0 +1,94 @@
+"""Whose voices and recordings they are: what changed in sources and consent, and what may not be merged."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+
+from timbre import people
+from timbre.diff.report import Change, Source
+from timbre.diff.rows import Problem
+from timbre.diff.version import SOURCES, SPEAKERS, Version, recording
+from timbre.people import Person
+
+RIGHTS = ("licence", "consent")
+Values = dict[str, tuple[str | None, str | None]]
+
+
+def problems(version: Version) -> Iterator[Problem]:
+    """A recording without licence or consent; a speaker who never allowed it, or took it back."""
+    text = (version.snapshot.read(SOURCES) or b"").decode(errors="replace").splitlines()
+    ids = ((number, re.search(r"\bid:\s*['\"]?([^'\"\s]+)", line)) for number, line in enumerate(text, 1))
+    line_of = {found[1]: number for number, found in ids if found}
+    for name, entry in version.sources.items():
+        for key in RIGHTS:
+            if not entry.get(key, "").strip():
+                yield Problem(SOURCES, line_of.get(name, 0), f"{name} has no {key}")
+    yield from map(_placed, version.mistakes)
+    if version.people is not None:
+        yield from map(_placed, people.problems(version.people, voices(version), SPEAKERS))
+
+
+def voices(version: Version) -> dict[str, list[str]]:
+    """Speaker → recordings that hold their voice, as `segment` sees it; a dropped line needs nobody's consent."""
+    used: dict[str, list[str]] = defaultdict(list)
+    heard = {recording(path): found.rows for path, found in version.transcripts.items()}
+    for name, entry in version.sources.items():
+        lines = (row.speaker for row in heard.get(name, ()) if not row.dropped)
+        for speaker in dict.fromkeys([entry.get("speaker", ""), *lines]):
+            used[speaker].append(name)
+    return used
+
+
+def _placed(told: str) -> Problem:
+    """`data/speakers.yaml:3: …` as a place and what is there."""
+    found = re.match(r"(?P<path>[^:]+):(?:(?P<line>\d+):)? (?P<what>.*)", told)
+    assert found, told
+    return Problem(found["path"], int(found["line"] or 0), found["what"])
+
+
+def sources(old: dict[str, dict[str, str]], new: dict[str, dict[str, str]]) -> Iterator[Source]:
+    for name in [*new, *(name for name in old if name not in new)]:
+        values = _differing(_without_id(old.get(name, {})), _without_id(new.get(name, {})))
+        if name not in old or name not in new:
+            yield Source(name, "added" if name in new else "removed", values)
+        elif values:
+            yield Source(name, "changed", values)
+
+
+def speakers(old: dict[str, Person] | None, new: dict[str, Person] | None) -> Iterator[Change]:
+    """Who took their consent back stands first; nobody where one of the versions cannot be read."""
+    found = []
+    if old is None or new is None:
+        return
+    for name in [*new, *(name for name in old if name not in new)]:
+        before, after = old.get(name), new.get(name)
+        values = _differing(_told(before), _told(after))
+        if not values:
+            continue
+        kind = "changed"
+        if not before or not after:
+            kind = "added" if after else "removed"
+        elif before.allowed != after.allowed:
+            kind = "allowed again" if after.allowed else "revoked"
+        found.append(Change(name, kind, values))
+    yield from sorted(found, key=lambda change: change.kind != "revoked")
+
+
+def _differing(old: dict[str, str], new: dict[str, str]) -> Values:
+    keys = [*new, *(key for key in old if key not in new)]
+    return {key: (old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)}
+
+
+def _without_id(entry: dict[str, str]) -> dict[str, str]:
+    return {key: value for key, value in entry.items() if key != "id"}
+
+
+def _told(person: Person | None) -> dict[str, str]:
+    if person is None:
+        return {}
+    consent = person.consent
+    values = {"revoked": consent.revoked, "name": person.name, "by": consent.by, "when": consent.when}
+    values |= {"for": consent.use, "evidence": consent.evidence}
+    return {key: value for key, value in values.items() if value is not None}

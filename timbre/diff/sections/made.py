@@ -1,0 +1,107 @@
+"""What the voice is made of: how much there is, its clips, whose it is, and the parameters."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from timbre.diff.clips import ClipChange
+from timbre.diff.clips import Kind as ClipKind
+from timbre.diff.document import Block, Inline, Items, Span, Table
+from timbre.diff.report import Change, Source
+from timbre.diff.sections.page import Page, cells, clock, folded, say
+from timbre.diff.verdict import amount, change_of
+
+# of clips, what a reviewer can least foresee first
+ORDER: tuple[ClipKind, ...] = ("moved", "re-cut", "removed", "added", "re-worded")
+STRONG = ("consent", "licence", "revoked")
+
+
+def totals(page: Page) -> Iterator[Block]:
+    changed = [total for total in page.report.totals if change_of(total)]
+    if changed:
+        rows = (cells(t.name, amount(t.old, t.unit), amount(t.new, t.unit), change_of(t)) for t in changed)
+        yield Table(("", "before", "now", "change"), tuple(rows))
+        same = [f"{t.name} {amount(t.new, t.unit)}" for t in page.report.totals if not change_of(t)]
+        yield from [say("Unchanged: " + "; ".join(same) + ".")] if same else []
+
+
+def clips(page: Page) -> Iterator[Block]:
+    report = page.report
+    changes = sorted(report.clips, key=lambda change: (not _odd(change, report.outliers), ORDER.index(change.kind)))
+    found, more = page.cut(changes, "clip")
+    if found:
+        kinds = Counter(change.kind for change in changes)
+        told = ", ".join(f"{kinds[kind]} {kind}" for kind in ORDER if kinds[kind])
+        head = ("clip", "", "recording", "time", "seconds", "used for")
+        table = Table(head, tuple(_clip(page, change) for change in found))
+        yield from folded(told, [table, *more])
+    if report.left_out:
+        rows = (cells(why, str(old), str(new)) for why, (old, new) in report.left_out.items())
+        yield say("Left out or warned of, by reason:")
+        yield Table(("reason", "before", "now"), tuple(rows))
+    rejected, more = page.cut(report.rejected, "stretch")
+    if rejected:
+        items = (
+            (Span(r.recording, "strong"), Span(f" {clock(r.start)} "), page.text(r.text), page.text(f" — {r.reason}"))
+            for r in rejected
+        )
+        yield from folded("Among them, that were not before", [Items(tuple(items)), *more])
+
+
+def _odd(change: ClipChange, outliers: dict[str, str]) -> list[str]:
+    return [outliers[clip.id] for clip in change.new if clip.id in outliers]
+
+
+def _clip(page: Page, change: ClipChange) -> tuple[Inline, ...]:
+    some = change.new or change.old
+    seconds = [" + ".join(f"{clip.seconds:.1f}" for clip in side) for side in (change.old, change.new) if side]
+    parts = [", ".join(dict.fromkeys(clip.part for clip in side)) for side in (change.old, change.new) if side]
+    odd = _odd(change, page.report.outliers)
+    kind = (Span(change.kind), *((Span(" — outlier: ", "strong"), Span("; ".join(odd))) if odd else ()))
+    return (
+        (Span(", ".join(clip.id[:8] for clip in some), "code"),),
+        kind,
+        *cells(
+            some[0].recording,
+            f"{clock(some[0].start)}–{clock(some[-1].end)}",
+            " → ".join(dict.fromkeys(seconds)),
+            " → ".join(dict.fromkeys(parts)),
+        ),
+    )
+
+
+def rights(page: Page) -> Iterator[Block]:
+    parts: tuple[tuple[Sequence[Change | Source], str], ...] = (
+        (page.report.people, "speaker"),
+        (page.report.sources, "recording"),
+    )
+    for some, what in parts:
+        found, more = page.cut(some, what)
+        if found:
+            yield Items(tuple(tuple(_entry(page, entry, what)) for entry in found))
+            yield from more
+
+
+def _entry(page: Page, entry: Source | Change, what: str) -> Iterator[Span]:
+    yield from (Span(f"{what} "), Span(entry.id, "code"), Span(" "))
+    yield Span(entry.kind, "strong" if entry.kind in ("revoked", "removed") else "plain")
+    for key, (old, new) in entry.values.items():
+        yield from (Span("; "), Span(key, "strong" if key in STRONG else "plain"), Span(" "))
+        if entry.kind in ("added", "removed"):
+            yield page.text(new or old or "")
+            continue
+        yield from [page.text(old, "old"), Span(" ")] if old is not None else []
+        yield page.text(new, "new") if new is not None else Span("(gone)")
+
+
+def params(page: Page) -> Iterator[Block]:
+    found, more = page.cut(page.report.params, "parameter")
+    if found:
+        rows = (((Span(p.key, "code"),), *((page.text(_shown(v)),) for v in (p.old, p.new))) for p in found)
+        table = Table(("parameter", "before", "now"), tuple(rows))
+        yield from folded(f"{len(page.report.params)} changed", [table, *more])
+
+
+def _shown(value: object) -> str:
+    return "—" if value is None else str(value)

@@ -1,0 +1,82 @@
+"""What stands between this version and a merge: what to mend, what will run, what others cannot get."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from timbre.diff.document import Block, Items, Paragraph, Span
+from timbre.diff.report import said_of
+from timbre.diff.sections.page import Page, say
+from timbre.diff.verdict import minutes
+
+REASONS = 6  # of a stage, in a short report
+
+
+def problems(page: Page) -> Iterator[Block]:
+    report = page.report
+    found, more = page.cut(report.problems, "place")
+    if found:
+        yield Items(tuple((page.place(p.path, p.line), Span(" "), page.text(p.what)) for p in found))
+        yield from more
+    if report.failed:
+        told = (page.text(f": {said_of(gate)}") for gate in report.failed)
+        items = ((Span("gate "), Span(g.name, "code"), said) for g, said in zip(report.failed, told, strict=True))
+        yield Items(tuple(items))
+    if report.leaks:
+        yield say("In training and in evaluation, so that the evaluation tests what was learnt:")
+        leaks, more = page.cut(report.leaks, "text")
+        clips = (", ".join(leak.training + leak.evaluation) for leak in leaks)
+        rows = zip(leaks, clips, strict=True)
+        yield Items(tuple((Span(names, "code"), Span(" "), page.text(leak.text)) for leak, names in rows))
+        yield from more
+
+
+def reruns(page: Page) -> Iterator[Block]:
+    report = page.report
+    direct = [stage for stage in report.stale if stage.reasons]
+    if not direct:
+        return
+    yield say("dvc.lock is behind the files; clips and rates above are those of the last run.")
+    items = []
+    for stage in direct:
+        reasons = stage.reasons if page.most is None else stage.reasons[:REASONS]
+        rest = (f"and {len(stage.reasons) - REASONS} more",) if len(reasons) < len(stage.reasons) else ()
+        items.append((Span(stage.stage, "code"), page.text(": " + "; ".join(reasons + rest))))
+    yield Items(tuple(items))
+    after = [stage.stage for stage in report.stale if not stage.reasons]
+    if after:
+        yield say(f"After them, as far as their results differ: {', '.join(after)}.")
+    yield from [say(cost)] if (cost := "; ".join(_cost(page))) else []
+
+
+def _cost(page: Page) -> Iterator[str]:
+    """By what each stage took when it last ran on this machine; nothing where none did."""
+    known = {stage.stage: page.report.seconds.get(stage.stage) for stage in page.report.stale}
+    measured = {stage: seconds for stage, seconds in known.items() if seconds is not None}
+    if not measured:
+        return
+    longest = sorted(measured, key=lambda stage: -measured[stage])[:3]
+    told = ", ".join(f"{stage} {minutes(measured[stage])}" for stage in longest)
+    yield f"About {minutes(sum(measured.values()))} at most, by the last runs here ({told})"
+    unknown = [stage for stage in known if stage not in measured]
+    yield from [f"{', '.join(unknown)} not timed yet"] if unknown else []
+
+
+def shared(page: Page) -> Iterator[Block]:
+    found = page.report.shared
+    if found.refused:
+        text = page.text(f" could not be asked: {found.refused}")
+        yield Paragraph((Span("The remote "), Span(found.remote, "code"), text))
+    elif found.lacks:
+        yield Paragraph(
+            (Span("A colleague cannot get what "), Span(found.remote, "code"), Span(" lacks; `dvc push` sends it:"))
+        )
+        paths, more = page.cut(found.lacks, "output")
+        yield Items(tuple((Span(path, "code"),) for path in paths))
+        yield from more
+
+
+def unreachable(page: Page) -> Iterator[Block]:
+    if page.report.unreachable:
+        yield say("Neither in DVC's cache here nor to be had from a remote, so not compared:")
+        yield Items(tuple((Span(what, "code"),) for what in page.report.unreachable))

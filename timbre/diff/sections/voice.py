@@ -1,0 +1,97 @@
+"""What it did to the voice: gates, rates with their intervals, and the samples that changed, to be heard."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from timbre.diff import wording
+from timbre.diff.document import Block, Folded, Inline, Paragraph, Span, Table
+from timbre.diff.report import Gate, Prompt, Rate
+from timbre.diff.sections.page import OPEN, Page, cells, folded, pieces, say
+from timbre.diff.verdict import MEASURES, measured, plural, rate, rate_change, signed
+
+SAID = {True: "pass", False: "FAIL", None: "—"}
+CONDITIONS = {"base": "base", "base_clone": "base, cloning", "tuned": "tuned", "tuned_clone": "tuned, cloning"}
+FIRST = ("wer", "cer", "similarity")  # measures that are always shown; the others can be opened
+
+
+def rates(page: Page) -> Iterator[Block]:
+    report = page.report
+    if any(gate.old != gate.new or gate.new is False for gate in report.gates):
+        yield Table(("gate", "asks", "before", "now", "measured", "limit"), tuple(map(_gate, report.gates)))
+    first = [found for found in report.rates if found.name in FIRST]
+    others = [found for found in report.rates if found.name not in FIRST]
+    head = ("condition", "", "before", "now", "change")
+    if first:
+        yield Table(head, tuple(map(_rate, first)))
+    if others:
+        shown, more = page.cut(others, "measure")
+        yield from folded("What else was measured", [Table(head, tuple(map(_rate, shown))), *more])
+    yield from _prompts(page)
+
+
+def _gate(gate: Gate) -> tuple[Inline, ...]:
+    now = Span(SAID[gate.new], "strong" if gate.new is False else "plain")
+    numbers = ("—" if value is None else f"{value:.4g}" for value in (gate.value, gate.limit))
+    return ((Span(gate.name, "code"),), *cells(gate.asks, SAID[gate.old]), (now,), *cells(*numbers))
+
+
+def _rate(found: Rate) -> tuple[Inline, ...]:
+    values = (_with_range(found.name, found.old, found.old_range), _with_range(found.name, found.new, found.new_range))
+    name = MEASURES.get(found.name, found.name)
+    return cells(CONDITIONS.get(found.condition, found.condition), name, *values, rate_change(found))
+
+
+def _with_range(name: str, value: float | None, span: tuple[float, float] | None) -> str:
+    return measured(name, value) + (f" ({measured(name, span[0])} to {measured(name, span[1])})" if span else "")
+
+
+def _prompts(page: Page) -> Iterator[Block]:
+    found, more = page.cut(page.report.prompts, "sample")
+    if not found:
+        return
+    yield say("Samples that are heard otherwise, or sound more or less like the speaker; what became worse first:")
+    yield _table(page, found[:OPEN])
+    if len(found) > OPEN:
+        yield Folded(plural(len(found) - OPEN, "sample") + " more", (_table(page, found[OPEN:]),))
+    yield from more
+    if page.sounds and not page.embeds:
+        yield Paragraph((Span(f"Hear {len(page.sounds)} of them, before and now, in "), page.everything, Span(".")))
+
+
+def _table(page: Page, prompts: Sequence[Prompt]) -> Table:
+    played = page.embeds and any(prompt.sample in page.sounds for prompt in prompts)
+    like = any(prompt.similarity for prompt in prompts)
+    head = ["sample", "WER", *["similarity"] * like, "heard before", "heard now", *["before", "now"] * played]
+    return Table(tuple(head), tuple(_row(page, prompt, like, played) for prompt in prompts))
+
+
+def _row(page: Page, prompt: Prompt, like: bool, played: bool) -> tuple[Inline, ...]:
+    name = f"{CONDITIONS.get(prompt.condition, prompt.condition)}: {prompt.prompt} (seed {prompt.seed})"
+    row = [*cells(name, f"{rate(prompt.old)} → {rate(prompt.new)}")]
+    if like:
+        row += cells(_likeness(prompt))
+    row += [tuple(_heard(page, prompt.text, heard)) for heard in (prompt.heard_before, prompt.heard_now)]
+    return (*row, *(page.players(prompt.sample) if played else ()))
+
+
+def _heard(page: Page, said: str, heard: str) -> Iterator[Span]:
+    """What was to be said, and against it what was heard."""
+    for piece in wording.compare(said, heard):
+        if _letters(piece.old) == _letters(piece.new):
+            yield page.text(piece.new)
+        else:
+            yield from pieces(page, piece)
+
+
+def _letters(text: str) -> list[str]:
+    """What is heard of it."""
+    return re.findall(r"\w+", text.casefold())
+
+
+def _likeness(prompt: Prompt) -> str:
+    if prompt.similarity is None:
+        return "—"
+    old, new = prompt.similarity
+    return f"{rate(old)} → {rate(new)} ({signed(new - old, 3)})"

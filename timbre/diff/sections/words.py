@@ -1,0 +1,156 @@
+"""What is said: lines that read otherwise now, what came and went, and times that moved."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+
+from timbre.diff import wording
+from timbre.diff.document import Block, Inline, Items, Paragraph, Span, Table
+from timbre.diff.lines import Kind, LineChange, count
+from timbre.diff.report import Doubt
+from timbre.diff.rows import FOLDER, Row
+from timbre.diff.sections.page import Page, cells, clock, folded, pieces, say
+from timbre.diff.verdict import plural, signed
+
+SHOWN: set[Kind] = {"reworded", "split", "merged", "regrouped", "dropped", "restored", "speaker", "added", "removed"}
+NAMES = {
+    "heard": "marked as heard",
+    "unheard": "no longer marked as heard",
+    "speaker": "with another speaker",
+    "respelled": "written otherwise with the same words",
+}
+DOUBTS = 5  # lines of the list of those that are likely wrong, in a short report
+
+
+def words(page: Page) -> Iterator[Block]:
+    yield from _transcripts(page)
+    yield from _replacements(page)
+    yield from _lines(page)
+    yield from _doubts(page)
+
+
+def _transcripts(page: Page) -> Iterator[Block]:
+    whole, more = page.cut(page.report.transcripts, "transcript")
+    if whole:
+        told = (f" {t.kind}: {plural(t.lines, 'line')}, {t.seconds / 60:.1f} min" for t in whole)
+        yield Items(tuple((Span(t.path, "code"), Span(text)) for t, text in zip(whole, told, strict=True)))
+        yield from more
+
+
+def _replacements(page: Page) -> Iterator[Block]:
+    report = page.report
+    often, _ = page.cut([r for r in report.replacements if r.times > 2 or len(report.words) > 20], "replacement")
+    if often:
+        yield say("Replaced again and again:")
+        yield Items(
+            tuple((page.text(r.old, "old"), Span(" "), page.text(r.new, "new"), Span(f" ×{r.times}")) for r in often)
+        )
+
+
+def _lines(page: Page) -> Iterator[Block]:
+    report = page.report
+    usual = Counter({(r.old, r.new): r.times for r in report.replacements})
+    doubts = {(doubt.path, doubt.row.number): doubt for doubt in report.doubts}
+    shown = [change for change in report.words if SHOWN & set(change.kinds)]
+    ordered = sorted(shown, key=lambda change: -_surprise(change, usual, doubts))
+    chosen, more = page.cut(ordered, "line")
+    kept = {id(change) for change in chosen}
+    by_recording: dict[str, list[LineChange]] = defaultdict(list)
+    for change in report.words:
+        by_recording[change.recording].append(change)
+    for name, changes in by_recording.items():
+        told = [change for change in changes if id(change) in kept]
+        if told or page.most is None or len(by_recording) <= page.most:
+            yield Paragraph((Span(name, "strong"), Span(f": {_counted(changes)}")))
+        if told:
+            yield Items(tuple(_line(page, change, doubts) for change in told))
+    yield from more
+
+
+def _line(page: Page, change: LineChange, doubts: dict[tuple[str, int], Doubt]) -> Inline:
+    row = change.at
+    path = f"{FOLDER}/{change.recording}.tsv"
+    spans = [page.place(path, row.number) if change.new else Span(f"{change.recording}.tsv", "code")]
+    spans.append(Span(f" {clock(row.start)} "))
+    spans += [Span(f"{note} ") for note in _notes(change)]
+    for index, piece in enumerate(change.pieces):
+        if piece.changed:
+            spans += pieces(page, piece)
+        else:
+            last = index == len(change.pieces) - 1
+            alone = index == 0 and last  # nothing changed but what the line is for
+            spans.append(page.text(piece.old if alone else wording.fold(piece.old, index == 0, last)))
+    why = [reason for row in change.new for reason in _why(doubts.get((path, row.number)))]
+    return (*spans, Span(" — likely wrong?", "strong"), page.text(f" {'; '.join(why)}")) if why else tuple(spans)
+
+
+def _why(doubt: Doubt | None) -> tuple[str, ...]:
+    return doubt.why if doubt else ()
+
+
+def _surprise(
+    change: LineChange, usual: Counter[tuple[str, str]], doubts: dict[tuple[str, int], Doubt] | None = None
+) -> float:
+    """In words; a line that goes, comes or is put together otherwise weighs at least ten, and so does a doubt."""
+    weighed = wording.weight(change.pieces, usual)
+    path = f"{FOLDER}/{change.recording}.tsv"
+    doubtful = any((path, row.number) in (doubts or {}) for row in change.new)
+    return weighed + 10 * bool(set(change.kinds) - {"reworded", "retimed", "respelled"}) + 10 * doubtful
+
+
+def _counted(changes: Sequence[LineChange]) -> str:
+    return ", ".join(f"{times} {NAMES.get(kind, kind)}" for kind, times in count(changes).items())
+
+
+def _notes(change: LineChange) -> Iterator[str]:
+    for kind in change.kinds:
+        if kind == "speaker":
+            yield f"speaker {change.old[0].speaker} → {change.new[0].speaker}:"
+        elif kind in ("split", "merged", "regrouped"):
+            yield f"{kind}, {len(change.old)} → {plural(len(change.new), 'line')}:"
+        elif kind in ("dropped", "restored", "added", "removed"):
+            yield f"{kind}:"
+
+
+def _doubts(page: Page) -> Iterator[Block]:
+    """Those that no change above shows: of a transcript that is new as a whole, or moved in time alone."""
+    changed = {
+        (f"{FOLDER}/{change.recording}.tsv", row.number)
+        for change in page.report.words
+        if SHOWN & set(change.kinds)
+        for row in change.new
+    }
+    others = [doubt for doubt in page.report.doubts if (doubt.path, doubt.row.number) not in changed]
+    found = others if page.most is None else others[: min(DOUBTS, page.most)]
+    if found:
+        more = f", the first {len(found)} of {len(others):,}" if len(found) < len(others) else ""
+        yield say(f"Likely wrong among the other lines{more}:")
+        yield Items(tuple(_doubt(page, doubt) for doubt in found))
+
+
+def _doubt(page: Page, doubt: Doubt) -> Inline:
+    where = (page.place(doubt.path, doubt.row.number), Span(f" {clock(doubt.row.start)} "), page.text(doubt.row.text))
+    return (*where, Span(" — "), page.text("; ".join(doubt.why)))
+
+
+def times(page: Page) -> Iterator[Block]:
+    moves: dict[tuple[str, float, float], list[tuple[Row, Row]]] = defaultdict(list)
+    for change in page.report.words:
+        if "retimed" in change.kinds:
+            (old,), (new,) = change.old, change.new
+            shift = (change.recording, round(new.start - old.start, 2), round(new.end - old.end, 2))
+            moves[shift].append((old, new))
+    ordered = sorted(moves.items(), key=lambda item: (-len(item[1]), -abs(item[0][1]) - abs(item[0][2])))
+    found, more = page.cut(ordered, "shift")
+    if not found:
+        return
+    table = []
+    for (name, start, end), rows in found:
+        old, new = rows[0]
+        where = f"{clock(old.start)}–{clock(old.end)} → {clock(new.start)}–{clock(new.end)}"
+        first = page.place(f"{FOLDER}/{name}.tsv", new.number)
+        ends = cells(where, f"{signed(start, 2)} s", f"{signed(end, 2)} s")
+        table.append((*cells(str(len(rows))), (first,), *ends))
+    title = f"{plural(sum(len(rows) for rows in moves.values()), 'line')} moved in time"
+    yield from folded(title, [Table(("lines", "first", "its times", "start", "end"), tuple(table)), *more])
