@@ -20,14 +20,6 @@ from timbre.errors import DataError
 from timbre.records import Sample, to_json
 from timbre.trace import text
 
-SPEAKERS = """speakers:
-  marina:
-    name: Marina Example
-    consent: {by: Marina, when: 2026-03-01, for: the harbour, evidence: https://example.org/yes, revoked: null}
-  bob:
-    name: Bob
-    consent: {by: Bob, when: 2026-03-02, for: the harbour, evidence: null, revoked: null}
-"""
 NOON = ["The ferry waits.", "It goes at noon.", "Mind the gap.", "The tide comes in.", "All aboard.", "It is late."]
 HOSTILE = "A \x1b[31mred\x07 <script>talk</script>\u202e"
 
@@ -37,8 +29,10 @@ def harbour(tmp_path_factory: pytest.TempPathFactory) -> Voice:
     """Two versions of a voice: v1 with a recording of marina's, then one of bob's too, in which she speaks once."""
     voice = Voice(tmp_path_factory.mktemp("trace") / "voice")
     voice.add("noon", NOON)
+    voice.allow("marina", when="2026-03-01", evidence="https://example.org/yes")
+    voice.speakers["marina"]["name"] = "Marina Example"
+    voice.allow("bob", when="2026-03-02")
     (voice.root / "data").mkdir()
-    (voice.root / "data/speakers.yaml").write_text(SPEAKERS)
     (voice.root / "data/prompts.tsv").write_text("id\ttext\none\tThe ferry waits here.\n")
     voice.commit("First voice")
     voice.git("tag", "v1")
@@ -188,7 +182,9 @@ def test_of_anothers_recording_a_speaker_has_only_their_own_lines(voice: Voice) 
 
 def test_a_consent_that_was_taken_back_is_shouted_with_what_to_do(scratch: Voice) -> None:
     path = Path("data/speakers.yaml")
-    path.write_text(path.read_text().replace("evidence: null, revoked: null", "evidence: null, revoked: 2026-05-01"))
+    people = json.loads(path.read_text())
+    people["speakers"]["bob"]["consent"]["revoked"] = "2026-05-01"
+    path.write_text(json.dumps(people))
     said = drawn(scratch, "bob")
     assert "├─ TAKEN BACK  on 2026-05-01" in said
     assert "`timbre remove bob --write`, then `dvc repro`, takes all of this out; until then raw sound and" in said
