@@ -28,6 +28,7 @@ def healthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).symlink_to(ROOT / name)
     section = doctor.params.load(ROOT / "params.yaml")
     (tmp_path / section["voice"]["base"]).mkdir(parents=True)
+    (tmp_path / section["speaker"]["model"]).mkdir()
     (tmp_path / section["whisper"]["model"]).touch()
     (tmp_path / "models/tiny/README.md").touch()  # the evidence that data/speakers.yaml names
     (tmp_path / ".dvc").mkdir()
@@ -64,6 +65,10 @@ def _no_whisper() -> None:
     Path(doctor.params.load()["whisper"]["model"]).unlink()
 
 
+def _no_encoder() -> None:
+    Path(doctor.params.load()["speaker"]["model"]).rmdir()
+
+
 def _no_voice() -> None:
     Path(doctor.params.load()["voice"]["base"]).rmdir()
 
@@ -78,6 +83,7 @@ def _no_voice() -> None:
             "git checkout -- models/tiny/whisper.pt",
         ),
         (_no_voice, "is not here", "name another in params.yaml"),
+        (_no_encoder, "FAIL  who speaks   models/tiny/speaker is not here", "name another in params.yaml"),
         (lambda: edit("params.yaml", "  workers:", "  wrokers:"), "did you mean `transcribe.workers`", "mend the key"),
         (lambda: edit("params.yaml", "whisper:", "whisper: ["), "FAIL  params.yaml  params.yaml:", "mend the key"),
         (lambda: edit("data/sources.yaml", "id: harbour-noon", "id: ../noon"), "cannot be an id", "mend the entry"),

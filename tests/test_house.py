@@ -34,6 +34,12 @@ LAYERS = [
     "transcripts",
     "dataset",
     "whisper",
+    "delivery",
+    "hearing",
+    "statistics",
+    "scores",
+    "gates",
+    "speaker",
 ]
 
 

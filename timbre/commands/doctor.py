@@ -160,19 +160,27 @@ def consents() -> Findings:
 
 
 def voice() -> Findings:
-    section = _params().get("voice", {})
-    base, revision = str(section.get("base", "")), section.get("revision")
-    if Path(base).is_dir():
-        yield Finding("ok", "voice model", base)
-    elif base.startswith((".", "/")) or base.count("/") != 1:
-        yield Finding(
-            "FAIL", "voice model", f"{base} is not here", f"`git checkout -- {base}`, or name another in params.yaml"
+    yield _model("voice model", "voice.base")
+
+
+def encoder() -> Findings:
+    yield _model("who speaks", "speaker.model")
+
+
+def _model(what: str, key: str) -> Finding:
+    section, _, name = key.partition(".")
+    values = _params().get(section, {})
+    model, revision = str(values.get(name, "")), values.get("revision")
+    if Path(model).is_dir():
+        return Finding("ok", what, model)
+    if model.startswith((".", "/")) or model.count("/") != 1:
+        return Finding(
+            "FAIL", what, f"{model} is not here", f"`git checkout -- {model}`, or name another in params.yaml"
         )
-    else:
-        yield _on_hub("voice model", base, revision)
+    return _on_hub(what, key, model, revision)
 
 
-def _on_hub(what: str, name: str, revision: str | None) -> Finding:
+def _on_hub(what: str, key: str, name: str, revision: str | None) -> Finding:
     from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
@@ -185,9 +193,11 @@ def _on_hub(what: str, name: str, revision: str | None) -> Finding:
             "FAIL", what, f"{name} is gated", f"accept its terms on https://huggingface.co/{name}, then `hf auth login`"
         )
     except RevisionNotFoundError:
-        return Finding("FAIL", what, f"{name} has no revision {revision}", "mend voice.revision in params.yaml")
+        return Finding(
+            "FAIL", what, f"{name} has no revision {revision}", f"mend {key.split('.')[0]}.revision in params.yaml"
+        )
     except RepositoryNotFoundError:
-        return Finding("FAIL", what, f"{name} is not on the hub", "mend voice.base in params.yaml, or `hf auth login`")
+        return Finding("FAIL", what, f"{name} is not on the hub", f"mend {key} in params.yaml, or `hf auth login`")
     except Exception as error:  # whatever the network is up to: the hub's client raises its transport's own errors
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         return Finding("FAIL", what, f"{name} is neither here nor reachable ({reason})", "get online, or name a folder")
@@ -247,5 +257,5 @@ def _params() -> dict[str, Any]:
 
 
 CHECKS: tuple[Callable[[], Findings], ...] = (
-    python, packages, device, machine, disk, settings, recordings, consents, voice, listener, versions, store,
+    python, packages, device, machine, disk, settings, recordings, consents, voice, encoder, listener, versions, store,
 )  # fmt: skip
