@@ -64,13 +64,17 @@ def write_work_tree(voice: Voice) -> None:
     samples.mkdir()
     key = traced(voice, "adapter")["found"]["key"]
     clip = traced(voice, "data/transcripts/noon.tsv:2")["found"]["id"]
+    said = traced(voice, "data/transcripts/noon.tsv:7")["found"]["id"]
     for condition in ("base", "tuned", "tuned_clone"):
         cloned, worn = (clip if "clone" in condition else None), (key if "tuned" in condition else None)
         line = "The ferry waits here."
-        sample = Sample(f"{condition}-one-0", condition, "one", line, 0, cloned, worn, "b" * 16, 1.5, True, "k")  # type: ignore[arg-type]
+        sample = Sample(
+            id=f"{condition}-one-0", condition=condition, prompt="one", kind="true", text=line, clip=said, seed=0,
+            reference=cloned, adapter=worn, base="b" * 16, seconds=1.5, ended=True, key="k",
+        )  # type: ignore[arg-type]  # fmt: skip
         (samples / f"{sample.id}.json").write_text(to_json(sample))
     (voice.root / "reports/scores.csv").write_text(
-        "sample,errors,words,heard\ntuned_clone-one-0,1,4,The fairy waits here.\n"
+        "sample,errors,words,similarity,heard\ntuned_clone-one-0,1,4,0.8765,The fairy waits here.\n"
     )
 
 
@@ -111,7 +115,8 @@ def test_a_sample_leads_back_to_the_parameters_the_lines_and_the_consent(voice: 
     assert found["kind"] == "sample"
     assert found["missing"] == []
     assert (sample["prompt_where"], sample["seed"], sample["errors"]) == ("data/prompts.tsv:2", 0, 1)
-    assert sample["heard"] == "The fairy waits here."
+    assert (sample["heard"], sample["similarity"]) == ("The fairy waits here.", 0.8765)
+    assert (sample["kind"], sample["truth"]["text"]) == ("true", "All aboard. It is late.")
     assert [line["where"] for line in sample["reference"]["lines"]] == [
         f"data/transcripts/noon.tsv:{n}" for n in (2, 3)
     ]
@@ -133,7 +138,8 @@ def test_the_tree_says_it_in_words(voice: Voice) -> None:
     assert rows[0] == "tuned_clone-one-0  “The ferry waits here.”"
     assert "Whisper heard “The fairy waits here.”: 1 of 4 words wrong" in rows
     for said in (
-        "├─ prompt   one, data/prompts.tsv:2",
+        "similarity to the speaker 0.88",
+        "├─ prompt   one, data/prompts.tsv:2, true",
         "│  ├─ line  data/transcripts/noon.tsv:2  0.00–3.00 s  “The ferry waits.”",
         "│     ├─ rights  CC0-1.0; given on paper",
         "│  │  ├─ noon   2 clips, 0:14; data/recordings/noon.flac (data/sources.yaml:1); marina, CC0-1.0",
@@ -150,6 +156,22 @@ def test_a_clip_is_found_by_id_by_its_beginning_by_file_and_by_line(voice: Voice
     assert found["kind"] == "clip"
     assert found["found"] == clip
     assert (clip["text"], clip["part"]) == ("Mind the gap. The tide comes in.", "training")
+
+
+def test_a_clip_leads_forward_to_the_adapter_and_the_samples_that_clone_it(voice: Voice) -> None:
+    key = traced(voice, "adapter")["found"]["key"]
+    first = traced(voice, "data/transcripts/noon.tsv:2")["found"]
+    assert (first["learnt_by"], first["cloned_by"]) == (key, ["tuned_clone-one-0"])
+    last = traced(voice, "data/transcripts/noon.tsv:7")["found"]
+    assert (last["part"], last["learnt_by"], last["cloned_by"]) == ("evaluation", None, [])
+    assert "├─ adapter  the one here has not learnt from it" in drawn(voice, "data/transcripts/noon.tsv:7")
+
+
+def test_each_clip_of_the_adapter_is_listed_with_its_lines(voice: Voice) -> None:
+    [noon, _] = traced(voice, "adapter")["found"]["learnt"]
+    assert noon["clips"][1]["lines"] == ["data/transcripts/noon.tsv:4", "data/transcripts/noon.tsv:5"]
+    said = drawn(voice, "adapter", "--every")
+    assert "8.00–15.00 s, data/transcripts/noon.tsv:4–5: “Mind the gap. The tide comes in.”" in said
 
 
 def test_a_line_that_is_in_no_clip_and_a_name_that_nothing_has_are_told(voice: Voice) -> None:

@@ -69,6 +69,19 @@ class Clip:
     part: str  # training, evaluation or left out
     lines: tuple[Line, ...]
     changed: bool  # the lines say something else today than the clip was made with
+    learnt_by: str | None  # the adapter, or its path where its key is not known
+    cloned_by: tuple[str, ...]  # samples
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A clip that an adapter learnt from."""
+
+    id: str
+    start: float  # seconds in the recording
+    end: float
+    text: str
+    lines: tuple[str, ...]  # file:line
 
 
 @dataclass(frozen=True)
@@ -76,7 +89,7 @@ class Learnt:
     """What an adapter learnt from one recording."""
 
     recording: Origin
-    clips: tuple[str, ...]
+    clips: tuple[Piece, ...]
     seconds: float
 
 
@@ -102,13 +115,16 @@ class Sample:
     condition: str
     text: str
     prompt: str
-    prompt_where: str | None  # file:line
+    prompt_where: str | None  # file:line; None for a sentence that a held-out clip says
+    kind: str | None  # of prompt: domain, hard or true
+    truth: Clip | None  # the held-out clip in which the speaker says it
     seed: int
     seconds: float
     ended: bool
     heard: str | None  # by Whisper
     errors: int | None  # wrong words
     words: int | None
+    similarity: float | None  # of its voice to the speaker's
     sampling: dict[str, Any]  # the section `generate` that it was made with
     base: str | None  # folder or hub name
     base_key: str

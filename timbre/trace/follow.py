@@ -13,7 +13,7 @@ from timbre.diff.lock import mapping
 from timbre.diff.rows import FOLDER
 from timbre.errors import DataError
 from timbre.text import normalise
-from timbre.trace.facts import Adapter, Clip, Forward, Learnt, Line, Sample, Use
+from timbre.trace.facts import Adapter, Clip, Forward, Learnt, Piece, Sample, Use
 from timbre.trace.version import ADAPTER, SAMPLES, Entry, Version
 
 PREFIX = 6  # characters of a key that may stand for it
@@ -59,7 +59,7 @@ def _clip_at(version: Version, recording: str, where: str) -> str:
     if line is None:
         raise DataError(f"{where}: is no line of a transcript")
     for id, row in version.clips.items():
-        if row.get("recording") == recording and _holds(row, line):
+        if row.get("recording") == recording and line in version.held(row):
             return id
     raise DataError(f"{where}: “{line.text}” is in no clip; data/dataset/rejected.jsonl may say why")
 
@@ -79,14 +79,10 @@ def speakers_in(version: Version, recording: str) -> set[str]:
     return {line.speaker for line in version.lines(recording)} - {""}
 
 
-def _holds(row: Entry, line: Line) -> bool:
-    """By the middle of the line: a clip's ends are moved into the silence around its lines."""
-    return line.flag != "drop" and float(row["start"]) <= (line.start + line.end) / 2 <= float(row["end"])
-
-
 def clip(version: Version, id: str) -> Clip:
     row = version.clips[id]
-    lines = tuple(line for line in version.lines(str(row["recording"])) if _holds(row, line))
+    lines = version.held(row)
+    learnt = any(row.get("id") == id for row in version.learnt)
     text = str(row.get("text", ""))
     return Clip(
         id=id,
@@ -100,6 +96,8 @@ def clip(version: Version, id: str) -> Clip:
         part=version.parts.get(id, LEFT_OUT),
         lines=lines,
         changed=normalise(" ".join(line.text for line in lines)) != normalise(text),
+        learnt_by=(version.adapter_key or ADAPTER) if learnt else None,
+        cloned_by=tuple(_samples(version, "reference", {id})),
     )
 
 
@@ -124,7 +122,7 @@ def adapter(version: Version) -> Adapter:
         learnt=tuple(
             Learnt(
                 version.origin(id),
-                tuple(str(row.get("id")) for row in some),
+                tuple(_piece(version, row) for row in some),
                 round(sum(float(row.get("seconds", 0)) for row in some), 2),
             )
             for id, some in rows.items()
@@ -133,9 +131,14 @@ def adapter(version: Version) -> Adapter:
     )
 
 
+def _piece(version: Version, row: Entry) -> Piece:
+    lines = tuple(line.where for line in version.held(row))
+    return Piece(str(row.get("id")), float(row["start"]), float(row["end"]), str(row.get("text", "")), lines)
+
+
 def sample(version: Version, id: str) -> Sample:
     row, score = version.samples[id], mapping(version.scores.get(id))
-    reference, worn = row.get("reference"), row.get("adapter")
+    reference, worn, truth = row.get("reference"), row.get("adapter"), row.get("clip")
     if reference and reference not in version.clips:
         version.lacks(
             f"clip {reference}, which it cloned, is no clip of this version; `dvc repro generate` speaks anew"
@@ -149,12 +152,15 @@ def sample(version: Version, id: str) -> Sample:
         text=str(row.get("text", "")),
         prompt=str(row.get("prompt")),
         prompt_where=version.prompt_line(str(row.get("prompt"))),
+        kind=row.get("kind"),
+        truth=clip(version, truth) if truth in version.clips else None,
         seed=int(row.get("seed", 0)),
         seconds=float(row.get("seconds", 0)),
         ended=bool(row.get("ended")),
         heard=score.get("heard"),
         errors=int(score["errors"]) if "errors" in score else None,
         words=int(score["words"]) if "words" in score else None,
+        similarity=float(score["similarity"]) if score.get("similarity") else None,
         sampling=version.params("generate", "generate"),
         base=version.params("generate", "voice").get("base"),
         base_key=str(row.get("base")),
@@ -173,7 +179,7 @@ def use(version: Version, recording: str, speaker: str | None = None) -> Use:
     clips = {
         str(row.get("id"))
         for row in tables
-        if row.get("recording") == recording and (whole or any(_holds(row, line) for line in theirs))
+        if row.get("recording") == recording and (whole or set(theirs) & set(version.held(row)))
     }
     learnt = clips & {str(row.get("id")) for row in version.learnt}
     key = version.adapter_key if learnt else None

@@ -34,7 +34,7 @@ def draw(trace: Trace, every: bool = False, width: int | None = None) -> str:
     if isinstance(found, Sample):
         head, nodes = _sample(found, most)
     elif isinstance(found, Clip):
-        head, nodes = _clip_head(found), _clip(found)
+        head, nodes = _clip_head(found), [*_clip(found), *_from_clip(found, most)]
     elif isinstance(found, Adapter):
         head, nodes = _adapter_head(found), _adapter(found, most)
     else:
@@ -75,8 +75,11 @@ def _sample(found: Sample, most: int) -> tuple[list[str], list[Node]]:
     if found.heard is not None:
         wrong = f": {found.errors} of {found.words} words wrong" if found.errors else ": every word right"
         head.append(f"Whisper heard “{found.heard}”{wrong}")
+    if found.similarity is not None:
+        head.append(f"similarity to the speaker {found.similarity:.2f}")
+    prompt = _joined(found.prompt, found.prompt_where, found.kind)
     nodes = [
-        Node("prompt", _joined(found.prompt, found.prompt_where)),
+        Node("prompt", prompt, [Node("truth", _clip_line(found.truth))] if found.truth else []),
         Node("spoken", _joined(f"seed {found.seed}", *_some(found.sampling, SAMPLING))),
         Node("base", _joined(found.base, found.base_key)),
     ]
@@ -105,6 +108,11 @@ def _clip(clip: Clip) -> list[Node]:
     if clip.changed:
         nodes.append(Node("edited", "the lines say something else now than the clip was made with; `dvc repro`"))
     return [*nodes, Node("from", f"{_span(clip.start, clip.end)} of {clip.recording.id}{cut}", _origin(clip.recording))]
+
+
+def _from_clip(clip: Clip, most: int) -> list[Node]:
+    learnt = f"{clip.learnt_by} learnt from it" if clip.learnt_by else "the one here has not learnt from it"
+    return [Node("adapter", learnt), Node("cloned", f"by {_samples(clip.cloned_by, most)}")]
 
 
 def _line(line: Line) -> str:
@@ -138,7 +146,21 @@ def _learnt(some: Learnt) -> str:
 
 
 def _every(some: Learnt, most: int) -> list[Node]:
-    return [Node("clips", " ".join(some.clips))] if most > SHOWN else []
+    if most <= SHOWN:
+        return []
+    return [
+        Node(piece.id, f"{_span(piece.start, piece.end)}, {_places(piece.lines)}: “{piece.text}”")
+        for piece in some.clips
+    ]
+
+
+def _places(lines: Sequence[str]) -> str:
+    """`data/transcripts/noon.tsv:14–16`"""
+    if not lines:
+        return "of no line that is there now"
+    mark = "#" if "#" in lines[0] else ":"
+    last = lines[-1].rpartition(mark)[2]
+    return lines[0] + (f"–{last}" if len(lines) > 1 else "")
 
 
 def _origin(origin: Origin) -> list[Node]:

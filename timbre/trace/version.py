@@ -5,11 +5,13 @@ A table that cannot be reached is empty, and `missing` says so.
 
 from __future__ import annotations
 
+import bisect
 import csv
 import hashlib
 import io
 import json
 from collections import defaultdict
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any
@@ -19,7 +21,6 @@ from timbre.diff import lock, rows
 from timbre.diff.clips import PARTS, REJECTED, TABLE
 from timbre.diff.lock import mapping
 from timbre.diff.outs import Outs
-from timbre.diff.rows import Row
 from timbre.diff.snapshot import Snapshot
 from timbre.errors import SourceError
 from timbre.mapping import content_key
@@ -36,6 +37,7 @@ class Version:
         self.snapshot, self.outs, self.today = snapshot, outs, today
         self.lock = lock.read(snapshot)
         self.missing: list[str] = []
+        self._lines: dict[str, tuple[Line, ...]] = {}
 
     def read(self, path: str) -> bytes | None:
         found = self.snapshot.read(path)
@@ -141,14 +143,26 @@ class Version:
 
     def lines(self, recording: str) -> tuple[Line, ...]:
         """The person's where there are any, else the draft's."""
-        path = f"{rows.FOLDER}/{recording}.tsv"
+        if recording not in self._lines:
+            self._lines[recording] = tuple(sorted(self._read_lines(recording), key=_middle))
+        return self._lines[recording]
+
+    def held(self, row: Entry) -> tuple[Line, ...]:
+        """The lines of a clip, by their middles: its ends are moved into the silence around them."""
+        lines = self.lines(str(row.get("recording")))
+        first = bisect.bisect_left(lines, float(row["start"]), key=_middle)
+        last = bisect.bisect_right(lines, float(row["end"]), key=_middle)
+        return tuple(line for line in lines[first:last] if line.flag != "drop")
+
+    def _read_lines(self, recording: str) -> Iterator[Line]:
+        path, draft = f"{rows.FOLDER}/{recording}.tsv", f"data/drafts/{recording}.json"
         content = self.read(path)
         if content is not None:
-            return tuple(_line(f"{path}:{row.number}", row) for row in rows.parse(content, path).rows)
-        return tuple(
-            Line(f"data/drafts/{recording}.json#{number}", float(s["start"]), float(s["end"]), "", "", str(s["text"]))
-            for number, s in enumerate(self.facts(f"data/drafts/{recording}.json").get("segments", []), 1)
-        )
+            for row in rows.parse(content, path).rows:
+                yield Line(f"{path}:{row.number}", row.start, row.end, row.speaker, row.flag, row.text)
+        else:
+            for number, said in enumerate(self.facts(draft).get("segments", []), 1):
+                yield Line(f"{draft}#{number}", float(said["start"]), float(said["end"]), "", "", str(said["text"]))
 
     @cached_property
     def learnt(self) -> list[Entry]:
@@ -224,8 +238,8 @@ class Version:
         return tuple(path for path in named + own if self.snapshot.size(path) is not None)
 
 
-def _line(where: str, row: Row) -> Line:
-    return Line(where, row.start, row.end, row.speaker, row.flag, row.text)
+def _middle(line: Line) -> float:
+    return (line.start + line.end) / 2
 
 
 def _md5(content: bytes) -> str:
