@@ -20,7 +20,7 @@ import pytest
 import soundfile
 
 from stages import report
-from tests.outs import voice
+from tests.outs import SENTENCES, voice
 from tests.report_outs import HOSTILE, made_up, write_report_outs
 from timbre import charts, evidence
 from timbre.errors import DataError
@@ -118,6 +118,7 @@ def test_the_page_says_what_was_measured(page: str) -> None:
     assert "96%, at least 98%" in text
     assert "The adapter is the one of step" in text
     assert "Evaluation loss by codebook" in text
+    assert "In-domain 3" in text, "rates by kind of sentence, and how many there are"
     assert "a person’s transcript" in text
     assert "too short 2" in text, "drops stand under their reason, with their number"
     assert "52%" in text, "the share of spoken time that a person has reviewed"
@@ -400,6 +401,21 @@ def test_a_worst_sample_is_shown_and_heard_from_the_list(opened: Any) -> None:
     opened.keyboard.press("Enter")
     assert opened.locator(take).is_visible()
     until(opened, f"!document.querySelector('{take} audio').paused")
+
+
+def test_sentences_of_one_kind_can_be_shown_alone(opened: Any) -> None:
+    opened.get_by_role("button", name="Hard 2").click()
+    assert opened.locator(".prompt:visible h3").all_text_contents() == ["Harbour.", SENTENCES["lantern"]]
+    opened.get_by_role("button", name="All 6").click()
+    assert opened.locator(".prompt:visible").count() == 6
+
+
+def test_a_held_out_sentence_has_the_speakers_own_recording_beside_it(opened: Any) -> None:
+    beside = opened.locator(".prompt", has=opened.locator(".take.true"))
+    assert beside.locator("h3").all_text_contents() == [SENTENCES["train"]]
+    assert beside.locator(".takes").first.locator(".name").all_text_contents() == [
+        "The speaker", "Base", "Base, cloning", "Tuned", "Tuned, cloning",
+    ]  # fmt: skip
 
 
 def test_without_scripts_there_are_the_browsers_own_players(outs: Path, page: str, browser: Any) -> None:

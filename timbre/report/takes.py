@@ -104,8 +104,8 @@ def _score(row: dict[str, str], folder: Path) -> Score:
 
 def by_kind(scores: Sequence[Score]) -> list[Kind]:
     """Nothing where all sentences are of one kind."""
-    kinds = sorted({kind_of(score.sample) for score in scores}, key=[*KINDS, ""].index)
-    return [_kind(kind, [s for s in scores if kind_of(s.sample) == kind]) for kind in kinds] if len(kinds) > 1 else []
+    kinds = sorted({score.sample.kind for score in scores}, key=list(KINDS).index)
+    return [_kind(kind, [s for s in scores if s.sample.kind == kind]) for kind in kinds] if len(kinds) > 1 else []
 
 
 def _kind(kind: str, scores: Sequence[Score]) -> Kind:
@@ -114,10 +114,6 @@ def _kind(kind: str, scores: Sequence[Score]) -> Kind:
         return sum(score.errors for score in some) / sum(score.words for score in some) if some else None
 
     return Kind(KINDS[kind], len({score.sample.prompt for score in scores}), [rate(name) for name in NAMES])
-
-
-def kind_of(sample: Sample) -> str:
-    return getattr(sample, "kind", "")
 
 
 def rows(scores: Sequence[Score], samples: Path, true: Callable[[str], Sound | None]) -> list[Row]:
@@ -142,9 +138,8 @@ def _badness(scores: Sequence[Score]) -> tuple[float, float, str]:
 def _row(seeds: dict[int, list[Score]], samples: Path, true: Callable[[str], Sound | None]) -> Row:
     takes = [[take(score, samples) for score in seeds[seed]] for seed in sorted(seeds)]
     sample = seeds[min(seeds)][0].sample
-    clip = getattr(sample, "clip", None)
-    kind = kind_of(sample)
-    return Row(sample.prompt, kind, sample.text, true(clip) if clip else None, takes[0], takes[1:])
+    heard = true(sample.clip) if sample.clip else None
+    return Row(sample.prompt, sample.kind, sample.text, heard, takes[0], takes[1:])
 
 
 def take(score: Score, samples: Path) -> Take:
