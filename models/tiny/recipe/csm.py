@@ -25,7 +25,7 @@ import csm_model
 import numpy as np
 import torch
 import yaml
-from corpus import HERE, WORK
+from corpus import HERE, WORK, keep
 from csm_turns import Sequence, Spoken, batches, encode_corpus, turn
 from torch import Tensor, nn
 from torch.nn import functional as F
