@@ -315,7 +315,7 @@ def test_every_sample_of_a_real_run_is_traced_without_a_gap(
     monkeypatch.chdir(repository.root)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     names = [path.stem for path in Path("reports/samples").glob("*.json")]
-    assert len(names) == 8
+    assert len(names) >= 8
     for name in names:
         assert cli.execute(["trace", name, "--json"]) == 0
         found = json.loads(capsys.readouterr().out)

@@ -58,8 +58,8 @@ def _clip_at(version: Version, recording: str, where: str) -> str:
     line = next((line for line in version.lines(recording) if line.where == place), None)
     if line is None:
         raise DataError(f"{where}: is no line of a transcript")
-    for id, row in version.clips.items():
-        if row.get("recording") == recording and line in version.held(row):
+    for id, row in version.clips_of[recording].items():
+        if line in version.held(row):
             return id
     raise DataError(f"{where}: “{line.text}” is in no clip; data/dataset/rejected.jsonl may say why")
 
@@ -82,7 +82,6 @@ def speakers_in(version: Version, recording: str) -> set[str]:
 def clip(version: Version, id: str) -> Clip:
     row = version.clips[id]
     lines = version.held(row)
-    learnt = any(row.get("id") == id for row in version.learnt)
     text = str(row.get("text", ""))
     return Clip(
         id=id,
@@ -96,7 +95,7 @@ def clip(version: Version, id: str) -> Clip:
         part=version.parts.get(id, LEFT_OUT),
         lines=lines,
         changed=normalise(" ".join(line.text for line in lines)) != normalise(text),
-        learnt_by=(version.adapter_key or ADAPTER) if learnt else None,
+        learnt_by=(version.adapter_key or ADAPTER) if id in version.learnt_ids else None,
         cloned_by=tuple(_samples(version, "reference", {id})),
     )
 
@@ -175,13 +174,10 @@ def use(version: Version, recording: str, speaker: str | None = None) -> Use:
     """Of another's recording only what holds the `speaker`'s lines."""
     lines, whole = version.lines(recording), speaker in (None, version.recordings.get(recording))
     theirs = [line for line in lines if whole or line.speaker == speaker]
-    tables = [*version.clips.values(), *version.learnt]
-    clips = {
-        str(row.get("id"))
-        for row in tables
-        if row.get("recording") == recording and (whole or set(theirs) & set(version.held(row)))
-    }
-    learnt = clips & {str(row.get("id")) for row in version.learnt}
+    mine = set(theirs)
+    rows = version.clips_of[recording].items()
+    clips = {id for id, row in rows if whole or mine & set(version.held(row))}
+    learnt = clips & version.learnt_ids
     key = version.adapter_key if learnt else None
     path = f"{FOLDER}/{recording}.tsv"
     return Use(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from timbre.marks import visible
 from timbre.trace.facts import Adapter, Clip, Forward, Learnt, Line, Origin, Past, Run, Sample, Trace, Use, Voice
 
-SHOWN = 3  # names that are listed before “and n more”
+SHOWN = 20  # recordings or gaps that are listed without --every
 SAMPLING = ("temperature", "top_k", "cap_seconds", "cap_seconds_per_character")
 TRAINING = ("rank", "alpha", "learning_rate", "epochs", "batch", "seed")
 LEAVING = (
@@ -29,20 +29,19 @@ class Node:
 
 def draw(trace: Trace, every: bool = False, width: int | None = None) -> str:
     """`every`: list all clips and samples, not only the first few. Rows are broken at `width` characters."""
-    most = 10**9 if every else SHOWN
     found = trace.found
     if isinstance(found, Sample):
-        head, nodes = _sample(found, most)
+        head, nodes = _sample(found, every)
     elif isinstance(found, Clip):
-        head, nodes = _clip_head(found), [*_clip(found), *_from_clip(found, most)]
+        head, nodes = _clip_head(found), [*_clip(found), *_from_clip(found, every)]
     elif isinstance(found, Adapter):
-        head, nodes = _adapter_head(found), _adapter(found, most)
+        head, nodes = _adapter_head(found), _adapter(found, every)
     else:
-        head, nodes = _forward(found, most)
+        head, nodes = _forward(found, every)
     nodes += [Node("MLflow", _run(run)) for run in trace.runs]
     nodes += [Node("before", "", [_past(past) for past in trace.history])] if trace.history else []
     nodes.append(Node("version", _version(trace)))
-    nodes += [Node("missing", line) for line in trace.missing]
+    nodes += _some_of([Node("missing", line) for line in trace.missing], every, "gap")
     rows = [Row("", "", text) for text in head] + list(_rows(nodes))
     return "\n".join(text for row in rows for text in row.broken(width))
 
@@ -69,7 +68,7 @@ def _rows(nodes: Sequence[Node], indent: str = "") -> Iterator[Row]:
         yield from _rows(node.below, below)
 
 
-def _sample(found: Sample, most: int) -> tuple[list[str], list[Node]]:
+def _sample(found: Sample, every: bool) -> tuple[list[str], list[Node]]:
     ended = "ended by itself" if found.ended else "cut off at its longest"
     head = [f"{found.id}  “{found.text}”", f"{found.audio}, {found.seconds:.2f} s, {ended}"]
     if found.heard is not None:
@@ -88,7 +87,7 @@ def _sample(found: Sample, most: int) -> tuple[list[str], list[Node]]:
     elif found.reference_id:
         nodes.append(Node("cloned", f"clip {found.reference_id}"))
     if found.adapter:
-        nodes.append(Node("adapter", "; ".join(_adapter_head(found.adapter)), _adapter(found.adapter, most, False)))
+        nodes.append(Node("adapter", "; ".join(_adapter_head(found.adapter)), _adapter(found.adapter, every, False)))
     elif found.adapter_key:
         nodes.append(Node("adapter", found.adapter_key))
     return head, nodes
@@ -110,9 +109,9 @@ def _clip(clip: Clip) -> list[Node]:
     return [*nodes, Node("from", f"{_span(clip.start, clip.end)} of {clip.recording.id}{cut}", _origin(clip.recording))]
 
 
-def _from_clip(clip: Clip, most: int) -> list[Node]:
+def _from_clip(clip: Clip, every: bool) -> list[Node]:
     learnt = f"{clip.learnt_by} learnt from it" if clip.learnt_by else "the one here has not learnt from it"
-    return [Node("adapter", learnt), Node("cloned", f"by {_samples(clip.cloned_by, most)}")]
+    return [Node("adapter", learnt), Node("cloned", f"by {_samples(clip.cloned_by, every)}")]
 
 
 def _line(line: Line) -> str:
@@ -127,17 +126,24 @@ def _adapter_head(found: Adapter) -> list[str]:
     return [f"{found.key or 'unknown'}, {found.path}{best}"]
 
 
-def _adapter(found: Adapter, most: int, whole: bool = True) -> list[Node]:
+def _adapter(found: Adapter, every: bool, whole: bool = True) -> list[Node]:
     """`whole`: with what a sample of it says already."""
     clips = sum(len(some.clips) for some in found.learnt)
     table = f" (MD5 {found.table})" if found.table else ""
     learnt = f"{_count(clips, 'clip')}, {_clock(found.seconds)}, of data/dataset/train.jsonl{table}"
-    below = [Node(some.recording.id, _learnt(some), _every(some, most)) for some in found.learnt]
+    below = _some_of([Node(some.recording.id, _learnt(some), _every(some, every)) for some in found.learnt], every)
     voices = {some.recording.speaker.id: some.recording.speaker for some in found.learnt}
     nodes = [Node("base", found.base or "unknown")] if whole else []
     nodes += [Node("trained", ", ".join(_some(found.params, TRAINING))), Node("learnt", learnt, below)]
     nodes += [Node("voice", _voice(voice), _consent(voice)) for voice in voices.values()]
-    return nodes + ([Node("spoke", _samples(found.samples, most))] if whole else [])
+    return nodes + ([Node("spoke", _samples(found.samples, every))] if whole else [])
+
+
+def _some_of(nodes: list[Node], every: bool, what: str = "recording") -> list[Node]:
+    if every or len(nodes) <= SHOWN:
+        return nodes
+    more = len(nodes) - SHOWN
+    return [*nodes[:SHOWN], Node("…", f"and {_count(more, what)} more; --every lists them")]
 
 
 def _learnt(some: Learnt) -> str:
@@ -145,8 +151,8 @@ def _learnt(some: Learnt) -> str:
     return f"{amount}; {_source(some.recording)}; {some.recording.speaker.id}, {some.recording.licence or 'NO LICENCE'}"
 
 
-def _every(some: Learnt, most: int) -> list[Node]:
-    if most <= SHOWN:
+def _every(some: Learnt, every: bool) -> list[Node]:
+    if not every:
         return []
     return [
         Node(piece.id, f"{_span(piece.start, piece.end)}, {_places(piece.lines)}: “{piece.text}”")
@@ -192,16 +198,16 @@ def _consent(voice: Voice) -> list[Node]:
     return [Node("TAKEN BACK", f"on {voice.revoked}")] * bool(voice.revoked) + nodes
 
 
-def _forward(found: Forward, most: int) -> tuple[list[str], list[Node]]:
+def _forward(found: Forward, every: bool) -> tuple[list[str], list[Node]]:
     if found.voice is None:
         [some] = found.uses
         head = [f"{some.recording.id}  {_words(some)}"]
-        nodes = [*_origin(some.recording), *_own(some, most)]
+        nodes = [*_origin(some.recording), *_own(some, every)]
     else:
         head = [_voice(found.voice)]
         nodes = _consent(found.voice)
-        nodes += [Node(some.recording.id, _words(some), _own(some, most)) for some in found.uses]
-    nodes += _made(found.uses, most)
+        nodes += _some_of([Node(some.recording.id, _words(some), _own(some, every)) for some in found.uses], every)
+    nodes += _made(found.uses, every)
     barred = [some.recording.speaker for some in found.uses] + ([found.voice] if found.voice else [])
     if found.uses and any(voice.revoked or voice.where is None for voice in barred):
         nodes.append(Node("to do", LEAVING.format(found.voice.id if found.voice else found.uses[0].recording.id)))
@@ -214,15 +220,15 @@ def _words(some: Use) -> str:
     return f"{seconds}{_count(some.lines, 'line')} of {some.transcript or 'a draft'}, {heard} heard by a person"
 
 
-def _own(some: Use, most: int) -> list[Node]:
+def _own(some: Use, every: bool) -> list[Node]:
     parts = f"{len(some.training)} to learn from, {len(some.evaluation)} to evaluate on, {some.left_out} left out"
     clips = Node("clips", parts)
-    if most > SHOWN:
+    if every:
         clips.below = [Node("learn", " ".join(some.training)), Node("evaluate", " ".join(some.evaluation))]
     return [Node("files", ", ".join(some.files) or "none here"), clips]
 
 
-def _made(uses: Sequence[Use], most: int) -> list[Node]:
+def _made(uses: Sequence[Use], every: bool) -> list[Node]:
     if not uses:
         return [Node("made", "nothing of this version")]
     learnt, adapter = (
@@ -234,13 +240,13 @@ def _made(uses: Sequence[Use], most: int) -> list[Node]:
     name = f"{adapter or 'whose weights are not here'}, learnt from {_count(learnt, 'clip')} of it"
     return [
         Node("adapter", name if learnt else "none has learnt from it"),
-        Node("spoken", f"{_samples(spoken, most)} by that adapter" if spoken else "no sample"),
-        Node("cloned", f"{_samples(cloned, most)} by the base alone" if cloned else "no sample of the base alone"),
+        Node("spoken", f"{_samples(spoken, every)} by that adapter" if spoken else "no sample"),
+        Node("cloned", f"{_samples(cloned, every)} by the base alone" if cloned else "no sample of the base alone"),
     ]
 
 
-def _samples(names: Sequence[str], most: int) -> str:
-    if most > SHOWN:
+def _samples(names: Sequence[str], every: bool) -> str:
+    if every:
         return " ".join(names)
     kinds = Counter(name.split("-")[0] for name in names)
     return " and ".join(f"{_count(number, 'sample')} {kind}-*" for kind, number in kinds.items()) or "no sample"

@@ -129,6 +129,14 @@ class Version:
         return {str(row.get("id")): row for row in self.table(TABLE)}
 
     @cached_property
+    def clips_of(self) -> dict[str, dict[str, Entry]]:
+        """Recording → its clips, of the table that is here and of the one that the adapter learnt from."""
+        found: dict[str, dict[str, Entry]] = defaultdict(dict)
+        for row in (*self.clips.values(), *self.learnt):
+            found[str(row.get("recording"))].setdefault(str(row.get("id")), row)
+        return found
+
+    @cached_property
     def parts(self) -> dict[str, str]:
         """Clip → training or evaluation."""
         return {str(row.get("id")): part for part, path in PARTS.items() for row in self.table(path)}
@@ -178,6 +186,10 @@ class Version:
         elif content is None:
             self.lacks(f"{path}: not here; `dvc repro` makes it")
         return self._rows(content or b"", path)
+
+    @cached_property
+    def learnt_ids(self) -> set[str]:
+        return {str(row.get("id")) for row in self.learnt}
 
     def dependency(self, stage: str, path: str) -> str | None:
         """The MD5 of what a stage read, as dvc.lock has it."""
