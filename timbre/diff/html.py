@@ -21,13 +21,19 @@ def page(made: Document) -> str:
     )
 
 
+def part(made: Document) -> str:
+    """For a section of another page, which has a heading of its own and knows how tables look."""
+    said = f"<p>{_tagged(made.about)}</p>\n<p><strong>{_text(made.verdict)}</strong></p>\n"
+    return said + "".join(_section(section.title, section.blocks, "h3") for section in made.sections)
+
+
 @lru_cache(maxsize=1)
 def style() -> str:
     return resources.files("timbre.web").joinpath("diff.css").read_text(encoding="utf-8")
 
 
-def _section(title: str, blocks: tuple[Block, ...]) -> str:
-    return f"<section><h2>{_text(title)}</h2>\n" + "".join(map(_block, blocks)) + "</section>\n"
+def _section(title: str, blocks: tuple[Block, ...], heading: str = "h2") -> str:
+    return f"<section><{heading}>{_text(title)}</{heading}>\n" + "".join(map(_block, blocks)) + "</section>\n"
 
 
 def _block(block: Block) -> str:

@@ -1,0 +1,66 @@
+"""Make a copy of the report that also tells what changed since another version: one file to send around.
+
+The pipeline's own page is made from its inputs alone, so that the same voice is the same bytes whatever lies around it
+in git. What changed is a question about two versions; it is answered here, from git and the tables that dvc.lock names.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from timbre.diff import html, sounds
+from timbre.diff.compare import compare
+from timbre.diff.outs import Outs
+from timbre.diff.sections import build
+from timbre.diff.sections.page import Page
+from timbre.diff.snapshot import git, open_snapshot
+from timbre.diff.version import load
+from timbre.errors import DataError
+from timbre.mapping import write_atomic
+
+EXAMPLES = [
+    ("timbre report", "with what changed since the version before"),
+    ("timbre report v1 --out v2.html", "since a tag, commit or branch"),
+]
+REPORT, COPY, LOCK = Path("reports/index.html"), Path("reports/report.html"), Path("dvc.lock")
+BEGIN, END = "<!-- changes -->\n", "<!-- /changes -->"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("old", nargs="?", help="a commit, branch or tag (the last commit with other results)")
+    parser.add_argument("--out", type=Path, default=COPY, metavar="FILE", help=f"where to ({COPY})")
+    parser.add_argument("--local", action="store_true", help="ask no DVC remote and no MLflow")
+
+
+def command(args: argparse.Namespace) -> int:
+    root = Path.cwd()
+    if not REPORT.exists():
+        raise DataError(f"{REPORT}: there is no report yet; `dvc repro report` makes it, `dvc pull` brings it")
+    page = REPORT.read_text(encoding="utf-8")
+    if page.count(BEGIN) != 1 or page.count(END) != 1:
+        raise DataError(f"{REPORT}: has no place for what changed; `dvc repro report` makes it anew")
+    before, rest = page.split(BEGIN)
+    old = args.old or version_before(root)
+    write_atomic(args.out, before + changes(root, old, remote=not args.local) + rest.partition(END)[2])
+    print(f"{args.out}: the report, and what changed since {old[:12]}")
+    return 0
+
+
+def changes(root: Path, revision: str, remote: bool) -> str:
+    """The work tree against the version, as a part of a page; the samples that changed most are in it."""
+    with open_snapshot(root, revision) as before, open_snapshot(root, None) as after:
+        outs = Outs(root, remotes=remote)
+        old, new = load(before, outs), load(after, outs)
+        found = compare(old, new, remote=remote)
+        return html.part(build(Page(found, sounds=sounds.fetch(found, old, new), embeds=True)))
+
+
+def version_before(root: Path) -> str:
+    """The last commit whose dvc.lock is not the one at hand: HEAD while the results are new, an older one after."""
+    now = LOCK.read_bytes() if LOCK.exists() else b""
+    for commit in git(root, "rev-list", "--first-parent", "HEAD", "--", str(LOCK)).decode().split():
+        with open_snapshot(root, commit) as snapshot:
+            if snapshot.read(str(LOCK)) not in (now, None):
+                return commit
+    raise DataError("dvc.lock: git knows no version before this one; name one to compare with")
