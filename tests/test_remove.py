@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,21 @@ def test_the_last_one_leaves_too_and_what_was_made_is_named(root: Path, capsys: 
     )
     assert declare.read(Path("data/sources.yaml")) == []
     assert Path("data/sources.yaml").read_text().startswith("# One entry per recording.\n")
+
+
+def test_changes_that_no_commit_has_are_pointed_at(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (
+        ["init", "-q"],
+        ["add", "-A"],
+        ["-c", "user.name=A", "-c", "user.email=a@b.c", "commit", "-qm", "x"],
+    ):
+        subprocess.run(["git", *command], check=True)
+    path = Path("data/transcripts/night.tsv")
+    path.write_text(path.read_text() + "3\t4\tann\t\tNot committed.\n")
+    remove("night")
+    said = capsys.readouterr().out
+    assert f"{path} goes, WITH CHANGES THAT GIT DOES NOT HAVE\n" in said
+    assert "data/recordings/night.wav goes\n" in said
 
 
 def test_an_unknown_name_is_told_and_nothing_changes(root: Path) -> None:

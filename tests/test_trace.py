@@ -270,7 +270,14 @@ def test_a_clone_without_data_says_what_it_lacks(voice: Voice, tmp_path: Path) -
     assert found["found"]["uses"][0]["lines"] == 6
     assert "data/raw/noon.json: not here; `dvc pull` or `dvc repro fetch` brings it" in found["missing"]
     assert any(line.startswith("data/chunks/clips.jsonl: not here") for line in found["missing"])
-    assert "├─ missing" in drawn(clone, "noon")
+    said = drawn(clone, "noon")
+    assert "├─ clips    not known, their tables are not here" in said
+    assert "├─ adapter  not known whether it learnt from it" in said
+    assert said.count("data/chunks/clips.jsonl") == 1, "each gap is told once"
+    with pytest.raises(DataError, match="not all of its tables are here, `dvc pull`"):
+        traced(clone, "tuned-one-0")
+    with pytest.raises(DataError, match="run this in the repository's root"):
+        traced(at(tmp_path), "noon")
 
 
 def test_what_strangers_wrote_moves_no_cursor(voice: Voice) -> None:

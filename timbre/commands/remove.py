@@ -16,8 +16,8 @@ from pathlib import Path
 
 from timbre import declare, edits, sources
 from timbre.diff import lock
-from timbre.diff.snapshot import WorkTree
-from timbre.errors import SourceError, raise_all
+from timbre.diff.snapshot import WorkTree, git
+from timbre.errors import DataError, SourceError, raise_all
 from timbre.mapping import write_atomic
 from timbre.sources import Source
 from timbre.transcripts import parse
@@ -96,10 +96,22 @@ def flagged(paths: Sequence[Path], speakers: Collection[str]) -> Iterator[tuple[
 
 def told(made: Plan) -> Iterator[str]:
     yield from (f"{SOURCES}: {name} goes" for name in made.ids)
-    yield from (f"{path} goes" for path in made.files)
+    lost = unsaved(made.files)
+    yield from (f"{path} goes" + ", WITH CHANGES THAT GIT DOES NOT HAVE" * (str(path) in lost) for path in made.files)
     yield from (f"{path}: {lines} lines are flagged drop" for path, _, _, lines in made.edits)
     if not made.ids and not made.edits:
         yield "they have no recording, and their lines are dropped already"
+
+
+def unsaved(files: Sequence[Path]) -> set[str]:
+    """Those that no commit could bring back as they are."""
+    if not files:
+        return set()
+    try:
+        listed = git(Path(), "status", "--porcelain", "-z", "--untracked-files=all", "--", *map(str, files))
+    except DataError:  # no git here
+        return set()
+    return {entry[3:] for entry in listed.decode(errors="replace").split("\0")}
 
 
 def nothing_left() -> str:

@@ -57,9 +57,9 @@ def trace(root: Path, what: str, revision: str | None, with_history: bool) -> Tr
             raise DataError("--history is of a recording or a speaker; `timbre log` is the voice's own")
         runs = list(past.runs(root, version.lock.outs.get(ADAPTER), version.missing)) if _by_adapter(found) else []
         older = list(_history(root, found, version.missing)) if with_history and isinstance(found, Forward) else []
-        missing = [*version.missing, *(f"{name}: not in DVC's cache" for name in version.outs.unreachable)]
+        missing = version.gaps()
     changed = 0 if revision else len(_git(root, "status", "--porcelain", "--untracked-files=normal").splitlines())
-    return Trace(_commit(root, revision), changed, found, tuple(runs), tuple(older), tuple(dict.fromkeys(missing)))
+    return Trace(_commit(root, revision), changed, found, tuple(runs), tuple(older), missing)
 
 
 def _by_adapter(found: object) -> bool:

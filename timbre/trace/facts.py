@@ -143,10 +143,10 @@ class Use:
     transcript: str | None
     lines: int
     heard: int  # lines that a person has flagged
-    training: tuple[str, ...]  # clips
+    training: tuple[str, ...] | None  # clips; None where the tables cannot be reached
     evaluation: tuple[str, ...]
     left_out: int  # lines and clips that are in no table
-    learnt: tuple[str, ...]  # clips that the adapter learnt from, of whatever table that was
+    learnt: tuple[str, ...] | None  # clips that the adapter learnt from, of whatever table that was
     adapter: str | None  # its key, where it learnt from any
     spoken: tuple[str, ...]  # samples of that adapter
     cloned: tuple[str, ...]  # samples that clone one of its clips

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from timbre.diff.clips import LEFT_OUT
+from timbre.diff.clips import LEFT_OUT, PARTS, TABLE
 from timbre.diff.lock import mapping
 from timbre.diff.rows import FOLDER
 from timbre.errors import DataError
@@ -21,6 +21,8 @@ PREFIX = 6  # characters of a key that may stand for it
 
 def follow(version: Version, what: str) -> Sample | Clip | Adapter | Forward:
     """`what` is an id, the beginning of a key, `adapter`, or a path as other commands print it."""
+    if version.snapshot.size("dvc.yaml") is None:
+        raise DataError("no dvc.yaml here, so there is no voice to trace; run this in the repository's root")
     name = _named(version, what)
     if name in ("adapter", version.adapter_key) or _begins(name, [version.adapter_key or ""]):
         return adapter(version)
@@ -37,6 +39,8 @@ def follow(version: Version, what: str) -> Sample | Clip | Adapter | Forward:
     known = [*version.samples, *version.recordings, *speakers]
     close = difflib.get_close_matches(name, known, 1)
     hint = f"; did you mean {close[0]}?" if close else ""
+    if not version.reached(TABLE) or not version.samples:
+        hint += "; not all of its tables are here, `dvc pull` or `dvc repro` brings them"
     raise DataError(f"{what}: no sample, clip, adapter, recording or speaker of this version{hint}")
 
 
@@ -102,8 +106,6 @@ def clip(version: Version, id: str) -> Clip:
 
 def adapter(version: Version) -> Adapter:
     made, voice = version.facts(f"{ADAPTER}/training.json"), version.params("train", "voice")
-    if not made:
-        version.lacks(f"{ADAPTER}: not here; `dvc pull` or `dvc repro train` brings it")
     rows: dict[str, list[Entry]] = defaultdict(list)
     for row in version.learnt:
         rows[str(row.get("recording"))].append(row)
@@ -180,16 +182,17 @@ def use(version: Version, recording: str, speaker: str | None = None) -> Use:
     learnt = clips & version.learnt_ids
     key = version.adapter_key if learnt else None
     path = f"{FOLDER}/{recording}.tsv"
+    known = version.reached(TABLE) and all(version.reached(part) for part in PARTS.values())
     return Use(
         recording=version.origin(recording),
         files=version.files(recording),
         transcript=path if version.read(path) is not None else None,
         lines=len(theirs),
         heard=sum(bool(line.flag) for line in theirs),
-        training=tuple(sorted(id for id in clips if version.parts.get(id) == "training")),
+        training=tuple(sorted(id for id in clips if version.parts.get(id) == "training")) if known else None,
         evaluation=tuple(sorted(id for id in clips if version.parts.get(id) == "evaluation")),
         left_out=version.left_out.get(recording, 0),
-        learnt=tuple(sorted(learnt)),
+        learnt=tuple(sorted(learnt)) if version.learnt or version.reached(PARTS["training"]) else None,
         adapter=key,
         spoken=tuple(_samples(version, "adapter", {key} if key else set())),
         cloned=tuple(_samples(version, "reference", clips)),

@@ -130,7 +130,8 @@ def _adapter(found: Adapter, every: bool, whole: bool = True) -> list[Node]:
     """`whole`: with what a sample of it says already."""
     clips = sum(len(some.clips) for some in found.learnt)
     table = f" (MD5 {found.table})" if found.table else ""
-    learnt = f"{_count(clips, 'clip')}, {_clock(found.seconds)}, of data/dataset/train.jsonl{table}"
+    amount = f"{_count(clips, 'clip')}, {_clock(found.seconds)}" if found.learnt else "no clip that is known"
+    learnt = f"{amount}, of data/dataset/train.jsonl{table}"
     below = _some_of([Node(some.recording.id, _learnt(some), _every(some, every)) for some in found.learnt], every)
     voices = {some.recording.speaker.id: some.recording.speaker for some in found.learnt}
     nodes = [Node("base", found.base or "unknown")] if whole else []
@@ -221,6 +222,11 @@ def _words(some: Use) -> str:
 
 
 def _own(some: Use, every: bool) -> list[Node]:
+    if some.training is None:
+        return [
+            Node("files", ", ".join(some.files) or "none here"),
+            Node("clips", "not known, their tables are not here"),
+        ]
     parts = f"{len(some.training)} to learn from, {len(some.evaluation)} to evaluate on, {some.left_out} left out"
     clips = Node("clips", parts)
     if every:
@@ -231,10 +237,10 @@ def _own(some: Use, every: bool) -> list[Node]:
 def _made(uses: Sequence[Use], every: bool) -> list[Node]:
     if not uses:
         return [Node("made", "nothing of this version")]
-    learnt, adapter = (
-        sum(len(some.learnt) for some in uses),
-        next((some.adapter for some in uses if some.adapter), None),
-    )
+    if any(some.learnt is None for some in uses):
+        return [Node("adapter", "not known whether it learnt from it, its table is not here")]
+    learnt = sum(len(some.learnt or ()) for some in uses)
+    adapter = next((some.adapter for some in uses if some.adapter), None)
     spoken = sorted({name for some in uses for name in some.spoken})
     cloned = sorted({name for some in uses for name in some.cloned} - set(spoken))
     name = f"{adapter or 'whose weights are not here'}, learnt from {_count(learnt, 'clip')} of it"

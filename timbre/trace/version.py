@@ -52,6 +52,19 @@ class Version:
             self.lacks(f"{path}: not here; `dvc {'pull' if known else 'repro'}` brings it")
         return found or b""
 
+    def reached(self, path: str) -> bool:
+        return not any(line.startswith(f"{path}: not ") for line in self.missing)
+
+    def gaps(self) -> tuple[str, ...]:
+        """What could not be reached, each once."""
+        more = (f"{name}: not in DVC's cache; `dvc pull` brings it" for name in self.outs.unreachable)
+        return tuple(dict.fromkeys([*self.missing, *(line for line in more if not self._told(line.split(" of ")[0]))]))
+
+    def _told(self, path: str) -> bool:
+        parts = path.split("/")
+        above = ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+        return any(line.startswith(f"{name}: ") for line in self.missing for name in above)
+
     def lacks(self, what: str) -> None:
         if what not in self.missing:
             self.missing.append(what)
@@ -209,6 +222,7 @@ class Version:
         names = ("adapter_config.json", "adapter_model.safetensors")
         files = [(name, self.read(f"{ADAPTER}/{name}")) for name in names]
         if any(content is None for _, content in files):
+            self.lacks(f"{ADAPTER}: not here; `dvc pull` or `dvc repro train` brings it")
             return None
         return content_key([(name, hashlib.sha256(content or b"").hexdigest()) for name, content in files])
 
