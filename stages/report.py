@@ -89,7 +89,7 @@ def facts(learnt: Data, trained: Training, worst: Sequence[Take]) -> list[Fact]:
     if worst:
         named = "; ".join(f"{escaped(t.text)} ({NAMES[t.condition][0]}, {percent(t.wer)} wrong)" for t in worst[:3])
         found.append(Fact("Worst samples", named))
-    return found
+    return [*found, Fact("Listen", "`dvc pull`, then open `reports/index.html`")]
 
 
 def arguments() -> argparse.Namespace:
