@@ -52,6 +52,14 @@ class Gates:
     ends: float
     leakage: int
 
+    def __post_init__(self) -> None:
+        shares = {"changes": self.changes, "ends": self.ends}
+        wrong = [
+            f"gates.{name}: {share} is no share from 0 to 1" for name, share in shares.items() if not 0 <= share <= 1
+        ]
+        if wrong:
+            raise ValueError("\n".join(wrong))
+
 
 @dataclass(frozen=True)
 class Params:

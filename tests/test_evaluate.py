@@ -306,3 +306,8 @@ def test_without_held_out_clips_or_other_voices_the_words_are_still_read() -> No
     rows = [replace(scored("The ferry.", "The ferry."), condition=name, similarity=None) for name in CONDITIONS]
     judged = evaluate.weigh(rows, evidence.Speaker(), changed=1.0, leaks=0, limits=LIMITS)
     assert judged.failed == ["words", "likeness"], "what could not be measured does not pass"
+
+
+def test_limits_out_of_range_are_told_all_at_once() -> None:
+    with pytest.raises(ValueError, match=r"(?s)gates\.changes: 1\.5 is no share.*gates\.ends: -1"):
+        Gates(changes=1.5, words=0.1, likeness=0.0, ends=-1, leakage=0)
