@@ -112,7 +112,7 @@ def server() -> Iterator[Server]:
 
     server = Quiet(("127.0.0.1", 0), functools.partial(Handler, directory="web"))
     server.asked = []
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield server
     server.shutdown()
     server.server_close()

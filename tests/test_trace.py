@@ -158,6 +158,16 @@ def test_a_clip_is_found_by_id_by_its_beginning_by_file_and_by_line(voice: Voice
     assert (clip["text"], clip["part"]) == ("Mind the gap. The tide comes in.", "training")
 
 
+def test_what_was_said_against_a_clip_is_told_with_it(scratch: Voice) -> None:
+    clip = traced(scratch, "data/transcripts/noon.tsv:2")["found"]["id"]
+    rejected = Path("data/dataset/rejected.jsonl")
+    rejected.parent.mkdir()
+    row = {"recording": "noon", "start": 0.0, "end": 7.0, "text": "", "kind": "warning", "clip": clip}
+    rejected.write_text(json.dumps({**row, "reason": "noisy: 12 dB"}) + "\n")
+    assert "├─ note     noisy: 12 dB" in drawn(scratch, clip)
+    assert traced(scratch, "noon")["found"]["uses"][0]["left_out"] == 0, "a warning leaves nothing out"
+
+
 def test_a_clip_leads_forward_to_the_adapter_and_the_samples_that_clone_it(voice: Voice) -> None:
     key = traced(voice, "adapter")["found"]["key"]
     first = traced(voice, "data/transcripts/noon.tsv:2")["found"]
@@ -175,7 +185,7 @@ def test_each_clip_of_the_adapter_is_listed_with_its_lines(voice: Voice) -> None
 
 
 def test_a_line_that_is_in_no_clip_and_a_name_that_nothing_has_are_told(voice: Voice) -> None:
-    with pytest.raises(DataError, match=r"night\.tsv:4: “Who is there\?” is in no clip"):
+    with pytest.raises(DataError, match=r"night\.tsv:4: “Who is there\?” is in no clip: dropped: flagged so"):
         traced(voice, "data/transcripts/night.tsv:4")
     with pytest.raises(DataError, match=r"noon\.tsv:99: is no line of a transcript"):
         traced(voice, "data/transcripts/noon.tsv:99")

@@ -69,6 +69,7 @@ class Clip:
     part: str  # training, evaluation or left out
     lines: tuple[Line, ...]
     changed: bool  # the lines say something else today than the clip was made with
+    notes: tuple[str, ...]  # why it was left out, and warnings about it
     learnt_by: str | None  # the adapter, or its path where its key is not known
     cloned_by: tuple[str, ...]  # samples
 

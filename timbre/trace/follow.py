@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from timbre.diff.clips import LEFT_OUT, PARTS, TABLE
+from timbre.diff.clips import LEFT_OUT, PARTS, REJECTED, TABLE
 from timbre.diff.lock import mapping
 from timbre.diff.rows import FOLDER
 from timbre.errors import DataError
@@ -65,7 +65,8 @@ def _clip_at(version: Version, recording: str, where: str) -> str:
     for id, row in version.clips_of[recording].items():
         if line in version.held(row):
             return id
-    raise DataError(f"{where}: “{line.text}” is in no clip; data/dataset/rejected.jsonl may say why")
+    why = "; ".join(version.notes(recording, line.start, line.end)) or f"{REJECTED} does not say why"
+    raise DataError(f"{where}: “{line.text}” is in no clip: {why}")
 
 
 def _begins(name: str, keys: object) -> list[str]:
@@ -99,6 +100,9 @@ def clip(version: Version, id: str) -> Clip:
         part=version.parts.get(id, LEFT_OUT),
         lines=lines,
         changed=normalise(" ".join(line.text for line in lines)) != normalise(text),
+        notes=tuple(
+            str(said.get("reason")) for said in version.rejected[str(row["recording"])] if said.get("clip") == id
+        ),
         learnt_by=(version.adapter_key or ADAPTER) if id in version.learnt_ids else None,
         cloned_by=tuple(_samples(version, "reference", {id})),
     )
@@ -191,7 +195,7 @@ def use(version: Version, recording: str, speaker: str | None = None) -> Use:
         heard=sum(bool(line.flag) for line in theirs),
         training=tuple(sorted(id for id in clips if version.parts.get(id) == "training")) if known else None,
         evaluation=tuple(sorted(id for id in clips if version.parts.get(id) == "evaluation")),
-        left_out=version.left_out.get(recording, 0),
+        left_out=version.left_out(recording),
         learnt=tuple(sorted(learnt)) if version.learnt or version.reached(PARTS["training"]) else None,
         adapter=key,
         spoken=tuple(_samples(version, "adapter", {key} if key else set())),

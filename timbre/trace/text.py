@@ -106,6 +106,7 @@ def _clip(clip: Clip) -> list[Node]:
     nodes = [Node("line", _line(line)) for line in clip.lines]
     if clip.changed:
         nodes.append(Node("edited", "the lines say something else now than the clip was made with; `dvc repro`"))
+    nodes += [Node("note", note) for note in clip.notes]
     return [*nodes, Node("from", f"{_span(clip.start, clip.end)} of {clip.recording.id}{cut}", _origin(clip.recording))]
 
 

@@ -155,12 +155,20 @@ class Version:
         return {str(row.get("id")): part for part, path in PARTS.items() for row in self.table(path)}
 
     @cached_property
-    def left_out(self) -> dict[str, int]:
-        """Recording → lines and clips that are in no table."""
-        counted: dict[str, int] = defaultdict(int)
+    def rejected(self) -> dict[str, list[Entry]]:
+        """Recording → lines and clips that are in no table, and warnings about others."""
+        found: dict[str, list[Entry]] = defaultdict(list)
         for row in self.table(REJECTED):
-            counted[str(row.get("recording"))] += row.get("kind", "drop") == "drop"
-        return counted
+            found[str(row.get("recording"))].append(row)
+        return found
+
+    def left_out(self, recording: str) -> int:
+        return sum(row.get("kind", "drop") == "drop" for row in self.rejected[recording])
+
+    def notes(self, recording: str, start: float, end: float) -> tuple[str, ...]:
+        """What is said of that stretch, or of a part of it."""
+        rows = ((float(row.get("start", end)), float(row.get("end", start)), row) for row in self.rejected[recording])
+        return tuple(str(row.get("reason")) for first, last, row in rows if start < last and first < end)
 
     def lines(self, recording: str) -> tuple[Line, ...]:
         """The person's where there are any, else the draft's."""
