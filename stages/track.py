@@ -1,13 +1,15 @@
 """One MLflow run per version of the voice, written at the end from files, so that no training hangs on a server.
 
-Reads   data/dataset, models/adapter, models/history.csv, reports/samples, reports/heard,
+Reads   data/dataset, models/adapter, models/history.csv, reports/samples, reports/points, reports/heard,
         reports/scores.csv, reports/metrics.json, reports/index.html
+        models/speed.json               what training cost, where it was this machine that trained
         params.yaml, dvc.lock           the parameters; DVC's names of the data
-Writes  a run in the MLflow store       parameters, curves, rates, data lineage, samples to play, the report
+Writes  a run in the MLflow store       parameters, curves, rates, gates, data lineage, sounds and their pictures, the
+                                        report; its adapter as the `candidate` of the model registry
 
     python -m stages.track --dataset data/dataset --adapter models/adapter --history models/history.csv \\
-        --samples reports/samples --heard reports/heard --scores reports/scores.csv \\
-        --metrics reports/metrics.json --report reports/index.html
+        --speed models/speed.json --samples reports/samples --points reports/points --heard reports/heard \\
+        --scores reports/scores.csv --metrics reports/metrics.json --report reports/index.html
 
 A version that has a complete run is left alone. One whose run was cut short is recorded anew. If the store cannot be
 reached, only this stage fails, and the next `dvc repro` finishes it.
@@ -17,9 +19,10 @@ from __future__ import annotations
 
 import argparse
 import csv
+import dataclasses
 import json
 import os
-import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,17 +30,13 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ruamel.yaml import YAML
-
-from timbre import evidence, params, tracking
+from timbre import evidence, gauge, lineage, params, pictures, registry, tracking
 from timbre.errors import DataError, run
-from timbre.mapping import content_key, file_sha256
-from timbre.records import Example, read_jsonl
+from timbre.mapping import file_sha256
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-WRITTEN = ("dvc.lock", "reports/metrics.json")  # by the pipeline itself: they change while it runs
 REPORT_TAG = "timbre.report"  # SHA-256 of the page that the run holds
 BATCH = {"metrics": 1000, "params": 100, "tags": 100}  # what MLflow takes in one call
 
@@ -49,7 +48,9 @@ class Version:
     dataset: Path
     adapter: Path
     history: Path
+    speed: Path
     samples: Path
+    points: Path
     heard: Path
     scores: Path
     metrics: Path
@@ -57,8 +58,8 @@ class Version:
 
     def key(self, parameters: dict[str, Any]) -> str:
         # the page is drawn from the rest: a new style is no new voice
-        made = [self.dataset, self.adapter, self.history, self.samples, self.heard, self.scores, self.metrics]
-        return tracking.version_key(made, parameters)
+        made = [self.dataset, self.adapter, self.history, self.samples, self.points, self.heard, self.scores]
+        return tracking.version_key([*made, self.metrics], parameters)
 
 
 def record(client: MlflowClient, version: Version, parameters: dict[str, Any]) -> str:
@@ -69,23 +70,40 @@ def record(client: MlflowClient, version: Version, parameters: dict[str, Any]) -
     found = tracking.find(client, experiment, key)
     if found and tracking.is_complete(found):
         publish(client, found.info.run_id, version.report, found.data.tags.get(REPORT_TAG))
+        registry.point(client, registry.CANDIDATE, found.info.run_id)
         return f"version {key} has its run already, {found.info.run_name}"
     if found:
+        registry.forget(client, found.info.run_id)
         client.delete_run(found.info.run_id)
     name = os.environ.get("DVC_EXP_NAME") or key[:8]
-    made = client.create_run(experiment, run_name=name, tags={tracking.VERSION_TAG: key, **git_tags()})
-    run_id = made.info.run_id
+    tags = lineage.tags(version.dataset, version.samples, parameters)
+    made = client.create_run(experiment, run_name=name, tags={tracking.VERSION_TAG: key})
+    fill(client, made.info.run_id, version, parameters, tags | verdicts(version))
+    registry.register(client, made.info.run_id, {tracking.VERSION_TAG: key, **verdicts(version)})
+    registry.point(client, registry.CANDIDATE, made.info.run_id)
+    client.set_terminated(made.info.run_id)
+    client.set_tag(made.info.run_id, tracking.COMPLETE_TAG, "true")
+    return f"version {key} is now run {name}, and the candidate"
+
+
+def fill(client: MlflowClient, run_id: str, version: Version, parameters: dict[str, Any], tags: dict[str, str]) -> None:
     log(client, run_id, "params", flat(parameters))
-    log(client, run_id, "tags", lineage())
-    log(client, run_id, "metrics", [*finals(version.metrics), *curves(version.history)])
-    client.log_inputs(run_id, datasets=list(datasets(version.dataset)))
+    log(client, run_id, "tags", tags)
+    log(client, run_id, "metrics", [*finals(version.metrics), *curves(version.history), *costs(version)])
+    client.log_inputs(run_id, datasets=list(lineage.datasets(version.dataset)))
+    client.log_artifacts(run_id, str(version.adapter), registry.ADAPTER)
     client.log_artifacts(run_id, str(version.samples), "samples")
+    with tempfile.TemporaryDirectory() as folder:
+        pictures.draw(version.samples, Path(folder))
+        client.log_artifacts(run_id, folder, "samples")  # each beside its sound
+    for step, sound in pictures.way(version.points, version.samples, training(version.adapter)):
+        with tempfile.TemporaryDirectory() as folder:
+            (copy := Path(folder) / f"step-{step:06}.flac").write_bytes(sound.read_bytes())
+            client.log_artifact(run_id, str(copy), "points")
+        client.log_image(run_id, pictures.image(sound), key="learning to speak", step=step, synchronous=True)
     for path in (version.scores, version.metrics):
         client.log_artifact(run_id, str(path))
     publish(client, run_id, version.report)
-    client.set_terminated(run_id)
-    client.set_tag(run_id, tracking.COMPLETE_TAG, "true")
-    return f"version {key} is now run {name}"
 
 
 def publish(client: MlflowClient, run_id: str, report: Path, known: str | None = None) -> None:
@@ -118,13 +136,46 @@ def flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:
 
 def finals(path: Path) -> Iterator[tuple[str, float, int]]:
     """`wer/tuned` and so on: by the slash, MLflow draws the conditions of one rate side by side."""
-    found = evidence.to_dict(evidence.read(path))
-    for pair, values in found.pop("differences").items():
-        yield from ((f"{name}_difference/{pair}", float(value), 0) for name, value in values.items())
-    for gate, values in found.pop("gates").items():
-        yield f"gate/{gate}", float(values["passed"]), 0
-    for condition, values in found.items():
-        yield from ((f"{name}/{condition}", float(value), 0) for name, value in values.items())
+    found = evidence.read(path)
+    parts: dict[str, Any] = {"": found.conditions, "_difference": found.differences}
+    for kind, records in parts.items():
+        for owner, record in records.items():
+            yield from ((f"{name}{kind}/{owner}", value, 0) for name, value in measured(record))
+    yield from ((f"speaker/{name}", value, 0) for name, value in measured(found.speaker))
+    for gate, judged in found.gates.items():
+        yield from ((f"gate_{name}/{gate}", value, 0) for name, value in measured(judged))
+
+
+def measured(record: Any) -> Iterator[tuple[str, float]]:
+    values = dataclasses.asdict(record) if record else {}
+    yield from ((name, float(value)) for name, value in values.items() if value is not None)
+
+
+def verdicts(version: Version) -> dict[str, str]:
+    """The gates, and whether training went on for too long: what a person wants to see without opening the run."""
+    found = evidence.read(version.metrics)
+    told = {f"gate.{name}": "passed" if gate.passed else "failed" for name, gate in found.gates.items()}
+    if found.gates:
+        told["gates"] = "passed" if found.passed else f"failed: {', '.join(found.failed)}"
+    facts = training(version.adapter)
+    if facts.get("overfit", 0) > 0:
+        told["overfitting"] = (
+            f"the evaluation loss was best at step {facts['best_step']}, {facts['best_eval_loss']:.4f}, which is kept; "
+            f"by step {facts['steps']} it had risen by {facts['overfit']:.4f}"
+        )
+    return told
+
+
+def training(adapter: Path) -> dict[str, Any]:
+    path = adapter / "training.json"
+    return dict(json.loads(path.read_bytes())) if path.exists() else {}
+
+
+def costs(version: Version) -> Iterator[tuple[str, float, int]]:
+    """Beside what MLflow measures of a machine by itself; nothing where another machine trained."""
+    for row in gauge.read(version.speed, version.adapter):
+        step = int(row.pop("step"))
+        yield from ((f"system/{name}", value, step) for name, value in row.items())
 
 
 def curves(path: Path) -> Iterator[tuple[str, float, int]]:
@@ -139,59 +190,6 @@ def curves(path: Path) -> Iterator[tuple[str, float, int]]:
         yield from (("best_eval_loss", loss, step), ("best_step", float(step), step))
 
 
-def datasets(folder: Path) -> Iterator[Any]:
-    """Both tables as inputs of the run; DVC's hash of the folder is their digest, by which the data comes back."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    digest = locked().get(folder.as_posix()) or content_key([file_sha256(p) for p in sorted(folder.glob("*.jsonl"))])
-    schema = [
-        {"name": name, "type": kind} for name, kind in (("audio", "binary"), ("text", "string"), ("source", "string"))
-    ]
-    for name, context in (("train", "training"), ("eval", "evaluation")):
-        examples = read_jsonl(folder / f"{name}.jsonl", Example)
-        profile = {"clips": len(examples), "seconds": round(sum(example.seconds for example in examples), 2)}
-        source = {"dvc": folder.as_posix(), "md5": digest, "file": f"{name}.jsonl", "git": git("rev-parse", "HEAD")}
-        dataset = Dataset(
-            name=f"{folder.name}/{name}",
-            digest=digest[:36],  # what MLflow's column holds: an MD5 and `.dir`
-            source_type="dvc",
-            source=json.dumps(source),
-            schema=json.dumps({"mlflow_colspec": schema}),
-            profile=json.dumps(profile),
-        )
-        yield DatasetInput(dataset=dataset, tags=[InputTag("mlflow.data.context", context)])
-
-
-def lineage() -> dict[str, str]:
-    """DVC's hash of everything that the stages made: `dvc.models/adapter` and so on."""
-    return {f"dvc.{path}": digest for path, digest in locked().items()}
-
-
-def locked() -> dict[str, str]:
-    """Path → hash of every output that dvc.lock names; DVC writes it after each stage, so it is as new as the files."""
-    path = Path("dvc.lock")
-    stages = (YAML(typ="safe").load(path) or {}).get("stages", {}) if path.exists() else {}
-    return {out["path"]: str(out["md5"]) for stage in stages.values() for out in stage.get("outs", []) if "md5" in out}
-
-
-def git_tags() -> dict[str, str]:
-    """The commit, and whether an input differs from it."""
-    commit = git("rev-parse", "HEAD")
-    if not commit:
-        return {}
-    changed = git("status", "--porcelain", "--", ".", *(f":(exclude){path}" for path in WRITTEN))
-    return {"mlflow.source.git.commit": commit, "git.commit": commit, "git.dirty": "true" if changed else "false"}
-
-
-def git(*arguments: str) -> str:
-    """What git prints; nothing where there is no git, no repository or no commit yet."""
-    try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-    except OSError:
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
-
-
 def check(paths: Sequence[Path]) -> None:
     for path in paths:
         if not path.exists():
@@ -203,14 +201,16 @@ def main() -> None:
     parser.add_argument("--dataset", type=Path, required=True, help="folder of the training and evaluation tables")
     parser.add_argument("--adapter", type=Path, required=True, help="folder of the trained adapter")
     parser.add_argument("--history", type=Path, required=True, help="training curves")
+    parser.add_argument("--speed", type=Path, required=True, help="what training cost, where it was here")
     parser.add_argument("--samples", type=Path, required=True, help="folder of generated samples")
+    parser.add_argument("--points", type=Path, required=True, help="folder of samples on the way of training")
     parser.add_argument("--heard", type=Path, required=True, help="folder of what Whisper heard")
     parser.add_argument("--scores", type=Path, required=True, help="what was heard, a row per sample")
     parser.add_argument("--metrics", type=Path, required=True, help="the conditions' rates")
     parser.add_argument("--report", type=Path, required=True, help="the page")
     args = parser.parse_args()
     version = Version(**vars(args))
-    check(list(vars(args).values()))
+    check([path for path in vars(args).values() if path != args.speed])
     uri = tracking.store_uri()
     client = tracking.connect(uri)
     with tracking.explained(uri):

@@ -135,6 +135,29 @@ def repository(made: Repository, tmp_path: Path) -> Repository:
 
 
 @pytest.fixture(scope="session")
+def recordable(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.ledger import write_template
+
+    root = tmp_path_factory.mktemp("recordable")
+    write_template(root)
+    return root
+
+
+@pytest.fixture
+def root(recordable: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that `stages.track.main` records, without arguments, in its own MLflow store."""
+    from tests.ledger import ARGUMENTS
+
+    root = tmp_path / "voice"
+    shutil.copytree(recordable, root)
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "DVC_EXP_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(root)
+    monkeypatch.setattr("sys.argv", ARGUMENTS)
+    return root
+
+
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """Debian's Chromium through playwright: pages are looked at by what people open them with."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")

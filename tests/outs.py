@@ -13,7 +13,7 @@ from timbre import audio
 from timbre.evidence import CONDITIONS, Speaker
 from timbre.likeness import Scale
 from timbre.mapping import content_key
-from timbre.records import Clip, Drop, Example, Sample, to_json, write_jsonl
+from timbre.records import Clip, Drop, Example, Point, Sample, to_json, write_jsonl
 from timbre.speaker import Voices, unit
 
 RATE = 16_000
@@ -144,14 +144,25 @@ def write_scores(root: Path) -> None:
     evaluate.write(rows, judged, *tables)
 
 
+def write_points(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for step in (36, 72):
+        soundfile.write(folder / f"{step:06}.flac", voice(2.5, step), RATE, subtype="PCM_16")
+        point = Point(step, "tuned_clone-ferry-0", "a1b2c3d4e5f60718", 2.5, True, content_key("point", step))
+        (folder / f"{step:06}.json").write_text(to_json(point) + "\n")
+
+
 def write_outs(root: Path, seeds: int = 1) -> None:
     write_samples(root / "reports/samples", seeds=seeds)
+    write_points(root / "reports/points")
     write_dataset(root)
     write_history(root / "models/history.csv")
     adapter = root / "models/adapter"
     adapter.mkdir(parents=True, exist_ok=True)
     (adapter / "adapter_config.json").write_text(json.dumps({"r": 32, "target_modules": ["q_proj"]}))
     (adapter / "adapter_model.safetensors").write_bytes(b"weights")
+    facts = {"steps": 120, "best_step": 108, "best_eval_loss": 4.2, "last_eval_loss": 4.35, "overfit": 0.15}
+    (adapter / "training.json").write_text(json.dumps(facts | {"points": [36, 72, 108], "clips": 16}))
 
     def review(origin: str, lines: int, ok: int, dropped: int) -> dict[str, object]:
         times = {"seconds": 4.0 * lines, "reviewed_seconds": 4.0 * (ok + dropped)}

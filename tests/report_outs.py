@@ -1,9 +1,8 @@
-"""What the report reads, made up on top of tests/outs.py: intervals, points of training, things left out."""
+"""What the report reads, made up on top of tests/outs.py: intervals, codebooks, things left out."""
 
 from __future__ import annotations
 
 import csv
-import json
 import math
 from pathlib import Path
 
@@ -55,7 +54,6 @@ def write_report_outs(root: Path, seeds: int = 1) -> None:
     evidence.write(root / "reports/metrics.json", made_up())
     _widen_scores(root / "reports/scores.csv")
     _write_history(root / "models/history.csv")
-    _write_points(root / "reports/points")
     _write_rejected(root)
 
 
@@ -83,21 +81,6 @@ def _write_history(path: Path) -> None:
         writer = csv.DictWriter(target, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-
-
-def _write_points(folder: Path) -> None:
-    folder.mkdir(parents=True)
-    for step in (15, 30):
-        soundfile.write(folder / f"{step:06}.flac", voice(3.0, step), RATE, subtype="PCM_16")
-        point = {
-            "step": step,
-            "sample": "tuned_clone-ferry-0",
-            "adapter": "a",
-            "seconds": 3.0,
-            "ended": True,
-            "key": "k",
-        }
-        (folder / f"{step:06}.json").write_text(json.dumps(point))
 
 
 def _write_rejected(root: Path) -> None:

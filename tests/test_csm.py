@@ -266,7 +266,7 @@ def test_a_damaged_folder_is_told_in_one_line(folder: Path, tmp_path: Path, dama
 
 
 def test_a_model_whose_embeddings_came_apart_is_refused(voice: Any) -> None:
-    from timbre.families.csm import check_tied
+    from timbre.families.csm_load import check_tied
 
     embedding = voice.base.backbone_model.embed_tokens.embed_audio_tokens
     embedding.weight = torch.nn.Parameter(embedding.weight.detach().clone())
@@ -316,3 +316,23 @@ def test_grouped_heads_and_stretched_positions_as_in_csm_1b_decode_like_transfor
             depth_decoder_do_sample=False, depth_decoder_suppress_tokens=extra,
         )  # fmt: skip
     assert mine.codes.tolist() == theirs[0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("codebooks", "names"),
+    [(2, ["1"]), (4, ["1-3"]), (8, ["1-3", "4-7"]), (32, ["1-3", "4-7", "8-15", "16-31"]), (10, ["1-3", "4-7", "8-9"])],
+)
+def test_the_depth_loss_is_told_by_groups_that_cover_its_codebooks(codebooks: int, names: list[str]) -> None:
+    from timbre.families.csm_losses import group_losses, groups
+
+    found = groups(codebooks)
+    assert list(found) == names
+    covered = [place for part in found.values() for place in range(codebooks - 1)[part]]
+    assert covered == list(range(codebooks - 1))
+    logits = torch.randn(5, codebooks - 1, 7, requires_grad=True)
+    labels = torch.randint(7, (5, codebooks - 1))
+    losses = group_losses(logits, labels)
+    every = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
+    weights = {name: len(range(codebooks - 1)[part]) for name, part in found.items()}
+    assert sum(losses[n] * weights[n] for n in names) / (codebooks - 1) == pytest.approx(every.item(), abs=1e-5)
+    assert not any(loss.requires_grad for loss in losses.values()), "nothing is learnt from what is only shown"

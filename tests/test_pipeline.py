@@ -15,7 +15,7 @@ from timbre.records import Example, Sample, from_json, read_jsonl
 
 pytestmark = pytest.mark.pipeline
 
-AFTER_TRAINING = ["generate", "evaluate", "report", "track"]
+AFTER_TRAINING = ["generate", "listen", "evaluate", "report", "track"]
 LEARN_AGAIN = ["train", *AFTER_TRAINING]
 
 
@@ -161,7 +161,7 @@ SEGMENT = [
     [
         ("transcribe", "data/drafts", "*.json"),
         ("encode", "data/codes", "*.json"),
-        ("train", ".timbre/train", "**/*.pt"),
+        ("train", ".timbre/train", "**/state.pt"),
         ("generate", "reports/samples", "*.json"),
     ],
 )

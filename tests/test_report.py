@@ -123,7 +123,7 @@ def test_the_page_says_what_was_measured(page: str) -> None:
     assert "too short 2" in text, "drops stand under their reason, with their number"
     assert "52%" in text, "the share of spoken time that a person has reviewed"
     assert "Hear it learn" in text
-    assert "Step 15" in text
+    assert "Step 36" in text
 
 
 def test_every_link_leads_to_something_on_the_page(page: str) -> None:

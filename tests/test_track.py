@@ -13,52 +13,14 @@ from typing import Any
 import pytest
 
 from stages import track
-from tests.outs import write_outs
-from timbre import tracking
+from tests import ledger
+from tests.ledger import DIGEST, PARAMS
+from timbre import gauge, registry, tracking
 from timbre.errors import TrackingError
-
-PARAMS = "train:\n  learning_rate: 1e-4\n  lora: {rank: 8}\nwhisper:\n  model: tiny.pt\n"
-FLAGS = {
-    "dataset": "data/dataset",
-    "adapter": "models/adapter",
-    "history": "models/history.csv",
-    "samples": "reports/samples",
-    "heard": "reports/heard",
-    "scores": "reports/scores.csv",
-    "metrics": "reports/metrics.json",
-    "report": "reports/index.html",
-}
-DIGEST = "0123456789abcdef0123456789abcdef.dir"
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Outs, and a store with its tables made: making them takes seconds."""
-    root = tmp_path_factory.mktemp("template")
-    write_outs(root)
-    (root / "reports/index.html").write_text("<h1>a page</h1>")
-    (root / "params.yaml").write_text(PARAMS)
-    lock = {"schema": "2.0", "stages": {"dataset": {"outs": [{"path": "data/dataset", "md5": DIGEST}]}}}
-    (root / "dvc.lock").write_text(json.dumps(lock))
-    tracking.connect(f"sqlite:///{root}/mlflow.db").search_experiments()
-    return root
-
-
-@pytest.fixture
-def root(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    root = tmp_path / "voice"
-    shutil.copytree(template, root)
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "DVC_EXP_NAME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(root)
-    monkeypatch.setattr("sys.argv", ["track", *(word for pair in FLAGS.items() for word in (f"--{pair[0]}", pair[1]))])
-    return root
 
 
 def runs(root: Path) -> list[Any]:
-    client = tracking.connect(f"sqlite:///{root}/mlflow.db")
-    experiment = tracking.experiment_of(client, create=False)
-    return list(client.search_runs([experiment])) if experiment else []
+    return ledger.runs(f"sqlite:///{root}/mlflow.db")
 
 
 def test_a_version_has_one_run_whatever_is_repeated_or_reverted(root: Path) -> None:
@@ -91,7 +53,12 @@ def test_a_run_holds_all_that_people_compare(root: Path) -> None:
     (run,) = runs(root)
     client = tracking.connect()
     assert run.info.status == "FINISHED"
-    assert run.data.params == {"train.learning_rate": "0.0001", "train.lora.rank": "8", "whisper.model": "tiny.pt"}
+    assert run.data.params == {
+        "train.learning_rate": "0.0001",
+        "train.lora.rank": "8",
+        "voice.base": "models/tiny",
+        "voice.revision": "None",
+    }
     metrics = json.loads((root / "reports/metrics.json").read_text())
     assert run.data.metrics["wer/tuned_clone"] == metrics["tuned_clone"]["wer"]
     assert run.data.metrics["cer/base"] == metrics["base"]["cer"]
@@ -107,9 +74,13 @@ def test_a_run_holds_all_that_people_compare(root: Path) -> None:
     assert run.data.tags["dvc.data/dataset"] == DIGEST
 
     files = {item.path for item in client.list_artifacts(run.info.run_id)}
-    assert files == {"metrics.json", "report", "samples", "scores.csv"}
+    assert files == {"adapter", "images", "metrics.json", "points", "report", "samples", "scores.csv"}
     samples = {item.path for item in client.list_artifacts(run.info.run_id, "samples")}
-    assert "samples/tuned_clone-ferry-0.flac" in samples
+    assert {f"samples/tuned_clone-ferry-0.{kind}" for kind in ("flac", "json", "png")} <= samples
+    points = [item.path for item in client.list_artifacts(run.info.run_id, "points")]
+    assert points == [f"points/step-{step:06}.flac" for step in (0, 36, 72, 108)], "from base to finished voice"
+    pictures = [item.path for item in client.list_artifacts(run.info.run_id, "images") if item.path.endswith("png")]
+    assert sorted(int(path.split("+step+")[1].split("+")[0]) for path in pictures) == [0, 36, 72, 108]
     assert (root / "mlruns" / run.info.run_id / "artifacts/report/index.html").exists()
 
 
@@ -206,3 +177,109 @@ def test_the_stage_depends_on_every_section_of_the_parameters() -> None:
     here = Path(__file__).parent.parent
     declared = YAML(typ="safe").load(here / "dvc.yaml")["stages"]["track"]["params"]
     assert set(declared) == set(YAML(typ="safe").load(here / "params.yaml"))
+
+
+def test_gates_and_over_fitting_stand_among_the_tags(root: Path) -> None:
+    ledger.write_gates(root, changes=True, words=False, likeness=False)
+    track.main()
+    (run,) = runs(root)
+    told = {name: run.data.tags[name] for name in ("gate.changes", "gate.words", "gates")}
+    assert told == {"gate.changes": "passed", "gate.words": "failed", "gates": "failed: words, likeness"}
+    assert run.data.metrics["gate_value/words"] == 0.25
+    assert "best at step 108" in run.data.tags["overfitting"]
+    assert run.data.tags["overfitting"].endswith("by step 120 it had risen by 0.1500")
+
+
+def test_a_voice_without_gates_says_nothing_of_them(root: Path) -> None:
+    metrics = json.loads((root / "reports/metrics.json").read_text())
+    (root / "reports/metrics.json").write_text(json.dumps({k: v for k, v in metrics.items() if k != "gates"}))
+    track.main()
+    assert not [name for name in runs(root)[0].data.tags if name.startswith("gate")]
+
+
+def test_tags_name_the_data_the_lock_and_the_base_model(root: Path) -> None:
+    track.main()
+    ledger.write_lock(root, {"data/dataset": DIGEST, "models/adapter": "fedcba9876543210fedcba9876543210.dir"})
+    (root / "params.yaml").write_text(PARAMS.replace("null", "0a1b2c3"))
+    track.main()
+    second, first = (run.data.tags for run in runs(root))
+    assert first["data.version"] == second["data.version"] == DIGEST
+    assert first["dvc.lock"] != second["dvc.lock"]
+    assert first["base.model"] == "models/tiny"
+    assert first["base.revision"] == "b0b1b2b3b4b5b6b7", "the content of a folder"
+    assert second["base.revision"] == "0a1b2c3", "the commit of a hub model"
+
+
+def test_what_training_cost_is_told_where_it_was_this_voice(root: Path) -> None:
+    speed = root / "models/speed.json"
+    gauge.write(speed, root / "models/adapter", [{"step": 1, "frames_per_second": 900.0, "memory_mb": 512.5}])
+    track.main()
+    (run,) = runs(root)
+    assert run.data.metrics["system/frames_per_second"] == 900.0
+    (root / "models/adapter" / gauge.WEIGHTS).write_bytes(b"other weights")
+    track.main()
+    assert len(runs(root)) == 2
+    assert not [name for name in runs(root)[0].data.metrics if name.startswith("system/")]
+
+
+def test_the_adapter_is_a_model_version_and_the_candidate_goes_with_the_voice(root: Path) -> None:
+    from mlflow.artifacts import download_artifacts
+
+    track.main()
+    (root / "params.yaml").write_text(PARAMS.replace("1e-4", "2e-4"))
+    (root / "models/adapter" / gauge.WEIGHTS).write_bytes(b"other weights")
+    track.main()
+    client = tracking.connect()
+    second, first = runs(root)
+    assert registry.aliases(client) == {"candidate": second.info.run_id}
+    kept = download_artifacts("models:/timbre@candidate", tracking_uri=tracking.store_uri())
+    assert (Path(kept) / gauge.WEIGHTS).read_bytes() == b"other weights"
+    (root / "params.yaml").write_text(PARAMS)
+    (root / "models/adapter" / gauge.WEIGHTS).write_bytes(b"weights")
+    track.main()
+    assert registry.aliases(client) == {"candidate": first.info.run_id}, "the voice went back, and the name with it"
+    assert len(client.search_model_versions("name = 'timbre'")) == 2
+
+
+def test_a_run_that_was_cut_short_leaves_no_model_version(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import requests
+    from mlflow import MlflowClient
+
+    def gone(*_: object) -> None:
+        raise requests.ConnectionError("the line went dead")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(MlflowClient, "set_terminated", gone)
+        with pytest.raises(TrackingError, match="the line went dead"):
+            track.main()
+    track.main()
+    (version,) = tracking.connect().search_model_versions("name = 'timbre'")
+    assert version.run_id == runs(root)[0].info.run_id
+
+
+def test_a_dataset_is_found_by_dvcs_hash_and_comes_back_from_its_cache(root: Path) -> None:
+    import mlflow
+    from dvc.repo import Repo
+    from mlflow.data.dataset_source_registry import register_dataset_source
+
+    from timbre.dvc_source import DvcSource
+
+    Repo.init(no_scm=True)
+    Repo().add("data/dataset")
+    pointer = (root / "data/dataset.dvc").read_text()
+    digest = re.findall(r"md5: (\w+\.dir)", pointer)[0]
+    ledger.write_lock(root, {"data/dataset": digest})
+    table = (root / "data/dataset/train.jsonl").read_bytes()
+    track.main()
+    shutil.rmtree(root / "data/dataset")
+    client = tracking.connect()
+    experiment = tracking.experiment_of(client)
+    assert not client.search_runs([experiment], f"dataset.digest = '{DIGEST}'")
+    (run,) = client.search_runs([experiment], f"dataset.digest = '{digest}'")
+    register_dataset_source(DvcSource)
+    given = next(g for g in run.inputs.dataset_inputs if g.dataset.name == "dataset/train")
+    source = mlflow.data.get_source(given.dataset)
+    assert source.load().read_bytes() == table
+    shutil.rmtree(root / ".dvc/cache")
+    with pytest.raises(TrackingError, match=r"data/dataset/train.jsonl: .*not in DVC's cache; .*dvc pull data/dataset"):
+        source.load()

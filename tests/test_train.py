@@ -22,17 +22,19 @@ from ruamel.yaml import YAML
 from stages import train as stage
 from stages.encode import Params as EncodeParams
 from stages.encode import encode_all
-from stages.train import COLUMNS, Params, State, epoch_batches, learning_rate, utterances
+from stages.train import COLUMNS
 from tests.tiny_models import CODEBOOKS, random_csm, write_clips
-from timbre import families, params
+from timbre import families, gauge, params
 from timbre.errors import DataError, ModelError
 from timbre.families import Turn
+from timbre.lessons import Utterance, check_lengths, dialogue, epoch_batches, utterances
+from timbre.training import Params, State, Training, learning_rate, point_steps
 
 ROOT = Path(__file__).parent.parent
 PARAMS = Params(
     rank=4, alpha=8, rslora=True, dropout=0.1, learning_rate=0.02, warmup=2, epochs=3, max_steps=None, batch=3,
     accumulation=1, weight_decay=0.01, max_grad_norm=1.0, depth_share=0.5, context_share=0.5, context_seconds=10.0,
-    eval_every=2, patience=0, optimiser="adamw", precision="auto", gradient_checkpointing=False, seed=0,
+    eval_every=2, patience=0, points=3, optimiser="adamw", precision="auto", gradient_checkpointing=False, seed=0,
 )  # fmt: skip
 
 
@@ -75,14 +77,15 @@ def write_params(root: Path, changed: Params) -> None:
 
 def arguments(out: str) -> list[str]:
     tables = ["--dataset", "data/dataset", "--codes", "data/codes"]
-    return ["stages/train.py", *tables, "--out", f"{out}/adapter", "--history", f"{out}/history.csv"]
+    outs = ["--out", f"{out}/adapter", "--points", f"{out}/points", "--history", f"{out}/history.csv"]
+    return ["stages/train.py", *tables, *outs, "--speed", f"speed-{out}.json"]
 
 
 def run(root: Path, tmp_path: Path, changed: Params = PARAMS) -> tuple[Any, State]:
     clips, _ = utterances(root / "data/dataset/train.jsonl", root / "data/codes")
     held, _ = utterances(root / "data/dataset/eval.jsonl", root / "data/codes")
     voice: Any = families.load(base_of(root))
-    return voice, stage.Training(voice, clips, held, changed, tmp_path / "scratch").run()
+    return voice, Training(voice, clips, held, changed, tmp_path / "scratch").run()
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -98,7 +101,9 @@ def test_a_run_that_was_killed_goes_on_and_gives_the_same_bytes(
     expected = files(place / "whole")
     assert set(expected) == {
         "adapter/adapter_config.json", "adapter/adapter_model.safetensors", "adapter/training.json", "history.csv",
+        *(f"points/00000{step}/adapter_{name}" for step in (2, 6) for name in ("config.json", "model.safetensors")),
     }  # fmt: skip
+    assert len(gauge.read(Path("speed-whole.json"), Path("whole/adapter"))) == 9
     assert not list(Path(".timbre/train").iterdir()), "a finished run leaves no state"
 
     killed = subprocess.Popen(
@@ -117,6 +122,8 @@ def test_a_run_that_was_killed_goes_on_and_gives_the_same_bytes(
     stage.main()
     assert "goes on from step" in capsys.readouterr().out
     assert files(place / "resumed") == expected
+    again = gauge.read(Path("speed-resumed.json"), Path("resumed/adapter"))
+    assert [row["step"] for row in again] == list(range(1, 10)), "with those of before the kill"
 
 
 def test_the_loss_falls_and_the_best_adapter_is_what_the_voice_wears(place: Path, tmp_path: Path) -> None:
@@ -135,13 +142,14 @@ def test_the_loss_falls_and_the_best_adapter_is_what_the_voice_wears(place: Path
 def test_history_has_a_row_per_step_and_an_empty_cell_where_nothing_was_measured(place: Path, tmp_path: Path) -> None:
     _, state = run(place, tmp_path)
     rows = list(csv.DictReader(stage.to_csv(state.history).splitlines()))
-    assert tuple(rows[0]) == COLUMNS
+    assert tuple(rows[0]) == (*COLUMNS, "eval_depth_loss_1-3", "depth_loss_1-3")
     assert [int(row["step"]) for row in rows] == list(range(10))  # 8 clips in batches of 3, three times
     assert [bool(row["eval_loss"]) for row in rows] == [n % 2 == 0 or n == 9 for n in range(10)]
     assert not rows[0]["train_loss"]
     for row in rows[1:]:
         parts = float(row["backbone_loss"]) + float(row["depth_loss"])
         assert float(row["train_loss"]) == pytest.approx(parts, abs=1e-4)
+        assert float(row["depth_loss_1-3"]) == pytest.approx(float(row["depth_loss"]), abs=1e-4), "all four codebooks"
         assert float(row["grad_norm"]) > 0
     assert float(rows[2]["learning_rate"]) == PARAMS.learning_rate
 
@@ -176,17 +184,69 @@ def test_an_adapter_that_changes_nothing_is_an_error(place: Path, tmp_path: Path
     clips, _ = utterances(place / "data/dataset/train.jsonl", place / "data/codes")
     voice.set_adapter_weights({name: weight * 0 for name, weight in voice.adapter_weights().items()})
     with pytest.raises(ModelError, match="the adapter changes nothing"):
-        stage.write(voice, state, clips, tmp_path / "adapter", tmp_path / "history.csv")
+        stage.write(voice, state, clips, tmp_path / "adapter", tmp_path / "points", tmp_path / "history.csv")
     assert not (tmp_path / "adapter").exists()
 
 
 def test_training_json_says_what_was_learnt_from(place: Path, tmp_path: Path) -> None:
     voice, state = run(place, tmp_path, dataclasses.replace(PARAMS, max_steps=2))
     clips, _ = utterances(place / "data/dataset/train.jsonl", place / "data/codes")
-    stage.write(voice, state, clips, tmp_path / "adapter", tmp_path / "history.csv")
+    stage.write(voice, state, clips, tmp_path / "adapter", tmp_path / "points", tmp_path / "history.csv")
     facts = json.loads((tmp_path / "adapter/training.json").read_text())
     assert (facts["steps"], facts["clips"], facts["seconds"]) == (2, 8, pytest.approx(sum(c.seconds for c in clips)))
     assert 0 < facts["trainable_share"] < 0.2
+    assert facts["points"] == [facts["best_step"]] == [2], "the only evaluation"
+
+
+def test_over_fitting_is_the_distance_of_the_last_evaluation_from_the_best(place: Path, tmp_path: Path) -> None:
+    voice, state = run(place, tmp_path, dataclasses.replace(PARAMS, max_steps=2))
+    clips, _ = utterances(place / "data/dataset/train.jsonl", place / "data/codes")
+    facts = stage.facts(voice, dataclasses.replace(state, best_loss=state.best_loss - 0.25), clips)
+    assert facts["overfit"] == 0.25
+    assert facts["last_eval_loss"] == pytest.approx(state.best_loss, abs=1e-4)
+    assert stage.facts(voice, state, clips)["overfit"] == 0
+
+
+def test_points_are_the_adapters_that_the_voice_wore_on_the_way(place: Path, tmp_path: Path) -> None:
+    _, state = run(place, tmp_path)
+    until = {int(row["step"]): row["eval_loss"] for row in state.history if "eval_loss" in row}
+    voice: Any = families.load(base_of(place))
+    voice.adapt(families.Lora(PARAMS.rank, PARAMS.alpha, PARAMS.rslora, PARAMS.dropout))
+    voice.model.eval()
+    held, _ = utterances(place / "data/dataset/eval.jsonl", place / "data/codes")
+    assert list(state.points) == [2, 6]
+    for step, weights in state.points.items():
+        voice.set_adapter_weights(weights)
+        losses = voice.losses(voice.batch([[clip.turn] for clip in held], 1.0, 0))
+        assert losses.total.item() == pytest.approx(until[step], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kept", "best", "points", "expected"),
+    [
+        ([10, 20, 30, 40, 50, 60], 60, 3, [20, 40]),
+        ([10, 20, 30, 40, 50, 60], 30, 3, [10, 20]),
+        ([10, 20, 30, 40, 50, 60], 45, 2, [20]),
+        ([10, 20, 30], 30, 1, []),
+        ([10, 20], 10, 3, []),
+        ([], 5, 4, []),
+        ([10, 20], 20, 5, [10]),
+    ],
+)
+def test_points_part_the_way_to_the_best_step(kept: list[int], best: int, points: int, expected: list[int]) -> None:
+    assert point_steps(kept, best, points) == expected
+
+
+def test_speed_of_another_adapter_or_of_nowhere_is_none(tmp_path: Path) -> None:
+    speed, one, other = (tmp_path / name for name in ("speed.json", "one", "other"))
+    for adapter in (one, other):
+        adapter.mkdir()
+        (adapter / gauge.WEIGHTS).write_bytes(adapter.name.encode())
+    gauge.write(speed, one, [{"step": 1, "seconds": 0.5}])
+    assert gauge.read(speed, one) == [{"step": 1, "seconds": 0.5}]
+    assert gauge.read(speed, other) == gauge.read(tmp_path / "none.json", one) == []
+    speed.write_text("[")
+    assert gauge.read(speed, one) == []
 
 
 def test_an_epoch_holds_every_clip_once_in_batches_of_like_length() -> None:
@@ -215,26 +275,24 @@ def test_a_reference_is_another_clip_of_the_same_speaker_that_fits(place: Path) 
     voice: Any = families.load(base_of(place))
     frames = np.ones((10, CODEBOOKS), np.int16)
 
-    def clip(name: str, speaker: str, seconds: float) -> stage.Utterance:
-        return stage.Utterance(name, speaker, seconds, Turn(name, frames))
+    def clip(name: str, speaker: str, seconds: float) -> Utterance:
+        return Utterance(name, speaker, seconds, Turn(name, frames))
 
     mine, fits = clip("a", "ann", 3), clip("b", "ann", 5)
     others = [mine, fits, clip("c", "bob", 5), clip("d", "ann", 20)]
-    always = dataclasses.replace(PARAMS, context_share=1.0)
-    draws = [stage.dialogue(voice, mine, others, always, random.Random(n)) for n in range(20)]
+    draws = [dialogue(voice, mine, others, 1.0, 10.0, random.Random(n)) for n in range(20)]
     assert all(talk == [fits.turn, mine.turn] for talk in draws)
-    assert stage.dialogue(voice, mine, [mine], always, random.Random(0)) == [mine.turn]
-    never = dataclasses.replace(PARAMS, context_share=0.0)
-    assert stage.dialogue(voice, mine, others, never, random.Random(0)) == [mine.turn]
-    long = stage.Utterance("e", "ann", 5, Turn("e", np.ones((2030, CODEBOOKS), np.int16)))
-    assert stage.dialogue(voice, long, [fits], always, random.Random(0)) == [long.turn]
+    assert dialogue(voice, mine, [mine], 1.0, 10.0, random.Random(0)) == [mine.turn]
+    assert dialogue(voice, mine, others, 0.0, 10.0, random.Random(0)) == [mine.turn]
+    long = Utterance("e", "ann", 5, Turn("e", np.ones((2030, CODEBOOKS), np.int16)))
+    assert dialogue(voice, long, [fits], 1.0, 10.0, random.Random(0)) == [long.turn]
 
 
 def test_a_clip_that_is_too_long_for_the_model_is_named(place: Path) -> None:
     voice: Any = families.load(base_of(place))
-    long = stage.Utterance("0123456789abcdef", "ann", 82.0, Turn("ferry", np.ones((2050, CODEBOOKS), np.int16)))
+    long = Utterance("0123456789abcdef", "ann", 82.0, Turn("ferry", np.ones((2050, CODEBOOKS), np.int16)))
     with pytest.raises(DataError, match=r"0123456789abcdef: its 82.0 s take \d+ of the model's 2048 positions"):
-        stage.check_lengths(voice, [long])
+        check_lengths(voice, [long])
 
 
 def test_a_clip_without_codes_is_named_and_an_empty_table_too(place: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """params.yaml, read strictly: one wrong key anywhere is told before anything runs, all wrong keys at once.
 
-Every section is described by a frozen dataclass `Params` beside the code that uses it: `train` in `stages/train.py`,
-the sections that several stages share in the library module named in `SHARED`. `read` checks the *whole* file against
+Every section is described by a frozen dataclass `Params` beside the code that uses it: `chunk` in `stages/chunk.py`,
+the sections whose code is in the library in the module named in `SHARED`. `read` checks the *whole* file against
 all of them, so that a typing error in `train` does not wait for an hour of transcription, and returns one section.
 
     params = read("chunk", Params)      # in stages/chunk.py
@@ -26,6 +26,7 @@ from timbre.errors import ParamsError, raise_all
 
 SHARED = {
     "speaker": Path("timbre/speaker.py"),
+    "train": Path("timbre/training.py"),
     "voice": Path("timbre/families/__init__.py"),
     "whisper": Path("timbre/whisper.py"),
 }

@@ -171,6 +171,18 @@ class Sample:
     key: str
 
 
+@dataclass(frozen=True)
+class Point:
+    """The sentence of a sample, said by the voice part of the way through its training."""
+
+    step: int
+    sample: str  # id of the sample that says it with the finished voice
+    adapter: str  # content key of the adapter's weights
+    seconds: float
+    ended: bool
+    key: str
+
+
 R = TypeVar("R")
 
 

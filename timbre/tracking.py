@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +45,11 @@ def repository(here: Path | None = None) -> Path:
 def store_uri(root: Path | None = None) -> str:
     """Absolute, so that every folder writes to the same store."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{repository(root)}/mlflow.db"
+
+
+def exists(uri: str) -> bool:
+    """Whether there is something to read: to connect to a file makes it, with all its tables."""
+    return not uri.startswith("sqlite:///") or Path(uri.removeprefix("sqlite:///")).exists()
 
 
 def experiment_name() -> str:
@@ -133,3 +138,24 @@ def find(client: MlflowClient, experiment: str, key: str) -> Run | None:
 
 def is_complete(run: Run) -> bool:
     return bool(run.data.tags.get(COMPLETE_TAG) == "true")
+
+
+def finished(client: MlflowClient, most: int = 1000) -> list[Run]:
+    """Runs that are complete, the newest first; none where there is no experiment yet."""
+    experiment = experiment_of(client, create=False)
+    if experiment is None:
+        return []
+    wanted = f"tags.`{COMPLETE_TAG}` = 'true'"
+    return list(client.search_runs([experiment], wanted, max_results=most, order_by=["attributes.start_time DESC"]))
+
+
+def named(runs: Sequence[Run], name: str) -> Run:
+    """The one that a person means by a run's name, the beginning of its id, or of its version's key."""
+    found = [run for run in runs if name in (run.info.run_name, run.info.run_id)] or [
+        run for run in runs if run.info.run_id.startswith(name) or run.data.tags[VERSION_TAG].startswith(name)
+    ]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise TrackingError(f"{name}: {len(found)} runs are meant by this; give more of the id, see `timbre runs`")
+    raise TrackingError(f"{name}: no such run; `timbre runs` shows those there are")

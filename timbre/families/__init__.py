@@ -51,6 +51,7 @@ class Losses(NamedTuple):
     total: Any
     backbone: Any  # first codebook
     depth: Any  # the others
+    groups: dict[str, Any]  # of the others by groups, `1-3` and so on; to look at, not to learn from
 
 
 class Request(NamedTuple):

@@ -23,6 +23,8 @@ from torch import Tensor
 from timbre.errors import ModelError
 from timbre.families import Audio, Codes, Lora, Losses, Precision, Request, Spoken, Turn
 from timbre.families.csm_decode import Sampling, decode_frames
+from timbre.families.csm_load import check_tied, dtype_of, from_pretrained, merged
+from timbre.families.csm_losses import group_losses
 
 SPEAKER = "0"  # one voice: always the same number
 IGNORED = -100  # a label that no loss counts
@@ -57,7 +59,7 @@ def load(base: str, revision: str | None, adapter: Path | None, precision: Preci
     logging.disable_progress_bar()
     local = Path(base).is_dir()
     try:
-        model, tokenizer = _from_pretrained(base, {} if local else {"revision": revision})
+        model, tokenizer = from_pretrained(base, {} if local else {"revision": revision})
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         mend = "the folder is incomplete or damaged: restore it, or name another" if local else (
             "be online, accept the model's licence on its page on the hub and log in with `hf auth login`, "
@@ -67,56 +69,12 @@ def load(base: str, revision: str | None, adapter: Path | None, precision: Preci
         raise ModelError(f"voice.base: {base} cannot be loaded ({reason}); {mend}") from error
     check_tied(model, base)
     if adapter:
-        model = _merged(model, adapter)
+        model = merged(model, adapter)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if dtype_of(precision, device) == torch.bfloat16:
         model.to(torch.bfloat16)
         model.codec_model.float()  # convolutions in half precision are coarse, and wrong on some CPUs
     return Csm(model.to(device).eval(), tokenizer)
-
-
-def _from_pretrained(base: str, where: dict[str, Any]) -> tuple[Any, Any]:
-    from transformers import AutoConfig, AutoTokenizer, CsmForConditionalGeneration
-
-    config = AutoConfig.from_pretrained(base, **where)
-    if config.model_type != "csm":
-        raise ModelError(f"voice.base: {base} is a {config.model_type} model, not csm; see voice.family")
-    tokenizer = AutoTokenizer.from_pretrained(base, **where)
-    model, report = CsmForConditionalGeneration.from_pretrained(
-        base, dtype=torch.float32, output_loading_info=True, **where
-    )
-    missing = sorted(name for name in report["missing_keys"] if name.startswith(("backbone_", "depth_", "lm_head")))
-    if missing:  # transformers fills them with noise
-        raise ValueError(f"it lacks {len(missing)} weights, first {missing[0]}")
-    return model, tokenizer
-
-
-def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
-    half = precision == "bf16" or (precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported())
-    return torch.bfloat16 if half else torch.float32
-
-
-def check_tied(model: Any, base: str) -> None:
-    """Some releases of transformers left the backbone's audio embedding random on loading."""
-    heard = model.backbone_model.embed_tokens.embed_audio_tokens.weight
-    if heard.data_ptr() != model.depth_decoder.model.embed_tokens.weight.data_ptr():
-        raise ModelError(f"voice.base: {base}: audio embeddings are not tied; use transformers of constraints.txt")
-
-
-def _merged(model: Any, adapter: Path) -> Any:
-    """The adapter added to the weights, in single precision: no cost in speaking, and no rounding of small changes."""
-    from peft import PeftModel
-
-    try:
-        with warnings.catch_warnings():  # peft would only warn, and speak with what it found
-            warnings.filterwarnings("error", message="Found missing adapter keys")
-            worn = PeftModel.from_pretrained(model, str(adapter))
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError, UserWarning) as error:
-        reason = str(error).strip().splitlines()[0][:100]
-        raise ModelError(f"{adapter} does not fit the base model ({reason}); run `dvc repro -f train`") from error
-    if not any(bool(weight.any()) for name, weight in worn.named_parameters() if "lora_B" in name):
-        raise ModelError(f"{adapter} changes nothing in the base model; run `dvc repro -f train`")
-    return worn.merge_and_unload()
 
 
 class Csm:
@@ -200,7 +158,9 @@ class Csm:
             inputs_embeds=self._embed(batch.ids, batch.codes, batch.sound),
             attention_mask=batch.valid.long(), labels=batch.labels, use_cache=False,
         )  # fmt: skip
-        return Losses(out.loss, out.backbone_loss, out.depth_decoder_loss)
+        labels = batch.labels[(batch.labels[..., 1:] != IGNORED).all(-1), 1:]  # (frames, codebooks - 1)
+        groups = group_losses(out.depth_decoder_logits, labels)
+        return Losses(out.loss, out.backbone_loss, out.depth_decoder_loss, groups)
 
     def adapt(self, lora: Lora) -> None:
         from peft import LoraConfig, get_peft_model

@@ -1,0 +1,80 @@
+"""Make a version of the voice the champion: the one that people use.
+
+A run can be promoted when all its gates passed, or with a reason, which then stands beside the version. What loads
+`models:/timbre@champion` gets its adapter from there on.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from timbre import tracking
+from timbre.errors import TrackingError
+from timbre.marks import visible
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+EXAMPLES = [
+    ("timbre promote", "the candidate, if its gates passed"),
+    ("timbre promote sober-tern", "the version of a run, see `timbre runs`"),
+    ('timbre promote --force "the new studio"', "although a gate failed"),
+]
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", nargs="?", help="name or id of a run (the candidate's)")
+    parser.add_argument("--force", metavar="REASON", help="although gates failed; the reason is kept with the version")
+
+
+def command(args: argparse.Namespace) -> int:
+    if args.force is not None and not args.force.strip():
+        raise TrackingError("--force: give a reason; whoever uses the voice will want to know it")
+    uri = tracking.store_uri()
+    if not tracking.exists(uri):
+        raise TrackingError(f"no run yet in {uri}; `dvc repro` records one")
+    client = tracking.connect(uri)
+    with tracking.explained(uri):
+        promote(client, args.run, args.force)
+    return 0
+
+
+def promote(client: MlflowClient, name: str | None, reason: str | None) -> None:
+    from timbre import registry
+
+    standing = registry.aliases(client)
+    run = wanted(client, name or standing.get(registry.CANDIDATE))
+    version = registry.version_of(client, run.info.run_id)
+    if version is None:
+        raise TrackingError(f"{shown(run)}: no adapter of this run is registered; record it anew, `dvc repro -f track`")
+    before = standing.get(registry.CHAMPION)
+    if before == run.info.run_id:
+        print(f"{shown(run)} is the champion already")
+        return
+    if (doubt := objection(run.data.tags)) and not reason:
+        raise TrackingError(f'{shown(run)}: {doubt}; `--force "REASON"` promotes it all the same')
+    notes = {"promoted.reason": reason or "all gates passed", "promoted.despite": doubt, "promoted.after": before}
+    for tag, value in notes.items():
+        if value:
+            client.set_model_version_tag(version.name, version.version, tag, value)
+    registry.point(client, registry.CHAMPION, run.info.run_id)
+    after = f", after {shown(client.get_run(before))}" if before else ""
+    print(f"{shown(run)} is the champion now, version {version.version} of {version.name}{after}")
+
+
+def wanted(client: MlflowClient, name: str | None) -> Run:
+    if name is None:
+        raise TrackingError("there is no candidate yet; `dvc repro` records one, or name a run of `timbre runs`")
+    return tracking.named(tracking.finished(client), name)
+
+
+def objection(tags: dict[str, Any]) -> str:
+    """What speaks against promoting; nothing if all gates passed."""
+    verdict = str(tags.get("gates", "no gates were measured"))
+    return "" if verdict == "passed" else f"its gates {verdict}" if verdict.startswith("failed") else verdict
+
+
+def shown(run: Run) -> str:
+    return visible(str(run.info.run_name))

@@ -1,0 +1,134 @@
+"""Show the last runs: what changed in data and parameters from one to the next, and how the voice did.
+
+Each run is a version of the voice that `dvc repro` recorded; it is compared with the one recorded before it. Rates are
+of the tuned voice with a reference clip, `(+1.2)` the difference from the run before. `*` after a commit: with changes
+that were not committed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from timbre import tracking
+from timbre.marks import visible
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+EXAMPLES = [
+    ("timbre runs", "the last ten"),
+    ("timbre runs -n 50 --json", "more, for a program"),
+]
+SHOWN = 3  # changed parameters named in a line
+HEAD = ("run", "day", "commit", "wrong words", "likeness", "gates", "changed")
+
+
+@dataclass(frozen=True)
+class Row:
+    run: str
+    id: str
+    day: str
+    commit: str
+    wer: float | None
+    wer_before: float | None
+    similarity: float | None
+    gates: str
+    data: list[str]  # changes since the run before
+    params: list[str]
+    aliases: list[str]
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-n", type=int, default=10, metavar="N", help="how many (10)")
+    parser.add_argument("--json", action="store_true", help="as a list of objects")
+
+
+def command(args: argparse.Namespace) -> int:
+    uri = tracking.store_uri()
+    rows = last(uri, max(args.n, 0)) if tracking.exists(uri) else []
+    if args.json:
+        print(json.dumps([dataclasses.asdict(found) for found in rows], indent=1))
+    else:
+        print("\n".join(table(rows)) if rows else f"no run yet in {uri}; `dvc repro` records one")
+    return 0
+
+
+def last(uri: str, most: int) -> list[Row]:
+    from timbre import registry
+
+    client = tracking.connect(uri)
+    with tracking.explained(uri):
+        runs = tracking.finished(client, most + 1)  # one more, to compare the oldest with
+        standing = registry.aliases(client)
+    return [
+        row(run, before, sorted(alias for alias, owner in standing.items() if owner == run.info.run_id))
+        for run, before in zip(runs, [*runs, None][1:], strict=True)
+    ][:most]
+
+
+def row(run: Run, before: Run | None, aliases: list[str]) -> Row:
+    tags, metrics = run.data.tags, run.data.metrics
+    return Row(
+        run=visible(str(run.info.run_name)),
+        id=run.info.run_id,
+        day=datetime.datetime.fromtimestamp(run.info.start_time / 1000).strftime("%Y-%m-%d"),
+        commit=tags.get("git.commit", "")[:8] + ("*" if tags.get("git.dirty") == "true" else ""),
+        wer=metrics.get("wer/tuned_clone"),
+        wer_before=before.data.metrics.get("wer/tuned_clone") if before else None,
+        similarity=metrics.get("similarity/tuned_clone"),
+        gates=visible(tags.get("gates", "")),
+        data=list(data_changes(before, run)) if before else [],
+        params=list(param_changes(before.data.params, run.data.params)) if before else [],
+        aliases=aliases,
+    )
+
+
+def data_changes(before: Run, after: Run) -> Iterator[str]:
+    old, new = before.data.tags, after.data.tags
+    if old.get("base.revision") != new.get("base.revision"):
+        yield "another base model"
+    if old.get("data.version") == new.get("data.version"):
+        return
+    more = clips(after) - clips(before)
+    if more:
+        yield f"{more:+d} clip{'s' if abs(more) > 1 else ''}"
+    elif old.get("dvc.data/clips") == new.get("dvc.data/clips"):
+        yield "words"
+    else:
+        yield "clips cut elsewhere"
+
+
+def clips(run: Run) -> int:
+    return sum(json.loads(given.dataset.profile)["clips"] for given in run.inputs.dataset_inputs)
+
+
+def param_changes(old: dict[str, str], new: dict[str, str]) -> Iterator[str]:
+    """Values that changed; a key that only one of the two knows belongs to the code."""
+    for name in sorted(old.keys() & new.keys()):
+        if old[name] != new[name]:
+            yield visible(f"{name} {old[name]} → {new[name]}")
+
+
+def table(rows: Sequence[Row]) -> Iterator[str]:
+    cells = [HEAD, *(line(found) for found in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(HEAD) - 1)]
+    for found in cells:
+        start = "  ".join(cell.ljust(width) for cell, width in zip(found, widths, strict=False))
+        yield f"{start}  {found[-1]}".rstrip()
+
+
+def line(found: Row) -> tuple[str, ...]:
+    wer = "" if found.wer is None else f"{found.wer:.1%}"
+    if found.wer is not None and found.wer_before is not None and round(found.wer - found.wer_before, 3):
+        wer += f" ({100 * (found.wer - found.wer_before):+.1f})"
+    similarity = "" if found.similarity is None else f"{found.similarity:.2f}"
+    more = len(found.params) - SHOWN
+    changed = [*found.data, *found.params[:SHOWN], *([f"{more} more parameters"] if more > 0 else [])]
+    name = f"{found.run} [{', '.join(found.aliases)}]" if found.aliases else found.run
+    return name, found.day, found.commit, wer, similarity, found.gates, ", ".join(changed)

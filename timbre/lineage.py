@@ -1,0 +1,90 @@
+"""Where a version comes from: its commit, DVC's names of the data and of all that was made, the base model.
+
+Tags and dataset inputs of its MLflow run. By DVC's hash of the dataset, the run's dataset is found and comes back:
+
+    client.search_runs(ids, "dataset.digest = '0123….dir'")
+    mlflow.data.get_source(run.inputs.dataset_inputs[0].dataset).load()     # the table, from DVC's cache
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from timbre.mapping import content_key, file_sha256
+from timbre.records import Example, read_jsonl
+
+WRITTEN = ("dvc.lock", "reports/metrics.json")  # by the pipeline itself: they change while it runs
+COLUMNS = (("audio", "binary"), ("text", "string"), ("source", "string"))  # as `datasets` sees the tables
+
+
+def tags(dataset: Path, samples: Path, parameters: dict[str, Any]) -> dict[str, str]:
+    """All that says what the version is made of."""
+    outs = locked()
+    found = {f"dvc.{path}": digest for path, digest in outs.items()}
+    found |= {"dvc.lock": content_key(sorted(outs.items())), "data.version": digest_of(dataset, outs)}
+    return git_tags() | found | base_tags(samples, parameters.get("voice", {}))
+
+
+def base_tags(samples: Path, voice: dict[str, Any]) -> dict[str, str]:
+    """A hub model's revision is its commit; a folder's the key of its content, which each sample names."""
+    sample = next(iter(sorted(samples.glob("*.json"))), None)
+    revision = voice.get("revision") or (json.loads(sample.read_bytes()).get("base") if sample else None)
+    known = {"base.model": voice.get("base"), "base.revision": revision}
+    return {name: str(value) for name, value in known.items() if value}
+
+
+def locked() -> dict[str, str]:
+    """Path → hash of every output that dvc.lock names; DVC writes it after each stage, so it is as new as the files."""
+    path = Path("dvc.lock")
+    stages = (YAML(typ="safe").load(path) or {}).get("stages", {}) if path.exists() else {}
+    return {out["path"]: str(out["md5"]) for stage in stages.values() for out in stage.get("outs", []) if "md5" in out}
+
+
+def digest_of(folder: Path, outs: dict[str, str]) -> str:
+    return outs.get(folder.as_posix()) or content_key([file_sha256(p) for p in sorted(folder.glob("*.jsonl"))])
+
+
+def git_tags() -> dict[str, str]:
+    """The commit, and whether an input differs from it."""
+    commit = git("rev-parse", "HEAD")
+    if not commit:
+        return {}
+    changed = git("status", "--porcelain", "--", ".", *(f":(exclude){path}" for path in WRITTEN))
+    return {"mlflow.source.git.commit": commit, "git.commit": commit, "git.dirty": "true" if changed else "false"}
+
+
+def git(*arguments: str) -> str:
+    """What git prints; nothing where there is no git, no repository or no commit yet."""
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def datasets(folder: Path) -> Iterator[Any]:
+    """Both tables as inputs of the run; DVC's hash of the folder is their digest."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    from timbre.dvc_source import DvcSource
+
+    digest = digest_of(folder, locked())
+    schema = [{"name": name, "type": kind} for name, kind in COLUMNS]
+    for name, context in (("train", "training"), ("eval", "evaluation")):
+        examples = read_jsonl(folder / f"{name}.jsonl", Example)
+        profile = {"clips": len(examples), "seconds": round(sum(example.seconds for example in examples), 2)}
+        dataset = Dataset(
+            name=f"{folder.name}/{name}",
+            digest=digest[:36],  # what MLflow's column holds: an MD5 and `.dir`
+            source_type="dvc",
+            source=DvcSource(folder.as_posix(), digest, f"{name}.jsonl", git("rev-parse", "HEAD")).to_json(),
+            schema=json.dumps({"mlflow_colspec": schema}),
+            profile=json.dumps(profile),
+        )
+        yield DatasetInput(dataset=dataset, tags=[InputTag("mlflow.data.context", context)])

@@ -1,0 +1,42 @@
+"""What a run of MLflow shows beside its samples: their spectrograms, and the way from base to finished voice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import soundfile
+
+from timbre import spectrogram
+from timbre.errors import DataError
+from timbre.records import Point, from_json
+
+
+def draw(samples: Path, folder: Path) -> None:
+    """A picture of each sample, under the sample's name."""
+    for path in sorted(samples.glob("*.flac")):
+        (folder / f"{path.stem}.png").write_bytes(spectrogram.png(*_sound(path)))
+
+
+def image(path: Path) -> spectrogram.Pixels:
+    """(height, columns, 3), of twice the size: MLflow shows a picture as large as it is."""
+    return spectrogram.colours(spectrogram.pixels(*_sound(path))).repeat(2, 0).repeat(2, 1)
+
+
+def way(points: Path, samples: Path, training: dict[str, Any]) -> list[tuple[int, Path]]:
+    """Step and sound, in order: the base voice at 0, the points, the finished voice at the best step."""
+    made = [from_json(path.read_text(encoding="utf-8"), Point, str(path)) for path in sorted(points.glob("*.json"))]
+    if not made:
+        return []
+    ends = {0: made[0].sample.replace("tuned", "base", 1), int(training["best_step"]): made[0].sample}
+    found = {step: samples / f"{name}.flac" for step, name in ends.items()}
+    found |= {point.step: points / f"{point.step:06}.flac" for point in made}
+    return sorted(found.items())
+
+
+def _sound(path: Path) -> tuple[Any, int]:
+    try:
+        audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (OSError, soundfile.LibsndfileError) as error:
+        raise DataError(f"{path}: cannot be read as audio; run `dvc repro`") from error
+    return audio.mean(axis=1), rate
