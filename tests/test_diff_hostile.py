@@ -32,26 +32,8 @@ class Seen(HTMLParser):
 
 SHOWN = HOSTILE.replace("\x1b", "⟨U+001B⟩").replace("\u202e", "⟨U+202E⟩")
 EVIDENCE = 'https://e.vil/"><script>alert(1)</script>`|'
-PAGE = {
-    "header",
-    "div",
-    "details",
-    "summary",
-    "html",
-    "meta",
-    "title",
-    "style",
-    "h1",
-    "h2",
-    "section",
-    "p",
-    "ul",
-    "li",
-    "table",
-    "tr",
-    "th",
-    "td",
-}
+PAGE = {"html", "meta", "title", "style", "header", "h1", "br", "h2", "section", "div", "details", "summary", "p"}
+LISTS = {"ul", "li", "table", "tr", "th", "td"}
 MARKS = {"del", "ins", "strong", "code", "bdi"}
 
 
@@ -63,7 +45,7 @@ def test_hostile_text_shows_as_text_in_html(history: Voice) -> None:
     seen = Seen(render(last(history), "html"))
     assert seen.text.count(SHOWN) == 3, "a line, a consent and a speaker's name"
     assert EVIDENCE in seen.text
-    assert seen.tags <= PAGE | MARKS
+    assert seen.tags <= PAGE | LISTS | MARKS
     assert seen.attributes <= {"lang", "charset", "name", "content", "class"}
 
 
@@ -74,22 +56,7 @@ def test_hostile_text_shows_as_text_in_markdown(history: Voice) -> None:
     invisible = dict.fromkeys(map(ord, "\u200b\u2068\u2069"))
     assert seen.text.translate(invisible).count(SHOWN) == 3
     assert EVIDENCE in seen.text.translate(invisible)
-    assert seen.tags <= {
-        "p",
-        "h3",
-        "details",
-        "summary",
-        "ul",
-        "li",
-        "table",
-        "thead",
-        "tbody",
-        "tr",
-        "th",
-        "td",
-        "s",
-        *MARKS,
-    }
+    assert seen.tags <= {"p", "h3", "details", "summary", "thead", "tbody", "s", *LISTS, *MARKS}
     assert "@\u200boctocat" in seen.text, "the name rings nobody"
     assert "#\u200b12" in seen.text
     assert "http:\u200b//" in seen.text

@@ -15,7 +15,7 @@ def page(made: Document) -> str:
     return (
         '<!doctype html>\n<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>timbre diff</title><style>{style()}</style>\n"
-        f'<header class="{state}"><p>{_tagged(made.about)}</p>\n<h1>{_text(made.verdict)}</h1></header>\n'
+        f'<header class="{state}"><p>{_tagged(made.about)}</p>\n<h1>{_lines(made.verdict)}</h1></header>\n'
         + "".join(_section(section.title, section.blocks) for section in made.sections)
         + "</html>\n"
     )
@@ -25,6 +25,11 @@ def part(made: Document) -> str:
     """For a section of another page, which has a heading of its own and knows how tables look."""
     said = f"<p>{_tagged(made.about)}</p>\n<p><strong>{_text(made.verdict)}</strong></p>\n"
     return said + "".join(_section(section.title, section.blocks, "h3") for section in made.sections)
+
+
+def _lines(verdict: str) -> str:
+    """What changed, what it did, what is in the way: a line each."""
+    return "<br>".join(map(_text, verdict.split("; ")))
 
 
 @lru_cache(maxsize=1)

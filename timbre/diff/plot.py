@@ -115,4 +115,5 @@ def _row(version: Version) -> str:
     what = f"{version.changed or 'only code or results'} · {version.subject}"
     told = (version.author, rate(version.measured.wer), rate(version.measured.similarity), gates, what)
     cells = "".join(f"<td>{html.escape(visible(text))}</td>" for text in told)
-    return f"<tr><td><code>{version.commit[:8]}</code></td><td>{html.escape(version.date)}</td>{cells}</tr>\n"
+    day = f'<td class="whole">{html.escape(version.date)}</td>'
+    return f"<tr><td><code>{version.commit[:8]}</code></td>{day}{cells}</tr>\n"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 
 from timbre.diff.document import Block, Items, Paragraph, Span
 from timbre.diff.report import said_of
@@ -10,6 +11,8 @@ from timbre.diff.sections.page import Page, say
 from timbre.diff.verdict import minutes
 
 REASONS = 6  # of a stage, in a short report
+NAMED = 2  # files of code
+CODE = re.compile(r"(\S+\.(?:py|html|css|js)) (?:changed|is new to it|is no longer read)$")
 
 
 def problems(page: Page) -> Iterator[Block]:
@@ -39,14 +42,25 @@ def reruns(page: Page) -> Iterator[Block]:
     yield say("dvc.lock is behind the files; clips and rates above are those of the last run.")
     items = []
     for stage in direct:
-        reasons = stage.reasons if page.most is None else stage.reasons[:REASONS]
-        rest = (f"and {len(stage.reasons) - REASONS} more",) if len(reasons) < len(stage.reasons) else ()
+        found = _summed(stage.reasons)
+        reasons = found if page.most is None else found[:REASONS]
+        rest = [f"and {len(found) - REASONS} more"] if len(reasons) < len(found) else []
         items.append((Span(stage.stage, "code"), page.text(": " + "; ".join(reasons + rest))))
     yield Items(tuple(items))
     after = [stage.stage for stage in report.stale if not stage.reasons]
     if after:
         yield say(f"After them, as far as their results differ: {', '.join(after)}.")
     yield from [say(cost)] if (cost := "; ".join(_cost(page))) else []
+
+
+def _summed(reasons: Sequence[str]) -> list[str]:
+    """Data and parameters one by one; code, of which a stage reads many files, in one reason."""
+    code = [match[1] for reason in reasons if (match := CODE.match(reason))]
+    others = [reason for reason in reasons if not CODE.match(reason)]
+    if not code:
+        return others
+    more = f" and {len(code) - NAMED} more" if len(code) > NAMED else ""
+    return [*others, f"its code changed ({', '.join(code[:NAMED])}{more})"]
 
 
 def _cost(page: Page) -> Iterator[str]:

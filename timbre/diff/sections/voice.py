@@ -13,6 +13,7 @@ from timbre.diff.verdict import MEASURES, measured, plural, rate, rate_change, s
 
 SAID = {True: "pass", False: "FAIL", None: "—"}
 CONDITIONS = {"base": "base", "base_clone": "base, cloning", "tuned": "tuned", "tuned_clone": "tuned, cloning"}
+TO = "\u00a0→\u00a0"  # does not break in a narrow column
 FIRST = ("wer", "cer", "similarity")  # measures that are always shown; the others can be opened
 
 
@@ -69,7 +70,7 @@ def _table(page: Page, prompts: Sequence[Prompt]) -> Table:
 
 def _row(page: Page, prompt: Prompt, like: bool, played: bool) -> tuple[Inline, ...]:
     name = f"{CONDITIONS.get(prompt.condition, prompt.condition)}: {prompt.prompt} (seed {prompt.seed})"
-    row = [*cells(name, f"{rate(prompt.old)} → {rate(prompt.new)}")]
+    row = [*cells(name, f"{rate(prompt.old)}{TO}{rate(prompt.new)}")]
     if like:
         row += cells(_likeness(prompt))
     row += [tuple(_heard(page, prompt.text, heard)) for heard in (prompt.heard_before, prompt.heard_now)]
@@ -94,4 +95,4 @@ def _likeness(prompt: Prompt) -> str:
     if prompt.similarity is None:
         return "—"
     old, new = prompt.similarity
-    return f"{rate(old)} → {rate(new)} ({signed(new - old, 3)})"
+    return f"{rate(old)}{TO}{rate(new)} ({signed(new - old, 3)})"
