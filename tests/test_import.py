@@ -292,17 +292,36 @@ def test_a_kill_leaves_nothing_and_the_next_run_completes_it(tmp_path: Path, pro
     ]
 
 
-def test_a_kill_while_files_are_put_in_place_is_mended_by_the_next_run(
+@pytest.mark.parametrize("links", [0, 1, 2])
+def test_a_kill_while_files_are_put_in_place_is_mended_by_the_next_run(tmp_path: Path, links: int) -> None:
+    ljspeech(tmp_path / "lj")
+    code = """if True:
+        import os, sys
+        from timbre import cli, declare
+        links, link, extended = [], os.link, declare.extended
+        kill = lambda: os.kill(os.getpid(), 9)
+        os.link = lambda *names: links.append(link(*names)) if len(links) < LINKS else kill()
+        declare.extended = lambda *_: kill()
+        cli.main()"""
+    command = [sys.executable, "-c", code.replace("LINKS", str(links)), "import", str(tmp_path / "lj"), *ANN]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, check=False)
+    assert (done.returncode, len(files())) == (-signal.SIGKILL, links)
+    run(tmp_path / "lj", *ANN)
+    assert len(back()) == 5
+
+
+def test_an_interruption_while_files_are_put_in_place_takes_them_away_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ljspeech(tmp_path / "lj")
-    with monkeypatch.context() as patched:
-        patched.setattr(intake.shelf.declare, "extended", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            run(tmp_path / "lj", *ANN)
-    assert not Path("data/sources.yaml").exists()
-    run(tmp_path / "lj", *ANN)
-    assert len(back()) == 5
+
+    def interrupted(*_: object) -> bytes:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(intake.shelf.declare, "extended", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "lj", *ANN)
+    assert files() == []
 
 
 def test_the_pipeline_finds_each_sentence_where_it_was_put(tmp_path: Path, project: Path) -> None:

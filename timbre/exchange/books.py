@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -88,8 +89,13 @@ class Plan:
         return content_key([(book.id, book.key) for book in self.books])
 
 
-def plan(rows: Rows, name: str, speaker_of: Callable[[str], str], scratch: Path) -> Plan:
+def plan(rows: Rows, name: str, speaker_of: Callable[[str], str]) -> Plan:
     """Where every sentence will stand; `speaker_of` turns the dataset's name of a voice into ours."""
+    with tempfile.TemporaryDirectory() as scratch:
+        return _plan(rows, name, speaker_of, Path(scratch))
+
+
+def _plan(rows: Rows, name: str, speaker_of: Callable[[str], str], scratch: Path) -> Plan:
     made = Plan()
     unfinished: dict[tuple[str, int], int] = {}  # speaker and rate → index of the book that still takes sentences
     heard: dict[str, str] = {}  # digest of a sound → where it was first

@@ -10,6 +10,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from timbre import audio, people, sources, transcripts
@@ -47,12 +48,12 @@ def dataset(
     reader: Reader, path: Path, options: Options, told: Told, skip_bad: bool = False, longest: float | None = None
 ) -> Arrival:
     """`longest` is the length in seconds from which the chunk stage leaves a sentence out."""
-    voices, scratch = Voices(told.speaker), STAGING / "scratch"
+    voices = Voices(told.speaker)
 
     def rows() -> Iterator[Row]:
         return reader.rows(path, options)
 
-    plan = books.plan(rows, told.name, voices.id_of, scratch)
+    plan = books.plan(rows, told.name, voices.id_of)
     problems = [] if skip_bad else plan.problems
     if problems:
         problems = [*problems, f"nothing was imported; --skip-bad leaves these {len(problems)} rows out"]
@@ -69,12 +70,12 @@ def dataset(
     ids = [book.id for book in plan.books]
     if shelf.taken(ids) == ids and all(shelf.imported(book.id) == book.key for book in plan.books):
         return Arrival(lines, ids, None)
-    raise_all(DataError, shelf.in_the_way(ids))
+    folder = STAGING / plan.key
+    items = [Item(b.id, b.speaker, folder / f"{b.id}.flac", folder / f"{b.id}.tsv") for b in plan.books]
+    raise_all(DataError, shelf.in_the_way(items))
 
     def settle() -> None:
-        folder = STAGING / plan.key
         books.bind(rows, plan, folder, path.name)
-        items = [Item(b.id, b.speaker, folder / f"{b.id}.flac", folder / f"{b.id}.tsv") for b in plan.books]
         shelf.place(items, told.entry, newcomers)
         shutil.rmtree(folder)
 
@@ -112,12 +113,8 @@ def captions(
         assert sound
         facts = _measured(sound, staged, told, voices.most())
     raise_all(DataError, (_beyond(path, cue, facts) for cue in cues if cue.start >= facts.seconds))
+    lines = _drafted(cues, facts) if draft else tuple(map(partial(_line, facts), cues, who))
     comments = (f"# audio: {facts.sha256}", f"# from: {path.name}")
-    if draft:
-        spoken = tuple((cue.start, cue.end, cue.text) for cue in cues)
-        lines = transcripts.seed_from_draft(Draft(facts.sha256, spoken), facts).lines
-    else:
-        lines = tuple(_line(cue, speaker, facts) for cue, speaker in zip(cues, who, strict=True))
     content = transcripts.render(Transcript(lines, comments), str(path))
     transcripts.parse(content, str(path), facts.seconds)
     there = shelf.TRANSCRIPTS / f"{facts.id}.tsv"
@@ -129,8 +126,23 @@ def captions(
         if there.exists():
             raise DataError(f"{there}: is there already, and yours; remove it first, or edit it")
         return Arrival(described, [facts.id], lambda: _written(there, content, newcomers))
-    raise_all(DataError, shelf.in_the_way([facts.id]))
-    return Arrival(described, [facts.id], lambda: _settle(sound, staged, facts, content, told, newcomers))
+    item = Item(facts.id, facts.speaker, staged / Path(facts.origin).name, staged / there.name)
+    raise_all(DataError, shelf.in_the_way([item]))
+
+    def settle() -> None:
+        assert sound
+        staged.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(sound, item.audio)  # as it is: a video's or m4a's sound would be many times as large in FLAC
+        item.transcript.write_bytes(content)
+        shelf.place([item], told.entry, newcomers)
+        shutil.rmtree(staged)
+
+    return Arrival(described, [facts.id], settle)
+
+
+def _drafted(cues: Sequence[subtitles.Cue], facts: Recording) -> tuple[Line, ...]:
+    spoken = tuple((cue.start, cue.end, cue.text) for cue in cues)
+    return transcripts.seed_from_draft(Draft(facts.sha256, spoken), facts).lines
 
 
 def _declared(name: str) -> Recording:
@@ -160,19 +172,7 @@ def _written(transcript: Path, content: bytes, newcomers: Sequence[Person]) -> N
     write_atomic(transcript, content)
 
 
-def _settle(
-    sound: Path | None, staged: Path, facts: Recording, content: bytes, told: Told, newcomers: Sequence[Person]
-) -> None:
-    assert sound
-    staged.mkdir(parents=True, exist_ok=True)
-    copy, transcript = staged / Path(facts.origin).name, staged / f"{facts.id}.tsv"
-    shutil.copyfile(sound, copy)  # as it is: a video's or m4a's sound would be many times as large in FLAC
-    transcript.write_bytes(content)
-    shelf.place([Item(facts.id, facts.speaker, copy, transcript)], told.entry, newcomers)
-    shutil.rmtree(staged)
-
-
-def _line(cue: subtitles.Cue, speaker: str, facts: Recording) -> Line:
+def _line(facts: Recording, cue: subtitles.Cue, speaker: str) -> Line:
     end = min(round(cue.end, 2), int(facts.seconds * 100) / 100)  # editors let the last one stay on the screen
     return Line(round(cue.start, 2), end, speaker, "ok" if cue.spoken else "drop", cue.text)
 

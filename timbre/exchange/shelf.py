@@ -64,16 +64,15 @@ def taken(ids: Sequence[str]) -> list[str]:
     return [name for name in ids if name in declared]
 
 
-def in_the_way(ids: Sequence[str]) -> Iterator[str]:
-    """What stands where these would go, besides what an interrupted import has left there itself."""
-    for name in taken(ids):
+def in_the_way(items: Sequence[Item]) -> Iterator[str]:
+    """What stands where these would go, besides what an import that was killed had placed of them."""
+    for name in taken([item.id for item in items]):
         yield f"{SOURCES}: {name} is declared already; choose another name with --name"
-    for name in ids:
-        if not (TRANSCRIPTS / f"{name}.tsv").exists():
-            for path in sorted(RECORDINGS.glob(f"{name}.*")):
+    for item in items:
+        ours = {item.recording: item.audio, item.written: item.transcript}
+        for path in [*sorted(RECORDINGS.glob(f"{item.id}.*")), item.written]:
+            if path.exists() and not (path in ours and ours[path].exists() and _same(ours[path], path)):
                 yield f"{path}: is there already, and stays; choose another name with --name"
-        elif imported(name) is None:
-            yield f"{TRANSCRIPTS / name}.tsv: is there already, and stays; choose another name with --name"
 
 
 def newcomers(voices: Mapping[str, str], consent: str | None) -> list[Person]:
@@ -90,10 +89,7 @@ def introduce(newcomers: Sequence[Person]) -> None:
 def place(items: Sequence[Item], told: dict[str, str], newcomers: Sequence[Person] = ()) -> None:
     """`told` is what every entry says beside its id, file and speaker: language, licence, consent."""
     pairs = [(item.audio, item.recording) for item in items] + [(item.transcript, item.written) for item in items]
-    raise_all(
-        DataError,
-        (f"{to}: is there already, and stays" for made, to in pairs if to.exists() and not _same(made, to)),
-    )
+    raise_all(DataError, in_the_way(items))
     placed: list[Path] = []
     try:
         for made, to in pairs:
@@ -104,7 +100,7 @@ def place(items: Sequence[Item], told: dict[str, str], newcomers: Sequence[Perso
         declared = declare.extended(SOURCES, entries)
         introduce(newcomers)
         write_atomic(SOURCES, declared)
-    except (SourceError, OSError):
+    except BaseException:
         for path in placed:
             path.unlink(missing_ok=True)
         raise
