@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from timbre import audio, sources, whisper
-from timbre.errors import DataError, run
+from timbre import audio, glossary, sources, whisper
+from timbre.errors import run
 from timbre.mapping import Files, Job, content_key, refresh
 from timbre.params import read
 from timbre.records import Recording
@@ -174,17 +174,6 @@ def tell(drafts: Sequence[dict[str, Any]], recordings: Sequence[Recording]) -> N
             print(f"{recording.id}: left out, because it has no time of its own: {text}")
 
 
-def glossary_prompt(path: Path) -> str:
-    """The terms of the glossary as Whisper's prompt: one per line, `#` begins a comment."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); an empty file will do") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
-    return ", ".join(term for line in lines if (term := line.split("#")[0].strip()))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Whisper writes a draft of every recording.")
     parser.add_argument("--sources", type=Path, required=True, help="what is declared, data/sources.yaml")
@@ -194,7 +183,7 @@ def main() -> None:
     args = parser.parse_args()
     params, model = read("transcribe", Params), read("whisper", whisper.Params)
     recordings = sources.recordings(sources.read(args.sources), args.raw)
-    transcribe_all(recordings, args.raw, glossary_prompt(args.glossary), args.out, params, model)
+    transcribe_all(recordings, args.raw, ", ".join(glossary.terms(args.glossary)), args.out, params, model)
 
 
 if __name__ == "__main__":

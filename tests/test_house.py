@@ -28,6 +28,7 @@ LAYERS = [
     "params",
     "records",
     "text",
+    "glossary",
     "audio",
     "sources",
     "people",

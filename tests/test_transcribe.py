@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from stages import transcribe
-from timbre import audio, whisper
+from timbre import audio, glossary, whisper
 from timbre.errors import DataError, ModelError
 from timbre.records import Recording
 from timbre.whisper import Utterance, Word
@@ -113,10 +113,10 @@ def test_a_glossary_that_whisper_would_cut_is_refused() -> None:
 def test_the_glossary_has_a_term_per_line_and_comments(tmp_path: Path) -> None:
     path = tmp_path / "glossary.txt"
     path.write_text("# names\nPenzance  # in Cornwall\n\n Marlow\n")
-    assert transcribe.glossary_prompt(path) == "Penzance, Marlow"
+    assert glossary.terms(path) == ["Penzance", "Marlow"]
     path.write_bytes("Orléans".encode("latin-1"))
     with pytest.raises(DataError, match="byte 3 is not UTF-8"):
-        transcribe.glossary_prompt(path)
+        glossary.terms(path)
 
 
 def test_a_model_that_is_missing_unknown_or_no_model_says_what_to_do() -> None:

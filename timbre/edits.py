@@ -50,7 +50,7 @@ def splice(content: bytes, lines: Sequence[Line], name: str, seconds: float | No
     for line in lines:
         if any(set(field) & set("\t\n\r") for field in (line.speaker, line.flag, line.text)):
             raise TranscriptError(f"{name}: a line break or tab cannot be kept in the line at {line.start:.2f} s")
-    transcript = parse(content, name)
+    transcript = parse(content, name, overlaps=True)
     head, rows = _split(content)
     newline = transcript.newline.encode()
     kept = dict(zip(transcript.lines, rows, strict=True))

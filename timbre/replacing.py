@@ -147,17 +147,6 @@ def near_misses(paths: Sequence[Path], terms: Sequence[str]) -> list[NearMiss]:
     return sorted(misses, key=lambda miss: (-len(miss.places), miss.term, miss.written))
 
 
-def glossary(path: Path) -> list[str]:
-    """One term per line; `#` begins a comment."""
-    try:
-        rows = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); write the names and terms there") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
-    return list(dict.fromkeys(term for row in rows if (term := normalise(row.split("#")[0]))))
-
-
 def _plan(path: Path, search: Search) -> Plan:
     content = edits.content_of(path)
     if content is None:

@@ -89,8 +89,11 @@ def render(transcript: Transcript, name: str = "transcript") -> bytes:
         raise TranscriptError(f"{name}: {error.object[error.start]!r} is not a character") from error
 
 
-def parse(content: bytes, name: str, seconds: float | None = None) -> Transcript:
-    """The transcript in `content`, or one error with a line for everything that is wrong in it."""
+def parse(content: bytes, name: str, seconds: float | None = None, *, overlaps: bool = False) -> Transcript:
+    """The transcript in `content`, or one error with a line for everything that is wrong in it.
+
+    `overlaps` lets lines pass that begin before the one above has ended: for whoever is going to mend them.
+    """
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise TranscriptError(f"{name}: is UTF-16; save it as UTF-8")
     content = content.removeprefix(b"\xef\xbb\xbf")
@@ -116,7 +119,7 @@ def parse(content: bytes, name: str, seconds: float | None = None) -> Transcript
             if row.split("\t") != list(COLUMNS):
                 problem = "expected the header line " + "<tab>".join(COLUMNS)
         else:
-            line, problem = _line(row, lines[-1] if lines else None, seconds)
+            line, problem = _line(row, lines[-1] if lines and not overlaps else None, seconds)
             lines += [line] if line and line.end > line.start else []  # the next is not measured by a reversed one
         if problem:
             problems.append(f"{name}:{number}: {problem}")

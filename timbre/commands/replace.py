@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from timbre import replacing
+from timbre import glossary, replacing
 from timbre.errors import DataError, raise_all
 from timbre.records import check_id
 from timbre.replacing import Edit, NearMiss, Plan, Search
@@ -83,7 +83,7 @@ def told(plans: Sequence[Plan], old: str, files: int, written: bool) -> str:
 
 
 def suggestions(paths: Sequence[Path], ids: Sequence[str]) -> list[str]:
-    terms = replacing.glossary(GLOSSARY)
+    terms = glossary.terms(GLOSSARY)
     if not terms:
         return [f"{GLOSSARY} names no terms yet; write one per line"]
     found = replacing.near_misses(paths, terms)

@@ -1,8 +1,8 @@
 """What lies on the reviewer's desk: each recording's transcript, or its draft while nobody has begun one.
 
-Reads   data/sources.yaml, data/raw, data/drafts, data/transcripts
+Reads   data/sources.yaml, data/raw, data/drafts, data/transcripts, data/labels.jsonl
 Writes  data/transcripts/<id>.tsv, only when asked to save, only over the content that the edit was made from
-        .timbre/peaks, a cache
+        .timbre/peaks, .timbre/dismissed, caches
 
 An edit names the content it was made from by its digest. Where the file is another by now nothing is written, and the
 page is given what the file says instead.
@@ -21,6 +21,8 @@ from timbre import declare, edits, replacing, sources, transcripts
 from timbre.errors import DataError, TimbreError, TranscriptError
 from timbre.records import Recording, check_id
 from timbre.replacing import Plan, Search
+from timbre.review import opinions
+from timbre.review.opinions import Dismissals
 from timbre.review.peaks import peaks
 from timbre.sources import Source
 from timbre.transcripts import Line, Transcript
@@ -49,6 +51,10 @@ class Opened:
     digest: str  # of the transcript's content; empty while there is none
     lines: tuple[Line, ...]
     words: list[tuple[float, float, str, float]]  # start, end, word, Whisper's probability
+    draft: str  # key of the draft that the words are of
+    newer: bool  # the transcript did not begin from it: where the two differ is worth a look
+    dismissed: list[str]  # suggestions of this draft
+    labels: list[dict[str, Any]]  # what the label check says
     warning: str = ""
 
 
@@ -62,11 +68,15 @@ class Found:
 
 
 class Desk:
-    def __init__(self, data: Path = Path("data"), cache: Path = Path(".timbre/peaks")) -> None:
+    def __init__(self, data: Path = Path("data"), cache: Path = Path(".timbre")) -> None:
         self._sources: tuple[object, dict[str, Source]] = (None, {})
         self.path, self.transcripts = data / "sources.yaml", data / "transcripts"
         self.raw, self.drafts = data / "raw", data / "drafts"
-        self.cache = cache
+        self.labels, self.cache, self.dismissals = (
+            data / "labels.jsonl",
+            cache / "peaks",
+            Dismissals(cache / "dismissed"),
+        )
         self._saving = threading.Lock()  # between looking at a file and writing it
         self._drawing = threading.Lock()  # two pages do not compute the same peaks
         _ = self.sources  # what is wrong there is told before a page opens
@@ -88,8 +98,23 @@ class Desk:
         warning = ""
         if content is not None and transcript.audio not in (None, recording.sha256):
             warning = "The transcript was written for other audio; its times may not fit this recording."
-        digest, words = edits.digest(content), self._words(recording)
-        return Opened(name, recording.speaker, recording.seconds, digest, transcript.lines, words, warning)
+        draft, words = self._draft(recording)
+        return Opened(
+            name,
+            recording.speaker,
+            recording.seconds,
+            edits.digest(content),
+            transcript.lines,
+            words,
+            draft,
+            bool(draft and content is not None and transcript.draft != draft),
+            self.dismissals.read(name, draft),
+            opinions.labels(self.labels, name),
+            warning,
+        )
+
+    def dismiss(self, name: str, draft: str, names: Sequence[object]) -> None:
+        self.dismissals.write(self._known(name), draft, names)
 
     def digest(self, name: str) -> str:
         return edits.digest(edits.content_of(self._path(name)))
@@ -160,22 +185,24 @@ class Desk:
         path = self._path(recording.id)
         content = edits.content_of(path)
         if content is not None:
-            return transcripts.parse(content, str(path)), content
+            return transcripts.parse(content, str(path), overlaps=True), content  # the page shows and mends them
         draft = transcripts.read_draft(self.drafts / f"{recording.id}.json")
         if draft.audio != recording.sha256:
             raise DataError(f"{recording.id}: the draft was made from other audio; run `dvc repro transcribe` first")
         return transcripts.seed_from_draft(draft, recording), None
 
-    def _words(self, recording: Recording) -> list[tuple[float, float, str, float]]:
-        """Whisper's words; none where it heard other audio, or where its draft is not here."""
+    def _draft(self, recording: Recording) -> tuple[str, list[tuple[float, float, str, float]]]:
+        """Key and words of Whisper's draft; nothing where it heard other audio, or where it is not here."""
+        path = self.drafts / f"{recording.id}.json"
         try:
-            draft = json.loads((self.drafts / f"{recording.id}.json").read_bytes())
+            draft = json.loads(path.read_bytes())
             if draft["audio_sha256"] != recording.sha256:
-                return []
+                return "", []
             words = [word for segment in draft["segments"] for word in segment.get("words", [])]
-            return [(w["start"], w["end"], str(w["word"]).strip(), w["probability"]) for w in words]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return []
+            timed = [(w["start"], w["end"], str(w["word"]).strip(), w["probability"]) for w in words]
+            return transcripts.read_draft(path).key, timed
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, DataError):
+            return "", []
 
     def _plans(self, search: Search) -> list[Plan]:
         paths = [path for name in self.sources if (path := self._path(name)).exists()]

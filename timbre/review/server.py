@@ -108,6 +108,9 @@ class Handler(GuardedHandler):
                     self.json({"digest": desk.save(name, digest, lines_from(lines))})
                 except ChangedMeanwhile as error:
                     self.json({"error": str(error), "theirs": self._opened(name)}, HTTPStatus.CONFLICT)
+            case ["api", "dismissed", name], {"draft": str() as draft, "names": list() as names}:
+                desk.dismiss(name, draft, names)
+                self.json({})
             case ["api", "find"], {"old": str() as old, "new": str() as new, "ignore_case": bool() as any_case}:
                 found, digests = desk.find(replacing.Search(old, new, any_case))
                 self.json({"found": [dataclasses.asdict(line) for line in found], "digests": digests})

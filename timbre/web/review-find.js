@@ -2,8 +2,8 @@
 
 import { $, ask, make, note } from "./review-dom.js";
 
-// page: {state, settled, remember, take, listRecordings, writing}; gives the function that opens the dialog
-export function setUpFind({ state, settled, remember, take, listRecordings, writing }) {
+export function setUpFind(page) {
+  const { state, settled, remember, take, listRecordings, writing } = page;
   let preview = null;
   function openFind() {
     const chosen = String(getSelection()).trim();
@@ -74,5 +74,5 @@ export function setUpFind({ state, settled, remember, take, listRecordings, writ
   $("find").addEventListener("keydown", (event) => { if (event.key === "Enter" && event.target.tagName === "INPUT") search(); });
   $("close-find").addEventListener("click", () => $("find").close());
   $("open-find").addEventListener("click", openFind);
-  return openFind;
+  Object.assign(page, { openFind });
 }

@@ -1,6 +1,7 @@
 // The keys: one list that the page obeys and that its help shows.
 
 import { $, make } from "./review-dom.js";
+import { STEP } from "./review-model.js";
 
 const KEYS = [ // [action, what it does, keys as shown, codes]; Shift+ in front where it is needed
   ["play", "play the line, or pause", "Space", ["Space"]],
@@ -20,6 +21,10 @@ const KEYS = [ // [action, what it does, keys as shown, codes]; Shift+ in front 
   ["find", "find and replace", "F, or Ctrl F", ["KeyF"]],
   ["unsure", "least certain first, or in order", "U", ["KeyU"]],
   ["unheard", "only what was not heard yet", "H", ["KeyH"]],
+  ["differs", "only where a newer draft differs", "Shift N", ["Shift+KeyN"]],
+  ["take", "take the newer draft’s words", "Y", ["KeyY"]],
+  ["dismiss", "dismiss them", "N", ["KeyN"]],
+  ["labels", "worst label first: where Whisper hears the clip otherwise", "L", ["KeyL"]],
   ["closer", "see less of the sound, closer", "+", ["Equal", "Shift+Equal", "NumpadAdd"]],
   ["wider", "see more of it", "−", ["Minus", "NumpadSubtract"]],
   ["help", "these keys", "?", []],
@@ -31,8 +36,36 @@ const MAC = /Mac/.test(navigator.platform); // there Alt and a letter is another
 // by what is printed on the key where that is a Latin letter, else by the key's place
 const place = (event) => (/^[a-z]$/i.test(event.key) ? `Key${event.key.toUpperCase()}` : event.code);
 
-// page: {actions, writing, caret, leaveText, focusText, commitTyping, step, save}
-export function setUpKeys({ actions, writing, caret, leaveText, focusText, commitTyping, step, save }) {
+export function setUpKeys(page) {
+  const { writing, caret, leaveText, focusText, commitTyping, step, save, nudge, wave } = page;
+  const actions = {
+    play: page.playOrPause,
+    next: () => step(1),
+    previous: () => step(-1),
+    accept: page.accept,
+    drop: page.drop,
+    split: page.split,
+    merge: page.merge,
+    "start earlier": () => nudge(-STEP, 0),
+    "start later": () => nudge(STEP, 0),
+    "end earlier": () => nudge(0, -STEP),
+    "end later": () => nudge(0, STEP),
+    undo: page.undo,
+    redo: page.redo,
+    write: focusText,
+    find: page.openFind,
+    take: page.takeSuggestion,
+    dismiss: page.dismissSuggestion,
+    help: () => $("help").showModal(),
+    closer: () => wave.zoom(0.7),
+    wider: () => wave.zoom(1.4),
+    unsure: () => $("unsure").click(),
+    unheard: () => $("unheard").click(),
+    differs: () => { if (!$("differs").parentElement.hidden) $("differs").click(); },
+    labels: () => { if (!$("labels").parentElement.hidden) $("labels").click(); },
+  };
+  $("open-help").addEventListener("click", actions.help);
+
   document.addEventListener("keydown", (event) => {
     if (document.querySelector("dialog[open]") || event.isComposing) return;
     const graph = event.getModifierState("AltGraph"); // types a letter: Polish ż is AltGr and Z

@@ -23,7 +23,7 @@ export function pieces(line, words) {
   if (known && known.words === words) return known.made;
   const made = line.text.split(/(\s+)/).filter(Boolean).map((text) => ({ text, spelt: spelling(text) }));
   const tokens = made.filter((piece) => piece.spelt);
-  const drafted = wordsIn(line, words);
+  const drafted = wordsBetween(words, line.start, line.end);
   // longest common subsequence, from the end
   const best = Array.from({ length: tokens.length + 1 }, () => new Uint16Array(drafted.length + 1));
   for (let i = tokens.length - 1; i >= 0; i--) {
@@ -40,7 +40,7 @@ export function pieces(line, words) {
   return made;
 }
 
-const spelling = (text) => text.normalize("NFC").toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "");
+export const spelling = (text) => text.normalize("NFC").toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "");
 export const readWords = (rows) =>
   rows.map(([start, end, text, sure]) => ({ start, end, text, sure, spelt: spelling(text) })).filter((word) => word.spelt)
     .sort((a, b) => a.start - b.start);
@@ -55,11 +55,12 @@ function firstAtOrAfter(words, time) {
   return low;
 }
 
-function wordsIn(line, words) {
+// The words whose middle lies there.
+export function wordsBetween(words, start, end) {
   const found = [];
-  for (let i = firstAtOrAfter(words, line.start - 2); i < words.length && words[i].start < line.end; i++) {
+  for (let i = firstAtOrAfter(words, start - 2); i < words.length && words[i].start < end; i++) {
     const middle = (words[i].start + words[i].end) / 2;
-    if (middle >= line.start && middle <= line.end) found.push(words[i]);
+    if (middle >= start && middle <= end) found.push(words[i]);
   }
   return found;
 }
@@ -72,29 +73,51 @@ export function certainty(line, words) {
   return least;
 }
 
-export function order(lines, words, { unsure, unheard }) {
-  const kept = unheard ? lines.filter((line) => !heard(line)) : [...lines];
+const spelt = (text) => ` ${text.split(/\s+/).map(spelling).filter(Boolean).join(" ")} `;
+export const readLabels = (rows) => rows.map((row) => ({ ...row, spelt: spelt(row.text) }));
+
+// The worst of the labels (clips as Whisper heard them again) that the line is part of, as it is written now.
+export function worstLabel(line, table) {
+  let worst = null, own = null;
+  for (const label of table) {
+    if (label.start < line.end && label.end > line.start && label.cer > (worst?.cer ?? 0) && label.spelt.includes((own ??= spelt(line.text)))) worst = label;
+  }
+  return worst;
+}
+
+export function order(lines, words, { unsure, unheard, suggested, labels, table }) {
+  let kept = unheard ? lines.filter((line) => !heard(line)) : [...lines];
+  if (suggested) kept = kept.filter((line) => suggested.has(line.key));
+  const worst = (line) => worstLabel(line, table)?.cer ?? 0;
+  if (labels) return kept.map((line) => [worst(line), line]).sort(([a], [b]) => b - a).map(([, line]) => line);
   return unsure ? kept.sort((a, b) => certainty(a, words) - certainty(b, words)) : kept;
 }
 
-// Quartiles of seconds per character: what lies far outside them has probably the wrong words or times.
-export function usualPace(lines) {
-  const paces = lines.filter((line) => line.text.length > 7 && line.flag !== "drop")
-    .map((line) => (line.end - line.start) / line.text.length).sort((a, b) => a - b);
+const LEAST = 8; // characters; shorter lines have any pace
+
+// Seconds of speech per character: without the silence that a line has around its words.
+function paceOf(line, speech) {
+  return speech && line.text.length >= LEAST ? speech(line.start, line.end) / line.text.length : null;
+}
+
+// Quartiles of it: what lies far outside them has probably the wrong words or times.
+export function usualPace(lines, speech) {
+  const paces = lines.filter((line) => line.flag !== "drop").map((line) => paceOf(line, speech)).filter((pace) => pace !== null).sort((a, b) => a - b);
   if (paces.length < 8) return [1 / 40, 1 / 3];
   const at = (share) => paces[Math.floor(share * (paces.length - 1))];
   const spread = Math.max(at(0.75) - at(0.25), 0.01);
   return [at(0.25) - 1.5 * spread, at(0.75) + 1.5 * spread];
 }
 
-export function warnings(line, above, words, pace, peaks) {
+export function warnings(line, above, words, pace, peaks, speech) {
   const found = [];
   if (!line.text.trim()) found.push({ text: "no words: write them, or merge the line", blocks: true });
   if (above && line.start < above.end) found.push({ text: "overlaps the line above", blocks: true });
   if (line.flag === "drop") return found;
-  const own = (line.end - line.start) / line.text.length;
-  if (line.text.length > 7 && own < pace[0]) found.push({ text: `fast: ${Math.round(1 / own)} characters a second` });
-  if (line.text.length > 7 && own > pace[1]) found.push({ text: `slow: ${(1 / own).toFixed(1)} characters a second` });
+  const own = paceOf(line, speech);
+  if (own === 0) found.push({ text: "nothing is heard here" });
+  else if (own !== null && own < pace[0]) found.push({ text: `fast: ${Math.round(1 / own)} characters a second` });
+  if (own !== null && own > pace[1]) found.push({ text: `slow: ${(1 / own).toFixed(1)} characters a second` });
   for (const time of [line.start, line.end]) {
     for (let i = firstAtOrAfter(words, time - 2); i < words.length && words[i].start < time - 0.08; i++) {
       if (words[i].end > time + 0.08) found.push({ text: `cuts “${words[i].text}”` });

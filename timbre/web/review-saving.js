@@ -4,8 +4,8 @@
 import { $, ask, make, note } from "./review-dom.js";
 import * as model from "./review-model.js";
 
-// page: {state, take, remember, commitTyping, warned}; gives {saveSoon, settled, tellSaved}
-export function setUpSaving({ state, take, remember, commitTyping, warned }) {
+export function setUpSaving(page) {
+  const { state, take, remember, commitTyping, warned } = page;
   let saving = false, waiting = 0, conflict = null;
   const unsaved = () => state.lines !== state.saved;
 
@@ -111,5 +111,5 @@ export function setUpSaving({ state, take, remember, commitTyping, warned }) {
   });
   addEventListener("focus", look);
   setInterval(look, 2000);
-  return { save, saveSoon, settled, tellSaved };
+  Object.assign(page, { save, saveSoon, settled, tellSaved });
 }
