@@ -151,6 +151,16 @@ def test_find_and_replace_shows_each_line_before_it_changes(page: Any) -> None:
     saved(page, lambda: rows()[3][4] == "We wait for the fairy.")
 
 
+def test_what_is_nearly_a_term_of_the_glossary_is_offered(page: Any) -> None:
+    page.keyboard.press("a")
+    saved(page, lambda: rows()[0][3] == "ok")
+    NOON.parent.with_name("glossary.txt").write_text("# ships\nFerries\nTides\n")
+    page.keyboard.press("f")
+    page.locator("#offers button", has_text="tide → Tides").click()
+    until(page, "document.querySelector('#replace').textContent === 'Replace 2'")
+    assert page.input_value("#new") == "Tides"
+
+
 def test_an_edit_in_an_editor_is_taken_over_when_there_is_none_here(page: Any) -> None:
     page.keyboard.press("a")
     saved(page, lambda: rows()[0][3] == "ok")

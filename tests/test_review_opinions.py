@@ -13,6 +13,7 @@ import pytest
 from tests.review_client import Client
 from tests.review_desk import RATE
 from tests.review_page import NOON, opened, rows, saved, texts, until
+from timbre import audio
 from timbre.audio import flac_bytes, sha256
 from timbre.records import Label, write_jsonl
 from timbre.review.server import Server
@@ -149,8 +150,9 @@ def test_a_pace_counts_what_is_spoken_and_not_the_silence_around_it(serve: Any, 
 
 def test_a_cut_word_a_clipped_line_and_an_overlap_are_told_while_one_edits(serve: Any, browser: Any) -> None:
     server = serve()
-    samples = np.zeros(20 * RATE, np.float32)
+    samples, _ = audio.read(Path("data/raw/noon.flac"))
     samples[9 * RATE : 9 * RATE + 800] = 1.0  # in the third line
+    samples[12 * RATE : 16 * RATE] = 0  # the fourth
     Path("data/raw/noon.flac").write_bytes(flac_bytes(samples, RATE))
     tab, complaints = opened(browser, server.url)
     until(tab, "document.querySelector('main').textContent.includes('clipped')")

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from timbre import declare, edits, replacing, sources, transcripts
+from timbre import declare, edits, glossary, replacing, sources, transcripts
 from timbre.errors import DataError, TimbreError, TranscriptError
 from timbre.records import Recording, check_id
-from timbre.replacing import Plan, Search
+from timbre.replacing import NearMiss, Plan, Search
 from timbre.review import opinions
 from timbre.review.opinions import Dismissals
 from timbre.review.peaks import peaks
@@ -71,7 +71,7 @@ class Desk:
     def __init__(self, data: Path = Path("data"), cache: Path = Path(".timbre")) -> None:
         self._sources: tuple[object, dict[str, Source]] = (None, {})
         self.path, self.transcripts = data / "sources.yaml", data / "transcripts"
-        self.raw, self.drafts = data / "raw", data / "drafts"
+        self.raw, self.drafts, self.glossary = data / "raw", data / "drafts", data / "glossary.txt"
         self.labels, self.cache, self.dismissals = (
             data / "labels.jsonl",
             cache / "peaks",
@@ -143,6 +143,11 @@ class Desk:
         found = [Found(p.path.stem, edit.number, list(edit.pieces())) for p in plans for edit in p.edits]
         return found, {plan.path.stem: edits.digest(plan.content) for plan in plans}
 
+    def offers(self) -> list[NearMiss]:
+        """Words that are nearly a term of the glossary."""
+        terms = glossary.terms(self.glossary) if self.glossary.exists() else []
+        return replacing.near_misses(self._begun(), terms) if terms else []
+
     def replace(self, search: Search, digests: dict[str, str]) -> int:
         """How many places were replaced; only what a preview showed is written, or nothing."""
         with self._saving:
@@ -205,8 +210,10 @@ class Desk:
             return "", []
 
     def _plans(self, search: Search) -> list[Plan]:
-        paths = [path for name in self.sources if (path := self._path(name)).exists()]
-        return replacing.plan(paths, search)
+        return replacing.plan(self._begun(), search)
+
+    def _begun(self) -> list[Path]:
+        return [path for name in self.sources if (path := self._path(name)).exists()]
 
 
 def lines_from(values: Any) -> tuple[Line, ...]:

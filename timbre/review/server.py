@@ -50,6 +50,8 @@ class Handler(GuardedHandler):
                 self.json([dataclasses.asdict(listed) for listed in desk.listed()])
             case ["api", "recording", name]:
                 self.json(self._opened(name))
+            case ["api", "offers"]:
+                self.json([{"written": o.written, "term": o.term, "places": len(o.places)} for o in desk.offers()])
             case ["api", "digest", name]:
                 self.json({"digest": desk.digest(name)})
             case ["api", "peaks", name]:

@@ -55,21 +55,18 @@ function aligned(own, heard) {
   return steps;
 }
 
-// [unchanged, gone, come] in order; what is unchanged is written as in the line.
+// [unchanged, gone, come] in order; what is unchanged is written as in the line, with the spaces around what is not.
 function grouped(steps, own, heard) {
-  const hunks = [];
-  let same = [], gone = [], come = [];
-  const flush = (space) => {
-    if (same.length || gone.length || come.length) hunks.push([same.length ? `${same.join(" ")} ` : "", gone.join(" ") + (gone.length && space ? " " : ""), come.join(" ") + (come.length && space ? " " : "")]);
-    [same, gone, come] = [[], [], []];
-  };
+  const hunks = [["", "", ""]];
+  let before = -1; // kind of the step before: 0 unchanged, 1 gone, 2 come
   for (const [i, j] of steps) {
-    if (i !== null && j !== null) {
-      if (gone.length || come.length) flush(true);
-      same.push(own[i].text);
-    } else if (i !== null) gone.push(own[i].text);
-    else come.push(heard[j].text);
+    const kind = j === null ? 1 : i === null ? 2 : 0, text = kind === 2 ? heard[j].text : own[i].text;
+    if (kind === 0 && before > 0) hunks.push(["", "", ""]);
+    const hunk = hunks.at(-1);
+    if (kind && before === 0) hunk[0] += " ";
+    if (kind === 0 && before > 0) hunk[0] = " ";
+    hunk[kind] += (hunk[kind].trim() ? " " : "") + text;
+    before = kind;
   }
-  flush(false);
   return hunks;
 }

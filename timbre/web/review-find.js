@@ -11,6 +11,20 @@ export function setUpFind(page) {
     $("find").showModal();
     $("old").select();
     search();
+    offer();
+  }
+
+  // Words that are nearly a term of the glossary: what `timbre replace --glossary` lists.
+  async function offer() {
+    const offers = await ask("api/offers").catch(() => []);
+    $("offers").hidden = !offers.length;
+    $("offers").replaceChildren("Nearly a term of the glossary: ", ...offers.slice(0, 12).map(({ written, term, places }) => {
+      const button = make("button", "", `${written} → ${term}`);
+      button.type = "button";
+      button.title = `${places} ${places === 1 ? "place" : "places"}`;
+      button.addEventListener("click", () => { [$("old").value, $("new").value] = [written, term]; search(); });
+      return button;
+    }));
   }
 
   let searching = 0;

@@ -93,6 +93,7 @@ export function order(lines, words, { unsure, unheard, suggested, labels, table 
   return unsure ? kept.sort((a, b) => certainty(a, words) - certainty(b, words)) : kept;
 }
 
+const EDGE = 0.08; // seconds on both sides of a cut that are looked at
 const LEAST = 8; // characters; shorter lines have any pace
 
 // Seconds of speech per character: without the silence that a line has around its words.
@@ -119,8 +120,9 @@ export function warnings(line, above, words, pace, peaks, speech) {
   else if (own !== null && own < pace[0]) found.push({ text: `fast: ${Math.round(1 / own)} characters a second` });
   if (own !== null && own > pace[1]) found.push({ text: `slow: ${(1 / own).toFixed(1)} characters a second` });
   for (const time of [line.start, line.end]) {
-    for (let i = firstAtOrAfter(words, time - 2); i < words.length && words[i].start < time - 0.08; i++) {
-      if (words[i].end > time + 0.08) found.push({ text: `cuts “${words[i].text}”` });
+    if (speech && (speech(time - EDGE, time) < EDGE / 2 || speech(time, time + EDGE) < EDGE / 2)) continue; // cut in silence
+    for (let i = firstAtOrAfter(words, time - 2); i < words.length && words[i].start < time - EDGE; i++) {
+      if (words[i].end > time + EDGE) found.push({ text: `cuts “${words[i].text}”` });
     }
   }
   if (peaks && isClipped(peaks, line)) found.push({ text: "clipped" });
