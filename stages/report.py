@@ -87,8 +87,9 @@ def facts(learnt: Data, trained: Training, worst: Sequence[Take]) -> list[Fact]:
     if trained.best:
         found.append(Fact("Training", f"{trained.best} {trained.overfit}".strip()))
     if worst:
-        named = "; ".join(f"{escaped(t.text)} ({NAMES[t.condition][0]}, {percent(t.wer)} wrong)" for t in worst[:3])
-        found.append(Fact("Worst samples", named))
+        each = list({take.prompt: take for take in reversed(worst)}.values())[::-1]  # its worst of each sentence
+        named = [f"{escaped(take.text)} ({take.name}, {percent(take.wer)} wrong)" for take in each[:3]]
+        found.append(Fact("Worst sentences", "; ".join(named)))
     return [*found, Fact("Listen", "`dvc pull`, then open `reports/index.html`")]
 
 

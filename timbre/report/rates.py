@@ -139,14 +139,14 @@ def _interval(scale: Scale | None, value: float | None, low: float | None, high:
 
 def gate_row(name: str, gate: Gate) -> GateRow:
     """What the gate asks, and its value beside its limit."""
-    told: dict[str, tuple[str, Callable[[float], str]]] = {
-        "changes": ("at least", lambda value: f"{100 * value:.0f}%"),
-        "words": ("at most", lambda value: f"{points(value)} points"),
-        "likeness": ("above", signed),
-        "ends": ("at least", lambda value: f"{100 * value:.0f}%"),
-        "leakage": ("at most", lambda value: f"{value:.0f}"),
+    told: dict[str, tuple[str, Callable[[float], str], str]] = {
+        "changes": ("", lambda value: f"{100 * value:.0f}%", "at least"),
+        "words": ("upper end ", lambda value: f"{points(value)} points", "at most"),
+        "likeness": ("lower end ", signed, "above"),
+        "ends": ("", lambda value: f"{100 * value:.0f}%", "at least"),
+        "leakage": ("", lambda value: f"{value:.0f}", "at most"),
     }
-    relation, shown = told.get(name, ("limit", lambda value: f"{value:g}"))
-    value = "not measured" if gate.value is None else shown(gate.value)
+    what, shown, relation = told.get(name, ("", lambda value: f"{value:g}", "limit"))
+    value = "not measured" if gate.value is None else what + shown(gate.value)
     limit = "" if gate.limit is None else f", {relation} {shown(gate.limit)}"
     return GateRow(name, GATES.get(name, name), gate.passed, value + limit)
