@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import sqlite3
@@ -14,11 +15,13 @@ import pytest
 
 from tests.conftest import ROOT, Repository
 from tests.voices import Voice
-from timbre import cli
+from timbre import cli, tracking
 from timbre.commands import trace
+from timbre.diff import lock
+from timbre.diff.snapshot import WorkTree
 from timbre.errors import DataError
 from timbre.records import Sample, to_json
-from timbre.trace import text
+from timbre.trace import past, text
 
 NOON = ["The ferry waits.", "It goes at noon.", "Mind the gap.", "The tide comes in.", "All aboard.", "It is late."]
 HOSTILE = "A \x1b[31mred\x07 <script>talk</script>\u202e"
@@ -317,6 +320,23 @@ def test_mlflow_runs_of_the_adapter_are_found_without_mlflow(scratch: Voice) -> 
     assert traced(scratch, "noon", history=True)["history"][1]["runs"] == [{"id": "r1", "name": "brave"}]
 
 
+def test_a_server_is_asked_only_for_the_history_and_one_that_is_down_is_a_gap(
+    voice: Voice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    [gap] = traced(voice, "tuned-one-0")["missing"]
+    assert gap.startswith("MLflow runs: a server takes a while; --history")
+    [gap] = traced(voice, "noon", history=True)["missing"]
+    assert gap.startswith("MLflow runs: the MLflow store http://127.0.0.1:9 cannot be reached")
+
+
+def test_a_speaker_is_told_from_a_recording_of_the_same_name(scratch: Voice) -> None:
+    path = Path("data/sources.yaml")
+    path.write_text(path.read_text().replace("id: night", "id: bob"))
+    assert traced(scratch, "bob")["kind"] == "recording"
+    assert traced(scratch, "speaker:bob")["kind"] == "speaker"
+
+
 def test_tracing_loads_no_model_library(voice: Voice) -> None:
     code = (
         "import sys; from timbre.cli import execute; execute(['trace', 'marina', '--history'])\n"
@@ -342,8 +362,11 @@ def test_every_sample_of_a_real_run_is_traced_without_a_gap(
         assert (sample["adapter"] is not None) == ("tuned" in name)
         assert [len(clip["lines"]) > 0 for clip in [sample["reference"]] if clip] in ([], [True])
         if sample["adapter"]:
-            assert len(found["runs"]) == 1, "MLflow's own store names the run"
+            [run] = found["runs"]  # read from MLflow's own store
             assert {some["recording"]["speaker"]["name"] for some in sample["adapter"]["learnt"]} == {"Ann, a sound"}
+    store = tracking.store_uri(repository.root)
+    digest = lock.read(WorkTree(repository.root)).outs["models/adapter"]
+    assert [dataclasses.asdict(asked) for asked in past.asked(store, digest)] == [run], "as MLflow itself says"
     rows = Path("data/dataset/train.jsonl").read_text().splitlines()
     for clip in (json.loads(row)["id"] for row in rows):
         cli.execute(["trace", clip, "--json"])

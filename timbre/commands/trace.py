@@ -31,8 +31,8 @@ EXAMPLES = [
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", nargs="?", default="adapter", metavar="WHAT",
-                        help="a sample, clip, recording or speaker, by id or path; else the adapter")  # fmt: skip
+    who = "a sample, clip, recording or speaker (speaker:ID where a recording has that id too); else the adapter"
+    parser.add_argument("what", nargs="?", default="adapter", metavar="WHAT", help=who)
     parser.add_argument("--rev", metavar="VERSION", help="in this version of git's, not in the work tree")
     parser.add_argument("--history", action="store_true", help="of a recording or speaker: each adapter that knew it")
     parser.add_argument("--every", action="store_true", help="list all clips and samples, not only the first")
@@ -55,7 +55,8 @@ def trace(root: Path, what: str, revision: str | None, with_history: bool) -> Tr
         found = follow(version, what)
         if with_history and not isinstance(found, Forward):
             raise DataError("--history is of a recording or a speaker; `timbre log` is the voice's own")
-        runs = list(past.runs(root, version.lock.outs.get(ADAPTER), version.missing)) if _by_adapter(found) else []
+        digest = version.lock.outs.get(ADAPTER) if _by_adapter(found) else None
+        runs = list(past.runs(root, digest, version.missing, patient=with_history))
         older = list(_history(root, found, version.missing)) if with_history and isinstance(found, Forward) else []
         missing = version.gaps()
     changed = 0 if revision else len(_git(root, "status", "--porcelain", "--untracked-files=normal").splitlines())

@@ -16,6 +16,7 @@ from timbre.text import normalise
 from timbre.trace.facts import Adapter, Clip, Forward, Learnt, Piece, Sample, Use
 from timbre.trace.version import ADAPTER, SAMPLES, Entry, Version
 
+SPEAKER = "speaker:"  # before a name that a recording has too
 PREFIX = 6  # characters of a key that may stand for it
 
 
@@ -30,7 +31,7 @@ def follow(version: Version, what: str) -> Sample | Clip | Adapter | Forward:
         return sample(version, name)
     if found := ([name] if name in version.clips else _begins(name, version.clips)):
         return clip(version, found[0])
-    if name in version.recordings:
+    if name in version.recordings and not what.startswith(SPEAKER):
         return Forward(None, (use(version, name),))
     speakers = speakers_of(version)
     if name in speakers:
@@ -46,6 +47,8 @@ def follow(version: Version, what: str) -> Sample | Clip | Adapter | Forward:
 
 def _named(version: Version, what: str) -> str:
     """The id that a path means: `data/clips/ab12.flac`, `data/transcripts/noon.tsv:14`, `models/adapter`."""
+    if what.startswith(SPEAKER):
+        return what.removeprefix(SPEAKER)
     path, _, number = what.partition(":")
     if re.fullmatch(rf"(\./)?{FOLDER}/[^/]+\.tsv", path) and number:
         return _clip_at(version, PurePosixPath(path).stem, what)

@@ -19,12 +19,13 @@ from timbre.diff.lock import Lock, mapping
 from timbre.diff.outs import Outs
 from timbre.diff.snapshot import Snapshot, git, open_snapshot
 from timbre.diff.version import SOURCES
-from timbre.errors import DataError
+from timbre.errors import DataError, TrackingError
 from timbre.trace.facts import Past, Run
 from timbre.trace.version import ADAPTER
 
 FIELD = "\x1f"
 ADAPTER_TAG = f"dvc.{ADAPTER}"  # by which `track` names an adapter's hash
+NOT_ASKED = "MLflow runs"  # begins the line that tells why there are none
 QUERY = (
     "SELECT runs.run_uuid, runs.name FROM runs JOIN tags ON tags.run_uuid = runs.run_uuid "
     "WHERE tags.key = ? AND tags.value = ? AND runs.lifecycle_stage = 'active' ORDER BY runs.start_time"
@@ -47,23 +48,38 @@ def history(root: Path, ids: Collection[str], speaker: str | None, missing: list
         if key in told:
             told[key] = _with_tags(told[key], here)
         else:
-            found = tuple(runs(root, digest, missing)) if digest else ()
+            found = tuple(runs(root, digest, missing, patient=True)) if digest else ()
             told[key] = Past(commit, date, here, subject, theirs, digest, clips, of, found)
     yield from told.values()
 
 
-def runs(root: Path, adapter: str | None, missing: list[str]) -> Iterator[Run]:
-    """The MLflow runs of the adapter with that hash."""
+def runs(root: Path, adapter: str | None, missing: list[str], patient: bool = False) -> Iterator[Run]:
+    """The MLflow runs of the adapter with that hash; a server is asked only where somebody is `patient`."""
     uri = tracking.store_uri(root)
-    if adapter is None:
+    if adapter is None or any(line.startswith(NOT_ASKED) for line in missing):
         return
     if not uri.startswith("sqlite:///"):
-        missing += [] if (said := f"MLflow runs at {uri}: not asked; open it there") in missing else [said]
+        if not patient:
+            missing.append(f"{NOT_ASKED}: a server takes a while; --history of a recording or speaker asks {uri}")
+            return
+        try:
+            yield from asked(uri, adapter)
+        except TrackingError as error:
+            missing.append(f"{NOT_ASKED}: {error}")
         return
     store = Path(uri.removeprefix("sqlite:///"))
     if store.exists():
         with contextlib.suppress(sqlite3.Error), contextlib.closing(_opened(store)) as database:
             yield from (Run(str(id), str(name)) for id, name in database.execute(QUERY, (ADAPTER_TAG, adapter)))
+
+
+def asked(uri: str, adapter: str) -> Iterator[Run]:
+    client = tracking.connect(uri)
+    with tracking.explained(uri):
+        experiment = tracking.experiment_of(client, create=False)
+        wanted = f"tags.`{ADAPTER_TAG}` = '{adapter}'"
+        found = client.search_runs([experiment], wanted, order_by=["attributes.start_time"]) if experiment else []
+    yield from (Run(run.info.run_id, str(run.info.run_name)) for run in found)
 
 
 def _opened(store: Path) -> sqlite3.Connection:
