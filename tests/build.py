@@ -11,7 +11,6 @@ import soundfile
 from ruamel.yaml import YAML
 
 RATE = 16_000  # Hz
-END_OF_TEXT, FIRST_TIME = 50256, 50363  # in Whisper's English vocabulary
 PIPELINE = ["dvc.yaml", "params.yaml", "stages", "timbre", ".gitignore", ".dvcignore"]
 ORDINALS = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth"]
 SMALL: dict[str, dict[str, Any]] = {  # so that a run takes seconds; a key that params.yaml lacks is an error
@@ -36,7 +35,7 @@ def build_repository(root: Path, project: Path) -> None:
         else:
             shutil.copy(source, target)
     shrink(root / "params.yaml")
-    from tests.tiny_models import random_csm
+    from tests.tiny_models import random_csm, random_whisper
 
     random_csm(root / "models/tiny/csm")
     random_whisper(root / "models/tiny/whisper.pt")
@@ -48,26 +47,6 @@ def build_repository(root: Path, project: Path) -> None:
     write(root / "data/speakers.yaml", SPEAKERS)
     for number, name in enumerate(["alpha", "beta"]):
         add_recording(root, name, seed=number)
-
-
-def random_whisper(path: Path, seed: int = 0) -> Path:
-    """A Whisper of two thin layers, in openai-whisper's own checkpoint format, that hears nothing in anything.
-
-    Babble would cost seconds a window: Whisper's word times are compiled anew in each process.
-    """
-    import torch
-    from whisper.model import ModelDimensions, Whisper
-
-    torch.manual_seed(seed)
-    dims = ModelDimensions(80, 1500, 16, 1, 1, 51864, 64, 16, 1, 1)
-    weights = Whisper(dims).state_dict()
-    weights["decoder.ln.weight"].zero_()
-    weights["decoder.ln.bias"].fill_(1)
-    weights["decoder.token_embedding.weight"][FIRST_TIME] = 5  # begins each window, as Whisper must with a time …
-    weights["decoder.token_embedding.weight"][END_OF_TEXT] = 10  # … and ends it
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"dims": dims.__dict__, "model_state_dict": weights}, path)
-    return path
 
 
 def shrink(path: Path) -> None:

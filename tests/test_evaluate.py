@@ -16,6 +16,7 @@ import soundfile
 from stages import evaluate
 from stages.evaluate import Gates, Heard, Params
 from tests.outs import RATE, SENTENCES, voice, write_samples
+from tests.tiny_models import random_whisper
 from timbre import audio, evidence, families, scores, speaker, whisper
 from timbre.errors import DataError, TimbreError
 from timbre.evidence import CONDITIONS, Evidence
@@ -259,24 +260,13 @@ def test_a_failed_gate_ends_the_stage_only_if_strict_and_after_all_is_written(
     assert "evaluate: passed  the adapter changes the output: 1, limit 0.5" in told
 
 
-def babbling_whisper(path: Path) -> Path:
-    """A Whisper that hears words in noise, and in silence."""
-    import torch
-    from whisper.model import ModelDimensions, Whisper
-
-    torch.manual_seed(0)
-    dims = ModelDimensions(80, 1500, 32, 2, 1, 51864, 64, 32, 2, 1)
-    torch.save({"dims": dims.__dict__, "model_state_dict": Whisper(dims).state_dict()}, path)
-    return path
-
-
 def test_only_new_samples_are_heard_and_another_whisper_hears_all_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_samples(tmp_path / "samples", {name: SENTENCES[name] for name in ("ferry", "one")})
     silence, flac = np.zeros(RATE, np.float32), tmp_path / "samples/tuned-one-0.flac"
     soundfile.write(flac, silence, RATE, subtype="PCM_16")
-    options = whisper.Params(str(babbling_whisper(tmp_path / "whisper.pt")))
+    options = whisper.Params(str(random_whisper(tmp_path / "whisper.pt", babbles=True)))
     paths = sorted((tmp_path / "samples").glob("*.flac"))
 
     def listen() -> str:

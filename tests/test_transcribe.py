@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from stages import transcribe
+from tests.tiny_models import random_whisper
 from timbre import audio, glossary, whisper
 from timbre.errors import DataError, ModelError
 from timbre.records import Recording
@@ -26,20 +27,7 @@ MODEL = whisper.Params("whisper.pt")
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained English Whisper that says something for every window."""
-    import torch
-    from whisper.model import ModelDimensions, Whisper
-
-    torch.manual_seed(0)
-    sizes = ModelDimensions(
-        n_mels=80, n_audio_ctx=1500, n_audio_state=16, n_audio_head=1, n_audio_layer=1,
-        n_vocab=51864, n_text_ctx=24, n_text_state=16, n_text_head=1, n_text_layer=1,
-    )  # fmt: skip
-    model = Whisper(sizes)
-    torch.nn.init.normal_(model.decoder.positional_embedding)
-    path = tmp_path_factory.mktemp("model") / "whisper.pt"
-    torch.save({"dims": vars(sizes), "model_state_dict": model.half().state_dict()}, path)
-    return path
+    return random_whisper(tmp_path_factory.mktemp("model") / "whisper.pt", babbles=True)
 
 
 @pytest.fixture(autouse=True)
