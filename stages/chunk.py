@@ -3,68 +3,67 @@
 Reads   data/sources.yaml              which recordings there are
         data/raw/<id>.flac, .json      their sound
         data/segments/<id>.jsonl       what is said, from when to when
-Writes  data/clips/<clip id>.flac      one channel, 16 bits, the recording's own rate; named by content, never by text
+Writes  data/speech/<id>.npy, .json    where somebody speaks, and how loud each moment is; measured once per recording
+        data/clips/<clip id>.flac      one channel, 16 bits, the recording's own rate; named by content, never by text
+        data/clips/<clip id>.json      by how much it was made louder, and how much of it the recording had cut off
         data/chunks/clips.jsonl        Clip rows
         data/chunks/drops.jsonl        Drop rows: each segment is in exactly one clip or here, with the reason
 
     python -m stages.chunk --sources data/sources.yaml --raw data/raw --segments data/segments \\
-        --out data/clips --table data/chunks/clips.jsonl --drops data/chunks/drops.jsonl
+        --speech data/speech --out data/clips --table data/chunks/clips.jsonl --drops data/chunks/drops.jsonl
 
-How segments become clips, so that an edit moves no clip but those that it is in:
-
-1. A *stretch* ends where the speaker changes, where nobody speaks for longer than `gap`, and at a segment left out.
-2. Anchors stand in the recording's time every 2/3 of `max_seconds`. Each stretch is parted near each anchor, within a
-   sixth of `max_seconds`, at the sentence end with the longest pause, so that what lies between two partings fits into
-   a clip. Where no sentence ends so near, the anchor is passed over; but every fourth, and one that has no sentence end
-   as far as the anchors beside it (a transcript without full stops), parts at the longest pause.
-3. A first or last part that fits into a clip with its neighbour joins it; one that is still too long, because an anchor
-   was passed over, is parted to end on sentences, to leave no clip below `min_seconds`, and into the fewest clips.
-
-Anchors do not move and see only their neighbourhood, so nothing cascades: an edit of a line changes the clip it is in
-and, if it stands beside a parting, the one next to it; where it begins or ends a stretch, also that stretch's nearest
-part; where an anchor was passed over, at most the clips up to the next that parts. Filling every clip to the brim from
-the left would make fewer clips, and re-cut the whole rest of a recording.
+timbre/stacking.py says which segments make a clip together. What is kept of the recording for it: its lines, without
+the middles of pauses longer than `max_pause` wherever they are, and silence around them. Where a voice goes on past a
+line's end, as it does where Whisper set the end too early, the clip goes on with it, never into another line. A clip's
+spans say which seconds of the recording it holds; `Clip.to_recording` maps its time back.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from math import floor
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from timbre import audio, sources
+from timbre import activity, audio, loudness, sources
+from timbre.activity import Activity
+from timbre.audio import LEVEL_WINDOW as MOMENT
 from timbre.errors import DataError, run
 from timbre.mapping import Files, Job, content_key, refresh
 from timbre.params import read
 from timbre.records import Clip, Drop, Recording, Segment, read_jsonl, write_jsonl
+from timbre.stacking import Limits, Part, Spoken, length, pauses, stack
 from timbre.text import ends_sentence, join
 
-VERSION = 1  # raise when the code gives other bytes for the same input
+VERSION = 2  # raise when the code gives other bytes for the same input
 FADE = 0.005  # seconds in and out at every cut: nobody hears it, and a jump would click
+TINY = 1e-6  # seconds; sums of times differ by less
 QUIET = 3.0  # dB above the quietest moment that are as good for a cut: noise itself varies so much
-SURE = 4  # every fourth anchor parts, with a sentence end or without, so that an edit's reach has a bound
-
-Levels = Callable[[float, float], npt.NDArray[np.float64]]
-"""Start and end in seconds → the level of each 10 ms that lie wholly between them, in dBFS."""
-Stretch = list[int]  # neighbouring segments, by their index in the recording
+REACH = 0.6  # seconds that a voice may go on past its line; longer, it is no last syllable but words without a line
+BESIDE = 0.5  # seconds around a clip in which its background is heard too
+ABRUPT = 20.0  # dB below the clip's speech; louder at a cut, and a word was cut
 
 
 @dataclass(frozen=True)
 class Params:
+    vad: Literal["silero", "energy"]  # what finds speech
     max_seconds: float
     min_seconds: float
     gap: float  # seconds without speech that always end a clip
     max_pause: float  # seconds; longer pauses inside a clip are shortened to it
     pad: float  # seconds of silence kept before and after a clip, at most
+    loudness: float | None  # LUFS that every clip is brought to
     min_level: float  # dBFS; a segment that is quieter from beginning to end says nothing
-    workers: int  # processes that cut
+    min_confidence: float | None  # Whisper's mean, of a draft's line
+    workers: int  # processes that measure and cut
 
     def __post_init__(self) -> None:
         wrong = [f"{name}: {getattr(self, name)} is below 0" for name in ("gap", "max_pause", "pad", "min_seconds")
@@ -72,6 +71,8 @@ class Params:
         wrong += [f"workers: {self.workers} is not 1 or more"] * (self.workers < 1)
         if self.max_seconds <= self.min_seconds + 2 * self.pad:
             wrong.append(f"max_seconds: {self.max_seconds} leaves no room above min_seconds and twice the pad")
+        if self.loudness is not None and not -70 < self.loudness < 0:
+            wrong.append(f"loudness: {self.loudness} is not between -70 and 0 LUFS")
         if wrong:
             raise ValueError("\n".join(wrong))
 
@@ -82,145 +83,113 @@ class Cut:
 
     recording: Path
     spans: list[list[float]]  # seconds
+    loudness: float | None  # LUFS
+    key: str
 
 
 def plan(
-    recording: Recording, segments: Sequence[Segment], levels: Levels, params: Params
+    recording: Recording, segments: Sequence[Segment], sound: Activity, params: Params
 ) -> tuple[list[Clip], list[Drop]]:
     """Every segment in exactly one clip or drop, both in the order of time."""
     clips: list[Clip] = []
-    drops = {index: why for index, segment in enumerate(segments) if (why := unfit(segment, levels, params))}
+    spoken = [spoken_of(segment, sound, params.max_pause) for segment in segments]
+    drops = {index: why for index, line in enumerate(spoken) if (why := unfit(line, sound, params))}
     texts = [segment.text for segment in segments] + [""]
     ends = [ends_sentence(text, following, recording.language) for text, following in pairwise(texts)]
-    for stretch in stretches(segments, drops, params.gap):
-        for part in parted(stretch, segments, ends, params):
-            spans = spans_of(part, segments, levels, params, recording.seconds)
-            clip = clip_of(recording, [segments[i] for i in part], spans)
-            if clip.seconds >= params.min_seconds:
-                clips.append(clip)
-                continue
-            why = f"too short: {clip.seconds:.2f} s alone, less than chunk.min_seconds ({params.min_seconds:g})"
-            drops |= dict.fromkeys(part, why)
+    for part in stack(spoken, drops, ends, limits_of(params)):
+        spans = spans_of(part, spoken, sound, params, recording.seconds)
+        clip = clip_of(recording, [segments[i] for i in part], spans, sound, params)
+        if clip.seconds >= params.min_seconds:
+            clips.append(clip)
+            continue
+        why = f"too short: {clip.seconds:.2f} s alone, less than chunk.min_seconds ({params.min_seconds:g})"
+        drops |= dict.fromkeys(part, why)
     left_out = [(segments[index], drops[index]) for index in sorted(drops)]
     return clips, [Drop(s.recording, s.start, s.end, s.text, why) for s, why in left_out]
 
 
-def unfit(segment: Segment, levels: Levels, params: Params) -> str | None:
+def limits_of(params: Params) -> Limits:
+    return Limits(params.max_seconds, params.min_seconds, params.gap, params.max_pause, params.pad)
+
+
+def spoken_of(segment: Segment, sound: Activity, max_pause: float) -> Spoken:
+    """The segment without its long pauses; whole where nobody is heard in it."""
+    runs = sound.runs(segment.start, segment.end)
+    edges = [segment.start, *(time for stretch in runs for time in stretch), segment.end]
+    quiet = [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if b - a > max_pause + TINY] if runs else []
+    times = [segment.start, *(time for pause in quiet for time in pause), segment.end]
+    stretches = [(a, b) for a, b in zip(times[::2], times[1::2], strict=True) if b > a]
+    return Spoken(segment, tuple(stretches))
+
+
+def unfit(spoken: Spoken, sound: Activity, params: Params) -> str | None:
+    segment = spoken.segment
     if segment.dropped:
         return "dropped: flagged so in the transcript"
-    seconds = segment.end - segment.start
+    seconds = length([0], [spoken], limits_of(params)) - 2 * params.pad
     if seconds + 2 * params.pad > params.max_seconds:
         return f"too long: {seconds:.2f} s do not fit into chunk.max_seconds ({params.max_seconds:g}); split the line"
-    loudest = -np.inf
-    for start in np.arange(segment.start, segment.end, 0.5):  # most say something in their first half second
-        loudest = max(loudest, levels(float(start), min(float(start) + 0.5, segment.end)).max(initial=-np.inf))
-        if loudest >= params.min_level:
-            return None
-    return f"silent: its loudest moment has {loudest:.0f} dBFS, below chunk.min_level ({params.min_level:g})"
-
-
-def stretches(segments: Sequence[Segment], left_out: Collection[int], gap: float) -> Iterator[Stretch]:
-    stretch: Stretch = []
-    for index, segment in enumerate(segments):
-        last = segments[stretch[-1]] if stretch else None
-        if last and (index in left_out or segment.speaker != last.speaker or segment.start - last.end > gap):
-            yield stretch
-            stretch = []
-        if index not in left_out:
-            stretch.append(index)
-    if stretch:
-        yield stretch
-
-
-def parted(stretch: Stretch, segments: Sequence[Segment], ends: Sequence[bool], params: Params) -> list[Stretch]:
-    """The stretch as parts that each fit into a clip; the rule is told at the top of this file."""
-    pitch, reach = params.max_seconds * 2 / 3, params.max_seconds / 6
-    middles = {a: (segments[a].end + segments[b].start) / 2 for a, b in pairwise(stretch)}  # of the pause after each
-    served = {
-        floor(middles[a] / pitch) + side for a in middles if ends[a] for side in (0, 1)
-    }  # have an end beside them
-    best: dict[int, tuple[tuple[bool, float, float], int]] = {}  # anchor → how good, after which segment
-    for here, there in pairwise(stretch):
-        anchor = round(middles[here] / pitch)
-        off = abs(middles[here] - anchor * pitch)
-        if off <= reach and (ends[here] or anchor % SURE == 0 or anchor not in served):
-            value = (ends[here], segments[there].start - segments[here].end, -off)
-            best[anchor] = max(best.get(anchor, ((False, -1.0, 0.0), -1)), (value, here))
-    parts: list[Stretch] = [[]]
-    partings = {here for _, here in best.values()}
-    for index in stretch:
-        parts[-1].append(index)
-        if index in partings:
-            parts.append([])
-
-    def fits(part: Stretch) -> bool:
-        return length(part, segments, params) <= params.max_seconds
-
-    for first in (0, -2):
-        if len(parts) > 1 and fits(parts[first] + parts[first + 1]):
-            joined = parts[first] + parts.pop(first + 1)
-            parts[first if first == 0 else -1] = joined
-    return [small for part in parts for small in ([part] if fits(part) else fewest(part, segments, ends, params))]
-
-
-def fewest(part: Stretch, segments: Sequence[Segment], ends: Sequence[bool], params: Params) -> list[Stretch]:
-    """Part what is too long: first of all no clip too short to keep, then sentence ends, then few clips, then even."""
-    best: list[tuple[float, int]] = [(0.0, 0)]  # for each count of segments: its cost, and where its last clip begins
-    for count in range(1, len(part) + 1):
-        options = []
-        for first in range(count - 1, -1, -1):
-            seconds = length(part[first:count], segments, params)
-            if seconds > params.max_seconds:
-                break
-            short = seconds - 2 * params.pad < params.min_seconds
-            open_end = count < len(part) and not ends[part[count - 1]]
-            cost = 1000 * short + 100 * open_end + 1 + (seconds / params.max_seconds) ** 2 / 100
-            options.append((best[first][0] + cost, first))
-        best.append(min(options))
-    parts, count = [], len(part)
-    while count:
-        parts.append(part[best[count][1] : count])
-        count = best[count][1]
-    return parts[::-1]
-
-
-def length(part: Stretch, segments: Sequence[Segment], params: Params) -> float:
-    """Seconds of the clip that the part becomes, at most."""
-    pauses = (segments[b].start - segments[a].end for a, b in pairwise(part))
-    speech = sum(segments[i].end - segments[i].start for i in part)
-    return speech + sum(min(pause, params.max_pause) for pause in pauses) + 2 * params.pad
+    loudest = sound.decibels(segment.start, segment.end).max(initial=activity.QUIETEST)
+    if loudest < params.min_level:
+        return f"silent: its loudest moment has {loudest:.0f} dBFS, below chunk.min_level ({params.min_level:g})"
+    if not sound.speaks(segment.start, segment.end).any():
+        return f"silent: chunk.vad ({params.vad}) hears no voice in it"
+    if segment.confidence is not None and segment.confidence < (params.min_confidence or 0):
+        return (
+            f"unsure: Whisper gave the words of its draft {segment.confidence:.2f}, less than chunk.min_confidence "
+            f"({params.min_confidence:g}); nobody has corrected it yet"
+        )
+    return None
 
 
 def spans_of(
-    part: Stretch, segments: Sequence[Segment], levels: Levels, params: Params, seconds: float
+    part: Part, spoken: Sequence[Spoken], sound: Activity, params: Params, seconds: float
 ) -> list[list[float]]:
     """What to keep of the recording, to a millisecond: its words and silence around them, no neighbour's word."""
     first, last = part[0], part[-1]
-    earliest = segments[first - 1].end if first else 0.0
-    latest = segments[last + 1].start if last + 1 < len(segments) else floor(seconds * 1000) / 1000
-    begin, end = segments[first].start, segments[last].end
-    spans = [[quiet(max(earliest, begin - params.pad), begin, levels, early=True), 0.0]]
-    for here, there in pairwise(part):
-        pause = segments[there].start - segments[here].end
-        if pause > params.max_pause:  # its middle goes: what a word leaves behind and a breath before the next stay
-            spans[-1][1] = segments[here].end + params.max_pause / 2
-            spans.append([segments[there].start - params.max_pause / 2, 0.0])
-    spans[-1][1] = quiet(end, max(end, min(latest, end + params.pad)), levels, early=False)
-    return [[round(a, 3), round(b, 3)] for a, b in spans]
+    earliest = between(spoken[first - 1], spoken[first], sound) if first else 0.0
+    latest = between(spoken[last], spoken[last + 1], sound) if last + 1 < len(spoken) else floor(seconds * 1000) / 1000
+    reach = min(REACH, max(0.0, params.max_seconds - length(part, spoken, limits_of(params))) / 2)
+    begin, end = spoken[first].start, spoken[last].end
+    begin = voice_from(sound, max(earliest, begin - reach), begin)
+    end = voice_until(sound, end, min(latest, end + reach))
+    times = [sound.quietest(max(earliest, begin - params.pad), begin, QUIET, 0)]
+    for here, there in pauses(part, spoken):
+        if there - here > params.max_pause + TINY:  # its middle goes: what a word leaves behind and a breath stay
+            times += [here + params.max_pause / 2, there - params.max_pause / 2]
+    times.append(sound.quietest(end, max(end, min(latest, end + params.pad)), QUIET, 1))
+    return [[round(a, 3), round(b, 3)] for a, b in zip(times[::2], times[1::2], strict=True)]
 
 
-def quiet(start: float, end: float, levels: Levels, *, early: bool) -> float:
-    """Where to cut between two times: in one of the quietest 10 ms, of these the farthest from the clip's words."""
-    found = levels(start, end)
-    if not len(found):
-        return (start + end) / 2
-    good = np.flatnonzero(found <= found.min() + QUIET)
-    return float(start + (end - start) * ((good[0] if early else good[-1]) + 0.5) / len(found))
+def between(before: Spoken, after: Spoken, sound: Activity) -> float:
+    """Where the clip of one line must end and that of the next may begin, so that no two hold the same sound."""
+    start, end = before.segment.end, after.segment.start
+    return sound.quietest((3 * start + end) / 4, (start + 3 * end) / 4, QUIET, 0.5)
 
 
-def clip_of(recording: Recording, segments: Sequence[Segment], spans: list[list[float]]) -> Clip:
+def voice_from(sound: Activity, earliest: float, begin: float) -> float:
+    """Where the voice that is heard at `begin` began, no earlier than `earliest`."""
+    runs = sound.runs(earliest, begin)
+    return runs[-1][0] if runs and runs[-1][1] >= begin - MOMENT else begin
+
+
+def voice_until(sound: Activity, end: float, latest: float) -> float:
+    runs = sound.runs(end, latest)
+    return runs[0][1] if runs and runs[0][0] <= end + MOMENT else end
+
+
+def clip_of(
+    recording: Recording, segments: Sequence[Segment], spans: list[list[float]], sound: Activity, params: Params
+) -> Clip:
+    spoken = np.concatenate([sound.speaks(start, end) for start, end in spans])
+    level = np.concatenate([sound.decibels(start, end) for start, end in spans])
+    speech = mean_decibels(level[spoken])
+    around = sound.decibels(spans[0][0] - BESIDE, spans[-1][1] + BESIDE)
+    silent = around[~sound.speaks(spans[0][0] - BESIDE, spans[-1][1] + BESIDE)]
+    noise = float(np.median(silent)) if len(silent) else sound.floor
+    edges = [sound.at(spans[0][0]), sound.at(spans[-1][1])]
     return Clip(
-        id=content_key(VERSION, recording.sha256, recording.sample_rate, spans),
+        id=content_key(VERSION, recording.sha256, recording.sample_rate, spans, params.loudness),
         recording=recording.id,
         speaker=segments[0].speaker,
         start=spans[0][0],
@@ -228,15 +197,15 @@ def clip_of(recording: Recording, segments: Sequence[Segment], spans: list[list[
         spans=spans,
         seconds=round(sum(end - start for start, end in spans), 3),
         text=join([segment.text for segment in segments], recording.language),
+        speech=round(float(spoken.sum()) * MOMENT, 2),
+        snr=round(speech - noise, 1),
+        abrupt=any(voice and level > speech - ABRUPT for voice, level in edges),
     )
 
 
-def levels_in(path: Path, start: float, end: float) -> npt.NDArray[np.float64]:
-    """Reads only what it is asked for: a recording of hours never lies in memory."""
-    if end - start < audio.LEVEL_WINDOW:
-        return np.empty(0)
-    samples, rate = audio.read(path, start=start, end=end)
-    return 20 * np.log10(np.maximum(audio.levels(samples, rate).astype(np.float64), 1e-6))
+def mean_decibels(level: npt.NDArray[np.float64]) -> float:
+    """Of the mean power."""
+    return float(10 * np.log10(np.mean(10 ** (level / 10)))) if len(level) else activity.QUIETEST
 
 
 def cut(cuts: Sequence[Cut]) -> Iterator[Files]:
@@ -248,7 +217,16 @@ def cut(cuts: Sequence[Cut]) -> Iterator[Files]:
             samples[: len(ramp)] *= ramp
             samples[len(samples) - len(ramp) :] *= ramp[::-1]
             pieces.append(samples)
-        yield {".flac": audio.flac_bytes(np.concatenate(pieces), rate)}
+        joined = np.concatenate(pieces)
+        gain = 0.0 if job.loudness is None else loudness.gain(joined, rate, job.loudness)
+        record = {"key": job.key, "gain": gain, "clipped": round(loudness.clipped(joined), 6)}
+        made = audio.flac_bytes(loudness.amplified(joined, gain), rate)
+        yield {".flac": made, ".json": f"{json.dumps(record)}\n".encode()}
+
+
+def measure(recordings: Sequence[tuple[Path, str]], vad: activity.Vad) -> Iterator[Files]:
+    for path, key in recordings:
+        yield {".npy": activity.measure(path, vad), ".json": f"{json.dumps({'key': key})}\n".encode()}
 
 
 def check_distinct(recordings: Sequence[Recording]) -> None:
@@ -260,11 +238,31 @@ def check_distinct(recordings: Sequence[Recording]) -> None:
         seen[recording.sha256] = recording.id
 
 
+def measure_all(recordings: Sequence[Recording], raw: Path, out: Path, params: Params) -> None:
+    keys = {r.id: activity.key(r.sha256, params.vad) for r in recordings}
+    jobs = [Job(r.id, keys[r.id], (raw / f"{r.id}.flac", keys[r.id])) for r in recordings]
+    compute = partial(measure, vad=params.vad)
+    refresh(out, jobs, compute, suffixes=[".npy", ".json"], label="speech", workers=params.workers)
+
+
+def cut_all(clips: Sequence[Clip], raw: Path, out: Path, params: Params) -> Iterator[Clip]:
+    """The clips with what was found and done when they were cut."""
+    jobs = [
+        Job(clip.id, clip.id, Cut(raw / f"{clip.recording}.flac", clip.spans, params.loudness, clip.id))
+        for clip in clips
+    ]
+    refresh(out, jobs, cut, suffixes=[".flac", ".json"], label="chunk", workers=params.workers)
+    for clip in clips:
+        record = json.loads((out / f"{clip.id}.json").read_bytes())
+        yield replace(clip, gain=record["gain"], clipped=record["clipped"])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sources", type=Path, required=True, help="the list of recordings")
     parser.add_argument("--raw", type=Path, required=True, help="folder of fetched recordings")
     parser.add_argument("--segments", type=Path, required=True, help="folder of segments")
+    parser.add_argument("--speech", type=Path, required=True, help="folder for where somebody speaks")
     parser.add_argument("--out", type=Path, required=True, help="folder for the clips")
     parser.add_argument("--table", type=Path, required=True, help="file for the table of clips")
     parser.add_argument("--drops", type=Path, required=True, help="file for the segments that are in no clip")
@@ -272,18 +270,16 @@ def main() -> None:
     params = read("chunk", Params)
     recordings = sources.recordings(sources.read(args.sources), args.raw)
     check_distinct(recordings)
+    measure_all(recordings, args.raw, args.speech, params)
     clips: list[Clip] = []
     drops: list[Drop] = []
     for recording in recordings:
         segments = read_jsonl(args.segments / f"{recording.id}.jsonl", Segment)
-        levels = partial(levels_in, args.raw / f"{recording.id}.flac")
-        made, left_out = plan(recording, segments, levels, params)
+        made, left_out = plan(recording, segments, activity.open(args.speech / f"{recording.id}.npy"), params)
         clips += made
         drops += left_out
-    jobs = [Job(clip.id, clip.id, Cut(args.raw / f"{clip.recording}.flac", clip.spans)) for clip in clips]
-    refresh(args.out, jobs, cut, suffixes=[".flac"], label="chunk", workers=params.workers)
     write_jsonl(args.drops, drops)
-    write_jsonl(args.table, clips)
+    write_jsonl(args.table, cut_all(clips, args.raw, args.out, params))
 
 
 if __name__ == "__main__":

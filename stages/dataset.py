@@ -1,14 +1,15 @@
 """Small tables of training and evaluation clips; a word's edit is kilobytes here, not audio.
 
-Reads   data/chunks/clips.jsonl        every clip: its spans, its words
+Reads   data/chunks/clips.jsonl        every clip: its spans, its words, how it was recorded
         data/chunks/drops.jsonl        the segments that are in no clip
+        data/labels.jsonl              what Whisper hears in each clip
 Writes  data/dataset/train.jsonl       Example rows, which name the clips' files in data/clips
         data/dataset/eval.jsonl        the same; held back from training
-        data/dataset/rejected.jsonl    Drop rows: all that is in neither, and why
+        data/dataset/rejected.jsonl    Drop rows: all that is in neither and why; and the warnings about what is in one
         data/dataset/stats.json        seconds, clips, words, speakers
 
     python -m stages.dataset --table data/chunks/clips.jsonl --drops data/chunks/drops.jsonl \\
-        --clips data/clips --out data/dataset
+        --labels data/labels.jsonl --clips data/clips --out data/dataset
 
 Evaluation is made of whole blocks of a recording's time, so that what is tested was not spoken between two sentences
 that were learnt. A block's lot is drawn from the recording's id and its number alone: a clip goes where its middle
@@ -23,14 +24,16 @@ import json
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from timbre.errors import DataError, run
+from timbre import text
+from timbre.errors import DataError, raise_all, run
 from timbre.mapping import content_key, write_atomic
 from timbre.params import read
-from timbre.records import Clip, Drop, Example, read_jsonl, write_jsonl
+from timbre.records import Clip, Drop, Example, Label, read_jsonl, write_jsonl
 from timbre.text import words
 
 ENOUGH = 20  # clips of one speaker; with fewer, quartiles say nothing about what is usual
@@ -41,30 +44,75 @@ SLACK = 0.25  # of the median: a speaker who is as even as a clock may still var
 class Params:
     eval_share: float  # of the clips
     block_seconds: float  # of recording that stay together on one side
-    pace_iqr: float  # interquartile ranges from the quartiles, beyond which a clip's pace is taken for a wrong text
+    pace_iqr: float | None  # interquartile ranges from the quartiles, beyond which a clip's pace betrays a wrong text
+    snr: float | None  # dB, least
+    silence: float | None  # share of a clip, most
+    clipping: float | None  # share of a clip's samples, most
+    language: float | None  # probability of the recording's language, least
+    repeats: int | None  # clips with the same words, most
+    doubtful_cer: float | None  # of what Whisper hears, from which on a warning is written …
+    wrong_cer: float | None  # … and from which on the clip is left out
 
     def __post_init__(self) -> None:
         wrong = [] if 0 < self.eval_share <= 0.5 else [f"eval_share: {self.eval_share} is not above 0 and at most 0.5"]
-        for name in ("block_seconds", "pace_iqr"):
-            if getattr(self, name) <= 0:
-                wrong.append(f"{name}: {getattr(self, name)} is not above 0")
+        for name in ("block_seconds", "pace_iqr", "repeats", "doubtful_cer", "wrong_cer"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                wrong.append(f"{name}: {value} is not above 0")
+        for name in ("silence", "clipping", "language"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                wrong.append(f"{name}: {value} is not between 0 and 1")
         if wrong:
             raise ValueError("\n".join(wrong))
 
 
-def wordless(clips: Sequence[Clip]) -> dict[str, str]:
-    """Clip id → reason, for clips whose text cannot be spoken."""
-    return {clip.id: "wordless: its text has no word that could be spoken" for clip in clips if not words(clip.text)}
+def unfit(clip: Clip, label: Label, params: Params) -> str | None:
+    """Why nobody should learn from this clip, whatever the others are like."""
+    silent = 1 - clip.speech / clip.seconds
+    if not words(clip.text):
+        return "wordless: its text has no word that could be spoken"
+    if above(clip.clipped, params.clipping):
+        return f"clipping: {clip.clipped:.2%} of its samples are cut off, over dataset.clipping ({params.clipping:.2%})"
+    if below(clip.snr, params.snr):
+        return f"noisy: speech is {clip.snr:.0f} dB above what is beside it, under dataset.snr ({params.snr:g})"
+    if above(silent, params.silence):
+        return f"silence: nobody speaks in {silent:.0%} of it, over dataset.silence ({params.silence:.0%})"
+    if label.language is not None and below(label.language, params.language):
+        return f"foreign: its language is the recording's with {label.language:.0%}, under dataset.language"
+    if above(label.cer, params.wrong_cer):
+        return f"misheard: Whisper hears “{label.heard}”, {label.cer:.0%} apart, over dataset.wrong_cer"
+    return None
+
+
+def above(value: float, most: float | None) -> bool:
+    return most is not None and value > most
+
+
+def below(value: float, least: float | None) -> bool:
+    return least is not None and value < least
+
+
+def warnings(clip: Clip, label: Label, params: Params) -> Iterator[str]:
+    """What a person should hear about a clip that is used all the same."""
+    if label.cer and not below(label.cer, params.doubtful_cer or math.inf):
+        yield f"misheard: Whisper hears “{label.heard}”, {label.cer:.0%} apart; is the text what is said?"
+    if clip.abrupt:
+        yield "cut: somebody speaks where it begins or ends; move the line's times into the silence"
+    if clip.clipped:
+        yield f"clipping: {clip.clipped:.2%} of its samples were recorded too loud and are cut off"
 
 
 def pace(clip: Clip) -> float:
-    """Seconds per letter or digit."""
-    return clip.seconds / len("".join(words(clip.text)))
+    """Seconds of speech per letter or digit: silence around it says nothing about the text."""
+    return clip.speech / len("".join(words(clip.text)))
 
 
-def unusual_pace(clips: Sequence[Clip], ranges: float) -> dict[str, str]:
+def unusual_pace(clips: Sequence[Clip], ranges: float | None) -> dict[str, str]:
     """Clip id → reason, where text and sound hardly belong together: too many words for the time, or too few."""
-    found = {}
+    found: dict[str, str] = {}
+    if ranges is None:
+        return found
     for speaker in sorted({clip.speaker for clip in clips}):
         spoken = [clip for clip in clips if clip.speaker == speaker]
         if len(spoken) < ENOUGH:
@@ -99,6 +147,17 @@ def held_out(clips: Sequence[Clip], params: Params) -> set[str]:
     return {clip.id for clip in order[: min(max(count, least), most)]}
 
 
+def repeated(clips: Sequence[Clip], most: int | None) -> dict[str, str]:
+    """Clip id → reason, where enough others say the same; which ones stay depends on their ids alone."""
+    same: dict[tuple[str, ...], list[str]] = {}
+    for clip in sorted(clips, key=lambda clip: clip.id):
+        same.setdefault(tuple(words(clip.text)), []).append(clip.id)
+    too_many = [(name, ids) for ids in same.values() for name in ids[most if most else len(ids) :]]
+    return {
+        name: f"repeated: {len(ids)} clips say the same words, over dataset.repeats ({most})" for name, ids in too_many
+    }
+
+
 def duplicates(clips: Sequence[Clip], evaluation: set[str]) -> dict[str, str]:
     """Training clip id → reason, where an evaluation clip says the same: learnt by heart is not learnt."""
     tested = {tuple(words(clip.text)): clip for clip in reversed(clips) if clip.id in evaluation}
@@ -125,21 +184,54 @@ def examples(clips: Iterable[Clip], folder: Path) -> list[Example]:
     ]
 
 
+@dataclass(frozen=True)
+class Split:
+    """What becomes of each clip."""
+
+    train: list[Clip]
+    evaluation: list[Clip]
+    reasons: dict[str, str]  # id of a clip that is in neither → why
+
+
+def split(clips: Sequence[Clip], labels: Mapping[str, Label], params: Params) -> Split:
+    reasons = {clip.id: why for clip in clips if (why := unfit(clip, labels[clip.id], params))}
+    for odd in (partial(unusual_pace, ranges=params.pace_iqr), partial(repeated, most=params.repeats)):
+        reasons |= odd([clip for clip in clips if clip.id not in reasons])
+    fit = [clip for clip in clips if clip.id not in reasons]
+    tested = held_out(fit, params)
+    reasons |= duplicates(fit, tested)
+    learnt = [clip for clip in fit if clip.id not in tested and clip.id not in reasons]
+    return Split(learnt, [clip for clip in fit if clip.id in tested], reasons)
+
+
+def rejected(made: Split, clips: Sequence[Clip], labels: Mapping[str, Label], params: Params) -> Iterator[Drop]:
+    """The clips that are left out, and the warnings about those that are not."""
+    for clip in clips:
+        if why := made.reasons.get(clip.id):
+            yield Drop(clip.recording, clip.start, clip.end, clip.text, why, clip=clip.id)
+            continue
+        for warning in warnings(clip, labels[clip.id], params):
+            yield Drop(clip.recording, clip.start, clip.end, clip.text, warning, kind="warning", clip=clip.id)
+
+
 def stats(train: Sequence[Example], evaluation: Sequence[Example], rejected: Sequence[Drop]) -> dict[str, object]:
     def count(rows: Sequence[Example]) -> dict[str, object]:
         said = sum(len(words(row.text)) for row in rows)
         return {"clips": len(rows), "seconds": round(sum(row.seconds for row in rows), 2), "words": said}
 
+    def reasons(kind: str) -> dict[str, object]:
+        rows = [drop for drop in rejected if drop.kind == kind]
+        seconds = round(sum(drop.end - drop.start for drop in rows), 2)
+        return {"rows": len(rows), "seconds": seconds, "reasons": Counter(drop.reason.split(":")[0] for drop in rows)}
+
     every = [*train, *evaluation]
     return {
         "train": count(train),
         "eval": count(evaluation),
-        "rejected": {
-            "rows": len(rejected),
-            "seconds": round(sum(drop.end - drop.start for drop in rejected), 2),
-            "reasons": Counter(drop.reason.split(":")[0] for drop in rejected),
-        },
+        "rejected": reasons("drop"),
+        "warnings": reasons("warning"),
         "speakers": {name: count([row for row in every if row.source == name]) for name in {r.source for r in every}},
+        "normalisation": text.VERSION,
     }
 
 
@@ -147,30 +239,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--table", type=Path, required=True, help="table of clips")
     parser.add_argument("--drops", type=Path, required=True, help="table of segments that are in no clip")
+    parser.add_argument("--labels", type=Path, required=True, help="table of what Whisper hears in the clips")
     parser.add_argument("--clips", type=Path, required=True, help="folder of clips, as the tables shall name it")
     parser.add_argument("--out", type=Path, required=True, help="folder for the tables")
     args = parser.parse_args()
     params = read("dataset", Params)
     clips, drops = read_jsonl(args.table, Clip), read_jsonl(args.drops, Drop)
-    reasons = wordless(clips)
-    reasons |= unusual_pace([clip for clip in clips if clip.id not in reasons], params.pace_iqr)
-    fit = [clip for clip in clips if clip.id not in reasons]
-    if len(fit) < 2:
+    labels = {label.clip: label for label in read_jsonl(args.labels, Label)}
+    raise_all(
+        DataError, (f"{args.labels}: lacks clip {c.id}; run `dvc repro check`" for c in clips if c.id not in labels)
+    )
+    made = split(clips, labels, params)
+    rows = sorted(
+        [*drops, *rejected(made, clips, labels, params)], key=lambda row: (row.recording, row.start, row.kind)
+    )
+    if not made.train or not made.evaluation:
+        commonest = Counter(row.reason.split(":")[0] for row in rows if row.kind == "drop").most_common(3)
         raise DataError(
-            f"{args.table}: {len(fit)} clips are left to learn from and to test on; {args.drops} says what was left "
-            "out and why; add a recording, or change chunk.min_seconds or the transcript"
+            f"{args.table}: {len(made.train) + len(made.evaluation)} clips are left to learn from and to test on; left "
+            f"out: {', '.join(f'{count} {kind}' for kind, count in commonest)}; {args.drops} names the lines. Add a "
+            "recording, mend the transcript, or change a limit in the sections chunk and dataset of params.yaml"
         )
-    evaluation = held_out(fit, params)
-    reasons |= duplicates(fit, evaluation)
-    left_out = [Drop(c.recording, c.start, c.end, c.text, reasons[c.id]) for c in clips if c.id in reasons]
-    rejected = sorted([*drops, *left_out], key=lambda drop: (drop.recording, drop.start))
-    train = examples((clip for clip in fit if clip.id not in evaluation and clip.id not in reasons), args.clips)
-    tested = examples((clip for clip in fit if clip.id in evaluation), args.clips)
+    train, tested = examples(made.train, args.clips), examples(made.evaluation, args.clips)
     write_jsonl(args.out / "train.jsonl", train)
     write_jsonl(args.out / "eval.jsonl", tested)
-    write_jsonl(args.out / "rejected.jsonl", rejected)
-    write_atomic(args.out / "stats.json", json.dumps(stats(train, tested, rejected), indent=2, sort_keys=True) + "\n")
-    print(f"dataset: {len(train)} clips to learn from, {len(tested)} to evaluate on, {len(rejected)} left out")
+    write_jsonl(args.out / "rejected.jsonl", rows)
+    write_atomic(args.out / "stats.json", json.dumps(stats(train, tested, rows), indent=2, sort_keys=True) + "\n")
+    warned = sum(row.kind == "warning" for row in rows)
+    print(
+        f"dataset: {len(train)} clips to learn from, {len(tested)} to evaluate on, {len(rows) - warned} left out, "
+        f"{warned} warnings"
+    )
 
 
 if __name__ == "__main__":

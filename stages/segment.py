@@ -96,6 +96,7 @@ def segments_of(transcript: Transcript, recording: Recording) -> list[Segment]:
             speaker=line.speaker,
             text=normalise(line.text),
             dropped=line.flag == "drop",
+            confidence=line.confidence,
         )
         for line in transcript.lines
     ]

@@ -48,9 +48,9 @@ def test_a_word_costs_no_cut_and_no_codec_frame_and_a_revert_adds_no_run(reposit
     name = words.split()[-1]
     repository.edit(f"data/transcripts/{name}.tsv", words, f"{words} again")
     done = repository.repro()
-    assert done.ran == ["segment", "chunk", "dataset", *LEARN_AGAIN]
+    assert done.ran == ["segment", "chunk", "check", "dataset", *LEARN_AGAIN]
     assert done.computed("chunk") == 0
-    assert done.computed("encode") == 0
+    assert done.computed("encode") == done.computed("check") == 0
     assert tree(repository.root / "data/clips") == clips
     assert done.computed("evaluate") <= done.computed("generate") == 6, "the tuned samples; only new sound is heard"
     assert runs(repository) == 2
@@ -75,15 +75,17 @@ def test_a_segments_times_cut_and_encode_only_the_clips_that_contain_it(reposito
     before = set(tree(repository.root / "data/clips"))
     repository.edit("data/transcripts/alpha.tsv", "9.00\t12.00", "9.00\t11.60")
     done = repository.repro()
-    assert done.ran == ["segment", "chunk", "dataset", "encode", *LEARN_AGAIN]
+    assert done.ran == ["segment", "chunk", "check", "dataset", "encode", *LEARN_AGAIN]
     changed = set(tree(repository.root / "data/clips")) - before
-    assert len(changed) == done.computed("chunk") == done.computed("encode") <= 2
+    assert len({Path(name).stem for name in changed}) == done.computed("chunk") <= 2
+    assert done.computed("encode") == done.computed("check") == done.computed("chunk")
+    assert done.computed("speech") == 0, "where somebody speaks is known"
 
 
 def test_a_new_recording_computes_its_own_entries_only(repository: Repository) -> None:
     add_recording(repository.root, "gamma", seed=3)
     done = repository.repro()
-    assert done.ran == ["fetch", "transcribe", "segment", "chunk", "dataset", "encode", *LEARN_AGAIN]
+    assert done.ran == ["fetch", "transcribe", "segment", "chunk", "check", "dataset", "encode", *LEARN_AGAIN]
     assert done.computed("fetch") == done.computed("transcribe") == 1
     clips = (repository.root / "data/chunks/clips.jsonl").read_text()
     assert done.computed("chunk") == done.computed("encode") == clips.count('"recording": "gamma"') > 0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,17 @@ def test_a_draft_becomes_a_valid_transcript_that_keeps_every_word() -> None:
     ]
     assert (transcript.audio, transcript.draft) == (TALK.sha256, draft.key)
     assert seed_from_draft(Draft("x", ((0.0, 0.0, "alone"),)), TALK).lines == (Line(0.0, 20.0, "ann", "", "alone"),)
+
+
+def test_a_drafts_lines_say_how_sure_whisper_was_and_a_persons_do_not(tmp_path: Path) -> None:
+    path = tmp_path / "talk.json"
+    said = [{"start": 1, "end": 2, "word": " in", "probability": p} for p in (0.9, 0.4)]
+    segments = [{"start": 1, "end": 2, "text": "Comes in.", "words": said}, {"start": 3, "end": 4, "text": "Hm."}]
+    path.write_text(json.dumps({"audio_sha256": TALK.sha256, "segments": segments}))
+    transcript = seed_from_draft(read_draft(path), TALK)
+    assert [line.confidence for line in transcript.lines] == [0.65, None]
+    assert {line.confidence for line in parse(render(transcript), "talk.tsv").lines} == {None}
+    assert seed_from_draft(replace(read_draft(path), confidences=()), TALK) == transcript
 
 
 def test_a_damaged_draft_is_told_with_its_file(tmp_path: Path) -> None:

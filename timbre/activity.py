@@ -14,6 +14,7 @@ import io
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from math import ceil, floor
 from pathlib import Path
 from typing import Any, Literal
@@ -25,10 +26,12 @@ from timbre import audio
 from timbre.audio import LEVEL_WINDOW as MOMENT
 from timbre.audio import Samples
 from timbre.errors import DataError
+from timbre.mapping import content_key
 
 Vad = Literal["silero", "energy"]
 Flags = npt.NDArray[np.bool_]
 
+VERSION = 1  # raise when the code finds otherwise in the same sound
 QUIETEST = -127.5  # dBFS, stored as 0; half a decibel a step up to 255, full scale
 RATE, FRAME = 16_000, 512  # Hz and samples of silero: 32 ms at a time
 SURE, UNSURE = 0.5, 0.35  # probability from which a voice is heard, and until which it goes on: silero's own
@@ -54,19 +57,31 @@ class Activity:
     def speaks(self, start: float, end: float) -> Flags:
         return self.speech[_within(start, end)].astype(bool)
 
+    def at(self, time: float) -> tuple[bool, float]:
+        """Whether somebody speaks at that time, and dBFS."""
+        moment = min(int(time / MOMENT), len(self.levels) - 1)
+        return bool(self.speech[moment]), float(self.levels[moment]) / 2 + QUIETEST
+
+    @functools.cached_property
+    def floor(self) -> float:
+        """dBFS of the recording's quiet moments."""
+        return float(np.percentile(self.levels, QUIET_BELOW)) / 2 + QUIETEST if len(self.levels) else QUIETEST
+
     def runs(self, start: float, end: float) -> list[tuple[float, float]]:
         """The stretches between two times in which somebody speaks without a break."""
         first = _within(start, end).start
         return [((first + a) * MOMENT, (first + b) * MOMENT) for a, b in _runs(self.speaks(start, end))]
 
-    def quietest(self, start: float, end: float, tolerance: float, *, early: bool) -> float:
-        """The middle of a moment between two times that is, to `tolerance` dB, as quiet as any: the first or the last
-        such; halfway where no moment fits between them."""
+    def quietest(self, start: float, end: float, tolerance: float, place: float) -> float:
+        """The middle of a moment between two times that is, to `tolerance` dB, as quiet as any.
+
+        Of several the first (`place` 0), the last (1) or one between; halfway where no moment fits between the times.
+        """
         found = self.decibels(start, end)
         if not len(found):
             return (start + end) / 2
         good = np.flatnonzero(found <= found.min() + tolerance)
-        return float((_within(start, end).start + good[0 if early else -1] + 0.5) * MOMENT)
+        return float((_within(start, end).start + good[round(place * (len(good) - 1))] + 0.5) * MOMENT)
 
 
 def _within(start: float, end: float) -> slice:
@@ -76,10 +91,15 @@ def _within(start: float, end: float) -> slice:
 
 def open(path: Path) -> Activity:
     try:
-        stored = np.load(path, mmap_mode="r")
-        return Activity(stored[0], stored[1])
-    except (OSError, ValueError, IndexError) as error:
+        levels, speech = np.load(path, mmap_mode="r")
+        return Activity(levels, speech)
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({error}); remove it and run `dvc repro chunk`") from error
+
+
+def key(sha256: str, vad: Vad) -> str:
+    """What the activity of a recording with these samples depends on."""
+    return content_key(VERSION, sha256, vad, version("silero-vad") if vad == "silero" else "")
 
 
 def measure(path: Path, vad: Vad) -> bytes:

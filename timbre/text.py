@@ -11,6 +11,7 @@ import unicodedata
 
 import sentencex
 
+VERSION = 1  # of `normalise`; raised when it gives another text for the same, as tests/golden knows
 _HYPHENS = dict.fromkeys("\u2010\u2011\u2043\ufe63\uff0d", "-")  # join two parts of a word
 _DASHES = re.compile(r"\s*[\u2012-\u2015]\s*")  # stand between words, or between numbers
 _QUOTES = dict.fromkeys("\u2018\u2019\u201a\u201b\u02bc\u2032", "'") | dict.fromkeys("\u201c\u201d\u201e\u201f", '"')

@@ -15,8 +15,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 from timbre.errors import DataError, TranscriptError, raise_all
 from timbre.mapping import content_key, write_atomic
@@ -36,6 +39,7 @@ class Line:
     speaker: str
     flag: str  # "", "ok" or "drop"
     text: str
+    confidence: float | None = field(default=None, compare=False)  # Whisper's in a draft's words; in no file
 
 
 @dataclass(frozen=True)
@@ -143,9 +147,9 @@ def _line(row: str, above: Line | None, seconds: float | None) -> tuple[Line | N
         return None, f"{len(fields)} fields instead of 5; fields are separated by a tab, also where one is empty"
     if len(fields) > len(COLUMNS):
         return None, f"{len(fields)} fields instead of 5; a tab in the text?"
-    for name, field in zip(("start", "end"), fields, strict=False):
-        if not _SECONDS.fullmatch(field.strip()):
-            return None, f"{name} {field!r} is not a number of seconds such as 12.40"
+    for name, value in zip(("start", "end"), fields, strict=False):
+        if not _SECONDS.fullmatch(value.strip()):
+            return None, f"{name} {value!r} is not a number of seconds such as 12.40"
     start, end = (round(float(field), 2) for field in fields[:2])
     line = Line(start, end, fields[2], fields[3], fields[4])
     return line, "; ".join(_mistakes(line, above, seconds))
@@ -176,6 +180,7 @@ class Draft:
 
     audio: str  # SHA-256 of the samples that Whisper heard
     lines: tuple[tuple[float, float, str], ...]  # start, end, text
+    confidences: tuple[float | None, ...] = ()  # mean probability of each line's words
 
     @property
     def key(self) -> str:
@@ -186,11 +191,16 @@ def read_draft(path: Path) -> Draft:
     try:
         values = json.loads(path.read_bytes())
         lines = tuple((float(s["start"]), float(s["end"]), str(s["text"])) for s in values["segments"])
-        return Draft(str(values["audio_sha256"]), lines)
+        confidences = tuple(_confidence(s.get("words", [])) for s in values["segments"])
+        return Draft(str(values["audio_sha256"]), lines, confidences)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); `dvc repro transcribe` makes it") from error
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: not a draft: {error!r}; remove the file and run `dvc repro`") from error
+
+
+def _confidence(words: list[dict[str, Any]]) -> float | None:
+    return round(fmean(float(word["probability"]) for word in words), 3) if words else None
 
 
 def seed_from_draft(draft: Draft, recording: Recording) -> Transcript:
@@ -201,13 +211,13 @@ def seed_from_draft(draft: Draft, recording: Recording) -> Transcript:
     """
     lines: list[Line] = []
     waiting = ""  # words that have no line yet
-    for start, end, text in draft.lines:
+    for (start, end, text), confidence in zip_longest(draft.lines, draft.confidences):
         start = max(round(start, 2), lines[-1].end if lines else 0.0)
         end = min(round(end, 2), int(recording.seconds * 100) / 100)
         text = normalise(f"{waiting} {text}")
         waiting = ""
         if end > start and text:
-            lines.append(Line(start, end, recording.speaker, "", text))
+            lines.append(Line(start, end, recording.speaker, "", text, confidence))
         elif text and lines:
             lines[-1] = replace(lines[-1], text=f"{lines[-1].text} {text}")
         else:

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import importlib.metadata
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from timbre.errors import ModelError
 from timbre.mapping import file_sha256
 
 SAMPLE_RATE = 16_000  # Hz, of the samples that Whisper hears
+WINDOW = 30  # seconds that it hears at once; what is longer, `transcribe` goes through, `hear` cuts off
 SMALL = 30e6  # parameters, below which a second thread costs more than it brings; on a busy machine, many times more
 Model = Any  # whisper.model.Whisper; named here, so that a signature can say it without importing torch
 
@@ -60,6 +62,14 @@ class Transcript:
     @property
     def text(self) -> str:
         return " ".join(utterance.text for utterance in self.utterances)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A clip of at most WINDOW seconds."""
+
+    text: str
+    language: float | None  # probability of the language that it was said to be in; None where the model knows only one
 
 
 def fingerprint(params: Params) -> str:
@@ -111,9 +121,7 @@ def transcribe(
     import torch
     import whisper
 
-    on_gpu = model.device.type == "cuda"
-    if not on_gpu and sum(weight.numel() for weight in model.parameters()) < SMALL:
-        torch.set_num_threads(1)
+    on_gpu = _settled(model)
     with torch.inference_mode():
         heard = whisper.transcribe(
             model,
@@ -129,6 +137,39 @@ def transcribe(
         )
     utterances = [_utterance(segment) for segment in heard["segments"] if segment["text"].strip()]
     return Transcript(heard["language"], utterances)
+
+
+def hear(model: Model, sounds: Sequence[Any], languages: Sequence[str]) -> list[Heard]:
+    """What is said in clips of at most WINDOW seconds, all at once: samples as for `transcribe`."""
+    import torch
+    import whisper
+
+    on_gpu = _settled(model)
+    # padded as the spectrogram, not as the sound: as `transcribe` does, and as the tiny Whisper has learnt it
+    mels = [whisper.pad_or_trim(whisper.log_mel_spectrogram(s, model.dims.n_mels), 100 * WINDOW) for s in sounds]
+    heard: dict[int, Heard] = {}
+    with torch.inference_mode():
+        features = model.embed_audio(torch.stack(mels).to(model.device, torch.float16 if on_gpu else torch.float32))
+        for language in dict.fromkeys(languages):
+            rows = [row for row, other in enumerate(languages) if other == language]
+            options = whisper.DecodingOptions(
+                language=language, temperature=0.0, max_initial_timestamp=None, fp16=on_gpu
+            )
+            found = whisper.decode(model, features[rows], options)
+            known = whisper.detect_language(model, features[rows])[1] if model.is_multilingual else None
+            for place, row in enumerate(rows):
+                heard[row] = Heard(found[place].text, known[place].get(language, 0.0) if known else None)
+    return [heard[row] for row in range(len(sounds))]
+
+
+def _settled(model: Model) -> bool:
+    """Whether the model is on the GPU; a small one that is not, gets one thread."""
+    import torch
+
+    on_gpu = bool(model.device.type == "cuda")
+    if not on_gpu and sum(weight.numel() for weight in model.parameters()) < SMALL:
+        torch.set_num_threads(1)
+    return on_gpu
 
 
 def check_language(model: Model, language: str, name: str) -> None:

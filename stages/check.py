@@ -1,0 +1,106 @@
+"""Whisper hears each clip again: what it hears beside the text that the clip is to be learnt with, worst first.
+
+Reads   data/sources.yaml, data/raw/<id>.json   which language each recording is in
+        data/clips/<clip id>.flac               the sound
+        data/chunks/clips.jsonl                 Clip rows, with their texts
+Writes  data/heard/<clip id>.json               what Whisper hears; keyed by the sound, so that a corrected word hears
+                                                nothing again, and new times one clip
+        data/labels.jsonl                       Label rows, the least alike first: a clip's text, what is heard in it,
+                                                and how far apart they are
+
+    python -m stages.check --sources data/sources.yaml --raw data/raw --clips data/clips \\
+        --table data/chunks/clips.jsonl --out data/heard --labels data/labels.jsonl
+
+Of a wrong text, a model learns to leave words out and to make some up. A high rate is no proof: Whisper may be wrong,
+and a rare name often is. So people see these clips first (`timbre review`), and `dataset` leaves out the hopeless ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jiwer
+
+from timbre import audio, sources, whisper
+from timbre.errors import run
+from timbre.mapping import Files, Job, content_key, refresh
+from timbre.params import read
+from timbre.records import Clip, Label, read_jsonl, write_jsonl
+
+VERSION = 1  # raise when the code gives other bytes for the same input
+
+
+@dataclass(frozen=True)
+class Params:
+    batch: int  # clips
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise ValueError(f"batch: {self.batch} is not 1 or more")
+
+
+@dataclass(frozen=True)
+class Hearing:
+    """A clip that Whisper is to hear."""
+
+    path: Path
+    language: str
+    key: str
+
+
+def hear(hearings: Sequence[Hearing], model: whisper.Params) -> Iterator[Files]:
+    loaded = whisper.load(model)
+    sounds = [audio.read(hearing.path, whisper.SAMPLE_RATE)[0] for hearing in hearings]
+    for hearing, heard in zip(hearings, whisper.hear(loaded, sounds, [h.language for h in hearings]), strict=True):
+        language = None if heard.language is None else round(heard.language, 3)
+        record = {"key": hearing.key, "heard": heard.text, "language": language}
+        yield {".json": f"{json.dumps(record, ensure_ascii=False)}\n".encode()}
+
+
+def label(clip: Clip, heard: Mapping[str, Any]) -> Label:
+    cer = error_rate(clip.text, heard["heard"])
+    return Label(
+        clip.id, clip.recording, clip.start, clip.end, clip.text, heard["heard"], round(cer, 4), heard["language"]
+    )
+
+
+def error_rate(text: str, heard: str) -> float:
+    """Wrong characters per character of the text; 1 where it has none and something was heard."""
+    said, understood = whisper.normalise(text), whisper.normalise(heard)
+    if not any(character.isalnum() for character in said):
+        return float(any(character.isalnum() for character in understood))
+    return float(jiwer.cer(said, understood))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--sources", type=Path, required=True, help="the list of recordings")
+    parser.add_argument("--raw", type=Path, required=True, help="folder of fetched recordings")
+    parser.add_argument("--clips", type=Path, required=True, help="folder of clips")
+    parser.add_argument("--table", type=Path, required=True, help="table of clips")
+    parser.add_argument("--out", type=Path, required=True, help="folder for what Whisper hears")
+    parser.add_argument("--labels", type=Path, required=True, help="table for texts beside what was heard")
+    args = parser.parse_args()
+    params, model = read("check", Params), read("whisper", whisper.Params)
+    languages = {r.id: r.language for r in sources.recordings(sources.read(args.sources), args.raw)}
+    clips, fingerprint = read_jsonl(args.table, Clip), whisper.fingerprint(model)
+    jobs = []
+    for clip in clips:
+        key = content_key(VERSION, clip.id, languages[clip.recording], fingerprint)
+        jobs.append(Job(clip.id, key, Hearing(args.clips / f"{clip.id}.flac", languages[clip.recording], key)))
+    refresh(args.out, jobs, partial(hear, model=model), suffixes=[".json"], label="check", batch=params.batch)
+    labels = [label(clip, json.loads((args.out / f"{clip.id}.json").read_bytes())) for clip in clips]
+    labels.sort(key=lambda row: (-row.cer, row.recording, row.start))
+    write_jsonl(args.labels, labels)
+    apart = sum(row.cer > 0 for row in labels)
+    print(f"check: Whisper hears {len(labels) - apart} of {len(labels)} clips as they are written")
+
+
+if __name__ == "__main__":
+    run(main)
