@@ -16,20 +16,20 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from timbre import audio, glossary, sources, whisper
+from timbre import audio, faster, glossary, sources, whisper
 from timbre.errors import run
 from timbre.mapping import Files, Job, content_key, refresh
 from timbre.params import read
 from timbre.records import Recording
-from timbre.whisper import Utterance
+from timbre.whisper import Transcript, Utterance
 
 VERSION = 1  # raise when the code gives other bytes for the same input
 PIECE = 600.0  # seconds that are in memory at once; about 200 MB while Whisper hears them
@@ -40,51 +40,71 @@ SHORTEST = 0.02  # seconds: Whisper's own resolution; what is shorter holds no s
 
 @dataclass(frozen=True)
 class Params:
+    engine: Literal["openai-whisper", "faster-whisper"]
+    batch: int  # windows at once, of faster-whisper
     workers: int  # processes
 
     def __post_init__(self) -> None:
-        if self.workers < 1:
-            raise ValueError(f"workers: {self.workers} is not 1 or more")
+        wrong = [
+            f"{key}: {getattr(self, key)} is not 1 or more" for key in ("batch", "workers") if getattr(self, key) < 1
+        ]
+        if wrong:
+            raise ValueError("\n".join(wrong))
+
+
+Listen = Callable[..., Transcript]
+"""samples, language=…, prompt=… → what is said, with word times."""
 
 
 def transcribe_all(
     recordings: Sequence[Recording], raw: Path, prompt: str, out: Path, params: Params, model: whisper.Params
 ) -> None:
-    fingerprint = whisper.fingerprint(model)
+    fingerprint = (faster if params.engine == "faster-whisper" else whisper).fingerprint(model)
     jobs = [
         Job(r.id, key, (r, key))
         for r in recordings
         for key in [content_key(VERSION, r.sha256, r.language, fingerprint, prompt)]
     ]
-    compute = partial(draft_each, raw=raw, prompt=prompt, model=model, fingerprint=fingerprint, workers=params.workers)
+    compute = partial(draft_each, raw=raw, prompt=prompt, model=model, fingerprint=fingerprint, params=params)
     refresh(out, jobs, compute, suffixes=[".json"], label="transcribe", workers=params.workers)
     tell([json.loads((out / f"{recording.id}.json").read_bytes()) for recording in recordings], recordings)
 
 
 def draft_each(
-    jobs: Sequence[tuple[Recording, str]], raw: Path, prompt: str, model: whisper.Params, fingerprint: str, workers: int
+    jobs: Sequence[tuple[Recording, str]],
+    raw: Path,
+    prompt: str,
+    model: whisper.Params,
+    fingerprint: str,
+    params: Params,
 ) -> Iterator[Files]:
-    import torch
-
-    if workers > 1:  # else every process wants every core
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
-    loaded = whisper.load(model)
-    whisper.check_prompt(loaded, prompt)
+    listen = listener(params, model, [recording for recording, _ in jobs], prompt)
     for recording, key in jobs:
-        draft = draft_of(recording, raw / f"{recording.id}.flac", prompt, loaded)
+        draft = draft_of(recording, raw / f"{recording.id}.flac", partial(listen, prompt=prompt))
         document = {"key": key, "audio_sha256": recording.sha256, "whisper": fingerprint, **draft}
         yield {".json": (json.dumps(document, ensure_ascii=False, indent=1) + "\n").encode()}
 
 
-def draft_of(recording: Recording, path: Path, prompt: str, loaded: whisper.Model) -> dict[str, Any]:
-    whisper.check_language(loaded, recording.language, recording.id)
+def listener(params: Params, model: whisper.Params, recordings: Sequence[Recording], prompt: str) -> Listen:
+    """The engine's ear, after it was asked whether it knows the languages and has room for the prompt."""
+    engine: Any = faster if params.engine == "faster-whisper" else whisper
+    if params.engine == "openai-whisper" and params.workers > 1:  # else every process wants every core
+        import torch
+
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // params.workers))
+    loaded = engine.load(model)
+    engine.check_prompt(loaded, prompt)
+    for recording in recordings:
+        engine.check_language(loaded, recording.language, recording.id)
+    own = {"batch": params.batch} if engine is faster else {"word_timestamps": True}
+    return partial(engine.transcribe, loaded, **own)
+
+
+def draft_of(recording: Recording, path: Path, listen: Listen) -> dict[str, Any]:
     heard: list[Utterance] = []
     for start, end in pieces(path, recording.seconds):
         samples, _ = audio.read(path, whisper.SAMPLE_RATE, start, end)
-        transcript = whisper.transcribe(
-            loaded, samples, language=recording.language, prompt=prompt, word_timestamps=True
-        )
-        heard += [shifted(utterance, start) for utterance in transcript.utterances]
+        heard += [shifted(utterance, start) for utterance in listen(samples, language=recording.language).utterances]
     kept, left_out, mended = in_order(heard, recording.seconds)
     return {
         "language": recording.language,

@@ -21,7 +21,7 @@ from timbre.whisper import Utterance, Word
 
 RATE = 16_000
 RAW, OUT = Path("data/raw"), Path("data/drafts")
-ONE_PROCESS = transcribe.Params(workers=1)
+ONE_PROCESS = transcribe.Params(engine="openai-whisper", batch=1, workers=1)
 MODEL = whisper.Params("whisper.pt")
 
 
@@ -85,7 +85,7 @@ def test_only_what_could_be_different_is_heard_again(capsys: pytest.CaptureFixtu
 
 def test_two_processes_write_what_one_writes() -> None:
     recordings = [recording("one", pitch=200), recording("two", pitch=300)]
-    assert drafted(*recordings) == drafted(*recordings, out=Path("by-two"), params=transcribe.Params(workers=2))
+    assert drafted(*recordings) == drafted(*recordings, out=Path("by-two"), params=replace(ONE_PROCESS, workers=2))
 
 
 def test_a_recording_in_a_language_that_the_model_lacks_is_refused() -> None:
