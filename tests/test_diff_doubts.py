@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from tests import histories
 from tests.voices import Voice
 from timbre.diff.clips import ClipChange, ClipRow, outliers
+from timbre.records import Label
 
 TALK = ["The night ferry waits.", "It comes back at nine.", "Then it is dark.", "Good night to all.", "Mind the gap."]
 
@@ -45,6 +48,38 @@ def test_a_replacement_that_is_made_again_and_again_is_meant(tmp_path: Path) -> 
     words = [(0.4, " night", 0.98), (12.5, " night", 0.98)]
     edits = [(n, {"text": TALK[n].replace("night", "knight")}) for n in (0, 3)]
     assert doubts(tmp_path, words, *edits) == {}
+
+
+LABEL = {
+    "clip": "c",
+    "recording": "noon",
+    "start": 0.0,
+    "end": 7.0,
+    "heard": "The knight fairy baits it",
+    "language": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "cer", "flagged"),
+    [
+        ("The night ferry, waits! It comes back at nine.", 0.4, True),
+        ("The night ferry waits. It comes back at nine.", 0.1, False),
+        ("The ferry waits. It comes back at nine.", 0.4, False),  # was said of other words than the line has now
+    ],
+)
+def test_a_line_that_the_label_check_hears_otherwise_is_flagged(
+    tmp_path: Path, text: str, cer: float, flagged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = json.dumps({**LABEL, "text": text, "cer": cer}).encode()
+    monkeypatch.setattr("timbre.diff.outs.Outs.find", lambda self, lock, path: table if "labels" in path else None)
+    found = doubts(tmp_path, [], (0, {"speaker": "otto"}))
+    why = "in the clip Whisper heard “The knight fairy baits it”, 40% of it otherwise"
+    assert found == ({2: (why,)} if flagged else {})
+
+
+def test_the_check_writes_what_is_read_here() -> None:
+    assert {*LABEL, "text", "cer"} == {field.name for field in fields(Label)}
 
 
 @pytest.mark.parametrize("draft", [b"", b"[]", b'{"segments": [{"words": [{"start": "x"}]}]}', b"\xff"])

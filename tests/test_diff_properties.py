@@ -136,6 +136,9 @@ def test_the_tables_are_those_that_the_stages_write() -> None:
     drop = records.Drop("tape", 1.0, 4.0, "The tide.", "too long: 31 s")
     (read,) = clips.rejected(records.to_json(drop).encode())
     assert (read.recording, read.start, read.text, read.kind) == ("tape", 1.0, "The tide.", "too long")
+    warning = records.Drop("tape", 1.0, 4.0, "The tide.", "short: 0.9 s", "warning", "c0ffee")
+    (read,) = clips.rejected(records.to_json(warning).encode())
+    assert (read.kind, read.warning) == ("short (a warning)", True)
 
 
 def test_scores_are_those_that_evaluate_writes() -> None:

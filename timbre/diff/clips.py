@@ -45,17 +45,19 @@ class ClipChange:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A stretch that is in no table, and why; what only warns has a clip all the same."""
+    """A row of the table of what was left out, or warned of."""
 
     recording: str
     start: float
     end: float
     text: str
     reason: str
+    warning: bool = False  # its clip is used all the same
 
     @property
     def kind(self) -> str:
-        return self.reason.partition(":")[0]
+        """Of the reason: what stands before the colon."""
+        return self.reason.partition(":")[0] + " (a warning)" * self.warning
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,15 @@ def parse(table: bytes, parts: Mapping[str, bytes]) -> list[ClipRow]:
 
 def rejected(content: bytes) -> list[Rejected]:
     return [
-        Rejected(str(r["recording"]), float(r["start"]), float(r["end"]), str(r["text"]), str(r["reason"]))
-        for r in _rows(content)
+        Rejected(
+            str(row["recording"]),
+            float(row["start"]),
+            float(row["end"]),
+            str(row["text"]),
+            str(row["reason"]),
+            row.get("kind") == "warning",  # an older version's has none
+        )
+        for row in _rows(content)
     ]
 
 

@@ -2,6 +2,7 @@
 
 A draft's words come with Whisper's probability. A word of which it was unsure and that stands as it wrote it deserves
 an ear; so does a correction of a word of which it was sure. A line flagged `ok` was heard, and is left in peace there.
+The label check hears each finished clip; what it says counts as long as the clip's text still holds the line.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -18,10 +20,22 @@ from timbre.diff.report import Doubt
 from timbre.diff.rows import FOLDER, Row
 from timbre.diff.version import Version
 
-DRAFTS = "data/drafts"
+DRAFTS, LABELS = "data/drafts", "data/labels.jsonl"
 UNSURE, SURE = 0.5, 0.95  # probabilities of a word
+WRONG = 0.25  # of the characters of a clip, that Whisper hears otherwise
 MOST = 50  # recordings whose drafts are read: a diff answers in seconds, also where each is in a remote
 TOLD = 3  # words of a line
+
+
+@dataclass(frozen=True)
+class Label:
+    """A clip as the label check heard it."""
+
+    start: float
+    end: float
+    text: str  # as the comparison wants it
+    heard: str
+    cer: float
 
 
 @dataclass(frozen=True)
@@ -42,13 +56,15 @@ def find(
     }
     for change in changes:
         touched.setdefault(change.recording, []).extend((row, change.old_text) for row in change.new)
-    found = []
+    found, labels = [], _labels(version)
     for number, (name, lines) in enumerate(touched.items()):
         rows = version.transcripts[_path(name)].rows
         paces = [_pace(row) for row in rows if row.seconds > 0 and not row.dropped]
         words = _words(name, version) if number < MOST else []
         for row, old in lines:
-            if row.seconds > 0 and not row.dropped and (why := tuple(_reasons(row, old, paces, words, meant))):
+            if row.seconds <= 0 or row.dropped:
+                continue
+            if why := (*_reasons(row, old, paces, words, meant), *_misheard(row, labels.get(name, ()))):
                 found.append(Doubt(name, _path(name), row, why))
     return sorted(found, key=lambda doubt: -len(doubt.why))
 
@@ -70,6 +86,14 @@ def _reasons(row: Row, old: str, paces: Sequence[float], words: Sequence[Word], 
     overruled = [word for word in heard if word.sure >= SURE and word.text in before - kept]
     if overruled:
         yield f"Whisper was sure of {_named(overruled)}"
+
+
+def _misheard(row: Row, labels: Sequence[Label]) -> Iterator[str]:
+    spoken = " ".join(_tokens(row.text))
+    at_this = (x for x in labels if x.start < row.end and x.end > row.start and f" {spoken} " in f" {x.text} ")
+    worst = max(at_this, key=lambda label: label.cer, default=None)
+    if worst and worst.cer >= WRONG:
+        yield f"in the clip Whisper heard “{worst.heard}”, {worst.cer:.0%} of it otherwise"
 
 
 def _named(words: Sequence[Word]) -> str:
@@ -101,3 +125,16 @@ def _words(name: str, version: Version) -> list[Word]:
     except (ValueError, KeyError, TypeError):
         return []
     return sorted(words, key=_start)
+
+
+def _labels(version: Version) -> dict[str, list[Label]]:
+    """By recording; none where nobody has checked, or where the table is of another make."""
+    found: dict[str, list[Label]] = defaultdict(list)
+    try:
+        for line in (version.outs.find(version.lock, LABELS) or b"").splitlines():
+            row = json.loads(line)
+            about = float(row["start"]), float(row["end"]), " ".join(_tokens(row["text"]))
+            found[str(row["recording"])].append(Label(*about, str(row["heard"]), float(row["cer"])))
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return found
