@@ -71,6 +71,11 @@ def test_a_review_flag_costs_segment_and_the_report(repository: Repository) -> N
     assert repository.repro().ran == ["segment", "report", "track"]
 
 
+def test_a_speakers_entry_costs_segment(repository: Repository) -> None:
+    repository.edit("data/speakers.yaml", "name: Ann, a sound", "name: Ann, a sound that no person makes")
+    assert repository.repro().ran == ["segment"]
+
+
 def test_a_segments_times_cut_and_encode_only_the_clips_that_contain_it(repository: Repository) -> None:
     before = set(tree(repository.root / "data/clips"))
     repository.edit("data/transcripts/alpha.tsv", "9.00\t12.00", "9.00\t11.60")

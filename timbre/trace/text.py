@@ -218,7 +218,9 @@ def _forward(found: Forward, every: bool) -> tuple[list[str], list[Node]]:
 
 def _words(some: Use) -> str:
     seconds = f"{_clock(some.recording.seconds)}, " if some.recording.seconds else ""
-    heard = "all" if some.lines and some.heard == some.lines else some.heard
+    if not some.lines:
+        return f"{seconds}no words yet"
+    heard = "all" if some.heard == some.lines else some.heard
     return f"{seconds}{_count(some.lines, 'line')} of {some.transcript or 'a draft'}, {heard} heard by a person"
 
 
