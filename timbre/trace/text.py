@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Sequence
 
-from timbre.marks import visible
 from timbre.trace.facts import Adapter, Clip, Forward, Learnt, Line, Origin, Past, Run, Sample, Trace, Use, Voice
+from timbre.trace.tree import Node, Row, rows
 
 SHOWN = 20  # recordings or gaps that are listed without --every
 SAMPLING = ("temperature", "top_k", "cap_seconds", "cap_seconds_per_character")
@@ -18,13 +15,6 @@ LEAVING = (
     "`timbre remove {} --write`, then `dvc repro`, takes all of this out; until then raw sound and drafts stay too. "
     "Git, DVC's cache and remotes, and MLflow keep older versions: --history lists them"
 )
-
-
-@dataclass
-class Node:
-    label: str
-    text: str
-    below: list[Node] = field(default_factory=list)
 
 
 def draw(trace: Trace, every: bool = False, width: int | None = None) -> str:
@@ -42,30 +32,8 @@ def draw(trace: Trace, every: bool = False, width: int | None = None) -> str:
     nodes += [Node("before", "", [_past(past) for past in trace.history])] if trace.history else []
     nodes.append(Node("version", _version(trace)))
     nodes += _some_of([Node("missing", line) for line in trace.missing], every, "gap")
-    rows = [Row("", "", text) for text in head] + list(_rows(nodes))
-    return "\n".join(text for row in rows for text in row.broken(width))
-
-
-class Row(NamedTuple):
-    first: str  # what stands before the text in its first line …
-    other: str  # … and in those below
-    text: str
-
-    def broken(self, width: int | None) -> list[str]:
-        text = visible(self.text)
-        room = max(40, width - len(self.first)) if width else len(text) + 1
-        pieces = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
-        return [f"{self.other if number else self.first}{piece}".rstrip() for number, piece in enumerate(pieces)]
-
-
-def _rows(nodes: Sequence[Node], indent: str = "") -> Iterator[Row]:
-    width = max((len(node.label) for node in nodes), default=0)
-    for node in nodes:
-        last = node is nodes[-1]
-        below = indent + ("   " if last else "│  ")
-        first = f"{indent}{'└─' if last else '├─'} {visible(node.label):{width}}  "
-        yield Row(first, below + ("│" if node.below else " ").ljust(width + 2), node.text)
-        yield from _rows(node.below, below)
+    drawn = [Row("", "", text) for text in head] + list(rows(nodes))
+    return "\n".join(text for row in drawn for text in row.broken(width))
 
 
 def _sample(found: Sample, every: bool) -> tuple[list[str], list[Node]]:
