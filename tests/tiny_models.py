@@ -99,9 +99,8 @@ def random_whisper(path: Path, *, babbles: bool = False) -> Path:
         n_vocab=51864, n_text_ctx=24 if babbles else 64, n_text_state=16, n_text_head=1, n_text_layer=1,
     )  # fmt: skip
     weights = Whisper(dims).state_dict()
-    if babbles:
-        torch.nn.init.normal_(weights["decoder.positional_embedding"])
-    else:
+    torch.nn.init.normal_(weights["decoder.positional_embedding"])  # Whisper leaves there what memory held
+    if not babbles:
         weights["decoder.ln.weight"].zero_()
         weights["decoder.ln.bias"].fill_(1)
         weights["decoder.token_embedding.weight"][FIRST_TIME] = 5  # begins each window, as Whisper must with a time …
