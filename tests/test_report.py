@@ -88,7 +88,7 @@ def copy(outs: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def opened(outs: Path, page: str, browser: Any) -> Iterator[Any]:
     tab = browser.new_page()
-    tab.set_default_timeout(10_000)
+    tab.set_default_timeout(30_000)  # the machine may be busy
     tab.goto((outs / "reports/index.html").as_uri())
     yield tab
     tab.close()
@@ -96,7 +96,7 @@ def opened(outs: Path, page: str, browser: Any) -> Iterator[Any]:
 
 def until(tab: Any, expression: str) -> None:
     """Like playwright's `wait_for_function`, which evaluates inside the page, where its policy rightly forbids it."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while not tab.evaluate(expression):
         assert time.monotonic() < end, expression
         tab.wait_for_timeout(20)
