@@ -34,6 +34,7 @@ class Server(http.server.ThreadingHTTPServer):
     """Serves the folder `web`, and remembers what was asked for."""
 
     asked: list[str]
+    breaks = False  # every connection, after the first half of what is left
 
     def address(self, name: str) -> str:
         return f"http://127.0.0.1:{self.server_port}/{name}"
@@ -93,7 +94,8 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
         self.send_header("Content-Length", str(len(content) - first))
         self.end_headers()
-        self.wfile.write(content[first:])
+        self.wfile.write(content[first : (first + len(content)) // 2 if self.server.breaks else None])  # type: ignore[attr-defined]
+        self.close_connection = True
 
     def log_message(self, *_: Any) -> None: ...
 
@@ -334,6 +336,18 @@ def test_a_connection_that_breaks_half_way_goes_on_from_there(server: Server) ->
     fetch.fetch_all([remote("talk", server.address("broken.wav"))], RAW, PARAMS)
     [again] = re.findall(r"/broken\.wav from (\d+)", server.asked[-1])
     assert 0 < int(again) <= half, "what came of a block that broke is asked for again"
+    assert record("talk")["provenance"]["file_sha256"] == file_sha256(Path("web/broken.wav"))
+
+
+def test_a_download_that_was_given_up_goes_on_at_the_next_run(server: Server) -> None:
+    soundfile.write("web/broken.wav", tone(), RATE)
+    source, server.breaks = remote("talk", server.address("broken.wav")), True
+    [told] = failures(source, params=replace(PARAMS, retries=0))
+    assert told.startswith(f"talk: could not download {source.url}: ")
+    assert told.endswith("`dvc repro` tries again")
+    server.breaks = False
+    fetch.fetch_all([source], RAW, PARAMS)
+    assert "from" in server.asked[-1]
     assert record("talk")["provenance"]["file_sha256"] == file_sha256(Path("web/broken.wav"))
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.conftest import ROOT
-from timbre import people
+from timbre import declare, people
 from timbre.errors import SourceError
 from timbre.people import Consent, Person
 
@@ -104,6 +107,25 @@ def test_who_is_used_without_consent_is_told_with_the_recordings() -> None:
     )
     assert bob.startswith("data/speakers.yaml: no entry for bob, whose voice is in dusk; write down there")
     assert list(people.problems(people.parse(ANN), {"ann": ["noon"]})) == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40),
+    st.sampled_from(["", ANN, "{speakers: {}}"]),
+)
+def test_any_words_of_a_consent_are_written_and_read_back(words: str, before: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "speakers.yaml")
+        path.write_text(before)
+        eve = Person("eve", words, Consent(words, "2026-03-01", words, None, None))
+        try:
+            after = declare.with_people(path, [eve]).decode()
+        except SourceError:
+            assert not words.strip(), "only white space is no text"
+            return
+        assert people.parse(after) == people.parse(before) | {"eve": eve}
+        assert after.startswith(before) or "{" in before
 
 
 def test_this_repository_names_its_own_speaker(monkeypatch: pytest.MonkeyPatch) -> None:
