@@ -247,6 +247,8 @@ def reason(error: Exception, messages: Messages) -> str:
         return f"{text}; this site needs a JavaScript runtime: install deno, and `pip install yt-dlp-ejs`"
     if "Unsupported URL" in text:
         return "yt-dlp finds no audio there; download it yourself and declare it with `file`"
+    if "more expected" in text:
+        return "the connection broke off; `dvc repro` goes on from there"
     return f"{text}; see whether it plays in a browser, `dvc repro` tries again"
 
 
