@@ -150,7 +150,7 @@ def times(page: Page) -> Iterator[Block]:
         old, new = rows[0]
         where = f"{clock(old.start)}–{clock(old.end)} → {clock(new.start)}–{clock(new.end)}"
         first = page.place(f"{FOLDER}/{name}.tsv", new.number)
-        ends = cells(where, f"{signed(start, 2)} s", f"{signed(end, 2)} s")
+        ends = cells(where, *(f"{signed(shift, 2)} s" if shift else "—" for shift in (start, end)))
         table.append((*cells(str(len(rows))), (first,), *ends))
     title = f"{plural(sum(len(rows) for rows in moves.values()), 'line')} moved in time"
     yield from folded(title, [Table(("lines", "first", "its times", "start", "end"), tuple(table)), *more])
