@@ -290,6 +290,14 @@ def test_codebooks_are_counted_from_one() -> None:
     assert [training.group_name(name) for name in names] == ["", "2–4", "17–32", "2", ""]
 
 
+def test_a_comparison_is_read_word_by_word_and_loses_none() -> None:
+    pieces = takes.words("train [-5-] {+55+} to [pier] {+the+} [-{sea}-]")
+    assert [(piece.kind, piece.text) for piece in pieces] == [
+        ("right", "train"), ("missed", "5"), ("added", "55"), ("right", "to [pier]"), ("added", "the"),
+        ("missed", "{sea}"),
+    ]  # fmt: skip
+
+
 def test_the_worst_prompts_come_first(outs: Path) -> None:
     scores = takes.read_scores(outs / "reports/scores.csv", outs / "reports/samples")
     rows = takes.rows(scores, outs / "reports/samples", lambda clip: None)

@@ -70,11 +70,6 @@ class Score:
     repeated: bool
     diff: str
 
-    @property
-    def badness(self) -> tuple[float, float, str]:
-        """Sorts the worst first."""
-        return -self.wer, 1.0 if self.similarity is None else self.similarity, self.sample.id
-
 
 @dataclass(frozen=True)
 class Kind:
@@ -178,6 +173,6 @@ def worst(rows: Sequence[Row], most: int = WORST) -> list[Take]:
 
 def words(diff: str) -> list[Word]:
     """The pieces of a comparison in wdiff's notation: said [-left out-] {+added+}."""
-    found = re.findall(r"\[-(.*?)-\]|\{\+(.*?)\+\}|([^\[{]+)", diff)
+    found = re.findall(r"\[-(.*?)-\]|\{\+(.*?)\+\}|((?:(?!\[-|\{\+).)+)", diff)
     pieces = [("missed", a) if a else ("added", b) if b else ("right", c.strip()) for a, b, c in found]
     return [Word(kind, text) for kind, text in pieces if text]
