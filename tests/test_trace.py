@@ -268,6 +268,20 @@ def test_older_versions_are_told_once_for_each_adapter_with_their_tags(voice: Vo
         traced(voice, "adapter", history=True)
 
 
+def test_what_has_left_is_found_in_the_versions_that_had_it(scratch: Voice) -> None:
+    scratch.git("checkout", "-q", "-b", "without", "v1")
+    with pytest.raises(DataError, match="night: no sample, clip"):
+        traced(scratch, "night", "v1")
+    for merged in (False, True):
+        found = traced(scratch, "night", "v1", history=True)
+        assert found["found"] == {"name": "night", "voice": None, "uses": []}
+        assert [past["subject"] for past in found["history"]] == ["Add bob"], "of another branch, and of a side dropped"
+        assert "Add bob" in text.draw(trace.trace(scratch.root, "night", "v1", True))
+        if not merged:
+            scratch.git("merge", "-q", "--no-ff", "-s", "ours", "-m", "Never mind", "main")
+            scratch.git("branch", "-q", "-D", "main")
+
+
 def test_an_older_version_is_read_from_git_and_the_cache(voice: Voice) -> None:
     found = traced(voice, "adapter", "v1")
     assert [some["recording"]["id"] for some in found["found"]["learnt"]] == ["noon"]

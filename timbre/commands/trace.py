@@ -19,7 +19,7 @@ from timbre.diff.snapshot import git, open_snapshot, resolve
 from timbre.errors import DataError
 from timbre.trace import past, text
 from timbre.trace.facts import Adapter, Forward, Past, Sample, Trace
-from timbre.trace.follow import follow
+from timbre.trace.follow import NotHere, follow
 from timbre.trace.version import ADAPTER, Version
 
 EXAMPLES = [
@@ -34,7 +34,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     who = "a sample, clip, recording or speaker (speaker:ID where a recording has that id too); else the adapter"
     parser.add_argument("what", nargs="?", default="adapter", metavar="WHAT", help=who)
     parser.add_argument("--rev", metavar="VERSION", help="in this version of git's, not in the work tree")
-    parser.add_argument("--history", action="store_true", help="of a recording or speaker: each adapter that knew it")
+    parser.add_argument(
+        "--history", action="store_true", help="of a recording or speaker: each adapter that knew it, on any branch"
+    )
     parser.add_argument("--every", action="store_true", help="list all clips and samples, not only the first")
     parser.add_argument("--json", action="store_true", help="for a program: all of it, nothing shortened")
 
@@ -52,12 +54,18 @@ def command(args: argparse.Namespace) -> int:
 def trace(root: Path, what: str, revision: str | None, with_history: bool) -> Trace:
     with open_snapshot(root, revision) as snapshot, open_snapshot(root, None) as today:
         version = Version(snapshot, Outs(root), today)
-        found = follow(version, what)
-        if with_history and not isinstance(found, Forward):
-            raise DataError("--history is of a recording or a speaker; `timbre log` is the voice's own")
+        older: list[Past] = []
+        try:
+            found = follow(version, what)
+            if with_history:
+                older = _history(root, found, version.missing)
+        except NotHere:
+            older = list(past.history(root, {what}, what, version.missing)) if with_history else []
+            if not older:
+                raise
+            found = Forward(what, None, ())
         digest = version.lock.outs.get(ADAPTER) if _by_adapter(found) else None
         runs = list(past.runs(root, digest, version.missing, patient=with_history))
-        older = list(_history(root, found, version.missing)) if with_history and isinstance(found, Forward) else []
         missing = version.gaps()
     changed = 0 if revision else len(_git(root, "status", "--porcelain", "--untracked-files=normal").splitlines())
     return Trace(_commit(root, revision), changed, found, tuple(runs), tuple(older), missing)
@@ -69,9 +77,12 @@ def _by_adapter(found: object) -> bool:
     return isinstance(found, Adapter) or (isinstance(found, Sample) and found.adapter is not None)
 
 
-def _history(root: Path, found: Forward, missing: list[str]) -> list[Past]:
-    ids = {use.recording.id for use in found.uses} if found.voice is None else set()
-    return list(past.history(root, ids, found.voice.id if found.voice else None, missing))
+def _history(root: Path, found: object, missing: list[str]) -> list[Past]:
+    if not isinstance(found, Forward):
+        raise DataError("--history is of a recording or a speaker; `timbre log` is the voice's own")
+    if found.voice:
+        return list(past.history(root, set(), found.name, missing))
+    return list(past.history(root, {found.name}, None, missing))
 
 
 def _commit(root: Path, revision: str | None) -> str | None:

@@ -157,6 +157,7 @@ class Use:
 class Forward:
     """What was made of a recording, or of all that a speaker is heard in."""
 
+    name: str  # that was asked for
     voice: Voice | None  # where a speaker was asked for
     uses: tuple[Use, ...]
 

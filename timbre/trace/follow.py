@@ -20,6 +20,10 @@ SPEAKER = "speaker:"  # before a name that a recording has too
 PREFIX = 6  # characters of a key that may stand for it
 
 
+class NotHere(DataError):
+    """This version has nothing of that name; an older one may."""
+
+
 def follow(version: Version, what: str) -> Sample | Clip | Adapter | Forward:
     """`what` is an id, the beginning of a key, `adapter`, or a path as other commands print it."""
     if version.snapshot.size("dvc.yaml") is None:
@@ -32,17 +36,17 @@ def follow(version: Version, what: str) -> Sample | Clip | Adapter | Forward:
     if found := ([name] if name in version.clips else _begins(name, version.clips)):
         return clip(version, found[0])
     if name in version.recordings and not what.startswith(SPEAKER):
-        return Forward(None, (use(version, name),))
+        return Forward(name, None, (use(version, name),))
     speakers = speakers_of(version)
     if name in speakers:
         theirs = (id for id, of in version.recordings.items() if of == name or name in speakers_in(version, id))
-        return Forward(version.voice(name), tuple(use(version, id, name) for id in theirs))
+        return Forward(name, version.voice(name), tuple(use(version, id, name) for id in theirs))
     known = [*version.samples, *version.recordings, *speakers]
     close = difflib.get_close_matches(name, known, 1)
     hint = f"; did you mean {close[0]}?" if close else ""
     if not version.reached(TABLE) or not version.samples:
         hint += "; not all of its tables are here, `dvc pull` or `dvc repro` brings them"
-    raise DataError(f"{what}: no sample, clip, adapter, recording or speaker of this version{hint}")
+    raise NotHere(f"{what}: no sample, clip, adapter, recording or speaker of this version{hint}")
 
 
 def _named(version: Version, what: str) -> str:

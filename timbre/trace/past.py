@@ -87,12 +87,12 @@ def _opened(store: Path) -> sqlite3.Connection:
 
 
 def _commits(root: Path) -> list[tuple[str, str, str]]:
-    """Commit, day and subject, from the oldest: those that changed the voice, on this branch or under a tag."""
+    """Commit, day and subject, from the oldest: those that changed the voice, on any branch or under a tag."""
     form = FIELD.join(("%H", "%ad", "%s"))
     try:
-        listed = git(
-            root, "log", "--reverse", "--date=short", f"--format={form}", "HEAD", "--tags", "--", "dvc.lock", SOURCES
-        )
+        # --full-history: git would leave out a side whose files a merge did not keep
+        which = ["HEAD", "--branches", "--remotes", "--tags", "--full-history", "--reverse", "--date=short"]
+        listed = git(root, "log", *which, f"--format={form}", "--", "dvc.lock", SOURCES)
     except DataError:  # no commit yet
         return []
     rows = (line.split(FIELD) for line in listed.decode(errors="replace").split("\n") if line)

@@ -169,18 +169,18 @@ def _consent(voice: Voice) -> list[Node]:
 
 
 def _forward(found: Forward, every: bool) -> tuple[list[str], list[Node]]:
-    if found.voice is None:
-        [some] = found.uses
-        head = [f"{some.recording.id}  {_words(some)}"]
-        nodes = [*_origin(some.recording), *_own(some, every)]
-    else:
-        head = [_voice(found.voice)]
-        nodes = _consent(found.voice)
+    if found.voice:
+        head, nodes = [_voice(found.voice)], _consent(found.voice)
         nodes += _some_of([Node(some.recording.id, _words(some), _own(some, every)) for some in found.uses], every)
+    elif found.uses:
+        [some] = found.uses
+        head, nodes = [f"{found.name}  {_words(some)}"], [*_origin(some.recording), *_own(some, every)]
+    else:
+        head, nodes = [found.name], []
     nodes += _made(found.uses, every)
     barred = [some.recording.speaker for some in found.uses] + ([found.voice] if found.voice else [])
     if found.uses and any(voice.revoked or voice.where is None for voice in barred):
-        nodes.append(Node("to do", LEAVING.format(found.voice.id if found.voice else found.uses[0].recording.id)))
+        nodes.append(Node("to do", LEAVING.format(found.name)))
     return head, nodes
 
 
