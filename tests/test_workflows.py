@@ -63,6 +63,17 @@ def run(text: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=cwd, env=everything, capture_output=True, text=True, check=False)
 
 
+def test_they_are_what_github_takes_for_workflows(tmp_path: Path) -> None:
+    def complaints(*paths: Path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows"]
+        return subprocess.run([*command, *map(str, paths)], capture_output=True, text=True, check=False)
+
+    assert complaints(*(FOLDER / name for name in NAMES)).returncode == 0
+    wrong = tmp_path / "wrong.yml"
+    wrong.write_text((FOLDER / "check.yml").read_text().replace("runs-on:", "run-on:"))
+    assert complaints(wrong).returncode == 1
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_action_is_pinned_by_its_commit_and_says_its_version(name: str) -> None:
     used = re.findall(r"uses: (.*)", (FOLDER / name).read_text())
