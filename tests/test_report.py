@@ -132,6 +132,9 @@ def test_every_link_leads_to_something_on_the_page(page: str) -> None:
     assert links - ids == set()
     explained = {name for name in ids if name.startswith("how-")}
     assert explained - links <= {"how-conditions"}, "what is explained is linked from its figure"
+    code = re.findall(r">by <code>([^<]+)</code>", page)
+    assert len(code) == len(explained), "each with the code that computes it"
+    assert [file for files in code for file in files.split(", ") if not (ROOT / file).exists()] == []
 
 
 def test_the_same_outs_give_the_same_bytes_and_no_path_of_this_machine(
