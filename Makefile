@@ -23,6 +23,7 @@ check: .venv/installed-test
 bench: .venv/installed
 	python -m benchmarks.noop
 	python -m benchmarks.diff
+	python -m benchmarks.data_path --hours 1 --silero-hours 0.25
 
 # The marker is touched last: a broken install is tried again.
 .venv/installed: pyproject.toml constraints.txt
