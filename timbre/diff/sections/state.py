@@ -91,6 +91,11 @@ def shared(page: Page) -> Iterator[Block]:
 
 
 def unreachable(page: Page) -> Iterator[Block]:
-    if page.report.unreachable:
+    versions: dict[str, list[str]] = {}
+    for what in page.report.unreachable:
+        path, _, version = what.partition(" of ")
+        versions.setdefault(path, []).append(version)
+    if versions:
         yield say("Neither in DVC's cache here nor to be had from a remote, so not compared:")
-        yield Items(tuple((Span(what, "code"),) for what in page.report.unreachable))
+        told = ((path, f" of {' and '.join(found)}") for path, found in versions.items())
+        yield Items(tuple((Span(path, "code"), page.text(text)) for path, text in told))
