@@ -196,6 +196,17 @@ def test_an_edit_in_an_editor_is_never_overwritten_unasked(page: Any, choice: st
         saved(page, lambda: rows()[1][3] == "drop")
 
 
+def test_a_page_of_an_older_run_writes_nothing_and_says_where_to_go(serve: Callable[..., Server], browser: Any) -> None:
+    server = serve()
+    tab, _ = opened(browser, server.url)
+    server.token = "another"  # as after a restart on the same port
+    tab.keyboard.press("a")
+    until(tab, "document.querySelector('#saved').textContent.includes('take the one that `timbre review` shows now')")
+    assert tab.inner_text("#progress") == "1 of 5 heard", "what was done is still here to be seen"
+    assert not NOON.exists()
+    tab.close(run_before_unload=False)
+
+
 def test_a_server_that_is_gone_loses_nothing(serve: Callable[..., Server], browser: Any) -> None:
     server = serve()
     tab, _ = opened(browser, server.url)
