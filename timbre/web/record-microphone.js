@@ -33,6 +33,7 @@ export class Microphone {
   get device() { return this.stream?.getAudioTracks()[0]?.getSettings().deviceId ?? ""; }
 
   take(chunk) {
+    if (!this.context) return; // the last one of a microphone that was closed
     this.chunks.push(chunk);
     let peak = 0;
     for (const sample of chunk) peak = Math.max(peak, Math.abs(sample));
