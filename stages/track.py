@@ -78,8 +78,10 @@ def record(client: MlflowClient, version: Version, parameters: dict[str, Any]) -
     name = os.environ.get("DVC_EXP_NAME") or key[:8]
     tags = lineage.tags(version.dataset, version.samples, parameters)
     made = client.create_run(experiment, run_name=name, tags={tracking.VERSION_TAG: key})
-    fill(client, made.info.run_id, version, parameters, tags | verdicts(version))
-    registry.register(client, made.info.run_id, {tracking.VERSION_TAG: key, **verdicts(version)})
+    judged = verdicts(version)
+    fill(client, made.info.run_id, version, parameters, tags | judged)
+    told = {tracking.VERSION_TAG: key, "gates": judged.get("gates", "not measured")}
+    registry.register(client, made.info.run_id, told)
     registry.point(client, registry.CANDIDATE, made.info.run_id)
     client.set_terminated(made.info.run_id)
     client.set_tag(made.info.run_id, tracking.COMPLETE_TAG, "true")
