@@ -203,6 +203,14 @@ def _confidence(words: list[dict[str, Any]]) -> float | None:
     return round(fmean(float(word["probability"]) for word in words), 3) if words else None
 
 
+def seed(path: Path, recording: Recording) -> Transcript:
+    """What a transcript begins with: the draft at `path`, which must be of this recording's audio."""
+    draft = read_draft(path)
+    if draft.audio != recording.sha256:
+        raise DataError(f"{recording.id}: the draft was made from other audio; run `dvc repro transcribe` first")
+    return seed_from_draft(draft, recording)
+
+
 def seed_from_draft(draft: Draft, recording: Recording) -> Transcript:
     """The draft as a transcript that can be edited: every word kept, times made to follow each other.
 

@@ -11,8 +11,6 @@ from pathlib import Path
 
 from timbre import sources, transcripts
 from timbre.errors import DataError, TranscriptError, raise_all
-from timbre.records import Recording
-from timbre.transcripts import Transcript
 
 EXAMPLES = [
     ("timbre accept harbour-noon", "write data/transcripts/harbour-noon.tsv from its draft"),
@@ -41,20 +39,15 @@ def command(args: argparse.Namespace) -> int:
         ),
     )
     recordings = sources.recordings([declared[name] for name in asked], data / "raw")
-    seeds = {recording.id: seed(recording, data / "drafts") for recording in recordings}
+    seeds = {
+        recording.id: transcripts.seed(data / f"drafts/{recording.id}.json", recording) for recording in recordings
+    }
     for name, transcript in seeds.items():
         transcripts.write(target[name], transcript)
         print(f"{target[name]}: {len(transcript.lines)} lines from the draft; flag what you heard as right with ok")
     if not seeds:
         print("every recording has a transcript; nothing written")
     return 0
-
-
-def seed(recording: Recording, drafts: Path) -> Transcript:
-    draft = transcripts.read_draft(drafts / f"{recording.id}.json")
-    if draft.audio != recording.sha256:
-        raise DataError(f"{recording.id}: the draft was made from other audio; run `dvc repro transcribe` first")
-    return transcripts.seed_from_draft(draft, recording)
 
 
 def _unknown(name: str, declared: list[str]) -> str:

@@ -69,12 +69,12 @@ def booth_form(args: argparse.Namespace) -> dict[str, Any]:
     if not args.record and (args.speaker or args.licence or args.prompts):
         raise DataError("--speaker, --licence and --prompts belong to a recording; name it with --record ID")
     sentences = sentences_of(args.prompts or SENTENCES) if args.prompts or SENTENCES.exists() else ""
-    booth = Booth()
-    booth.check_sentences(sentences.splitlines())
     for name in filter(None, (args.record, args.speaker)):
         check_id(name)
     if args.record:
+        booth = Booth()
         booth.check_free(args.record)
+        booth.check_sentences(sentences.splitlines())
     return {
         "id": args.record or "",
         "speaker": args.speaker,

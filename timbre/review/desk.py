@@ -191,10 +191,7 @@ class Desk:
         content = edits.content_of(path)
         if content is not None:
             return transcripts.parse(content, str(path), overlaps=True), content  # the page shows and mends them
-        draft = transcripts.read_draft(self.drafts / f"{recording.id}.json")
-        if draft.audio != recording.sha256:
-            raise DataError(f"{recording.id}: the draft was made from other audio; run `dvc repro transcribe` first")
-        return transcripts.seed_from_draft(draft, recording), None
+        return transcripts.seed(self.drafts / f"{recording.id}.json", recording), None
 
     def _draft(self, recording: Recording) -> tuple[str, list[tuple[float, float, str, float]]]:
         """Key and words of Whisper's draft; nothing where it heard other audio, or where it is not here."""
