@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from timbre import audio, cli, people, sources
 from timbre.errors import AudioError, DataError, SourceError, TimbreError
 from timbre.review import takes
 from timbre.review.booth import Booth, Session, key
+from timbre.review.server import Server
 from timbre.transcripts import Line, parse
 
 CONSENT = {"name": "Ann", "by": "Ann Other", "when": "2026-11-21", "for": "her own voice", "evidence": ""}
@@ -248,6 +250,31 @@ def test_the_command_tells_a_wrong_flag_before_a_page_opens(booth: Booth) -> Non
     ]:
         with pytest.raises(DataError, match=message):
             cli.execute(["review", "--no-browser", *flags])
+
+
+def test_the_command_opens_the_booth_in_a_repository_without_recordings(
+    booth: Booth, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def serve(server: Server) -> None:
+        seen.append(Client(server).ask("api/booth").value["wanted"])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Server, "serve_forever", lambda server: serve_while(server, serve))
+    Path("words.txt").write_text("# mine\nOne sentence.\n")
+    flags = ["--record", "ann-1", "--speaker", "ann", "--licence", "CC0-1.0", "--prompts", "words.txt"]
+    assert cli.execute(["review", "--no-browser", *flags]) == 0
+    assert "/record#ann-1\n" in capsys.readouterr().out
+    expected = {"id": "ann-1", "speaker": "ann", "language": "en", "licence": "CC0-1.0"}
+    assert seen == [{**expected, "sentences": "One sentence."}], "the form begins with what was said"
+
+
+def serve_while(server: Server, asks: Callable[[Server], None]) -> None:
+    """Answer one request while `asks` runs."""
+    answering = threading.Thread(target=server.handle_request, daemon=True)
+    answering.start()
+    asks(server)
 
 
 def test_a_line_begins_and_ends_with_the_voice(booth: Booth) -> None:
