@@ -12,7 +12,8 @@ Writes  a run in the MLflow store       parameters, curves, rates, gates, data l
         --scores reports/scores.csv --metrics reports/metrics.json --report reports/index.html
 
 A version that has a complete run is left alone. One whose run was cut short is recorded anew. If the store cannot be
-reached, only this stage fails, and the next `dvc repro` finishes it.
+reached, only this stage fails, and the next `dvc repro` finishes it. With `evaluate.strict` it also fails, once all is
+recorded, where a gate did not pass.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from timbre import evidence, gauge, lineage, params, pictures, registry, tracking
-from timbre.errors import DataError, run
+from timbre.errors import DataError, TimbreError, raise_all, run
 from timbre.mapping import file_sha256
 
 if TYPE_CHECKING:
@@ -213,10 +214,13 @@ def main() -> None:
     args = parser.parse_args()
     version = Version(**vars(args))
     check([path for path in vars(args).values() if path != args.speed])
-    uri = tracking.store_uri()
+    uri, parameters = tracking.store_uri(), params.load()
     client = tracking.connect(uri)
     with tracking.explained(uri):
-        print(f"track: {record(client, version, params.load())}")
+        print(f"track: {record(client, version, parameters)}")
+    if parameters["evaluate"]["strict"]:
+        failed = evidence.read(version.metrics).failed
+        raise_all(TimbreError, (f"gate `{name}` failed: it asks that {evidence.GATES[name]}" for name in failed))
 
 
 if __name__ == "__main__":

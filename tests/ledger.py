@@ -9,7 +9,10 @@ from typing import Any
 from tests.outs import write_outs
 from timbre import tracking
 
-PARAMS = "train:\n  learning_rate: 1e-4\n  lora: {rank: 8}\nvoice:\n  base: models/tiny\n  revision: null\n"
+PARAMS = (
+    "train:\n  learning_rate: 1e-4\n  lora: {rank: 8}\nvoice:\n  base: models/tiny\n  revision: null\n"
+    "evaluate:\n  strict: false\n"
+)
 FLAGS = {
     "dataset": "data/dataset",
     "adapter": "models/adapter",

@@ -18,7 +18,7 @@ from stages.evaluate import Gates, Heard, Params
 from tests.outs import RATE, SENTENCES, voice, write_samples
 from tests.tiny_models import random_whisper
 from timbre import audio, evidence, families, scores, speaker, whisper
-from timbre.errors import DataError, TimbreError
+from timbre.errors import DataError
 from timbre.evidence import CONDITIONS, Evidence
 from timbre.likeness import Scale
 from timbre.mapping import content_key
@@ -104,7 +104,7 @@ class World:
     """A repository's folders around `evaluate`: demo sentences held out, the tiny speaker encoder, other voices."""
 
     def __init__(self, root: Path, held_out: int, listener: Path) -> None:
-        self.root, self.listener, self.strict = root, listener, False
+        self.root, self.listener = root, listener
         table = read_transcript(ROOT / "data/transcripts/harbour-noon.tsv")
         rows = [row for row in table.lines if len(row.text.split()) > 5]
         self.rows = [self.example(row, number) for number, row in enumerate(rows[: held_out + 1])]
@@ -141,7 +141,7 @@ class World:
 
     def read(self, section: str, schema: type) -> Any:
         return {
-            "evaluate": Params(str(TINY / "voices"), self.strict, LIMITS),
+            "evaluate": Params(str(TINY / "voices"), False, LIMITS),
             "whisper": whisper.Params(str(self.listener)),
             "speaker": speaker.Params(str(TINY / "speaker"), None),
             "voice": families.Params("csm", str(TINY / "csm"), None),
@@ -246,14 +246,12 @@ def test_the_same_samples_are_scored_the_same_from_nothing(
     assert before == {name: (world.root / "reports" / name).read_bytes() for name in names}
 
 
-def test_a_failed_gate_ends_the_stage_only_if_strict_and_after_all_is_written(
+def test_a_failed_gate_is_written_and_told(
     known: tuple[World, Evidence], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world, found = known
-    monkeypatch.setattr(world, "strict", True)
     (world.root / "reports/metrics.json").unlink()
-    with pytest.raises(TimbreError, match=r"^gate `likeness` failed: it asks that tuned, cloning, is more like"):
-        world.evaluate(monkeypatch)
+    world.evaluate(monkeypatch)
     assert evidence.read(world.root / "reports/metrics.json") == found
     told = capsys.readouterr().out
     assert "evaluate: FAILED  tuned, cloning, is more like the speaker than base, cloning" in told

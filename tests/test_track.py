@@ -16,7 +16,7 @@ from stages import track
 from tests import ledger
 from tests.ledger import DIGEST, PARAMS
 from timbre import gauge, registry, tracking
-from timbre.errors import TrackingError
+from timbre.errors import TimbreError, TrackingError
 
 
 def runs(root: Path) -> list[Any]:
@@ -54,6 +54,7 @@ def test_a_run_holds_all_that_people_compare(root: Path) -> None:
     client = tracking.connect()
     assert run.info.status == "FINISHED"
     assert run.data.params == {
+        "evaluate.strict": "False",
         "train.learning_rate": "0.0001",
         "train.lora.rank": "8",
         "voice.base": "models/tiny",
@@ -188,6 +189,17 @@ def test_gates_and_over_fitting_stand_among_the_tags(root: Path) -> None:
     assert run.data.metrics["gate_value/words"] == 0.25
     assert "best at step 108" in run.data.tags["overfitting"]
     assert run.data.tags["overfitting"].endswith("by step 120 it had risen by 0.1500")
+
+
+def test_a_failed_gate_ends_the_pipeline_only_if_strict_and_once_all_is_recorded(root: Path) -> None:
+    ledger.write_gates(root, changes=True, words=False, likeness=False)
+    (root / "params.yaml").write_text(PARAMS.replace("strict: false", "strict: true"))
+    for _ in range(2):
+        with pytest.raises(TimbreError, match=r"^gate `words` failed: .*\ngate `likeness` failed: [^\n]*$"):
+            track.main()
+    (run,) = runs(root)
+    assert tracking.is_complete(run)
+    assert run.data.tags["gate.words"] == "failed"
 
 
 def test_a_voice_without_gates_says_nothing_of_them(root: Path) -> None:
