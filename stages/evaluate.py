@@ -7,7 +7,7 @@ Writes  reports/heard/<id>.json               what Whisper heard
         reports/likeness/<name>.json          whose voice it is: embeddings of samples, true clips and other voices
         reports/scores.csv                    a row per sample
         reports/wer.csv                       a row per condition, for `dvc plots`
-        reports/metrics.json                  rates with intervals, differences, gates; see timbre/evidence.py
+        reports/metrics.json                  rates with intervals, differences, gates; see timbre/judging/evidence.py
 
     python -m stages.evaluate --samples reports/samples --dataset data/dataset --clips data/clips --codes data/codes \\
         --heard reports/heard --likeness reports/likeness --scores reports/scores.csv --wer reports/wer.csv \\
@@ -30,16 +30,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from timbre import audio, delivery, evidence, families, gates, hearing, likeness, scores, speaker, whisper
+from timbre import audio, families, whisper
 from timbre.audio import Samples
 from timbre.errors import DataError, raise_all, run
-from timbre.evidence import CONDITIONS, GATES, Evidence, Speaker
-from timbre.likeness import Scale, Sound
+from timbre.judging import delivery, evidence, gates, hearing, likeness, scores, speaker
+from timbre.judging.evidence import CONDITIONS, GATES, Evidence, Speaker
+from timbre.judging.likeness import Scale, Sound
+from timbre.judging.scores import Score
+from timbre.judging.speaker import Vector
 from timbre.mapping import Files, Job, content_key, file_sha256, refresh, write_atomic
 from timbre.params import read
 from timbre.records import Example, Sample, from_json, read_jsonl
-from timbre.scores import Score
-from timbre.speaker import Vector
 
 VERSION = 2  # raise when the code gives other bytes for the same input
 ADAPTED = {"tuned": "base", "tuned_clone": "base_clone"}  # what the adapter may have changed, and from what

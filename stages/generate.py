@@ -31,9 +31,10 @@ from typing import Literal, NamedTuple, cast, get_args
 
 import numpy as np
 
-from timbre import audio, delivery, families
+from timbre import audio, families
 from timbre.errors import DataError, raise_all, run
 from timbre.families import Request, Turn
+from timbre.judging import delivery
 from timbre.mapping import Files, Job, content_key, refresh, write_atomic
 from timbre.params import read
 from timbre.records import Condition, Example, Kind, Sample, check_id, read_jsonl, to_json

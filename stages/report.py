@@ -24,9 +24,9 @@ from pathlib import Path
 
 import jinja2
 
-from timbre import evidence
 from timbre.errors import run
-from timbre.evidence import Evidence
+from timbre.judging import evidence
+from timbre.judging.evidence import Evidence
 from timbre.mapping import write_atomic
 from timbre.marks import escaped, visible
 from timbre.records import Example

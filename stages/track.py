@@ -31,9 +31,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from timbre import evidence, gauge, lineage, params, pictures, registry, tracking
+from timbre import params, tracking
 from timbre.errors import DataError, TimbreError, raise_all, run
+from timbre.judging import evidence
+from timbre.learning import gauge
 from timbre.mapping import file_sha256
+from timbre.tracking import lineage, pictures, registry
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

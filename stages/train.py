@@ -25,13 +25,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from timbre import families, gauge
+from timbre import families
 from timbre.errors import ModelError, run
 from timbre.families import Voice
-from timbre.lessons import Utterance, check_lengths, utterances
+from timbre.learning import gauge
+from timbre.learning.lessons import Utterance, check_lengths, utterances
+from timbre.learning.training import Params, State, Training
 from timbre.mapping import content_key, write_atomic
 from timbre.params import read
-from timbre.training import Params, State, Training
 
 VERSION = 1  # raise when the code gives another adapter for the same input
 SCRATCH = Path(".timbre/train")

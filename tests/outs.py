@@ -10,11 +10,11 @@ import numpy as np
 import soundfile
 
 from timbre import audio
-from timbre.evidence import CONDITIONS, Speaker
-from timbre.likeness import Scale
+from timbre.judging.evidence import CONDITIONS, Speaker
+from timbre.judging.likeness import Scale
+from timbre.judging.speaker import Voices, unit
 from timbre.mapping import content_key
 from timbre.records import Clip, Drop, Example, Point, Sample, to_json, write_jsonl
-from timbre.speaker import Voices, unit
 
 RATE = 16_000
 SENTENCES = {

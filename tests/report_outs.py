@@ -10,8 +10,8 @@ import numpy as np
 import soundfile
 
 from tests.outs import RATE, voice, write_outs
-from timbre import evidence
-from timbre.evidence import CONDITIONS, Difference, Evidence, Gate, Metric, Speaker
+from timbre.judging import evidence
+from timbre.judging.evidence import CONDITIONS, Difference, Evidence, Gate, Metric, Speaker
 from timbre.records import Drop, write_jsonl
 
 LIKENESS = {"base": 0.41, "base_clone": 0.66, "tuned": 0.81, "tuned_clone": 0.83}

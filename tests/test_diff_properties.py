@@ -142,7 +142,7 @@ def test_the_tables_are_those_that_the_stages_write() -> None:
 
 
 def test_scores_are_those_that_evaluate_writes() -> None:
-    text = Path("timbre/scores.py").read_text()
+    text = Path("timbre/judging/scores.py").read_text()
     written = set(re.findall(r"^    (\w+): ", text.split("class Score:")[1].split("@dataclass")[0], re.MULTILINE))
     assert written >= {"sample", "condition", "prompt", "seed", "wer", "errors", "words", "text", "heard"}
 

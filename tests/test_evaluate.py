@@ -17,14 +17,15 @@ from stages import evaluate
 from stages.evaluate import Gates, Heard, Params
 from tests.outs import RATE, SENTENCES, voice, write_samples
 from tests.tiny_models import random_whisper
-from timbre import audio, evidence, families, scores, speaker, whisper
+from timbre import audio, families, whisper
 from timbre.errors import DataError
-from timbre.evidence import CONDITIONS, Evidence
-from timbre.likeness import Scale
+from timbre.judging import evidence, scores, speaker
+from timbre.judging.evidence import CONDITIONS, Evidence
+from timbre.judging.likeness import Scale
+from timbre.judging.scores import Score
+from timbre.judging.speaker import Voices
 from timbre.mapping import content_key
 from timbre.records import Example, Sample, to_json, write_jsonl
-from timbre.scores import Score
-from timbre.speaker import Voices
 from timbre.transcripts import read as read_transcript
 
 ROOT = Path(__file__).parent.parent

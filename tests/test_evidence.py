@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from timbre import evidence
 from timbre.errors import DataError
-from timbre.evidence import Difference, Evidence, Gate, Metric, Speaker
+from timbre.judging import evidence
+from timbre.judging.evidence import Difference, Evidence, Gate, Metric, Speaker
 
 OLD = {"cer": 0.089, "ended": 1.0, "errors": 19, "samples": 24, "seconds": 76.76, "silent": 0, "wer": 0.1022}
 MADE = Evidence(
@@ -66,5 +66,5 @@ def test_another_file_is_refused_by_its_name(tmp_path: Path, text: str) -> None:
 
 
 def test_reading_needs_neither_numpy_nor_torch() -> None:
-    code = "import sys, timbre.evidence; print({'numpy', 'torch'} & set(sys.modules))"
+    code = "import sys, timbre.judging.evidence; print({'numpy', 'torch'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"

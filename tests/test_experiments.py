@@ -8,7 +8,9 @@ import pytest
 
 from tests import ledger
 from tests.conftest import ROOT, Repository
-from timbre import gauge, registry, tracking
+from timbre import tracking
+from timbre.learning import gauge
+from timbre.tracking import registry
 
 pytestmark = pytest.mark.pipeline
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from timbre import gates, likeness, speaker
 from timbre.errors import DataError, ModelError
+from timbre.judging import gates, likeness, speaker
+from timbre.judging.speaker import Encoder, Voices
 from timbre.records import Example
-from timbre.speaker import Encoder, Voices
 
 TINY = Path(__file__).parent.parent / "models/tiny"
 

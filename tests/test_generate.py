@@ -17,11 +17,11 @@ from stages.generate import CONDITIONS, Params, Prompt, Reference, Speed, choose
 from tests.tiny_models import CODEBOOK_SIZE, CODEBOOKS, SAMPLE_RATE, random_csm
 from timbre import audio, families
 from timbre.errors import DataError, ModelError
-from timbre.evidence import Speaker
 from timbre.families import Lora, Turn
+from timbre.judging.evidence import Speaker
+from timbre.judging.scores import Score
 from timbre.mapping import Job, refresh
 from timbre.records import Example, Sample, from_json
-from timbre.scores import Score
 
 PARAMS = Params(
     seeds=[0, 1],

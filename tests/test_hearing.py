@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from timbre import delivery, hearing
+from timbre.judging import delivery, hearing
 
 RATE = 16_000
 

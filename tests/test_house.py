@@ -15,8 +15,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.closure import imports
-from timbre import evidence, params
+from timbre import params
 from timbre.commands import summary
+from timbre.judging import evidence
 
 ROOT = Path(__file__).parent.parent
 STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
@@ -24,7 +25,7 @@ STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 LAYERS = [
     "errors",
     "mapping",
-    "evidence",
+    "judging/evidence",
     "params",
     "records",
     "text",
@@ -35,12 +36,12 @@ LAYERS = [
     "transcripts",
     "dataset",
     "whisper",
-    "delivery",
-    "hearing",
-    "statistics",
-    "scores",
-    "gates",
-    "speaker",
+    "judging/delivery",
+    "judging/hearing",
+    "judging/statistics",
+    "judging/scores",
+    "judging/gates",
+    "judging/speaker",
 ]
 
 
@@ -90,7 +91,8 @@ def test_a_stage_answers_help_without_torch(stage: str) -> None:
 def test_imports_go_down_only() -> None:
     for level, name in enumerate(LAYERS):
         for file in imports(Path(f"timbre/{name}.py")):
-            assert file.stem in LAYERS[:level], f"timbre/{name}.py imports {file}"
+            below = file.relative_to("timbre").with_suffix("").as_posix()
+            assert below in LAYERS[:level], f"timbre/{name}.py imports {file}"
 
 
 def test_the_library_never_imports_a_stage_and_families_never_each_other() -> None:

@@ -22,9 +22,10 @@ import soundfile
 from stages import report
 from tests.outs import SENTENCES, voice
 from tests.report_outs import HOSTILE, made_up, write_report_outs
-from timbre import charts, evidence
+from timbre import charts
 from timbre.errors import DataError
-from timbre.evidence import Difference, Evidence, Gate, Metric
+from timbre.judging import evidence
+from timbre.judging.evidence import Difference, Evidence, Gate, Metric
 from timbre.report import data, sound, tables, takes, training
 from timbre.report.rates import rates
 from timbre.report.verdict import verdict

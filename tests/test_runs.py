@@ -10,9 +10,10 @@ import pytest
 
 from stages import track
 from tests import ledger
-from timbre import cli, registry, tracking
+from timbre import cli, tracking
 from timbre.errors import TrackingError
 from timbre.records import Example, read_jsonl, write_jsonl
+from timbre.tracking import registry
 
 
 def set_params(root: Path, rate: str) -> None:

@@ -14,8 +14,10 @@ import pytest
 from stages import track
 from tests import ledger
 from tests.servers import free_port, mlflow_server, postgres, postgres_tools
-from timbre import cli, gauge, registry, tracking
+from timbre import cli, tracking
 from timbre.errors import TrackingError
+from timbre.learning import gauge
+from timbre.tracking import registry
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])

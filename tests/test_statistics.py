@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from timbre import statistics
-from timbre.statistics import Part, Tally
+from timbre.judging import statistics
+from timbre.judging.statistics import Part, Tally
 
 SIMULATIONS = 200
 PROMPTS, SEEDS, WORDS = 14, 2, 8

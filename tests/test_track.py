@@ -15,8 +15,10 @@ import pytest
 from stages import track
 from tests import ledger
 from tests.ledger import DIGEST, PARAMS
-from timbre import gauge, registry, tracking
+from timbre import tracking
 from timbre.errors import TimbreError, TrackingError
+from timbre.learning import gauge
+from timbre.tracking import registry
 
 
 def runs(root: Path) -> list[Any]:
@@ -274,7 +276,7 @@ def test_a_dataset_is_found_by_dvcs_hash_and_comes_back_from_its_cache(root: Pat
     from dvc.repo import Repo
     from mlflow.data.dataset_source_registry import register_dataset_source
 
-    from timbre.dvc_source import DvcSource
+    from timbre.tracking.dvc_source import DvcSource
 
     Repo.init(no_scm=True)
     Repo().add("data/dataset")

@@ -24,11 +24,12 @@ from stages.encode import Params as EncodeParams
 from stages.encode import encode_all
 from stages.train import COLUMNS
 from tests.tiny_models import CODEBOOKS, random_csm, write_clips
-from timbre import families, gauge, params
+from timbre import families, params
 from timbre.errors import DataError, ModelError
 from timbre.families import Turn
-from timbre.lessons import Utterance, check_lengths, dialogue, epoch_batches, utterances
-from timbre.training import Params, State, Training, learning_rate, point_steps
+from timbre.learning import gauge
+from timbre.learning.lessons import Utterance, check_lengths, dialogue, epoch_batches, utterances
+from timbre.learning.training import Params, State, Training, learning_rate, point_steps
 
 ROOT = Path(__file__).parent.parent
 PARAMS = Params(

@@ -148,7 +148,7 @@ def _below(text: str, document: CommentedSeq, entries: Sequence[dict[str, Any]])
     if not document:
         text = "" if text.strip() == "[]" else text
     indent = " " * (document.lc.item(len(document) - 1)[1] - 2) if document else ""
-    rows = "".join(f"{indent}{row}\n" for row in _dumped(list(entries)).splitlines())
+    rows = "".join(f"{indent}{row}\n" for row in _rows(list(entries)))
     return text + ("\n" if text and not text.endswith("\n") else "") + rows
 
 
@@ -162,7 +162,7 @@ def _under(text: str, document: CommentedMap, entries: dict[str, Any]) -> str:
     known = document.get("speakers")
     indent = " " * (known.lc.key(next(iter(known)))[1] if known else 2)
     head = "" if "speakers" in document else NOBODY_YET
-    rows = "".join(f"{indent}{row}\n" for row in _dumped(entries).splitlines())
+    rows = "".join(f"{indent}{row}\n" for row in _rows(entries))
     return text + ("\n" if text and not text.endswith("\n") else "") + head + rows
 
 
@@ -194,10 +194,19 @@ def _shrunk(document: CommentedSeq, gone: Sequence[int]) -> str:
     return _dumped(document)
 
 
+def _rows(value: Any) -> list[str]:
+    return _dumped(value).rstrip("\n").split("\n")  # not splitlines, which also parts at characters within a text
+
+
 class _Spelled(RoundTripRepresenter):
-    """Writes `revoked: null`, where ruamel.yaml would leave the place empty."""
+    """Writes `revoked: null`, where ruamel.yaml would leave the place empty, and quotes what YAML reads as a break."""
 
 
+def _text_scalar(dumper: _Spelled, text: str) -> Any:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if "\x85" in text else None)
+
+
+_Spelled.add_representer(str, _text_scalar)
 _Spelled.add_representer(type(None), lambda dumper, _: dumper.represent_scalar("tag:yaml.org,2002:null", "null"))
 
 

@@ -25,8 +25,8 @@ from ruamel.yaml.error import YAMLError
 from timbre.errors import ParamsError, raise_all
 
 SHARED = {
-    "speaker": Path("timbre/speaker.py"),
-    "train": Path("timbre/training.py"),
+    "speaker": Path("timbre/judging/speaker.py"),
+    "train": Path("timbre/learning/training.py"),
     "voice": Path("timbre/families/__init__.py"),
     "whisper": Path("timbre/whisper.py"),
 }

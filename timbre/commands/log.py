@@ -14,7 +14,7 @@ from pathlib import Path
 from timbre.diff import plot
 from timbre.diff.history import Version, history
 from timbre.diff.verdict import rate, signed
-from timbre.evidence import Metric
+from timbre.judging.evidence import Metric
 from timbre.mapping import write_atomic
 from timbre.marks import visible
 

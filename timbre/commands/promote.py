@@ -42,7 +42,7 @@ def command(args: argparse.Namespace) -> int:
 
 
 def promote(client: MlflowClient, name: str | None, reason: str | None) -> None:
-    from timbre import registry
+    from timbre.tracking import registry
 
     standing = registry.aliases(client)
     run = wanted(client, name or standing.get(registry.CANDIDATE))

@@ -60,7 +60,7 @@ def command(args: argparse.Namespace) -> int:
 
 
 def last(uri: str, most: int) -> list[Row]:
-    from timbre import registry
+    from timbre.tracking import registry
 
     client = tracking.connect(uri)
     with tracking.explained(uri):

@@ -10,9 +10,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from timbre import evidence
 from timbre.errors import DataError
-from timbre.evidence import Evidence
+from timbre.judging import evidence
+from timbre.judging.evidence import Evidence
 from timbre.mapping import write_atomic
 from timbre.report import tables
 from timbre.report.verdict import verdict

@@ -12,7 +12,7 @@ from timbre.diff.outs import Outs
 from timbre.diff.rows import FOLDER
 from timbre.diff.snapshot import Empty, Snapshot, git, open_snapshot, resolve
 from timbre.diff.version import METRICS, PARAMS, SOURCES, SPEAKERS, load
-from timbre.evidence import Evidence, Metric
+from timbre.judging.evidence import Evidence, Metric
 
 PATHS = (SOURCES, SPEAKERS, FOLDER, PARAMS, METRICS, "dvc.lock")
 FIELD = "\x1f"  # stands in no name and no subject

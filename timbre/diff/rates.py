@@ -9,7 +9,7 @@ from dataclasses import fields
 
 from timbre.diff.report import Gate, Prompt, Rate
 from timbre.diff.version import Version
-from timbre.evidence import GATES, Metric
+from timbre.judging.evidence import GATES, Metric
 
 ENOUGH = 5  # sentences that say something about chance
 COUNTS = ("errors", "words", "samples", "seconds")  # say how much was measured, not how well

@@ -9,14 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from timbre import evidence, people
+from timbre import people
 from timbre.diff import clips, lock, rows
 from timbre.diff.clips import ClipRow, Rejected
 from timbre.diff.lock import document, mapping
 from timbre.diff.outs import Outs
 from timbre.diff.snapshot import Snapshot
 from timbre.errors import DataError
-from timbre.evidence import Evidence
+from timbre.judging import evidence
+from timbre.judging.evidence import Evidence
 from timbre.people import Person
 
 SOURCES, PARAMS, SPEAKERS = "data/sources.yaml", "params.yaml", "data/speakers.yaml"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from timbre.charts import Interval, Scale
-from timbre.evidence import CONDITIONS, GATES, Difference, Evidence, Gate, Metric
+from timbre.judging.evidence import CONDITIONS, GATES, Difference, Evidence, Gate, Metric
 from timbre.report.verdict import NAMES, points, signed, span
 
 VERSUS = {  # which differences are shown, the first against the second, and what each is good to know for

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from timbre.evidence import CONDITIONS, Evidence, Metric
+from timbre.judging.evidence import CONDITIONS, Evidence, Metric
 from timbre.marks import escaped
 from timbre.report.rates import VERSUS, gate_row
 from timbre.report.verdict import NAMES, points, signed, span, verdict

@@ -21,8 +21,8 @@ from tqdm import tqdm
 
 from timbre.errors import ModelError
 from timbre.families import Lora, Losses, Voice
-from timbre.gauge import Gauge
-from timbre.lessons import Utterance, dialogue, epoch_batches
+from timbre.learning.gauge import Gauge
+from timbre.learning.lessons import Utterance, dialogue, epoch_batches
 
 SNAPSHOTS = 4  # adapters kept on the way per point that is wanted: the best step is known at the end only
 

@@ -72,7 +72,7 @@ def datasets(folder: Path) -> Iterator[Any]:
     """Both tables as inputs of the run; DVC's hash of the folder is their digest."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    from timbre.dvc_source import DvcSource
+    from timbre.tracking.dvc_source import DvcSource
 
     digest = digest_of(folder, locked())
     schema = [{"name": name, "type": kind} for name, kind in COLUMNS]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
-from timbre.evidence import Evidence, Gate
+from timbre.judging.evidence import Evidence, Gate
 from timbre.records import Example
 from timbre.text import words
 

@@ -1,9 +1,9 @@
 """reports/scores.csv, a row per sample; and what rows come to: a condition's rates, and how two conditions differ.
 
-    conditions, differences = summarise(scores)     # for timbre/evidence.py
+    conditions, differences = summarise(scores)     # for timbre/judging/evidence.py
 
 Rates are sums over all samples: wrong words over words, characters over seconds of speech. Intervals are drawn over
-prompts, see timbre/statistics.py.
+prompts, see timbre/judging/statistics.py.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from timbre import hearing, statistics
-from timbre.evidence import COMPARISONS, CONDITIONS, Difference, Metric
+from timbre.judging import hearing, statistics
+from timbre.judging.evidence import COMPARISONS, CONDITIONS, Difference, Metric
+from timbre.judging.statistics import Part
 from timbre.mapping import write_atomic
-from timbre.statistics import Part
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,12 @@ from typing import Literal
 
 import numpy as np
 
-from timbre import audio, families, speaker
+from timbre import audio, families
 from timbre.errors import DataError
+from timbre.judging import speaker
+from timbre.judging.speaker import Vector, Voices, centre
 from timbre.mapping import Files, Job, content_key, file_sha256, refresh
 from timbre.records import Example, check_id
-from timbre.speaker import Vector, Voices, centre
 
 VERSION = 1  # raise when the code gives other numbers for the same sound
 SUFFIXES = {".flac", ".wav", ".mp3", ".ogg"}  # of other voices' sounds

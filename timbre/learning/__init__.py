@@ -1,0 +1,1 @@
+"""How a voice is taught: what, in which order, and what it costs."""
