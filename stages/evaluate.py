@@ -8,10 +8,11 @@ Writes  reports/heard/<id>.json               what Whisper heard
         reports/scores.csv                    a row per sample
         reports/wer.csv                       a row per condition, for `dvc plots`
         reports/metrics.json                  rates with intervals, differences, gates; see timbre/judging/evidence.py
+        reports/mos.json                      predicted opinions, where DNSMOS is installed; no output of the pipeline
 
     python -m stages.evaluate --samples reports/samples --dataset data/dataset --clips data/clips --codes data/codes \\
         --heard reports/heard --likeness reports/likeness --scores reports/scores.csv --wer reports/wer.csv \\
-        --metrics reports/metrics.json
+        --metrics reports/metrics.json --mos reports/mos.json
 
 Both folders are keyed by the sound, so that only new samples are heard and embedded. A condition's word error rate is
 the errors of all its samples over the words of all its prompts: a one-word prompt weighs one word. Similarity is the
@@ -33,7 +34,7 @@ from pathlib import Path
 from timbre import audio, families, whisper
 from timbre.audio import Samples
 from timbre.errors import DataError, raise_all, run
-from timbre.judging import delivery, evidence, gates, hearing, likeness, scores, speaker
+from timbre.judging import delivery, evidence, gates, hearing, likeness, mos, scores, speaker
 from timbre.judging.evidence import CONDITIONS, GATES, Evidence, Speaker
 from timbre.judging.likeness import Scale, Sound
 from timbre.judging.scores import Score
@@ -221,6 +222,7 @@ def main() -> None:
     judged = weigh(rows, measured, changed(samples, sounds), len(leaks), params.gates)
     write(rows, judged, args.scores, args.wer, args.metrics)
     tell(judged, leaks)
+    mos.judge(args.mos, paths)
 
 
 def parsed() -> argparse.Namespace:
@@ -234,6 +236,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--scores", type=Path, required=True, help="table with a row per sample")
     parser.add_argument("--wer", type=Path, required=True, help="table with a row per condition")
     parser.add_argument("--metrics", type=Path, required=True, help="rates, differences and gates, for dvc metrics")
+    parser.add_argument("--mos", type=Path, required=True, help="predicted opinions, where DNSMOS is installed")
     return parser.parse_args()
 
 

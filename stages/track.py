@@ -3,13 +3,15 @@
 Reads   data/dataset, models/adapter, models/history.csv, reports/samples, reports/points, reports/heard,
         reports/scores.csv, reports/metrics.json, reports/index.html
         models/speed.json               what training cost, where it was this machine that trained
+        reports/mos.json                predicted opinions, where DNSMOS is installed
         params.yaml, dvc.lock           the parameters; DVC's names of the data
 Writes  a run in the MLflow store       parameters, curves, rates, gates, data lineage, sounds and their pictures, the
                                         report; its adapter as the `candidate` of the model registry
 
     python -m stages.track --dataset data/dataset --adapter models/adapter --history models/history.csv \\
         --speed models/speed.json --samples reports/samples --points reports/points --heard reports/heard \\
-        --scores reports/scores.csv --metrics reports/metrics.json --report reports/index.html
+        --scores reports/scores.csv --metrics reports/metrics.json --mos reports/mos.json \\
+        --report reports/index.html
 
 A version that has a complete run is left alone. One whose run was cut short is recorded anew. If the store cannot be
 reached, only this stage fails, and the next `dvc repro` finishes it. With `evaluate.strict` it also fails, once all is
@@ -33,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 
 from timbre import params, tracking
 from timbre.errors import DataError, TimbreError, raise_all, run
-from timbre.judging import evidence
+from timbre.judging import evidence, mos
 from timbre.learning import gauge
 from timbre.mapping import file_sha256
 from timbre.tracking import lineage, pictures, registry
@@ -58,6 +60,7 @@ class Version:
     heard: Path
     scores: Path
     metrics: Path
+    mos: Path
     report: Path
 
     def key(self, parameters: dict[str, Any]) -> str:
@@ -74,6 +77,8 @@ def record(client: MlflowClient, version: Version, parameters: dict[str, Any]) -
     found = tracking.find(client, experiment, key)
     if found and tracking.is_complete(found):
         publish(client, found.info.run_id, version.report, found.data.tags.get(REPORT_TAG))
+        late = [row for row in opinions(version) if row[0] not in found.data.metrics]  # DNSMOS came later
+        log(client, found.info.run_id, "metrics", late)
         registry.point(client, registry.CANDIDATE, found.info.run_id)
         return f"version {key} has its run already, {found.info.run_name}"
     if found:
@@ -95,7 +100,8 @@ def record(client: MlflowClient, version: Version, parameters: dict[str, Any]) -
 def fill(client: MlflowClient, run_id: str, version: Version, parameters: dict[str, Any], tags: dict[str, str]) -> None:
     log(client, run_id, "params", flat(parameters))
     log(client, run_id, "tags", tags)
-    log(client, run_id, "metrics", [*finals(version.metrics), *curves(version.history), *costs(version)])
+    log(client, run_id, "metrics", [*finals(version.metrics), *curves(version.history)])
+    log(client, run_id, "metrics", [*opinions(version), *costs(version)])  # what another machine may lack
     client.log_inputs(run_id, datasets=list(lineage.datasets(version.dataset)))
     client.log_artifacts(run_id, str(version.adapter), registry.ADAPTER)
     client.log_artifacts(run_id, str(version.samples), "samples")
@@ -150,6 +156,11 @@ def finals(path: Path) -> Iterator[tuple[str, float, int]]:
     yield from ((f"speaker/{name}", value, 0) for name, value in measured(found.speaker))
     for gate, judged in found.gates.items():
         yield from ((f"gate_{name}/{gate}", value, 0) for name, value in measured(judged))
+
+
+def opinions(version: Version) -> Iterator[tuple[str, float, int]]:
+    found = mos.read(version.mos, version.samples)
+    yield from ((f"mos/{condition}", value, 0) for condition, value in found.items())
 
 
 def measured(record: Any) -> Iterator[tuple[str, float]]:
@@ -213,10 +224,11 @@ def main() -> None:
     parser.add_argument("--heard", type=Path, required=True, help="folder of what Whisper heard")
     parser.add_argument("--scores", type=Path, required=True, help="what was heard, a row per sample")
     parser.add_argument("--metrics", type=Path, required=True, help="the conditions' rates")
+    parser.add_argument("--mos", type=Path, required=True, help="predicted opinions, where DNSMOS is installed")
     parser.add_argument("--report", type=Path, required=True, help="the page")
     args = parser.parse_args()
     version = Version(**vars(args))
-    check([path for path in vars(args).values() if path != args.speed])
+    check([path for path in vars(args).values() if path not in (args.speed, args.mos)])
     uri, parameters = tracking.store_uri(), params.load()
     client = tracking.connect(uri)
     with tracking.explained(uri):

@@ -23,6 +23,7 @@ FLAGS = {
     "heard": "reports/heard",
     "scores": "reports/scores.csv",
     "metrics": "reports/metrics.json",
+    "mos": "reports/mos.json",
     "report": "reports/index.html",
 }
 ARGUMENTS = ["track", *(word for name, path in FLAGS.items() for word in (f"--{name}", path))]

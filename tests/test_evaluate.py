@@ -19,7 +19,7 @@ from tests.outs import RATE, SENTENCES, voice, write_samples
 from tests.tiny_models import random_whisper
 from timbre import audio, families, whisper
 from timbre.errors import DataError
-from timbre.judging import evidence, scores, speaker
+from timbre.judging import evidence, mos, scores, speaker
 from timbre.judging.evidence import CONDITIONS, Evidence
 from timbre.judging.likeness import Scale
 from timbre.judging.scores import Score
@@ -152,8 +152,8 @@ class World:
         monkeypatch.chdir(self.root)
         monkeypatch.setattr(evaluate, "read", self.read)
         flags = "--dataset data/dataset --clips data/clips --codes data/codes"
-        outs = {"samples": "", "heard": "", "likeness": "", "scores": ".csv", "wer": ".csv", "metrics": ".json"}
-        flags += "".join(f" --{name} reports/{name}{suffix}" for name, suffix in outs.items())
+        outs = ("samples", "heard", "likeness", "scores.csv", "wer.csv", "metrics.json", "mos.json")
+        flags += "".join(f" --{out.split('.')[0]} reports/{out}" for out in outs)
         monkeypatch.setattr("sys.argv", ["evaluate", *flags.split()])
         evaluate.main()
         return evidence.read(self.root / "reports/metrics.json")
@@ -245,6 +245,18 @@ def test_the_same_samples_are_scored_the_same_from_nothing(
     world.evaluate(monkeypatch)
     assert capsys.readouterr().out.count(" 1 computed") == 2, "one sample is heard and embedded again"
     assert before == {name: (world.root / "reports" / name).read_bytes() for name in names}
+
+
+def test_predicted_opinions_are_beside_the_metrics_and_change_nothing_in_them(
+    known: tuple[World, Evidence], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (world, _), path = known, known[0].root / "reports/mos.json"
+    before = (world.root / "reports/metrics.json").read_bytes()
+    monkeypatch.setattr(mos, "predicted", lambda samples, rate: 3.25)
+    world.evaluate(monkeypatch)
+    assert mos.read(path, world.root / "reports/samples") == dict.fromkeys(CONDITIONS, 3.25)
+    assert (world.root / "reports/metrics.json").read_bytes() == before
+    path.unlink()
 
 
 def test_a_failed_gate_is_written_and_told(

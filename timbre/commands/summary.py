@@ -1,6 +1,7 @@
 """Show how good the voice is: the verdict, the four conditions with their intervals, the gates, and where to listen.
 
-Reads reports/metrics.json, like the report. These are the lines that `make` ends with.
+Reads reports/metrics.json, like the report, and reports/mos.json where DNSMOS judged the samples. These are the lines
+that `make` ends with.
 """
 
 from __future__ import annotations
@@ -11,17 +12,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from timbre.errors import DataError
-from timbre.judging import evidence
+from timbre.judging import evidence, mos
 from timbre.judging.evidence import Evidence
 from timbre.mapping import write_atomic
 from timbre.report import tables
-from timbre.report.verdict import verdict
+from timbre.report.verdict import NAMES, verdict
 
 EXAMPLES = [
     ("timbre summary", "the verdict, the table, the report, the runs"),
     ("timbre summary --readme", "put the table into README.md, between its marks"),
 ]
 METRICS, REPORT, README = Path("reports/metrics.json"), Path("reports/index.html"), Path("README.md")
+MOS, SAMPLES = Path("reports/mos.json"), Path("reports/samples")
 BEGIN, END = "<!-- summary -->\n```\n", "\n```\n<!-- /summary -->"
 
 
@@ -48,13 +50,21 @@ def lines(found: Evidence) -> Iterator[str]:
     if found.differences:
         said = verdict(found)
         yield from [f"{said.headline}.", *said.sure, ""]
-    yield from [*table(found), ""]
+    yield from [*table(found), *opinions(), ""]
     if found.gates:
         yield from [*tables.gates(found), ""]
 
 
 def table(found: Evidence) -> list[str]:
     return list(tables.terminal(found))
+
+
+def opinions() -> Iterator[str]:
+    if found := mos.read(MOS, SAMPLES):
+        told = (
+            f"{name.lower()} {found[condition]:.2f}" for condition, (name, _) in NAMES.items() if condition in found
+        )
+        yield f"opinion of 1 to 5 that DNSMOS predicts: {'; '.join(told)}"
 
 
 def places() -> Iterator[str]:
