@@ -42,6 +42,12 @@ def server(store: Path) -> Iterator[str]:
         from mlflow.server import app
         from werkzeug.serving import make_server
 
+        # what the app sets for all that this process does later
+        patch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None)
+        patch.setattr("mlflow.tracking._model_registry.utils._registry_uri", None)
+        patch.setenv("MLFLOW_TRACKING_URI", "")
+        patch.setenv("MLFLOW_REGISTRY_URI", "")
+
         served = make_server("127.0.0.1", 0, app, threaded=True)
         thread = threading.Thread(target=served.serve_forever)
         thread.start()
