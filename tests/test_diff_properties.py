@@ -88,6 +88,20 @@ def test_any_file_can_be_read(content: bytes) -> None:
     assert len(found.rows) + len(found.problems) <= content.count(b"\n") + 1
 
 
+@pytest.mark.parametrize(
+    ("row", "what"),
+    [
+        ("0\t3\tann\tok\tThe\ttide", "6 fields instead of 5, between tabs"),
+        ("0\t3\tann\tThe tide", "4 fields instead of 5, between tabs"),
+        ("0\tsoon\tann\tok\tThe tide", "start and end must be seconds such as 12.40"),
+    ],
+)
+def test_a_row_that_is_no_line_is_told_with_what_is_wrong(row: str, what: str) -> None:
+    assert [(problem.line, problem.what) for problem in rows.parse(f"{row}\n".encode(), "x.tsv").problems] == [
+        (1, what)
+    ]
+
+
 def line(number: int, start: float, end: float, text: str, flag: str = "") -> Row:
     return Row(number, start, end, "ann", flag, text)
 

@@ -58,7 +58,10 @@ def command(args: argparse.Namespace) -> int:
 def transcripts(ids: Sequence[str] = ()) -> list[Path]:
     """The files of these recordings, or all that there are."""
     paths = [TRANSCRIPTS / f"{check_id(name)}.tsv" for name in dict.fromkeys(ids)]
-    raise_all(DataError, (f"{path}: there is no such transcript" for path in paths if not path.is_file()))
+    raise_all(
+        DataError,
+        (f"{path}: there is no such transcript; `ls {path.parent}` lists them" for path in paths if not path.is_file()),
+    )
     paths = paths or sorted(TRANSCRIPTS.glob("*.tsv"))
     if not paths:
         raise DataError(f"{TRANSCRIPTS}: holds no transcripts yet; `timbre accept` begins them from the drafts")

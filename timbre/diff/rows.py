@@ -64,8 +64,7 @@ def parse(content: bytes, path: str) -> Rows:
         if row:
             rows.append(row)
         else:
-            marker = "a git conflict marker; keep one of the two versions and remove the markers"
-            problems.append(Problem(path, number, marker if CONFLICT.match(line) else "not a line of a transcript"))
+            problems.append(Problem(path, number, _wrong(line)))
     return Rows(tuple(rows), tuple(sorted(problems, key=lambda problem: problem.line)))
 
 
@@ -76,6 +75,15 @@ def _row(number: int, line: str) -> Row | None:
     except ValueError:
         return None
     return found if math.isfinite(found.start + found.end) else None
+
+
+def _wrong(line: str) -> str:
+    if CONFLICT.match(line):
+        return "a git conflict marker; keep one of the two versions and remove the markers"
+    fields = line.count("\t") + 1
+    return (
+        f"{fields} fields instead of 5, between tabs" if fields != 5 else "start and end must be seconds such as 12.40"
+    )
 
 
 @dataclass(frozen=True)
