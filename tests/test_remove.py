@@ -90,6 +90,14 @@ def test_a_speaker_leaves_with_their_recordings_and_their_lines_elsewhere_are_dr
     assert not Path("data/recordings/night.wav").exists()
 
 
+def test_what_a_speaker_agreed_to_stays_and_is_told(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    agreed = "{by: Ann, when: 2026-03-01, for: announcements, evidence: lost.pdf, revoked: 2026-04-01}"
+    Path("data/speakers.yaml").write_text(f"speakers:\n  ann: {{name: Ann, consent: {agreed}}}\n")
+    remove("ann", "noon", "--write")
+    assert "data/speakers.yaml: ann stays, with what was agreed\n" in capsys.readouterr().out
+    assert agreed in Path("data/speakers.yaml").read_text()
+
+
 def test_a_recording_leaves_alone(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     remove("noon", "--write")
     assert Path("data/sources.yaml").read_text() == SOURCES.replace(NOON, "\n# bob, by telephone\n")

@@ -14,12 +14,12 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from timbre import declare, edits, sources
+from timbre import declare, edits, people, sources
 from timbre.diff import lock
 from timbre.diff.snapshot import WorkTree, git
 from timbre.errors import DataError, SourceError, raise_all
 from timbre.mapping import write_atomic
-from timbre.sources import Source
+from timbre.sources import Source, text_of
 from timbre.transcripts import parse
 
 EXAMPLES = [
@@ -27,6 +27,7 @@ EXAMPLES = [
     ("timbre remove harbour-noon --write", "take one recording out"),
 ]
 SOURCES, TRANSCRIPTS = Path("data/sources.yaml"), Path("data/transcripts")
+PEOPLE = people.PATH
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Plan:
     files: tuple[Path, ...]  # that go with them
     edits: tuple[tuple[Path, bytes, bytes, int], ...]  # transcripts that stay: before, after, lines flagged drop
     left: int  # recordings that stay
+    people: tuple[str, ...]  # speakers whose entry stays
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,7 +73,12 @@ def plan(declared: Sequence[Source], what: Sequence[str]) -> Plan:
     files += [Path(source.file) for source in gone if source.file and source.file not in used]
     silenced = list(flagged([TRANSCRIPTS / f"{source.id}.tsv" for source in left], what))
     there = tuple(path for path in dict.fromkeys(files) if path.exists())
-    return Plan(tuple(source.id for source in gone), there, tuple(silenced), len(left))
+    return Plan(tuple(source.id for source in gone), there, tuple(silenced), len(left), people_of(what))
+
+
+def people_of(what: Sequence[str]) -> tuple[str, ...]:
+    known = people.parse(text_of(PEOPLE), str(PEOPLE)) if PEOPLE.exists() else {}  # lost evidence keeps nobody here
+    return tuple(name for name in what if name in known)
 
 
 def speakers_of_lines() -> set[str]:
@@ -101,6 +108,7 @@ def told(made: Plan) -> Iterator[str]:
     yield from (f"{path}: {lines} lines are flagged drop" for path, _, _, lines in made.edits)
     if not made.ids and not made.edits:
         yield "they have no recording, and their lines are dropped already"
+    yield from (f"{PEOPLE}: {name} stays, with what was agreed" for name in made.people)
 
 
 def unsaved(files: Sequence[Path]) -> set[str]:
