@@ -49,7 +49,7 @@ def _first_line(module: ModuleType) -> str:
 
 
 def _examples(module: ModuleType) -> list[str]:
-    return [f"  {line:34} {meaning}" for line, meaning in module.EXAMPLES]
+    return [f"  {line:34}  # {meaning}" if meaning else f"  {line}" for line, meaning in module.EXAMPLES]
 
 
 def execute(arguments: Sequence[str]) -> int:

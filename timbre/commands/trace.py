@@ -23,7 +23,7 @@ from timbre.trace.follow import NotHere, follow
 from timbre.trace.version import ADAPTER, Version
 
 EXAMPLES = [
-    ("timbre trace tuned_clone-one-0", "all that made a sample"),
+    ("timbre trace tuned-bridge-0", "all that made a sample"),
     ("timbre trace data/transcripts/harbour-noon.tsv:14", "the clip that holds a line"),
     ("timbre trace adapter --every", "each clip that the adapter learnt from"),
     ("timbre trace marina --history", "what was made of a voice, in older versions too"),
