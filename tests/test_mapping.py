@@ -65,6 +65,15 @@ def test_batches_do_not_depend_on_what_is_there(tmp_path: Path) -> None:
     assert done.computed == 1
 
 
+def test_of_independent_entries_only_the_missing_ones_make_batches(tmp_path: Path) -> None:
+    refresh(tmp_path, jobs("A", "B", "C", "D", "E"), Recorder(), suffixes=[".json"], label="t", independent=True)
+    for name in ("a", "c", "e"):
+        (tmp_path / f"{name}.json").unlink()
+    compute = Recorder()
+    refresh(tmp_path, jobs("A", "B", "C", "D", "E"), compute, suffixes=[".json"], label="t", batch=2, independent=True)
+    assert compute.calls == [["A", "C"], ["E"]]
+
+
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"key": "other"}'])
 def test_a_damaged_or_foreign_record_is_computed_again(tmp_path: Path, damage: str) -> None:
     refresh(tmp_path, jobs("A"), Recorder(), suffixes=[".json"], label="t")

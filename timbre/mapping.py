@@ -83,18 +83,21 @@ def refresh(
     batch: int = 1,
     workers: int = 1,
     keep: Sequence[str] = (),
+    independent: bool = False,
 ) -> Refreshed:
     """Bring `folder` to exactly the entries of `jobs`.
 
     Batches are cut from the whole list of jobs, not from what is missing, so that an entry is computed in the same
-    company whether or not an earlier run was cut short. `keep` names files of the folder that are no entries.
+    company whether or not an earlier run was cut short. `independent` says that an entry comes out the same in any
+    company: then they are cut from what is missing alone. `keep` names files of the folder that are no entries.
     """
     names = {job.name for job in jobs}
     assert len(names) == len(jobs), f"two entries of one name in {folder}"
     folder.mkdir(parents=True, exist_ok=True)
     removed = _remove_strangers(folder, names, set(keep))
     stale = {job.name for job in jobs if not is_fresh(folder, job, suffixes)}
-    batches = [list(jobs[i : i + batch]) for i in range(0, len(jobs), batch)]
+    wanted = [job for job in jobs if job.name in stale] if independent else jobs
+    batches = [list(wanted[i : i + batch]) for i in range(0, len(wanted), batch)]
     todo = [jobs for jobs in batches if any(job.name in stale for job in jobs)]
     with tqdm(total=len(stale), desc=label, unit="entry", disable=not stale, dynamic_ncols=True) as bar:
         computed = 0
