@@ -19,12 +19,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import soundfile
 from ruamel.yaml import YAML
 
+from benchmarks import table
 from benchmarks.noop import ROOT, dvc, new_repository
+from benchmarks.table import Row, Table
 from timbre import transcripts
 from timbre.records import Recording, Segment, write_jsonl
 
@@ -34,22 +37,28 @@ LISTED = ("data/sources.yaml", "data/speakers.yaml", "data/glossary.txt", "data/
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = table.parser(__doc__)
     parser.add_argument("--hours", type=float, nargs="*", default=[1, 10], help="of sound, with chunk.vad: energy")
     parser.add_argument("--silero-hours", type=float, nargs="*", default=[1], help="the same with chunk.vad: silero")
     parser.add_argument("--no-edit", action="store_true", help="leave out the edit of a word")
     options = parser.parse_args()
-    print("| `chunk` | CPU s | hours of sound a minute | peak MB | all samples, MB |\n|---|---|---|---|---|")
+    table.record("data_path", measure(options), options.out)
+
+
+def measure(options: argparse.Namespace) -> Iterator[Table]:
+    rows = []
     for vad, sizes in (("energy", options.hours), ("silero", options.silero_hours)):
         for hours in sizes:
             seconds, peak = chunk(hours, vad)
             samples = hours * 3600 * 16_000 * 4 / 1e6
-            print(f"| {hours:g} h, {vad} | {seconds:.0f} | {hours / seconds * 60:.1f} | {peak:.0f} | {samples:.0f} |")
+            extra = {"peak MB": peak, "all samples, MB": samples}
+            rows.append(Row(f"{hours:g} h, {vad}", [seconds], amount=hours * 60, extra=extra))
+    yield Table("`chunk`, clips of up to 30 s", rows, unit="CPU s", rate="hours of sound a minute")
     if not options.no_edit:
-        whole, edit, nothing = word()
-        print("\n| `dvc repro` of the demo's data, six minutes of sound | CPU s | share |\n|---|---|---|")
-        for name, seconds in (("from nothing", whole), ("after a word's edit", edit), ("nothing to do", nothing)):
-            print(f"| {name} | {seconds:.1f} | {seconds / whole:.1%} |")
+        names = ("from nothing", "after a word's edit", "nothing to do")
+        rows = [Row(name, [seconds]) for name, seconds in zip(names, word(), strict=True)]
+        title = "`dvc repro` of the demo's data, six minutes of sound"
+        yield Table(title, rows, baseline="from nothing", compares="time", unit="CPU s")
 
 
 def chunk(hours: float, vad: str) -> tuple[float, float]:

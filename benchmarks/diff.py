@@ -12,36 +12,38 @@ from __future__ import annotations
 import argparse
 import resource
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks import table
+from benchmarks.table import Row, Table
 from tests.voices import Voice
 
 TALK = "Passengers with coffee to pier {} please, the {} ferry waits under the old lantern of the harbour {}."
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = table.parser(__doc__)
     parser.add_argument("--recordings", type=int, default=200)
     parser.add_argument("--lines", type=int, default=100, help="of each recording")
     parser.add_argument("--changed", type=float, default=0.5, help="share of the lines")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
+    table.record("diff", measure(options), options.out)
+
+
+def measure(options: argparse.Namespace) -> Iterator[Table]:
+    total = options.recordings * options.lines
     with tempfile.TemporaryDirectory() as folder:
         root = build(Path(folder) / "voice", options.recordings, options.lines, options.changed)
-        rows = [("clips in DVC's cache", measure(root, options.rounds))]
+        rows = [rounds("clips in DVC's cache", root, options.rounds)]
         shutil.rmtree(root / ".dvc/cache")
-        rows.append(("no data", measure(root, options.rounds)))
-    total = options.recordings * options.lines
-    what = f"`timbre diff` of {total:,} segments, {options.changed:.0%} changed"
-    print(f"| {what} | median s | spread s | of it CPU s | peak MB |\n|---|---|---|---|---|")
-    for name, (seconds, cpu, peak) in rows:
-        spread = max(seconds) - min(seconds)
-        print(f"| {name} | {statistics.median(seconds):.2f} | {spread:.2f} | {cpu:.2f} | {peak:.0f} |")
+        rows.append(rounds("no data in the clone", root, options.rounds))
+    yield Table(f"`timbre diff` of {total:,} segments, {options.changed:.0%} changed", rows)
 
 
 def build(root: Path, recordings: int, lines: int, changed: float) -> Path:
@@ -62,12 +64,12 @@ def build(root: Path, recordings: int, lines: int, changed: float) -> Path:
     return root
 
 
-def measure(root: Path, rounds: int) -> tuple[list[float], float, float]:
-    """Seconds of each round, what a round computes of them (git included), and the highest peak of memory in MB."""
+def rounds(name: str, root: Path, count: int) -> Row:
+    """Seconds of each round, what a round computes of them (git included), and the highest peak of memory."""
     code = "import sys; from timbre.cli import main; main()"
     project = str(Path(__file__).parent.parent)
     seconds, before = [], resource.getrusage(resource.RUSAGE_CHILDREN)
-    for _ in range(rounds):
+    for _ in range(count):
         begun = time.perf_counter()
         subprocess.run(
             [sys.executable, "-c", code, "diff", "HEAD~1", "HEAD", "--check"],
@@ -78,8 +80,9 @@ def measure(root: Path, rounds: int) -> tuple[list[float], float, float]:
         )
         seconds.append(time.perf_counter() - begun)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / rounds
-    return seconds, cpu, after.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)  # bytes on a Mac, else kilobytes
+    cpu = (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / count
+    peak = after.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)  # bytes on a Mac, else kilobytes
+    return Row(name, seconds, extra={"of it CPU s": cpu, "peak MB": peak})
 
 
 if __name__ == "__main__":

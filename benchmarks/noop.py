@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from ruamel.yaml import YAML
+
+from benchmarks import table
+from benchmarks.table import Row, Table
 
 ROOT = Path(__file__).parent.parent
 PER_RECORDING = {  # folder → suffixes of an entry
@@ -32,28 +35,29 @@ PER_RECORDING = {  # folder → suffixes of an entry
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = table.parser(__doc__)
     parser.add_argument("--recordings", type=int, nargs="+", default=[3, 1000])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--stage-per-recording", type=int, default=100, help="size of the other design; 0 leaves it out"
     )
     options = parser.parse_args()
-    rows = [(f"{n} recordings", measure(build(n), options.rounds)) for n in options.recordings]
-    if options.stage_per_recording:
-        size = options.stage_per_recording
-        rows.append((f"a DVC stage per recording, {size}", measure(build_stage_per_recording(size), options.rounds)))
-    print("| no-op `dvc repro` | median s | spread s | against the first |\n|---|---|---|---|")
-    for name, seconds in rows:
-        median = statistics.median(seconds)
-        spread = max(seconds) - min(seconds)
-        print(f"| {name} | {median:.2f} | {spread:.2f} | {median / statistics.median(rows[0][1]):.2f}× |")
+    table.record("noop", measure(options), options.out)
 
 
-def measure(repository: Path, rounds: int) -> list[float]:
+def measure(options: argparse.Namespace) -> Iterator[Table]:
+    rows = [Row(f"{n} recordings", rounds(build(n), options.rounds)) for n in options.recordings]
+    if size := options.stage_per_recording:
+        seconds = rounds(build_stage_per_recording(size), options.rounds)
+        rows.append(Row(f"a DVC stage per recording, {size}", seconds))
+    yield Table("no-op `dvc repro`", rows, baseline=rows[0].name, compares="time")
+
+
+def rounds(repository: Path, count: int) -> list[float]:
+    """Seconds of each look that finds nothing to do."""
     try:
         seconds = []
-        for _ in range(rounds):
+        for _ in range(count):
             start = time.perf_counter()
             done = dvc(repository, "repro")
             seconds.append(time.perf_counter() - start)

@@ -1,0 +1,251 @@
+"""What a benchmark found, as JSON that stays and as a Markdown table: the one form that all of them share.
+
+    python -m benchmarks.table              # writes the tables of benchmarks/results into benchmarks/README.md
+
+A benchmark's `measure(options)` yields a `Table` as soon as it is done; its `main` hands them to `record`:
+
+    yield Table("`timbre diff`", [Row("all", [1.9, 2.1, 2.0]), Row("no data", [1.4, 1.5, 1.4])], baseline="all")
+
+A row holds the seconds of each run. Shown are their median and, as spread, the lowest and the highest; what is made a
+second; how that compares with the baseline; and the share of the physical limit that was reached, where one is known.
+Standard library alone, and torch where the benchmark has loaded it: tables are made on bare machines too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+RESULTS = Path(__file__).parent / "results"
+README = Path(__file__).parent / "README.md"
+
+
+class Row(NamedTuple):
+    name: str
+    seconds: Sequence[float] = ()  # of each run; none where it could not be measured
+    amount: float = 0  # what a run makes, so that amount / seconds is the table's `rate`
+    limit: float | None = None  # seconds that the hardware needs at least
+    extra: Mapping[str, float | str] = {}  # further columns
+    skipped: str = ""  # why there are no seconds
+
+
+class Table(NamedTuple):
+    title: str
+    rows: list[Row]
+    baseline: str = ""  # the row that the others are compared with: what one would do instead
+    compares: Literal["speed", "time"] = "speed"  # by how much is made a second, or by the seconds
+    unit: str = "s"  # what the seconds are, such as `CPU s`
+    rate: str = ""  # what amount a second is called, such as `× real time`
+
+
+def median(row: Row) -> float:
+    return statistics.median(row.seconds)
+
+
+def ratio(row: Row, table: Table) -> float | None:
+    """How many times as fast as the baseline; or, where the table compares times, as long."""
+    base = next((r for r in table.rows if r.name == table.baseline), None)
+    if base is None or not base.seconds or not row.seconds:
+        return None
+    per_row, per_base = (median(r) / (r.amount or 1) for r in (row, base))
+    return per_base / per_row if table.compares == "speed" else per_row / per_base
+
+
+def race(calls: Mapping[str, Callable[[], object]], runs: int, warmup: int = 1) -> dict[str, list[float]]:
+    """Seconds of each run of each call, turn by turn, so that a busy minute of the machine falls on all alike."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for number in range(-warmup, runs):
+        for name, call in calls.items():
+            _wait()
+            begun = time.perf_counter()
+            call()
+            _wait()
+            if number >= 0:
+                seconds[name].append(time.perf_counter() - begun)
+    return seconds
+
+
+def _wait() -> None:
+    """Until the GPU has done what it was told; without one, nothing."""
+    if (torch := sys.modules.get("torch")) and torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on, with nothing that tells whose machine it is; the load is that of this moment.
+
+    What is not loaded yet is left out: it has no part in the figures, and loading it here would add to the memory that
+    is counted against a child process.
+    """
+    facts: dict[str, Any] = {
+        "cpu": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
+        "system": f"{platform.system()} {platform.release().partition('.')[0]}",
+        "load": round(os.getloadavg()[0], 1),
+        "python": ".".join(platform.python_version_tuple()[:2]),
+    }
+    for package in ("torch", "transformers"):
+        if package in sys.modules:
+            facts[package] = sys.modules[package].__version__.partition("+")[0]
+    if torch := sys.modules.get("torch"):
+        facts["threads"] = torch.get_num_threads()
+        facts |= {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
+    return facts
+
+
+def _processor() -> str:
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:  # not Linux
+        found = None
+    return found[1] if found else platform.processor() or platform.machine()
+
+
+def parser(doc: str | None) -> argparse.ArgumentParser:
+    """A benchmark's arguments, to which it adds its own."""
+    made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--out", type=Path, default=RESULTS, help="folder for the JSON file")
+    return made
+
+
+def record(name: str, tables: Iterable[Table], folder: Path) -> None:
+    """Print each table as it comes, and write all that there are to the folder's NAME.json."""
+    facts = machine() | {"command": " ".join(["python -m", f"benchmarks.{name}", *_said(sys.argv[1:])])}
+    done: list[Table] = []
+    for table in tables:
+        done.append(table)
+        write(folder / f"{name}.json", facts, done)
+        print(markdown(read(folder / f"{name}.json")[1][-1]), flush=True)  # as it is written: rounded
+    print(describe(facts), flush=True)
+
+
+def _said(arguments: Sequence[str]) -> list[str]:
+    """What the figures depend on: not where they went to."""
+    return [
+        a for a, before in zip(arguments, ["", *arguments], strict=False) if "--out" not in (before, a.split("=")[0])
+    ]
+
+
+def write(path: Path, facts: Mapping[str, Any], tables: Iterable[Table]) -> None:
+    content = {"machine": dict(facts), "tables": [_to_json(table) for table in tables]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _to_json(table: Table) -> dict[str, Any]:
+    rows = []
+    for row in table.rows:
+        content: dict[str, Any] = {k: v for k, v in row._asdict().items() if v}
+        if row.seconds:  # what follows from the runs, for whoever reads the file without this module
+            content |= {"median": median(row), "ratio": ratio(row, table)}
+            content |= {"rate": row.amount / median(row)} if row.amount else {}
+            content |= {"share_of_limit": row.limit / median(row)} if row.limit else {}
+        rows.append(_rounded(content))
+    return table._asdict() | {"rows": rows}
+
+
+def read(path: Path) -> tuple[dict[str, Any], list[Table]]:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    tables = [
+        Table(**part | {"rows": [Row(**{k: v for k, v in row.items() if k in Row._fields}) for row in part["rows"]]})
+        for part in content["tables"]
+    ]
+    return content["machine"], tables
+
+
+def _rounded(value: Any) -> Any:
+    """To four digits that count: what follows them is noise."""
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def markdown(table: Table) -> str:
+    """Columns that no row has are left out."""
+    scale, unit = (1e3, table.unit.replace("s", "ms")) if _is_short(table) and table.unit == "s" else (1, table.unit)
+    named = list(dict.fromkeys(name for row in table.rows for name in row.extra))
+    cells = [_cells(row, table, scale, unit, named) for row in table.rows]
+    columns = [name for name in cells[0] if any(row[name] for row in cells)]
+    columns = columns if len(columns) > 1 else [*columns, *list(cells[0])[1:2]]
+    lines = [columns, ["---"] * len(columns), *([row[name] for name in columns] for row in cells)]
+    notes = [f"\n{row.name}: not measured, {row.skipped}." for row in table.rows if row.skipped]
+    return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + notes) + "\n"
+
+
+def _cells(row: Row, table: Table, scale: float, unit: str, named: Iterable[str]) -> dict[str, str]:
+    times = [second * scale for second in row.seconds]
+    against = ratio(row, table)
+    spread = f" ({plain(min(times))}–{plain(max(times))})" if len(times) > 1 else ""
+    compared = f"{'speed' if table.compares == 'speed' else 'time'} against {table.baseline}"
+    return {
+        table.title: row.name,
+        f"{unit}, median (lowest–highest)" if any(len(r.seconds) > 1 for r in table.rows) else unit: (
+            f"{plain(statistics.median(times))}{spread}" if times else "–"
+        ),
+        table.rate or "rate": plain(row.amount / median(row)) if times and row.amount else "",
+        compared: f"{plain(against)}×" if against is not None else "",
+        **{name: _shown(row.extra.get(name, "")) for name in named},
+        f"limit, {unit}": plain(row.limit * scale) if row.limit else "",
+        "of the limit": f"{row.limit / median(row):.0%}" if row.limit and times else "",
+    }
+
+
+def _is_short(table: Table) -> bool:
+    return all(median(row) < 0.1 for row in table.rows if row.seconds)
+
+
+def _shown(value: float | str) -> str:
+    return value if isinstance(value, str) else plain(value)
+
+
+def plain(number: float) -> str:
+    """Three digits that count, and no exponent."""
+    return f"{float(f'{number:.3g}'):,.0f}" if abs(number) >= 100 else f"{number:.3g}"
+
+
+def describe(facts: Mapping[str, Any]) -> str:
+    """One line: the command and the machine."""
+    named = {"python": "Python", "torch": "torch", "transformers": "transformers", "threads": "threads"}
+    parts = [f"{facts['cores']} cores of {facts['cpu']}", *([facts["gpu"]] if "gpu" in facts else [])]
+    parts += [f"{facts['memory_gb']} GB", facts["system"]]
+    parts += [f"{said} {facts[name]}" for name, said in named.items() if name in facts]
+    parts.append(f"load average {facts['load']} at the start")
+    return f"`{facts['command']}` on " + ", ".join(parts) + "."
+
+
+def section(path: Path) -> str:
+    """A result's tables and the machine that they are of, as the README shows them."""
+    facts, tables = read(path)
+    return "\n".join([*(markdown(table) for table in tables), describe(facts)])
+
+
+def fill(text: str, folder: Path = RESULTS) -> str:
+    """The README with every result between its two markers, `<!-- results NAME -->` and `<!-- /results -->`."""
+
+    def filled(found: re.Match[str]) -> str:
+        path = folder / f"{found[1]}.json"
+        shown = section(path) if path.is_file() else f"Not measured yet: `python -m benchmarks.{found[1]}`."
+        return f"<!-- results {found[1]} -->\n{shown}\n<!-- /results -->"
+
+    return re.sub(r"<!-- results (\w+) -->\n.*?<!-- /results -->", filled, text, flags=re.DOTALL)
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    README.write_text(fill(README.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
