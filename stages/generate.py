@@ -33,7 +33,7 @@ import numpy as np
 
 from timbre import audio, families
 from timbre.errors import DataError, raise_all, run
-from timbre.families import Request, Turn
+from timbre.families import Request, Speaking, Turn
 from timbre.judging import delivery
 from timbre.mapping import Files, Job, content_key, refresh, write_atomic
 from timbre.params import read
@@ -201,11 +201,12 @@ def speak(
     batch: Sequence[tuple[Sample, Request]], voice: families.Params, adapter: Path, params: Params, speed: Speed
 ) -> Iterator[Files]:
     """A batch holds base and tuned samples at most once: the base's come first in the plan."""
+    how = Speaking(params.temperature, params.top_k, params.batch)
     for worn in dict.fromkeys(sample.adapter for sample, _ in batch):
         rows = [row for row in batch if row[0].adapter == worn]
         model = families.load_once(voice, adapter if worn else None, params.precision)
         began = time.perf_counter()
-        spoken = model.speak([request for _, request in rows], params.temperature, params.top_k)
+        spoken = list(model.speak([request for _, request in rows], how))
         sounds = [model.decode(codes) for codes, _ in spoken]
         speed.seconds += time.perf_counter() - began
         for (sample, _), (_, ended), sound in zip(rows, spoken, sounds, strict=True):

@@ -27,7 +27,7 @@ import numpy as np
 
 from timbre import audio, families
 from timbre.errors import DataError, run
-from timbre.families import Request, Turn
+from timbre.families import Request, Speaking, Turn
 from timbre.mapping import Files, Job, content_key, refresh
 from timbre.params import read, schemas
 from timbre.records import Example, Point, Sample, from_json, read_jsonl, to_json
@@ -60,11 +60,11 @@ def reference(sample: Sample, dataset: Path, codes: Path) -> tuple[Turn, ...]:
 
 
 def speak(
-    batch: Sequence[tuple[Point, Path, Request]], voice: families.Params, temperature: float, top_k: int, precision: Any
+    batch: Sequence[tuple[Point, Path, Request]], voice: families.Params, how: Speaking, precision: Any
 ) -> Iterator[Files]:
     for point, adapter, request in batch:
         model = families.load(voice, adapter, precision)
-        (spoken,) = model.speak([request], temperature, top_k)
+        (spoken,) = model.speak([request], how)
         sound = model.decode(spoken.codes)
         made = Point(point.step, point.sample, point.adapter, len(sound) / model.sample_rate, spoken.ended, point.key)
         if not len(sound):
@@ -95,7 +95,7 @@ def main() -> None:
         key = content_key(VERSION, sample.key, adapter)
         point = Point(int(folder.name), sample.id, adapter, 0.0, False, key)
         jobs.append(Job(folder.name, key, (point, folder, request)))
-    compute = partial(speak, voice=voice, temperature=how.temperature, top_k=how.top_k, precision=how.precision)
+    compute = partial(speak, voice=voice, how=Speaking(how.temperature, how.top_k, slots=1), precision=how.precision)
     refresh(args.out, jobs, compute, suffixes=[".flac", ".json"], label="listen")
 
 

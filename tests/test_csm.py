@@ -14,7 +14,7 @@ import torch
 from tests.tiny_models import CODEBOOK_SIZE, CODEBOOKS, FRAME, SAMPLE_RATE, random_csm
 from timbre import families
 from timbre.errors import ModelError
-from timbre.families import Lora, Params, Request, Turn
+from timbre.families import Lora, Params, Request, Speaking, Turn
 
 LORA = Lora(rank=4, alpha=8, rslora=True, dropout=0.0)
 
@@ -57,7 +57,7 @@ def test_decoding_gives_a_frame_of_sound_per_frame(voice: Any) -> None:
 
 def test_greedy_frames_equal_those_of_transformers(voice: Any) -> None:
     turns = (Turn("the ferry waits", codes(9)),)
-    [mine] = voice.speak([Request("green coffee please", turns, seed=0, seconds=0.8)], temperature=0, top_k=0)
+    [mine] = voice.speak([Request("green coffee please", turns, seed=0, seconds=0.8)], Speaking(0, 0, 1))
     row = voice._row([*turns, Turn("green coffee please")])
     ids, heard, is_sound = (torch.tensor(np.asarray(part))[None] for part in row)
     extra = [CODEBOOK_SIZE, CODEBOOK_SIZE + 1, CODEBOOK_SIZE + 2]
@@ -77,9 +77,9 @@ def test_a_row_comes_out_the_same_in_any_company(voice: Any, temperature: float)
         Request("green coffee to oslo please again", (Turn("the train", codes(30)),), seed=2, seconds=0.2),
         Request("again", (Turn("coffee", codes(3)), Turn("please", codes(4))), seed=3, seconds=0.48),
     ]
-    together = voice.speak(requests, temperature, top_k=10)
+    together = list(voice.speak(requests, Speaking(temperature, 10, 3)))
     for request, spoken in zip(requests, together, strict=True):
-        [alone] = voice.speak([request], temperature, top_k=10)
+        [alone] = voice.speak([request], Speaking(temperature, 10, 3))
         assert spoken.codes.tolist() == alone.codes.tolist()
         assert len(spoken.codes) == math.ceil(request.seconds * 25)
         assert not spoken.ended
@@ -90,22 +90,22 @@ def test_half_precision_speaks_with_a_codec_in_single(folder: Path) -> None:
     voice: Any = families.load(Params("csm", str(folder), None), precision="bf16")
     assert voice.base.lm_head.weight.dtype == torch.bfloat16
     assert {weight.dtype for weight in voice.base.codec_model.parameters()} == {torch.float32}
-    [spoken] = voice.speak([Request("the ferry waits", (Turn("again", codes(5)),), 0, 0.4)], 0.8, 0)
+    [spoken] = voice.speak([Request("the ferry waits", (Turn("again", codes(5)),), 0, 0.4)], Speaking(0.8, 0, 1))
     assert spoken.codes.shape == (10, CODEBOOKS)
     assert np.isfinite(voice.decode(spoken.codes)).all()
     assert len(voice.encode([sound(0.5)])[0]) == 13
 
 
 def test_another_seed_is_another_take(voice: Any) -> None:
-    takes = voice.speak([Request("the ferry waits", (), seed, 0.4) for seed in (1, 2)], temperature=0.8, top_k=0)
+    takes = list(voice.speak([Request("the ferry waits", (), seed, 0.4) for seed in (1, 2)], Speaking(0.8, 0, 2)))
     assert takes[0].codes.tolist() != takes[1].codes.tolist()
 
 
 def test_sampling_draws_from_the_distribution_of_the_logits() -> None:
-    from timbre.families.csm_decode import Sampling, _noise, picker
+    from timbre.families.csm_decode import _noise, picker
 
     logits = torch.tensor([0.0, 1.0, 2.0, -1.0, 9.0])[None].expand(4000, -1)  # the last is above the codec's size
-    sampling = Sampling(0.7, 3)
+    sampling = Speaking(0.7, 3, 1)
     noise = _noise([torch.Generator().manual_seed(i) for i in range(4000)], 1, 4, sampling, torch.device("cpu"))
     drawn = torch.bincount(picker(sampling, 4, noise)(logits, 0), minlength=4) / 4000
     expected = torch.softmax(torch.tensor([0.0, 1.0, 2.0, -torch.inf]) / 0.7, 0)
@@ -114,14 +114,14 @@ def test_sampling_draws_from_the_distribution_of_the_logits() -> None:
 
 def test_a_voice_that_ends_at_once_says_nothing(tmp_path: Path) -> None:
     voice = families.load(Params("csm", str(random_csm(tmp_path / "csm", silent=True)), None))
-    [spoken] = voice.speak([Request("the ferry", (), 0, 50)], temperature=0, top_k=0)
+    [spoken] = voice.speak([Request("the ferry", (), 0, 50)], Speaking(0, 0, 1))
     assert spoken.ended
     assert spoken.codes.shape == (0, CODEBOOKS)
 
 
 def test_a_reference_that_leaves_no_room_is_told(voice: Any) -> None:
     with pytest.raises(ModelError, match="positions, none is left"):
-        voice.speak([Request("again", (Turn("the ferry", codes(2100)),), 0, 10)], 0, 0)
+        list(voice.speak([Request("again", (Turn("the ferry", codes(2100)),), 0, 10)], Speaking(0, 0, 1)))
 
 
 def test_losses_from_codes_equal_those_of_the_documented_recipe_from_audio(voice: Any) -> None:
@@ -288,7 +288,7 @@ def test_the_fingerprint_follows_the_files_and_not_their_place(folder: Path, tmp
 def test_grouped_heads_and_stretched_positions_as_in_csm_1b_decode_like_transformers(voice: Any) -> None:
     from transformers import CsmConfig, CsmForConditionalGeneration
 
-    from timbre.families.csm_decode import Sampling, decode_frames
+    from timbre.families.csm_decode import decode_frames
 
     torch.manual_seed(1)
     rope = {
@@ -309,7 +309,7 @@ def test_grouped_heads_and_stretched_positions_as_in_csm_1b_decode_like_transfor
     prompt = torch.randn(1, 40, 32)
     with torch.no_grad():
         valid = torch.ones(1, 40, dtype=torch.bool)
-        [mine] = decode_frames(model, prompt, valid, [15], [0], Sampling(0.0, 0))
+        [mine] = decode_frames(model, prompt, valid, [15], [0], Speaking(0.0, 0, 1))
         extra = [64, 65, 66]
         theirs = model.generate(
             inputs_embeds=prompt, max_new_tokens=15, do_sample=False, suppress_tokens=extra,

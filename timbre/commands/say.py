@@ -54,5 +54,6 @@ def speak(text: str, seed: int, adapter: Path | None) -> tuple[Any, int, bool]:
         raise ModelError(f"{adapter}: there is no tuned voice yet; `dvc repro train` makes it, --base speaks without")
     model = families.load(voice, adapter, how["precision"])
     seconds = how["cap_seconds"] + how["cap_seconds_per_character"] * len(text)
-    (spoken,) = model.speak([families.Request(text, (), seed, seconds)], how["temperature"], how["top_k"])
+    request = families.Request(text, (), seed, seconds)
+    (spoken,) = model.speak([request], families.Speaking(how["temperature"], how["top_k"], slots=1))
     return model.decode(spoken.codes), model.sample_rate, spoken.ended

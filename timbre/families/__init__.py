@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, cast
@@ -63,6 +63,14 @@ class Request(NamedTuple):
     seconds: float  # at most
 
 
+class Speaking(NamedTuple):
+    """How requests are spoken."""
+
+    temperature: float  # 0 takes the likeliest code
+    top_k: int  # only the k likeliest; 0 is all
+    slots: int  # sentences decoded side by side; one that ends leaves its slot to the next
+
+
 class Spoken(NamedTuple):
     codes: Codes
     ended: bool  # by its own end, not by the cap
@@ -103,7 +111,8 @@ class Voice(Protocol):
 
     def losses(self, batch: Any) -> Losses: ...
 
-    def speak(self, requests: Sequence[Request], temperature: float, top_k: int) -> list[Spoken]: ...
+    def speak(self, requests: Sequence[Request], how: Speaking) -> Iterator[Spoken]:
+        """In the order of the requests, each as soon as it and all before it are done."""
 
 
 @functools.lru_cache(maxsize=1)

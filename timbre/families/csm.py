@@ -21,8 +21,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from timbre.errors import ModelError
-from timbre.families import Audio, Codes, Lora, Losses, Precision, Request, Spoken, Turn
-from timbre.families.csm_decode import Sampling, decode_frames
+from timbre.families import Audio, Codes, Lora, Losses, Precision, Request, Speaking, Spoken, Turn
+from timbre.families.csm_decode import decode_frames
 from timbre.families.csm_load import check_tied, dtype_of, from_pretrained, merged
 from timbre.families.csm_losses import group_losses
 
@@ -217,8 +217,12 @@ class Csm:
         self.base.enable_input_require_grads = lambda: None  # the embeddings are made outside, as leaves
         self.base.gradient_checkpointing_enable({"use_reentrant": False})
 
-    def speak(self, requests: Sequence[Request], temperature: float, top_k: int) -> list[Spoken]:
-        """All requests side by side, each as it would come out alone."""
+    def speak(self, requests: Sequence[Request], how: Speaking) -> Iterator[Spoken]:
+        """As many side by side as there are slots, each as it would come out alone."""
+        for start in range(0, len(requests), how.slots):
+            yield from self._speak(requests[start : start + how.slots], how)
+
+    def _speak(self, requests: Sequence[Request], how: Speaking) -> list[Spoken]:
         rows = [self._row([*request.context, Turn(request.text)]) for request in requests]
         size = max(len(row.ids) for row in rows)
         if size >= self.positions:
@@ -234,7 +238,7 @@ class Csm:
         with torch.no_grad(), _evaluating(self.base):
             return decode_frames(
                 self.base, self._embed(ids, codes, sound), valid, caps,
-                [request.seed for request in requests], Sampling(temperature, top_k),
+                [request.seed for request in requests], how,
             )  # fmt: skip
 
 

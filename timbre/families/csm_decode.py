@@ -7,7 +7,7 @@ laid out once. The depth decoder's is overwritten frame by frame. The same codes
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,12 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from timbre.families import Spoken
-
-
-class Sampling(NamedTuple):
-    temperature: float  # 0 takes the likeliest code
-    top_k: int  # only the k likeliest; 0 is all
+from timbre.families import Speaking, Spoken
 
 
 class Stack:
@@ -68,7 +63,7 @@ Pick = Callable[[Tensor, int], Tensor]
 """From logits (B, vocabulary) of a codebook, a code per row (B)."""
 
 
-def picker(sampling: Sampling, size: int, noise: Tensor | None) -> Pick:
+def picker(how: Speaking, size: int, noise: Tensor | None) -> Pick:
     """Codes below `size` only: the few ids above are no codes, and would crash the codec.
 
     `noise` (B, codebooks, size) is Gumbel's: the largest of log-probability plus noise is a draw from the distribution.
@@ -78,9 +73,9 @@ def picker(sampling: Sampling, size: int, noise: Tensor | None) -> Pick:
         logits = logits[:, :size].float()
         if noise is None:
             return logits.argmax(-1)
-        logits = logits / sampling.temperature
-        if 0 < sampling.top_k < size:
-            least = logits.topk(sampling.top_k).values[:, -1:]
+        logits = logits / how.temperature
+        if 0 < how.top_k < size:
+            least = logits.topk(how.top_k).values[:, -1:]
             logits = logits.masked_fill(logits < least, -torch.inf)
         return (logits + noise[:, codebook]).argmax(-1)
 
@@ -112,7 +107,7 @@ class Depth:
 
 
 def decode_frames(
-    model: Any, prompts: Tensor, valid: Tensor, caps: Sequence[int], seeds: Sequence[int], sampling: Sampling
+    model: Any, prompts: Tensor, valid: Tensor, caps: Sequence[int], seeds: Sequence[int], how: Speaking
 ) -> list[Spoken]:
     """prompts (B, P, hidden), padded on the left where not valid (B, P); caps: frames of each row at most.
 
@@ -136,9 +131,7 @@ def decode_frames(
     frames: list[Tensor] = []
     # disable=None: no bar in a log file
     for number in tqdm(range(longest), desc="frames", unit="frame", leave=False, dynamic_ncols=True, disable=None):
-        pick = picker(
-            sampling, codebook_size, _noise(rows, model.config.num_codebooks, codebook_size, sampling, device)
-        )
+        pick = picker(how, codebook_size, _noise(rows, model.config.num_codebooks, codebook_size, how, device))
         codes = depth.frame(state, pick(model.lm_head(state), 0), pick)
         frames.append(codes)
         stops = (codes[:, :-1] == model.config.codebook_eos_token_id).all(1) & (ends > number) & ~ended
@@ -157,10 +150,10 @@ def decode_frames(
 
 
 def _noise(
-    rows: Sequence[torch.Generator], codebooks: int, size: int, sampling: Sampling, device: torch.device
+    rows: Sequence[torch.Generator], codebooks: int, size: int, how: Speaking, device: torch.device
 ) -> Tensor | None:
     """Each row from its own source, drawn on the CPU: the same on any device and in any company."""
-    if sampling.temperature == 0:
+    if how.temperature == 0:
         return None
     draws = torch.stack([torch.rand(codebooks, size, generator=row) for row in rows])
     return -(-draws.log()).log().to(device)
