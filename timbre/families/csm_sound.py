@@ -1,0 +1,66 @@
+"""Mimi's decoder piece by piece: sound as soon as there are frames, the same as from all the frames at once.
+
+Nothing in the decoder looks ahead. Each convolution keeps the end of what it heard, the transformer its keys and values
+as far back as its window reaches. So a piece costs what its own frames cost, however long the sentence is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from timbre.errors import ModelError
+from timbre.families import Audio, Codes
+
+
+class CodecStream:
+    """The decoder of a MimiModel for one sentence; `feed` gives the sound of the next frames."""
+
+    def __init__(self, codec: Any) -> None:
+        from transformers import DynamicCache
+
+        config = codec.config
+        if not (config.use_causal_conv and config.pad_mode == "constant" and config.trim_right_ratio == 1):
+            raise ModelError("the codec's convolutions look ahead, so it cannot speak piece by piece; speak whole")
+        half = codec.decoder if hasattr(codec.decoder, "decoder_seanet") else codec  # one model in older transformers
+        self.quantizer, self.upsample, self.transformer = codec.quantizer, half.upsample, half.decoder_transformer
+        self.layers = getattr(half, "decoder_seanet", codec.decoder).layers
+        self.device = codec.device
+        self.cache = DynamicCache(config=self.transformer.config)  # forgets what is beyond the sliding window
+        self.heard: dict[nn.Module, Tensor] = {}  # the end of each convolution's input so far
+
+    def feed(self, codes: Codes) -> Audio:
+        """codes (frames, codebooks) that follow those fed before."""
+        if not len(codes):
+            return np.zeros(0, np.float32)
+        values = torch.from_numpy(codes.astype(np.int64)).T[None].to(self.device)  # (1, codebooks, frames)
+        with torch.no_grad():
+            latents = self._convolve(self.upsample.conv, self.quantizer.decode(values)).transpose(1, 2)
+            x = self.transformer(latents, past_key_values=self.cache).last_hidden_state.transpose(1, 2)
+            for layer in self.layers:
+                x = self._pass(layer, x)
+            sound: Audio = x[0, 0].float().cpu().numpy()
+        return sound
+
+    def _pass(self, layer: Any, x: Tensor) -> Tensor:
+        if hasattr(layer, "conv"):
+            return self._convolve(layer.conv, x)
+        if not hasattr(layer, "block"):
+            return torch.as_tensor(layer(x))
+        y = x
+        for part in layer.block:
+            y = self._pass(part, y)
+        return self._pass(layer.shortcut, x) + y
+
+    def _convolve(self, conv: Any, x: Tensor) -> Tensor:
+        """What `conv` makes of x (1, channels, T) when it has heard what came before; at first silence."""
+        (kernel,), (stride,), (dilation,) = conv.kernel_size, conv.stride, conv.dilation
+        upwards = isinstance(conv, nn.ConvTranspose1d)
+        past = -(-kernel // stride) - 1 if upwards else (kernel - 1) * dilation  # inputs before the first of x
+        x = torch.cat((self.heard.get(conv, x.new_zeros(*x.shape[:2], past)), x), -1)
+        self.heard[conv] = x[..., x.shape[-1] - past :].clone()  # a view would hold all of x
+        y = torch.as_tensor(conv(x))
+        return y[..., past * stride : x.shape[-1] * stride] if upwards else y
