@@ -30,7 +30,8 @@ from timbre.errors import ModelError, run
 from timbre.families import Voice
 from timbre.learning import gauge
 from timbre.learning.lessons import Utterance, check_lengths, utterances
-from timbre.learning.training import Params, State, Training
+from timbre.learning.plan import Params
+from timbre.learning.training import State, Training
 from timbre.mapping import content_key, write_atomic
 from timbre.params import read
 

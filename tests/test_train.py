@@ -29,7 +29,8 @@ from timbre.errors import DataError, ModelError
 from timbre.families import Turn
 from timbre.learning import gauge
 from timbre.learning.lessons import Utterance, check_lengths, dialogue, epoch_batches, utterances
-from timbre.learning.training import Params, State, Training, learning_rate, point_steps
+from timbre.learning.plan import Params, learning_rate, point_steps
+from timbre.learning.training import State, Training
 
 ROOT = Path(__file__).parent.parent
 PARAMS = Params(

@@ -26,7 +26,7 @@ from timbre.errors import ParamsError, raise_all
 
 SHARED = {
     "speaker": Path("timbre/judging/speaker.py"),
-    "train": Path("timbre/learning/training.py"),
+    "train": Path("timbre/learning/plan.py"),
     "voice": Path("timbre/families/__init__.py"),
     "whisper": Path("timbre/whisper.py"),
 }

@@ -133,7 +133,10 @@ class Csm:
         return Row(ids, np.concatenate(codes), sound)
 
     def batch(self, dialogues: Sequence[Sequence[Turn]], depth_share: float, seed: int) -> Batch:
-        """Padded on the right; the last turn's frames are labels, with the depth decoder's on a share of them."""
+        """Padded on the right; the last turn's frames are labels, with the depth decoder's on a share of them.
+
+        It stays in the machine's memory, where a thread makes it; `losses` takes it to the model.
+        """
         rows = [self._row(turns) for turns in dialogues]
         spoken = [len(turns[-1].codes) + 1 if turns[-1].codes is not None else 0 for turns in dialogues]
         random = np.random.default_rng(seed)
@@ -146,7 +149,11 @@ class Csm:
             skip = random.random(frames) >= depth_share
             skip[-1] = False  # the end always: a voice that never learnt it never stops
             labels[i, end - frames : end, 1:][torch.from_numpy(skip)] = IGNORED
-        return Batch(*(part.to(self.device) for part in (ids, codes, sound, valid, labels)))
+        batch = Batch(ids, codes, sound, valid, labels)
+        return Batch(*(part.pin_memory() for part in batch)) if self.device.type == "cuda" else batch
+
+    def _here(self, batch: Batch) -> Batch:
+        return Batch(*(part.to(self.device, non_blocking=True) for part in batch))
 
     def _embed(self, ids: Tensor, codes: Tensor, sound: Tensor) -> Tensor:
         heard = self.base.backbone_model.embed_tokens(codes)
@@ -154,6 +161,7 @@ class Csm:
 
     def losses(self, batch: Batch) -> Losses:
         """The model's own two losses, each a mean, so that the many codes of the depth decoder do not outvote."""
+        batch = self._here(batch)
         out = self.model(
             inputs_embeds=self._embed(batch.ids, batch.codes, batch.sound),
             attention_mask=batch.valid.long(), labels=batch.labels, use_cache=False,
@@ -191,7 +199,7 @@ class Csm:
         assert not result.unexpected_keys, "an adapter of another shape"
 
     def adapter_effect(self, turns: Sequence[Turn]) -> float:
-        batch = self.batch([turns], 1.0, 0)
+        batch = self._here(self.batch([turns], 1.0, 0))
 
         def logits() -> Tensor:
             embedded = self._embed(batch.ids, batch.codes, batch.sound)

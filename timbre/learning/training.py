@@ -3,7 +3,9 @@
     state = Training(voice, clips, held, params, scratch).run()     # the voice wears the best adapter now
 
 All that is random in a step is drawn from the seed and the step's number alone, and nothing is measured in the way of
-the sums: a run that was killed, watched or timed gives the same bytes as one that was not.
+the sums: a run that was killed, watched or timed gives the same bytes as one that was not. Batches are made ahead in a
+thread, and losses stay where they were computed until an evaluation asks for them: between two of these a GPU is never
+waited for, and never waits.
 """
 
 from __future__ import annotations
@@ -11,70 +13,23 @@ from __future__ import annotations
 import math
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from timbre.errors import ModelError
 from timbre.families import Lora, Losses, Voice
+from timbre.learning.ahead import ahead
 from timbre.learning.gauge import Gauge
 from timbre.learning.lessons import Utterance, dialogue, epoch_batches
+from timbre.learning.plan import Params, learning_rate, point_steps
 
 SNAPSHOTS = 4  # adapters kept on the way per point that is wanted: the best step is known at the end only
-
-
-@dataclass(frozen=True)
-class Params:
-    rank: int
-    alpha: float
-    rslora: bool
-    dropout: float
-    learning_rate: float
-    warmup: int  # steps
-    epochs: int
-    max_steps: int | None
-    batch: int  # clips
-    accumulation: int  # batches
-    weight_decay: float
-    max_grad_norm: float
-    depth_share: float
-    context_share: float
-    context_seconds: float
-    eval_every: int  # steps
-    patience: int  # evaluations
-    points: int  # of training that one can hear
-    optimiser: Literal["adamw", "adamw_8bit"]
-    precision: Literal["auto", "fp32", "bf16"]
-    gradient_checkpointing: bool
-    seed: int
-
-    def __post_init__(self) -> None:
-        wrong = [
-            f"{name}: {getattr(self, name)} is not {least} or more"
-            for name, least in {
-                "rank": 1, "warmup": 0, "epochs": 1, "batch": 1, "accumulation": 1, "eval_every": 1, "patience": 0,
-                "points": 1, "seed": 0, "weight_decay": 0, "context_seconds": 0,
-            }.items()
-            if getattr(self, name) < least
-        ]  # fmt: skip
-        wrong += [
-            f"{name}: {getattr(self, name)} is not above 0"
-            for name in ("alpha", "learning_rate", "max_grad_norm")
-            if not getattr(self, name) > 0
-        ]
-        wrong += [
-            f"{name}: {getattr(self, name)} is not between 0 and 1"
-            for name in ("dropout", "depth_share", "context_share")
-            if not 0 <= getattr(self, name) <= 1
-        ]
-        if self.max_steps is not None and self.max_steps < 1:
-            wrong.append(f"max_steps: {self.max_steps} is not 1 or more, nor null")
-        if wrong:
-            raise ValueError("\n".join(wrong))
 
 
 @dataclass
@@ -90,29 +45,40 @@ class State:
     points: dict[int, dict[str, Any]] = field(default_factory=dict)  # weights at steps before the best, in the end
 
 
-def point_steps(kept: Sequence[int], best: int, points: int) -> list[int]:
-    """Of the steps that were kept, those nearest to equal parts of the way to the best one, which is the last point."""
-    before = [step for step in kept if step < best]
-    wanted = [best * part / points for part in range(1, points)]
-    return sorted({min(before, key=lambda step: (abs(step - place), step)) for place in wanted}) if before else []
+class Lesson(NamedTuple):
+    """A batch to learn from, made ahead."""
+
+    seed: int  # of dropout
+    batch: Any  # of the family's own
+    frames: int  # of sound
 
 
-def named(losses: Losses) -> dict[str, float]:
+class Taken(NamedTuple):
+    """A step that was taken, and what it gave, which nobody has looked at yet."""
+
+    step: int
+    losses: list[dict[str, Any]]  # of each batch; tensors, where the model is
+    norm: Any
+
+
+def named(losses: Losses) -> dict[str, Any]:
     groups = {f"depth_loss_{name}": loss for name, loss in losses.groups.items()}
     parts = {"loss": losses.total, "backbone_loss": losses.backbone, "depth_loss": losses.depth} | groups
-    return {name: float(loss.detach()) for name, loss in parts.items()}
+    return {name: loss.detach() for name, loss in parts.items()}
+
+
+def fetched(rows: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
+    """Numbers of tensors, with one look at the device for all of them."""
+    import torch
+
+    if not rows:
+        return []
+    table = torch.stack([torch.stack([value.float() for value in row.values()]) for row in rows]).tolist()
+    return [dict(zip(row, numbers, strict=True)) for row, numbers in zip(rows, table, strict=True)]
 
 
 def mean(rows: Sequence[dict[str, float]], weights: Sequence[float] | None = None) -> dict[str, float]:
     return {name: float(np.average([row[name] for row in rows], weights=weights)) for name in rows[0]}
-
-
-def learning_rate(step: int, steps: int, params: Params) -> float:
-    """Of step 1 … steps: a straight way up over the warm-up, then half a cosine down to a twentieth."""
-    if step <= params.warmup:
-        return params.learning_rate * step / params.warmup
-    done = (step - params.warmup) / max(1, steps - params.warmup)
-    return params.learning_rate * (0.05 + 0.95 * (1 + math.cos(math.pi * done)) / 2)
 
 
 class Training:
@@ -141,7 +107,12 @@ class Training:
         self.steps = min(steps, params.max_steps or steps)
         evaluations = math.ceil(self.steps / params.eval_every)
         self.spacing = params.eval_every * math.ceil(evaluations / (SNAPSHOTS * params.points))  # steps
-        self.gauge, self.frames = Gauge(), 0
+        self.exams = [  # the same each time, so they are made once
+            voice.batch([[clip.turn] for clip in self.held[start : start + params.batch]], 1.0, 0)
+            for start in range(0, len(self.held), params.batch)
+        ]
+        self.gauge = Gauge()
+        self.taken: list[Taken] = []
         self.state = self.resumed()
 
     def run(self) -> State:
@@ -149,72 +120,94 @@ class Training:
         if not state.history:
             state.history.append({"step": 0, "epoch": 0.0, **self.evaluate()})
         bar = tqdm(total=self.steps, initial=state.step, desc="train", unit="step", dynamic_ncols=True)
-        while state.step < self.steps and not self.out_of_patience():
-            state.step += 1
-            self.gauge.start()
-            row = self.step(state.step)
-            state.speed.append(self.gauge.row(state.step, self.frames))
-            state.history.append(row)
-            if state.step % params.eval_every == 0 or state.step == self.steps:
-                row |= self.evaluate()
-                if row["eval_loss"] < state.best_loss:
-                    state.best_step, state.best_loss = state.step, row["eval_loss"]
-                    state.best = self.voice.adapter_weights()
-                self.save()
-            bar.set_postfix(loss=f"{row['train_loss']:.3f}", best=f"{state.best_loss:.3f}", refresh=False)
-            bar.update()
+        with closing(self.lessons()) as lessons:
+            while state.step < self.steps and not self.out_of_patience():
+                state.step += 1
+                self.step(lessons)
+                if state.step % params.eval_every == 0 or state.step == self.steps:
+                    self.look()
+                    self.save()
+                    loss = state.history[-1]["train_loss"]
+                    bar.set_postfix(loss=f"{loss:.3f}", best=f"{state.best_loss:.3f}", refresh=False)
+                bar.update()
         bar.close()
         state.points = self.points()
         self.voice.set_adapter_weights(state.best)
         return state
 
-    def step(self, number: int) -> dict[str, float]:
-        """One step of the optimiser, and its row of the history."""
+    def lessons(self) -> Generator[Lesson]:
         params = self.params
-        rate = learning_rate(number, self.steps, params)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        first = (number - 1) * params.accumulation
-        self.frames = 0
-        losses = mean([self.learn(batch) for batch in range(first, first + params.accumulation)])
-        norm = self.accelerator.clip_grad_norm_(self.voice.model.parameters(), params.max_grad_norm)
-        self.optimiser.step()
-        self.optimiser.zero_grad()
-        if not math.isfinite(total := losses.pop("loss")):
-            raise ModelError(f"train: the loss is {total} at step {number}; lower train.learning_rate")
-        row = {"step": number, "epoch": number * params.accumulation / self.batches, "train_loss": total, **losses}
-        return row | {"grad_norm": float(norm), "learning_rate": rate}
+        return ahead(self.lesson, range(self.state.step * params.accumulation, self.steps * params.accumulation))
 
-    def learn(self, number: int) -> dict[str, float]:
-        """Gradients of one batch, the `number`th of the run; what is random in it follows from the number alone."""
-        import torch
-
+    def lesson(self, number: int) -> Lesson:
+        """The `number`th batch of the run; what is random in it follows from the number alone."""
         params = self.params
         draw = random.Random(f"{params.seed} batch {number}")
-        torch.manual_seed(draw.getrandbits(63))  # dropout
+        seed = draw.getrandbits(63)
         epoch, place = divmod(number, self.batches)
         rows = epoch_batches(self.lengths, params.batch, params.seed, epoch)[place]
         share, longest = params.context_share, params.context_seconds
         talks = [dialogue(self.voice, self.clips[row], self.clips, share, longest, draw) for row in rows]
-        self.frames += sum(len(turn.codes) for talk in talks for turn in talk if turn.codes is not None)
-        self.voice.model.train()
+        frames = sum(len(turn.codes) for talk in talks for turn in talk if turn.codes is not None)
+        return Lesson(seed, self.voice.batch(talks, params.depth_share, draw.getrandbits(63)), frames)
+
+    def step(self, lessons: Iterator[Lesson]) -> None:
+        """One step of the optimiser."""
+        params = self.params
+        self.gauge.start()
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(self.state.step, self.steps, params)
+        losses, frames = [], 0
+        for _ in range(params.accumulation):
+            with self.gauge.waiting():
+                lesson = next(lessons)
+            losses.append(self.learn(lesson))
+            frames += lesson.frames
+        norm = self.accelerator.clip_grad_norm_(self.voice.model.parameters(), params.max_grad_norm)
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        self.taken.append(Taken(self.state.step, losses, norm))
+        self.gauge.stop(self.state.step, frames)
+
+    def learn(self, lesson: Lesson) -> dict[str, Any]:
+        """Gradients of a batch, and its losses."""
+        import torch
+
+        torch.manual_seed(lesson.seed)
         with self.accelerator.autocast():
-            losses = self.voice.losses(self.voice.batch(talks, params.depth_share, draw.getrandbits(63)))
-        self.accelerator.backward(losses.total / params.accumulation)
+            losses = self.voice.losses(lesson.batch)
+        self.accelerator.backward(losses.total / self.params.accumulation)
         return named(losses)
+
+    def look(self) -> None:
+        """What the steps since the last look gave, and an evaluation."""
+        state, params = self.state, self.params
+        batches = iter(fetched([losses for taken in self.taken for losses in taken.losses]))
+        norms = fetched([{"grad_norm": taken.norm} for taken in self.taken])
+        for taken, norm in zip(self.taken, norms, strict=True):
+            losses = mean([next(batches) for _ in taken.losses])
+            if not math.isfinite(total := losses.pop("loss")):
+                raise ModelError(f"train: the loss is {total} at step {taken.step}; lower train.learning_rate")
+            row = {"step": taken.step, "epoch": taken.step * params.accumulation / self.batches, "train_loss": total}
+            state.history.append(row | losses | norm | {"learning_rate": learning_rate(taken.step, self.steps, params)})
+        self.taken.clear()
+        state.speed += self.gauge.rows()
+        state.history[-1] |= (seen := self.evaluate())
+        if seen["eval_loss"] < state.best_loss:
+            state.best_step, state.best_loss = state.step, seen["eval_loss"]
+            state.best = self.voice.adapter_weights()
 
     def evaluate(self) -> dict[str, float]:
         """Mean over the evaluation clips of their losses, on all frames and codebooks."""
         import torch
 
         self.voice.model.eval()
-        means, weights = [], []
         with torch.no_grad(), self.accelerator.autocast():
-            for start in range(0, len(self.held), self.params.batch):
-                talks = [[clip.turn] for clip in self.held[start : start + self.params.batch]]
-                means.append(named(self.voice.losses(self.voice.batch(talks, 1.0, 0))))
-                weights.append(len(talks))
-        return {f"eval_{name}": value for name, value in mean(means, weights).items()}
+            losses = [named(self.voice.losses(batch)) for batch in self.exams]
+        self.voice.model.train()
+        size, count = self.params.batch, len(self.held)
+        weights = [min(size, count - start) for start in range(0, count, size)]  # clips
+        return {f"eval_{name}": value for name, value in mean(fetched(losses), weights).items()}
 
     def out_of_patience(self) -> bool:
         waited = self.state.step - self.state.best_step
