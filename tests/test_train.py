@@ -28,6 +28,7 @@ from timbre import families, params
 from timbre.errors import DataError, ModelError
 from timbre.families import Turn
 from timbre.learning import gauge
+from timbre.learning.ahead import ahead
 from timbre.learning.lessons import Utterance, check_lengths, dialogue, epoch_batches, utterances
 from timbre.learning.plan import Params, learning_rate, point_steps
 from timbre.learning.training import State, Training
@@ -105,7 +106,9 @@ def test_a_run_that_was_killed_goes_on_and_gives_the_same_bytes(
         "adapter/adapter_config.json", "adapter/adapter_model.safetensors", "adapter/training.json", "history.csv",
         *(f"points/00000{step}/adapter_{name}" for step in (2, 6) for name in ("config.json", "model.safetensors")),
     }  # fmt: skip
-    assert len(gauge.read(Path("speed-whole.json"), Path("whole/adapter"))) == 9
+    speed = gauge.read(Path("speed-whole.json"), Path("whole/adapter"))
+    assert [row["step"] for row in speed] == list(range(1, 10))
+    assert all(row["seconds"] > 0 and 0 <= row["waiting_percent"] <= 100 for row in speed)
     assert not list(Path(".timbre/train").iterdir()), "a finished run leaves no state"
 
     killed = subprocess.Popen(
@@ -126,6 +129,48 @@ def test_a_run_that_was_killed_goes_on_and_gives_the_same_bytes(
     assert files(place / "resumed") == expected
     again = gauge.read(Path("speed-resumed.json"), Path("resumed/adapter"))
     assert [row["step"] for row in again] == list(range(1, 10)), "with those of before the kill"
+
+
+def test_a_loss_that_is_no_number_is_told_with_its_step_before_anything_is_saved(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn, seen = Training.learn, []
+
+    def broken(self: Training, lesson: Any) -> dict[str, Any]:
+        seen.append(learn(self, lesson))
+        return seen[-1] | ({"loss": seen[-1]["loss"] * math.nan} if len(seen) == 3 else {})
+
+    monkeypatch.setattr(Training, "learn", broken)
+    with pytest.raises(ModelError, match=r"train: the loss is nan at step 3; lower train.learning_rate"):
+        run(place, tmp_path, dataclasses.replace(PARAMS, eval_every=5))
+    assert len(seen) == 5, "nobody looks at losses between evaluations"
+    assert not (tmp_path / "scratch").exists()
+
+
+def test_an_error_in_the_thread_that_makes_lessons_is_the_runs_error(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise DataError("0123456789abcdef: no such clip")
+
+    monkeypatch.setattr("timbre.learning.training.dialogue", broken)
+    with pytest.raises(DataError, match="0123456789abcdef: no such clip"):
+        run(place, tmp_path)
+
+
+def test_things_made_ahead_come_in_order_and_not_all_at_once() -> None:
+    asked: list[int] = []
+
+    def make(number: int) -> int:
+        asked.append(number)
+        return number * number
+
+    made = ahead(make, range(100), count=3)
+    assert [next(made) for _ in range(5)] == [0, 1, 4, 9, 16]
+    made.close()
+    assert asked == list(range(len(asked)))
+    assert len(asked) <= 5 + 3
+    assert list(ahead(make, range(2))) == [0, 1]
 
 
 def test_the_loss_falls_and_the_best_adapter_is_what_the_voice_wears(place: Path, tmp_path: Path) -> None:
