@@ -81,8 +81,8 @@ def voices_in(found: dict[str, tuple[str, Transcript]], recordings: list[Recordi
     """Speaker → recordings that hold their voice: the declared one, and whoever has a line that is to be learnt."""
     used: dict[str, list[str]] = {}
     for recording in recordings:
-        lines = found[recording.id][1].lines if recording.id in found else ()
-        for speaker in dict.fromkeys([recording.speaker, *(line.speaker for line in lines if line.flag != "drop")]):
+        speakers = found[recording.id][1].speakers if recording.id in found else ()
+        for speaker in dict.fromkeys([recording.speaker, *speakers]):
             used.setdefault(speaker, []).append(recording.id)
     return used
 

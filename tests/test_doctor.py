@@ -24,6 +24,7 @@ def healthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("params.yaml", "data/sources.yaml", "data/speakers.yaml"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "data/transcripts", tmp_path / "data/transcripts")
     for name in ("stages", "timbre", "data/recordings"):
         (tmp_path / name).symlink_to(ROOT / name)
     section = doctor.params.load(ROOT / "params.yaml")
@@ -89,6 +90,16 @@ def _no_voice() -> None:
         (lambda: edit("data/sources.yaml", "id: harbour-noon", "id: ../noon"), "cannot be an id", "mend the entry"),
         (lambda: edit("data/speakers.yaml", "revoked: null", "revoked: 2026-05-01"), "took the consent back", "remove"),
         (lambda: edit("data/speakers.yaml", "  marina:", "  nele:"), "no entry for marina", "write down there"),
+        (
+            lambda: edit("data/transcripts/harbour-noon.tsv", "\tmarina\tok\t", "\tmarian\tok\t"),
+            "FAIL  speakers     data/speakers.yaml: no entry for marian, whose voice is in harbour-noon",
+            "`segment` stops",
+        ),
+        (
+            lambda: edit("data/transcripts/harbour-noon.tsv", "\tok\t", "\tOK\t"),
+            "FAIL  transcripts  data/transcripts/harbour-noon.tsv:",
+            "mend the line",
+        ),
     ],
 )
 def test_what_would_stop_a_stage_fails_and_says_what_to_do(

@@ -57,6 +57,11 @@ class Transcript:
     def draft(self) -> str | None:
         return self._comment("draft")
 
+    @property
+    def speakers(self) -> tuple[str, ...]:
+        """Whoever has a line that is to be learnt, each once."""
+        return tuple(dict.fromkeys(line.speaker for line in self.lines if line.flag != "drop"))
+
     def _comment(self, name: str) -> str | None:
         found = (re.fullmatch(rf"#\s*{name}:\s*(\S+)\s*", comment) for comment in self.comments)
         return next((match[1] for match in found if match), None)

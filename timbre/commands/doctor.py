@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from timbre import params, people, sources, tracking
-from timbre.errors import ParamsError, SourceError, TrackingError
+from timbre import params, people, sources, tracking, transcripts
+from timbre.errors import ParamsError, SourceError, TrackingError, TranscriptError
+from timbre.sources import Source
 
 EXAMPLES = [("timbre doctor", "check Python, device, disk, models, DVC, MLflow")]
 PACKAGES = ("torch", "transformers", "peft", "openai-whisper", "dvc", "mlflow")
@@ -141,15 +142,23 @@ def recordings() -> Findings:
         for problem in str(error).splitlines():
             yield Finding("FAIL", "sources", problem, "mend the entry")
         return
-    kept = sum(Path(f"data/transcripts/{source.id}.tsv").exists() for source in declared)
-    yield Finding("ok", "sources", f"{len(declared)} recordings declared, {kept} with a transcript of yours")
+    kept = [path for source in declared if (path := _transcript(source)).exists()]
+    yield Finding("ok", "sources", f"{len(declared)} recordings declared, {len(kept)} with a transcript of yours")
+    for path in kept:
+        try:
+            transcripts.read(path)
+        except TranscriptError as error:
+            for problem in str(error).splitlines():
+                yield Finding("FAIL", "transcripts", problem, "mend the line; `segment` stops until then")
 
 
 def consents() -> Findings:
+    """Of everybody who is heard: whose recording it is, and whoever has a line in it."""
     used: dict[str, list[str]] = {}
     try:
         for source in sources.read(Path("data/sources.yaml")):
-            used.setdefault(source.speaker, []).append(source.id)
+            for speaker in dict.fromkeys([source.speaker, *_speakers(_transcript(source))]):
+                used.setdefault(speaker, []).append(source.id)
         problems = list(people.problems(people.read(), used))
     except SourceError as error:
         problems = [line for line in str(error).splitlines() if str(people.PATH) in line]  # the others are told above
@@ -157,6 +166,17 @@ def consents() -> Findings:
         yield Finding("FAIL", "speakers", problem, "`segment` stops until then")
     if used and not problems:
         yield Finding("ok", "speakers", f"{', '.join(used)}: consent given")
+
+
+def _transcript(source: Source) -> Path:
+    return Path(f"data/transcripts/{source.id}.tsv")
+
+
+def _speakers(path: Path) -> tuple[str, ...]:
+    try:
+        return transcripts.read(path).speakers if path.exists() else ()
+    except TranscriptError:  # told by `recordings`
+        return ()
 
 
 def voice() -> Findings:
