@@ -261,11 +261,26 @@ def test_older_versions_are_told_once_for_each_adapter_with_their_tags(voice: Vo
     [first, second] = traced(voice, "noon", history=True)["history"]
     assert (first["subject"], first["tags"], first["clips"], first["of"]) == ("First voice", ["v1"], 2, 2)
     assert (second["subject"], second["tags"], second["clips"], second["of"]) == ("Add bob", [], 2, 4)
-    assert first["adapter"] != second["adapter"]
+    assert first["md5"] != second["md5"]
     [only] = traced(voice, "bob", history=True)["history"]
     assert (only["subject"], only["recordings"], only["clips"]) == ("Add bob", ["night"], 2)
     with pytest.raises(DataError, match="--history is of a recording or a speaker"):
         traced(voice, "adapter", history=True)
+
+
+def test_an_older_adapter_goes_by_the_key_that_samples_name_it_by(scratch: Voice) -> None:
+    here = traced(scratch, "adapter")["found"]["key"]
+    names = ("adapter_config.json", "adapter_model.safetensors")
+    digest = scratch._folder({name: Path("models/adapter", name).read_bytes() for name in names})
+    locked = json.loads(Path("dvc.lock").read_text())
+    locked["stages"]["train"]["outs"][0]["md5"] = digest
+    Path("dvc.lock").write_text(json.dumps(locked))
+    scratch.git("commit", "-qam", "Train anew")
+    first, second, third = traced(scratch, "noon", history=True)["history"]
+    assert (first["adapter"], second["adapter"], third["adapter"]) == (None, None, here)
+    said = drawn(scratch, "noon", "--history")
+    assert f"“Train anew”: adapter {here}, the one here; 2 of its 4 clips" in said
+    assert f"“First voice”: adapter of MD5 {first['md5']}, whose weights are not here; 2 of its 2 clips" in said
 
 
 def test_what_has_left_is_found_in_the_versions_that_had_it(scratch: Voice) -> None:
@@ -321,7 +336,7 @@ def test_rows_are_broken_where_the_terminal_ends(voice: Voice) -> None:
 
 
 def test_mlflow_runs_of_the_adapter_are_found_without_mlflow(scratch: Voice) -> None:
-    digest = traced(scratch, "noon", history=True)["history"][1]["adapter"]
+    digest = traced(scratch, "noon", history=True)["history"][1]["md5"]
     store = sqlite3.connect("mlflow.db")
     store.execute("CREATE TABLE runs (run_uuid TEXT, name TEXT, lifecycle_stage TEXT, start_time INTEGER)")
     store.execute("CREATE TABLE tags (key TEXT, value TEXT, run_uuid TEXT)")

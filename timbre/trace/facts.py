@@ -177,7 +177,8 @@ class Past:
     tags: tuple[str, ...]  # of any commit that holds this adapter
     subject: str
     recordings: tuple[str, ...]
-    adapter: str | None  # MD5, as dvc.lock has it
+    adapter: str | None  # its key, as samples name it; None where its weights are not here
+    md5: str | None  # DVC's, of its folder; None where there is none yet
     clips: int | None  # of its training table; None where that cannot be reached
     of: int | None
     runs: tuple[Run, ...]

@@ -7,6 +7,7 @@ MLflow's own store in the repository is read as the SQLite file that it is, beca
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
@@ -21,7 +22,7 @@ from timbre.diff.snapshot import Snapshot, git, open_snapshot
 from timbre.diff.version import SOURCES
 from timbre.errors import DataError, TrackingError
 from timbre.trace.facts import Past, Run
-from timbre.trace.version import ADAPTER
+from timbre.trace.version import ADAPTER, key_of_adapter
 
 FIELD = "\x1f"
 ADAPTER_TAG = f"dvc.{ADAPTER}"  # by which `track` names an adapter's hash
@@ -44,12 +45,13 @@ def history(root: Path, ids: Collection[str], speaker: str | None, missing: list
             clips, of = _clips(snapshot, made, outs, theirs, speaker)
         if clips == 0 or not (theirs or clips):
             continue
-        key, here = digest or "", tags.get(commit, ())
-        if key in told:
-            told[key] = _with_tags(told[key], here)
+        here, known = tags.get(commit, ()), told.get(digest or "")
+        if known:
+            told[digest or ""] = _with_tags(known, here)
         else:
             found = tuple(runs(root, digest, missing, patient=True)) if digest else ()
-            told[key] = Past(commit, date, here, subject, theirs, digest, clips, of, found)
+            key = key_of_adapter(functools.partial(outs.find, made)) if digest else None
+            told[digest or ""] = Past(commit, date, here, subject, theirs, key, digest, clips, of, found)
     yield from told.values()
 
 
@@ -90,9 +92,10 @@ def _commits(root: Path) -> list[tuple[str, str, str]]:
     """Commit, day and subject, from the oldest: those that changed the voice, on any branch or under a tag."""
     form = FIELD.join(("%H", "%ad", "%s"))
     try:
-        # --full-history: git would leave out a side whose files a merge did not keep
-        which = ["HEAD", "--branches", "--remotes", "--tags", "--full-history", "--reverse", "--date=short"]
-        listed = git(root, "log", *which, f"--format={form}", "--", "dvc.lock", SOURCES)
+        # --full-history: git would leave out a side whose files a merge did not keep; --date-order: of commits made in
+        # one second it would tell the later one first
+        which = ["HEAD", "--branches", "--remotes", "--tags", "--full-history", "--date-order", "--reverse"]
+        listed = git(root, "log", *which, "--date=short", f"--format={form}", "--", "dvc.lock", SOURCES)
     except DataError:  # no commit yet
         return []
     rows = (line.split(FIELD) for line in listed.decode(errors="replace").split("\n") if line)

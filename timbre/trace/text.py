@@ -29,7 +29,9 @@ def draw(trace: Trace, every: bool = False, width: int | None = None) -> str:
     else:
         head, nodes = _forward(found, every)
     nodes += [Node("MLflow", _run(run)) for run in trace.runs]
-    nodes += [Node("before", "", [_past(past) for past in trace.history])] if trace.history else []
+    if trace.history:
+        now = _adapter_of(found.uses) if isinstance(found, Forward) else None
+        nodes.append(Node("history", "", [_past(past, now) for past in trace.history]))
     nodes.append(Node("version", _version(trace)))
     nodes += _some_of([Node("missing", line) for line in trace.missing], every, "gap")
     drawn = [Row("", "", text) for text in head] + list(rows(nodes))
@@ -211,7 +213,7 @@ def _made(uses: Sequence[Use], every: bool) -> list[Node]:
     if any(some.learnt is None for some in uses):
         return [Node("adapter", "not known whether it learnt from it, its table is not here")]
     learnt = sum(len(some.learnt or ()) for some in uses)
-    adapter = next((some.adapter for some in uses if some.adapter), None)
+    adapter = _adapter_of(uses)
     spoken = sorted({name for some in uses for name in some.spoken})
     cloned = sorted({name for some in uses for name in some.cloned} - set(spoken))
     name = f"{adapter or 'whose weights are not here'}, learnt from {_count(learnt, 'clip')} of it"
@@ -222,6 +224,10 @@ def _made(uses: Sequence[Use], every: bool) -> list[Node]:
     ]
 
 
+def _adapter_of(uses: Sequence[Use]) -> str | None:
+    return next((some.adapter for some in uses if some.adapter), None)
+
+
 def _samples(names: Sequence[str], every: bool) -> str:
     if every:
         return " ".join(names)
@@ -229,10 +235,13 @@ def _samples(names: Sequence[str], every: bool) -> str:
     return " and ".join(f"{_count(number, 'sample')} {kind}-*" for kind, number in kinds.items()) or "no sample"
 
 
-def _past(past: Past) -> Node:
+def _past(past: Past, now: str | None) -> Node:
+    """`now` is the adapter that the version at hand has."""
     name = " ".join(past.tags) or past.commit[:8]
     learnt = "clips not reachable" if past.clips is None else f"{past.clips} of its {past.of} clips"
-    made = f"adapter {past.adapter}, {learnt}" if past.adapter else "no adapter yet"
+    adapter = past.adapter or f"of MD5 {past.md5}, whose weights are not here"
+    same = ", the one here" if past.adapter and past.adapter == now else ""
+    made = f"adapter {adapter}{same}; {learnt}" if past.md5 else "no adapter yet"
     where = f" ({past.commit[:8]})" if past.tags else ""
     text = f"{past.date}{where} “{past.subject}”: {made}"
     return Node(name, text, [Node("MLflow", _run(run)) for run in past.runs])

@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any
@@ -226,13 +226,10 @@ class Version:
 
     @cached_property
     def adapter_key(self) -> str | None:
-        """As `families.adapter_fingerprint` counts it."""
-        names = ("adapter_config.json", "adapter_model.safetensors")
-        files = [(name, self.read(f"{ADAPTER}/{name}")) for name in names]
-        if any(content is None for _, content in files):
+        key = key_of_adapter(self.read)
+        if key is None:
             self.lacks(f"{ADAPTER}: not here; `dvc pull` or `dvc repro train` brings it")
-            return None
-        return content_key([(name, hashlib.sha256(content or b"").hexdigest()) for name, content in files])
+        return key
 
     @cached_property
     def samples(self) -> dict[str, Entry]:
@@ -270,6 +267,14 @@ class Version:
         entry = self.entries.get(recording, ({}, 0))[0]
         named = [str(entry["file"])] if "file" in entry else []
         return tuple(path for path in named + own if self.snapshot.size(path) is not None)
+
+
+def key_of_adapter(read: Callable[[str], bytes | None]) -> str | None:
+    """As `families.adapter_fingerprint` counts it; None where its files are not here."""
+    found = {name: read(f"{ADAPTER}/{name}") for name in ("adapter_config.json", "adapter_model.safetensors")}
+    if None in found.values():
+        return None
+    return content_key([(name, hashlib.sha256(content or b"").hexdigest()) for name, content in found.items()])
 
 
 def _middle(line: Line) -> float:
