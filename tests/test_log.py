@@ -47,16 +47,30 @@ def test_the_history_has_a_line_per_version(voice: Voice, capsys: pytest.Capture
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4, "the note is none, and the branch is one"
     assert [line.split("  ", 3)[3].strip() for line in lines] == [
-        "WER 0.000             similarity 0.500             gates pass  "
+        "WER 0.000           similarity 0.500           gates pass         "
         "1 recording added, 1 clip added, +0.1 min, 1 parameter changed · Merge <topic>",
-        "WER 0.000 (−0.500)    similarity 0.500 (+0.250)    gates pass  "
+        "WER 0.000 (−0.500)  similarity 0.500 (+0.250)  gates pass         "
         "1 line in 1 recording reworded, 1 clip re-worded · Correct a name",
-        "WER 0.500 (+0.250)    similarity 0.250 (−0.250)    gates FAIL: words  "
+        "WER 0.500 (+0.250)  similarity 0.250 (−0.250)  gates FAIL: words  "
         "1 transcript added, 2 clips added, +0.2 min · First voice",
-        "WER 0.250             similarity 0.500             gates pass  "
+        "WER 0.250           similarity 0.500           gates pass         "
         "1 recording added, 1 speaker added · Declare a recording",
     ]
     assert lines[0].startswith("2026-11-02  ")
+
+
+def test_a_version_without_a_measure_leaves_its_column_empty(voice: Voice, capsys: pytest.CaptureFixture[str]) -> None:
+    path = voice.root / "reports/metrics.json"
+    path.write_text('{"tuned": {"wer": 0.1}}')
+    voice.git("commit", "-qam", "As it was measured long ago")
+    cli.execute(["log", "-n", "2"])
+    old, new = capsys.readouterr().out.splitlines()
+    assert old.index("only code or results · As") == new.index("1 recording added")
+    assert "similarity" not in old
+    path.write_text('{"tuned": {"wer": 0.2}}')
+    voice.git("commit", "-qam", "Once more")
+    cli.execute(["log", "-n", "1"])
+    assert "WER 0.200 (+0.100)  only code or results · Once more" in capsys.readouterr().out
 
 
 def test_a_program_reads_it_as_json(voice: Voice, capsys: pytest.CaptureFixture[str]) -> None:

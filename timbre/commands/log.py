@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from timbre.diff import plot
@@ -23,6 +24,7 @@ EXAMPLES = [
     ("timbre log --plot", "and their WER and similarity as a picture"),
     ("timbre log v1.0 -n 5 --json", "the five up to a tag, for a program"),
 ]
+AUTHOR = 20  # characters of a name, at most
 PICTURE = Path("reports/log.html")
 
 
@@ -43,9 +45,8 @@ def command(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([dataclasses.asdict(version) for version in versions], indent=1))
         return 0
-    width = max((len(visible(version.author)) for version in versions), default=0)
-    for version in versions:
-        print(line(version, min(width, 20)))
+    for line in lines(versions):
+        print(line)
     if not versions:
         print("no version yet: no commit has transcripts, parameters or results")
     elif args.plot:
@@ -53,15 +54,24 @@ def command(args: argparse.Namespace) -> int:
     return 0
 
 
-def line(version: Version, width: int) -> str:
-    measured = f"{_measured('WER', version, 'wer'):20}"
+def lines(versions: Sequence[Version]) -> Iterator[str]:
+    """In columns; one that no version has anything for is left out."""
+    rows = [_cells(version) for version in versions]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for version, row in zip(versions, rows, strict=True):
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True) if width)
+        what = version.changed or "only code or results"
+        yield "  ".join([*cells, f"{what} · {visible(version.subject)}"])
+
+
+def _cells(version: Version) -> tuple[str, ...]:
+    similar, gates = "", ""
     if version.measured.similarity is not None:
-        measured += f"  {_measured('similarity', version, 'similarity'):27}"
+        similar = _measured("similarity", version, "similarity")
     if version.failed is not None:
-        measured += f"  gates {'pass' if not version.failed else 'FAIL: ' + ', '.join(version.failed)}"
-    what = version.changed or "only code or results"
-    author = visible(version.author)[:width].ljust(width)
-    return f"{version.date}  {version.commit[:8]}  {author}  {measured}  {what} · {visible(version.subject)}"
+        gates = f"gates {'pass' if not version.failed else 'FAIL: ' + ', '.join(version.failed)}"
+    author = visible(version.author)[:AUTHOR]
+    return version.date, version.commit[:8], author, _measured("WER", version, "wer"), similar, gates
 
 
 def _measured(name: str, version: Version, measure: str) -> str:
