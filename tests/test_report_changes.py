@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -70,13 +71,37 @@ def test_new_results_are_compared_with_the_last_commit_committed_ones_with_the_v
     first, second = voice.git("rev-parse", "first"), voice.git("rev-parse", "HEAD")
     voice.git("commit", "-q", "--allow-empty", "-m", "No other results")
     cli.execute(["report", "--local"])
-    assert f"what changed since {first[:12]}" in capsys.readouterr().out
+    assert f"what changed since {first[:12]}, the last version with other data" in capsys.readouterr().out
     voice.params["train"]["rate"] = 0.0002
     voice.run()
     cli.execute(["report", "--local", "--out", "reports/other.html"])
-    assert capsys.readouterr().out == f"reports/other.html: the report, and what changed since {second[:12]}\n"
+    assert capsys.readouterr().out == (
+        f"reports/other.html: the report, and what changed since {second[:12]}, "
+        "the last version with other data, parameters or results\n"
+    )
     cli.execute(["report", "first", "--local"])
     assert "what changed since first" in capsys.readouterr().out
+
+
+def test_a_version_that_differs_in_code_only_is_passed_over_while_there_is_another(
+    voice: Voice, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def commit_code(number: int) -> None:
+        locked = json.loads(Path("dvc.lock").read_text())
+        locked["stages"]["train"]["deps"].append({"path": "stages/train.py", "md5": f"{number}" * 32})
+        Path("dvc.lock").write_text(json.dumps(locked))
+        voice.git("commit", "-qam", "Tidy up")
+
+    first = voice.git("rev-parse", "first")
+    commit_code(1)
+    cli.execute(["report", "--local"])
+    assert f"what changed since {first[:12]}, the last version with other data" in capsys.readouterr().out
+    voice.git("checkout", "-q", "--orphan", "fresh")
+    voice.git("commit", "-qm", "All that there is")
+    only = voice.git("rev-parse", "HEAD")
+    commit_code(2)
+    cli.execute(["report", "--local"])
+    assert f"what changed since {only[:12]}, which differs in code only\n" in capsys.readouterr().out
 
 
 def test_what_is_missing_is_said(voice: Voice) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from timbre.diff import html, sounds
+from timbre.diff import html, lock, sounds
 from timbre.diff.compare import compare
 from timbre.diff.outs import Outs
 from timbre.diff.sections import build
@@ -23,12 +23,12 @@ EXAMPLES = [
     ("timbre report", "with what changed since the version before"),
     ("timbre report v1 --out v2.html", "since a tag, commit or branch"),
 ]
-REPORT, COPY, LOCK = Path("reports/index.html"), Path("reports/report.html"), Path("dvc.lock")
+REPORT, COPY, LOCK = Path("reports/index.html"), Path("reports/report.html"), "dvc.lock"
 BEGIN, END = "<!-- changes -->\n", "<!-- /changes -->"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("old", nargs="?", help="a commit, branch or tag (the last commit with other results)")
+    parser.add_argument("old", nargs="?", help="a commit, branch or tag (the last with other data or results)")
     parser.add_argument("--out", type=Path, default=COPY, metavar="FILE", help=f"where to ({COPY})")
     parser.add_argument("--local", action="store_true", help="ask no DVC remote and no MLflow")
 
@@ -41,9 +41,9 @@ def command(args: argparse.Namespace) -> int:
     if page.count(BEGIN) != 1 or page.count(END) != 1:
         raise DataError(f"{REPORT}: has no place for what changed; `dvc repro report` makes it anew")
     before, rest = page.split(BEGIN)
-    old = args.old or version_before(root)
+    old, which = (args.old, "") if args.old else version_before(root)
     write_atomic(args.out, before + changes(root, old, remote=not args.local) + rest.partition(END)[2])
-    print(f"{args.out}: the report, and what changed since {old[:12]}")
+    print(f"{args.out}: the report, and what changed since {old[:12]}{which}")
     return 0
 
 
@@ -56,11 +56,21 @@ def changes(root: Path, revision: str, remote: bool) -> str:
         return html.part(build(Page(found, sounds=sounds.fetch(found, old, new), embeds=True)))
 
 
-def version_before(root: Path) -> str:
-    """The last commit whose dvc.lock is not the one at hand: HEAD while the results are new, an older one after."""
-    now = LOCK.read_bytes() if LOCK.exists() else b""
-    for commit in git(root, "rev-list", "--first-parent", "HEAD", "--", str(LOCK)).decode().split():
+def version_before(root: Path) -> tuple[str, str]:
+    """The last commit with other data, parameters or results, else with other code; and which of the two, in words.
+
+    HEAD while the results are new, an older one after.
+    """
+    with open_snapshot(root, None) as here:
+        now = lock.read(here)
+    other_code = None
+    for commit in git(root, "rev-list", "--first-parent", "HEAD", "--", LOCK).decode().split():
         with open_snapshot(root, commit) as snapshot:
-            if snapshot.read(str(LOCK)) not in (now, None):
-                return commit
-    raise DataError("dvc.lock: git knows no version before this one; name one to compare with")
+            then = lock.read(snapshot)
+        if then.stages and then.substance != now.substance:
+            return commit, ", the last version with other data, parameters or results"
+        if then.stages and then != now:
+            other_code = other_code or commit
+    if other_code is None:
+        raise DataError(f"{LOCK}: git knows no version before this one; name one to compare with")
+    return other_code, ", which differs in code only"

@@ -22,6 +22,7 @@ from timbre.diff.snapshot import Snapshot
 # Bytes from which an equal count is taken for equal content, since recordings of gigabytes would take minutes to hash.
 # An edit that keeps the length to the byte is missed; `dvc status`, which remembers hashes, sees it.
 LARGE = 256_000_000
+CODE, PAGES = ("stages/", "timbre/"), ("reports/index.html", "reports/report.md")
 KINDS = ("outs", "metrics", "plots")  # of what a stage makes
 
 
@@ -47,6 +48,16 @@ class Lock:
             for out in stage.get("outs", [])
             if "md5" in out
         }
+
+    @property
+    def substance(self) -> dict[str, object]:
+        """All that it names but code, and the pages that code makes of results: data, parameters, results."""
+        found: dict[str, object] = {}
+        for name, stage in self.stages.items():
+            entries = (*stage.get("deps", []), *stage.get("outs", []))
+            found |= {e["path"]: e.get("md5") for e in entries if not e["path"].startswith(CODE + PAGES)}
+            found[f"params of {name}"] = stage.get("params")
+        return found
 
     def out_of(self, path: str) -> tuple[str | None, str | None]:
         """The output that `path` is, or is inside of, and its hash."""
