@@ -25,12 +25,12 @@ from typing import Any
 
 import numpy as np
 
-from timbre import audio, families
+from timbre import audio, cloning, families
 from timbre.errors import DataError, run
-from timbre.families import Request, Speaking, Turn
+from timbre.families import Request, Speaking
 from timbre.mapping import Files, Job, content_key, refresh
 from timbre.params import read, schemas
-from timbre.records import Example, Point, Sample, from_json, read_jsonl, to_json
+from timbre.records import Point, Sample, from_json, to_json
 
 VERSION = 1  # raise when the code gives other bytes for the same input
 CONDITION = "tuned_clone"
@@ -46,17 +46,6 @@ def spoken_sample(prompts: Path, samples: Path) -> Sample:
         if sample.prompt == prompt:
             return sample
     raise DataError(f"{prompts}: no sample of its first prompt in {samples}; `dvc repro generate` makes it")
-
-
-def reference(sample: Sample, dataset: Path, codes: Path) -> tuple[Turn, ...]:
-    """What the sample heard before it spoke."""
-    if sample.reference is None:
-        return ()
-    texts = {example.id: example.text for example in read_jsonl(dataset / "train.jsonl", Example)}
-    try:
-        return (Turn(texts[sample.reference], np.load(codes / f"{sample.reference}.npy")),)
-    except (KeyError, OSError) as error:
-        raise DataError(f"{sample.id}: its reference {sample.reference} is gone; run `dvc repro generate`") from error
 
 
 def speak(
@@ -85,7 +74,7 @@ def main() -> None:
     voice = read("voice", families.Params)
     how: Any = read("generate", schemas()["generate"])
     sample = spoken_sample(args.prompts, args.samples)
-    context = reference(sample, args.dataset, args.codes)
+    context = cloning.reference(sample, args.dataset, args.codes)
     seconds = how.cap_seconds + how.cap_seconds_per_character * len(sample.text)
     request = Request(sample.text, context, int(content_key(sample.seed, sample.prompt), 16) % 2**63, seconds)
     jobs = []

@@ -132,25 +132,3 @@ def test_accept_wants_a_recording_or_all(capsys: pytest.CaptureFixture[str]) -> 
     for arguments in (["accept"], ["accept", "--all", "noon"]):
         with pytest.raises(SystemExit, match="2"):
             cli.execute(arguments)
-
-
-def test_say_speaks_with_a_model_from_params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import soundfile
-
-    from tests.tiny_models import random_csm
-    from timbre.commands import say
-
-    random_csm(tmp_path / "csm")
-    monkeypatch.chdir(ROOT)
-    document = say.params.load()
-    document["voice"] |= {"base": str(tmp_path / "csm"), "revision": None}
-    monkeypatch.setattr(say.params, "load", lambda *_: document)
-    assert cli.execute(["say", "--base", "the ferry waits", "--out", str(tmp_path / "a.wav")]) == 0
-    assert soundfile.info(tmp_path / "a.wav").subtype == "PCM_16"
-    with pytest.raises(cli.errors.DataError, match="nothing to say"):
-        cli.execute(["say", " "])
-    with pytest.raises(cli.errors.DataError, match=r"ends in \.flac or \.wav"):
-        cli.execute(["say", "hello", "--out", "a.mp3"])
-    monkeypatch.setattr(say, "ADAPTER", tmp_path / "none")
-    with pytest.raises(cli.errors.ModelError, match="no tuned voice yet"):
-        cli.execute(["say", "hello"])

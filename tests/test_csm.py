@@ -86,6 +86,17 @@ def test_a_row_comes_out_the_same_in_any_company(voice: Any, temperature: float)
         assert spoken.codes.max() < CODEBOOK_SIZE
 
 
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_a_sentence_streamed_is_the_sentence_spoken(voice: Any, temperature: float) -> None:
+    request, how = Request("the ferry waits", (Turn("the train", codes(30)),), 3, 0.8), Speaking(temperature, 0, 1)
+    [spoken] = voice.speak([request], how)
+    sounds = list(voice.stream(request, how))
+    assert [len(sound) for sound in sounds[:4]] == [FRAME, FRAME, FRAME, FRAME]
+    together, whole = np.concatenate(sounds), voice.decode(spoken.codes)
+    assert together.shape == whole.shape == (20 * FRAME,)
+    assert np.abs(together - whole).max() < 1e-5 * np.abs(whole).max()
+
+
 def test_half_precision_speaks_with_a_codec_in_single(folder: Path) -> None:
     voice: Any = families.load(Params("csm", str(folder), None), precision="bf16")
     assert voice.base.lm_head.weight.dtype == torch.bfloat16
@@ -117,6 +128,9 @@ def test_a_voice_that_ends_at_once_says_nothing(tmp_path: Path) -> None:
     [spoken] = voice.speak([Request("the ferry", (), 0, 50)], Speaking(0, 0, 1))
     assert spoken.ended
     assert spoken.codes.shape == (0, CODEBOOKS)
+    with pytest.raises(StopIteration) as end:
+        next(voice.stream(Request("the ferry", (), 0, 50), Speaking(0, 0, 1)))
+    assert end.value.value is True, "it ended by itself"
 
 
 def test_a_reference_that_leaves_no_room_is_told(voice: Any) -> None:

@@ -12,7 +12,7 @@ import torch
 from tests.tiny_models import ROOT
 from timbre.errors import ModelError
 from timbre.families import Audio, Codes
-from timbre.families.csm_sound import CodecStream
+from timbre.families.csm_sound import LONGEST_PIECE, CodecStream, pieces
 
 FRAMES = 40
 WINDOW = 10  # positions of the random codec's transformer: 5 frames
@@ -102,3 +102,13 @@ def test_a_codec_that_looks_ahead_is_refused() -> None:
     codec: Any = SimpleNamespace(config=config)
     with pytest.raises(ModelError, match="look ahead"):
         CodecStream(codec)
+
+
+def test_a_piece_is_made_while_those_before_it_are_heard() -> None:
+    frames = np.random.default_rng(1).integers(0, 64, (100, 8)).astype(np.int16)
+    cut = list(pieces(frames))
+    assert (np.concatenate(cut) == frames).all()
+    sizes = [len(piece) for piece in cut]
+    assert (sizes[0], max(sizes)) == (1, LONGEST_PIECE)
+    assert all(size <= max(sum(sizes[:place]) / 2, 1) for place, size in enumerate(sizes))
+    assert list(pieces(frames[:0])) == []

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from stages import listen
 from tests.outs import write_samples
 from tests.tiny_models import CODEBOOK_SIZE, CODEBOOKS, SAMPLE_RATE, random_csm
-from timbre import families, params
+from timbre import cloning, families, params
 from timbre.errors import DataError
 from timbre.families import Lora
 from timbre.records import Example, Point, from_json, write_jsonl
@@ -118,7 +118,7 @@ def test_a_prompt_without_a_sample_and_a_reference_that_is_gone_are_named(place:
     sample = listen.spoken_sample(Path("data/prompts.tsv"), Path("reports/samples"))
     gone = dataclasses.replace(sample, reference="fedcba9876543210")
     with pytest.raises(DataError, match="tuned_clone-ferry-0: its reference fedcba9876543210 is gone"):
-        listen.reference(gone, Path("data/dataset"), Path("data/codes"))
+        cloning.reference(gone, Path("data/dataset"), Path("data/codes"))
     Path("data/prompts.tsv").write_text("id\ttext\nharbour\tHarbour.\n")
     with pytest.raises(DataError, match=r"data/prompts.tsv: no sample of its first prompt in reports/samples"):
         listen.main()

@@ -1,59 +1,97 @@
-"""Speak a sentence with the voice as it is now.
+"""Speak a sentence with the voice as it is now, to a file, a player or a pipe, while it is spoken.
 
-Loads the base model that params.yaml names with the adapter in models/adapter, and writes FLAC, or WAV if the file's
-name ends so. Temperature and the cap on the length are those of `generate` in params.yaml.
+Loads the base model that params.yaml names with the adapter in models/adapter. Files are FLAC, or WAV if the name ends
+so; a pipe and a player get WAV as it is made. Temperature and the cap on the length are those of `generate`.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
+import time
+from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple
 
-from timbre import params
-from timbre.errors import DataError, ModelError
+from timbre.errors import DataError
+from timbre.playback import PIPE, Write, found_player, sink
+
+if TYPE_CHECKING:
+    from timbre.families import Audio
 
 EXAMPLES = [
     ('timbre say "The night ferry waits."', "write say.flac"),
+    ('timbre say --clone --play "Hello."', "as the voice is best, to be heard at once"),
+    ('timbre say "Hello." --out - | aplay', "the same on a machine with another player"),
     ('timbre say --base "Hello." --out a.wav', "the base model, without the adapter"),
 ]
-ADAPTER = Path("models/adapter")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("text", help="the sentence")
-    parser.add_argument("--out", type=Path, default=Path("say.flac"), help="file to write (say.flac)")
+    to = parser.add_mutually_exclusive_group()
+    to.add_argument("--out", type=Path, default=Path("say.flac"), help="file to write (say.flac); - is a pipe")
+    to.add_argument("--play", action="store_true", help="to the loudspeaker, by a player that is installed")
+    parser.add_argument("--clone", action="store_true", help="hear first the clip that the samples were cloned from")
     parser.add_argument("--seed", type=int, default=0, help="another one is another take (0)")
     parser.add_argument("--base", action="store_true", help="without the adapter")
 
 
 def command(args: argparse.Namespace) -> int:
     text = " ".join(args.text.split())
-    if not text:
-        raise DataError("there is nothing to say; give a sentence in quotes")
-    if args.out.suffix not in (".flac", ".wav"):
-        raise DataError(f"{args.out}: name a file that ends in .flac or .wav")
-    import soundfile
+    check(text, args.out)
+    player = found_player() if args.play else None
+    from timbre import speech
 
-    from timbre import audio
-
-    samples, rate, ended = speak(text, args.seed, None if args.base else ADAPTER)
-    soundfile.write(args.out, audio.to_pcm(samples), rate, subtype="PCM_16")
-    cut = "" if ended else "; cut by generate.cap_seconds"
-    print(f"{args.out}: {len(samples) / rate:.1f} s{cut}")
+    context = speech.reference() if args.clone else ()
+    voice = speech.load(None if args.base else speech.ADAPTER)
+    pieces = speech.say(voice, text, seed=args.seed, context=context)
+    try:
+        with sink(args.out, player, voice.sample_rate) as write:
+            told = perform(pieces, write)
+    except BrokenPipeError:  # who listens has heard enough
+        return 0
+    name = player[0] if player else "" if args.out == PIPE else str(args.out)
+    print(told.line(name, voice.sample_rate), file=sys.stderr if args.out == PIPE else sys.stdout)
     return 0
 
 
-def speak(text: str, seed: int, adapter: Path | None) -> tuple[Any, int, bool]:
-    """Samples, their rate in Hz, and whether the voice ended by itself."""
-    from timbre import families
+def check(text: str, out: Path) -> None:
+    if not text:
+        raise DataError("there is nothing to say; give a sentence in quotes")
+    if out == PIPE and sys.stdout.isatty():
+        raise DataError("--out - gives sound, which a terminal cannot show; let a player follow, as in `… | aplay`")
+    if out != PIPE and out.suffix not in (".flac", ".wav"):
+        raise DataError(f"{out}: name a file that ends in .flac or .wav")
+    if not out.parent.is_dir():
+        raise DataError(f"{out}: there is no folder {out.parent}")
 
-    voice = params.read("voice", families.Params)
-    how = params.load()["generate"]
-    if adapter and not (adapter / "adapter_config.json").is_file():
-        raise ModelError(f"{adapter}: there is no tuned voice yet; `dvc repro train` makes it, --base speaks without")
-    model = families.load(voice, adapter, how["precision"])
-    seconds = how["cap_seconds"] + how["cap_seconds_per_character"] * len(text)
-    request = families.Request(text, (), seed, seconds)
-    (spoken,) = model.speak([request], families.Speaking(how["temperature"], how["top_k"], slots=1))
-    return model.decode(spoken.codes), model.sample_rate, spoken.ended
+
+class Told(NamedTuple):
+    """How a sentence went."""
+
+    samples: int
+    first: float  # seconds until there was sound
+    took: float  # seconds of computing, without those in which a player or disk was waited for
+    ended: bool  # by itself, not by the cap
+
+    def line(self, name: str, rate: int) -> str:
+        seconds = self.samples / rate
+        factor = f", {self.took / seconds:.2f} of real time" if seconds else ""
+        cut = "" if self.ended else "; cut by generate.cap_seconds"
+        begun = f"spoken in {self.took:.1f} s{factor}, first sound after {self.first:.2f} s{cut}"
+        return f"{name or 'sound'}: {seconds:.1f} s, {begun}"
+
+
+def perform(pieces: Generator[Audio, None, bool], write: Write) -> Told:
+    samples, first, took = 0, 0.0, 0.0
+    while True:
+        began = time.perf_counter()
+        try:
+            piece = next(pieces)
+        except StopIteration as end:
+            return Told(samples, first, took + time.perf_counter() - began, end.value)
+        took += time.perf_counter() - began
+        first = first or took
+        samples += len(piece)
+        write(piece)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, cast
@@ -113,6 +113,9 @@ class Voice(Protocol):
 
     def speak(self, requests: Sequence[Request], how: Speaking) -> Iterator[Spoken]:
         """In the order of the requests, each as soon as it and all before it are done."""
+
+    def stream(self, request: Request, how: Speaking) -> Generator[Audio, None, bool]:
+        """What `decode` makes of the request spoken, piece by piece while it is spoken; returns whether it ended."""
 
 
 @functools.lru_cache(maxsize=1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +25,7 @@ from timbre.families import Audio, Codes, Lora, Losses, Precision, Request, Spea
 from timbre.families.csm_decode import decode_frames
 from timbre.families.csm_load import check_tied, dtype_of, from_pretrained, merged
 from timbre.families.csm_losses import group_losses
+from timbre.families.csm_sound import CodecStream, pieces
 
 SPEAKER = "0"  # one voice: always the same number
 IGNORED = -100  # a label that no loss counts
@@ -229,6 +230,13 @@ class Csm:
         """As many side by side as there are slots, each as it would come out alone."""
         for start in range(0, len(requests), how.slots):
             yield from self._speak(requests[start : start + how.slots], how)
+
+    def stream(self, request: Request, how: Speaking) -> Generator[Audio, None, bool]:
+        (spoken,) = self.speak([request], how)
+        codec = CodecStream(self.base.codec_model)
+        for piece in pieces(spoken.codes):
+            yield codec.feed(piece)
+        return spoken.ended
 
     def _speak(self, requests: Sequence[Request], how: Speaking) -> list[Spoken]:
         rows = [self._row([*request.context, Turn(request.text)]) for request in requests]

@@ -6,6 +6,7 @@ as far back as its window reaches. So a piece costs what its own frames cost, ho
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,25 @@ from torch import Tensor, nn
 
 from timbre.errors import ModelError
 from timbre.families import Audio, Codes
+
+LONGEST_PIECE = 16  # frames; longer ones cost as much a frame
+
+
+def pieces(frames: Iterable[Codes]) -> Iterator[Codes]:
+    """Frames (codebooks) as they come, in pieces (frames, codebooks) for `CodecStream.feed`.
+
+    The first is one frame, so that sound begins at once; each further one is half as long as all before it, which are
+    heard while it is made: no gap where speaking takes up to two thirds of the time that it lasts.
+    """
+    waiting: list[Codes] = []
+    made = 0
+    for frame in frames:
+        waiting.append(frame)
+        if len(waiting) >= min(max(made // 2, 1), LONGEST_PIECE):
+            yield np.stack(waiting)
+            made, waiting = made + len(waiting), []
+    if waiting:
+        yield np.stack(waiting)
 
 
 class CodecStream:
