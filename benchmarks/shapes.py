@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from timbre.families.csm import Csm
+from timbre.families.csm_load import read_config, tie
 
 Size = Literal["tiny", "small", "csm-1b"]
 SIZES: tuple[Size, ...] = ("tiny", "small", "csm-1b")
@@ -59,7 +60,7 @@ def csm(size: Size, device: str | torch.device = "cpu", dtype: torch.dtype = tor
 
     logging.set_verbosity_error()
     config = {
-        "tiny": lambda: CsmConfig.from_pretrained(TINY),
+        "tiny": lambda: read_config(str(TINY), {}),
         "small": lambda: CsmConfig(**SMALL),
         "csm-1b": lambda: CsmConfig(codec_config={"model_type": "mimi"}, rope_parameters=ROPE),
     }[size]()
@@ -72,6 +73,7 @@ def csm(size: Size, device: str | torch.device = "cpu", dtype: torch.dtype = tor
         if name.endswith("embed_sum"):  # a fresh codebook is all zeros, and every sound the same code
             buffer.normal_()
     fill(model, torch.device(device), dtype)
+    tie(model)
     return Csm(model.to(device).eval(), Tokenizer(config.text_vocab_size))
 
 

@@ -279,13 +279,37 @@ def test_a_damaged_folder_is_told_in_one_line(folder: Path, tmp_path: Path, dama
     assert "\n" not in str(caught.value)
 
 
-def test_a_model_whose_embeddings_came_apart_is_refused(voice: Any) -> None:
-    from timbre.families.csm_load import check_tied
+def test_a_model_whose_embeddings_a_release_left_apart_hears_with_those_of_the_depth_decoder(
+    voice: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import CsmForConditionalGeneration
 
-    embedding = voice.base.backbone_model.embed_tokens.embed_audio_tokens
-    embedding.weight = torch.nn.Parameter(embedding.weight.detach().clone())
-    with pytest.raises(ModelError, match="not tied"):
-        check_tied(voice.base, "models/x")
+    hear = "backbone_model.embed_tokens.embed_audio_tokens"
+    load = CsmForConditionalGeneration.from_pretrained
+
+    def apart(*given: Any, **said: Any) -> Any:
+        model, report = load(*given, **said)
+        model.get_submodule(hear).weight = torch.nn.Parameter(torch.randn_like(model.get_submodule(hear).weight))
+        return model, report | {"missing_keys": {f"{hear}.weight"}}
+
+    monkeypatch.setattr(CsmForConditionalGeneration, "from_pretrained", apart)
+    loaded: Any = families.load(Params("csm", str(folder), None), precision="fp32")
+    assert torch.equal(loaded.base.get_submodule(hear).weight, voice.base.get_submodule(hear).weight)
+    assert loaded.base.get_submodule(hear).weight is loaded.base.depth_decoder.model.embed_tokens.weight
+
+
+def test_what_only_newer_releases_know_of_a_config_is_not_asked_of_an_older_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import CsmConfig
+
+    from timbre.families.csm_load import read_config
+
+    given: list[dict[str, Any]] = []
+    monkeypatch.setattr(CsmConfig, "from_dict", given.append)
+    read_config(str(folder), {})
+    assert given[0]["model_type"] == "csm"
+    assert "tie_word_embeddings" not in given[0]
 
 
 def test_the_fingerprint_follows_the_files_and_not_their_place(folder: Path, tmp_path: Path) -> None:

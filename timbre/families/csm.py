@@ -23,7 +23,7 @@ from torch import Tensor
 from timbre.errors import ModelError
 from timbre.families import Audio, Codes, Lora, Losses, Precision, Request, Speaking, Spoken, Turn
 from timbre.families.csm_decode import decode_frames
-from timbre.families.csm_load import check_tied, dtype_of, from_pretrained, merged
+from timbre.families.csm_load import dtype_of, from_pretrained, merged
 from timbre.families.csm_losses import group_losses
 from timbre.families.csm_sound import CodecStream, pieces
 
@@ -68,7 +68,6 @@ def load(base: str, revision: str | None, adapter: Path | None, precision: Preci
         )  # fmt: skip
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise ModelError(f"voice.base: {base} cannot be loaded ({reason}); {mend}") from error
-    check_tied(model, base)
     if adapter:
         model = merged(model, adapter)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -12,33 +12,47 @@ from safetensors import SafetensorError
 from timbre.errors import ModelError
 from timbre.families import Precision
 
+HEARD = "backbone_model.embed_tokens.embed_audio_tokens.weight"  # shares the depth decoder's
+
 
 def from_pretrained(base: str, where: dict[str, Any]) -> tuple[Any, Any]:
-    from transformers import AutoConfig, AutoTokenizer, CsmForConditionalGeneration
+    from transformers import AutoTokenizer, CsmForConditionalGeneration
 
-    config = AutoConfig.from_pretrained(base, **where)
-    if config.model_type != "csm":
-        raise ModelError(f"voice.base: {base} is a {config.model_type} model, not csm; see voice.family")
+    config = read_config(base, where)
     tokenizer = AutoTokenizer.from_pretrained(base, **where)
     model, report = CsmForConditionalGeneration.from_pretrained(
-        base, dtype=torch.float32, output_loading_info=True, **where
+        base, config=config, dtype=torch.float32, output_loading_info=True, **where
     )
-    missing = sorted(name for name in report["missing_keys"] if name.startswith(("backbone_", "depth_", "lm_head")))
+    shared = {HEARD} if tie(model) else set()
+    decoders = ("backbone_", "depth_", "lm_head")
+    missing = sorted(name for name in set(report["missing_keys"]) - shared if name.startswith(decoders))
     if missing:  # transformers fills them with noise
         raise ValueError(f"it lacks {len(missing)} weights, first {missing[0]}")
     return model, tokenizer
 
 
+def read_config(base: str, where: dict[str, Any]) -> Any:
+    from transformers import CsmConfig
+
+    content, _ = CsmConfig.get_config_dict(base, **where)
+    if (kind := content.get("model_type")) != "csm":
+        raise ModelError(f"voice.base: {base} is a {kind} model, not csm; see voice.family")
+    # what newer releases write beside tie_codebooks_embeddings, older ones refuse
+    content.pop("tie_word_embeddings", None)
+    return CsmConfig.from_dict(content)
+
+
+def tie(model: Any) -> bool:
+    """Let the backbone hear with the depth decoder's embeddings, where the model says so: some releases of
+    transformers leave its own random on loading."""
+    if tied := bool(model.config.tie_codebooks_embeddings):
+        model.backbone_model.embed_tokens.embed_audio_tokens.weight = model.depth_decoder.model.embed_tokens.weight
+    return tied
+
+
 def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
     half = precision == "bf16" or (precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported())
     return torch.bfloat16 if half else torch.float32
-
-
-def check_tied(model: Any, base: str) -> None:
-    """Some releases of transformers left the backbone's audio embedding random on loading."""
-    heard = model.backbone_model.embed_tokens.embed_audio_tokens.weight
-    if heard.data_ptr() != model.depth_decoder.model.embed_tokens.weight.data_ptr():
-        raise ModelError(f"voice.base: {base}: audio embeddings are not tied; use transformers of constraints.txt")
 
 
 def merged(model: Any, adapter: Path) -> Any:
