@@ -19,6 +19,7 @@ COMMANDS = (
     "add", "remove", "import", "accept", "review", "replace", "trace", "diff", "log", "resolve", "say", "export",
     "push", "summary", "report", "runs", "promote", "doctor",
 )  # fmt: skip
+WIDTH = 52  # of an example; a longer one moves its own remark only
 
 
 def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
@@ -26,7 +27,7 @@ def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="timbre",
         description="A voice, versioned like code. `make` or `dvc repro` builds it; these are the hands beside it.",
-        epilog="examples:\n" + "\n".join(_examples(module)[0] for module in modules.values()),
+        epilog=_shown([module.EXAMPLES[0] for module in modules.values()]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(metavar="command", required=True)
@@ -36,7 +37,7 @@ def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
             name,
             help=said[0].lower() + said[1:].rstrip("."),
             description=said,
-            epilog="examples:\n" + "\n".join(_examples(module)),
+            epilog=_shown(module.EXAMPLES),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.arguments(own)
@@ -48,8 +49,10 @@ def _first_line(module: ModuleType) -> str:
     return (module.__doc__ or "").splitlines()[0]
 
 
-def _examples(module: ModuleType) -> list[str]:
-    return [f"  {line:34}  # {meaning}" if meaning else f"  {line}" for line, meaning in module.EXAMPLES]
+def _shown(examples: Sequence[tuple[str, str]]) -> str:
+    width = max((len(line) for line, meaning in examples if meaning and len(line) <= WIDTH), default=0)
+    rows = [f"  {line:{width}}  # {meaning}" if meaning else f"  {line}" for line, meaning in examples]
+    return "\n".join(["examples:", *rows])
 
 
 def execute(arguments: Sequence[str]) -> int:
