@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 PACKAGES = ("timbre", "stages", "benchmarks")
@@ -19,9 +20,10 @@ def imports(path: Path) -> set[Path]:
     return found
 
 
+@cache
 def _direct(path: Path) -> set[Path]:
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(_parsed(path)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -38,5 +40,10 @@ def _files(module: str) -> set[Path]:
 
 def _has_code(path: Path) -> bool:
     """False for a package's `__init__` that is only a docstring: it decides nothing."""
-    body = ast.parse(path.read_text(encoding="utf-8")).body
-    return any(not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)) for node in body)
+    return any(not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)) for node in _parsed(path).body)
+
+
+@cache
+def _parsed(path: Path) -> ast.Module:
+    """Paths are relative to the root, which is where every test of the house runs."""
+    return ast.parse(path.read_text(encoding="utf-8"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import urllib.error
 import urllib.request
@@ -20,9 +21,10 @@ LOCK = Lock({"generate": {"outs": [{"path": "reports/samples", "md5": DIGEST}]}}
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def store(recordable: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a real store, in which a version has its run; an older one was removed."""
     root = tmp_path_factory.mktemp("store")
+    shutil.copy(recordable / "mlflow.db", root)  # with its tables: to make them takes seconds
     client = tracking.connect(f"sqlite:///{root}/mlflow.db")
     experiment = client.create_experiment(tracking.experiment_name(), (root / "mlruns").as_uri())
     for name in ("gone", "calm <fox>"):

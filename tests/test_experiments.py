@@ -51,21 +51,20 @@ def repository(root: Path) -> Repository:
     for name, value in (("user.email", "ann@example.org"), ("user.name", "Ann")):
         repository.run("git", "config", name, value)
     repository.run("dvc", "init", "-q")
-    repository.run("dvc", "config", "core.analytics", "false")
+    (root / ".dvc/config").write_text("[core]\n    analytics = false\n    check_update = false\n")
     repository.commit("A voice")
     return repository
 
 
-def test_three_queued_learning_rates_are_three_runs_side_by_side(repository: Repository) -> None:
-    rates = ("1e-4", "2e-4", "4e-4")
-    for rate in rates:
+def test_queued_learning_rates_are_runs_side_by_side(repository: Repository) -> None:
+    for rate in ("1e-4", "4e-4"):
         repository.run("dvc", "exp", "run", "--queue", "-S", f"train.learning_rate={rate}")
     repository.run("dvc", "exp", "run", "--run-all", PYTHONPATH=str(ROOT))
     runs = ledger.runs(tracking.store_uri(repository.root))
-    assert sorted(float(run.data.params["train.learning_rate"]) for run in runs) == [1e-4, 2e-4, 4e-4]
+    assert sorted(float(run.data.params["train.learning_rate"]) for run in runs) == [1e-4, 4e-4]
     assert all(tracking.is_complete(run) for run in runs)
     names = {run.info.run_name for run in runs}
-    assert len(names) == 3
+    assert len(names) == 2
     listed = repository.run("dvc", "exp", "list", "--name-only").stdout.split()
     assert names == set(listed), "a run has its experiment's name, so that `dvc exp apply` brings it back"
     client = tracking.connect(tracking.store_uri(repository.root))

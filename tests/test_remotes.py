@@ -68,6 +68,14 @@ def ssh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
     loop.close()
 
 
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    desk = begin(tmp_path_factory.mktemp("first") / "voice")
+    desk.write("transcripts/noon.tsv", WORDS)
+    desk.publish("First voice")
+    return desk
+
+
 Commands = list[tuple[str, ...]]  # words after `dvc remote`
 
 
@@ -86,13 +94,15 @@ def set_up(kind: str, request: pytest.FixtureRequest, folder: Path) -> tuple[Com
 
 @pytest.mark.pipeline
 @pytest.mark.parametrize("kind", ["folder", "s3", "ssh"])
-def test_a_colleague_pulls_and_computes_nothing(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_a_colleague_pulls_and_computes_nothing(
+    kind: str, first: Desk, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     kept, secret, environment = set_up(kind, request, tmp_path / "shared")
-    ours = begin(tmp_path / "ours")
+    shutil.copytree(first.root, tmp_path / "ours", symlinks=True)
+    ours = Desk(tmp_path / "ours")
     for command in kept + secret:
         ours.run("dvc", "remote", *command)
-    ours.write("transcripts/noon.tsv", WORDS)
-    ours.publish("First voice")
+    ours.run("git", "commit", "-qam", "Share it")
     ours.run("dvc", "push", "-q", **environment)
     ours.run("git", "clone", "-q", str(ours.root), str(tmp_path / "theirs"))
     theirs = Desk(tmp_path / "theirs")

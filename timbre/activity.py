@@ -187,5 +187,7 @@ def _smooth(flags: Flags) -> Flags:
 
 
 def _runs(flags: Flags) -> list[tuple[int, int]]:
-    edges = np.flatnonzero(np.diff(flags.astype(np.int8), prepend=0, append=0))
-    return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
+    within = np.zeros(len(flags) + 2, bool)
+    within[1:-1] = flags
+    edges = np.flatnonzero(within[1:] != within[:-1]).tolist()
+    return list(zip(edges[::2], edges[1::2], strict=True))
