@@ -12,6 +12,7 @@ Writes  models/adapter/                         the best adapter by evaluation l
 
 The state of an unfinished run is in .timbre/train/<content key>/, safe to delete. All that is random in a step is drawn
 from the seed and the step's number alone, so a run that was killed gives the same bytes as one that was not.
+`train.processes` are started here, unless a launcher of yours started them: docs/training-on-several-gpus.md.
 """
 
 from __future__ import annotations
@@ -22,15 +23,14 @@ import io
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from timbre import families
 from timbre.errors import ModelError, run
 from timbre.families import Voice
-from timbre.learning import gauge
+from timbre.learning import gauge, processes
 from timbre.learning.lessons import Utterance, check_lengths, utterances
-from timbre.learning.plan import Params
+from timbre.learning.plan import Params, asked
 from timbre.learning.training import State, Training
 from timbre.mapping import content_key, write_atomic
 from timbre.params import read
@@ -73,12 +73,15 @@ def facts(voice: Voice, state: State, clips: Sequence[Utterance]) -> dict[str, o
     }
 
 
-def write(voice: Voice, state: State, clips: Sequence[Utterance], out: Path, points: Path, history: Path) -> None:
-    if not voice.adapter_effect([clips[0].turn]):
+def check_effect(voice: Voice, clip: Utterance) -> None:
+    if not voice.adapter_effect([clip.turn]):
         raise ModelError(
             "train: the adapter changes nothing (the logits with and without it are equal); "
             "raise train.learning_rate or train.epochs"
         )
+
+
+def write(voice: Voice, state: State, clips: Sequence[Utterance], out: Path, points: Path, history: Path) -> None:
     for folder in (out, points):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -101,13 +104,24 @@ def main() -> None:
     parser.add_argument("--speed", type=Path, required=True, help="what it cost on this machine, models/speed.json")
     args = parser.parse_args()
     params, base = read("train", Params), read("voice", families.Params)
+    if not processes.launch(params.processes, "stages.train"):
+        with processes.joined(params.processes):
+            train(args, params, base)
+
+
+def train(args: argparse.Namespace, params: Params, base: families.Params) -> None:
+    """What each process does; the first alone writes."""
     train_clips, train_keys = utterances(args.dataset / "train.jsonl", args.codes)
     eval_clips, eval_keys = utterances(args.dataset / "eval.jsonl", args.codes)
     texts = [(clip.id, clip.turn.text) for clip in [*train_clips, *eval_clips]]
-    key = content_key(VERSION, families.fingerprint(base), asdict(params), texts, train_keys, eval_keys)
+    key = content_key(VERSION, families.fingerprint(base), asked(params), texts, train_keys, eval_keys)
+    processes.agree((key, params.shard))
     voice = families.load(base, precision="fp32" if params.precision == "fp32" else "auto")
     check_lengths(voice, [*train_clips, *eval_clips])
     state = Training(voice, train_clips, eval_clips, params, SCRATCH / key).run()
+    check_effect(voice, train_clips[0])
+    if not processes.first():
+        return
     write(voice, state, train_clips, args.out, args.points, args.history)
     gauge.write(args.speed, args.out, state.speed)
     shutil.rmtree(SCRATCH / key, ignore_errors=True)

@@ -14,7 +14,7 @@ import torch
 from tests.tiny_models import CODEBOOK_SIZE, CODEBOOKS, FRAME, SAMPLE_RATE, random_csm
 from timbre import families
 from timbre.errors import ModelError
-from timbre.families import Lora, Params, Request, Speaking, Turn
+from timbre.families import Lora, Params, Part, Request, Speaking, Turn
 
 LORA = Lora(rank=4, alpha=8, rslora=True, dropout=0.0)
 
@@ -136,6 +136,32 @@ def test_a_voice_that_ends_at_once_says_nothing(tmp_path: Path) -> None:
 def test_a_reference_that_leaves_no_room_is_told(voice: Any) -> None:
     with pytest.raises(ModelError, match="positions, none is left"):
         list(voice.speak([Request("again", (Turn("the ferry", codes(2100)),), 0, 10)], Speaking(0, 0, 1)))
+
+
+def test_the_losses_and_gradients_of_the_parts_add_up_to_those_of_the_whole(voice: Any) -> None:
+    voice.adapt(LORA)
+    talks = [[Turn("the ferry waits", codes(frames, frames))] for frames in (5, 30, 9)]
+
+    def learn(*parts: Part) -> tuple[list[float], list[float]]:
+        losses = [voice.losses(voice.batch(talks, 0.3, 7, part)) for part in parts]
+        voice.model.zero_grad()
+        for part in losses:
+            part.total.backward()
+        grads = [weight.grad.norm().item() for weight in voice.model.parameters() if weight.requires_grad]
+        every = [[part.total, part.backbone, part.depth, *part.groups.values()] for part in losses]
+        return [sum(parts).item() for parts in zip(*every, strict=True)], grads
+
+    losses, grads = learn(Part(0, 1))
+    for of in (2, 3, 5):  # the last two of five processes have no row
+        parted, summed = learn(*(Part(number, of) for number in range(of)))
+        assert parted == pytest.approx(losses, rel=1e-5)
+        assert summed == pytest.approx(grads, rel=1e-3, abs=1e-6)
+
+
+def test_as_many_frames_as_codebooks_are_learnt_from_like_any_others(voice: Any) -> None:
+    talk = [Turn("the ferry", codes(CODEBOOKS - 1))]  # and the end
+    found = [voice.losses(voice.batch([talk] * times, 1.0, 0)).depth.item() for times in (1, 3)]
+    assert found[0] == pytest.approx(found[1], abs=1e-5)
 
 
 def test_losses_from_codes_equal_those_of_the_documented_recipe_from_audio(voice: Any) -> None:

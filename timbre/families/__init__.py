@@ -54,6 +54,16 @@ class Losses(NamedTuple):
     groups: dict[str, Any]  # of the others by groups, `1-3` and so on; to look at, not to learn from
 
 
+class Part(NamedTuple):
+    """A process's share of each batch: of `of` processes the `number`th takes every `of`th row."""
+
+    number: int
+    of: int
+
+
+WHOLE = Part(0, 1)
+
+
 class Request(NamedTuple):
     """A sentence to be spoken."""
 
@@ -106,10 +116,15 @@ class Voice(Protocol):
     def save_memory(self) -> None:
         """Compute activations twice instead of keeping them."""
 
-    def batch(self, dialogues: Sequence[Sequence[Turn]], depth_share: float, seed: int) -> Any:
+    @property
+    def stacks(self) -> Sequence[Any]:
+        """Transformers whose `layers` hold most of the weights: what several processes can keep between them."""
+
+    def batch(self, dialogues: Sequence[Sequence[Turn]], depth_share: float, seed: int, part: Part = WHOLE) -> Any:
         """Sequences to learn the last turn of each from; the others are only heard."""
 
-    def losses(self, batch: Any) -> Losses: ...
+    def losses(self, batch: Any) -> Losses:
+        """Of a part of a batch: what it adds to the whole batch's, so that the parts' sum is that of one process."""
 
     def speak(self, requests: Sequence[Request], how: Speaking) -> Iterator[Spoken]:
         """In the order of the requests, each as soon as it and all before it are done."""

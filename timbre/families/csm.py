@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from timbre.errors import ModelError
-from timbre.families import Audio, Codes, Lora, Losses, Precision, Request, Speaking, Spoken, Turn
+from timbre.families import WHOLE, Audio, Codes, Lora, Losses, Part, Precision, Request, Speaking, Spoken, Turn
 from timbre.families.csm_decode import decode_frames
 from timbre.families.csm_load import dtype_of, from_pretrained, merged
 from timbre.families.csm_losses import group_losses
@@ -50,6 +50,7 @@ class Batch(NamedTuple):
     sound: Tensor  # (B, S)
     valid: Tensor  # (B, S) False at padding
     labels: Tensor  # (B, S, codebooks)
+    shares: Tensor  # (2) of the whole batch's labels for backbone and depth decoder, those that are in this part
 
 
 def load(base: str, revision: str | None, adapter: Path | None, precision: Precision) -> Csm:
@@ -132,35 +133,49 @@ class Csm:
                 codes += [turn.codes, np.full((1, self.codebooks), self.base.config.codebook_eos_token_id, np.int16)]
         return Row(ids, np.concatenate(codes), sound)
 
-    def batch(self, dialogues: Sequence[Sequence[Turn]], depth_share: float, seed: int) -> Batch:
+    @property
+    def stacks(self) -> list[Any]:
+        return [self.base.backbone_model, self.base.depth_decoder.model]
+
+    def batch(self, dialogues: Sequence[Sequence[Turn]], depth_share: float, seed: int, part: Part = WHOLE) -> Batch:
         """Padded on the right; the last turn's frames are labels, with the depth decoder's on a share of them.
 
-        It stays in the machine's memory, where a thread makes it; `losses` takes it to the model.
+        Labels are drawn for the whole batch, so that its parts have those that it would have. It stays in the machine's
+        memory, where a thread makes it; `losses` takes it to the model.
         """
-        rows = [self._row(turns) for turns in dialogues]
-        spoken = [len(turns[-1].codes) + 1 if turns[-1].codes is not None else 0 for turns in dialogues]
         random = np.random.default_rng(seed)
-        size = max(len(row.ids) for row in rows)
-        ids, codes, sound, valid = _padded(rows, size, left=False)
+        spoken = [len(turns[-1].codes) + 1 if turns[-1].codes is not None else 0 for turns in dialogues]
+        deep = [random.random(frames) < depth_share for frames in spoken]  # where the depth decoder learns
+        for frames in deep:
+            frames[-1] = True  # the end always: a voice that never learnt it never stops
+        mine = slice(part.number, None, part.of)
+        own = list(range(len(dialogues))[mine]) or [0]  # more processes than rows: one is computed along, for nothing
+        if sum(deep[i].sum() for i in own) == self.codebooks:  # transformers 5.23 confuses the two, and fails
+            own *= 2  # every row twice has the same means
+        rows = [self._row(dialogues[i]) for i in own]
+        ids, codes, sound, valid = _padded(rows, max(len(row.ids) for row in rows), left=False)
         labels = torch.full_like(codes, IGNORED)
-        for i, (row, frames) in enumerate(zip(rows, spoken, strict=True)):
-            end = len(row.ids)
-            labels[i, end - frames : end] = codes[i, end - frames : end]
-            skip = random.random(frames) >= depth_share
-            skip[-1] = False  # the end always: a voice that never learnt it never stops
-            labels[i, end - frames : end, 1:][torch.from_numpy(skip)] = IGNORED
-        batch = Batch(ids, codes, sound, valid, labels)
-        return Batch(*(part.pin_memory() for part in batch)) if self.device.type == "cuda" else batch
+        for label, code, row, learnt in zip(labels, codes, rows, [deep[i] for i in own], strict=True):
+            last = slice(len(row.ids) - len(learnt), len(row.ids))
+            label[last] = code[last]
+            label[last, 1:][torch.from_numpy(~learnt)] = IGNORED
+        counts = np.array([[frames.size, frames.sum()] for frames in deep])
+        shares = torch.tensor(counts[mine].sum(0) / counts.sum(0), dtype=torch.float32)
+        batch = Batch(ids, codes, sound, valid, labels, shares)
+        return Batch(*(values.pin_memory() for values in batch)) if self.device.type == "cuda" else batch
 
     def _here(self, batch: Batch) -> Batch:
-        return Batch(*(part.to(self.device, non_blocking=True) for part in batch))
+        return Batch(*(values.to(self.device, non_blocking=True) for values in batch))
 
     def _embed(self, ids: Tensor, codes: Tensor, sound: Tensor) -> Tensor:
         heard = self.base.backbone_model.embed_tokens(codes)
         return torch.where(sound[..., None], heard, self.base.embed_text_tokens(ids))
 
     def losses(self, batch: Batch) -> Losses:
-        """The model's own two losses, each a mean, so that the many codes of the depth decoder do not outvote."""
+        """The model's own two losses, each a mean, so that the many codes of the depth decoder do not outvote.
+
+        Of a part of a batch they are weighed by its share of the labels.
+        """
         batch = self._here(batch)
         out = self.model(
             inputs_embeds=self._embed(batch.ids, batch.codes, batch.sound),
@@ -168,7 +183,9 @@ class Csm:
         )  # fmt: skip
         labels = batch.labels[(batch.labels[..., 1:] != IGNORED).all(-1), 1:]  # (frames, codebooks - 1)
         groups = group_losses(out.depth_decoder_logits, labels)
-        return Losses(out.loss, out.backbone_loss, out.depth_decoder_loss, groups)
+        first, others = batch.shares
+        backbone, depth = out.backbone_loss * first, out.depth_decoder_loss * others
+        return Losses(backbone + depth, backbone, depth, {name: loss * others for name, loss in groups.items()})
 
     def adapt(self, lora: Lora) -> None:
         from peft import LoraConfig, get_peft_model

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class Params:
     optimiser: Literal["adamw", "adamw_8bit"]
     precision: Literal["auto", "fp32", "bf16"]
     gradient_checkpointing: bool
+    processes: int | Literal["auto"]
+    shard: bool
     seed: int
 
     def __post_init__(self) -> None:
@@ -52,10 +54,17 @@ class Params:
             for name in ("dropout", "depth_share", "context_share")
             if not 0 <= getattr(self, name) <= 1
         ]
+        if self.processes != "auto" and self.processes < 1:
+            wrong.append(f"processes: {self.processes} is not 1 or more, nor auto")
         if self.max_steps is not None and self.max_steps < 1:
             wrong.append(f"max_steps: {self.max_steps} is not 1 or more, nor null")
         if wrong:
             raise ValueError("\n".join(wrong))
+
+
+def asked(params: Params) -> dict[str, Any]:
+    """What a run is of: its state goes on with any number of processes, so that one can do with fewer after all."""
+    return {name: value for name, value in asdict(params).items() if name not in ("processes", "shard")}
 
 
 def learning_rate(step: int, steps: int, params: Params) -> float:

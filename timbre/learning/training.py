@@ -6,6 +6,9 @@ All that is random in a step is drawn from the seed and the step's number alone,
 the sums: a run that was killed, watched or timed gives the same bytes as one that was not. Batches are made ahead in a
 thread, and losses stay where they were computed until an evaluation asks for them: between two of these a GPU is never
 waited for, and never waits.
+
+Of several processes (`timbre.learning.processes`) each learns from its part of every batch, and all take the same step.
+Without dropout the losses are those of one process, but for rounding; with it, each part has draws of its own.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from tqdm import tqdm
 
 from timbre.errors import ModelError
 from timbre.families import Lora, Losses, Voice
+from timbre.learning import processes
 from timbre.learning.ahead import ahead
 from timbre.learning.gauge import Gauge
 from timbre.learning.lessons import Utterance, dialogue, epoch_batches
@@ -49,15 +53,15 @@ class Lesson(NamedTuple):
     """A batch to learn from, made ahead."""
 
     seed: int  # of dropout
-    batch: Any  # of the family's own
-    frames: int  # of sound
+    batch: Any  # of the family's own; this process's part of it
+    frames: int  # of sound, in all parts
 
 
 class Taken(NamedTuple):
     """A step that was taken, and what it gave, which nobody has looked at yet."""
 
     step: int
-    losses: list[dict[str, Any]]  # of each batch; tensors, where the model is
+    losses: list[dict[str, Any]]  # of each batch's part; tensors, where the model is
     norm: Any
 
 
@@ -67,14 +71,16 @@ def named(losses: Losses) -> dict[str, Any]:
     return {name: loss.detach() for name, loss in parts.items()}
 
 
-def fetched(rows: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
-    """Numbers of tensors, with one look at the device for all of them."""
+def fetched(rows: Sequence[dict[str, Any]], *, parts: bool = False) -> list[dict[str, float]]:
+    """Numbers of tensors, with one look at the device for all of them; with `parts`, added up over the processes."""
     import torch
 
     if not rows:
         return []
-    table = torch.stack([torch.stack([value.float() for value in row.values()]) for row in rows]).tolist()
-    return [dict(zip(row, numbers, strict=True)) for row, numbers in zip(rows, table, strict=True)]
+    table = torch.stack([torch.stack([value.float() for value in row.values()]) for row in rows])
+    if parts:
+        processes.add_up([table])
+    return [dict(zip(row, numbers, strict=True)) for row, numbers in zip(rows, table.tolist(), strict=True)]
 
 
 def mean(rows: Sequence[dict[str, float]], weights: Sequence[float] | None = None) -> dict[str, float]:
@@ -88,19 +94,21 @@ class Training:
         self, voice: Voice, clips: Sequence[Utterance], held: Sequence[Utterance], params: Params, scratch: Path
     ) -> None:
         import torch
-        from accelerate import Accelerator
 
+        self.part = processes.part()
         self.voice, self.clips, self.params, self.scratch = voice, clips, params, scratch
         self.held = sorted(held, key=lambda clip: (clip.seconds, clip.id))  # like lengths beside each other
         torch.manual_seed(params.seed)
         if params.gradient_checkpointing:
             voice.save_memory()
         voice.adapt(Lora(params.rank, params.alpha, params.rslora, params.dropout))
-        can = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-        half = params.precision == "bf16" or (params.precision == "auto" and can)
-        self.accelerator = Accelerator(mixed_precision="bf16" if half else "no")
-        assert self.accelerator.num_processes == 1, "each process would write the same adapter"
-        voice.model, self.optimiser = self.accelerator.prepare(voice.model, optimiser_for(voice.model, params))
+        if params.shard and self.part.of > 1:
+            processes.spread(voice.stacks)
+        cuda = torch.cuda.is_available()
+        half = params.precision == "bf16" or (params.precision == "auto" and cuda and torch.cuda.is_bf16_supported())
+        self.autocast = torch.autocast("cuda" if cuda else "cpu", torch.bfloat16, enabled=half)
+        self.weights = [weight for weight in voice.model.parameters() if weight.requires_grad]
+        self.optimiser = optimiser_for(self.weights, params)
         self.lengths = tuple(voice.length([clip.turn]) for clip in clips)
         self.batches = math.ceil(len(clips) / params.batch)  # in an epoch
         steps = math.ceil(params.epochs * self.batches / params.accumulation)
@@ -108,7 +116,7 @@ class Training:
         evaluations = math.ceil(self.steps / params.eval_every)
         self.spacing = params.eval_every * math.ceil(evaluations / (SNAPSHOTS * params.points))  # steps
         self.exams = [  # the same each time, so they are made once
-            voice.batch([[clip.turn] for clip in self.held[start : start + params.batch]], 1.0, 0)
+            voice.batch([[clip.turn] for clip in self.held[start : start + params.batch]], 1.0, 0, self.part)
             for start in range(0, len(self.held), params.batch)
         ]
         self.gauge = Gauge()
@@ -119,7 +127,8 @@ class Training:
         state, params = self.state, self.params
         if not state.history:
             state.history.append({"step": 0, "epoch": 0.0, **self.evaluate()})
-        bar = tqdm(total=self.steps, initial=state.step, desc="train", unit="step", dynamic_ncols=True)
+        quiet = not processes.first()
+        bar = tqdm(total=self.steps, initial=state.step, desc="train", unit="step", dynamic_ncols=True, disable=quiet)
         with closing(self.lessons()) as lessons:
             while state.step < self.steps and not self.out_of_patience():
                 state.step += 1
@@ -143,16 +152,19 @@ class Training:
         """The `number`th batch of the run; what is random in it follows from the number alone."""
         params = self.params
         draw = random.Random(f"{params.seed} batch {number}")
-        seed = draw.getrandbits(63)
+        seed = draw.getrandbits(63) + self.part.number
         epoch, place = divmod(number, self.batches)
         rows = epoch_batches(self.lengths, params.batch, params.seed, epoch)[place]
         share, longest = params.context_share, params.context_seconds
         talks = [dialogue(self.voice, self.clips[row], self.clips, share, longest, draw) for row in rows]
         frames = sum(len(turn.codes) for talk in talks for turn in talk if turn.codes is not None)
-        return Lesson(seed, self.voice.batch(talks, params.depth_share, draw.getrandbits(63)), frames)
+        batch = self.voice.batch(talks, params.depth_share, draw.getrandbits(63), self.part)
+        return Lesson(seed, batch, frames)
 
     def step(self, lessons: Iterator[Lesson]) -> None:
         """One step of the optimiser."""
+        import torch
+
         params = self.params
         self.gauge.start()
         for group in self.optimiser.param_groups:
@@ -163,26 +175,27 @@ class Training:
                 lesson = next(lessons)
             losses.append(self.learn(lesson))
             frames += lesson.frames
-        norm = self.accelerator.clip_grad_norm_(self.voice.model.parameters(), params.max_grad_norm)
+        processes.add_up([weight.grad for weight in self.weights])
+        norm = torch.nn.utils.clip_grad_norm_(self.weights, params.max_grad_norm)
         self.optimiser.step()
         self.optimiser.zero_grad()
         self.taken.append(Taken(self.state.step, losses, norm))
         self.gauge.stop(self.state.step, frames)
 
     def learn(self, lesson: Lesson) -> dict[str, Any]:
-        """Gradients of a batch, and its losses."""
+        """Gradients of a batch's part, and its losses."""
         import torch
 
         torch.manual_seed(lesson.seed)
-        with self.accelerator.autocast():
+        with self.autocast:
             losses = self.voice.losses(lesson.batch)
-        self.accelerator.backward(losses.total / self.params.accumulation)
+        (losses.total / self.params.accumulation).backward()
         return named(losses)
 
     def look(self) -> None:
         """What the steps since the last look gave, and an evaluation."""
         state, params = self.state, self.params
-        batches = iter(fetched([losses for taken in self.taken for losses in taken.losses]))
+        batches = iter(fetched([losses for taken in self.taken for losses in taken.losses], parts=True))
         norms = fetched([{"grad_norm": taken.norm} for taken in self.taken])
         for taken, norm in zip(self.taken, norms, strict=True):
             losses = mean([next(batches) for _ in taken.losses])
@@ -192,7 +205,7 @@ class Training:
             state.history.append(row | losses | norm | {"learning_rate": learning_rate(taken.step, self.steps, params)})
         self.taken.clear()
         state.speed += self.gauge.rows()
-        state.history[-1] |= (seen := self.evaluate())
+        state.history[-1] |= (seen := processes.told(self.evaluate()))  # all stop where the first does
         if seen["eval_loss"] < state.best_loss:
             state.best_step, state.best_loss = state.step, seen["eval_loss"]
             state.best = self.voice.adapter_weights()
@@ -202,12 +215,12 @@ class Training:
         import torch
 
         self.voice.model.eval()
-        with torch.no_grad(), self.accelerator.autocast():
+        with torch.no_grad(), self.autocast:
             losses = [named(self.voice.losses(batch)) for batch in self.exams]
         self.voice.model.train()
         size, count = self.params.batch, len(self.held)
         weights = [min(size, count - start) for start in range(0, count, size)]  # clips
-        return {f"eval_{name}": value for name, value in mean(fetched(losses), weights).items()}
+        return {f"eval_{name}": value for name, value in mean(fetched(losses, parts=True), weights).items()}
 
     def out_of_patience(self) -> bool:
         waited = self.state.step - self.state.best_step
@@ -216,6 +229,8 @@ class Training:
     def save(self) -> None:
         import torch
 
+        if not processes.first():
+            return
         self.scratch.mkdir(parents=True, exist_ok=True)
         weights = self.voice.adapter_weights()
         contents = {"state": {"state": vars(self.state), "adapter": weights, "optimiser": self.optimiser.state_dict()}}
@@ -228,16 +243,21 @@ class Training:
     def points(self) -> dict[int, dict[str, Any]]:
         import torch
 
+        if not processes.first():
+            return {}
         kept = {int(path.stem.partition("-")[2]): path for path in self.scratch.glob("point-*.pt")}
         steps = point_steps(sorted(kept), self.state.best_step, self.params.points)
         return {step: torch.load(kept[step], map_location="cpu", weights_only=True) for step in steps}
 
     def resumed(self) -> State:
+        """The state of a run that ended early, from the first process: another machine may not have it."""
         import torch
 
-        if not (self.scratch / "state.pt").exists():
+        path, content = self.scratch / "state.pt", None
+        if processes.first() and path.exists():
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        if (content := processes.told(content)) is None:
             return State()
-        content = torch.load(self.scratch / "state.pt", map_location="cpu", weights_only=True)
         self.voice.set_adapter_weights(content["adapter"])
         self.optimiser.load_state_dict(content["optimiser"])
         state = State(**content["state"])
@@ -245,10 +265,9 @@ class Training:
         return state
 
 
-def optimiser_for(model: Any, params: Params) -> Any:
+def optimiser_for(weights: list[Any], params: Params) -> Any:
     import torch
 
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
     if params.optimiser == "adamw":
         return torch.optim.AdamW(weights, params.learning_rate, weight_decay=params.weight_decay)
     if not torch.cuda.is_available():
