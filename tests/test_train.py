@@ -16,70 +16,24 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ruamel.yaml import YAML
 
 from stages import train as stage
-from stages.encode import Params as EncodeParams
-from stages.encode import encode_all
 from stages.train import COLUMNS
-from tests.tiny_models import CODEBOOKS, random_csm, write_clips
-from timbre import families, params
+from tests.tiny_models import CODEBOOKS
+from tests.training_root import PARAMS, arguments, base_of, trained, training_root
+from timbre import families
 from timbre.errors import DataError, ModelError
 from timbre.families import Turn
 from timbre.learning import gauge
 from timbre.learning.ahead import ahead
 from timbre.learning.lessons import Utterance, check_lengths, dialogue, epoch_batches, utterances
-from timbre.learning.plan import Params, learning_rate, point_steps
-from timbre.learning.training import State, Training
-
-ROOT = Path(__file__).parent.parent
-PARAMS = Params(
-    rank=4, alpha=8, rslora=True, dropout=0.1, learning_rate=0.02, warmup=2, epochs=3, max_steps=None, batch=3,
-    accumulation=1, weight_decay=0.01, max_grad_norm=1.0, depth_share=0.5, context_share=0.5, context_seconds=10.0,
-    eval_every=2, patience=0, points=3, optimiser="adamw", precision="auto", gradient_checkpointing=False,
-    processes=1, shard=False, seed=0,
-)  # fmt: skip
+from timbre.learning.plan import learning_rate, point_steps
+from timbre.learning.training import Training
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository's root with clips, tables, codes, a base model, and the params of these stages."""
-    root = tmp_path_factory.mktemp("root")
-    random_csm(root / "models/base")
-    write_clips(root, 10)
-    encode_all(root / "data/clips", root / "data/codes", EncodeParams(1), base_of(root))
-    (root / "stages").mkdir()
-    for name in ("encode", "train", "generate"):
-        (root / f"stages/{name}.py").symlink_to(ROOT / f"stages/{name}.py")
-    (root / "timbre").symlink_to(ROOT / "timbre")
-    write_params(root, PARAMS)
-    return root
-
-
-def base_of(root: Path) -> families.Params:
-    return families.Params("csm", str(root / "models/base"), None)
-
-
-def write_params(root: Path, changed: Params) -> None:
-    schemas = params.schemas(root)
-    document = {name: value for name, value in params.load(ROOT / "params.yaml").items() if name in schemas}
-    document["voice"]["base"] = "models/base"
-    document["train"] = dataclasses.asdict(changed)
-    with (root / "params.yaml").open("w") as stream:
-        YAML().dump(document, stream)
-
-
-def arguments(out: str) -> list[str]:
-    tables = ["--dataset", "data/dataset", "--codes", "data/codes"]
-    outs = ["--out", f"{out}/adapter", "--points", f"{out}/points", "--history", f"{out}/history.csv"]
-    return ["stages/train.py", *tables, *outs, "--speed", f"speed-{out}.json"]
-
-
-def run(root: Path, tmp_path: Path, changed: Params = PARAMS) -> tuple[Any, State]:
-    clips, _ = utterances(root / "data/dataset/train.jsonl", root / "data/codes")
-    held, _ = utterances(root / "data/dataset/eval.jsonl", root / "data/codes")
-    voice: Any = families.load(base_of(root))
-    return voice, Training(voice, clips, held, changed, tmp_path / "scratch").run()
+    return training_root(tmp_path_factory.mktemp("root"))
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -133,7 +87,7 @@ def test_a_loss_that_is_no_number_is_told_with_its_step_before_anything_is_saved
 
     monkeypatch.setattr(Training, "learn", broken)
     with pytest.raises(ModelError, match=r"train: the loss is nan at step 3; lower train.learning_rate"):
-        run(place, tmp_path, dataclasses.replace(PARAMS, eval_every=5))
+        trained(place, tmp_path, dataclasses.replace(PARAMS, eval_every=5))
     assert len(seen) == 5, "nobody looks at losses between evaluations"
     assert not (tmp_path / "scratch").exists()
 
@@ -146,7 +100,7 @@ def test_an_error_in_the_thread_that_makes_lessons_is_the_runs_error(
 
     monkeypatch.setattr("timbre.learning.training.dialogue", broken)
     with pytest.raises(DataError, match="0123456789abcdef: no such clip"):
-        run(place, tmp_path)
+        trained(place, tmp_path)
 
 
 def test_things_made_ahead_come_in_order_and_not_all_at_once() -> None:
@@ -165,20 +119,20 @@ def test_things_made_ahead_come_in_order_and_not_all_at_once() -> None:
 
 
 def test_the_loss_falls_and_the_best_adapter_is_what_the_voice_wears(place: Path, tmp_path: Path) -> None:
-    voice, state = run(place, tmp_path, dataclasses.replace(PARAMS, epochs=8))
+    voice, state = trained(place, tmp_path, dataclasses.replace(PARAMS, epochs=8))
     evaluated = {int(row["step"]): row["eval_loss"] for row in state.history if "eval_loss" in row}
     assert state.best_loss == evaluated[state.best_step] == min(evaluated.values()) < evaluated[0] - 0.1
     held, _ = utterances(place / "data/dataset/eval.jsonl", place / "data/codes")
     voice.model.eval()
     losses = voice.losses(voice.batch([[clip.turn] for clip in held], 1.0, 0))
     assert losses.total.item() == pytest.approx(state.best_loss, abs=1e-4)
-    trained = [weight for name, weight in voice.model.named_parameters() if weight.requires_grad]
-    assert len(trained) == 2 * 7 * 4, "every projection of both decoders has learnt"
-    assert all(weight.abs().max() > 0 for weight in trained)
+    learnt = [weight for name, weight in voice.model.named_parameters() if weight.requires_grad]
+    assert len(learnt) == 2 * 7 * 4, "every projection of both decoders has learnt"
+    assert all(weight.abs().max() > 0 for weight in learnt)
 
 
 def test_history_has_a_row_per_step_and_an_empty_cell_where_nothing_was_measured(place: Path, tmp_path: Path) -> None:
-    _, state = run(place, tmp_path)
+    _, state = trained(place, tmp_path)
     rows = list(csv.DictReader(stage.to_csv(state.history).splitlines()))
     assert tuple(rows[0]) == (*COLUMNS, "eval_depth_loss_1-3", "depth_loss_1-3")
     assert [int(row["step"]) for row in rows] == list(range(10))  # 8 clips in batches of 3, three times
@@ -193,32 +147,32 @@ def test_history_has_a_row_per_step_and_an_empty_cell_where_nothing_was_measured
 
 
 def test_two_batches_to_a_step_weigh_as_one_of_twice_the_size(place: Path, tmp_path: Path) -> None:
-    _, state = run(place, tmp_path, dataclasses.replace(PARAMS, accumulation=2))
+    _, state = trained(place, tmp_path, dataclasses.replace(PARAMS, accumulation=2))
     assert [row["step"] for row in state.history] == [0, 1, 2, 3, 4, 5]
     assert state.history[-1]["epoch"] == pytest.approx(10 / 3)
 
 
 def test_patience_stops_a_run_that_gets_no_better(place: Path, tmp_path: Path) -> None:
     worse = dataclasses.replace(PARAMS, learning_rate=1e-9, patience=2, epochs=20)
-    _, state = run(place, tmp_path, worse)
+    _, state = trained(place, tmp_path, worse)
     assert state.step < 60
 
 
 def test_checkpointing_gives_the_same_losses(place: Path, tmp_path: Path) -> None:
     short = dataclasses.replace(PARAMS, max_steps=2, dropout=0.0)
-    _, plain = run(place, tmp_path / "a", short)
-    _, saving = run(place, tmp_path / "b", dataclasses.replace(short, gradient_checkpointing=True))
+    _, plain = trained(place, tmp_path / "a", short)
+    _, saving = trained(place, tmp_path / "b", dataclasses.replace(short, gradient_checkpointing=True))
     for one, other in zip(plain.history, saving.history, strict=True):
         assert one == pytest.approx(other, rel=1e-4)
 
 
 def test_half_precision_runs_on_this_device(place: Path, tmp_path: Path) -> None:
-    _, state = run(place, tmp_path, dataclasses.replace(PARAMS, max_steps=2, precision="bf16"))
+    _, state = trained(place, tmp_path, dataclasses.replace(PARAMS, max_steps=2, precision="bf16"))
     assert all(math.isfinite(row["eval_loss"]) for row in state.history if "eval_loss" in row)
 
 
 def test_an_adapter_that_changes_nothing_is_an_error(place: Path, tmp_path: Path) -> None:
-    voice, _ = run(place, tmp_path, dataclasses.replace(PARAMS, max_steps=1))
+    voice, _ = trained(place, tmp_path, dataclasses.replace(PARAMS, max_steps=1))
     clips, _ = utterances(place / "data/dataset/train.jsonl", place / "data/codes")
     stage.check_effect(voice, clips[0])
     voice.set_adapter_weights({name: weight * 0 for name, weight in voice.adapter_weights().items()})
@@ -227,7 +181,7 @@ def test_an_adapter_that_changes_nothing_is_an_error(place: Path, tmp_path: Path
 
 
 def test_training_json_says_what_was_learnt_from(place: Path, tmp_path: Path) -> None:
-    voice, state = run(place, tmp_path, dataclasses.replace(PARAMS, max_steps=2))
+    voice, state = trained(place, tmp_path, dataclasses.replace(PARAMS, max_steps=2))
     clips, _ = utterances(place / "data/dataset/train.jsonl", place / "data/codes")
     stage.write(voice, state, clips, tmp_path / "adapter", tmp_path / "points", tmp_path / "history.csv")
     facts = json.loads((tmp_path / "adapter/training.json").read_text())
@@ -237,7 +191,7 @@ def test_training_json_says_what_was_learnt_from(place: Path, tmp_path: Path) ->
 
 
 def test_over_fitting_is_the_distance_of_the_last_evaluation_from_the_best(place: Path, tmp_path: Path) -> None:
-    voice, state = run(place, tmp_path, dataclasses.replace(PARAMS, max_steps=2))
+    voice, state = trained(place, tmp_path, dataclasses.replace(PARAMS, max_steps=2))
     clips, _ = utterances(place / "data/dataset/train.jsonl", place / "data/codes")
     facts = stage.facts(voice, dataclasses.replace(state, best_loss=state.best_loss - 0.25), clips)
     assert facts["overfit"] == 0.25
@@ -246,7 +200,7 @@ def test_over_fitting_is_the_distance_of_the_last_evaluation_from_the_best(place
 
 
 def test_points_are_the_adapters_that_the_voice_wore_on_the_way(place: Path, tmp_path: Path) -> None:
-    _, state = run(place, tmp_path)
+    _, state = trained(place, tmp_path)
     until = {int(row["step"]): row["eval_loss"] for row in state.history if "eval_loss" in row}
     voice: Any = families.load(base_of(place))
     voice.adapt(families.Lora(PARAMS.rank, PARAMS.alpha, PARAMS.rslora, PARAMS.dropout))
@@ -347,7 +301,7 @@ def test_eight_bit_adamw_says_what_it_needs(place: Path, tmp_path: Path) -> None
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(ModelError, match="adamw_8bit needs"):
-        run(place, tmp_path, dataclasses.replace(PARAMS, optimiser="adamw_8bit"))
+        trained(place, tmp_path, dataclasses.replace(PARAMS, optimiser="adamw_8bit"))
 
 
 def test_params_out_of_range_are_told_all_at_once() -> None:

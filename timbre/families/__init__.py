@@ -87,7 +87,7 @@ class Spoken(NamedTuple):
 
 
 class Voice(Protocol):
-    """A loaded model. `model` is what an optimiser and accelerate handle; the rest hides it."""
+    """A loaded model. `model` is what an optimiser handles; the rest hides it."""
 
     model: Any
     sample_rate: int  # Hz

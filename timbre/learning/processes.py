@@ -52,23 +52,28 @@ def launch(wanted: Wanted, module: str) -> bool:
 
 
 def _run(module: str, here: int, *, alone: bool, logs: Path) -> None:
-    from torch.distributed import run
+    from torch.distributed import DistError, run
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     logging.disable(logging.CRITICAL)  # torchrun's own account of what `_told` says in a line
     options = ["--nproc-per-node", str(here), "--log-dir", str(logs)]
-    options += ["--standalone"] if alone else []
-    options += (
-        ["--redirects", ",".join(f"{other}:3" for other in range(1, here))] if here > 1 else []
-    )  # 3: both streams
+    if alone:
+        options.append("--standalone")
+    if here > 1:
+        options += ["--redirects", ",".join(f"{other}:3" for other in range(1, here))]  # 3: both streams, to files
     try:
         run.run(run.parse_args([*options, "-m", module, *sys.argv[1:]]))
     except ChildFailedError as error:
-        if told := _told(error, logs):
-            raise TimbreError(told) from None
-        sys.exit(1)
+        if not (told := _told(error, logs)):
+            sys.exit(1)
+        print(file=sys.stderr)  # the line of a bar was not ended
+        raise TimbreError(told) from None
+    except DistError as error:
+        reason = str(error).splitlines()[0]
+        raise TimbreError(f"the machines did not find each other ({reason}); see PET_MASTER_ADDR") from error
     except SignalException as error:
+        print(file=sys.stderr)
         if error.sigval == signal.SIGINT:
             raise KeyboardInterrupt from None
         sys.exit(128 + error.sigval)
