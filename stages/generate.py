@@ -58,7 +58,7 @@ class Params:
     cap_seconds: float
     cap_seconds_per_character: float
     batch: int  # samples
-    precision: Literal["auto", "fp32", "bf16"]
+    precision: Literal["auto", "fp32", "bf16", "int8"]
 
     def __post_init__(self) -> None:
         none_below = {"true_prompts": 0, "temperature": 0, "top_k": 0, "cap_seconds_per_character": 0, "batch": 1}

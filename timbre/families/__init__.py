@@ -21,7 +21,7 @@ from timbre.mapping import content_key, file_sha256
 
 Audio = npt.NDArray[np.float32]  # mono samples at the voice's rate, -1 to 1
 Codes = npt.NDArray[np.int16]  # (frames, codebooks)
-Precision = Literal["auto", "fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16", "int8"]  # int8 only speaks, and on a CPU
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from torch import Tensor
 from timbre.errors import ModelError
 from timbre.families import WHOLE, Audio, Codes, Lora, Losses, Part, Precision, Request, Speaking, Spoken, Turn
 from timbre.families.csm_decode import decode_frames
-from timbre.families.csm_load import dtype_of, from_pretrained, merged
+from timbre.families.csm_load import from_pretrained, merged, prepare
 from timbre.families.csm_losses import group_losses
 from timbre.families.csm_sound import CodecStream, pieces
 
@@ -71,11 +71,7 @@ def load(base: str, revision: str | None, adapter: Path | None, precision: Preci
         raise ModelError(f"voice.base: {base} cannot be loaded ({reason}); {mend}") from error
     if adapter:
         model = merged(model, adapter)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if dtype_of(precision, device) == torch.bfloat16:
-        model.to(torch.bfloat16)
-        model.codec_model.float()  # convolutions in half precision are coarse, and wrong on some CPUs
-    return Csm(model.to(device).eval(), tokenizer)
+    return Csm(prepare(model, precision), tokenizer)
 
 
 class Csm:

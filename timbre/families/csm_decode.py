@@ -7,6 +7,7 @@ laid out once. The depth decoder's is overwritten frame by frame. The same codes
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from timbre.families import Speaking, Spoken
+from timbre.families.csm_int8 import Int8Heads
 
 
 class Stack:
@@ -89,10 +91,10 @@ class Depth:
         depth = model.depth_decoder
         self.codebooks, self.vocabulary = model.config.num_codebooks, depth.config.vocab_size
         self.embed, self.project = depth.model.embed_tokens, depth.model.inputs_embeds_projector
-        self.heads = depth.codebooks_head.weight  # (codebooks - 1, hidden, vocabulary)
+        self.heads = _heads(depth.codebooks_head)
         self.stack = Stack(depth.model, batch, self.codebooks)
-        self.places = torch.arange(self.codebooks, device=self.heads.device).expand(batch, -1)
-        self.causal = torch.ones(2, 2, dtype=torch.bool, device=self.heads.device).tril()
+        self.places = torch.arange(self.codebooks, device=self.embed.weight.device).expand(batch, -1)
+        self.causal = torch.ones(2, 2, dtype=torch.bool, device=self.embed.weight.device).tril()
 
     def frame(self, state: Tensor, first: Tensor, pick: Pick) -> Tensor:
         """state (B, hidden), first (B) → (B, codebooks)."""
@@ -101,9 +103,14 @@ class Depth:
         for codebook in range(1, self.codebooks):
             start, end = (0, 2) if codebook == 1 else (codebook, codebook + 1)
             h = self.stack.step(self.project(x), start, self.places[:, start:end], self.causal if start == 0 else None)
-            codes.append(pick(h[:, -1] @ self.heads[codebook - 1], codebook))
+            codes.append(pick(self.heads[codebook - 1](h[:, -1]), codebook))
             x = self.embed(codes[-1] + codebook * self.vocabulary)[:, None]
         return torch.stack(codes, 1)
+
+
+def _heads(head: Any) -> list[Callable[[Tensor], Tensor]]:
+    """For each codebook but the first, logits from states."""
+    return list(head.each) if isinstance(head, Int8Heads) else [partial(torch.matmul, other=w) for w in head.weight]
 
 
 def decode_frames(

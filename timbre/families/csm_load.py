@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 
 from timbre.errors import ModelError
 from timbre.families import Precision
+from timbre.families.csm_int8 import shrink
 
 HEARD = "backbone_model.embed_tokens.embed_audio_tokens.weight"  # shares the depth decoder's
 
@@ -48,6 +49,19 @@ def tie(model: Any) -> bool:
     if tied := bool(model.config.tie_codebooks_embeddings):
         model.backbone_model.embed_tokens.embed_audio_tokens.weight = model.depth_decoder.model.embed_tokens.weight
     return tied
+
+
+def prepare(model: Any, precision: Precision) -> Any:
+    """The model on its device in its precision, to be evaluated."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if precision == "int8":
+        if device.type == "cuda":
+            raise ModelError("precision: int8 is for processors, and here is a GPU: choose auto or bf16")
+        shrink(model)
+    elif dtype_of(precision, device) == torch.bfloat16:
+        model.to(torch.bfloat16)
+        model.codec_model.float()  # convolutions in half precision are coarse, and wrong on some CPUs
+    return model.to(device).eval()
 
 
 def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
