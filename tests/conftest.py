@@ -122,8 +122,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     repository.run("git", "config", "user.email", "ann@example.org")
     repository.run("git", "config", "user.name", "Ann")
     repository.run("dvc", "init", "-q")
-    repository.run("dvc", "config", "core.analytics", "false")
-    repository.run("dvc", "config", "core.check_update", "false")
+    (repository.root / ".dvc/config").write_text("[core]\n    analytics = false\n    check_update = false\n")
     repository.repro()
     repository.commit("First voice")
     return repository
@@ -132,6 +131,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Repository:
 @pytest.fixture
 def repository(made: Repository, tmp_path: Path) -> Repository:
     return made.copy(tmp_path / "voice")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, and one works in it."""
+    root = tmp_path / "project"
+    root.mkdir()
+    monkeypatch.chdir(root)
+    return root
 
 
 @pytest.fixture(scope="session")

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,76 +15,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from tests.imports import ANN, TEXTS, WHO, back, files, heard, ljspeech, run, sounds, wav
 from tests.outs import voice
-from timbre import cli, people, sources, transcripts
-from timbre.audio import to_pcm
+from timbre import people, sources, transcripts
 from timbre.errors import DataError, SourceError
-from timbre.exchange import books, intake
+from timbre.exchange import books
 from timbre.records import Clip, Segment, read_jsonl
-from timbre.text import normalise
+
+pytestmark = pytest.mark.usefixtures("project")
 
 ROOT = Path(__file__).parent.parent
-
-WHO = ["--language", "en", "--licence", "CC0-1.0", "--consent", "hers, by e-mail"]
-ANN = ["--speaker", "ann", *WHO]
-TEXTS = ['"The tide" comes in.', "The boats; go out!", "Zwölf Schiffe, 12 — é.", "And   back.", "#5 is the last one."]
-Sound = tuple[np.ndarray, int]
-
-
-@pytest.fixture(autouse=True)
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    root = tmp_path / "project"
-    root.mkdir()
-    monkeypatch.chdir(root)
-    return root
-
-
-def sounds(count: int, rate: int = 22_050) -> list[Sound]:
-    return [(to_pcm(voice(0.7 + 0.137 * number, number)), rate) for number in range(count)]
-
-
-def ljspeech(folder: Path, texts: Sequence[str] = TEXTS, rate: int = 22_050) -> list[Sound]:
-    (folder / "wavs").mkdir(parents=True)
-    made = sounds(len(texts), rate)
-    for number, (samples, _) in enumerate(made):
-        soundfile.write(folder / f"wavs/LJ-{number}.wav", samples, rate)
-    rows = [f"LJ-{number}|as printed|{text}" for number, text in enumerate(texts)]
-    (folder / "metadata.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    return made
-
-
-def wav(sound: Sound) -> bytes:
-    stream = io.BytesIO()
-    soundfile.write(stream, *sound, format="WAV")
-    return stream.getvalue()
-
-
-def run(*arguments: str | Path) -> int:
-    return cli.execute(["import", *map(str, arguments)])
-
-
-def files() -> list[str]:
-    return sorted(str(path) for path in Path("data").rglob("*") if path.is_file())
-
-
-def back() -> list[tuple[str, str, bytes]]:
-    """Speaker, text and samples of every line of every recording, cut by the transcript's times."""
-    found = []
-    for source in sources.read(Path("data/sources.yaml")):
-        samples, rate = soundfile.read(source.origin, dtype="int16")
-        for line in transcripts.read(Path(f"data/transcripts/{source.id}.tsv"), len(samples) / rate).lines:
-            start, end = round(line.start * rate), round(line.end * rate)
-            found.append((line.speaker, line.text, heard((samples[start:end], rate))))
-    return found
-
-
-def heard(sound: Sound) -> bytes:
-    """Without the silence behind it: a line ends up to a hundredth of a second after its last sample."""
-    return bytes(np.trim_zeros(sound[0], "b").tobytes())
 
 
 @pytest.mark.parametrize("rate", [16_000, 22_050, 24_000, 44_100, 44_056])
@@ -273,58 +211,7 @@ def test_what_is_no_dataset_is_refused(tmp_path: Path) -> None:
         run(tmp_path, *ANN)
 
 
-@pytest.mark.parametrize("reached", ["*/*-001.pcm", "*/*-003.flac"])
-def test_a_kill_leaves_nothing_and_the_next_run_completes_it(tmp_path: Path, project: Path, reached: str) -> None:
-    made = ljspeech(tmp_path / "lj", [f"Sentence {number} of them." for number in range(40)])
-    code = "import sys; from timbre import cli; from timbre.exchange import books; books.LONGEST = 12; cli.main()"
-    command = [sys.executable, "-c", code, "import", str(tmp_path / "lj"), *ANN]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not list(Path(".timbre/import").glob(reached)):
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    declared = Path("data/sources.yaml")
-    assert not declared.exists() or len(sources.read(declared)) > 3, "all of them or none"
-    subprocess.run(command, env=environment, check=True, capture_output=True)
-    assert [(text, found) for _, text, found in back()] == [
-        (f"Sentence {number} of them.", heard(sound)) for number, sound in enumerate(made)
-    ]
-
-
-@pytest.mark.parametrize("links", [0, 1, 2])
-def test_a_kill_while_files_are_put_in_place_is_mended_by_the_next_run(tmp_path: Path, links: int) -> None:
-    ljspeech(tmp_path / "lj")
-    code = """if True:
-        import os, sys
-        from timbre import cli, declare
-        links, link, extended = [], os.link, declare.extended
-        kill = lambda: os.kill(os.getpid(), 9)
-        os.link = lambda *names: links.append(link(*names)) if len(links) < LINKS else kill()
-        declare.extended = lambda *_: kill()
-        cli.main()"""
-    command = [sys.executable, "-c", code.replace("LINKS", str(links)), "import", str(tmp_path / "lj"), *ANN]
-    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, check=False)
-    assert (done.returncode, len(files())) == (-signal.SIGKILL, links)
-    run(tmp_path / "lj", *ANN)
-    assert len(back()) == 5
-
-
-def test_an_interruption_while_files_are_put_in_place_takes_them_away_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ljspeech(tmp_path / "lj")
-
-    def interrupted(*_: object) -> bytes:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(intake.shelf.declare, "extended", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "lj", *ANN)
-    assert files() == []
-
-
-def test_the_pipeline_finds_each_sentence_where_it_was_put(tmp_path: Path, project: Path) -> None:
+def test_the_pipeline_finds_each_sentence_where_it_was_put(tmp_path: Path) -> None:
     texts = [f"Sentence number {number} is about boats." for number in range(12)]
     made = ljspeech(tmp_path / "lj", texts)
     run(tmp_path / "lj", *ANN)
@@ -345,114 +232,6 @@ def test_the_pipeline_finds_each_sentence_where_it_was_put(tmp_path: Path, proje
     drops = [row["text"] for row in map(json.loads, Path("data/chunks/drops.jsonl").read_text().splitlines())]
     assert sorted(sum((re.findall(r"Sentence [^.]*\.", clip.text) for clip in clips), drops)) == sorted(texts)
     assert len(clips) > 2
-
-
-_TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
-
-
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(texts=st.lists(_TEXT.filter(normalise), min_size=1, max_size=3))
-def test_any_text_comes_through_a_parquet_with_only_its_white_space_changed(texts: list[str]) -> None:
-    rows = [{"audio": {"bytes": wav(s), "path": "x.wav"}, "text": t} for s, t in zip(SOUNDS, texts, strict=False)]
-    pq.write_table(pa.Table.from_pylist(rows), "any.parquet")
-    shutil.rmtree("data", ignore_errors=True)
-    run("any.parquet", *ANN)
-    assert [text for _, text, _ in back()] == [" ".join(text.split()) for text in texts]
-
-
-SOUNDS = [(to_pcm(voice(0.3, number)), 16_000) for number in range(3)]
-
-
-def test_a_saved_dataset_and_an_audiofolder_are_read_like_a_parquet(tmp_path: Path) -> None:
-    from datasets import Audio, Dataset, DatasetDict
-
-    made = sounds(4)
-    cells = [{"bytes": wav(sound), "path": f"{number}.wav"} for number, sound in enumerate(made)]
-    whole = Dataset.from_dict({"audio": cells, "text": [f"Number {n}." for n in range(4)], "source": ["ann"] * 4})
-    whole = whole.cast_column("audio", Audio(decode=False))
-    DatasetDict(train=whole.select([0, 1, 2]), test=whole.select([3])).save_to_disk(tmp_path / "saved")
-    whole.save_to_disk(tmp_path / "flat", num_shards=2)
-    (tmp_path / "parquet/data").mkdir(parents=True)
-    whole.to_parquet(tmp_path / "parquet/data/train-00000-of-00001.parquet")
-    folder = tmp_path / "folder"
-    for number, sound in enumerate(made):
-        (folder / "train").mkdir(parents=True, exist_ok=True)
-        (folder / f"train/{number}.wav").write_bytes(wav(sound))
-    table = "file_name,text,source\n" + "".join(f'{n}.wav,"Number {n}.",ann\n' for n in range(4))
-    (folder / "train/metadata.csv").write_text(table)
-    half = [json.dumps({"file_name": "0.wav", "text": "\ud800 no", "source": "ann"})]
-    lines = [json.dumps({"file_name": f"{n}.wav", "sentence": f"Number {n}.", "who": "ann"}) for n in range(4)]
-    shutil.copytree(folder / "train", tmp_path / "lines", ignore=shutil.ignore_patterns("*.csv"))
-    expected = [("ann", f"Number {n}.", heard(sound)) for n, sound in enumerate(made)]
-    for name in ("saved", "flat", "parquet", "folder"):
-        shutil.rmtree("data", ignore_errors=True)
-        run(tmp_path / name, *WHO)
-        assert back() == expected, name
-    (tmp_path / "lines/metadata.jsonl").write_text("\n".join(half))
-    with pytest.raises(DataError, match="row 1: holds half of a character"):
-        run(tmp_path / "lines", *WHO)
-    (tmp_path / "lines/metadata.jsonl").write_text("\n".join(lines))
-    shutil.rmtree("data")
-    run(tmp_path / "lines", *WHO, "--text-column", "sentence", "--speaker-column", "who")
-    assert back() == expected
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (
-            [*ANN],
-            r"has no column `text`; there are audio \(struct<.*>\), said \(string\), speaker \(int64\); say which",
-        ),
-        ([*ANN, "--text-column", "speaker"], "x.parquet: row 1: has no text"),
-        ([*ANN, "--text-column", "said", "--audio-column", "said"], "'Hello there.' leads|Hello there. is missing"),
-        ([*ANN, "--text-column", "said"], "the data name 2 voices .1, 2.; leave it out to keep them apart"),
-    ],
-)
-def test_other_columns_are_listed_and_can_be_named(tmp_path: Path, arguments: list[str], message: str) -> None:
-    cells = [{"bytes": wav(sound), "path": None} for sound in sounds(2)]
-    table = pa.table({"audio": cells, "said": ["Hello there.", "Hello."], "speaker": [1, 2]})
-    pq.write_table(table, tmp_path / "x.parquet")
-    with pytest.raises(DataError, match=message):
-        run(tmp_path / "x.parquet", *arguments)
-    run(tmp_path / "x.parquet", *ANN, "--text-column", "said", "--speaker-column", "")
-    assert len(back()) == 2
-
-
-def test_a_parquet_may_not_reach_outside_its_folder_and_bad_cells_are_told(tmp_path: Path) -> None:
-    cells = [
-        {"bytes": None, "path": "/etc/hostname"},
-        {"bytes": None, "path": "../secret.wav"},
-        {"bytes": b"", "path": None},
-        {"bytes": b"RIFF", "path": "x.wav"},
-        None,
-    ]
-    pq.write_table(pa.table({"audio": cells, "text": ["Hello."] * 5}), tmp_path / "x.parquet")
-    with pytest.raises(DataError) as caught:
-        run(tmp_path / "x.parquet", *ANN)
-    told = str(caught.value)
-    assert told.count("leads out of") == 2
-    assert told.count("has no sound") == 2
-    assert "row 4: is not audio that can be read" in told
-    (tmp_path / "broken.parquet").write_bytes(b"PAR1 and so on")
-    with pytest.raises(DataError, match=r"broken\.parquet: cannot be read as a dataset"):
-        run(tmp_path / "broken.parquet", *ANN)
-    (tmp_path / "bad").mkdir()
-    (tmp_path / "bad/state.json").write_text('{"_data_files": [{"filename": "../../x.arrow"}]}')
-    with pytest.raises(DataError, match="leads out of"):
-        run(tmp_path / "bad", *ANN)
-
-
-def test_sound_in_other_containers_and_two_channels_comes_in_too(tmp_path: Path) -> None:
-    samples = voice(1.0, 3)
-    stereo, ogg = io.BytesIO(), io.BytesIO()
-    soundfile.write(stereo, np.stack([samples, samples], axis=1), 16_000, format="FLAC")
-    soundfile.write(ogg, voice(1.0, 4), 16_000, format="OGG")
-    cells = [{"bytes": made.getvalue(), "path": None} for made in (stereo, ogg)]
-    pq.write_table(pa.table({"audio": cells, "text": ["One.", "Two."]}), tmp_path / "x.parquet")
-    run(tmp_path / "x.parquet", *ANN)
-    assert back()[0] == ("ann", "One.", to_pcm(samples).tobytes())
-    assert [text for _, text, _ in back()] == ["One.", "Two."]
 
 
 def test_nothing_of_a_speaker_who_took_the_consent_back_comes_in(tmp_path: Path) -> None:

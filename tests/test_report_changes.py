@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.report_outs import HOSTILE, write_report_outs
-from tests.test_report import CONTRAST, make_report
+from tests.report_page import CONTRAST, make_report
 from tests.voices import Voice
 from timbre import cli
 from timbre.audio import flac_bytes
