@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import typing
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.closure import imports
-from timbre import params
+from timbre import params, records
 from timbre.commands import summary
 from timbre.judging import evidence
 
@@ -103,6 +104,10 @@ def test_the_library_never_imports_a_stage_and_families_never_each_other() -> No
         family = next(name for name in families if file.stem.split("_")[0] == name)
         others = {found.stem for found in imports(file) if found.parent == file.parent} - {"__init__"}
         assert all(name.split("_")[0] == family for name in others), f"{file} imports another family"
+
+
+def test_what_is_spoken_and_what_is_judged_are_the_same_conditions() -> None:
+    assert typing.get_args(records.Condition) == evidence.CONDITIONS, "a lower layer cannot ask records for them"
 
 
 def test_no_stage_imports_another() -> None:
