@@ -24,6 +24,8 @@ bench: .venv/installed
 	python -m benchmarks.noop
 	python -m benchmarks.diff
 	python -m benchmarks.data_path --hours 1 --silero-hours 0.25
+	python -m benchmarks.encoding --size tiny
+	python -m benchmarks.table
 
 # The marker is touched last: a broken install is tried again.
 .venv/installed: pyproject.toml constraints.txt

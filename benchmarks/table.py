@@ -120,13 +120,15 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
 
 def record(name: str, tables: Iterable[Table], folder: Path) -> None:
     """Print each table as it comes, and write all that there are to the folder's NAME.json."""
-    facts = machine() | {"command": " ".join(["python -m", f"benchmarks.{name}", *_said(sys.argv[1:])])}
+    begun = {"load": machine()["load"], "command": " ".join(["python -m", f"benchmarks.{name}", *_said(sys.argv[1:])])}
     done: list[Table] = []
+    facts: dict[str, Any] = {}
     for table in tables:
         done.append(table)
+        facts = machine() | begun  # anew: a package may be loaded by now
         write(folder / f"{name}.json", facts, done)
         print(markdown(read(folder / f"{name}.json")[1][-1]), flush=True)  # as it is written: rounded
-    print(describe(facts), flush=True)
+    print(describe(facts) if facts else "nothing was measured", flush=True)
 
 
 def _said(arguments: Sequence[str]) -> list[str]:
@@ -180,7 +182,11 @@ def markdown(table: Table) -> str:
     columns = [name for name in cells[0] if any(row[name] for row in cells)]
     columns = columns if len(columns) > 1 else [*columns, *list(cells[0])[1:2]]
     lines = [columns, ["---"] * len(columns), *([row[name] for name in columns] for row in cells)]
-    notes = [f"\n{row.name}: not measured, {row.skipped}." for row in table.rows if row.skipped]
+    reasons: dict[str, list[str]] = {}
+    for row in table.rows:
+        if row.skipped:
+            reasons.setdefault(row.skipped, []).append(row.name)
+    notes = [f"\nNot measured: {', '.join(names)}; {reason}." for reason, names in reasons.items()]
     return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + notes) + "\n"
 
 
@@ -203,7 +209,7 @@ def _cells(row: Row, table: Table, scale: float, unit: str, named: Iterable[str]
 
 
 def _is_short(table: Table) -> bool:
-    return all(median(row) < 0.1 for row in table.rows if row.seconds)
+    return max((median(row) for row in table.rows if row.seconds), default=1) < 0.1
 
 
 def _shown(value: float | str) -> str:

@@ -56,7 +56,7 @@ class Hearing:
 
 def hear(hearings: Sequence[Hearing], model: whisper.Params) -> Iterator[Files]:
     loaded = whisper.load(model)
-    sounds = [audio.read(hearing.path, whisper.SAMPLE_RATE)[0] for hearing in hearings]
+    sounds = audio.read_all([hearing.path for hearing in hearings], whisper.SAMPLE_RATE)
     for hearing, heard in zip(hearings, whisper.hear(loaded, sounds, [h.language for h in hearings]), strict=True):
         language = None if heard.language is None else round(heard.language, 3)
         record = {"key": hearing.key, "heard": heard.text, "language": language}

@@ -63,9 +63,8 @@ def seconds(path: Path) -> float:
 
 def encode(clips: Sequence[tuple[Path, str]], voice: families.Params) -> Iterator[Files]:
     model = families.load_once(voice)
-    for (path, key), codes in zip(
-        clips, model.encode([audio.read(path, model.sample_rate)[0] for path, _ in clips]), strict=True
-    ):
+    sounds = audio.read_all([path for path, _ in clips], model.sample_rate)
+    for (path, key), codes in zip(clips, model.encode(sounds), strict=True):
         if not len(codes):
             raise AudioError(f"{path}: is empty; remove it and run `dvc repro -f chunk`")
         buffer = io.BytesIO()

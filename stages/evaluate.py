@@ -43,7 +43,7 @@ from timbre.mapping import Files, Job, content_key, file_sha256, refresh, write_
 from timbre.params import read
 from timbre.records import Example, Sample, from_json, read_jsonl
 
-VERSION = 2  # raise when the code gives other bytes for the same input
+VERSION = 3  # raise when the code gives other bytes for the same input
 ADAPTED = {"tuned": "base", "tuned_clone": "base_clone"}  # what the adapter may have changed, and from what
 
 
@@ -66,9 +66,14 @@ class Gates:
 
 @dataclass(frozen=True)
 class Params:
+    batch: int  # samples that Whisper hears at once
     others: str  # folder
     strict: bool  # asked by stages/track.py, the last
     gates: Gates
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise ValueError(f"batch: {self.batch} is not 1 or more")
 
 
 @dataclass(frozen=True)
@@ -97,22 +102,23 @@ def read_samples(folder: Path) -> list[Sample]:
     return samples
 
 
-def listen(folder: Path, paths: Sequence[Path], options: whisper.Params) -> list[Heard]:
+def listen(folder: Path, paths: Sequence[Path], options: whisper.Params, batch: int) -> list[Heard]:
     """Let Whisper hear what is new; give what it heard and what there is to hear."""
     heard_by = [whisper.fingerprint(options), whisper.normaliser()]
     keys = {path: content_key(VERSION, file_sha256(path), *heard_by) for path in paths}
     jobs = [Job(path.stem, key, (path, key)) for path, key in keys.items()]
-    refresh(folder, jobs, functools.partial(hear, options), suffixes=[".json"], label="evaluate")
+    refresh(folder, jobs, functools.partial(hear, options), suffixes=[".json"], label="evaluate", batch=batch)
     held = [json.loads((folder / f"{path.stem}.json").read_bytes()) for path in paths]
     return [Heard(h["heard"], h["silent"], *audio.read(path)) for h, path in zip(held, paths, strict=True)]
 
 
 def hear(options: whisper.Params, some: Sequence[tuple[Path, str]]) -> Iterator[Files]:
-    for path, key in some:
-        samples, _ = audio.read(path, whisper.SAMPLE_RATE)
-        silent = audio.is_silent(samples)
-        heard = "" if silent else whisper.transcribe(whisper.load(options), samples).text
-        record = {"heard": heard, "key": key, "normaliser": whisper.normaliser(), "silent": silent}
+    sounds = audio.read_all([path for path, _ in some], whisper.SAMPLE_RATE)
+    loud = [number for number, sound in enumerate(sounds) if not audio.is_silent(sound)]
+    texts = dict(zip(loud, whisper.texts(options, [sounds[number] for number in loud]), strict=True))
+    for number, (_, key) in enumerate(some):
+        record = {"heard": texts.get(number, ""), "key": key, "normaliser": whisper.normaliser()}
+        record |= {"silent": number not in texts}
         yield {".json": f"{json.dumps(record, ensure_ascii=False, indent=2)}\n".encode()}
 
 
@@ -207,7 +213,7 @@ def main() -> None:
     own = [row for row in held_out if row.source == name]
     strangers = [row for row in [*train, *held_out] if row.source != name]
     paths = [args.samples / f"{sample.id}.flac" for sample in samples]
-    sounds = listen(args.heard, paths, options)
+    sounds = listen(args.heard, paths, options, params.batch)
     compared = [
         *(Sound("sample", path.stem, "", path) for path in paths),
         *likeness.true_sounds(own, args.clips, args.codes),

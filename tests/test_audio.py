@@ -192,3 +192,15 @@ def test_levels_find_the_pause() -> None:
     assert audio.levels(samples, RATE)[51:59] == pytest.approx(0)
     assert audio.is_silent(samples[RATE // 2 : RATE // 2 + RATE // 10])
     assert not audio.is_silent(samples)
+
+
+def test_many_files_are_read_in_their_order_and_the_first_that_is_none_is_told(tmp_path: Path) -> None:
+    for number in range(5):
+        samples = np.full(1600, number / 8, np.float32)
+        (tmp_path / f"{number}.flac").write_bytes(audio.flac_bytes(samples, 16_000))
+    paths = [tmp_path / f"{number}.flac" for number in range(5)]
+    assert [float(samples[800]) for samples in audio.read_all(paths, 16_000)] == [number / 8 for number in range(5)]
+    assert audio.read_all([], 16_000) == []
+    paths[3].write_bytes(b"nothing")
+    with pytest.raises(AudioError, match=r"3\.flac"):
+        audio.read_all(paths, 16_000)

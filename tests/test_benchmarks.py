@@ -34,7 +34,7 @@ def test_a_row_shows_its_median_spread_rate_ratio_and_share_of_the_limit() -> No
         "| lean loop | 15 (10–20) | 8 | 6.67× | 1,230 | 3 | 20% |",
         "| on a GPU | – |  |  |  |  |  |",
         "",
-        "on a GPU: not measured, there is none here.",
+        "Not measured: on a GPU; there is none here.",
     ]
 
 

@@ -14,7 +14,7 @@ import torch
 from tests.tiny_models import CODEBOOK_SIZE, CODEBOOKS, FRAME, SAMPLE_RATE, random_csm
 from timbre import families
 from timbre.errors import ModelError
-from timbre.families import Lora, Params, Part, Request, Speaking, Turn
+from timbre.families import Lora, Params, Part, Request, Speaking, Turn, csm_sound
 
 LORA = Lora(rank=4, alpha=8, rslora=True, dropout=0.0)
 
@@ -322,6 +322,16 @@ def test_a_model_whose_embeddings_a_release_left_apart_hears_with_those_of_the_d
     loaded: Any = families.load(Params("csm", str(folder), None), precision="fp32")
     assert torch.equal(loaded.base.get_submodule(hear).weight, voice.base.get_submodule(hear).weight)
     assert loaded.base.get_submodule(hear).weight is loaded.base.depth_decoder.model.embed_tokens.weight
+
+
+def test_a_long_sound_is_encoded_piece_by_piece_to_the_codes_of_the_whole(voice: Any) -> None:
+    sounds = [np.random.default_rng(seed).normal(0, 0.1, FRAME * 150).astype(np.float32) for seed in range(2)]
+    values = torch.from_numpy(np.stack(sounds))[:, None]
+    with torch.no_grad():
+        whole = voice.base.codec_model.encode(values, num_quantizers=CODEBOOKS).audio_codes
+    assert len(sounds[0]) > 2 * csm_sound.HEARD_AT_ONCE * SAMPLE_RATE
+    for codes, expected in zip(voice.encode([sounds[0], sounds[1][: FRAME * 140]]), whole, strict=True):
+        assert np.array_equal(codes, expected.T.numpy()[: len(codes)])
 
 
 def test_what_only_newer_releases_know_of_a_config_is_not_asked_of_an_older_one(

@@ -142,7 +142,7 @@ class World:
 
     def read(self, section: str, schema: type) -> Any:
         return {
-            "evaluate": Params(str(TINY / "voices"), False, LIMITS),
+            "evaluate": Params(4, str(TINY / "voices"), False, LIMITS),
             "whisper": whisper.Params(str(self.listener)),
             "speaker": speaker.Params(str(TINY / "speaker"), None),
             "voice": families.Params("csm", str(TINY / "csm"), None),
@@ -281,7 +281,7 @@ def test_only_new_samples_are_heard_and_another_whisper_hears_all_again(
     paths = sorted((tmp_path / "samples").glob("*.flac"))
 
     def listen() -> str:
-        found = evaluate.listen(tmp_path / "heard", paths, options)
+        found = evaluate.listen(tmp_path / "heard", paths, options, 3)
         assert found[paths.index(flac)].text == "", "Whisper invents words in silence"
         assert any(sound.text for sound in found)
         return capsys.readouterr().out

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,6 +90,12 @@ def read(path: Path, rate: int | None = None, start: float = 0.0, end: float | N
         samples = np.concatenate([np.empty(0, np.float32), *parts], dtype=np.float32)
         own_rate: int = file.samplerate
     return (samples, own_rate) if rate is None else (resample(samples, own_rate, rate), rate)
+
+
+def read_all(paths: Sequence[Path], rate: int) -> list[Samples]:
+    """Whole files at the given rate, several at a time: a GPU that is given a batch is not to wait for one core."""
+    with ThreadPoolExecutor(min(len(paths), os.cpu_count() or 1) or 1) as readers:
+        return [samples for samples, _ in readers.map(lambda path: read(path, rate), paths)]
 
 
 def rate_of(path: Path) -> int:

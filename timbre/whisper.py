@@ -146,10 +146,13 @@ def hear(model: Model, sounds: Sequence[Any], languages: Sequence[str]) -> list[
 
     on_gpu = _settled(model)
     # padded as the spectrogram, not as the sound: as `transcribe` does, and as the tiny Whisper has learnt it
-    mels = [whisper.pad_or_trim(whisper.log_mel_spectrogram(s, model.dims.n_mels), 100 * WINDOW) for s in sounds]
+    mels = [
+        whisper.pad_or_trim(whisper.log_mel_spectrogram(s, model.dims.n_mels, device=model.device), 100 * WINDOW)
+        for s in sounds
+    ]
     heard: dict[int, Heard] = {}
     with torch.inference_mode():
-        features = model.embed_audio(torch.stack(mels).to(model.device, torch.float16 if on_gpu else torch.float32))
+        features = model.embed_audio(torch.stack(mels).to(torch.float16 if on_gpu else torch.float32))
         for language in dict.fromkeys(languages):
             rows = [row for row, other in enumerate(languages) if other == language]
             options = whisper.DecodingOptions(
@@ -160,6 +163,15 @@ def hear(model: Model, sounds: Sequence[Any], languages: Sequence[str]) -> list[
             for place, row in enumerate(rows):
                 heard[row] = Heard(found[place].text, known[place].get(language, 0.0) if known else None)
     return [heard[row] for row in range(len(sounds))]
+
+
+def texts(params: Params, sounds: Sequence[Any]) -> list[str]:
+    """What is said in each sound; those that fit into a window are heard all at once."""
+    model = load(params)
+    fit = [number for number, sound in enumerate(sounds) if len(sound) <= WINDOW * SAMPLE_RATE]
+    heard = hear(model, [sounds[number] for number in fit], ["en"] * len(fit)) if fit else []
+    found = dict(zip(fit, (one.text for one in heard), strict=True))
+    return [found[number] if number in found else transcribe(model, sound).text for number, sound in enumerate(sounds)]
 
 
 def _settled(model: Model) -> bool:

@@ -25,7 +25,7 @@ from timbre.families import WHOLE, Audio, Codes, Lora, Losses, Part, Precision, 
 from timbre.families.csm_decode import decode_frames
 from timbre.families.csm_load import from_pretrained, merged, prepare
 from timbre.families.csm_losses import group_losses
-from timbre.families.csm_sound import CodecStream, pieces
+from timbre.families.csm_sound import CodecStream, encoded, pieces
 
 SPEAKER = "0"  # one voice: always the same number
 IGNORED = -100  # a label that no loss counts
@@ -98,8 +98,8 @@ class Csm:
         longest = max(-(-len(sound) // self._frame) for sound in sounds) * self._frame
         padded = np.stack([np.pad(sound, (0, longest - len(sound))) for sound in sounds])
         values = torch.from_numpy(padded)[:, None].to(self.device)  # (B, 1, samples)
-        with torch.no_grad():
-            codes = self.base.codec_model.encode(values, num_quantizers=self.codebooks).audio_codes
+        with torch.inference_mode():
+            codes = encoded(self.base.codec_model, values, self.codebooks)
         made = codes.transpose(1, 2).cpu().numpy().astype(np.int16)
         frames = [-(-len(sound) // self._frame) for sound in sounds]
         return [np.ascontiguousarray(row[:count]) for row, count in zip(made, frames, strict=True)]

@@ -1,6 +1,6 @@
-"""Mimi's decoder piece by piece: sound as soon as there are frames, the same as from all the frames at once.
+"""Mimi piece by piece: sound as soon as there are frames, the same as from all the frames at once; and codes likewise.
 
-Nothing in the decoder looks ahead. Each convolution keeps the end of what it heard, the transformer its keys and values
+Nothing in the codec looks ahead. Each convolution keeps the end of what it heard, the transformer its keys and values
 as far back as its window reaches. So a piece costs what its own frames cost, however long the sentence is.
 """
 
@@ -17,6 +17,7 @@ from timbre.errors import ModelError
 from timbre.families import Audio, Codes
 
 LONGEST_PIECE = 16  # frames; longer ones cost as much a frame
+HEARD_AT_ONCE = 2  # seconds of sound that a CPU encodes at once: what a layer makes of it stays in the cache
 
 
 def pieces(frames: Iterable[Codes]) -> Iterator[Codes]:
@@ -34,6 +35,23 @@ def pieces(frames: Iterable[Codes]) -> Iterator[Codes]:
             made, waiting = made + len(waiting), []
     if waiting:
         yield np.stack(waiting)
+
+
+def encoded(codec: Any, sounds: Tensor, codebooks: int) -> Tensor:
+    """sounds (B, 1, samples), of whole frames → codes (B, codebooks, frames); in pieces where that is faster."""
+    frame = codec.config.frame_size  # samples
+    piece = max(1, int(HEARD_AT_ONCE * codec.config.sampling_rate / frame)) * frame
+    if sounds.device.type != "cpu" or sounds.shape[-1] <= piece:
+        return torch.as_tensor(codec.encode(sounds, num_quantizers=codebooks).audio_codes)
+    keys = ends = None  # of the transformer, and of what the convolutions heard
+    made = []
+    for part in sounds.split(piece, -1):
+        out = codec.encode(
+            part, num_quantizers=codebooks, encoder_past_key_values=keys, padding_cache=ends, use_streaming=True
+        )
+        keys, ends = out.encoder_past_key_values, out.padding_cache
+        made.append(out.audio_codes)
+    return torch.cat(made, -1)
 
 
 class CodecStream:

@@ -1,0 +1,144 @@
+"""What it costs to encode clips by the codec and to have Whisper hear them: one by one, and several at once.
+
+    python -m benchmarks.encoding [--device cpu] [--size tiny csm-1b] [--runs 3]
+
+The codec is of the tiny stack's shape, or of csm-1b's (Mimi, 79 million weights), with random weights: what it costs
+does not depend on them. It is given as many clips as `--clips`, of half of `--seconds` up to all of it, sorted by
+length, as `encode` sorts them. The limit is the codec's arithmetic at the speed of a large matrix product in the same
+precision. Whisper is the tiny stack's own, on pieces of the demo's recordings; it needs openai-whisper and soundfile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks import limits, shapes, table
+from benchmarks.table import Row, Table, race
+from timbre.families import Audio
+from timbre.families.csm import Csm
+
+ROOT = Path(__file__).parent.parent
+BATCHES = (1, 4, 16)
+RATE = "hours of sound a minute"
+
+
+def main() -> None:
+    parser = table.parser(__doc__)
+    arguments(parser)
+    options = parser.parse_args()
+    table.record("encoding", measure(options), options.out)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    here = "cuda" if torch.cuda.is_available() else "cpu"
+    parser.add_argument("--device", choices=["cpu", "cuda"], default=here)
+    parser.add_argument("--size", choices=["tiny", "csm-1b"], nargs="+", default=["tiny", "csm-1b"])
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--clips", type=int, default=16)
+    parser.add_argument("--seconds", type=float, help="of the longest clip; 30 on a GPU, 10 on a CPU, 5 for tiny")
+
+
+def measure(options: argparse.Namespace) -> Iterator[Table]:
+    for size in options.size:
+        longest = options.seconds or (5 if size == "tiny" else 30 if options.device == "cuda" else 10)
+        yield codec(size, options.device, options.clips, longest, options.runs)
+    yield hearing(options.clips, options.runs)
+
+
+def codec(size: str, device: str, clips: int, longest: float, runs: int) -> Table:
+    voice = with_codec(size, device)
+    random = np.random.default_rng(0)
+    lengths = np.linspace(longest / 2, longest, clips) * voice.sample_rate
+    sounds = [random.normal(0, 0.1, int(length)).astype(np.float32) for length in lengths]
+    calls: dict[str, Callable[[], object]] = {"each clip whole": lambda: [whole(voice, sound) for sound in sounds]}
+    for batch in BATCHES:
+        calls[_name(batch)] = lambda batch=batch: [voice.encode(some) for some in _cut(sounds, batch)]
+    whole(voice, sounds[0])
+    seconds = race(calls, runs, warmup=int(device == "cuda"))
+    limit = operations(voice) * lengths.sum() / voice.sample_rate / limits.arithmetic(device)
+    rows = [Row(name, seconds[name], _minutes(sounds, voice.sample_rate), limit) for name in calls]
+    title = f"codec of {size} on {device}, {clips} clips of {longest / 2:g} to {longest:g} s"
+    return Table(title, rows, baseline="each clip whole", rate=RATE)
+
+
+def with_codec(size: str, device: str) -> Csm:
+    """A voice that can encode only: its decoders, 1.6 billion weights, have no part in it."""
+    if size == "tiny":
+        return shapes.csm("tiny", device)
+    from transformers import MimiConfig, MimiModel
+
+    torch.manual_seed(0)
+    mimi = MimiModel(MimiConfig())
+    for name, buffer in mimi.named_buffers():
+        if name.endswith("embed_sum"):  # a fresh codebook is all zeros
+            buffer.normal_()
+    config = SimpleNamespace(codec_config=mimi.config, max_position_embeddings=2048, num_codebooks=32)
+    return Csm(SimpleNamespace(codec_model=mimi.to(device).eval(), config=config, device=torch.device(device)), None)
+
+
+def whole(voice: Csm, sound: Audio) -> Any:
+    """What the model's own card does: the sound as it is, one after the other."""
+    values = torch.from_numpy(sound)[None, None].to(voice.device)
+    with torch.no_grad():
+        return voice.base.codec_model.encode(values, num_quantizers=voice.codebooks).audio_codes.cpu()
+
+
+def operations(voice: Csm) -> float:
+    """Floating-point operations for a second of sound."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        whole(voice, np.zeros(4 * voice.sample_rate, np.float32))
+    return counter.get_total_flops() / 4
+
+
+def hearing(clips: int, runs: int) -> Table:
+    title = "the tiny Whisper"
+    names = ["transcribe, one by one", *map(_name, BATCHES)]
+    lacks = [package for package in ("whisper", "soundfile") if importlib.util.find_spec(package) is None]
+    if lacks:
+        return Table(title, [Row(name, skipped=f"without {' and '.join(lacks)}") for name in names])
+    from timbre import audio, whisper
+
+    model = whisper.load(whisper.Params(str(ROOT / "models/tiny/whisper.pt")))
+    first = sorted((ROOT / "data/recordings").glob("*.flac"))[0]
+    samples, rate = audio.read(first, whisper.SAMPLE_RATE)
+    size = 4 * rate
+    sounds = [samples[place * size : (place + 1) * size] for place in range(min(clips, len(samples) // size))]
+    calls: dict[str, Callable[[], object]] = {
+        names[0]: lambda: [whisper.transcribe(model, sound) for sound in sounds],
+    }
+    for batch in BATCHES:
+        calls[_name(batch)] = lambda batch=batch: [
+            whisper.hear(model, some, ["en"] * len(some)) for some in _cut(sounds, batch)
+        ]
+    whisper.hear(model, sounds[:1], ["en"])
+    seconds = race(calls, runs, warmup=0)
+    rows = [Row(name, seconds[name], _minutes(sounds, rate)) for name in names]
+    title += f" on {model.device.type}, {len(sounds)} pieces of 4 s"
+    return Table(title, rows, baseline=names[0], rate=RATE)
+
+
+def _name(batch: int) -> str:
+    return f"{batch} at once" if batch > 1 else "one at once"
+
+
+def _cut(sounds: Sequence[Audio], batch: int) -> Iterator[Sequence[Audio]]:
+    return (sounds[start : start + batch] for start in range(0, len(sounds), batch))
+
+
+def _minutes(sounds: Sequence[Audio], rate: int) -> float:
+    """Hours × 60, so that over the seconds it is hours a minute."""
+    return sum(map(len, sounds)) / rate / 60
+
+
+if __name__ == "__main__":
+    main()
