@@ -35,7 +35,7 @@ from timbre.learning.training import State, Training
 from timbre.mapping import content_key, write_atomic
 from timbre.params import read
 
-VERSION = 1  # raise when the code gives another adapter for the same input
+VERSION = 2  # raise when the code gives another adapter for the same input
 SCRATCH = Path(".timbre/train")
 COLUMNS = (
     "step", "epoch", "train_loss", "backbone_loss", "depth_loss", "eval_loss", "eval_backbone_loss", "eval_depth_loss",
@@ -116,7 +116,7 @@ def train(args: argparse.Namespace, params: Params, base: families.Params) -> No
     texts = [(clip.id, clip.turn.text) for clip in [*train_clips, *eval_clips]]
     key = content_key(VERSION, families.fingerprint(base), asked(params), texts, train_keys, eval_keys)
     processes.agree((key, params.shard))
-    voice = families.load(base, precision="fp32" if params.precision == "fp32" else "auto")
+    voice = families.load(base, precision=params.precision)
     check_lengths(voice, [*train_clips, *eval_clips])
     state = Training(voice, train_clips, eval_clips, params, SCRATCH / key).run()
     check_effect(voice, train_clips[0])

@@ -12,7 +12,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ from timbre.errors import DataError, ModelError
 from timbre.families import Turn
 from timbre.learning import gauge
 from timbre.learning.ahead import ahead
-from timbre.learning.lessons import Utterance, check_lengths, dialogue, epoch_batches, utterances
+from timbre.learning.lessons import Lessons, Utterance, check_lengths, utterances
 from timbre.learning.plan import learning_rate, point_steps
 from timbre.learning.training import Training
 
@@ -98,7 +98,7 @@ def test_an_error_in_the_thread_that_makes_lessons_is_the_runs_error(
     def broken(*_: object) -> None:
         raise DataError("0123456789abcdef: no such clip")
 
-    monkeypatch.setattr("timbre.learning.training.dialogue", broken)
+    monkeypatch.setattr(Lessons, "dialogues", broken)
     with pytest.raises(DataError, match="0123456789abcdef: no such clip"):
         trained(place, tmp_path)
 
@@ -241,15 +241,48 @@ def test_speed_of_another_adapter_or_of_nowhere_is_none(tmp_path: Path) -> None:
     assert gauge.read(speed, one) == []
 
 
-def test_an_epoch_holds_every_clip_once_in_batches_of_like_length() -> None:
-    lengths = tuple(np.random.default_rng(0).integers(50, 800, 101).tolist())
-    batches = epoch_batches(lengths, 4, 7, 0)
-    assert Counter(clip for batch in batches for clip in batch) == Counter(range(101))
-    assert len(batches) == 26
-    spread = np.mean([max(lengths[c] for c in b) - min(lengths[c] for c in b) for b in batches])
-    assert spread < 0.3 * (max(lengths) - min(lengths))
-    assert epoch_batches(lengths, 4, 7, 0) == batches
-    assert epoch_batches(lengths, 4, 7, 1) != batches
+class Counted:
+    """As much of a voice as the order of lessons depends on."""
+
+    positions = 2048
+
+    def length(self, turns: list[Turn]) -> int:
+        return sum(len(turn.codes) for turn in turns if turn.codes is not None)
+
+
+def utterance(name: str, speaker: str, seconds: float, frames: int | None = None) -> Utterance:
+    codes = np.ones((frames or round(seconds * 12.5), CODEBOOKS), np.int16)
+    return Utterance(name, speaker, seconds, Turn(name, codes))
+
+
+def course(clips: list[Utterance], *, batch: int = 4, share: float = 0.75, seed: int = 7) -> Lessons:
+    return Lessons(cast(Any, Counted()), clips, batch=batch, share=share, longest=12.0, seed=seed)
+
+
+def told(lessons: Lessons, epoch: int = 0) -> list[list[list[str]]]:
+    numbers = range(epoch * lessons.batches, (epoch + 1) * lessons.batches)
+    return [[[turn.text for turn in talk] for talk in lessons.dialogues(number)] for number in numbers]
+
+
+def test_an_epoch_holds_every_clip_once_and_a_share_of_them_after_a_reference() -> None:
+    seconds = np.random.default_rng(0).uniform(5, 30, 201)
+    clips = [utterance(str(i), "ann", s) for i, s in enumerate(seconds)]
+    batches = told(course(clips))
+    assert Counter(talk[-1] for batch in batches for talk in batch) == Counter(str(i) for i in range(201))
+    assert [len(batch) for batch in batches].count(4) == 50
+    assert 0.6 < np.mean([len(talk) == 2 for batch in batches for talk in batch]) < 0.9
+    assert told(course(clips)) == batches
+    assert told(course(clips), 1) != batches
+    later = course(clips)
+    assert [[t.text for t in talk] for talk in later.dialogues(later.batches * 2 + 5)] == told(course(clips), 2)[5]
+
+
+def test_few_positions_are_padding() -> None:
+    seconds = np.random.default_rng(0).triangular(5, 24, 30, 201)
+    clips = [utterance(str(i), "ann", s) for i, s in enumerate(seconds)]
+    size = {clip.turn.text: len(clip.turn.codes) for clip in clips if clip.turn.codes is not None}
+    batches = [[sum(size[turn] for turn in talk) for talk in batch] for batch in told(course(clips, batch=8))]
+    assert sum(map(sum, batches)) > 0.9 * sum(max(batch) * len(batch) for batch in batches)
 
 
 def test_the_learning_rate_rises_over_the_warm_up_and_falls_to_a_twentieth() -> None:
@@ -261,23 +294,14 @@ def test_the_learning_rate_rises_over_the_warm_up_and_falls_to_a_twentieth() -> 
     assert learning_rate(1, 100, dataclasses.replace(PARAMS, warmup=0)) <= PARAMS.learning_rate
 
 
-def test_a_reference_is_another_clip_of_the_same_speaker_that_fits(place: Path) -> None:
-    import random
-
-    voice: Any = families.load(base_of(place))
-    frames = np.ones((10, CODEBOOKS), np.int16)
-
-    def clip(name: str, speaker: str, seconds: float) -> Utterance:
-        return Utterance(name, speaker, seconds, Turn(name, frames))
-
-    mine, fits = clip("a", "ann", 3), clip("b", "ann", 5)
-    others = [mine, fits, clip("c", "bob", 5), clip("d", "ann", 20)]
-    draws = [dialogue(voice, mine, others, 1.0, 10.0, random.Random(n)) for n in range(20)]
-    assert all(talk == [fits.turn, mine.turn] for talk in draws)
-    assert dialogue(voice, mine, [mine], 1.0, 10.0, random.Random(0)) == [mine.turn]
-    assert dialogue(voice, mine, others, 0.0, 10.0, random.Random(0)) == [mine.turn]
-    long = Utterance("e", "ann", 5, Turn("e", np.ones((2030, CODEBOOKS), np.int16)))
-    assert dialogue(voice, long, [fits], 1.0, 10.0, random.Random(0)) == [long.turn]
+def test_a_reference_is_another_clip_of_the_same_speaker_that_fits() -> None:
+    mine, fits = utterance("a", "ann", 3), utterance("b", "ann", 5)
+    clips = [mine, fits, utterance("c", "bob", 5), utterance("d", "ann", 20), utterance("e", "ann", 15, frames=2030)]
+    for seed in range(5):
+        talks = {talk[-1]: talk[:-1] for batch in told(course(clips, share=1.0, seed=seed)) for talk in batch}
+        assert talks.pop("d") in (["a"], ["b"])
+        assert talks == {"a": ["b"], "b": ["a"], "c": [], "e": []}
+    assert all(len(talk) == 1 for batch in told(course(clips, share=0.0)) for talk in batch)
 
 
 def test_a_clip_that_is_too_long_for_the_model_is_named(place: Path) -> None:

@@ -99,7 +99,7 @@ class Voice(Protocol):
     def decode(self, codes: Codes) -> Audio: ...
 
     def length(self, turns: Sequence[Turn]) -> int:
-        """Positions that the turns take."""
+        """Positions that the turns take: those of each, added up."""
 
     def adapt(self, lora: Lora) -> None:
         """Put on a fresh adapter, to be trained."""

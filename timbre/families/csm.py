@@ -24,11 +24,10 @@ from timbre.errors import ModelError
 from timbre.families import WHOLE, Audio, Codes, Lora, Losses, Part, Precision, Request, Speaking, Spoken, Turn
 from timbre.families.csm_decode import decode_frames
 from timbre.families.csm_load import from_pretrained, merged, prepare
-from timbre.families.csm_losses import group_losses
+from timbre.families.csm_losses import Batch, Stack, group_losses, label_losses
 from timbre.families.csm_sound import CodecStream, encoded, pieces
 
 SPEAKER = "0"  # one voice: always the same number
-IGNORED = -100  # a label that no loss counts
 # Both decoders' projections by their full names: short names, and peft's "all-linear", would wrap Mimi's layers too.
 TARGETS = (
     r".*(backbone_model|depth_decoder\.model)\.layers\.\d+\."
@@ -42,15 +41,6 @@ class Row(NamedTuple):
     ids: list[int]  # (S) text tokens, 0 where there is sound
     codes: Codes  # (S, codebooks), 0 where there is text, and at the end frame
     sound: list[bool]  # (S)
-
-
-class Batch(NamedTuple):
-    ids: Tensor  # (B, S)
-    codes: Tensor  # (B, S, codebooks)
-    sound: Tensor  # (B, S)
-    valid: Tensor  # (B, S) False at padding
-    labels: Tensor  # (B, S, codebooks)
-    shares: Tensor  # (2) of the whole batch's labels for backbone and depth decoder, those that are in this part
 
 
 def load(base: str, revision: str | None, adapter: Path | None, precision: Precision) -> Csm:
@@ -87,6 +77,7 @@ class Csm:
         self.positions: int = base.config.max_position_embeddings
         self.codebooks: int = base.config.num_codebooks
         self._frame: int = codec.frame_size  # samples
+        self.stacks = (Stack(base.backbone_model), Stack(base.depth_decoder.model))
 
     @property
     def device(self) -> torch.device:
@@ -129,14 +120,10 @@ class Csm:
                 codes += [turn.codes, np.full((1, self.codebooks), self.base.config.codebook_eos_token_id, np.int16)]
         return Row(ids, np.concatenate(codes), sound)
 
-    @property
-    def stacks(self) -> list[Any]:
-        return [self.base.backbone_model, self.base.depth_decoder.model]
-
     def batch(self, dialogues: Sequence[Sequence[Turn]], depth_share: float, seed: int, part: Part = WHOLE) -> Batch:
-        """Padded on the right; the last turn's frames are labels, with the depth decoder's on a share of them.
+        """The last turn's frames are to be learnt, a share of them by the depth decoder too.
 
-        Labels are drawn for the whole batch, so that its parts have those that it would have. It stays in the machine's
+        They are drawn for the whole batch, so that its parts have those that it would have. It stays in the machine's
         memory, where a thread makes it; `losses` takes it to the model.
         """
         random = np.random.default_rng(seed)
@@ -146,18 +133,16 @@ class Csm:
             frames[-1] = True  # the end always: a voice that never learnt it never stops
         mine = slice(part.number, None, part.of)
         own = list(range(len(dialogues))[mine]) or [0]  # more processes than rows: one is computed along, for nothing
-        if sum(deep[i].sum() for i in own) == self.codebooks:  # transformers 5.23 confuses the two, and fails
-            own *= 2  # every row twice has the same means
         rows = [self._row(dialogues[i]) for i in own]
-        ids, codes, sound, valid = _padded(rows, max(len(row.ids) for row in rows), left=False)
-        labels = torch.full_like(codes, IGNORED)
-        for label, code, row, learnt in zip(labels, codes, rows, [deep[i] for i in own], strict=True):
-            last = slice(len(row.ids) - len(learnt), len(row.ids))
-            label[last] = code[last]
-            label[last, 1:][torch.from_numpy(~learnt)] = IGNORED
+        size = max(len(row.ids) for row in rows)
+        ids, codes, sound, _ = _padded(rows, size, left=False)
+        starts = [size * place + len(row.ids) - spoken[i] for place, (i, row) in enumerate(zip(own, rows, strict=True))]
+        said = [start + np.arange(spoken[i]) for i, start in zip(own, starts, strict=True)]
+        learnt = [frames[deep[i]] for i, frames in zip(own, said, strict=True)]
+        places, deeper = (torch.from_numpy(np.concatenate(part)) for part in (said, learnt))
         counts = np.array([[frames.size, frames.sum()] for frames in deep])
         shares = torch.tensor(counts[mine].sum(0) / counts.sum(0), dtype=torch.float32)
-        batch = Batch(ids, codes, sound, valid, labels, shares)
+        batch = Batch(ids, codes, sound, places, deeper, shares)
         return Batch(*(values.pin_memory() for values in batch)) if self.device.type == "cuda" else batch
 
     def _here(self, batch: Batch) -> Batch:
@@ -173,15 +158,10 @@ class Csm:
         Of a part of a batch they are weighed by its share of the labels.
         """
         batch = self._here(batch)
-        out = self.model(
-            inputs_embeds=self._embed(batch.ids, batch.codes, batch.sound),
-            attention_mask=batch.valid.long(), labels=batch.labels, use_cache=False,
-        )  # fmt: skip
-        labels = batch.labels[(batch.labels[..., 1:] != IGNORED).all(-1), 1:]  # (frames, codebooks - 1)
-        groups = group_losses(out.depth_decoder_logits, labels)
-        first, others = batch.shares
-        backbone, depth = out.backbone_loss * first, out.depth_decoder_loss * others
-        return Losses(backbone + depth, backbone, depth, {name: loss * others for name, loss in groups.items()})
+        first, others = label_losses(self.base, *self.stacks, batch)
+        backbone, depth = first.mean() * batch.shares[0], others.mean() * batch.shares[1]
+        groups = {name: loss * batch.shares[1] for name, loss in group_losses(others).items()}
+        return Losses(backbone + depth, backbone, depth, groups)
 
     def adapt(self, lora: Lora) -> None:
         from peft import LoraConfig, get_peft_model
@@ -194,6 +174,9 @@ class Csm:
             target_modules=TARGETS,
         )
         self.model = get_peft_model(self.base, config)
+        for module in self.base.modules():
+            if hasattr(module, "cast_input_dtype_enabled"):  # autocast takes what is learnt to half precision instead:
+                module.cast_input_dtype_enabled = False  # half the memory, and no way there and back
         wrapped = [name for name, _ in self.base.named_modules() if name.endswith(".lora_A")]
         layers = self.base.config.num_hidden_layers + self.base.config.depth_decoder_config.num_hidden_layers
         assert len(wrapped) == 7 * layers, "four projections of attention and three of the MLP, in each layer"
@@ -216,10 +199,10 @@ class Csm:
 
         def logits() -> Tensor:
             embedded = self._embed(batch.ids, batch.codes, batch.sound)
-            out = self.model(inputs_embeds=embedded, attention_mask=batch.valid.long(), use_cache=False)
-            return torch.as_tensor(out.logits).float()
+            return torch.as_tensor(self.base.lm_head(self.stacks[0](embedded))).float()
 
-        with torch.no_grad(), _evaluating(self.model):
+        half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.base.dtype == torch.bfloat16)
+        with torch.no_grad(), _evaluating(self.model), half:
             with_adapter = logits()
             with self.model.disable_adapter():
                 return float((with_adapter - logits()).abs().max())

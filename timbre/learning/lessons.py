@@ -1,11 +1,12 @@
 """What a voice is taught, and in which order: clips with their words and codes, in batches, some after a reference.
 
-All that is random follows from the seed and a number, so a run that was killed goes on with the very same lessons.
+All that is random follows from the seed and a number, so a run that was killed goes on with the very same lessons. A
+batch holds dialogues of like lengths, reference and clip together: sorted by the clips alone, every seventh position is
+padding at 5 to 30 seconds a clip; so it is every sixteenth.
 """
 
 from __future__ import annotations
 
-import functools
 import json
 import random
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from timbre.errors import DataError
 from timbre.families import Turn, Voice
 from timbre.records import Example, read_jsonl
 
-BUCKET = 8  # batches whose clips are sorted by length together: little padding, and still another mix each epoch
+BUCKET = 8  # batches whose dialogues are sorted by length together: little padding, and still another mix each epoch
 
 
 class Utterance(NamedTuple):
@@ -54,31 +55,48 @@ def check_lengths(voice: Voice, clips: Sequence[Utterance]) -> None:
             )
 
 
-@functools.lru_cache(maxsize=2)
-def epoch_batches(lengths: tuple[int, ...], batch: int, seed: int, epoch: int) -> list[list[int]]:
-    """Every clip once, in batches of like lengths, in an order of this epoch's own."""
-    order, shuffle = list(range(len(lengths))), random.Random(f"{seed} epoch {epoch}")
-    shuffle.shuffle(order)
-    pools = [order[i : i + batch * BUCKET] for i in range(0, len(order), batch * BUCKET)]
-    batches = [
-        ranked[i : i + batch]
-        for pool in pools
-        for ranked in [sorted(pool, key=lambda clip: lengths[clip])]
-        for i in range(0, len(ranked), batch)
-    ]
-    shuffle.shuffle(batches)
-    return batches
+class Lessons:
+    """Each epoch every clip once, a `share` of them after another one of the speaker, of at most `longest` seconds: so
+    the voice learns to follow a reference."""
 
+    def __init__(
+        self, voice: Voice, clips: Sequence[Utterance], *, batch: int, share: float, longest: float, seed: int
+    ) -> None:
+        self.clips, self.batch, self.share, self.longest, self.seed = clips, batch, share, longest, seed
+        self.positions, self.lengths = voice.positions, [voice.length([clip.turn]) for clip in clips]
+        self.short: dict[str, list[int]] = {}  # by speaker, the clips that can be a reference
+        for number, clip in enumerate(clips):
+            if clip.seconds <= longest:
+                self.short.setdefault(clip.speaker, []).append(number)
+        self.batches = -(-len(clips) // batch)  # in an epoch
+        self._epoch: tuple[int, list[list[list[int]]]] = (-1, [])
 
-def dialogue(
-    voice: Voice, clip: Utterance, others: Sequence[Utterance], share: float, longest: float, draw: random.Random
-) -> list[Turn]:
-    """The clip, and before a `share` of the clips another one of the speaker: so it learns to follow a reference.
+    def dialogues(self, number: int) -> list[list[Turn]]:
+        """Of the `number`th batch of the run."""
+        epoch, place = divmod(number, self.batches)
+        if self._epoch[0] != epoch:
+            self._epoch = epoch, self._batches(epoch)
+        return [[self.clips[clip].turn for clip in talk] for talk in self._epoch[1][place]]
 
-    That one is of at most `longest` seconds.
-    """
-    if draw.random() >= share:
-        return [clip.turn]
-    fit = [o for o in others if o.id != clip.id and o.speaker == clip.speaker and o.seconds <= longest]
-    turns = [draw.choice(fit).turn, clip.turn] if fit else [clip.turn]
-    return turns if voice.length(turns) <= voice.positions else [clip.turn]
+    def _batches(self, epoch: int) -> list[list[list[int]]]:
+        """In an order of this epoch's own."""
+        draw, size = random.Random(f"{self.seed} epoch {epoch}"), self.batch
+        talks = [self._talk(clip, draw) for clip in range(len(self.clips))]
+        draw.shuffle(talks)
+        pools = [talks[i : i + size * BUCKET] for i in range(0, len(talks), size * BUCKET)]
+        ranked = [sorted(pool, key=self._length) for pool in pools]
+        batches = [pool[i : i + size] for pool in ranked for i in range(0, len(pool), size)]
+        draw.shuffle(batches)
+        return batches
+
+    def _talk(self, clip: int, draw: random.Random) -> list[int]:
+        fit = self.short.get(self.clips[clip].speaker, [])
+        others = len(fit) - (self.clips[clip].seconds <= self.longest)
+        if draw.random() >= self.share or not others:
+            return [clip]
+        while (reference := draw.choice(fit)) == clip:
+            pass
+        return talk if self._length(talk := [reference, clip]) <= self.positions else [clip]
+
+    def _length(self, talk: Sequence[int]) -> int:
+        return sum(self.lengths[clip] for clip in talk)

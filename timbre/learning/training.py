@@ -30,7 +30,7 @@ from timbre.families import Lora, Losses, Voice
 from timbre.learning import processes
 from timbre.learning.ahead import ahead
 from timbre.learning.gauge import Gauge
-from timbre.learning.lessons import Utterance, dialogue, epoch_batches
+from timbre.learning.lessons import Lessons, Utterance
 from timbre.learning.plan import Params, learning_rate, point_steps
 
 SNAPSHOTS = 4  # adapters kept on the way per point that is wanted: the best step is known at the end only
@@ -109,9 +109,11 @@ class Training:
         self.autocast = torch.autocast("cuda" if cuda else "cpu", torch.bfloat16, enabled=half)
         self.weights = [weight for weight in voice.model.parameters() if weight.requires_grad]
         self.optimiser = optimiser_for(self.weights, params)
-        self.lengths = tuple(voice.length([clip.turn]) for clip in clips)
-        self.batches = math.ceil(len(clips) / params.batch)  # in an epoch
-        steps = math.ceil(params.epochs * self.batches / params.accumulation)
+        self.course = Lessons(
+            voice, clips, batch=params.batch, share=params.context_share, longest=params.context_seconds,
+            seed=params.seed,
+        )  # fmt: skip
+        steps = math.ceil(params.epochs * self.course.batches / params.accumulation)
         self.steps = min(steps, params.max_steps or steps)
         evaluations = math.ceil(self.steps / params.eval_every)
         self.spacing = params.eval_every * math.ceil(evaluations / (SNAPSHOTS * params.points))  # steps
@@ -153,10 +155,7 @@ class Training:
         params = self.params
         draw = random.Random(f"{params.seed} batch {number}")
         seed = draw.getrandbits(63) + self.part.number
-        epoch, place = divmod(number, self.batches)
-        rows = epoch_batches(self.lengths, params.batch, params.seed, epoch)[place]
-        share, longest = params.context_share, params.context_seconds
-        talks = [dialogue(self.voice, self.clips[row], self.clips, share, longest, draw) for row in rows]
+        talks = self.course.dialogues(number)
         frames = sum(len(turn.codes) for talk in talks for turn in talk if turn.codes is not None)
         batch = self.voice.batch(talks, params.depth_share, draw.getrandbits(63), self.part)
         return Lesson(seed, batch, frames)
@@ -201,7 +200,7 @@ class Training:
             losses = mean([next(batches) for _ in taken.losses])
             if not math.isfinite(total := losses.pop("loss")):
                 raise ModelError(f"train: the loss is {total} at step {taken.step}; lower train.learning_rate")
-            row = {"step": taken.step, "epoch": taken.step * params.accumulation / self.batches, "train_loss": total}
+            row = {"step": taken.step, "epoch": taken.step * params.accumulation / self.course.batches, "train_loss": total}
             state.history.append(row | losses | norm | {"learning_rate": learning_rate(taken.step, self.steps, params)})
         self.taken.clear()
         state.speed += self.gauge.rows()
