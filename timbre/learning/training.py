@@ -200,7 +200,11 @@ class Training:
             losses = mean([next(batches) for _ in taken.losses])
             if not math.isfinite(total := losses.pop("loss")):
                 raise ModelError(f"train: the loss is {total} at step {taken.step}; lower train.learning_rate")
-            row = {"step": taken.step, "epoch": taken.step * params.accumulation / self.course.batches, "train_loss": total}
+            row = {
+                "step": taken.step,
+                "epoch": taken.step * params.accumulation / self.course.batches,
+                "train_loss": total,
+            }
             state.history.append(row | losses | norm | {"learning_rate": learning_rate(taken.step, self.steps, params)})
         self.taken.clear()
         state.speed += self.gauge.rows()
