@@ -32,12 +32,12 @@ RATE = "hours of sound a minute"
 
 def main() -> None:
     parser = table.parser(__doc__)
-    arguments(parser)
+    add_options(parser)
     options = parser.parse_args()
     table.record("encoding", measure(options), options.out)
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     here = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--device", choices=["cpu", "cuda"], default=here)
     parser.add_argument("--size", choices=["tiny", "csm-1b"], nargs="+", default=["tiny", "csm-1b"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import table
+from benchmarks import gpu, table
 from benchmarks.table import Row, Table
 
 ROOT = Path(__file__).parent.parent
@@ -99,3 +99,22 @@ def test_the_readme_names_every_benchmark_and_no_other() -> None:
     named = set(re.findall(r"`python -m benchmarks\.(\w+)", table.README.read_text()))
     runnable = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if "def main()" in path.read_text()}
     assert named == runnable
+
+
+def test_the_table_of_the_gpu_goes_on_after_a_part_that_fails_or_takes_too_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = (gpu.Part("nowhere", 60), gpu.Part("encoding", 120, ["--clips", "2", "--seconds", "1"]))
+    monkeypatch.setattr(gpu, "PARTS", parts)
+    line = "gpu --device cpu --size tiny --runs 1 --parts nowhere encoding --out"
+    monkeypatch.setattr(sys, "argv", [*line.split(), str(tmp_path)])
+    gpu.main()
+    lost, codec, *_ = table.read(tmp_path / "gpu.json")[1]
+    assert "No module named benchmarks.nowhere" in lost.rows[0].skipped
+    assert [row.name for row in codec.rows] == ["each clip whole", "one at once", "4 at once", "16 at once"]
+    assert all(row.seconds and row.amount and row.limit for row in codec.rows)
+
+
+def test_a_part_of_the_gpus_table_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    assert gpu.attempt(command, 0.2, tmp_path / "errors") == "its 0 s were over"

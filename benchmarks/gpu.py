@@ -1,0 +1,98 @@
+"""The whole table of a GPU by one command, in less than eight minutes: speaking, learning, encoding.
+
+    python -m benchmarks.gpu                                # csm-1b's shape on the GPU
+    python -m benchmarks.gpu --device cpu --size tiny       # the rehearsal, on any machine
+
+It needs no network, no data and no package beyond torch, transformers, peft, accelerate, numpy and tqdm. Each part is
+a benchmark of its own in a process of its own: what it measured is kept when it breaks off or its time is over, the
+time that it leaves goes to the next, and the GPU's memory is free again. Results are written after each part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from benchmarks import table
+from benchmarks.table import Row, Table
+
+ROOT = Path(__file__).parent.parent
+
+
+class Part(NamedTuple):
+    name: str  # of the benchmark's module
+    seconds: float  # that it may take
+    options: Sequence[str] = ()
+
+
+PARTS = (
+    Part("encoding", 60),
+    Part("speaking", 200),
+    Part("learning", 200),
+)
+
+
+def main() -> None:
+    parser = table.parser(__doc__)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda")
+    parser.add_argument("--size", choices=["tiny", "csm-1b"], default="csm-1b")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--parts", nargs="+", default=[part.name for part in PARTS], help="only these")
+    options = parser.parse_args()
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("torch sees no GPU here; rehearse with --device cpu --size tiny")
+    table.record("gpu", measure(options), options.out)
+
+
+def measure(options: argparse.Namespace) -> Iterator[Table]:
+    parts = [part for part in PARTS if part.name in options.parts]
+    end = time.monotonic()
+    for part in parts:
+        end += part.seconds
+        common = ["--device", options.device, "--size", options.size, "--runs", str(options.runs)]
+        yield from tables(part._replace(seconds=end - time.monotonic(), options=[*common, *part.options]))
+
+
+def tables(part: Part) -> list[Table]:
+    """What the part measured, and in its last row why it did not go on, if so."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", f"benchmarks.{part.name}", *part.options, "--out", folder]
+        print(f"{' '.join(command[1:-2])}: at most {part.seconds:.0f} s\n", file=sys.stderr, flush=True)
+        trouble = attempt(command, part.seconds, Path(folder) / "errors")
+        path = Path(folder) / f"{part.name}.json"
+        done = table.read(path)[1] if path.exists() else []
+    return [*done, Table(part.name, [Row("the rest" if done else "all of it", skipped=trouble)])] if trouble else done
+
+
+def attempt(command: Sequence[str], seconds: float, errors: Path) -> str:
+    """What went wrong, in a few words; nothing where all went well."""
+    with errors.open("w") as stderr:
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=stderr, text=True, start_new_session=True
+        )
+        try:
+            code = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return f"its {seconds:.0f} s were over"
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+    if not code:
+        return ""
+    lines = [line.strip() for line in errors.read_text().splitlines() if line.strip()]
+    return f"it ended with {lines[-1][:200].rstrip('.')}" if lines else f"it ended with code {code}"
+
+
+if __name__ == "__main__":
+    main()
