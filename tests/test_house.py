@@ -22,6 +22,10 @@ from timbre.judging import evidence
 
 ROOT = Path(__file__).parent.parent
 STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+PAGES = [
+    Path("README.md"),
+    *(p.relative_to(ROOT) for name in ("docs", "benchmarks", "models") for p in ROOT.glob(f"{name}/**/*.md")),
+]
 # An import of a later name by an earlier one would be an import upwards.
 LAYERS = [
     "errors",
@@ -163,6 +167,17 @@ def test_every_command_that_the_readme_names_exists() -> None:
         assert target in targets, f"README names `make {target}`"
     for stage in STAGES:
         assert f"`{stage}`" in text, f"README's tour leaves out {stage}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\((?!\w+:)([^)\s]+)\)", page.read_text()):
+        path, _, anchor = link.partition("#")
+        there = page.parent / path if path else page
+        assert there.exists(), f"{page} links to {link}"
+        titles = re.findall(r"^#+ (.+)$", there.read_text(), re.MULTILINE) if anchor else []
+        anchors = [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
+        assert not anchor or anchor in anchors, f"{page} links to {link}, and there are {anchors}"
 
 
 def test_the_readme_shows_the_rates_that_were_committed() -> None:
