@@ -18,6 +18,7 @@ from tests.histories import STEPS, between, first, page, report
 from tests.voices import Voice
 from timbre import errors
 from timbre.diff.render import FORMATS, render
+from timbre.diff.sections import made as sections
 from timbre.diff.sections.page import Page
 
 GOLDEN = Path(__file__).parent / "golden/diff"
@@ -166,3 +167,7 @@ def test_the_samples_that_changed_most_are_heard_in_the_page(history: Voice) -> 
     text = render(found, "markdown")
     assert "audio" not in text
     assert "Hear 6 of them, before and now, in the whole report" in text
+
+
+def test_a_switch_is_shown_as_params_yaml_has_it() -> None:
+    assert [sections._shown(value) for value in (True, False, None, 0, "off")] == ["true", "false", "—", "0", "off"]

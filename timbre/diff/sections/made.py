@@ -104,4 +104,7 @@ def params(page: Page) -> Iterator[Block]:
 
 
 def _shown(value: object) -> str:
+    """As it stands in params.yaml."""
+    if isinstance(value, bool):
+        return str(value).lower()
     return "—" if value is None else str(value)
