@@ -117,8 +117,8 @@ def hear(options: whisper.Params, some: Sequence[tuple[Path, str]]) -> Iterator[
     loud = [number for number, sound in enumerate(sounds) if not audio.is_silent(sound)]
     texts = dict(zip(loud, whisper.texts(options, [sounds[number] for number in loud]), strict=True))
     for number, (_, key) in enumerate(some):
-        record = {"heard": texts.get(number, ""), "key": key, "normaliser": whisper.normaliser()}
-        record |= {"silent": number not in texts}
+        heard, silent = texts.get(number, ""), number not in texts
+        record = {"heard": heard, "key": key, "normaliser": whisper.normaliser(), "silent": silent}
         yield {".json": f"{json.dumps(record, ensure_ascii=False, indent=2)}\n".encode()}
 
 
