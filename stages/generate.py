@@ -40,7 +40,7 @@ from timbre.params import read
 from timbre.records import Condition, Example, Kind, Sample, check_id, read_jsonl, to_json
 from timbre.text import words
 
-VERSION = 2  # raise when the code gives other bytes for the same input
+VERSION = 3  # raise when the code gives other bytes for the same input
 CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 COLUMNS = ("id", "kind", "text")  # of the table of prompts
 TRUE = "true-"  # begins the id of a true prompt; its clip's id follows
@@ -200,16 +200,17 @@ class Speed:
 def speak(
     batch: Sequence[tuple[Sample, Request]], voice: families.Params, adapter: Path, params: Params, speed: Speed
 ) -> Iterator[Files]:
-    """A batch holds base and tuned samples at most once: the base's come first in the plan."""
+    """Base samples and then tuned ones, as they come in the plan, so that each model is loaded once."""
     how = Speaking(params.temperature, params.top_k, params.batch)
     for worn in dict.fromkeys(sample.adapter for sample, _ in batch):
         rows = [row for row in batch if row[0].adapter == worn]
         model = families.load_once(voice, adapter if worn else None, params.precision)
-        began = time.perf_counter()
-        spoken = list(model.speak([request for _, request in rows], how))
-        sounds = [model.decode(codes) for codes, _ in spoken]
-        speed.seconds += time.perf_counter() - began
-        for (sample, _), (_, ended), sound in zip(rows, spoken, sounds, strict=True):
+        spoken = model.speak([request for _, request in rows], how)
+        for sample, _ in rows:
+            began = time.perf_counter()
+            codes, ended = next(spoken)
+            sound = model.decode(codes)
+            speed.seconds += time.perf_counter() - began
             record = replace(sample, seconds=len(sound) / model.sample_rate, ended=ended)
             speed.samples, speed.speech_seconds = speed.samples + 1, speed.speech_seconds + record.seconds
             audible = sound if len(sound) else np.zeros(int(SILENCE * model.sample_rate), np.float32)
@@ -240,7 +241,10 @@ def main() -> None:
     planned = plan(spoken, params, base, adapter, reference)
     jobs, speed = [Job(sample.id, sample.key, (sample, request)) for sample, request in planned], Speed()
     compute = partial(speak, voice=voice, adapter=args.adapter, params=params, speed=speed)
-    refresh(args.out, jobs, compute, suffixes=[".flac", ".json"], label="generate", batch=params.batch)
+    # All that is missing in one go, so that no slot is empty before the end.
+    refresh(
+        args.out, jobs, compute, suffixes=[".flac", ".json"], label="generate", batch=len(jobs), independent=True
+    )  # fmt: skip
     speed.write(args.speed)
     samples = [json.loads((args.out / f"{job.name}.json").read_bytes()) for job in jobs]
     print(f"generate: {sum(not s['ended'] for s in samples)} of {len(samples)} samples were stopped by the cap")

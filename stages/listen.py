@@ -32,7 +32,7 @@ from timbre.mapping import Files, Job, content_key, refresh
 from timbre.params import read, schemas
 from timbre.records import Point, Sample, from_json, to_json
 
-VERSION = 1  # raise when the code gives other bytes for the same input
+VERSION = 2  # raise when the code gives other bytes for the same input
 CONDITION = "tuned_clone"
 SILENCE = 0.1  # seconds in the file of a point that says nothing, so that every player opens it
 

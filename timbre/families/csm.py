@@ -12,6 +12,7 @@ import math
 import warnings
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,10 +23,11 @@ from torch import Tensor
 
 from timbre.errors import ModelError
 from timbre.families import WHOLE, Audio, Codes, Lora, Losses, Part, Precision, Request, Speaking, Spoken, Turn
-from timbre.families.csm_decode import decode_frames
+from timbre.families.csm_decode import Decoder, Said, Sentence, alone, decode, whole
 from timbre.families.csm_load import from_pretrained, merged, prepare
 from timbre.families.csm_losses import Batch, Stack, group_losses, label_losses
 from timbre.families.csm_sound import CodecStream, encoded, pieces
+from timbre.mapping import content_key
 
 SPEAKER = "0"  # one voice: always the same number
 # Both decoders' projections by their full names: short names, and peft's "all-linear", would wrap Mimi's layers too.
@@ -76,6 +78,7 @@ class Csm:
         self.frame_rate: float = codec.frame_rate
         self.positions: int = base.config.max_position_embeddings
         self.codebooks: int = base.config.num_codebooks
+        self._decoders: dict[Speaking, Decoder] = {}  # the last one's buffers and graphs serve the next call
         self._frame: int = codec.frame_size  # samples
         self.stacks = (Stack(base.backbone_model), Stack(base.depth_decoder.model))
 
@@ -135,7 +138,7 @@ class Csm:
         own = list(range(len(dialogues))[mine]) or [0]  # more processes than rows: one is computed along, for nothing
         rows = [self._row(dialogues[i]) for i in own]
         size = max(len(row.ids) for row in rows)
-        ids, codes, sound, _ = _padded(rows, size, left=False)
+        ids, codes, sound = _padded(rows, size)
         starts = [size * place + len(row.ids) - spoken[i] for place, (i, row) in enumerate(zip(own, rows, strict=True))]
         said = [start + np.arange(spoken[i]) for i, start in zip(own, starts, strict=True)]
         learnt = [frames[deep[i]] for i, frames in zip(own, said, strict=True)]
@@ -166,6 +169,7 @@ class Csm:
     def adapt(self, lora: Lora) -> None:
         from peft import LoraConfig, get_peft_model
 
+        self._decoders.clear()  # of the layers as they were
         config = LoraConfig(
             r=lora.rank,
             lora_alpha=lora.alpha,
@@ -222,49 +226,57 @@ class Csm:
         self.base.gradient_checkpointing_enable({"use_reentrant": False})
 
     def speak(self, requests: Sequence[Request], how: Speaking) -> Iterator[Spoken]:
-        """As many side by side as there are slots, each as it would come out alone."""
-        for start in range(0, len(requests), how.slots):
-            yield from self._speak(requests[start : start + how.slots], how)
+        yield from whole(self._decode(requests, how), self.codebooks)
 
     def stream(self, request: Request, how: Speaking) -> Generator[Audio, None, bool]:
-        (spoken,) = self.speak([request], how)
-        codec = CodecStream(self.base.codec_model)
-        for piece in pieces(spoken.codes):
-            yield codec.feed(piece)
-        return spoken.ended
+        ended = False
 
-    def _speak(self, requests: Sequence[Request], how: Speaking) -> list[Spoken]:
-        rows = [self._row([*request.context, Turn(request.text)]) for request in requests]
-        size = max(len(row.ids) for row in rows)
+        def frames() -> Iterator[Codes]:
+            nonlocal ended
+            ended = yield from alone(self._decode([request], how))
+
+        codec = CodecStream(self.base.codec_model)
+        for piece in pieces(frames()):
+            yield codec.feed(piece)
+        return ended
+
+    def _decode(self, requests: Sequence[Request], how: Speaking) -> Iterator[Said]:
+        sentences = [self._sentence(request) for request in requests]
+        decoder = self._decoders.pop(how, None) or Decoder(self.base, how)  # nobody else's while it speaks
+        with _evaluating(self.base):
+            yield from decode(decoder, sentences)
+        self._decoders = {how: decoder}
+
+    def _sentence(self, request: Request) -> Sentence:
+        text, context = (Turn(request.text),), request.context
+        size = self.length((*context, *text))
         if size >= self.positions:
             raise ModelError(
-                f"{requests[0].text!r}: text and reference take {size} of {self.positions} positions, none is left to "
+                f"{request.text!r}: text and reference take {size} of {self.positions} positions, none is left to "
                 "speak in; take a shorter reference clip or sentence"
             )
-        ids, codes, sound, valid = (part.to(self.device) for part in _padded(rows, size, left=True))
-        caps = [
-            min(math.ceil(request.seconds * self.frame_rate), self.positions - len(row.ids))
-            for request, row in zip(requests, rows, strict=True)
-        ]
-        with torch.no_grad(), _evaluating(self.base):
-            return decode_frames(
-                self.base, self._embed(ids, codes, sound), valid, caps,
-                [request.seed for request in requests], how,
-            )  # fmt: skip
+        frames = min(math.ceil(request.seconds * self.frame_rate), self.positions - size)
+        said = [(turn.text, None if turn.codes is None else turn.codes.tolist()) for turn in context]
+        return Sentence(
+            content_key(said) if said else "", partial(self._heard, context), partial(self._heard, text),
+            max(frames, 1), request.seed,
+        )  # fmt: skip
+
+    def _heard(self, turns: Sequence[Turn]) -> Tensor:
+        row = self._row(turns)
+        return self._embed(*(torch.as_tensor(np.asarray(part), device=self.device)[None] for part in row))[0]
 
 
-def _padded(rows: Sequence[Row], size: int, *, left: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """ids, codes, sound and validity of all rows, at one length."""
+def _padded(rows: Sequence[Row], size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """ids, codes and sound of all rows, at one length."""
 
     def fill(values: Any, kind: Any) -> Tensor:
         value = np.asarray(values, kind)
-        space = (size - len(value), 0) if left else (0, size - len(value))
-        return torch.from_numpy(np.pad(value, [space] + [(0, 0)] * (value.ndim - 1)))
+        return torch.from_numpy(np.pad(value, [(0, size - len(value))] + [(0, 0)] * (value.ndim - 1)))
 
     parts = zip(*((fill(r.ids, np.int64), fill(r.codes, np.int64), fill(r.sound, bool)) for r in rows), strict=True)
     ids, codes, sound = (torch.stack(part) for part in parts)
-    valid = torch.stack([fill([True] * len(row.ids), bool) for row in rows])
-    return ids, codes, sound, valid
+    return ids, codes, sound
 
 
 @contextmanager

@@ -1,166 +1,249 @@
-"""CSM's decode loop: a frame is one step of the backbone and one of the depth decoder per further codebook.
+"""CSM's decode loop: sentences side by side in slots, a frame of each at a time.
 
-transformers' `generate` runs its whole machinery for every code; here the layers are called bare, over key-value caches
-laid out once. The depth decoder's is overwritten frame by frame. The same codes as `generate` in single precision.
+    decoder = Decoder(model, Speaking(temperature=0.6, top_k=0, slots=8))   # kept: buffers and graphs are made once
+    for number, frame, ended in decode(decoder, sentences):
+        ...     # a frame (codebooks) of the sentence of that number, as soon as it is made; None: that sentence is over
+
+transformers' `generate` runs its whole machinery for every code. Here a frame is one function over buffers that stay
+where they are: the first code from the backbone's state, the others by the depth decoder, then the backbone's next
+state; on CUDA it is captured as a graph and replayed. A sentence that is over leaves its slot to the next one.
+
+In single precision the codes are those of `generate`. They are the same bits in any company, slot and order: all slots
+compute always, a prompt is read alone, and what is drawn is each sentence's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
+from bisect import bisect_left
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from tqdm import tqdm
 
-from timbre.families import Speaking, Spoken
+from timbre.families import Codes, Speaking, Spoken
 from timbre.families.csm_int8 import Int8Heads
+from timbre.families.csm_stack import Product, Stack, joined, product
 
 
-class Stack:
-    """A transformer's layers with their key-value caches, for `batch` rows of at most `length` positions."""
+class Sentence(NamedTuple):
+    """What is to be spoken after what was said before; embedded when its turn comes."""
 
-    def __init__(self, model: Any, batch: int, length: int) -> None:
-        config, like = model.config, model.norm.weight
-        self.layers, self.norm = list(model.layers), model.norm
-        self.heads, self.width = config.num_attention_heads, config.head_dim
-        self.shared = config.num_attention_heads != config.num_key_value_heads
-        shape = (len(self.layers), 2, batch, config.num_key_value_heads, length, self.width)
-        self.cache = torch.zeros(shape, dtype=like.dtype, device=like.device)
-        cosine, sine = model.rotary_emb(like[None, None], torch.arange(length, device=like.device)[None])
-        self.cosine, self.sine = cosine[0], sine[0]  # (length, width)
-
-    def step(self, x: Tensor, start: int, positions: Tensor, mask: Tensor | None) -> Tensor:
-        """x (B, T, hidden) goes to places `start` … of the cache; positions (B, T); mask (B, 1, T, start + T)."""
-        batch, count, _ = x.shape
-        cosine, sine = self.cosine[positions][:, None], self.sine[positions][:, None]  # (B, 1, T, width)
-        for layer, (keys, values) in zip(self.layers, self.cache, strict=True):
-            attention = layer.self_attn
-            h = F.rms_norm(x, x.shape[-1:], layer.input_layernorm.weight, layer.input_layernorm.variance_epsilon)
-            q, k, v = (
-                project(h).view(batch, count, -1, self.width).transpose(1, 2)
-                for project in (attention.q_proj, attention.k_proj, attention.v_proj)
-            )
-            keys[:, :, start : start + count] = _rotate(k, cosine, sine)
-            values[:, :, start : start + count] = v
-            heard = F.scaled_dot_product_attention(
-                _rotate(q, cosine, sine), keys[:, :, : start + count], values[:, :, : start + count],
-                attn_mask=mask, enable_gqa=self.shared,
-            )  # fmt: skip
-            x = x + attention.o_proj(heard.transpose(1, 2).reshape(batch, count, -1))
-            after = layer.post_attention_layernorm
-            x = x + layer.mlp(F.rms_norm(x, x.shape[-1:], after.weight, after.variance_epsilon))
-        return F.rms_norm(x, x.shape[-1:], self.norm.weight, self.norm.variance_epsilon)
+    before: str  # names the context: sentences of one name share its keys and values; empty is none
+    context: Callable[[], Tensor]  # (positions, hidden)
+    text: Callable[[], Tensor]  # (positions, hidden)
+    frames: int  # at most; 1 or more
+    seed: int
 
 
-def _rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    first, second = x.chunk(2, -1)
-    return x * cosine + torch.cat((-second, first), -1) * sine
+class Said(NamedTuple):
+    number: int  # of the sentence
+    frame: Codes | None  # (codebooks); None: it is over
+    ended: bool = False  # by its own end, not by the cap
 
 
-Pick = Callable[[Tensor, int], Tensor]
-"""From logits (B, vocabulary) of a codebook, a code per row (B)."""
+@dataclass
+class Slot:
+    """The sentence that a slot speaks."""
+
+    number: int
+    places: int  # of the cache that it takes
+    left: int  # frames
 
 
-def picker(how: Speaking, size: int, noise: Tensor | None) -> Pick:
-    """Codes below `size` only: the few ids above are no codes, and would crash the codec.
+def decode(decoder: Decoder, sentences: Sequence[Sentence]) -> Iterator[Said]:
+    waiting, wanted = deque(enumerate(sentences)), Counter(sentence.before for sentence in sentences)
+    heard: dict[str, Caches] = {}
+    slots: dict[int, Slot] = {}
+    decoder.free(range(decoder.slots))  # of a call that was left before its end
+    # disable=None: no bar in a log file
+    with tqdm(desc="frames", unit="frame", leave=False, dynamic_ncols=True, disable=None) as bar:
+        while waiting or slots:
+            for free in sorted(set(range(decoder.slots)) - slots.keys())[: len(waiting)]:
+                number, sentence = waiting.popleft()
+                slots[free] = Slot(number, decoder.admit(free, sentence, heard), sentence.frames)
+                wanted[sentence.before] -= 1
+                if not wanted[sentence.before]:
+                    heard.pop(sentence.before, None)
+            frames = decoder.frames(max(slot.places for slot in slots.values()) + 1)
+            bar.update(len(slots))
+            for place, slot in list(slots.items()):
+                ended = bool((frames[place, :-1] == decoder.end).all())
+                if not ended:
+                    yield Said(slot.number, frames[place])
+                    slot.places, slot.left = slot.places + 1, slot.left - 1
+                if ended or not slot.left:
+                    yield Said(slot.number, None, ended)
+                    decoder.free([place])
+                    del slots[place]
 
-    `noise` (B, codebooks, size) is Gumbel's: the largest of log-probability plus noise is a draw from the distribution.
-    """
 
-    def pick(logits: Tensor, codebook: int) -> Tensor:
-        logits = logits[:, :size].float()
-        if noise is None:
-            return logits.argmax(-1)
-        logits = logits / how.temperature
-        if 0 < how.top_k < size:
-            least = logits.topk(how.top_k).values[:, -1:]
-            logits = logits.masked_fill(logits < least, -torch.inf)
-        return (logits + noise[:, codebook]).argmax(-1)
+def whole(said: Iterable[Said], codebooks: int) -> Iterator[Spoken]:
+    """Sentences in their order, each as soon as it and all before it are over."""
+    frames: dict[int, list[Codes]] = defaultdict(list)
+    done: dict[int, Spoken] = {}
+    following = 0
+    for number, frame, ended in said:
+        if frame is not None:
+            frames[number].append(frame)
+            continue
+        done[number] = Spoken(np.array(frames.pop(number, []), np.int16).reshape(-1, codebooks), ended)
+        while following in done:
+            yield done.pop(following)
+            following += 1
 
-    return pick
+
+def alone(said: Iterable[Said]) -> Generator[Codes, None, bool]:
+    """Frames of a single sentence as they are made; returns whether it ended by itself."""
+    for _, frame, ended in said:
+        if frame is None:
+            return ended
+        yield frame
+    raise AssertionError("every sentence is over some time")
+
+
+class Caches(NamedTuple):
+    """Keys and values of a context (layers, 1, groups, places, width)."""
+
+    keys: Tensor
+    values: Tensor
+
+
+class Decoder:
+    """Slots of a voice: caches and buffers that keep their places from call to call."""
+
+    def __init__(self, model: Any, how: Speaking, *, graphs: bool | None = None) -> None:
+        weight, config = model.backbone_model.norm.weight, model.config
+        self.slots, self.how, self.end = how.slots, how, config.codebook_eos_token_id
+        self.size: int = config.codec_config.codebook_size  # the few ids above are no codes, and crash the codec
+        self.embed, self.head, self.device = model.backbone_model.embed_tokens, joined(model.lm_head), weight.device
+        positions, codebooks = config.max_position_embeddings, config.num_codebooks
+        self.backbone = Stack(model.backbone_model, how.slots, positions)
+        self.depth = Depth(model, self.size, how)
+        self.state = torch.zeros(how.slots, config.hidden_size, dtype=weight.dtype, device=self.device)
+        self.codes = torch.zeros(how.slots, codebooks, dtype=torch.int64, device=self.device)
+        self.draws = torch.zeros(how.slots, positions, codebooks, dtype=torch.float64, device=self.device)
+        # Of each row: where its next frame will lie, that frame's number, and 1 where somebody speaks.
+        self.place, self.number, self.busy = torch.zeros(3, how.slots, dtype=torch.int64, device=self.device)
+        on_gpu = self.device.type == "cuda"
+        # Places that are looked at. A graph is made for each; without graphs any will do.
+        self.lengths = [256 << i for i in range(4)] if on_gpu else list(range(64, positions, 64))
+        self.lengths = [*(length for length in self.lengths if length < positions), positions]
+        self.step = Replay(self) if (on_gpu if graphs is None else graphs) else self.frame
+
+    @torch.inference_mode()  # type: ignore[untyped-decorator]
+    def admit(self, slot: int, sentence: Sentence, heard: dict[str, Caches]) -> int:
+        """The places that context and text take. A context is read alone, and kept in `heard`, whoever shares it."""
+        row, start = self.backbone.row(slot), 0
+        if sentence.before in heard:
+            start = heard[sentence.before].keys.shape[3]
+            row.keys[:, :, :, :start], row.values[:, :, :, :start] = heard[sentence.before]
+        elif sentence.before:
+            context = sentence.context()
+            start = len(context)
+            row.read(context, 0)
+            heard[sentence.before] = Caches(row.keys[:, :, :, :start].clone(), row.values[:, :, :, :start].clone())
+        text = sentence.text()
+        self.state[slot] = row.read(text, start)
+        # Drawn on the CPU: the same on any device.
+        random, shape = torch.Generator().manual_seed(sentence.seed), (sentence.frames, self.draws.shape[-1])
+        self.draws[slot, : sentence.frames] = torch.rand(shape, generator=random, dtype=torch.float64)
+        self.place[slot], self.number[slot], self.busy[slot] = start + len(text), 0, 1
+        return start + len(text)
+
+    def free(self, slots: Iterable[int]) -> None:
+        """Their rows go on computing, on the spot."""
+        for slot in slots:
+            self.place[slot] = self.number[slot] = self.busy[slot] = 0
+
+    def frames(self, longest: int) -> Codes:
+        """The next frame of every row (slots, codebooks); with it the longest takes `longest` places."""
+        self.step(self.lengths[bisect_left(self.lengths, longest)])
+        codes: Codes = self.codes.cpu().numpy().astype(np.int16)
+        return codes
+
+    @torch.inference_mode()  # type: ignore[untyped-decorator]
+    def frame(self, length: int) -> None:
+        """From the states the next codes, and the states after them. Asks the host nothing, so it can be a graph."""
+        draws = self.draws[self.backbone.rows[:, 0], self.number]
+        first = pick(self.head(self.state)[:, : self.size], draws[:, :1], self.how)
+        self.codes.copy_(self.depth.frame(self.state, first, draws))
+        where = self.backbone.at(self.place[:, None], length)
+        self.state.copy_(self.backbone.step(self.embed(self.codes[:, None]), where)[:, 0])
+        self.place += self.busy
+        self.number += self.busy
 
 
 class Depth:
-    """From the backbone's last state and the first code, the other codes of a frame."""
+    """From the backbone's state and the first code, the other codes of a frame; its cache begins anew each time."""
 
-    def __init__(self, model: Any, batch: int) -> None:
-        depth = model.depth_decoder
-        self.codebooks, self.vocabulary = model.config.num_codebooks, depth.config.vocab_size
-        self.embed, self.project = depth.model.embed_tokens, depth.model.inputs_embeds_projector
-        self.heads = _heads(depth.codebooks_head)
-        self.stack = Stack(depth.model, batch, self.codebooks)
-        self.places = torch.arange(self.codebooks, device=self.embed.weight.device).expand(batch, -1)
-        self.causal = torch.ones(2, 2, dtype=torch.bool, device=self.embed.weight.device).tril()
+    def __init__(self, model: Any, size: int, how: Speaking) -> None:
+        depth, codebooks = model.depth_decoder, model.config.num_codebooks
+        self.vocabulary, self.size, self.how = depth.config.vocab_size, size, how
+        self.embed, self.project = depth.model.embed_tokens, joined(depth.model.inputs_embeds_projector)
+        self.heads = heads(depth.codebooks_head)
+        self.stack = Stack(depth.model, how.slots, codebooks)
+        places = self.stack.every.expand(how.slots, -1)  # the first is the backbone's state's, then one for each code
+        self.places = [self.stack.at(places[:, :2], 2)]
+        self.places += [self.stack.at(places[:, i : i + 1], i + 1)._replace(mask=None) for i in range(2, codebooks)]
 
-    def frame(self, state: Tensor, first: Tensor, pick: Pick) -> Tensor:
-        """state (B, hidden), first (B) → (B, codebooks)."""
+    def frame(self, state: Tensor, first: Tensor, draws: Tensor) -> Tensor:
+        """state (B, hidden), first (B), draws (B, codebooks) → (B, codebooks)."""
         codes = [first]
-        x = torch.stack((state, self.embed(first)), 1)  # place 0 is the backbone's word, place i the code i - 1
-        for codebook in range(1, self.codebooks):
-            start, end = (0, 2) if codebook == 1 else (codebook, codebook + 1)
-            h = self.stack.step(self.project(x), start, self.places[:, start:end], self.causal if start == 0 else None)
-            codes.append(pick(self.heads[codebook - 1](h[:, -1]), codebook))
+        x = torch.stack((state, self.embed(first)), 1)
+        for codebook, (head, where) in enumerate(zip(self.heads, self.places, strict=True), 1):
+            logits = head(self.stack.step(self.project(x), where)[:, -1])[:, : self.size]
+            codes.append(pick(logits, draws[:, codebook, None], self.how))
             x = self.embed(codes[-1] + codebook * self.vocabulary)[:, None]
         return torch.stack(codes, 1)
 
 
-def _heads(head: Any) -> list[Callable[[Tensor], Tensor]]:
+def heads(head: Any) -> list[Product]:
     """For each codebook but the first, logits from states."""
-    return list(head.each) if isinstance(head, Int8Heads) else [partial(torch.matmul, other=w) for w in head.weight]
+    return list(head.each) if isinstance(head, Int8Heads) else [product(weight.detach().T) for weight in head.weight]
 
 
-def decode_frames(
-    model: Any, prompts: Tensor, valid: Tensor, caps: Sequence[int], seeds: Sequence[int], how: Speaking
-) -> list[Spoken]:
-    """prompts (B, P, hidden), padded on the left where not valid (B, P); caps: frames of each row at most.
-
-    A row ends where transformers ends it: all codes but the last are the end code. A row that has ended goes on saying
-    nonsense until all have; it is cut off.
-    """
-    batch, size, _ = prompts.shape
-    longest, device = max(*caps, 1), prompts.device
-    depth, stack = Depth(model, batch), Stack(model.backbone_model, batch, size + longest)
-    codebook_size: int = model.config.codec_config.codebook_size
-    rows = [torch.Generator().manual_seed(seed) for seed in seeds]
-    lengths = valid.sum(1)
-    heard = F.pad(valid, (0, longest), value=True)  # (B, P + frames) keys that may be attended to
-    # Padding sees itself, or its softmax would be over nothing.
-    mask = (heard[:, None, :size] & torch.ones(size, size, dtype=torch.bool, device=device).tril()) | torch.eye(
-        size, dtype=torch.bool, device=device
-    )
-    state = stack.step(prompts, 0, (valid.cumsum(1) - 1).clamp(min=0), mask[:, None])[:, -1]
-    ends = torch.tensor(caps, device=device)
-    ended = torch.zeros(batch, dtype=torch.bool, device=device)
-    frames: list[Tensor] = []
-    # disable=None: no bar in a log file
-    for number in tqdm(range(longest), desc="frames", unit="frame", leave=False, dynamic_ncols=True, disable=None):
-        pick = picker(how, codebook_size, _noise(rows, model.config.num_codebooks, codebook_size, how, device))
-        codes = depth.frame(state, pick(model.lm_head(state), 0), pick)
-        frames.append(codes)
-        stops = (codes[:, :-1] == model.config.codebook_eos_token_id).all(1) & (ends > number) & ~ended
-        ended |= stops
-        ends = torch.where(stops, number, ends)
-        if bool((ends <= number + 1).all()):
-            break
-        x = model.backbone_model.embed_tokens(codes[:, None])
-        place = size + number
-        state = stack.step(x, place, (lengths + number)[:, None], heard[:, None, None, : place + 1])[:, -1]
-    made = torch.stack(frames, 1).cpu().numpy().astype(np.int16)
-    return [
-        Spoken(row[:end], bool(stop))
-        for row, end, stop in zip(made, ends.tolist(), ended.tolist(), strict=True)
-    ]  # fmt: skip
-
-
-def _noise(
-    rows: Sequence[torch.Generator], codebooks: int, size: int, how: Speaking, device: torch.device
-) -> Tensor | None:
-    """Each row from its own source, drawn on the CPU: the same on any device and in any company."""
+def pick(logits: Tensor, draw: Tensor, how: Speaking) -> Tensor:
+    """A code for each row of logits (B, codes): where the sum of probabilities passes `draw` (B, 1), 0 ≤ draw < 1."""
     if how.temperature == 0:
-        return None
-    draws = torch.stack([torch.rand(codebooks, size, generator=row) for row in rows])
-    return -(-draws.log()).log().to(device)
+        return logits.argmax(-1)
+    logits = logits.float() / how.temperature
+    if 0 < how.top_k < logits.shape[-1]:
+        logits = logits.masked_fill(logits < logits.topk(how.top_k).values[:, -1:], -torch.inf)
+    # In double precision, sums never fall and the draw stays below the whole, so no code of probability 0 is met.
+    passed = torch.softmax(logits, -1).cumsum(-1, dtype=torch.float64)
+    return torch.searchsorted(passed, draw * passed[:, -1:], right=True)[:, 0]
+
+
+class Replay:
+    """`Decoder.frame` on CUDA: captured as one graph for each length that is looked at, then replayed."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self.decoder, self.graphs = decoder, dict[int, torch.cuda.CUDAGraph]()
+
+    def __call__(self, length: int) -> None:
+        if length not in self.graphs:
+            self.graphs[length] = self._capture(length)
+        self.graphs[length].replay()
+
+    def _capture(self, length: int) -> torch.cuda.CUDAGraph:
+        """Warmed up on a side stream, as CUDA wants it, with nobody busy: rows stand, and are written again later."""
+        decoder, side = self.decoder, torch.cuda.Stream()
+        kept = [(buffer, buffer.clone()) for buffer in (decoder.state, decoder.codes, decoder.busy)]
+        decoder.busy.zero_()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                decoder.frame(length)
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        pool = next((other.pool() for other in self.graphs.values()), None)  # what lies there lives for a frame only
+        with torch.cuda.graph(graph, pool=pool):
+            decoder.frame(length)
+        for buffer, value in kept:
+            buffer.copy_(value)
+        return graph
