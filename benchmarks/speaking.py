@@ -1,0 +1,221 @@
+"""How fast a voice speaks: a frame of sound by our decode loop, beside `generate` of transformers, in the same run.
+
+    python -m benchmarks.speaking                                # tiny and csm-1b, on the GPU where there is one
+    python -m benchmarks.speaking --size csm-1b --device cpu     # 8 minutes on two cores, 16 GB
+    python -m benchmarks.speaking --size tiny                    # seconds: what Python costs
+
+The voices are random and of true shape (benchmarks/shapes.py), so they speak until the cap: every run makes as many
+frames. Sentences are a few words without a reference; reading them is in the seconds. All sample with temperature 0.9
+out of the 50 likeliest, in the device's precision: bf16 on a GPU, single on a CPU. A batch of `generate` is padded on
+the left. The limit is the longer of reading all weights that a frame needs once, and of multiplying by them: both at
+the pace that a plain product reaches on this machine. At tiny widths it is nothing: all time there is Python's.
+
+First sound is of a sentence that clones a reference of five seconds, which is read too: `generate` makes the whole
+sentence before any of it is heard, `Voice.stream` gives sound from the first frame on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from benchmarks import limits, table
+from benchmarks.shapes import SIZES, Size, csm
+from benchmarks.table import Row, Table
+from timbre.families import Request, Speaking, Turn
+from timbre.families.csm import Csm
+from timbre.families.csm_int8 import shrink
+
+TEMPERATURE, TOP_K = 0.9, 50
+TEXTS = ("We will be there.", "Is it raining?", "The ferry waits for us.", "Good morning.")
+REFERENCE_SECONDS, SENTENCE_SECONDS = 5.0, 1.6  # the sentence of which the first sound is waited for
+POSITIONS = 512  # of the caches; what is spoken here is far shorter
+ON_CPU = {"tiny": 50, "small": 20, "csm-1b": 4}  # frames of a run
+ON_GPU = 40
+
+
+class Version(NamedTuple):
+    """A voice in a precision."""
+
+    name: str
+    voice: Csm
+    bytes: int  # of a weight
+    dtype: torch.dtype | None  # that a limit of arithmetic is known for
+
+    def again(self) -> Version:
+        """The same weights, with caches and graphs of its own, which are kept from run to run as in real use."""
+        return self._replace(voice=Csm(self.voice.base, self.voice.tokenizer))
+
+
+class Contender(NamedTuple):
+    name: str
+    speak: Callable[[], object]  # frames of each row
+    rows: int
+    limit: float | None  # seconds a frame
+
+
+def main() -> None:
+    parser = table.parser(__doc__)
+    add_options(parser)
+    options = parser.parse_args()
+    table.record("speaking", measure(options), options.out)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--size", nargs="+", choices=SIZES, default=["tiny", "csm-1b"])
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--slots", type=int, nargs="+", help="sentences side by side; 1 8 16, on a GPU 64 too")
+    parser.add_argument("--frames", type=int, help="of a run, for each sentence")
+    parser.add_argument("--runs", type=int, default=3)
+
+
+def measure(options: argparse.Namespace) -> Iterator[Table]:
+    on_gpu = options.device == "cuda"
+    for size in options.size:
+        frames = options.frames or (ON_GPU if on_gpu else ON_CPU[size])
+        slots = options.slots or [1, 8, 16, *[64] * on_gpu]
+        made = versions(size, options.device)
+        racing = list(contenders(size, made, frames, slots))
+        seconds = race({one.name: one.speak for one in racing}, options.runs, f"{size}, frames")
+        rate = made[0].voice.frame_rate
+        rows = [
+            Row(one.name, [run / frames for run in seconds[one.name]], one.rows / rate, one.limit) for one in racing
+        ]
+        title = f"{size} on {options.device}, a frame of each sentence"
+        yield Table(title, rows, baseline=rows[0].name, rate="s of sound a second")
+        yield Table(
+            f"{size} on {options.device}, first sound", first_sounds(size, made, options.runs), "generate, decode"
+        )
+
+
+def race(calls: Mapping[str, Callable[[], object]], runs: int, label: str) -> dict[str, list[float]]:
+    """`table.race`, and what is raced just now."""
+    with tqdm(total=len(calls) * (runs + 1), desc=label, unit="run", leave=False, dynamic_ncols=True) as bar:
+
+        def told(name: str) -> None:
+            bar.set_postfix_str(name)
+            calls[name]()
+            bar.update()
+
+        return table.race({name: partial(told, name) for name in calls}, runs)
+
+
+def versions(size: Size, device: str) -> list[Version]:
+    """The device's own precision first; weights of single precision are shared with those of int8, where they stay."""
+    if device == "cuda":
+        made = [Version("bf16", csm(size, device, torch.bfloat16), 2, torch.bfloat16)]
+    else:
+        exact = csm(size)
+        shared = {id(part): part for part in (*exact.base.parameters(), *exact.base.buffers())}
+        small = copy.deepcopy(exact.base, shared)
+        shrink(small)
+        made = [
+            Version("fp32", exact, 4, torch.float32),
+            Version("int8", Csm(small, exact.tokenizer), 1, None),
+            Version("bf16", csm(size, device, torch.bfloat16), 2, torch.bfloat16),
+        ]
+    for version in made:
+        version.voice.base.config.max_position_embeddings = POSITIONS
+    return made
+
+
+def contenders(size: Size, made: Sequence[Version], frames: int, slots: Sequence[int]) -> Iterator[Contender]:
+    base = made[0]
+    for count in (1, slots[min(1, len(slots) - 1)]):
+        name = f"generate, {'one by one' if count == 1 else f'{count} at once'}"
+        yield Contender(name, partial(generate, base.voice, texts(count), frames), count, limit(size, base, count))
+    for version in made:
+        for count in slots:
+            name = f"Timbre, {version.name}, {count} at once"
+            speaking = partial(speak, version.again().voice, texts(count), frames)
+            yield Contender(name, speaking, count, limit(size, version, count))
+
+
+def texts(count: int) -> list[str]:
+    return [TEXTS[number % len(TEXTS)] for number in range(count)]
+
+
+def generate(voice: Csm, sentences: Sequence[str], frames: int) -> Tensor:
+    """What a user of transformers would write; codes (sentences, frames, codebooks)."""
+    rows = [voice.tokenizer(f"[0]{text}")["input_ids"] for text in sentences]
+    size, pad = max(map(len, rows)), voice.base.config.pad_token_id
+    ids = torch.tensor([[pad] * (size - len(row)) + row for row in rows], device=voice.device)
+    mask = torch.tensor([[0] * (size - len(row)) + [1] * len(row) for row in rows], device=voice.device)
+    return generated(voice, frames, input_ids=ids, attention_mask=mask)
+
+
+def generated(voice: Csm, frames: int, **prompt: Tensor) -> Tensor:
+    config = voice.base.config
+    no_codes = list(range(config.codec_config.codebook_size, config.vocab_size))  # would crash the codec
+    how = {"do_sample": True, "temperature": TEMPERATURE, "top_k": TOP_K, "suppress_tokens": no_codes}
+    made: Tensor = voice.base.generate(
+        **prompt, **how, **{f"depth_decoder_{name}": value for name, value in how.items()}, max_new_tokens=frames
+    )
+    assert made.shape[1] == frames, "a random voice does not end"
+    return made
+
+
+def speak(voice: Csm, sentences: Sequence[str], frames: int) -> None:
+    requests = [Request(text, (), seed, frames / voice.frame_rate) for seed, text in enumerate(sentences)]
+    for spoken in voice.speak(requests, Speaking(TEMPERATURE, TOP_K, len(requests))):
+        assert len(spoken.codes) == frames, "a random voice does not end"
+
+
+def limit(size: Size, version: Version, rows: int) -> float | None:
+    """Seconds that reading the weights of a frame takes, or multiplying by them."""
+    if size == "tiny":
+        return None
+    weights, device = weights_of_a_frame(version.voice.base.config), version.voice.device.type
+    reading = weights * version.bytes / limits.bandwidth(device)
+    return max(reading, 2 * weights * rows / limits.arithmetic(device, version.dtype) if version.dtype else 0)
+
+
+def weights_of_a_frame(config: Any) -> int:
+    """Of the backbone once, and of the depth decoder for each codebook but the first."""
+    depth, codebooks = config.depth_decoder_config, config.num_codebooks
+    backbone = weights_of_layers(config) + config.hidden_size * config.vocab_size
+    other = weights_of_layers(depth) + config.hidden_size * depth.hidden_size + depth.hidden_size * depth.vocab_size
+    return backbone + (codebooks - 1) * other
+
+
+def weights_of_layers(config: Any) -> int:
+    heads = 2 * config.num_attention_heads + 2 * config.num_key_value_heads
+    each = heads * config.head_dim + 3 * config.intermediate_size
+    return int(config.num_hidden_layers * config.hidden_size * each)
+
+
+def first_sounds(size: Size, made: Sequence[Version], runs: int) -> list[Row]:
+    """Seconds until there is any sound, and of all of it; turn by turn."""
+    voice = made[0].voice
+    sound = np.random.default_rng(0).normal(0, 0.1, int(REFERENCE_SECONDS * voice.sample_rate)).astype(np.float32)
+    reference = Turn("It was a long way, and it rained all day.", voice.encode([sound])[0])
+    calls: dict[str, Callable[[], object]] = {"generate, decode": partial(whole, voice, reference)}
+    calls |= {f"Timbre, {one.name}": partial(first, one.again().voice, reference) for one in made}
+    return [Row(name, seconds) for name, seconds in race(calls, runs, f"{size}, first sound").items()]
+
+
+def whole(voice: Csm, reference: Turn) -> None:
+    row = voice._row([reference, Turn(TEXTS[0])])
+    parts = (torch.as_tensor(np.asarray(part), device=voice.device)[None] for part in row)
+    prompt = voice._embed(*parts)
+    codes = generated(voice, math.ceil(SENTENCE_SECONDS * voice.frame_rate), inputs_embeds=prompt)
+    voice.decode(codes[0].cpu().numpy())
+
+
+def first(voice: Csm, reference: Turn) -> None:
+    """As long as a frame, so that the sentence is over with its first sound: what follows would count too."""
+    request = Request(TEXTS[0], (reference,), 0, 1 / voice.frame_rate)
+    assert [len(piece) for piece in voice.stream(request, Speaking(TEMPERATURE, TOP_K, 1))]
+
+
+if __name__ == "__main__":
+    main()
