@@ -27,9 +27,10 @@ from typing import Any
 
 import jiwer
 
-from timbre import audio, sources, whisper
+from timbre import audio, engines, sources, whisper
+from timbre.content import content_key
 from timbre.errors import run
-from timbre.mapping import Files, Job, content_key, refresh
+from timbre.mapping import Files, Job, refresh
 from timbre.params import read
 from timbre.records import Clip, Label, read_jsonl, write_jsonl
 
@@ -94,7 +95,8 @@ def main() -> None:
     for clip in clips:
         key = content_key(VERSION, clip.id, languages[clip.recording], fingerprint)
         jobs.append(Job(clip.id, key, Hearing(args.clips / f"{clip.id}.flac", languages[clip.recording], key)))
-    refresh(args.out, jobs, partial(hear, model=model), suffixes=[".json"], label="check", batch=params.batch)
+    compute, engine = partial(hear, model=model), read("compute", engines.Params)
+    refresh(args.out, jobs, compute, suffixes=[".json"], label="check", batch=params.batch, engine=engine, gpu=True)
     labels = [label(clip, json.loads((args.out / f"{clip.id}.json").read_bytes())) for clip in clips]
     labels.sort(key=lambda row: (-row.cer, row.recording, row.start))
     write_jsonl(args.labels, labels)

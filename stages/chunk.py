@@ -33,11 +33,12 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from timbre import activity, audio, loudness, sources
+from timbre import activity, audio, engines, loudness, sources
 from timbre.activity import Activity
 from timbre.audio import LEVEL_WINDOW as MOMENT
+from timbre.content import content_key
 from timbre.errors import DataError, run
-from timbre.mapping import Files, Job, content_key, refresh
+from timbre.mapping import Files, Job, refresh
 from timbre.params import read
 from timbre.records import Clip, Drop, Recording, Segment, read_jsonl, write_jsonl
 from timbre.stacking import Limits, Part, Spoken, length, pauses, stack
@@ -63,12 +64,10 @@ class Params:
     loudness: float | None  # LUFS that every clip is brought to
     min_level: float  # dBFS; a segment that is quieter from beginning to end says nothing
     min_confidence: float | None  # Whisper's mean, of a draft's line
-    workers: int  # processes that measure and cut
 
     def __post_init__(self) -> None:
         wrong = [f"{name}: {getattr(self, name)} is below 0" for name in ("gap", "max_pause", "pad", "min_seconds")
                  if getattr(self, name) < 0]  # fmt: skip
-        wrong += [f"workers: {self.workers} is not 1 or more"] * (self.workers < 1)
         if self.max_seconds <= self.min_seconds + 2 * self.pad:
             wrong.append(f"max_seconds: {self.max_seconds} leaves no room above min_seconds and twice the pad")
         if self.loudness is not None and not -70 < self.loudness < 0:
@@ -238,20 +237,20 @@ def check_distinct(recordings: Sequence[Recording]) -> None:
         seen[recording.sha256] = recording.id
 
 
-def measure_all(recordings: Sequence[Recording], raw: Path, out: Path, params: Params) -> None:
+def measure_all(recordings: Sequence[Recording], raw: Path, out: Path, params: Params, engine: engines.Params) -> None:
     keys = {r.id: activity.key(r.sha256, params.vad) for r in recordings}
     jobs = [Job(r.id, keys[r.id], (raw / f"{r.id}.flac", keys[r.id])) for r in recordings]
     compute = partial(measure, vad=params.vad)
-    refresh(out, jobs, compute, suffixes=[".npy", ".json"], label="speech", workers=params.workers)
+    refresh(out, jobs, compute, suffixes=[".npy", ".json"], label="speech", engine=engine)
 
 
-def cut_all(clips: Sequence[Clip], raw: Path, out: Path, params: Params) -> Iterator[Clip]:
+def cut_all(clips: Sequence[Clip], raw: Path, out: Path, params: Params, engine: engines.Params) -> Iterator[Clip]:
     """The clips with what was found and done when they were cut."""
     jobs = [
         Job(clip.id, clip.id, Cut(raw / f"{clip.recording}.flac", clip.spans, params.loudness, clip.id))
         for clip in clips
     ]
-    refresh(out, jobs, cut, suffixes=[".flac", ".json"], label="chunk", workers=params.workers)
+    refresh(out, jobs, cut, suffixes=[".flac", ".json"], label="chunk", engine=engine)
     for clip in clips:
         record = json.loads((out / f"{clip.id}.json").read_bytes())
         yield replace(clip, gain=record["gain"], clipped=record["clipped"])
@@ -267,10 +266,10 @@ def main() -> None:
     parser.add_argument("--table", type=Path, required=True, help="file for the table of clips")
     parser.add_argument("--drops", type=Path, required=True, help="file for the segments that are in no clip")
     args = parser.parse_args()
-    params = read("chunk", Params)
+    params, engine = read("chunk", Params), read("compute", engines.Params)
     recordings = sources.recordings(sources.read(args.sources), args.raw)
     check_distinct(recordings)
-    measure_all(recordings, args.raw, args.speech, params)
+    measure_all(recordings, args.raw, args.speech, params, engine)
     clips: list[Clip] = []
     drops: list[Drop] = []
     for recording in recordings:
@@ -279,7 +278,7 @@ def main() -> None:
         clips += made
         drops += left_out
     write_jsonl(args.drops, drops)
-    write_jsonl(args.table, cut_all(clips, args.raw, args.out, params))
+    write_jsonl(args.table, cut_all(clips, args.raw, args.out, params, engine))
 
 
 if __name__ == "__main__":

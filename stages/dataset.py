@@ -30,8 +30,8 @@ from functools import partial
 from pathlib import Path
 
 from timbre import text
+from timbre.content import content_key, write_atomic
 from timbre.errors import DataError, raise_all, run
-from timbre.mapping import content_key, write_atomic
 from timbre.params import read
 from timbre.records import Clip, Drop, Example, Label, read_jsonl, write_jsonl
 from timbre.text import words

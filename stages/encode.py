@@ -22,9 +22,10 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from timbre import audio, families
+from timbre import audio, engines, families
+from timbre.content import content_key
 from timbre.errors import AudioError, DataError, run
-from timbre.mapping import Files, Job, content_key, is_fresh, refresh
+from timbre.mapping import Files, Job, is_fresh, refresh
 from timbre.params import read
 
 VERSION = 1  # raise when the code gives other bytes for the same input
@@ -40,7 +41,9 @@ class Params:
             raise ValueError(f"batch: {self.batch} is not 1 or more")
 
 
-def encode_all(clips: Path, out: Path, params: Params, voice: families.Params) -> None:
+def encode_all(
+    clips: Path, out: Path, params: Params, voice: families.Params, engine: engines.Params = engines.HERE
+) -> None:
     fingerprint = families.fingerprint(voice)
     # by length, so that a batch holds little padding
     paths = sorted(clips.glob("*.flac"), key=lambda path: (seconds(path), path.name))
@@ -49,7 +52,8 @@ def encode_all(clips: Path, out: Path, params: Params, voice: families.Params) -
     keys = {path.stem: content_key(VERSION, path.stem, fingerprint) for path in paths}
     jobs = [Job(path.stem, keys[path.stem], (path, keys[path.stem])) for path in paths]
     stale = [job.name for job in jobs if not is_fresh(out, job, SUFFIXES)]
-    refresh(out, jobs, partial(encode, voice=voice), suffixes=SUFFIXES, label="encode", batch=params.batch)
+    compute = partial(encode, voice=voice)
+    refresh(out, jobs, compute, suffixes=SUFFIXES, label="encode", batch=params.batch, engine=engine, gpu=True)
     frames = sum(json.loads((out / f"{name}.json").read_bytes())["frames"] for name in stale)
     print(f"encode: {frames} codec frames computed")
 
@@ -78,7 +82,8 @@ def main() -> None:
     parser.add_argument("--clips", type=Path, required=True, help="folder of clips, data/clips")
     parser.add_argument("--out", type=Path, required=True, help="folder of codes, data/codes")
     args = parser.parse_args()
-    encode_all(args.clips, args.out, read("encode", Params), read("voice", families.Params))
+    params, voice = read("encode", Params), read("voice", families.Params)
+    encode_all(args.clips, args.out, params, voice, read("compute", engines.Params))
 
 
 if __name__ == "__main__":

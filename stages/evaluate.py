@@ -31,15 +31,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from timbre import audio, families, whisper
+from timbre import audio, engines, families, whisper
 from timbre.audio import Samples
+from timbre.content import content_key, file_sha256, write_atomic
 from timbre.errors import DataError, raise_all, run
 from timbre.judging import delivery, evidence, gates, hearing, likeness, mos, scores, speaker
 from timbre.judging.evidence import CONDITIONS, GATES, Evidence, Speaker
 from timbre.judging.likeness import Scale, Sound
 from timbre.judging.scores import Score
 from timbre.judging.speaker import Vector
-from timbre.mapping import Files, Job, content_key, file_sha256, refresh, write_atomic
+from timbre.mapping import Files, Job, refresh
 from timbre.params import read
 from timbre.records import Example, Sample, from_json, read_jsonl
 
@@ -102,12 +103,15 @@ def read_samples(folder: Path) -> list[Sample]:
     return samples
 
 
-def listen(folder: Path, paths: Sequence[Path], options: whisper.Params, batch: int) -> list[Heard]:
+def listen(
+    folder: Path, paths: Sequence[Path], options: whisper.Params, batch: int, engine: engines.Params = engines.HERE
+) -> list[Heard]:
     """Let Whisper hear what is new; give what it heard and what there is to hear."""
     heard_by = [whisper.fingerprint(options), whisper.normaliser()]
     keys = {path: content_key(VERSION, file_sha256(path), *heard_by) for path in paths}
     jobs = [Job(path.stem, key, (path, key)) for path, key in keys.items()]
-    refresh(folder, jobs, functools.partial(hear, options), suffixes=[".json"], label="evaluate", batch=batch)
+    compute = functools.partial(hear, options)
+    refresh(folder, jobs, compute, suffixes=[".json"], label="evaluate", batch=batch, engine=engine, gpu=True)
     held = [json.loads((folder / f"{path.stem}.json").read_bytes()) for path in paths]
     return [Heard(h["heard"], h["silent"], *audio.read(path)) for h, path in zip(held, paths, strict=True)]
 
@@ -207,19 +211,20 @@ def main() -> None:
     args = parsed()
     params, options = read("evaluate", Params), read("whisper", whisper.Params)
     encoder, voice = read("speaker", speaker.Params), read("voice", families.Params)
+    engine = read("compute", engines.Params)
     samples = read_samples(args.samples)
     train, held_out = (read_jsonl(args.dataset / f"{name}.jsonl", Example) for name in ("train", "eval"))
     name = target(samples, [*train, *held_out])
     own = [row for row in held_out if row.source == name]
     strangers = [row for row in [*train, *held_out] if row.source != name]
     paths = [args.samples / f"{sample.id}.flac" for sample in samples]
-    sounds = listen(args.heard, paths, options, params.batch)
+    sounds = listen(args.heard, paths, options, params.batch, engine)
     compared = [
         *(Sound("sample", path.stem, "", path) for path in paths),
         *likeness.true_sounds(own, args.clips, args.codes),
         *(other for other in likeness.other_sounds(Path(params.others), strangers, args.clips) if other.voice != name),
     ]
-    found = likeness.bring(args.likeness, compared, encoder, voice)
+    found = likeness.bring(args.likeness, compared, encoder, voice, engine)
     scale, (pace, pauses) = likeness.measure(found), own_delivery(own, args.clips)
     whose = [embedding for _, embedding in found["sample"]]
     rows = [score(*taken, scale, pace) for taken in zip(samples, sounds, whose, strict=True)]

@@ -27,8 +27,9 @@ from tqdm import tqdm
 
 from timbre import sources
 from timbre.audio import to_flac
+from timbre.content import content_key, file_sha256, write_atomic
 from timbre.errors import DataError, SourceError, raise_all, run
-from timbre.mapping import Files, Job, content_key, file_sha256, refresh, write_atomic
+from timbre.mapping import Files, Job, refresh
 from timbre.params import read
 from timbre.records import Recording
 from timbre.sources import Source

@@ -31,11 +31,12 @@ from typing import Literal, NamedTuple, cast, get_args
 
 import numpy as np
 
-from timbre import audio, families
+from timbre import audio, engines, families
+from timbre.content import content_key, write_atomic
 from timbre.errors import DataError, raise_all, run
 from timbre.families import Request, Speaking, Turn
 from timbre.judging import delivery
-from timbre.mapping import Files, Job, content_key, refresh, write_atomic
+from timbre.mapping import Files, Job, refresh
 from timbre.params import read
 from timbre.records import Condition, Example, Kind, Sample, check_id, read_jsonl, to_json
 from timbre.text import words
@@ -182,7 +183,7 @@ def plan(
 
 @dataclass
 class Speed:
-    """How long this machine took for how much speech: models' loading left out."""
+    """How long this process took for how much speech: models' loading left out, and what workers speak."""
 
     samples: int = 0
     speech_seconds: float = 0
@@ -243,7 +244,8 @@ def main() -> None:
     compute = partial(speak, voice=voice, adapter=args.adapter, params=params, speed=speed)
     # All that is missing in one go, so that no slot is empty before the end.
     refresh(
-        args.out, jobs, compute, suffixes=[".flac", ".json"], label="generate", batch=len(jobs), independent=True
+        args.out, jobs, compute, suffixes=[".flac", ".json"], label="generate", batch=len(jobs), independent=True,
+        engine=read("compute", engines.Params), gpu=True,
     )  # fmt: skip
     speed.write(args.speed)
     samples = [json.loads((args.out / f"{job.name}.json").read_bytes()) for job in jobs]

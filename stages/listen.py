@@ -25,10 +25,11 @@ from typing import Any
 
 import numpy as np
 
-from timbre import audio, cloning, families
+from timbre import audio, cloning, engines, families
+from timbre.content import content_key
 from timbre.errors import DataError, run
 from timbre.families import Request, Speaking
-from timbre.mapping import Files, Job, content_key, refresh
+from timbre.mapping import Files, Job, refresh
 from timbre.params import read, schemas
 from timbre.records import Point, Sample, from_json, to_json
 
@@ -52,7 +53,7 @@ def speak(
     batch: Sequence[tuple[Point, Path, Request]], voice: families.Params, how: Speaking, precision: Any
 ) -> Iterator[Files]:
     for point, adapter, request in batch:
-        model = families.load(voice, adapter, precision)
+        model = families.load_once(voice, adapter, precision)
         (spoken,) = model.speak([request], how)
         sound = model.decode(spoken.codes)
         made = Point(point.step, point.sample, point.adapter, len(sound) / model.sample_rate, spoken.ended, point.key)
@@ -85,7 +86,8 @@ def main() -> None:
         point = Point(int(folder.name), sample.id, adapter, 0.0, False, key)
         jobs.append(Job(folder.name, key, (point, folder, request)))
     compute = partial(speak, voice=voice, how=Speaking(how.temperature, how.top_k, slots=1), precision=how.precision)
-    refresh(args.out, jobs, compute, suffixes=[".flac", ".json"], label="listen")
+    engine = read("compute", engines.Params)
+    refresh(args.out, jobs, compute, suffixes=[".flac", ".json"], label="listen", engine=engine, gpu=True)
 
 
 if __name__ == "__main__":

@@ -24,10 +24,10 @@ from pathlib import Path
 
 import jinja2
 
+from timbre.content import write_atomic
 from timbre.errors import run
 from timbre.judging import evidence
 from timbre.judging.evidence import Evidence
-from timbre.mapping import write_atomic
 from timbre.marks import escaped, visible
 from timbre.records import Example
 from timbre.report import data, tables, takes, training

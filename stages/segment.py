@@ -25,8 +25,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from timbre import people, sources, transcripts
+from timbre.content import write_atomic
 from timbre.errors import DataError, TranscriptError, run
-from timbre.mapping import write_atomic
 from timbre.records import Recording, Segment, write_jsonl
 from timbre.text import normalise
 from timbre.transcripts import Transcript

@@ -34,10 +34,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from timbre import params, tracking
+from timbre.content import file_sha256
 from timbre.errors import DataError, TimbreError, raise_all, run
 from timbre.judging import evidence, mos
 from timbre.learning import gauge
-from timbre.mapping import file_sha256
 from timbre.tracking import lineage, pictures, registry
 
 if TYPE_CHECKING:

@@ -26,13 +26,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from timbre import families
+from timbre.content import content_key, write_atomic
 from timbre.errors import ModelError, run
 from timbre.families import Voice
 from timbre.learning import gauge, processes
 from timbre.learning.lessons import Utterance, check_lengths, utterances
 from timbre.learning.plan import Params, asked
 from timbre.learning.training import State, Training
-from timbre.mapping import content_key, write_atomic
 from timbre.params import read
 
 VERSION = 2  # raise when the code gives another adapter for the same input

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -24,9 +23,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from timbre import audio, faster, glossary, sources, whisper
+from timbre import audio, engines, faster, glossary, sources, whisper
+from timbre.content import content_key
 from timbre.errors import run
-from timbre.mapping import Files, Job, content_key, refresh
+from timbre.mapping import Files, Job, refresh
 from timbre.params import read
 from timbre.records import Recording
 from timbre.whisper import Transcript, Utterance
@@ -42,14 +42,10 @@ SHORTEST = 0.02  # seconds: Whisper's own resolution; what is shorter holds no s
 class Params:
     engine: Literal["openai-whisper", "faster-whisper"]
     batch: int  # windows at once, of faster-whisper
-    workers: int  # processes
 
     def __post_init__(self) -> None:
-        wrong = [
-            f"{key}: {getattr(self, key)} is not 1 or more" for key in ("batch", "workers") if getattr(self, key) < 1
-        ]
-        if wrong:
-            raise ValueError("\n".join(wrong))
+        if self.batch < 1:
+            raise ValueError(f"batch: {self.batch} is not 1 or more")
 
 
 Listen = Callable[..., Transcript]
@@ -57,30 +53,35 @@ Listen = Callable[..., Transcript]
 
 
 def transcribe_all(
-    recordings: Sequence[Recording], raw: Path, prompt: str, out: Path, params: Params, model: whisper.Params
+    recordings: Sequence[Recording],
+    raw: Path,
+    prompt: str,
+    out: Path,
+    params: Params,
+    model: whisper.Params,
+    engine: engines.Params = engines.HERE,
 ) -> None:
     fingerprint = (faster if params.engine == "faster-whisper" else whisper).fingerprint(model)
     jobs = [
-        Job(r.id, key, (r, key))
+        Job(r.id, key, (r, raw / f"{r.id}.flac", key))
         for r in recordings
         for key in [content_key(VERSION, r.sha256, r.language, fingerprint, prompt)]
     ]
-    compute = partial(draft_each, raw=raw, prompt=prompt, model=model, fingerprint=fingerprint, params=params)
-    refresh(out, jobs, compute, suffixes=[".json"], label="transcribe", workers=params.workers)
+    compute = partial(draft_each, prompt=prompt, model=model, fingerprint=fingerprint, params=params)
+    refresh(out, jobs, compute, suffixes=[".json"], label="transcribe", engine=engine, gpu=True)
     tell([json.loads((out / f"{recording.id}.json").read_bytes()) for recording in recordings], recordings)
 
 
 def draft_each(
-    jobs: Sequence[tuple[Recording, str]],
-    raw: Path,
+    jobs: Sequence[tuple[Recording, Path, str]],
     prompt: str,
     model: whisper.Params,
     fingerprint: str,
     params: Params,
 ) -> Iterator[Files]:
-    listen = listener(params, model, [recording for recording, _ in jobs], prompt)
-    for recording, key in jobs:
-        draft = draft_of(recording, raw / f"{recording.id}.flac", partial(listen, prompt=prompt))
+    listen = listener(params, model, [recording for recording, _, _ in jobs], prompt)
+    for recording, path, key in jobs:
+        draft = draft_of(recording, path, partial(listen, prompt=prompt))
         document = {"key": key, "audio_sha256": recording.sha256, "whisper": fingerprint, **draft}
         yield {".json": (json.dumps(document, ensure_ascii=False, indent=1) + "\n").encode()}
 
@@ -88,10 +89,6 @@ def draft_each(
 def listener(params: Params, model: whisper.Params, recordings: Sequence[Recording], prompt: str) -> Listen:
     """The engine's ear, after it was asked whether it knows the languages and has room for the prompt."""
     engine: Any = faster if params.engine == "faster-whisper" else whisper
-    if params.engine == "openai-whisper" and params.workers > 1:  # else every process wants every core
-        import torch
-
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // params.workers))
     loaded = engine.load(model)
     engine.check_prompt(loaded, prompt)
     for recording in recordings:
@@ -203,7 +200,8 @@ def main() -> None:
     args = parser.parse_args()
     params, model = read("transcribe", Params), read("whisper", whisper.Params)
     recordings = sources.recordings(sources.read(args.sources), args.raw)
-    transcribe_all(recordings, args.raw, ", ".join(glossary.terms(args.glossary)), args.out, params, model)
+    prompt, engine = ", ".join(glossary.terms(args.glossary)), read("compute", engines.Params)
+    transcribe_all(recordings, args.raw, prompt, args.out, params, model, engine)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,10 @@ import numpy as np
 import soundfile
 
 from timbre import audio
+from timbre.content import content_key
 from timbre.judging.evidence import CONDITIONS, Speaker
 from timbre.judging.likeness import Scale
 from timbre.judging.speaker import Voices, unit
-from timbre.mapping import content_key
 from timbre.records import Clip, Drop, Example, Point, Sample, to_json, write_jsonl
 
 RATE = 16_000

@@ -13,7 +13,7 @@ import pytest
 from stages import check as stage
 from stages.check import Hearing, Params, error_rate, hear, main
 from tests.conftest import ROOT
-from timbre import audio, whisper
+from timbre import audio, engines, whisper
 from timbre.records import Clip, Label, read_jsonl, write_jsonl
 
 MODEL = whisper.Params(str(ROOT / "models/tiny/whisper.pt"))
@@ -43,7 +43,9 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def root(tmp_path: Path, clips: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(stage, "read", lambda section, _: {"check": Params(2), "whisper": MODEL}[section])
+    monkeypatch.setattr(
+        stage, "read", lambda section, _: {"check": Params(2), "whisper": MODEL, "compute": engines.HERE}[section]
+    )
     about = {
         "id": "harbour-noon",
         "speaker": "marina",

@@ -22,7 +22,7 @@ from timbre.records import Clip, Recording, Segment
 TALK = Recording("talk", "ann", "en", "CC0-1.0", "own voice", "file", "ab" * 32, 16000, 36000.0)
 PARAMS = Params(
     vad="energy", max_seconds=30, min_seconds=2, gap=3, max_pause=0.8, pad=0.2, loudness=None, min_level=-50,
-    min_confidence=0.4, workers=1,
+    min_confidence=0.4,
 )  # fmt: skip
 RATE = 16000
 
@@ -141,7 +141,6 @@ OPTIONS = st.builds(
     loudness=st.none(),
     min_level=st.just(-50.0),
     min_confidence=st.none(),
-    workers=st.just(1),
 )
 
 
@@ -369,7 +368,6 @@ def test_silence_is_found_in_the_sound_itself(recording: Path) -> None:
     [
         ({"pad": -1}, "pad: -1 is below 0"),
         ({"max_seconds": 2}, "max_seconds: 2 leaves"),
-        ({"workers": 0}, "workers"),
         ({"loudness": 3}, "loudness: 3 is not"),
     ],
 )

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from stages import dataset as stage
 from stages.dataset import Params, duplicates, held_out, main, rejected, repeated, split, unfit, unusual_pace
+from timbre.content import content_key
 from timbre.dataset import examples, load
 from timbre.errors import DataError
-from timbre.mapping import content_key
 from timbre.records import Clip, Drop, Label, read_jsonl, write_jsonl
 from timbre.text import words
 

@@ -85,7 +85,7 @@ def _no_voice() -> None:
         ),
         (_no_voice, "is not here", "name another in params.yaml"),
         (_no_encoder, "FAIL  who speaks   models/tiny/speaker is not here", "name another in params.yaml"),
-        (lambda: edit("params.yaml", "  workers:", "  wrokers:"), "did you mean `transcribe.workers`", "mend the key"),
+        (lambda: edit("params.yaml", "  workers:", "  wrokers:"), "did you mean `compute.workers`", "mend the key"),
         (lambda: edit("params.yaml", "whisper:", "whisper: ["), "FAIL  params.yaml  params.yaml:", "mend the key"),
         (lambda: edit("data/sources.yaml", "id: harbour-noon", "id: ../noon"), "cannot be an id", "mend the entry"),
         (lambda: edit("data/speakers.yaml", "revoked: null", "revoked: 2026-05-01"), "took the consent back", "remove"),

@@ -11,8 +11,8 @@ import pytest
 from stages.encode import Params, encode_all
 from tests.tiny_models import CODEBOOKS, random_csm, write_clips
 from timbre import families
+from timbre.content import content_key
 from timbre.errors import AudioError, DataError
-from timbre.mapping import content_key
 
 
 @pytest.fixture(scope="module")

@@ -17,14 +17,14 @@ from stages import evaluate
 from stages.evaluate import Gates, Heard, Params
 from tests.outs import RATE, SENTENCES, voice, write_samples
 from tests.tiny_models import random_whisper
-from timbre import audio, families, whisper
+from timbre import audio, engines, families, whisper
+from timbre.content import content_key
 from timbre.errors import DataError
 from timbre.judging import evidence, mos, scores, speaker
 from timbre.judging.evidence import CONDITIONS, Evidence
 from timbre.judging.likeness import Scale
 from timbre.judging.scores import Score
 from timbre.judging.speaker import Voices
-from timbre.mapping import content_key
 from timbre.records import Example, Sample, to_json, write_jsonl
 from timbre.transcripts import read as read_transcript
 
@@ -146,6 +146,7 @@ class World:
             "whisper": whisper.Params(str(self.listener)),
             "speaker": speaker.Params(str(TINY / "speaker"), None),
             "voice": families.Params("csm", str(TINY / "csm"), None),
+            "compute": engines.HERE,
         }[section]
 
     def evaluate(self, monkeypatch: pytest.MonkeyPatch) -> Evidence:

@@ -18,7 +18,7 @@ from timbre.records import Recording
 
 RATE = 16_000
 TALK = Recording("talk", "ann", "en", "CC0-1.0", "own voice", "x", "ab" * 32, RATE, 4.0)
-PARAMS = transcribe.Params(engine="faster-whisper", batch=4, workers=1)
+PARAMS = transcribe.Params(engine="faster-whisper", batch=4)
 
 
 class Engine:

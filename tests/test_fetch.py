@@ -10,8 +10,8 @@ import soundfile
 
 from stages import fetch
 from tests.fetching import PARAMS, RATE, RAW, encoded, failures, local, record, remote
+from timbre.content import file_sha256
 from timbre.errors import SourceError
-from timbre.mapping import file_sha256
 
 
 @pytest.fixture(autouse=True)

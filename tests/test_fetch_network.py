@@ -18,7 +18,7 @@ import soundfile
 
 from stages import fetch
 from tests.fetching import PARAMS, RATE, RAW, encoded, failures, record, remote, tone
-from timbre.mapping import file_sha256
+from timbre.content import file_sha256
 
 
 class Server(http.server.ThreadingHTTPServer):

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from timbre.mapping import Files, Job, content_key, refresh, write_atomic
+from timbre.content import content_key, write_atomic
+from timbre.mapping import Files, Job, refresh
 
 
 class Recorder:
@@ -26,11 +27,6 @@ class Recorder:
 
 def jobs(*texts: str) -> list[Job[str]]:
     return [Job(text.lower(), content_key(text), text) for text in texts]
-
-
-def upper(payloads: Sequence[str]) -> list[Files]:
-    """At module level, so that worker processes can import it."""
-    return [{".json": json.dumps({"key": content_key(text), "text": text}).encode()} for text in payloads]
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
@@ -90,13 +86,6 @@ def test_an_entry_lacking_one_of_its_files_is_not_fresh(tmp_path: Path) -> None:
     refresh(tmp_path, jobs("A"), both, suffixes=[".bin", ".json"], label="t")
     (tmp_path / "a.bin").unlink()
     assert refresh(tmp_path, jobs("A"), both, suffixes=[".bin", ".json"], label="t").computed == 1
-
-
-def test_worker_processes_write_the_same_folder(tmp_path: Path) -> None:
-    texts = [f"T{i}" for i in range(5)]
-    refresh(tmp_path / "one", jobs(*texts), upper, suffixes=[".json"], label="t")
-    refresh(tmp_path / "two", jobs(*texts), upper, suffixes=[".json"], label="t", workers=2)
-    assert snapshot(tmp_path / "one") == snapshot(tmp_path / "two")
 
 
 def test_an_atomic_write_leaves_the_old_file_when_it_fails(tmp_path: Path) -> None:

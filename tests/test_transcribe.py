@@ -14,14 +14,14 @@ import soundfile
 
 from stages import transcribe
 from tests.tiny_models import random_whisper
-from timbre import audio, glossary, whisper
+from timbre import audio, engines, glossary, whisper
 from timbre.errors import DataError, ModelError
 from timbre.records import Recording
 from timbre.whisper import Utterance, Word
 
 RATE = 16_000
 RAW, OUT = Path("data/raw"), Path("data/drafts")
-ONE_PROCESS = transcribe.Params(engine="openai-whisper", batch=1, workers=1)
+PARAMS = transcribe.Params(engine="openai-whisper", batch=1)
 MODEL = whisper.Params("whisper.pt")
 
 
@@ -44,9 +44,9 @@ def recording(id: str, seconds: float = 1.0, pitch: float = 220) -> Recording:
 
 
 def drafted(
-    *recordings: Recording, prompt: str = "", out: Path = OUT, params: transcribe.Params = ONE_PROCESS
+    *recordings: Recording, prompt: str = "", out: Path = OUT, engine: engines.Params = engines.HERE
 ) -> list[dict[str, Any]]:
-    transcribe.transcribe_all(recordings, RAW, prompt, out, params, MODEL)
+    transcribe.transcribe_all(recordings, RAW, prompt, out, PARAMS, MODEL, engine)
     return [json.loads((out / f"{r.id}.json").read_bytes()) for r in recordings]
 
 
@@ -85,7 +85,7 @@ def test_only_what_could_be_different_is_heard_again(capsys: pytest.CaptureFixtu
 
 def test_two_processes_write_what_one_writes() -> None:
     recordings = [recording("one", pitch=200), recording("two", pitch=300)]
-    assert drafted(*recordings) == drafted(*recordings, out=Path("by-two"), params=replace(ONE_PROCESS, workers=2))
+    assert drafted(*recordings) == drafted(*recordings, out=Path("by-two"), engine=engines.Params("local", 2, None))
 
 
 def test_a_recording_in_a_language_that_the_model_lacks_is_refused() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from timbre import audio
-from timbre.mapping import content_key, write_atomic
+from timbre.content import content_key, write_atomic
 from timbre.records import Example, write_jsonl
 
 ROOT = Path(__file__).parent.parent

@@ -25,8 +25,8 @@ import numpy.typing as npt
 from timbre import audio
 from timbre.audio import LEVEL_WINDOW as MOMENT
 from timbre.audio import Samples
+from timbre.content import content_key
 from timbre.errors import DataError
-from timbre.mapping import content_key
 
 Vad = Literal["silero", "energy"]
 Flags = npt.NDArray[np.bool_]

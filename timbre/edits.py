@@ -12,8 +12,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from timbre.content import write_atomic
 from timbre.errors import TranscriptError
-from timbre.mapping import write_atomic
 from timbre.transcripts import COLUMNS, Line, Transcript, parse, render
 
 

@@ -11,8 +11,9 @@ import functools
 from pathlib import Path
 from typing import Any
 
+from timbre.content import content_key, file_sha256
 from timbre.errors import ModelError
-from timbre.mapping import content_key, file_sha256
+from timbre.threads import SMALL, threads
 from timbre.whisper import Params, Transcript, Utterance, Word
 
 Model = Any  # faster_whisper.BatchedInferencePipeline
@@ -42,7 +43,9 @@ def load(params: Params) -> Model:
 
     device, kind = ("cuda", "float16") if get_cuda_device_count() else ("cpu", "int8")
     try:
-        return BatchedInferencePipeline(WhisperModel(name, device=device, compute_type=kind))
+        return BatchedInferencePipeline(
+            WhisperModel(name, device=device, compute_type=kind, cpu_threads=threads(SMALL))
+        )
     except (ValueError, RuntimeError, OSError) as error:  # an unknown name, no such folder, no network
         raise ModelError(
             f"params.yaml: whisper.model: faster-whisper cannot load {name}: {str(error).splitlines()[0]}"

@@ -15,23 +15,21 @@ An entry with a `.json` file carries its key there, under "key"; an entry withou
 
 from __future__ import annotations
 
-import hashlib
 import json
-import multiprocessing
-import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from tqdm import tqdm
 
+from timbre import engines
+from timbre.content import write_atomic
+from timbre.engines import Batch, Compute
+from timbre.engines import Files as Files
+
 T = TypeVar("T")
-Files = dict[str, bytes | Path]
-"""One entry's files by suffix: content, or a finished temporary file to be moved into place."""
-Compute = Callable[[Sequence[T]], Iterable[Files]]
 
 
 @dataclass(frozen=True)
@@ -51,28 +49,6 @@ class Refreshed:
         return f"{self.computed} computed, {self.kept} kept, {self.removed} removed"
 
 
-def content_key(*parts: Any) -> str:
-    """A short name for content: 16 hex digits of the SHA-256 of the parts as canonical JSON."""
-    canonical = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write under a temporary name, then rename: a reader sees the old file or the new one, never a half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as stream:
-        stream.write(content.encode() if isinstance(content, str) else content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
-
-
 def refresh(
     folder: Path,
     jobs: Sequence[Job[T]],
@@ -81,15 +57,18 @@ def refresh(
     suffixes: Sequence[str],
     label: str,
     batch: int = 1,
-    workers: int = 1,
     keep: Sequence[str] = (),
     independent: bool = False,
+    engine: engines.Params = engines.HERE,
+    gpu: bool = False,
 ) -> Refreshed:
     """Bring `folder` to exactly the entries of `jobs`.
 
     Batches are cut from the whole list of jobs, not from what is missing, so that an entry is computed in the same
     company whether or not an earlier run was cut short. `independent` says that an entry comes out the same in any
     company: then they are cut from what is missing alone. `keep` names files of the folder that are no entries.
+    `engine` says where `compute` runs, which is then a function that another process can import, and `gpu` that it
+    takes a GPU where there is one.
     """
     names = {job.name for job in jobs}
     assert len(names) == len(jobs), f"two entries of one name in {folder}"
@@ -97,13 +76,17 @@ def refresh(
     removed = _remove_strangers(folder, names, set(keep))
     stale = {job.name for job in jobs if not is_fresh(folder, job, suffixes)}
     wanted = [job for job in jobs if job.name in stale] if independent else jobs
-    batches = [list(wanted[i : i + batch]) for i in range(0, len(wanted), batch)]
-    todo = [jobs for jobs in batches if any(job.name in stale for job in jobs)]
+    batches = [wanted[i : i + batch] for i in range(0, len(wanted), batch)]
+    todo = [
+        Batch([job.name for job in jobs], [job.payload for job in jobs])
+        for jobs in batches
+        if any(job.name in stale for job in jobs)
+    ]
     with tqdm(total=len(stale), desc=label, unit="entry", disable=not stale, dynamic_ncols=True) as bar:
         computed = 0
-        for job, files in _computed(todo, compute, workers):
-            if job.name in stale and files:
-                _write_entry(folder, job, files)
+        for name, files in engines.run(compute, todo, engine, independent=independent, gpu=gpu):
+            if name in stale and files:
+                _write_entry(folder, name, files)
                 computed += 1
                 bar.update()
     result = Refreshed(kept=len(jobs) - len(stale), computed=computed, removed=removed)
@@ -122,33 +105,10 @@ def is_fresh(folder: Path, job: Job[Any], suffixes: Sequence[str]) -> bool:
         return False
 
 
-def _computed(batches: list[list[Job[T]]], compute: Compute[T], workers: int) -> Iterator[tuple[Job[T], Files]]:
-    if workers <= 1 or len(batches) <= 1:
-        for jobs in batches:
-            yield from zip(jobs, compute([job.payload for job in jobs]), strict=True)
-        return
-    # spawn, not fork: a forked child of a process that has used torch's thread pool hangs
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(batches)), mp_context=context) as pool:
-        futures: dict[Future[list[Files]], list[Job[T]]] = {
-            pool.submit(_compute_batch, compute, [job.payload for job in jobs]): jobs for jobs in batches
-        }
-        try:
-            for future in as_completed(futures):
-                yield from zip(futures[future], future.result(), strict=True)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-def _compute_batch(compute: Compute[T], payloads: Sequence[T]) -> list[Files]:
-    return list(compute(payloads))
-
-
-def _write_entry(folder: Path, job: Job[Any], files: Files) -> None:
+def _write_entry(folder: Path, name: str, files: Files) -> None:
     # The record comes last: while it is missing or names another key, the entry is not fresh.
     for suffix in sorted(files, key=lambda suffix: suffix == ".json"):
-        content, target = files[suffix], folder / f"{job.name}{suffix}"
+        content, target = files[suffix], folder / f"{name}{suffix}"
         if isinstance(content, Path):
             content.replace(target)
         else:

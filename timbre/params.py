@@ -25,6 +25,7 @@ from ruamel.yaml.error import YAMLError
 from timbre.errors import ParamsError, raise_all
 
 SHARED = {
+    "compute": Path("timbre/engines/__init__.py"),
     "speaker": Path("timbre/judging/speaker.py"),
     "train": Path("timbre/learning/plan.py"),
     "voice": Path("timbre/families/__init__.py"),

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from timbre.content import write_atomic
 from timbre.errors import DataError
-from timbre.mapping import write_atomic
 
 # What may become a file name: no separators, no dots, no leading dash, nothing a shell or a URL would read otherwise.
 ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")

@@ -21,8 +21,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from timbre.content import content_key, write_atomic
 from timbre.errors import DataError, TranscriptError, raise_all
-from timbre.mapping import content_key, write_atomic
 from timbre.records import Recording, check_id
 from timbre.text import normalise
 

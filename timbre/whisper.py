@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from timbre.content import file_sha256
 from timbre.errors import ModelError
-from timbre.mapping import file_sha256
+from timbre.threads import settle
 
 SAMPLE_RATE = 16_000  # Hz, of the samples that Whisper hears
 WINDOW = 30  # seconds that it hears at once; what is longer, `transcribe` goes through, `hear` cuts off
-SMALL = 30e6  # parameters, below which a second thread costs more than it brings; on a busy machine, many times more
 Model = Any  # whisper.model.Whisper; named here, so that a signature can say it without importing torch
 
 
@@ -175,13 +175,9 @@ def texts(params: Params, sounds: Sequence[Any]) -> list[str]:
 
 
 def _settled(model: Model) -> bool:
-    """Whether the model is on the GPU; a small one that is not, gets one thread."""
-    import torch
-
-    on_gpu = bool(model.device.type == "cuda")
-    if not on_gpu and sum(weight.numel() for weight in model.parameters()) < SMALL:
-        torch.set_num_threads(1)
-    return on_gpu
+    """Whether the model is on the GPU; it has its threads then."""
+    settle(model)
+    return bool(model.device.type == "cuda")
 
 
 def check_language(model: Model, language: str, name: str) -> None:

@@ -20,8 +20,8 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from timbre import declare, people, sources
+from timbre.content import file_sha256, write_atomic
 from timbre.errors import SourceError, raise_all
-from timbre.mapping import file_sha256, write_atomic
 from timbre.people import Person
 from timbre.records import check_id
 from timbre.sources import RECORDINGS, Source

@@ -12,6 +12,7 @@ import os
 import sys
 from pathlib import Path
 
+from timbre.content import write_atomic
 from timbre.diff import sounds
 from timbre.diff.compare import compare
 from timbre.diff.outs import Outs
@@ -20,7 +21,6 @@ from timbre.diff.sections.page import Page
 from timbre.diff.snapshot import fork_point, open_snapshot
 from timbre.diff.version import load
 from timbre.errors import DataError
-from timbre.mapping import write_atomic
 
 EXAMPLES = [
     ("timbre diff", "your branch and work tree, against main"),

@@ -12,11 +12,11 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from timbre.content import write_atomic
 from timbre.diff import plot
 from timbre.diff.history import Version, history
 from timbre.diff.verdict import rate, signed
 from timbre.judging.evidence import Metric
-from timbre.mapping import write_atomic
 from timbre.marks import visible
 
 EXAMPLES = [

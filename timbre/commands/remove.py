@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from timbre import declare, edits, people, sources
+from timbre.content import write_atomic
 from timbre.diff import lock
 from timbre.diff.snapshot import WorkTree, git
 from timbre.errors import DataError, SourceError, raise_all
-from timbre.mapping import write_atomic
 from timbre.sources import Source, text_of
 from timbre.transcripts import parse
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from timbre.content import write_atomic
 from timbre.diff import html, lock, sounds
 from timbre.diff.compare import compare
 from timbre.diff.outs import Outs
@@ -17,7 +18,6 @@ from timbre.diff.sections.page import Page
 from timbre.diff.snapshot import git, open_snapshot
 from timbre.diff.version import load
 from timbre.errors import DataError
-from timbre.mapping import write_atomic
 
 EXAMPLES = [
     ("timbre report", "with what changed since the version before"),

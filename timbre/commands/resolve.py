@@ -10,10 +10,10 @@ import argparse
 import re
 from pathlib import Path
 
+from timbre.content import write_atomic
 from timbre.diff import lock, rows
 from timbre.diff.snapshot import WorkTree, git
 from timbre.errors import DataError
-from timbre.mapping import write_atomic
 
 EXAMPLES = [("timbre resolve", "after `git merge` left dvc.lock in conflict")]
 OURS, THEIRS = 2, 3  # git's numbers for the two sides

@@ -11,10 +11,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from timbre.content import write_atomic
 from timbre.errors import DataError
 from timbre.judging import evidence, mos
 from timbre.judging.evidence import Evidence
-from timbre.mapping import write_atomic
 from timbre.report import tables
 from timbre.report.verdict import NAMES, verdict
 

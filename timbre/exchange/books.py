@@ -26,9 +26,9 @@ import soundfile
 from tqdm import tqdm
 
 from timbre import audio, transcripts
+from timbre.content import content_key, write_atomic
 from timbre.errors import DataError
 from timbre.exchange import Row, Utterance
-from timbre.mapping import content_key, write_atomic
 from timbre.transcripts import Line, Transcript
 
 VERSION = 1  # raise when the same dataset becomes other books

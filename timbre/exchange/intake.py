@@ -14,12 +14,12 @@ from functools import partial
 from pathlib import Path
 
 from timbre import audio, people, sources, transcripts
+from timbre.content import write_atomic
 from timbre.errors import DataError, raise_all
 from timbre.exchange import Options, Reader, Row, books, shelf, subtitles
 from timbre.exchange.books import Plan
 from timbre.exchange.shelf import Item
 from timbre.exchange.voices import Voices
-from timbre.mapping import write_atomic
 from timbre.people import Person
 from timbre.records import Recording
 from timbre.transcripts import Draft, Line, Transcript

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from timbre import declare, people
+from timbre.content import file_sha256, write_atomic
 from timbre.errors import DataError, SourceError, raise_all
-from timbre.mapping import file_sha256, write_atomic
 from timbre.people import Person
 from timbre.sources import CHECKS, RECORDINGS
 

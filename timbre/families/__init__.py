@@ -16,8 +16,9 @@ from typing import Any, Literal, NamedTuple, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
+from timbre.content import content_key, file_sha256
 from timbre.errors import ModelError
-from timbre.mapping import content_key, file_sha256
+from timbre.threads import settle
 
 Audio = npt.NDArray[np.float32]  # mono samples at the voice's rate, -1 to 1
 Codes = npt.NDArray[np.int16]  # (frames, codebooks)
@@ -133,9 +134,15 @@ class Voice(Protocol):
         """What `decode` makes of the request spoken, piece by piece while it is spoken; returns whether it ended."""
 
 
-@functools.lru_cache(maxsize=1)
 def load_once(voice: Params, adapter: Path | None = None, precision: Precision = "auto") -> Voice:
     """`load` for a map that computes batch by batch: the same model stays, another one takes its place."""
+    loaded = _loaded(voice, adapter, precision)
+    settle(loaded.model)
+    return loaded
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(voice: Params, adapter: Path | None, precision: Precision) -> Voice:
     return load(voice, adapter, precision)
 
 

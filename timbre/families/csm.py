@@ -21,13 +21,13 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from timbre.content import content_key
 from timbre.errors import ModelError
 from timbre.families import WHOLE, Audio, Codes, Lora, Losses, Part, Precision, Request, Speaking, Spoken, Turn
 from timbre.families.csm_decode import Decoder, Said, Sentence, alone, decode, whole
 from timbre.families.csm_load import from_pretrained, merged, prepare
 from timbre.families.csm_losses import Batch, Stack, group_losses, label_losses
 from timbre.families.csm_sound import CodecStream, encoded, pieces
-from timbre.mapping import content_key
 
 SPEAKER = "0"  # one voice: always the same number
 # Both decoders' projections by their full names: short names, and peft's "all-linear", would wrap Mimi's layers too.

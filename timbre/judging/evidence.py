@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from timbre.content import write_atomic
 from timbre.errors import DataError
-from timbre.mapping import write_atomic
 
 CONDITIONS = ("base", "base_clone", "tuned", "tuned_clone")
 # Which conditions are compared, the first minus the second; each is told as `first-second`.

@@ -18,11 +18,12 @@ from typing import Literal
 
 import numpy as np
 
-from timbre import audio, families
+from timbre import audio, engines, families
+from timbre.content import content_key, file_sha256
 from timbre.errors import DataError
 from timbre.judging import speaker
 from timbre.judging.speaker import Vector, Voices, centre
-from timbre.mapping import Files, Job, content_key, file_sha256, refresh
+from timbre.mapping import Files, Job, refresh
 from timbre.records import Example, check_id
 
 VERSION = 1  # raise when the code gives other numbers for the same sound
@@ -76,7 +77,11 @@ def other_sounds(folder: Path, rows: Sequence[Example], clips: Path) -> Iterator
 
 
 def bring(
-    folder: Path, sounds: Sequence[Sound], options: speaker.Params, voice: families.Params
+    folder: Path,
+    sounds: Sequence[Sound],
+    options: speaker.Params,
+    voice: families.Params,
+    engine: engines.Params = engines.HERE,
 ) -> dict[Kind, list[tuple[Sound, Vector]]]:
     """Embed what is new, and give all of it, by kind."""
     encoder, base = speaker.fingerprint(options), families.fingerprint(voice)
@@ -85,7 +90,8 @@ def bring(
         codec = base if sound.kind == "coded" else None
         key = content_key(VERSION, file_sha256(sound.path), encoder, codec)
         jobs.append(Job(sound.entry, key, (sound, key)))
-    refresh(folder, jobs, partial(_embed, options=options, voice=voice), suffixes=[".json"], label="likeness")
+    compute = partial(_embed, options=options, voice=voice)
+    refresh(folder, jobs, compute, suffixes=[".json"], label="likeness", engine=engine, gpu=True)
     found: dict[Kind, list[tuple[Sound, Vector]]] = {"sample": [], "true": [], "coded": [], "other": []}
     for sound in sounds:
         held = json.loads((folder / f"{sound.entry}.json").read_bytes())

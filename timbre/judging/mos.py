@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
-from timbre.mapping import file_sha256, write_atomic
+from timbre.content import file_sha256, write_atomic
 
 if TYPE_CHECKING:
     from timbre.audio import Samples

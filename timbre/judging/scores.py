@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from timbre.content import write_atomic
 from timbre.judging import hearing, statistics
 from timbre.judging.evidence import COMPARISONS, CONDITIONS, Difference, Metric
 from timbre.judging.statistics import Part
-from timbre.mapping import write_atomic
 
 
 @dataclass(frozen=True)

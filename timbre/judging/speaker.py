@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from timbre.content import content_key, file_sha256
 from timbre.errors import ModelError
-from timbre.mapping import content_key, file_sha256
+from timbre.threads import settle
 
 SAMPLE_RATE = 16_000  # Hz, of the samples that the encoder hears
 SHORTEST = 1.0  # seconds; shorter sounds are filled up with silence, as the tiny encoder was taught and measured
@@ -44,6 +45,7 @@ class Encoder:
         """One direction for the sound (16 kHz). Alone, not in a batch: the same in any company."""
         import torch
 
+        settle(self.model)
         missing = round(SHORTEST * SAMPLE_RATE) - len(samples)
         filled = np.pad(samples, (0, max(0, missing)))
         inputs = self.extractor(filled, sampling_rate=SAMPLE_RATE, return_tensors="pt")

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from timbre.mapping import file_sha256, write_atomic
+from timbre.content import file_sha256, write_atomic
 
 Row = dict[str, float]
 MIB = 2**20

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from timbre import audio, declare, people, transcripts
+from timbre.content import content_key, file_sha256, write_atomic
 from timbre.errors import DataError, SourceError, TimbreError, TranscriptError, raise_all
-from timbre.mapping import content_key, file_sha256, write_atomic
 from timbre.people import Consent, Person
 from timbre.records import check_id
 from timbre.review import takes

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from timbre.content import write_atomic
 from timbre.errors import DataError
-from timbre.mapping import write_atomic
 from timbre.records import Label, read_jsonl
 
 MOST = 20_000  # dismissals, and LONGEST characters each: a page cannot fill the disk

@@ -11,8 +11,8 @@ import numpy as np
 import soundfile
 
 from timbre.audio import BLOCK
+from timbre.content import write_atomic
 from timbre.errors import AudioError
-from timbre.mapping import write_atomic
 from timbre.records import Recording
 
 PER_SECOND = 100

@@ -17,13 +17,13 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from timbre import people, sources
+from timbre.content import content_key
 from timbre.diff import lock, rows
 from timbre.diff.clips import PARTS, REJECTED, TABLE
 from timbre.diff.lock import mapping
 from timbre.diff.outs import Outs
 from timbre.diff.snapshot import Snapshot
 from timbre.errors import SourceError
-from timbre.mapping import content_key
 from timbre.trace.facts import Line, Origin, Voice
 
 SOURCES, PROMPTS, SAMPLES = "data/sources.yaml", "data/prompts.tsv", "reports/samples"

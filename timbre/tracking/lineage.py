@@ -16,7 +16,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from timbre.mapping import content_key, file_sha256
+from timbre.content import content_key, file_sha256
 from timbre.records import Example, read_jsonl
 
 WRITTEN = ("dvc.lock", "reports/metrics.json")  # by the pipeline itself: they change while it runs
