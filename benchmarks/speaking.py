@@ -53,7 +53,9 @@ class Version(NamedTuple):
 
     def again(self) -> Version:
         """The same weights, with caches and graphs of its own, which are kept from run to run as in real use."""
-        return self._replace(voice=Csm(self.voice.base, self.voice.tokenizer))
+        voice = Csm(self.voice.base, self.voice.tokenizer)
+        voice._decoders = dict(self.voice._decoders)  # how the weights are laid out is shared
+        return self._replace(voice=voice)
 
 
 class Contender(NamedTuple):
@@ -125,6 +127,7 @@ def versions(size: Size, device: str) -> list[Version]:
         ]
     for version in made:
         version.voice.base.config.max_position_embeddings = POSITIONS
+        speak(version.voice, texts(1), 1)
     return made
 
 

@@ -242,10 +242,14 @@ class Csm:
 
     def _decode(self, requests: Sequence[Request], how: Speaking) -> Iterator[Said]:
         sentences = [self._sentence(request) for request in requests]
-        decoder = self._decoders.pop(how, None) or Decoder(self.base, how)  # nobody else's while it speaks
-        with _evaluating(self.base):
-            yield from decode(decoder, sentences)
-        self._decoders = {how: decoder}
+        kin = next(iter(self._decoders.values()), None)
+        # nobody else's while it speaks
+        decoder = self._decoders.pop(how, None) or Decoder(self.base, how, weights=kin.weights if kin else None)
+        try:
+            with _evaluating(self.base):
+                yield from decode(decoder, sentences)
+        finally:  # also where nobody wants the rest
+            self._decoders = {how: decoder}
 
     def _sentence(self, request: Request) -> Sentence:
         text, context = (Turn(request.text),), request.context

@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from timbre.families import Codes, Speaking, Spoken
 from timbre.families.csm_int8 import Int8Heads
-from timbre.families.csm_stack import Product, Stack, joined, product
+from timbre.families.csm_stack import Layer, Product, Stack, joined, product
 
 
 class Sentence(NamedTuple):
@@ -113,17 +113,31 @@ class Caches(NamedTuple):
     values: Tensor
 
 
+class Weights:
+    """A voice's weights as the loop wants them. On a CPU most are copies, so decoders of one voice share them."""
+
+    def __init__(self, model: Any) -> None:
+        depth = model.depth_decoder
+        self.backbone = [Layer(layer) for layer in model.backbone_model.layers]
+        self.depth = [Layer(layer) for layer in depth.model.layers]
+        self.head, self.project = joined(model.lm_head), joined(depth.model.inputs_embeds_projector)
+        self.heads = heads(depth.codebooks_head)
+
+
 class Decoder:
     """Slots of a voice: caches and buffers that keep their places from call to call."""
 
-    def __init__(self, model: Any, how: Speaking, *, graphs: bool | None = None) -> None:
+    def __init__(
+        self, model: Any, how: Speaking, *, graphs: bool | None = None, weights: Weights | None = None
+    ) -> None:
+        self.weights = weights or Weights(model)
         weight, config = model.backbone_model.norm.weight, model.config
         self.slots, self.how, self.end = how.slots, how, config.codebook_eos_token_id
         self.size: int = config.codec_config.codebook_size  # the few ids above are no codes, and crash the codec
-        self.embed, self.head, self.device = model.backbone_model.embed_tokens, joined(model.lm_head), weight.device
+        self.embed, self.device = model.backbone_model.embed_tokens, weight.device
         positions, codebooks = config.max_position_embeddings, config.num_codebooks
-        self.backbone = Stack(model.backbone_model, how.slots, positions)
-        self.depth = Depth(model, self.size, how)
+        self.backbone = Stack(model.backbone_model, self.weights.backbone, how.slots, positions)
+        self.depth = Depth(model, self.weights, self.size, how)
         self.state = torch.zeros(how.slots, config.hidden_size, dtype=weight.dtype, device=self.device)
         self.codes = torch.zeros(how.slots, codebooks, dtype=torch.int64, device=self.device)
         self.draws = torch.zeros(how.slots, positions, codebooks, dtype=torch.float64, device=self.device)
@@ -170,7 +184,7 @@ class Decoder:
     def frame(self, length: int) -> None:
         """From the states the next codes, and the states after them. Asks the host nothing, so it can be a graph."""
         draws = self.draws[self.backbone.rows[:, 0], self.number]
-        first = pick(self.head(self.state)[:, : self.size], draws[:, :1], self.how)
+        first = pick(self.weights.head(self.state)[:, : self.size], draws[:, :1], self.how)
         self.codes.copy_(self.depth.frame(self.state, first, draws))
         where = self.backbone.at(self.place[:, None], length)
         self.state.copy_(self.backbone.step(self.embed(self.codes[:, None]), where)[:, 0])
@@ -181,12 +195,11 @@ class Decoder:
 class Depth:
     """From the backbone's state and the first code, the other codes of a frame; its cache begins anew each time."""
 
-    def __init__(self, model: Any, size: int, how: Speaking) -> None:
+    def __init__(self, model: Any, weights: Weights, size: int, how: Speaking) -> None:
         depth, codebooks = model.depth_decoder, model.config.num_codebooks
         self.vocabulary, self.size, self.how = depth.config.vocab_size, size, how
-        self.embed, self.project = depth.model.embed_tokens, joined(depth.model.inputs_embeds_projector)
-        self.heads = heads(depth.codebooks_head)
-        self.stack = Stack(depth.model, how.slots, codebooks)
+        self.embed, self.project, self.heads = depth.model.embed_tokens, weights.project, weights.heads
+        self.stack = Stack(depth.model, weights.depth, how.slots, codebooks)
         places = self.stack.every.expand(how.slots, -1)  # the first is the backbone's state's, then one for each code
         self.places = [self.stack.at(places[:, :2], 2)]
         self.places += [self.stack.at(places[:, i : i + 1], i + 1)._replace(mask=None) for i in range(2, codebooks)]

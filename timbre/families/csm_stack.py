@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 Product = Callable[[Tensor], Tensor]
 PACKED = 1 << 20  # numbers in a weight from which on oneDNN's own layout pays, on a CPU: 1.5 times as fast for one row,
-# 2.5 times for eight, which then cost hardly more than one; a call costs 10 µs more than MKL's
+# 2.5 times for eight, which then cost hardly more than one; a call costs 10 µs more than MKL's. In bf16 likewise
 
 
 class Where(NamedTuple):
@@ -49,9 +49,9 @@ class Layer:
 class Stack:
     """The layers of a Llama-like `model` with room for `rows` sequences of at most `length` positions."""
 
-    def __init__(self, model: Any, rows: int, length: int) -> None:
+    def __init__(self, model: Any, layers: list[Layer], rows: int, length: int) -> None:
         config, like = model.config, model.norm.weight
-        self.layers, self.norm = [Layer(layer) for layer in model.layers], model.norm
+        self.layers, self.norm = layers, model.norm
         self.heads, self.groups, self.width = config.num_attention_heads, config.num_key_value_heads, config.head_dim
         shape = (2, len(self.layers), rows, self.groups, length, self.width)
         self.keys, self.values = torch.zeros(shape, dtype=like.dtype, device=like.device)
@@ -119,7 +119,13 @@ def product(weight: Tensor) -> Product:
     """x (…, in) times weight (out, in), in the layout that is the fastest for few rows."""
     if weight.device.type != "cpu":
         return partial(F.linear, weight=weight)
-    if weight.numel() >= PACKED and weight.dtype == torch.float32 and torch.backends.mkldnn.is_available():
+    if weight.numel() >= PACKED and is_packable(weight.dtype):
         packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), 8)
         return lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], "")
     return partial(torch.matmul, other=weight.t().contiguous())
+
+
+def is_packable(dtype: torch.dtype) -> bool:
+    if not torch.backends.mkldnn.is_available():
+        return False
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))
