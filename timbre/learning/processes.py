@@ -38,13 +38,13 @@ def launch(wanted: Wanted, module: str) -> bool:
     Of several machines (torchrun's own PET_NNODES, PET_NODE_RANK, PET_MASTER_ADDR) each runs its share of them.
     """
     machines = int(os.environ.get("PET_NNODES", 1))
-    here = _gpus() or 1 if wanted == "auto" else wanted // machines
+    here = gpus() or 1 if wanted == "auto" else wanted // machines
     if _world() > 1 or here * machines == 1:
         return False
     if wanted not in ("auto", here * machines):
         raise ParamsError(f"train.processes: {wanted} is no multiple of the {machines} machines")
-    if _gpus() and here > _gpus():
-        raise ParamsError(f"train.processes: {here} on a machine with {_gpus()} GPUs; one process per GPU is the most")
+    if gpus() and here > gpus():
+        raise ParamsError(f"train.processes: {here} on a machine with {gpus()} GPUs; one process per GPU is the most")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // here)))
     with tempfile.TemporaryDirectory(prefix="timbre-") as logs:
         _run(module, here, alone=machines == 1, logs=Path(logs))
@@ -112,11 +112,11 @@ def joined(wanted: Wanted) -> Iterator[None]:
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the launcher, which passes it on, says that it was stopped
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    if gpus := _gpus():
-        if (own := int(os.environ["LOCAL_RANK"])) >= gpus:
-            raise ParamsError(f"train.processes: more processes than the {gpus} GPUs of this machine")
+    if count := gpus():
+        if (own := int(os.environ["LOCAL_RANK"])) >= count:
+            raise ParamsError(f"train.processes: more processes than the {count} GPUs of this machine")
         torch.cuda.set_device(own)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo")
+    dist.init_process_group("cpu:gloo,cuda:nccl" if count else "gloo")
     assert dist.get_world_size() == world, "some launchers start one process and say nothing"
     try:
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(sys.stdout if first() else nowhere):
@@ -140,7 +140,7 @@ def _world() -> int:
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
-def _gpus() -> int:
+def gpus() -> int:
     import torch
 
     return int(torch.cuda.device_count())
