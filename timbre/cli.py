@@ -17,7 +17,7 @@ from timbre import errors
 # modules of timbre/commands, in the order of --help
 COMMANDS = (
     "add", "remove", "import", "accept", "review", "replace", "trace", "diff", "log", "resolve", "say", "export",
-    "push", "summary", "report", "runs", "promote", "doctor",
+    "push", "summary", "report", "runs", "promote", "estimate", "doctor",
 )  # fmt: skip
 WIDTH = 52  # of an example; a longer one moves its own remark only
 

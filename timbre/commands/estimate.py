@@ -1,0 +1,275 @@
+"""Estimate what a voice will cost on a device: training, its memory, and the time of what comes before and after.
+
+Minutes of sound are those of data/dataset as it is, or `--minutes`. What this machine measured in its last run of this
+voice (models/speed.json, reports/speed.json) is taken as it is; all else is computed from the model's shape and the
+device's pace, and marked so. Steps are those of all epochs: training ends sooner where it runs out of patience.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import os
+import shutil
+import statistics
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from timbre import costs, params
+from timbre.costs import DEVICES, Device, Lesson, Shape
+from timbre.errors import DataError
+from timbre.learning import gauge
+from timbre.records import Example, read_jsonl
+
+EXAMPLES = [
+    ("timbre estimate", "the voice of params.yaml on this machine"),
+    ("timbre estimate --minutes 60 --model csm-1b --device h200", "an hour of sound, the real model, a GPU"),
+]
+PRESETS = {"csm-1b": Path("presets/csm-1b.yaml"), "tiny": Path("params.yaml")}
+BASES = {"csm-1b": "sesame/csm-1b", "tiny": "models/tiny/csm"}
+DATASET, PROMPTS = Path("data/dataset"), Path("data/prompts.tsv")
+TRAINED, SPOKEN, ADAPTER = Path("models/speed.json"), Path("reports/speed.json"), Path("models/adapter")
+CHARACTERS = 15  # a second of speech
+TOKEN = 4  # characters of text
+FILLED = 0.7  # of chunk.max_seconds, that a clip is long on the average
+PADDED = 1.05  # clips of a batch are of like length
+CONDITIONS = 4  # that `generate` speaks each prompt in
+MEASURED, COMPUTED = "measured in the last run", "computed"
+
+
+class Line(NamedTuple):
+    what: str  # the stage
+    seconds: float
+    work: str
+    source: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    voice: str
+    data: str
+    device: str
+    lines: list[Line]
+    memory: dict[str, float]  # bytes, by what they are for
+    available: float  # bytes
+    advice: list[str]  # where the memory does not suffice
+
+    @property
+    def needed(self) -> float:
+        return sum(self.memory.values())
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--minutes", type=float, metavar="M", help="of sound in the dataset; as it is, if not said")
+    parser.add_argument("--model", choices=sorted(BASES), help="instead of the voice in params.yaml")
+    parser.add_argument("--device", choices=["cpu", *DEVICES], help="instead of this machine's")
+    parser.add_argument("--json", action="store_true", help="for a program")
+
+
+def command(args: argparse.Namespace) -> int:
+    if args.minutes is not None and not args.minutes > 0:
+        raise DataError(f"--minutes {args.minutes}: is not above 0")
+    path = PRESETS.get(args.model, Path("params.yaml"))
+    found = estimate(params.load(path if path.is_file() else Path("params.yaml")), args)
+    print(json.dumps(as_dict(found), indent=1, sort_keys=True) if args.json else "\n".join(shown(found)))
+    return 0
+
+
+def estimate(document: dict[str, Any], args: argparse.Namespace) -> Estimate:
+    base = BASES.get(args.model, document["voice"]["base"])
+    shape, here = costs.read_shape(base), this_machine()
+    device = here if args.device is None else _cpu() if args.device == "cpu" else DEVICES[args.device]
+    train, held = clips(document, args.minutes)
+    as_here = device == here and base == params.load()["voice"]["base"]
+    lesson = mean_lesson(shape, document, train)
+    lines = list(_lines(document, shape, device, train, held, lesson, as_here))
+    memory = _memory(shape, lesson, document["train"], device)
+    return Estimate(
+        voice=f"{base}, {shape.weights / 1e6:,.0f} million weights",
+        data=f"{sum(c for c, _ in train + held) / 60:.1f} minutes in {len(train + held)} clips, "
+        f"{len(held)} of them held out",
+        device=device.name,
+        lines=lines,
+        memory=memory,
+        available=device.memory,
+        advice=list(_advice(shape, lesson, document["train"], device)),
+    )
+
+
+Clips = list[tuple[float, int]]
+"""Seconds and characters of each."""
+
+
+def clips(document: dict[str, Any], minutes: float | None) -> tuple[Clips, Clips]:
+    """To learn from and held out; of the dataset, or as many of usual length as make up the minutes."""
+    if minutes is None:
+        tables = [DATASET / "train.jsonl", DATASET / "eval.jsonl"]
+        if not all(table.is_file() for table in tables):
+            raise DataError(f"{DATASET}: there is no dataset yet; `dvc repro dataset` makes it, or say --minutes")
+        train, held = ([(row.seconds, len(row.text)) for row in read_jsonl(table, Example)] for table in tables)
+        return train, held
+    seconds = min(FILLED * document["chunk"]["max_seconds"], minutes * 60)
+    count = max(2, round(minutes * 60 / seconds))
+    aside = max(1, round(count * document["dataset"]["eval_share"]))
+    every = [(minutes * 60 / count, round(CHARACTERS * seconds))] * count
+    return every[aside:], every[:aside]
+
+
+def mean_lesson(shape: Shape, document: dict[str, Any], rows: Clips) -> Lesson:
+    train = document["train"]
+    count = min(train["batch"], len(rows))
+    frames, positions = _means(shape, rows)
+    longest = train["context_seconds"] * shape.frame_rate
+    before = [row for row in rows if row[0] * shape.frame_rate <= longest]
+    heard = train["context_share"] * _means(shape, before)[1] if before else 0
+    return Lesson(count, PADDED * (positions + heard), count * frames, count * (frames * train["depth_share"] + 1))
+
+
+def _means(shape: Shape, rows: Clips) -> tuple[float, float]:
+    """Frames, and positions with the text, of a clip."""
+    frames = statistics.fmean(seconds * shape.frame_rate + 1 for seconds, _ in rows)
+    return frames, frames + statistics.fmean(characters / TOKEN + 4 for _, characters in rows)
+
+
+def _lines(
+    document: dict[str, Any], shape: Shape, device: Device, train: Clips, held: Clips, lesson: Lesson, here: bool
+) -> Iterator[Line]:
+    whisper = costs.listener(document["whisper"]["model"])
+    pace = device.pace(whisper.weights)
+    every = train + held
+    seconds = sum(length for length, _ in every)
+    windows = math.ceil(seconds / 30)
+    yield Line("transcribe", windows * costs.hearing_window(whisper, 30) / pace, f"{windows} windows", COMPUTED)
+    hearing = sum(costs.hearing_window(whisper, length) for length, _ in every)
+    yield Line("check", hearing / pace, f"{len(every)} clips", COMPUTED)
+    encoding = seconds * costs.encoding_second(shape.codec)
+    codec = device.pace(costs.codec_weights(shape.codec), half=False)
+    yield Line("encode", encoding / codec, f"{seconds / 60:.1f} minutes", COMPUTED)
+    yield _training(document["train"], shape, device, train, held, lesson, here)
+    texts = _prompts(document["generate"], held)
+    yield _generation(document["generate"], shape, device, texts, here)
+    spoken = [0.06 * length for length in texts]
+    heard = sum(costs.hearing_window(whisper, length) for length in spoken)
+    yield Line("evaluate", heard / pace, f"{len(texts)} samples heard", COMPUTED)
+
+
+def _training(
+    section: dict[str, Any], shape: Shape, device: Device, train: Clips, held: Clips, lesson: Lesson, here: bool
+) -> Line:
+    pace = device.pace(shape.weights)
+    steps = math.ceil(section["epochs"] * math.ceil(len(train) / section["batch"]) / section["accumulation"])
+    steps = min(steps, section["max_steps"] or steps)
+    work = costs.learning_step(shape, lesson, section["rank"], section["gradient_checkpointing"])
+    step, source = section["accumulation"] * work / pace, COMPUTED
+    if here and (rows := gauge.read(TRAINED, ADAPTER)):
+        step, source = statistics.median(row["seconds"] for row in rows), MEASURED
+    frames, positions = _means(shape, held)
+    whole = Lesson(len(held), PADDED * positions, len(held) * frames, len(held) * frames)
+    looks = math.ceil(steps / section["eval_every"]) + 1
+    evaluation = looks * costs.hearing_step(shape, whole, section["rank"]) / pace
+    said = f"{steps} steps at most, {_duration(step)} each, and {looks} evaluations"
+    return Line("train", steps * step + evaluation, said, source)
+
+
+def _generation(section: dict[str, Any], shape: Shape, device: Device, texts: Sequence[int], here: bool) -> Line:
+    speech = sum(0.06 * length for length in texts)
+    slots = min(section["batch"], len(texts))
+    frame, source = costs.speaking_frame(shape, slots, device), COMPUTED
+    factor = frame * shape.frame_rate / slots
+    if here and (measured := _real_time_factor()):
+        factor, source = measured, MEASURED
+    said = f"{len(texts)} samples, {speech / 60:.1f} minutes at {1 / factor:,.3g}× real time"
+    return Line("generate", speech * factor, said, source)
+
+
+def _prompts(section: dict[str, Any], held: Clips) -> list[int]:
+    """Characters of every sample."""
+    lines = PROMPTS.read_text(encoding="utf-8").splitlines() if PROMPTS.is_file() else []
+    texts = [len(line.split("\t")[-1]) for line in lines[1:] if line and not line.startswith("#")] or [60] * 12
+    texts += [characters for _, characters in held[: section["true_prompts"]]]
+    return [length for length in texts for _ in range(CONDITIONS * len(section["seeds"]))]
+
+
+def _real_time_factor() -> float | None:
+    try:
+        return float(json.loads(SPOKEN.read_bytes())["real_time_factor"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _memory(shape: Shape, lesson: Lesson, section: dict[str, Any], device: Device) -> dict[str, float]:
+    half = device.half if section["precision"] == "auto" else section["precision"] == "bf16"
+    return costs.learning_memory(
+        shape, lesson, section["rank"], half=half, checkpointing=section["gradient_checkpointing"],
+        small_optimiser=section["optimiser"] == "adamw_8bit",
+    )  # fmt: skip
+
+
+def _advice(shape: Shape, lesson: Lesson, section: dict[str, Any], device: Device) -> Iterator[str]:
+    """Changes, the cheapest first, until it fits."""
+    tried = dict(section)
+    if sum(_memory(shape, lesson, tried, device).values()) <= device.memory:
+        return
+    for key, value in (("gradient_checkpointing", True), ("optimiser", "adamw_8bit")):
+        if tried[key] != value and (key != "optimiser" or device.half):
+            tried[key] = value
+            yield f"train.{key}: {json.dumps(value)}"
+            if sum(_memory(shape, lesson, tried, device).values()) <= device.memory:
+                return
+    batch = lesson.clips
+    while batch > 1:
+        batch //= 2
+        part = batch / lesson.clips
+        smaller = Lesson(batch, lesson.positions, lesson.frames * part, lesson.deep * part)
+        if sum(_memory(shape, smaller, tried, device).values()) <= device.memory:
+            yield f"train.batch: {batch}, with train.accumulation: {math.ceil(lesson.clips / batch)}"
+            return
+    yield "a device with more memory; even one clip at a time does not fit"
+
+
+def this_machine() -> Device:
+    """A GPU of the table by its name, else the cores."""
+    name = ""
+    if shutil.which("nvidia-smi"):
+        query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        name = subprocess.run(query, capture_output=True, text=True, check=False).stdout.lower()
+    return next((device for key, device in DEVICES.items() if key in name), _cpu())
+
+
+def _cpu() -> Device:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return costs.cpu(os.cpu_count() or 1, memory)
+
+
+def shown(found: Estimate) -> Iterator[str]:
+    for name in ("voice", "data", "device"):
+        yield f"{name:11} {getattr(found, name)}"
+    yield ""
+    for line in found.lines:
+        yield f"{line.what:11} {_duration(line.seconds):>8}  {line.work} ({line.source})"
+    yield f"{'together':11} {_duration(sum(line.seconds for line in found.lines)):>8}"
+    parts = ", ".join(f"{name} {size / costs.GB:.1f}" for name, size in found.memory.items())
+    yield f"\n{'memory':11} {found.needed / costs.GB:.1f} of {found.available / costs.GB:.0f} GB: {parts} ({COMPUTED})"
+    if found.advice:
+        yield "does not fit; change " + ", then ".join(found.advice)
+
+
+def as_dict(found: Estimate) -> dict[str, Any]:
+    lines = {line.what: line._asdict() | {"seconds": round(line.seconds, 3)} for line in found.lines}
+    memory = {name: round(size / costs.GB, 3) for name, size in found.memory.items()}
+    return {
+        "voice": found.voice, "data": found.data, "device": found.device, "stages": lines, "memory_gb": memory,
+        "available_gb": round(found.available / costs.GB, 1), "advice": found.advice,
+    }  # fmt: skip
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 10:
+        return f"{seconds:.2g} s" if seconds >= 0.1 else f"{seconds * 1e3:.2g} ms"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
