@@ -180,6 +180,14 @@ def test_every_command_that_the_readme_names_exists() -> None:
         assert f"`{stage}`" in text, f"README's tour leaves out {stage}"
 
 
+def test_the_readme_has_a_place_for_every_module_and_for_none_that_is_gone() -> None:
+    tree = Path("README.md").read_text().partition("## Where things are")[2].split("```")[1]
+    library = tree.partition("timbre/ ")[2].partition("data/ ")[0]
+    named = set(re.findall(r"(?<![\w/.])[a-z_]+(?:/|\.py)(?=\s)", library)) - {"csm.py"}  # one family among others
+    there = {f"{path.name}/" if path.is_dir() else path.name for path in Path("timbre").iterdir()}
+    assert named == there - {"__init__.py", "__pycache__/"}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
     for link in re.findall(r"\]\((?!\w+:)([^)\s]+)\)", page.read_text()):
