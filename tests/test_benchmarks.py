@@ -6,11 +6,15 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from benchmarks import gpu, table
 from benchmarks.table import Row, Table
+from timbre import families
 
 ROOT = Path(__file__).parent.parent
 SPEAKING = Table(
@@ -118,3 +122,29 @@ def test_the_table_of_the_gpu_goes_on_after_a_part_that_fails_or_takes_too_long(
 def test_a_part_of_the_gpus_table_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "import time; time.sleep(60)"]
     assert gpu.attempt(command, 0.2, tmp_path / "errors") == "its 0 s were over"
+
+
+def test_the_documented_recipe_is_fed_what_the_processor_makes(tmp_path: Path) -> None:
+    from transformers import CsmProcessor
+
+    from benchmarks.recipes import Clip, Way, documented, dress, step
+    from tests.tiny_models import SAMPLE_RATE, random_csm
+
+    voice: Any = families.load(families.Params("csm", str(random_csm(tmp_path / "csm")), None))
+    sounds = [np.random.default_rng(n).normal(0, 0.1, n * SAMPLE_RATE // 5).astype(np.float32) for n in (3, 5)]
+    texts = ["the ferry waits", "green coffee please"]
+    clips = [Clip(*made) for made in zip(texts, sounds, voice.encode(sounds), strict=True)]
+    processor = CsmProcessor.from_pretrained(tmp_path / "csm")
+    for clip in clips:
+        talk = [{"role": "0", "content": [{"type": "text", "text": clip.text}, {"type": "audio", "path": clip.sound}]}]
+        theirs = processor.apply_chat_template(talk, tokenize=True, return_dict=True, output_labels=True)
+        mine = documented(voice, [clip])
+        assert set(mine) == set(theirs)
+        assert all((mine[name] == theirs[name]).all() for name in mine)
+    for raw in (True, False):
+        way = Way("", raw=raw)
+        dress(voice, way)
+        weights = [weight for weight in voice.model.parameters() if weight.requires_grad]
+        step(voice, way, torch.optim.AdamW(weights, 1e-3), clips, 0)
+        assert all(weight.abs().max() > 0 for weight in weights), "both recipes teach all of the adapter"
+        voice.model = voice.base = voice.model.unload()

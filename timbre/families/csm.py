@@ -7,6 +7,7 @@ Loads any folder that `save_pretrained` wrote and any hub id alike. What is lear
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import warnings
@@ -80,7 +81,6 @@ class Csm:
         self.codebooks: int = base.config.num_codebooks
         self._decoders: dict[Speaking, Decoder] = {}  # the last one's buffers and graphs serve the next call
         self._frame: int = codec.frame_size  # samples
-        self.stacks = (Stack(base.backbone_model), Stack(base.depth_decoder.model))
 
     @property
     def device(self) -> torch.device:
@@ -122,6 +122,10 @@ class Csm:
             if turn.codes is not None:
                 codes += [turn.codes, np.full((1, self.codebooks), self.base.config.codebook_eos_token_id, np.int16)]
         return Row(ids, np.concatenate(codes), sound)
+
+    @functools.cached_property
+    def stacks(self) -> tuple[Stack, Stack]:
+        return Stack(self.base.backbone_model), Stack(self.base.depth_decoder.model)
 
     def batch(self, dialogues: Sequence[Sequence[Turn]], depth_share: float, seed: int, part: Part = WHOLE) -> Batch:
         """The last turn's frames are to be learnt, a share of them by the depth decoder too.

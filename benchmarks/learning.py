@@ -1,0 +1,237 @@
+"""A step of LoRA, and what it learns: the recipe that transformers documents for CSM, and ours.
+
+    python -m benchmarks.learning [--device cpu] [--size csm-1b] [--seconds 15] [--runs 2] [--only speed]
+
+The documented recipe hands over sound: the codec runs inside `forward`, clip by clip, and both decoders learn from
+every frame. Ours hands over codes that were made once, and the depth decoder learns from a sixteenth of the frames.
+Adapter, modules, optimiser, clips and batches are the same, and a step is everything from the batch to the optimiser.
+Weights of csm-1b's shape are random; each way has a process of its own, so that its peak of memory is its own too. The
+limit is the arithmetic of the decoders' layers at the speed of a large matrix product in the same precision.
+
+What is learnt is measured on the tiny stack (`dvc checkout`) with the same evaluation for both: all frames, each
+decoder's mean. Python 3.12, torch, transformers and peft are enough for the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks import limits, shapes, table
+from benchmarks.recipes import LORA, SHARE, Way, dress, examined, operations, random_clip, step, tiny_clips
+from benchmarks.table import Row, Table
+from timbre import families
+from timbre.families import Turn
+
+DOCUMENTED = "documented"
+WAYS = {
+    "cpu": (
+        Way(DOCUMENTED, raw=True),
+        Way("documented, checkpointing", raw=True, saving=True),
+        Way("ours", raw=False),
+        Way("ours, checkpointing", raw=False, saving=True),
+        Way("ours, bf16", raw=False, half=True),
+        Way("ours, bf16, checkpointing", raw=False, half=True, saving=True),
+    ),
+    "cuda": (
+        Way(DOCUMENTED, raw=True, half=True),
+        Way("documented, checkpointing", raw=True, half=True, saving=True),
+        Way("ours", raw=False, half=True),
+        Way("ours, checkpointing", raw=False, half=True, saving=True),
+    ),
+}
+LEARNING = (Way(DOCUMENTED, raw=True), Way("ours", raw=False), Way("ours, bf16", raw=False, half=True))
+
+
+def main() -> None:
+    parser = table.parser(__doc__)
+    arguments(parser)
+    parser.add_argument("--child", help=argparse.SUPPRESS)  # a way, as JSON: measured in this process, told as JSON
+    options = parser.parse_args()
+    if options.child:
+        print(json.dumps(child(Way(*json.loads(options.child)), options)))
+    else:
+        table.record("learning", measure(options), options.out)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    here = "cuda" if torch.cuda.is_available() else "cpu"
+    parser.add_argument("--device", choices=["cpu", "cuda"], default=here)
+    parser.add_argument("--size", choices=list(shapes.SIZES), default="csm-1b")
+    parser.add_argument("--seconds", type=float, default=30 if here == "cuda" else 15, help="of a clip")
+    parser.add_argument("--batch", type=int, default=8 if here == "cuda" else 1, help="clips")
+    parser.add_argument("--runs", type=int, default=5 if here == "cuda" else 2, help="steps; on a CPU 1 of documented")
+    parser.add_argument("--only", choices=["speed", "epoch", "loss"], nargs="+")
+    parser.add_argument("--steps", type=int, default=24, help="on the tiny stack")
+    parser.add_argument("--seeds", type=int, default=2, help="on the tiny stack")
+    parser.add_argument("--rate", type=float, default=1e-3, help="of learning, on the tiny stack")
+
+
+def measure(options: argparse.Namespace) -> Iterator[Table]:
+    wanted = options.only or (["speed", "epoch", "loss"] if options.device == "cuda" else ["speed", "loss"])
+    makers = {"speed": speed, "epoch": epoch, "loss": loss}
+    yield from (makers[part](options) for part in wanted)
+
+
+def speed(options: argparse.Namespace) -> Table:
+    rows = [_row(way, options) for way in WAYS[options.device]]
+    if options.device == "cuda":
+        rows.append(Row("Unsloth", skipped=_unsloth()))
+    title = f"a step on {options.size} on {options.device}, batch {options.batch} × {options.seconds:g} s"
+    return Table(title, rows, baseline=DOCUMENTED, rate="frames/s")
+
+
+def _unsloth() -> str:
+    try:
+        import unsloth  # noqa: F401
+    except ImportError:
+        return "because it is not installed"
+    except Exception as error:  # it looks at the machine on import
+        return f"because it does not start here ({type(error).__name__})"
+    return "because random weights are no model that it loads; compare its own notebook on csm-1b"
+
+
+def _row(way: Way, options: argparse.Namespace) -> Row:
+    print(f"{way.name} …", file=sys.stderr, flush=True)
+    found = _asked(way, "speed", options)
+    if "error" in found:
+        return Row(way.name, skipped=found["error"])
+    extra = {"peak GB": found["peak_gb"]}
+    rate = limits.arithmetic(options.device, torch.bfloat16 if way.half else torch.float32)
+    return Row(way.name, found["seconds"], found["frames"], found["operations"] / rate, extra)
+
+
+def _asked(way: Way, part: str, options: argparse.Namespace) -> dict[str, Any]:
+    """What a process of its own measured; `error` says why it could not."""
+    told = [f"--{name}={getattr(options, name)}" for name in (
+        "device", "size", "seconds", "batch", "runs", "steps", "seeds", "rate"
+    )]  # fmt: skip
+    command = [sys.executable, "-m", "benchmarks.learning", *told, "--only", part, "--child", json.dumps(way)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines()
+        memory = done.returncode == -9 or "OutOfMemory" in done.stderr
+        return {"error": "for want of memory" if memory else lines[-1] if lines else f"exit {done.returncode}"}
+    return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+def child(way: Way, options: argparse.Namespace) -> dict[str, Any]:
+    return curves(way, options) if options.only == ["loss"] else steps(way, options)
+
+
+def steps(way: Way, options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of each step after a short one that warms up, and the peak of memory."""
+    dtype = torch.bfloat16 if way.half else torch.float32
+    voice = shapes.csm(options.size, options.device, dtype)
+    dress(voice, way)
+    optimiser = torch.optim.AdamW([w for w in voice.model.parameters() if w.requires_grad], 2e-4)
+    clips = [random_clip(voice, options.seconds, seed) for seed in range(options.batch)]
+    step(voice, way, optimiser, [random_clip(voice, 1.0, 0)], 0)
+    seconds = []
+    for number in range(1 if way.raw and options.device == "cpu" else options.runs):
+        begun = time.perf_counter()
+        step(voice, way, optimiser, clips, number)
+        if options.device == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - begun)
+        print(f"  {seconds[-1]:.2f} s", file=sys.stderr, flush=True)
+    return {
+        "seconds": seconds,
+        "frames": sum(len(clip.codes) for clip in clips),
+        "peak_gb": _peak(options.device),
+        "operations": operations(voice, way, clips),
+    }
+
+
+def _peak(device: str) -> float:
+    """Of this process, in GB: on a CPU with its libraries, 0.6 GB."""
+    used = torch.cuda.max_memory_allocated() if device == "cuda" else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used / (1e9 if device == "cuda" else 1e6)
+
+
+def epoch(options: argparse.Namespace) -> Table:
+    """The training loop itself, an evaluation before and one after it included."""
+    from timbre.learning.lessons import Utterance
+    from timbre.learning.plan import Params
+    from timbre.learning.training import Training
+
+    half = options.device == "cuda"
+    voice = shapes.csm(options.size, options.device, torch.bfloat16 if half else torch.float32)
+    clips = [random_clip(voice, options.seconds, seed) for seed in range(55)]
+    heard = [Utterance(str(n), "ann", options.seconds, Turn(c.text, c.codes)) for n, c in enumerate(clips)]
+    params = Params(
+        rank=LORA.rank, alpha=LORA.alpha, rslora=LORA.rslora, dropout=LORA.dropout, learning_rate=2e-4, warmup=2,
+        epochs=1, max_steps=None, batch=options.batch, accumulation=1, weight_decay=0.01, max_grad_norm=1.0,
+        depth_share=SHARE, context_share=0.0, context_seconds=12, eval_every=1000, patience=0, points=1,
+        optimiser="adamw", precision="bf16" if half else "fp32", gradient_checkpointing=True, processes=1, shard=False,
+        seed=0,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as scratch:
+        begun = time.perf_counter()
+        state = Training(voice, heard[:50], heard[50:], params, Path(scratch)).run()
+        seconds = time.perf_counter() - begun
+    waited = statistics.mean(row["waiting_percent"] for row in state.speed)
+    extra = {"peak GB": _peak(options.device), "waiting for data": f"{waited:.1f}%"}
+    title = f"an epoch of 50 clips of {options.seconds:g} s on {options.size} on {options.device}"
+    return Table(title, [Row("ours, checkpointing", [seconds], extra=extra)])
+
+
+def loss(options: argparse.Namespace) -> Table:
+    """A row for each seed, with the evaluation loss on the way."""
+    title = f"{options.steps} steps on the tiny stack, learning rate {options.rate:g}: s per step, evaluation loss"
+    rows = []
+    for way in LEARNING:
+        print(f"{way.name} …", file=sys.stderr, flush=True)
+        found = _asked(way, "loss", options)
+        if "error" in found:
+            rows.append(Row(way.name, skipped=found["error"]))
+            continue
+        runs = found["losses"]
+        on_the_way = {f"after {step}": _spread([run[place] for run in runs]) for place, step in enumerate(found["at"])}
+        rows.append(Row(way.name, found["seconds"], extra=on_the_way))
+    return Table(title, rows, baseline=DOCUMENTED)
+
+
+def _spread(losses: Sequence[float]) -> str:
+    low, high = f"{min(losses):.4f}", f"{max(losses):.4f}"
+    return low if low == high else f"{low}–{high}"
+
+
+def curves(way: Way, options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of all steps, and per seed the losses before, on the way and after."""
+    clips, held = tiny_clips()
+    at = [round(options.steps * part / 4) for part in range(5)]
+    seconds, losses = [], []
+    for seed in range(options.seeds):
+        precision: families.Precision = "bf16" if way.half else "fp32"
+        voice: Any = families.load(families.Params("csm", str(shapes.TINY), None), precision=precision)
+        dress(voice, way, seed)
+        optimiser = torch.optim.AdamW([w for w in voice.model.parameters() if w.requires_grad], options.rate)
+        order = np.random.default_rng(seed).permutation(np.tile(np.arange(len(clips)), 1 + options.steps // 10))
+        found = [examined(voice, held, way)]
+        for number in range(options.steps):
+            chosen = [clips[place] for place in order[8 * number : 8 * number + 8]]
+            begun = time.perf_counter()
+            step(voice, way, optimiser, chosen, seed * options.steps + number)
+            seconds.append(time.perf_counter() - begun)
+            if number + 1 in at:
+                found.append(examined(voice, held, way))
+                print(f"  seed {seed}, step {number + 1}: {found[-1]:.4f}", file=sys.stderr, flush=True)
+        losses.append(found)
+    return {"seconds": seconds, "losses": losses, "at": at}
+
+
+if __name__ == "__main__":
+    main()
