@@ -154,14 +154,11 @@ def recordable(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def root(recordable: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that `stages.track.main` records, without arguments, in its own MLflow store."""
-    from tests.ledger import ARGUMENTS
+    from tests.ledger import enter
 
     root = tmp_path / "voice"
     shutil.copytree(recordable, root)
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "DVC_EXP_NAME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(root)
-    monkeypatch.setattr("sys.argv", ARGUMENTS)
+    enter(root, monkeypatch)
     return root
 
 

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.outs import write_outs
 from timbre import tracking
 
@@ -37,6 +39,14 @@ def write_template(root: Path) -> None:
     (root / "params.yaml").write_text(PARAMS)
     write_lock(root, {"data/dataset": DIGEST})
     tracking.connect(f"sqlite:///{root}/mlflow.db").search_experiments()
+
+
+def enter(root: Path, patch: pytest.MonkeyPatch) -> None:
+    """As `dvc repro` would run `track` there."""
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "DVC_EXP_NAME"):
+        patch.delenv(name, raising=False)
+    patch.chdir(root)
+    patch.setattr("sys.argv", ARGUMENTS)
 
 
 def write_lock(root: Path, outs: dict[str, str]) -> None:

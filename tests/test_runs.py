@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -25,20 +26,30 @@ def record(root: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     track.main()
 
 
-@pytest.fixture
-def three(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def recorded(recordable: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A first run; one with another rate that fails a gate; one with a clip less and other words."""
-    ledger.write_gates(root, changes=True, words=True)
-    record(root, "first", monkeypatch)
-    set_params(root, "3e-4")
-    ledger.write_gates(root, changes=True, words=False)
-    record(root, "second", monkeypatch)
-    table = root / "data/dataset/train.jsonl"
-    write_jsonl(table, read_jsonl(table, Example)[:-1])
-    ledger.write_lock(root, {"data/dataset": "f" * 32 + ".dir"})
-    ledger.write_gates(root, changes=True, words=True)
-    record(root, "third", monkeypatch)
+    root = tmp_path_factory.mktemp("recorded") / "voice"
+    shutil.copytree(recordable, root)
+    with pytest.MonkeyPatch.context() as patch:
+        ledger.enter(root, patch)
+        ledger.write_gates(root, changes=True, words=True)
+        record(root, "first", patch)
+        set_params(root, "3e-4")
+        ledger.write_gates(root, changes=True, words=False)
+        record(root, "second", patch)
+        table = root / "data/dataset/train.jsonl"
+        write_jsonl(table, read_jsonl(table, Example)[:-1])
+        ledger.write_lock(root, {"data/dataset": "f" * 32 + ".dir"})
+        ledger.write_gates(root, changes=True, words=True)
+        record(root, "third", patch)
     return root
+
+
+@pytest.fixture
+def three(recorded: Path, root: Path) -> Path:
+    """A copy of it, to work in."""
+    return shutil.copytree(recorded, root, dirs_exist_ok=True)
 
 
 def output(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
