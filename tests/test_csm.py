@@ -171,6 +171,32 @@ def test_a_frame_asks_the_host_nothing_and_keeps_its_buffers(voice: Any) -> None
     assert not [name for name in seen if name.startswith(asking)]
 
 
+def test_a_sentence_streamed_is_the_sentence_spoken(voice: Any) -> None:
+    request, how = Request("the ferry waits", (Turn("the train", codes(30)),), 3, 0.8), Speaking(0.8, 0, 1)
+    [spoken] = voice.speak([request], how)
+    sounds = list(voice.stream(request, how))
+    together, whole = np.concatenate(sounds), voice.decode(spoken.codes)
+    assert len(sounds) > 5
+    assert together.shape == whole.shape == (20 * FRAME,)
+    assert np.abs(together - whole).max() < 1e-5 * np.abs(whole).max()
+
+
+def test_sound_comes_while_the_sentence_is_spoken_and_nobody_must_hear_it_out(
+    voice: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from timbre.families.csm_decode import Decoder
+
+    made, make = [], Decoder.frames
+    monkeypatch.setattr(Decoder, "frames", lambda self, longest: made.append(longest) or make(self, longest))
+    request, how = Request("the ferry waits", (), 3, 4.0), Speaking(0.8, 0, 1)
+    stream = voice.stream(request, how)
+    first = next(stream)
+    assert (len(first), len(made)) == (FRAME, 1)
+    stream.close()
+    assert len(made) == 1
+    assert (next(voice.stream(request, how)) == first).all()
+
+
 def test_half_precision_speaks_with_a_codec_in_single(folder: Path) -> None:
     voice: Any = families.load(Params("csm", str(folder), None), precision="bf16")
     assert voice.base.lm_head.weight.dtype == torch.bfloat16
