@@ -17,25 +17,25 @@ from timbre.mapping import Files, Job
 
 class Entry(NamedTuple):
     text: str
-    folder: Path  # where deaths are noted
+    folder: str  # where it is noted who computes and dies; no input, so no Path
     deaths: int = 0  # of its worker, before it is computed
     pids: bool = False  # whether to note who computes it
 
 
 def jobs(folder: Path, *texts: str, deaths: dict[str, int] | None = None, pids: bool = False) -> list[Job[Entry]]:
-    entries = [Entry(text, folder, (deaths or {}).get(text, 0), pids) for text in texts]
+    entries = [Entry(text, str(folder), (deaths or {}).get(text, 0), pids) for text in texts]
     return [Job(entry.text.lower(), content_key(entry.text), entry) for entry in entries]
 
 
 def upper(entries: Sequence[Entry]) -> Iterator[Files]:
     for entry in entries:
-        note = entry.folder / f"{entry.text}.deaths"
+        note = Path(entry.folder, f"{entry.text}.deaths")
         died = len(note.read_text()) if note.exists() else 0
         if died < entry.deaths:
             note.write_text("x" * (died + 1))
             os.kill(os.getpid(), signal.SIGKILL)
         if entry.pids:
-            (entry.folder / f"{os.getpid()}.pid").touch()
+            Path(entry.folder, f"{os.getpid()}.pid").touch()
         yield {".json": json.dumps({"key": content_key(entry.text), "text": entry.text}).encode()}
 
 
@@ -50,6 +50,6 @@ def stumble(entries: Sequence[Entry]) -> Iterator[Files]:
 
 def linger(entries: Sequence[Entry]) -> Iterator[Files]:
     """For ever; who does it, is noted."""
-    (entries[0].folder / f"{os.getpid()}.pid").touch()
+    Path(entries[0].folder, f"{os.getpid()}.pid").touch()
     time.sleep(600)
     yield {}

@@ -24,10 +24,11 @@ from timbre.threads import cores
 T = TypeVar("T")
 ANSWER = 3.0  # seconds that a cluster may take to answer
 STORE = 100 * 2**20  # bytes of memory for what tasks gave and nobody fetched yet, of a cluster started here
-# Ray reads these as it is imported. It reports to nobody, and gives up a task that memory runs out for …
+# Ray reads these as it is imported. It reports to nobody, gives up a task that memory runs out for …
 SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_task_oom_retries": str(ATTEMPTS - 1)}
-# … and of a cluster started here nothing listens but to this machine, and to those who know a word.
-ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
+# … and of a cluster on this machine alone, takes 127.0.0.1 for what it is, and kills no task where another program
+# takes the memory: Linux kills whoever took most.
+ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_memory_monitor_refresh_ms": "0"}
 
 
 def run(
@@ -35,9 +36,8 @@ def run(
 ) -> Iterator[tuple[str, Files]]:
     given_up: dict[str, str] = {}
     with joined(params) as ray:
-        nodes = [node for node in ray.nodes() if node["Alive"]]
-        share = share_of([node["Resources"] for node in nodes], params.workers, gpu)
-        begin = _beginner(ray, compute, share, others=len(nodes) > 1)
+        share = share_of([node["Resources"] for node in ray.nodes() if node["Alive"]], params.workers, gpu)
+        begin = _beginner(ray, compute, share)
         if independent:
             batches = [part for batch in batches for part in batch.shared_out(share.width)]
         waiting = list(range(len(batches)))[::-1]
@@ -82,15 +82,14 @@ def share_of(nodes: Sequence[Mapping[str, float]], workers: int | None, gpu: boo
     return Share(max(1, min(cpus // width, largest)), 0, width)
 
 
-def _beginner(ray: Any, compute: Compute[T], share: Share, others: bool) -> Callable[[Sequence[T]], Any]:
-    """A function that has a batch computed somewhere; `others`, that it may be another machine."""
+def _beginner(ray: Any, compute: Compute[T], share: Share) -> Callable[[Sequence[T]], Any]:
+    """A function that has a batch computed somewhere."""
     task = ray.remote(num_cpus=share.cpus, num_gpus=share.gpus, max_retries=ATTEMPTS - 1)(_task())
     root, pickled = str(Path.cwd()), ray.put(ray.cloudpickle.dumps(compute))
-    home = ray.get_runtime_context().get_node_id()
-    code, named = (far.code(Path()), far.contents(far.named_by(compute))) if others else ("", {})
+    home, code, named = socket.gethostname(), far.code(Path()), far.contents(far.named_by(compute))
 
     def begin(payloads: Sequence[T]) -> Any:
-        needed = {**named, **far.contents(far.paths_in(payloads))} if others else {}
+        needed = {**named, **far.contents(far.paths_in(payloads))}
         return task.remote(root, pickled, ray.cloudpickle.dumps(payloads), home, code, needed)
 
     return begin
@@ -119,8 +118,10 @@ def _task() -> Callable[..., Any]:
 def joined(params: Params) -> Iterator[Any]:
     """The module ray, while this process belongs to the cluster."""
     alone = params.address is None
-    settings = {**SETTINGS, **(ALONE if alone else {}), **({"RAY_AUTH_TOKEN": secrets.token_hex(32)} if alone else {})}
-    with _environment(settings), contextlib.ExitStack() as stack:
+    here = alone or str(params.address).startswith(("127.", "localhost:"))
+    # whoever else is on this machine does not know the word
+    secret = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)} if alone else {}
+    with _environment({**SETTINGS, **(ALONE if here else {}), **secret}), contextlib.ExitStack() as stack:
         ray = _ray()
         if alone:
             # not in TMPDIR: a socket's whole path has 107 characters at most, and Ray takes 61 of them

@@ -1,7 +1,7 @@
 """The other end of the cluster: what a Ray worker does, and whether its machine has what that takes.
 
 A machine computes with the code and the files that it finds under this repository's path, so they are compared, by
-content, with those of the machine that gave the order. On that machine itself, nothing is compared.
+content, with those of the machine that gave the order.
 """
 
 from __future__ import annotations
@@ -27,10 +27,9 @@ def work(
     """A batch's entries, or why there are none."""
     import ray
 
-    away = ray.get_runtime_context().get_node_id() != home
+    away = socket.gethostname() != home
     try:
-        if away:
-            check(there, needed)
+        check(there, needed)
         made = computed(_unpickled(compute), ray.cloudpickle.loads(payloads))
         return [{suffix: _content(content) for suffix, content in files.items()} for files in made]
     except TimbreError as error:
@@ -41,7 +40,7 @@ def work(
 
 def check(there: str, needed: Mapping[str, str]) -> None:
     """`there` is the code of the machine that gave the order, `needed` a file or folder → its content."""
-    if there and code(Path()) != there:
+    if code(Path()) != there:
         raise EngineError(f"{Path.cwd()}: has other code than where it is run from; {ADVICE}")
     for path, content in needed.items():
         if not Path(path).exists():
