@@ -38,7 +38,7 @@ class Part(NamedTuple):
 PARTS = (
     Part("encoding", 60),
     Part("speaking", 200),
-    Part("learning", 200),
+    Part("learning", 200, ["--only", "speed", "epoch"]),
 )
 
 
