@@ -150,7 +150,10 @@ class Csm:
         counts = np.array([[frames.size, frames.sum()] for frames in deep])
         shares = torch.tensor(counts[mine].sum(0) / counts.sum(0), dtype=torch.float32)
         batch = Batch(ids, codes, sound, places, deeper, shares)
-        return Batch(*(values.pin_memory() for values in batch)) if self.device.type == "cuda" else batch
+        if self.device.type != "cuda":
+            return batch
+        with torch.cuda.device(self.device):  # a thread begins at the first GPU, and would take of its memory
+            return Batch(*(values.pin_memory() for values in batch))
 
     def _here(self, batch: Batch) -> Batch:
         return Batch(*(values.to(self.device, non_blocking=True) for values in batch))

@@ -107,11 +107,11 @@ def joined(wanted: Wanted) -> Iterator[None]:
     if world == 1:
         yield
         return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the launcher, which passes it on, says that it was stopped
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     import torch
     import torch.distributed as dist
 
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the launcher, which passes it on, says that it was stopped
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     if count := gpus():
         if (own := int(os.environ["LOCAL_RANK"])) >= count:
             raise ParamsError(f"train.processes: more processes than the {count} GPUs of this machine")
