@@ -34,6 +34,7 @@ from timbre.learning.lessons import Utterance, check_lengths, utterances
 from timbre.learning.plan import Params, asked
 from timbre.learning.training import State, Training
 from timbre.params import read
+from timbre.threads import settle
 
 VERSION = 2  # raise when the code gives another adapter for the same input
 SCRATCH = Path(".timbre/train")
@@ -117,6 +118,8 @@ def train(args: argparse.Namespace, params: Params, base: families.Params) -> No
     key = content_key(VERSION, families.fingerprint(base), asked(params), texts, train_keys, eval_keys)
     processes.agree((key, params.shard))
     voice = families.load(base, precision=params.precision)
+    if processes.part().of == 1:  # several have shared the cores among them when they were started
+        settle(voice.model)
     check_lengths(voice, [*train_clips, *eval_clips])
     state = Training(voice, train_clips, eval_clips, params, SCRATCH / key).run()
     check_effect(voice, train_clips[0])

@@ -31,7 +31,7 @@ def load(adapter: Path | None = ADAPTER) -> Voice:
     voice = params.read("voice", families.Params)
     if adapter and not (adapter / "adapter_config.json").is_file():
         raise ModelError(f"{adapter}: there is no tuned voice yet; `dvc repro train` makes it, --base speaks without")
-    return families.load(voice, adapter, params.load()["generate"]["precision"])
+    return families.load_once(voice, adapter, params.load()["generate"]["precision"])
 
 
 def say(voice: Voice, text: str, *, seed: int = 0, context: tuple[Turn, ...] = ()) -> Generator[Audio, None, bool]:

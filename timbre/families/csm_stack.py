@@ -100,7 +100,7 @@ class Stack:
             query.reshape(batch, self.groups, -1, self.width),
             keys.narrow(2, 0, where.length), values.narrow(2, 0, where.length), attn_mask=where.mask,
         )  # fmt: skip
-        return heard.view(batch, self.groups, count, -1).transpose(1, 2).reshape(batch, count, -1)
+        return heard.reshape(batch, self.groups, count, -1).transpose(1, 2).reshape(batch, count, -1)
 
 
 def norm(x: Tensor, by: Any) -> Tensor:
