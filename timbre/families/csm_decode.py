@@ -8,8 +8,9 @@ transformers' `generate` runs its whole machinery for every code. Here a frame i
 where they are: the first code from the backbone's state, the others by the depth decoder, then the backbone's next
 state; on CUDA it is captured as a graph and replayed. A sentence that is over leaves its slot to the next one.
 
-In single precision the codes are those of `generate`. They are the same bits in any company, slot and order: all slots
-compute always, a prompt is read alone, and what is drawn is each sentence's own.
+In single precision the codes are those of `generate`. On one machine and with as many slots, a sentence comes out the
+same in any company, slot and order: all slots compute always, a prompt is read alone, and draws are the sentence's own.
+A GPU looks at more places where a longer sentence is beside, and may round the sums of a shorter one otherwise.
 """
 
 from __future__ import annotations
