@@ -1,4 +1,4 @@
-"""What it costs to encode clips by the codec and to have Whisper hear them: one by one, and several at once.
+"""What it costs to encode clips, to decode samples, and to have Whisper hear them: one by one, and several at once.
 
     python -m benchmarks.encoding [--device cpu] [--size tiny csm-1b] [--runs 3]
 
@@ -22,11 +22,13 @@ import torch
 
 from benchmarks import limits, shapes, table
 from benchmarks.table import Row, Table, race
-from timbre.families import Audio
+from timbre.families import Audio, Codes
 from timbre.families.csm import Csm
+from timbre.families.csm_sound import CodecStream, pieces
 
 ROOT = Path(__file__).parent.parent
 BATCHES = (1, 4, 16)
+SAMPLES = 4  # decoded
 RATE = "hours of sound a minute"
 
 
@@ -50,6 +52,7 @@ def measure(options: argparse.Namespace) -> Iterator[Table]:
     for size in options.size:
         longest = options.seconds or (5 if size == "tiny" else 30 if options.device == "cuda" else 10)
         yield codec(size, options.device, options.clips, longest, options.runs)
+        yield decoding(size, options.device, options.runs)
     yield hearing(options.clips, options.runs)
 
 
@@ -67,6 +70,37 @@ def codec(size: str, device: str, clips: int, longest: float, runs: int) -> Tabl
     rows = [Row(name, seconds[name], _minutes(sounds, voice.sample_rate), limit) for name in calls]
     title = f"codec of {size} on {device}, {clips} clips of {longest / 2:g} to {longest:g} s"
     return Table(title, rows, baseline="each clip whole", rate=RATE)
+
+
+def decoding(size: str, device: str, runs: int) -> Table:
+    """Samples of 2 to 4 s as they are decoded, as they are streamed, and side by side."""
+    voice = with_codec(size, device)
+    random, config = np.random.default_rng(0), voice.base.codec_model.config
+    lengths = (np.linspace(2, 4, SAMPLES) * voice.frame_rate).astype(int)
+    samples = [random.integers(0, config.codebook_size, (n, voice.codebooks)).astype(np.int16) for n in lengths]
+    padded = np.stack([np.pad(codes, ((0, lengths[-1] - len(codes)), (0, 0))) for codes in samples])
+    frames = torch.from_numpy(padded.astype(np.int64)).transpose(1, 2).to(voice.device)  # (B, codebooks, frames)
+
+    def together() -> None:
+        with torch.no_grad():
+            voice.base.codec_model.decode(frames).audio_values.cpu()
+
+    calls: dict[str, Callable[[], object]] = {
+        "each sample whole": lambda: [voice.decode(codes) for codes in samples],
+        "each in the pieces of a stream": lambda: [streamed(voice, codes) for codes in samples],
+        f"{SAMPLES} at once": together,
+    }
+    seconds = race(calls, runs)
+    minutes = lengths.sum() / voice.frame_rate / 60
+    rows = [Row(name, seconds[name], minutes) for name in calls]
+    title = f"codec of {size} on {device}, {SAMPLES} samples of 2 to 4 s decoded"
+    return Table(title, rows, baseline="each sample whole", rate=RATE)
+
+
+def streamed(voice: Csm, codes: Codes) -> None:
+    stream = CodecStream(voice.base.codec_model)
+    for piece in pieces(codes):
+        stream.feed(piece)
 
 
 def with_codec(size: str, device: str) -> Csm:
