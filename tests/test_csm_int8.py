@@ -12,7 +12,8 @@ from tests.tiny_models import CODEBOOKS, random_csm
 from timbre import families
 from timbre.errors import ModelError, ParamsError
 from timbre.families import Params, Request, Speaking, Turn, csm_int8
-from timbre.families.csm_int8 import Int8Heads, Int8Linear
+from timbre.families.csm_int8 import Int8Heads, Int8Linear, joint
+from timbre.families.csm_stack import joined
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +56,21 @@ def test_the_heads_are_told_apart() -> None:
         assert (head(x) - x @ weight[number]).norm() < 0.02 * (x @ weight[number]).norm()
 
 
+def test_layers_of_one_input_are_one_layer_and_each_still_answers_alone(voice: Any, folder: Path) -> None:
+    exact: Any = families.load(Params("csm", str(folder), None), precision="fp32")
+    x = random(3, 32)
+    attention, plain = (one.base.backbone_model.layers[1].self_attn for one in (voice, exact))
+    parts = [getattr(attention, name) for name in ("q_proj", "k_proj", "v_proj")]
+    assert torch.equal(joined(*parts)(x), torch.cat([part(x) for part in parts], -1))
+    assert (attention.k_proj(x) - plain.k_proj(x)).norm() < 0.02 * plain.k_proj(x).norm()
+    assert joint(parts) is parts[0].whole
+    assert joint(parts[:2]) is joint([*parts[1:], parts[0]]) is joint([plain.q_proj]) is None
+
+
 def test_every_layer_of_both_decoders_is_shrunk_and_the_rest_is_not(voice: Any) -> None:
     layers = [module for module in voice.base.modules() if isinstance(module, Int8Linear)]
-    assert len(layers) == 2 * 2 * 7 + 2 + CODEBOOKS - 1  # two layers each; the backbone's head, the depth's projection
+    # Two layers in each: q, k and v in one, o, gate and up in one, down; the backbone's head, the depth's projection.
+    assert len(layers) == 2 * 2 * 4 + 2 + CODEBOOKS - 1
     left = [name for name, module in voice.base.named_modules() if type(module) is torch.nn.Linear]
     assert all(name.startswith("codec_model.") for name in left)
     assert {layer.packed.nbytes for layer in layers} == {layer.shape.numel() for layer in layers}  # a byte each

@@ -11,6 +11,7 @@ through it. The kernels are those of oneDNN that torch compiles quantised models
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -44,6 +45,28 @@ class Int8Linear(nn.Module):  # type: ignore[misc]  # torch is not typed here
         return _multiply(whole, self.levels + 1, self.packed, self.scale, self.zeros).mul_(largest)
 
 
+class Int8Part(nn.Module):  # type: ignore[misc]  # torch is not typed here
+    """Some outputs of a layer that was joined from several of one input."""
+
+    def __init__(self, whole: Int8Linear, outputs: slice) -> None:
+        super().__init__()
+        self.whole, self.outputs = whole, outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        made: Tensor = self.whole(x)[..., self.outputs]
+        return made
+
+
+def joint(layers: Sequence[nn.Module]) -> Int8Linear | None:
+    """The layer that these are the parts of, all of them in their order."""
+    parts = [layer for layer in layers if isinstance(layer, Int8Part)]
+    if len(parts) < len(layers) or len({id(part.whole) for part in parts}) > 1:
+        return None
+    whole: Int8Linear = parts[0].whole
+    starts, ends = [part.outputs.start for part in parts], [part.outputs.stop for part in parts]
+    return whole if [*starts, whole.shape[0]] == [0, *ends] else None
+
+
 class Int8Heads(nn.Module):  # type: ignore[misc]  # torch is not typed here
     """The depth decoder's heads, one for each codebook but the first: `each[i](x)`, x (…, in) → (…, vocabulary)."""
 
@@ -55,10 +78,22 @@ class Int8Heads(nn.Module):  # type: ignore[misc]  # torch is not typed here
 
 def shrink(model: Any) -> None:
     """Both decoders of a CSM and all its heads; embeddings, norms and the codec stay as they are."""
+    for layer in (*model.backbone_model.layers, *model.depth_decoder.model.layers):
+        _join(layer.self_attn, "q_proj", "k_proj", "v_proj")
+        _join(layer.mlp, "gate_proj", "up_proj")
     _replace(model.backbone_model)
     _replace(model.depth_decoder)
     model.lm_head = Int8Linear(model.lm_head.weight)
     model.depth_decoder.codebooks_head = Int8Heads(model.depth_decoder.codebooks_head.weight)
+
+
+def _join(module: nn.Module, *names: str) -> None:
+    """One product instead of several: the call costs more than a small layer's weights."""
+    weights = [getattr(module, name).weight for name in names]
+    whole, start = Int8Linear(torch.cat(weights)), 0
+    for name, weight in zip(names, weights, strict=True):
+        setattr(module, name, Int8Part(whole, slice(start, start + len(weight))))
+        start += len(weight)
 
 
 def _replace(module: nn.Module) -> None:
@@ -67,7 +102,7 @@ def _replace(module: nn.Module) -> None:
         if isinstance(child, nn.Linear):
             assert child.bias is None, "no layer of CSM's decoders has one"
             setattr(module, name, Int8Linear(child.weight))
-        else:
+        elif not isinstance(child, Int8Part):
             _replace(child)
 
 

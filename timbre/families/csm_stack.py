@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from timbre.families.csm_int8 import joint
+
 Product = Callable[[Tensor], Tensor]
 PACKED = 1 << 20  # numbers in a weight from which on oneDNN's own layout pays, on a CPU: 1.5 times as fast for one row,
 # 2.5 times for eight, which then cost hardly more than one; a call costs 10 µs more than MKL's. In bf16 likewise
@@ -109,6 +111,8 @@ def norm(x: Tensor, by: Any) -> Tensor:
 
 def joined(*layers: nn.Module) -> Product:
     """Linear layers of one input as one, their weights laid out for it (a copy); others are called as they are."""
+    if whole := joint(layers):
+        return whole
     if not all(type(layer) is nn.Linear and layer.bias is None for layer in layers):
         return layers[0] if len(layers) == 1 else lambda x: torch.cat([layer(x) for layer in layers], -1)
     weights = [layer.weight.detach() for layer in layers]
