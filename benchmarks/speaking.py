@@ -1,14 +1,15 @@
 """How fast a voice speaks: a frame of sound by our decode loop, beside `generate` of transformers, in the same run.
 
     python -m benchmarks.speaking                                # tiny and csm-1b, on the GPU where there is one
-    python -m benchmarks.speaking --size csm-1b --device cpu     # 8 minutes on two cores, 16 GB
+    python -m benchmarks.speaking --size csm-1b --device cpu     # 8 minutes on two cores, 15 GB
     python -m benchmarks.speaking --size tiny                    # seconds: what Python costs
 
 The voices are random and of true shape (benchmarks/shapes.py), so they speak until the cap: every run makes as many
 frames. Sentences are a few words without a reference; reading them is in the seconds. All sample with temperature 0.9
-out of the 50 likeliest, in the device's precision: bf16 on a GPU, single on a CPU. A batch of `generate` is padded on
-the left. The limit is the longer of reading all weights that a frame needs once, and of multiplying by them: both at
-the pace that a plain product reaches on this machine. At tiny widths it is nothing: all time there is Python's.
+out of the 50 likeliest. `generate` has the table's precision, int8 stands beside single precision. A batch of
+`generate` is padded on the left. The limit is the longer of reading all weights that a frame needs once, and of
+multiplying by them: both at the pace that a plain product reaches on this machine. Tiny weights are in the cache: all
+time there is Python's.
 
 First sound is of a sentence that clones a reference of five seconds, which is read too: `generate` makes the whole
 sentence before any of it is heard, `Voice.stream` gives sound from the first frame on.
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import gc
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -39,6 +41,7 @@ TEMPERATURE, TOP_K = 0.9, 50
 TEXTS = ("We will be there.", "Is it raining?", "The ferry waits for us.", "Good morning.")
 REFERENCE_SECONDS, SENTENCE_SECONDS = 5.0, 1.6  # the sentence of which the first sound is waited for
 POSITIONS = 512  # of the caches; what is spoken here is far shorter
+GROUPS = {"cpu": (("fp32", "int8"), ("bf16",)), "cuda": (("bf16",),)}
 ON_CPU = {"tiny": 50, "small": 20, "csm-1b": 4}  # frames of a run
 ON_GPU = 40
 
@@ -81,22 +84,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(options: argparse.Namespace) -> Iterator[Table]:
-    on_gpu = options.device == "cuda"
     for size in options.size:
-        frames = options.frames or (ON_GPU if on_gpu else ON_CPU[size])
-        slots = options.slots or [1, 8, 16, *[64] * on_gpu]
-        made = versions(size, options.device)
-        racing = list(contenders(size, made, frames, slots))
-        seconds = race({one.name: one.speak for one in racing}, options.runs, f"{size}, frames")
-        rate = made[0].voice.frame_rate
-        rows = [
-            Row(one.name, [run / frames for run in seconds[one.name]], one.rows / rate, one.limit) for one in racing
-        ]
-        title = f"{size} on {options.device}, a frame of each sentence"
-        yield Table(title, rows, baseline=rows[0].name, rate="s of sound a second")
-        yield Table(
-            f"{size} on {options.device}, first sound", first_sounds(size, made, options.runs), "generate, decode"
-        )
+        for precisions in GROUPS[options.device]:  # one after the other: all at once would be 19 GB
+            yield from measured(size, versions(size, options.device, precisions), options)
+            gc.collect()
+
+
+def measured(size: Size, made: Sequence[Version], options: argparse.Namespace) -> Iterator[Table]:
+    on_gpu = options.device == "cuda"
+    frames = options.frames or (ON_GPU if on_gpu else ON_CPU[size])
+    racing = list(contenders(size, made, frames, options.slots or [1, 8, 16, *[64] * on_gpu]))
+    seconds = race({one.name: one.speak for one in racing}, options.runs, f"{size}, frames")
+    rate = made[0].voice.frame_rate
+    rows = [Row(one.name, [run / frames for run in seconds[one.name]], one.rows / rate, one.limit) for one in racing]
+    where = f"{size} on {options.device}, {made[0].name}"
+    yield Table(f"{where}: a frame of each sentence", rows, baseline=rows[0].name, rate="s of sound a second")
+    yield Table(f"{where}: first sound", first_sounds(size, made, options.runs), "generate, decode")
 
 
 def race(calls: Mapping[str, Callable[[], object]], runs: int, label: str) -> dict[str, list[float]]:
@@ -111,23 +114,19 @@ def race(calls: Mapping[str, Callable[[], object]], runs: int, label: str) -> di
         return table.race({name: partial(told, name) for name in calls}, runs)
 
 
-def versions(size: Size, device: str) -> list[Version]:
-    """The device's own precision first; weights of single precision are shared with those of int8, where they stay."""
-    if device == "cuda":
-        made = [Version("bf16", csm(size, device, torch.bfloat16), 2, torch.bfloat16)]
-    else:
-        exact = csm(size)
+def versions(size: Size, device: str, precisions: Sequence[str]) -> list[Version]:
+    """The weights of the first, and what of them the others leave as it is, are shared."""
+    dtype, width = {"fp32": (torch.float32, 4), "bf16": (torch.bfloat16, 2)}[precisions[0]]
+    made = [Version(precisions[0], csm(size, device, dtype), width, dtype)]
+    if "int8" in precisions:
+        exact = made[0].voice
         shared = {id(part): part for part in (*exact.base.parameters(), *exact.base.buffers())}
         small = copy.deepcopy(exact.base, shared)
         shrink(small)
-        made = [
-            Version("fp32", exact, 4, torch.float32),
-            Version("int8", Csm(small, exact.tokenizer), 1, None),
-            Version("bf16", csm(size, device, torch.bfloat16), 2, torch.bfloat16),
-        ]
+        made.append(Version("int8", Csm(small, exact.tokenizer), 1, None))
     for version in made:
         version.voice.base.config.max_position_embeddings = POSITIONS
-        speak(version.voice, texts(1), 1)
+        speak(version.voice, texts(1), 1)  # lays the weights out
     return made
 
 

@@ -60,7 +60,6 @@ def test_the_weights_that_a_frame_reads_are_those_of_the_layers(voice: Csm) -> N
 
 
 def test_precisions_share_what_none_of_them_changes() -> None:
-    fp32, int8, bf16 = versions("tiny", "cpu")
+    fp32, int8 = versions("tiny", "cpu", ["fp32", "int8"])
     assert int8.voice.base.embed_text_tokens.weight is fp32.voice.base.embed_text_tokens.weight
     assert fp32.voice.base.lm_head.weight.dtype == torch.float32, "shrinking the copy leaves the original alone"
-    assert bf16.voice.base.lm_head.weight.dtype == torch.bfloat16
