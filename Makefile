@@ -25,6 +25,7 @@ bench: .venv/installed
 	python -m benchmarks.diff
 	python -m benchmarks.data_path --hours 1 --silero-hours 0.25
 	python -m benchmarks.encoding --size tiny
+	python -m benchmarks.estimate --size tiny
 	python -m benchmarks.speaking --size tiny
 	python -m benchmarks.table
 

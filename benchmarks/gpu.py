@@ -36,9 +36,9 @@ class Part(NamedTuple):
 
 
 PARTS = (
-    Part("encoding", 60),
-    Part("speaking", 200),
-    Part("learning", 200, ["--only", "speed", "epoch"]),
+    Part("encoding", 80),
+    Part("speaking", 190),
+    Part("learning", 190, ["--only", "speed", "epoch"]),
 )
 
 

@@ -14,6 +14,7 @@ Standard library alone, and torch where the benchmark has loaded it: tables are 
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import json
 import os
 import platform
@@ -83,8 +84,8 @@ def _wait() -> None:
 def machine() -> dict[str, Any]:
     """What the figures depend on, with nothing that tells whose machine it is; the load is that of this moment.
 
-    What is not loaded yet is left out: it has no part in the figures, and loading it here would add to the memory that
-    is counted against a child process.
+    Where torch is not loaded it is left out: it has no part in the figures, and loading it here would add to the memory
+    that is counted against a child process.
     """
     facts: dict[str, Any] = {
         "cpu": _processor(),
@@ -94,10 +95,8 @@ def machine() -> dict[str, Any]:
         "load": round(os.getloadavg()[0], 1),
         "python": ".".join(platform.python_version_tuple()[:2]),
     }
-    for package in ("torch", "transformers"):
-        if package in sys.modules:
-            facts[package] = sys.modules[package].__version__.partition("+")[0]
     if torch := sys.modules.get("torch"):
+        facts |= {name: importlib.metadata.version(name).partition("+")[0] for name in ("torch", "transformers")}
         facts["threads"] = torch.get_num_threads()
         facts |= {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
     return facts

@@ -38,14 +38,18 @@ def pieces(frames: Iterable[Codes]) -> Iterator[Codes]:
 
 
 def encoded(codec: Any, sounds: Tensor, codebooks: int) -> Tensor:
-    """sounds (B, 1, samples), of whole frames → codes (B, codebooks, frames); in pieces where that is faster."""
+    """sounds (B, 1, samples), of whole frames → codes (B, codebooks, frames)."""
+    if sounds.device.type != "cpu":
+        return torch.as_tensor(codec.encode(sounds, num_quantizers=codebooks).audio_codes)
+    return torch.cat([_encoded_in_pieces(codec, sound, codebooks) for sound in sounds.split(1)])
+
+
+def _encoded_in_pieces(codec: Any, sound: Tensor, codebooks: int) -> Tensor:
     frame = codec.config.frame_size  # samples
     piece = max(1, int(HEARD_AT_ONCE * codec.config.sampling_rate / frame)) * frame
-    if sounds.device.type != "cpu" or sounds.shape[-1] <= piece:
-        return torch.as_tensor(codec.encode(sounds, num_quantizers=codebooks).audio_codes)
     keys = ends = None  # of the transformer, and of what the convolutions heard
     made = []
-    for part in sounds.split(piece, -1):
+    for part in sound.split(piece, -1):
         out = codec.encode(
             part, num_quantizers=codebooks, encoder_past_key_values=keys, padding_cache=ends, use_streaming=True
         )
