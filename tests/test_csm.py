@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -195,6 +198,45 @@ def test_sound_comes_while_the_sentence_is_spoken_and_nobody_must_hear_it_out(
     stream.close()
     assert len(made) == 1
     assert (next(voice.stream(request, how)) == first).all()
+
+
+def test_warming_up_for_a_graph_in_the_middle_of_a_sentence_changes_nothing(
+    voice: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CUDA's part is played: a graph is the call of `frame` that was captured, and its replay calls it again."""
+    from timbre.families.csm_decode import Decoder, decode, whole
+
+    calls: list[int] = []
+
+    class Graph:
+        def pool(self) -> int:
+            return 1
+
+        def replay(self) -> None:
+            frame(self.length)
+
+    @contextmanager
+    def capture(graph: Any, pool: Any) -> Iterator[None]:
+        yield
+        graph.length = calls[-1]
+
+    def frame_counted(length: int) -> None:
+        calls.append(length)
+        frame(length)
+
+    stream = SimpleNamespace(wait_stream=lambda other: None)
+    for name, part in {
+        "Stream": lambda: stream, "current_stream": lambda: stream, "stream": nullcontext, "CUDAGraph": Graph,
+        "graph": capture,
+    }.items():  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, part)
+    how, sentences = Speaking(0.8, 0, 2), [voice._sentence(request) for request in REQUESTS]
+    expected = [spoken.codes.tolist() for spoken in voice.speak(REQUESTS, how)]
+    decoder = Decoder(voice.base, how, graphs=True)
+    frame = decoder.frame
+    monkeypatch.setattr(decoder, "frame", frame_counted)
+    assert [spoken.codes.tolist() for spoken in whole(decode(decoder, sentences), CODEBOOKS)] == expected
+    assert calls == [64] * 4 + [128] * 4, "three to warm up and one to capture, for each length"
 
 
 def test_half_precision_speaks_with_a_codec_in_single(folder: Path) -> None:
