@@ -1,12 +1,13 @@
 """What a training step costs when processes share its batch: one, with all cores or a GPU; several; and several that
 share the base model's weights too.
 
-    python -m benchmarks.processes [--size small] [--processes 2] [--steps 8] [--batch 8] [--frames 125]
+    python -m benchmarks.processes [--size small] [--processes 2] [--steps 5] [--batch 4] [--frames 60]
 
 A random voice learns from random codes, without dropout, so the losses after the last step show that all did the same.
 Seconds are the steps' own, as `train` writes them to models/speed.json, after two steps to warm up. On a machine with
-GPUs each process has one; on cores alone they share what one process would use, which gains nothing. Memory is that of
-the first process, on a GPU the most that it held there.
+GPUs each process has one; on cores alone they share what one process would use. Beside other work the one process is
+much the slower: its threads wait for each other many times in a step, and those of several processes once. Memory is
+that of the first process, on a GPU the most that it held there.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ def main() -> None:
     parser = table.parser(__doc__)
     parser.add_argument("--size", choices=SIZES, default="small", help="of the voice; see benchmarks/shapes.py")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=8, help="that are measured")
-    parser.add_argument("--batch", type=int, default=8, help="clips, of all processes together")
-    parser.add_argument("--frames", type=int, default=125, help="of a clip; 125 are ten seconds of csm-1b")
+    parser.add_argument("--steps", type=int, default=5, help="that are measured")
+    parser.add_argument("--batch", type=int, default=4, help="clips, of all processes together")
+    parser.add_argument("--frames", type=int, default=60, help="of a clip; 12.5 are a second of csm-1b")
     parser.add_argument("--shard", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -100,7 +101,7 @@ def learn(options: argparse.Namespace) -> None:
         for n, codes in enumerate(random.integers(1, 200, (2 * options.batch, *shape)))
     ]
     with tempfile.TemporaryDirectory() as scratch:
-        state = Training(voice, clips, clips[: options.batch], params, Path(scratch)).run()
+        state = Training(voice, clips, clips[:2], params, Path(scratch)).run()
     if processes.first():
         found = {"speed": state.speed, "loss": state.history[-1]["train_loss"]}
         (options.child / "found.json").write_text(json.dumps(found))
