@@ -118,17 +118,17 @@ def test_a_machine_with_other_code_or_files_is_told_so(tmp_path: Path, monkeypat
     code = far.code(Path())
     needed = far.contents([*far.named_by(compute), *far.paths_in([(clip, "key")])])
     assert set(needed) == {"models/base", "clip.flac"}
-    far.check(code, needed)
+    far.check(code, code, needed)
     (model / "weights").write_text("new one")
     with pytest.raises(EngineError, match="models/base: is another than where it is run from; share"):
-        far.check(code, needed)
+        far.check(code, code, needed)
     clip.unlink()
     with pytest.raises(EngineError, match=r"clip\.flac: is not there; share the folder"):
-        far.check(code, {"clip.flac": needed["clip.flac"]})
+        far.check(code, code, {"clip.flac": needed["clip.flac"]})
     Path("timbre").mkdir()
     Path("timbre/new.py").touch()
     with pytest.raises(EngineError, match="has other code than where it is run from"):
-        far.check(code, {})
+        far.check(code, far.code(Path()), {})
 
 
 def test_a_cluster_that_does_not_answer_is_told_at_once(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def work(
 
     away = socket.gethostname() != home
     try:
-        check(there, needed)
+        check(there, _loaded(Path.cwd()), needed)
         made = computed(_unpickled(compute), ray.cloudpickle.loads(payloads))
         return [{suffix: _content(content) for suffix, content in files.items()} for files in made]
     except TimbreError as error:
@@ -38,9 +38,9 @@ def work(
         return portable(error)
 
 
-def check(there: str, needed: Mapping[str, str]) -> None:
+def check(there: str, here: str, needed: Mapping[str, str]) -> None:
     """`there` is the code of the machine that gave the order, `needed` a file or folder → its content."""
-    if code(Path()) != there:
+    if here != there:
         raise EngineError(f"{Path.cwd()}: has other code than where it is run from; {ADVICE}")
     for path, content in needed.items():
         if not Path(path).exists():
@@ -76,6 +76,12 @@ def contents(paths: Iterable[Path]) -> dict[str, str]:
 
 def code(root: Path) -> str:
     return _digest(sorted(path for folder in CODE for path in (root / folder).rglob("*.py")))
+
+
+@functools.cache
+def _loaded(root: Path) -> str:
+    """The code as this process found it first: an edit meanwhile is none of the run that goes on."""
+    return code(root)
 
 
 def _content_of(path: Path) -> str:
