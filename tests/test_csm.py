@@ -356,6 +356,16 @@ def test_only_the_last_turn_is_learnt_and_its_end_always(voice: Any) -> None:
     assert set(some.deep.tolist()) <= set(some.said.tolist())
 
 
+def test_an_evaluation_in_pieces_finds_the_losses_of_training(voice: Any) -> None:
+    for frames in (3, 40):  # fewer than pieces, and more
+        batch = voice.batch([[Turn("the ferry", codes(frames))]], 1.0, 0)
+        whole = voice.losses(batch)
+        with torch.no_grad():
+            pieces = voice.losses(batch)
+        assert pieces.depth.item() == pytest.approx(whole.depth.item(), abs=1e-5)
+        assert pieces.groups["1-3"].item() == pytest.approx(whole.groups["1-3"].item(), abs=1e-5)
+
+
 def test_padding_changes_no_loss(voice: Any) -> None:
     short, long = [Turn("again", codes(5))], [Turn("the ferry waits", codes(40, 2))]
     alone = [voice.losses(voice.batch([one], 1.0, 0)).backbone.item() for one in (short, long)]

@@ -17,6 +17,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+PIECES = (
+    8  # in which an evaluation, on all frames, goes through the depth decoder: as many in each of several processes
+)
+
 
 class Batch(NamedTuple):
     ids: Tensor  # (B, S)
@@ -47,16 +51,26 @@ def label_losses(base: Any, backbone: Stack, depth: Stack, batch: Batch) -> tupl
     codes = batch.codes.flatten(0, 1)
     hidden = backbone(_embedded(base, batch)).flatten(0, 1)  # (B * S, width)
     first = F.cross_entropy(base.lm_head(hidden[batch.said - 1]).float(), codes[batch.said, 0], reduction="none")
-    learnt = codes[batch.deep]
+    pieces = [batch.deep] if torch.is_grad_enabled() else _pieces(batch.deep)
+    others = torch.cat([_others(base, depth, hidden[piece - 1], codes[piece]) for piece in pieces], 1)
+    return first, others[:, : len(batch.deep)]
+
+
+def _pieces(deep: Tensor) -> list[Tensor]:
+    """None of them empty: where there are fewer frames, the first is computed along, for nothing."""
+    return list(deep.tensor_split(PIECES)) if len(deep) >= PIECES else [deep, *[deep[:1]] * (PIECES - 1)]
+
+
+def _others(base: Any, depth: Stack, hidden: Tensor, codes: Tensor) -> Tensor:
+    """hidden (frames, width), codes (frames, codebooks)"""
     decoder, head = base.depth_decoder.model, base.depth_decoder.codebooks_head.weight  # (codebooks - 1, width, size)
     offsets = torch.arange(len(head), device=codes.device) * decoder.vocab_size
-    heard = decoder.embed_tokens(learnt[:, :-1] + offsets)
-    steps = torch.cat([hidden[batch.deep - 1][:, None].to(heard.dtype), heard], 1)  # (deep, codebooks, width)
+    heard = decoder.embed_tokens(codes[:, :-1] + offsets)
+    steps = torch.cat([hidden[:, None].to(heard.dtype), heard], 1)  # (frames, codebooks, width)
     found = depth(decoder.inputs_embeds_projector(steps))[:, 1:].transpose(0, 1)
-    logits = torch.bmm(found, head).float()  # (codebooks - 1, deep, size)
-    labels = learnt[:, 1:].T
-    others = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape)
-    return first, others
+    logits = torch.bmm(found, head).float()  # (codebooks - 1, frames, size)
+    labels = codes[:, 1:].T
+    return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape)
 
 
 def _embedded(base: Any, batch: Batch) -> Tensor:
