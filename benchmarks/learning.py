@@ -30,7 +30,7 @@ import numpy as np
 import torch
 
 from benchmarks import limits, shapes, table
-from benchmarks.recipes import LORA, SHARE, Way, dress, examined, operations, random_clip, step, tiny_clips
+from benchmarks.recipes import LORA, SHARE, TINY_SHARE, Way, dress, examined, operations, random_clip, step, tiny_clips
 from benchmarks.table import Row, Table
 from timbre import families
 from timbre.families import Turn
@@ -200,7 +200,9 @@ def loss(options: argparse.Namespace) -> Table:
             rows.append(Row(way.name, skipped=found["error"]))
             continue
         runs = found["losses"]
-        on_the_way = {f"after {step}": _spread([run[place] for run in runs]) for place, step in enumerate(found["at"])}
+        on_the_way = {
+            f"after {step:03}": _spread([run[place] for run in runs]) for place, step in enumerate(found["at"])
+        }
         rows.append(Row(way.name, found["seconds"], extra=on_the_way))
     return Table(title, rows, baseline=DOCUMENTED)
 
@@ -225,7 +227,7 @@ def curves(way: Way, options: argparse.Namespace) -> dict[str, Any]:
         for number in range(options.steps):
             chosen = [clips[place] for place in order[8 * number : 8 * number + 8]]
             begun = time.perf_counter()
-            step(voice, way, optimiser, chosen, seed * options.steps + number)
+            step(voice, way, optimiser, chosen, seed * options.steps + number, TINY_SHARE)
             seconds.append(time.perf_counter() - begun)
             if number + 1 in at:
                 found.append(examined(voice, held, way))
