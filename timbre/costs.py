@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from timbre.errors import ModelError
 
 GB = 1e9
-ROW = 0.15  # of a small layer's time, that each further row takes; measured on a CPU
+ROW = 0.15  # of a small layer's time, that each further row takes on a CPU; fitted
 SMALL = 30e6  # weights, below which a second core brings nothing
 
 
@@ -43,20 +43,20 @@ class Device:
 
 
 def cpu(cores: int, memory: float) -> Device:
-    """Measured on a core of an AMD EPYC (Zen 5): 87 GFLOP/s in single precision, of which about half is reached (by
-    the tiny models a third to three quarters); 0.27 ms for a layer that is too small to be work."""
+    """Fitted to a core of an AMD EPYC (Zen 5): 87 GFLOP/s in single precision, of which half is reached, and 0.27 ms
+    for a layer that is too small to be work; that 20 GB/s are read is assumed. `benchmarks.estimate` shows the gap."""
     return Device(f"CPU, {cores} cores", cores * 87e9, cores * 87e9, 20 * GB, memory, False, 0.5, 0.8, 0.27e-3, cores)
 
 
-# Makers' figures for dense bf16. That learning reaches a third of them and speaking, by graphs, a third of the
-# bandwidth, is assumed: nobody has measured it here.
+# Makers' figures for dense bf16. That learning reaches a third of them, and speaking a third of the bandwidth and 40 µs
+# a layer (some twenty kernels of a graph, 2 µs each), is assumed: nobody has measured it here.
 DEVICES = {
-    "h200": Device("h200", 989e12, 67e12, 4800 * GB, 141 * GB, True, 0.33, 0.33, 0),
-    "h100": Device("h100", 989e12, 67e12, 3350 * GB, 80 * GB, True, 0.33, 0.33, 0),
-    "a100": Device("a100", 312e12, 19.5e12, 2039 * GB, 80 * GB, True, 0.33, 0.33, 0),
-    "l40s": Device("l40s", 362e12, 91.6e12, 864 * GB, 48 * GB, True, 0.33, 0.33, 0),
-    "4090": Device("4090", 165e12, 82.6e12, 1008 * GB, 24 * GB, True, 0.33, 0.33, 0),
-    "3090": Device("3090", 71e12, 35.6e12, 936 * GB, 24 * GB, True, 0.33, 0.33, 0),
+    "h200": Device("h200", 989e12, 67e12, 4800 * GB, 141 * GB, True, 0.33, 0.33, 40e-6),
+    "h100": Device("h100", 989e12, 67e12, 3350 * GB, 80 * GB, True, 0.33, 0.33, 40e-6),
+    "a100": Device("a100", 312e12, 19.5e12, 2039 * GB, 80 * GB, True, 0.33, 0.33, 40e-6),
+    "l40s": Device("l40s", 362e12, 91.6e12, 864 * GB, 48 * GB, True, 0.33, 0.33, 40e-6),
+    "4090": Device("4090", 165e12, 82.6e12, 1008 * GB, 24 * GB, True, 0.33, 0.33, 40e-6),
+    "3090": Device("3090", 71e12, 35.6e12, 936 * GB, 24 * GB, True, 0.33, 0.33, 40e-6),
 }
 
 
@@ -206,7 +206,7 @@ def speaking_frame(shape: Shape, rows: int, device: Device) -> float:
     layers = shape.backbone.layers + steps * shape.depth.layers
     size = 2 if device.half else 4
     work = 2 * weights * rows / device.pace(weights)
-    small = layers * device.layer * (1 + ROW * (rows - 1))
+    small = layers * device.layer * (1 + (ROW * (rows - 1) if device.cores else 0))
     return max(weights * size / (device.bandwidth * device.read), work, small)
 
 
