@@ -63,7 +63,8 @@ def main() -> None:
     if options.child:
         print(json.dumps(child(Way(*json.loads(options.child)), options)))
     else:
-        table.record("learning", measure(options), options.out)
+        for part in parts(options):
+            table.record(f"learning-{part}", [MAKERS[part](options)], options.out)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,15 +75,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=8 if here == "cuda" else 1, help="clips")
     parser.add_argument("--runs", type=int, default=5 if here == "cuda" else 2, help="steps; on a CPU 1 of documented")
     parser.add_argument("--only", choices=["speed", "epoch", "loss"], nargs="+")
-    parser.add_argument("--steps", type=int, default=24, help="on the tiny stack")
+    parser.add_argument("--steps", type=int, default=16, help="on the tiny stack")
     parser.add_argument("--seeds", type=int, default=2, help="on the tiny stack")
-    parser.add_argument("--rate", type=float, default=1e-3, help="of learning, on the tiny stack")
+    parser.add_argument("--rate", type=float, default=5e-4, help="of learning, on the tiny stack")
 
 
 def measure(options: argparse.Namespace) -> Iterator[Table]:
-    wanted = options.only or (["speed", "epoch", "loss"] if options.device == "cuda" else ["speed", "loss"])
-    makers = {"speed": speed, "epoch": epoch, "loss": loss}
-    yield from (makers[part](options) for part in wanted)
+    yield from (MAKERS[part](options) for part in parts(options))
+
+
+def parts(options: argparse.Namespace) -> list[str]:
+    return options.only or (["speed", "epoch", "loss"] if options.device == "cuda" else ["speed", "loss"])
 
 
 def speed(options: argparse.Namespace) -> Table:
@@ -190,7 +193,7 @@ def epoch(options: argparse.Namespace) -> Table:
 
 
 def loss(options: argparse.Namespace) -> Table:
-    """A row for each seed, with the evaluation loss on the way."""
+    """The evaluation loss on the way, from the lowest seed to the highest, and its two parts at the end."""
     title = f"{options.steps} steps on the tiny stack, learning rate {options.rate:g}: s per step, evaluation loss"
     rows = []
     for way in LEARNING:
@@ -201,8 +204,10 @@ def loss(options: argparse.Namespace) -> Table:
             continue
         runs = found["losses"]
         on_the_way = {
-            f"after {step:03}": _spread([run[place] for run in runs]) for place, step in enumerate(found["at"])
+            f"after {step:03}": _spread([sum(run[place]) for run in runs]) for place, step in enumerate(found["at"])
         }
+        for place, part in enumerate(("backbone", "depth decoder")):
+            on_the_way |= {f"of it {part}": _spread([run[-1][place] for run in runs])}
         rows.append(Row(way.name, found["seconds"], extra=on_the_way))
     return Table(title, rows, baseline=DOCUMENTED)
 
@@ -231,10 +236,12 @@ def curves(way: Way, options: argparse.Namespace) -> dict[str, Any]:
             seconds.append(time.perf_counter() - begun)
             if number + 1 in at:
                 found.append(examined(voice, held, way))
-                print(f"  seed {seed}, step {number + 1}: {found[-1]:.4f}", file=sys.stderr, flush=True)
+                print(f"  seed {seed}, step {number + 1}: {sum(found[-1]):.4f}", file=sys.stderr, flush=True)
         losses.append(found)
     return {"seconds": seconds, "losses": losses, "at": at}
 
+
+MAKERS = {"speed": speed, "epoch": epoch, "loss": loss}
 
 if __name__ == "__main__":
     main()

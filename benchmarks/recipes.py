@@ -120,11 +120,11 @@ def tiny_clips() -> tuple[list[Clip], list[Clip]]:
     return tables[0], tables[1]
 
 
-def examined(voice: Csm, held: Sequence[Clip], way: Way) -> float:
-    """The same for all ways: every frame counts, for both decoders."""
+def examined(voice: Csm, held: Sequence[Clip], way: Way) -> tuple[float, float]:
+    """Losses of backbone and depth decoder, the same for all ways: every frame counts, for both."""
     voice.model.eval()
     batch = voice.batch([[Turn(clip.text, clip.codes)] for clip in held], 1.0, 0)
     with torch.no_grad(), torch.autocast(voice.device.type, torch.bfloat16, enabled=way.half):
         found = voice.losses(batch)
     voice.model.train()
-    return float(found.total)
+    return float(found.backbone), float(found.depth)

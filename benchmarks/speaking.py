@@ -72,7 +72,8 @@ def main() -> None:
     parser = table.parser(__doc__)
     add_options(parser)
     options = parser.parse_args()
-    table.record("speaking", measure(options), options.out)
+    for size in options.size:
+        table.record(f"speaking-{size}", measure(size, options), options.out)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -83,11 +84,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", type=int, default=3)
 
 
-def measure(options: argparse.Namespace) -> Iterator[Table]:
-    for size in options.size:
-        for precisions in GROUPS[options.device]:  # one after the other: all at once would be 19 GB
-            yield from measured(size, versions(size, options.device, precisions), options)
-            gc.collect()
+def measure(size: Size, options: argparse.Namespace) -> Iterator[Table]:
+    for precisions in GROUPS[options.device]:  # one after the other: all at once would be 19 GB
+        yield from measured(size, versions(size, options.device, precisions), options)
+        gc.collect()
 
 
 def measured(size: Size, made: Sequence[Version], options: argparse.Namespace) -> Iterator[Table]:

@@ -118,8 +118,12 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
 
 
 def record(name: str, tables: Iterable[Table], folder: Path) -> None:
-    """Print each table as it comes, and write all that there are to the folder's NAME.json."""
-    begun = {"load": machine()["load"], "command": " ".join(["python -m", f"benchmarks.{name}", *_said(sys.argv[1:])])}
+    """Print each table as it comes, and write all that there are to the folder's NAME.json.
+
+    A name such as learning-loss is of a part of a benchmark, which keeps a file of its own.
+    """
+    command = ["python -m", f"benchmarks.{name.partition('-')[0]}", *_said(sys.argv[1:])]
+    begun = {"load": machine()["load"], "command": " ".join(command)}
     done: list[Table] = []
     facts: dict[str, Any] = {}
     for table in tables:
@@ -241,10 +245,11 @@ def fill(text: str, folder: Path = RESULTS) -> str:
 
     def filled(found: re.Match[str]) -> str:
         path = folder / f"{found[1]}.json"
-        shown = section(path) if path.is_file() else f"Not measured yet: `python -m benchmarks.{found[1]}`."
+        unknown = f"Not measured yet: `python -m benchmarks.{found[1].partition('-')[0]}`."
+        shown = section(path) if path.is_file() else unknown
         return f"<!-- results {found[1]} -->\n{shown}\n<!-- /results -->"
 
-    return re.sub(r"<!-- results (\w+) -->\n.*?<!-- /results -->", filled, text, flags=re.DOTALL)
+    return re.sub(r"<!-- results ([\w-]+) -->\n.*?<!-- /results -->", filled, text, flags=re.DOTALL)
 
 
 def main() -> None:

@@ -95,7 +95,7 @@ def test_calls_race_turn_by_turn_after_a_warm_up() -> None:
 def test_the_readme_shows_every_result_as_it_was_last_measured() -> None:
     text = table.README.read_text()
     assert text == table.fill(text), "run `python -m benchmarks.table`"
-    shown = set(re.findall(r"<!-- results (\w+) -->", text))
+    shown = set(re.findall(r"<!-- results ([\w-]+) -->", text))
     assert {path.stem for path in table.RESULTS.glob("*.json")} <= shown, "a result without a place in the README"
 
 
