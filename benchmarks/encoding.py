@@ -25,6 +25,7 @@ from benchmarks.table import Row, Table, race
 from timbre.families import Audio, Codes
 from timbre.families.csm import Csm
 from timbre.families.csm_sound import CodecStream, pieces
+from timbre.threads import settle
 
 ROOT = Path(__file__).parent.parent
 BATCHES = (1, 4, 16)
@@ -106,7 +107,9 @@ def streamed(voice: Csm, codes: Codes) -> None:
 def with_codec(size: str, device: str) -> Csm:
     """A voice that can encode only: its decoders, 1.6 billion weights, have no part in it."""
     if size == "tiny":
-        return shapes.csm("tiny", device)
+        voice = shapes.csm("tiny", device)
+        settle(voice.base)
+        return voice
     from transformers import MimiConfig, MimiModel
 
     torch.manual_seed(0)
@@ -114,6 +117,7 @@ def with_codec(size: str, device: str) -> Csm:
     for name, buffer in mimi.named_buffers():
         if name.endswith("embed_sum"):  # a fresh codebook is all zeros
             buffer.normal_()
+    settle(mimi)
     config = SimpleNamespace(codec_config=mimi.config, max_position_embeddings=2048, num_codebooks=32)
     return Csm(SimpleNamespace(codec_model=mimi.to(device).eval(), config=config, device=torch.device(device)), None)
 

@@ -36,6 +36,7 @@ from benchmarks.table import Row, Table
 from timbre.families import Request, Speaking, Turn
 from timbre.families.csm import Csm
 from timbre.families.csm_int8 import shrink
+from timbre.threads import settle
 
 TEMPERATURE, TOP_K = 0.9, 50
 TEXTS = ("We will be there.", "Is it raining?", "The ferry waits for us.", "Good morning.")
@@ -118,6 +119,7 @@ def versions(size: Size, device: str, precisions: Sequence[str]) -> list[Version
     """The weights of the first, and what of them the others leave as it is, are shared."""
     dtype, width = {"fp32": (torch.float32, 4), "bf16": (torch.bfloat16, 2)}[precisions[0]]
     made = [Version(precisions[0], csm(size, device, dtype), width, dtype)]
+    settle(made[0].voice.base)
     if "int8" in precisions:
         exact = made[0].voice
         shared = {id(part): part for part in (*exact.base.parameters(), *exact.base.buffers())}

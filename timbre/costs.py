@@ -43,9 +43,9 @@ class Device:
 
 
 def cpu(cores: int, memory: float) -> Device:
-    """Fitted to a core of an AMD EPYC (Zen 5): 87 GFLOP/s in single precision, of which half is reached, and 0.27 ms
-    for a layer that is too small to be work; that 20 GB/s are read is assumed. `benchmarks.estimate` shows the gap."""
-    return Device(f"CPU, {cores} cores", cores * 87e9, cores * 87e9, 20 * GB, memory, False, 0.5, 0.8, 0.27e-3, cores)
+    """Fitted to two cores of an AMD EPYC (Zen 5): each 87 GFLOP/s in single precision, of which half is reached, both
+    43 GB/s, of which 0.7 is, and 0.27 ms for a layer that is too small to be work."""
+    return Device(f"CPU, {cores} cores", cores * 87e9, cores * 87e9, 43 * GB, memory, False, 0.5, 0.7, 0.27e-3, cores)
 
 
 # Makers' figures for dense bf16. That learning reaches a third of them, and speaking a third of the bandwidth and 40 µs
