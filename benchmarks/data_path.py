@@ -28,8 +28,8 @@ from ruamel.yaml import YAML
 from benchmarks import table
 from benchmarks.noop import ROOT, dvc, new_repository
 from benchmarks.table import Row, Table
-from timbre import transcripts
-from timbre.records import Recording, Segment, write_jsonl
+from timbre.core.records import Recording, Segment, write_jsonl
+from timbre.project import transcripts
 
 DEMO = sorted((ROOT / "data/recordings").glob("*.flac"))
 COPIED = ("dvc.yaml", "params.yaml", "stages", "timbre", "models/tiny", "data/recordings", "data/transcripts")

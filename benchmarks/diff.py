@@ -21,7 +21,7 @@ from pathlib import Path
 
 from benchmarks import table
 from benchmarks.table import Row, Table
-from tests.voices import Voice
+from tests.support.git_history import Voice
 
 TALK = "Passengers with coffee to pier {} please, the {} ferry waits under the old lantern of the harbour {}."
 
@@ -66,7 +66,7 @@ def build(root: Path, recordings: int, lines: int, changed: float) -> Path:
 
 def rounds(name: str, root: Path, count: int) -> Row:
     """Seconds of each round, what a round computes of them (git included), and the highest peak of memory."""
-    code = "import sys; from timbre.cli import main; main()"
+    code = "import sys; from timbre.commands.cli import main; main()"
     project = str(Path(__file__).parent.parent)
     seconds, before = [], resource.getrusage(resource.RUSAGE_CHILDREN)
     for _ in range(count):

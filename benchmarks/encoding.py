@@ -22,10 +22,10 @@ import torch
 
 from benchmarks import limits, shapes, table
 from benchmarks.table import Row, Table, race
+from timbre.core.running import settle
 from timbre.families import Audio, Codes
 from timbre.families.csm import Csm
-from timbre.families.csm_sound import CodecStream, pieces
-from timbre.threads import settle
+from timbre.families.csm.mimi import CodecStream, pieces
 
 ROOT = Path(__file__).parent.parent
 BATCHES = (1, 4, 16)
@@ -144,21 +144,21 @@ def hearing(clips: int, runs: int) -> Table:
     lacks = [package for package in ("whisper", "soundfile") if importlib.util.find_spec(package) is None]
     if lacks:
         return Table(title, [Row(name, skipped=f"without {' and '.join(lacks)}") for name in names])
-    from timbre import audio, whisper
+    from timbre import asr, audio
 
-    model = whisper.load(whisper.Params(str(ROOT / "models/tiny/whisper.pt")))
+    model = asr.load(asr.Params(str(ROOT / "models/tiny/whisper.pt")))
     first = sorted((ROOT / "data/recordings").glob("*.flac"))[0]
-    samples, rate = audio.read(first, whisper.SAMPLE_RATE)
+    samples, rate = audio.read(first, asr.SAMPLE_RATE)
     size = 4 * rate
     sounds = [samples[place * size : (place + 1) * size] for place in range(min(clips, len(samples) // size))]
     calls: dict[str, Callable[[], object]] = {
-        names[0]: lambda: [whisper.transcribe(model, sound) for sound in sounds],
+        names[0]: lambda: [asr.transcribe(model, sound) for sound in sounds],
     }
     for batch in BATCHES:
         calls[_name(batch)] = lambda batch=batch: [
-            whisper.hear(model, some, ["en"] * len(some)) for some in _cut(sounds, batch)
+            asr.hear(model, some, ["en"] * len(some)) for some in _cut(sounds, batch)
         ]
-    whisper.hear(model, sounds[:1], ["en"])
+    asr.hear(model, sounds[:1], ["en"])
     seconds = race(calls, runs, warmup=0)
     rows = [Row(name, seconds[name], _minutes(sounds, rate)) for name in names]
     title += f" on {model.device.type}, {len(sounds)} pieces of 4 s"

@@ -2,8 +2,9 @@
 
     python -m benchmarks.estimate [--size tiny csm-1b] [--device cpu] [--runs 3]
 
-Voices are random and of true shape. The arithmetic is that of timbre/costs.py for this machine, as it is computed
-where no run has measured anything yet. At csm-1b's size it takes 10 GB and, on two cores, about three minutes.
+Voices are random and of true shape. The arithmetic is that of timbre/training/cost_estimate.py for this machine, as it
+is computed where no run has measured anything yet. At csm-1b's size it takes 10 GB and, on two cores, about three
+minutes.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ import torch
 from benchmarks import shapes, table
 from benchmarks.shapes import csm
 from benchmarks.table import Row, Table, median, race
-from timbre import costs
 from timbre.commands.estimate import BASES, this_machine
 from timbre.families import Lora, Request, Speaking, Turn
+from timbre.training import cost_estimate
 
 RANK, SHARE = 32, 0.125
 BATCH = {"tiny": (8, 75), "csm-1b": (2, 75)}  # clips, frames of each
@@ -39,9 +40,9 @@ def main() -> None:
 
 
 def measure(options: argparse.Namespace) -> Iterator[Table]:
-    device = this_machine() if options.device == "cuda" else costs.cpu(torch.get_num_threads(), 0)
+    device = this_machine() if options.device == "cuda" else cost_estimate.cpu(torch.get_num_threads(), 0)
     for size in options.size:
-        shape = costs.read_shape(str(shapes.TINY) if size == "tiny" else BASES[size])
+        shape = cost_estimate.read_shape(str(shapes.TINY) if size == "tiny" else BASES[size])
         voice = csm(size, options.device, torch.bfloat16 if device.half else torch.float32)
         rows = [row(name, options.runs, *pair) for name, pair in parts(size, voice, shape, device)]
         yield Table(f"{size} on {options.device}", rows)
@@ -55,23 +56,26 @@ def row(name: str, runs: int, call: Callable[[], object], amount: float, compute
 
 
 def parts(
-    size: str, voice: Any, shape: costs.Shape, device: costs.Device
+    size: str, voice: Any, shape: cost_estimate.Shape, device: cost_estimate.Device
 ) -> Iterator[tuple[str, tuple[Callable[[], object], float, float]]]:
     """What is called, how much of it a call makes, and the seconds that are computed for one of it."""
     frames = FRAMES[size]
     for rows in (1, 8):
         speak = partial(spoken, voice, rows, frames)
-        yield f"a frame of speech, {rows} at once", (speak, frames, costs.speaking_frame(shape, rows, device))
+        yield f"a frame of speech, {rows} at once", (speak, frames, cost_estimate.speaking_frame(shape, rows, device))
     sound = np.random.default_rng(0).normal(0, 0.1, 10 * voice.sample_rate).astype(np.float32)
-    pace = device.pace(costs.codec_weights(shape.codec), half=False)
-    yield "a second of sound encoded", (lambda: voice.encode([sound]), 10, costs.encoding_second(shape.codec) / pace)
+    pace = device.pace(cost_estimate.codec_weights(shape.codec), half=False)
+    yield (
+        "a second of sound encoded",
+        (lambda: voice.encode([sound]), 10, cost_estimate.encoding_second(shape.codec) / pace),
+    )
     voice.adapt(Lora(RANK, 16, True, 0.05))
     clips, frames = BATCH[size]
     codes = np.random.default_rng(0).integers(1, 60, (frames, voice.codebooks)).astype(np.int16)
     talk = [Turn("The ferry to the island waits at pier five.", codes)]
     batch = voice.batch([talk] * clips, SHARE, 0)
-    lesson = costs.Lesson(clips, voice.length(talk), clips * (frames + 1), len(batch.deep))
-    work = costs.learning_step(shape, lesson, RANK, checkpointing=False)
+    lesson = cost_estimate.Lesson(clips, voice.length(talk), clips * (frames + 1), len(batch.deep))
+    work = cost_estimate.learning_step(shape, lesson, RANK, checkpointing=False)
     yield f"a step of learning, {clips} clips", (partial(learn, voice, batch), 1, work / device.pace(shape.weights))
 
 

@@ -166,9 +166,9 @@ def _peak(device: str) -> float:
 
 def epoch(options: argparse.Namespace) -> Table:
     """The training loop itself, an evaluation before and one after it included."""
-    from timbre.learning.lessons import Utterance
-    from timbre.learning.plan import Params
-    from timbre.learning.training import Training
+    from timbre.training.batches import Utterance
+    from timbre.training.loop import Training
+    from timbre.training.schedule import Params
 
     half = options.device == "cuda"
     voice = shapes.csm(options.size, options.device, torch.bfloat16 if half else torch.float32)

@@ -27,8 +27,8 @@ import numpy as np
 
 from benchmarks import table
 from benchmarks.table import Row, Table
-from timbre.errors import run
-from timbre.learning import processes
+from timbre.core.running import run
+from timbre.training import distributed
 
 WARMUP = 2  # steps
 SIZES = ("tiny", "small", "csm-1b")
@@ -46,8 +46,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.child is None:
         table.record("processes", measure(options), options.out)
-    elif not processes.launch(options.processes, "benchmarks.processes"):
-        with processes.joined(options.processes):
+    elif not distributed.launch(options.processes, "benchmarks.processes"):
+        with distributed.joined(options.processes):
             learn(options)
 
 
@@ -61,8 +61,8 @@ def measure(options: argparse.Namespace) -> Iterator[Table]:
 
 
 def row(name: str, options: argparse.Namespace, count: int, flags: list[str]) -> Row:
-    if 0 < processes.gpus() < count:
-        return Row(name, skipped=f"there are {processes.gpus()} GPUs")
+    if 0 < distributed.gpus() < count:
+        return Row(name, skipped=f"there are {distributed.gpus()} GPUs")
     cores = os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "benchmarks.processes", "--child", folder, "--processes", str(count), *flags]
@@ -80,11 +80,11 @@ def learn(options: argparse.Namespace) -> None:
     import torch
 
     from benchmarks.shapes import csm
+    from timbre.core.params import read
     from timbre.families import Turn
-    from timbre.learning.lessons import Utterance
-    from timbre.learning.plan import Params
-    from timbre.learning.training import Training
-    from timbre.params import read
+    from timbre.training.batches import Utterance
+    from timbre.training.loop import Training
+    from timbre.training.schedule import Params
 
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # peft's calls, not ours
     steps = WARMUP + options.steps
@@ -102,7 +102,7 @@ def learn(options: argparse.Namespace) -> None:
     ]
     with tempfile.TemporaryDirectory() as scratch:
         state = Training(voice, clips, clips[:2], params, Path(scratch)).run()
-    if processes.first():
+    if distributed.first():
         found = {"speed": state.speed, "loss": state.history[-1]["train_loss"]}
         (options.child / "found.json").write_text(json.dumps(found))
 

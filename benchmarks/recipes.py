@@ -107,7 +107,7 @@ def operations(voice: Csm, way: Way, clips: Sequence[Clip]) -> float:
 def tiny_clips() -> tuple[list[Clip], list[Clip]]:
     """The demo's clips: to learn from, and to evaluate on."""
     from timbre import audio
-    from timbre.learning.lessons import utterances
+    from timbre.training.batches import utterances
 
     tables = []
     for name in ("train", "eval"):

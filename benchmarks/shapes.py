@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from timbre.families.csm import Csm
-from timbre.families.csm_load import read_config, tie
+from timbre.families.csm.load import read_config, tie
 
 Size = Literal["tiny", "small", "csm-1b"]
 SIZES: tuple[Size, ...] = ("tiny", "small", "csm-1b")

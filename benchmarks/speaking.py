@@ -33,10 +33,10 @@ from tqdm import tqdm
 from benchmarks import limits, table
 from benchmarks.shapes import SIZES, Size, csm
 from benchmarks.table import Row, Table
+from timbre.core.running import settle
 from timbre.families import Request, Speaking, Turn
 from timbre.families.csm import Csm
-from timbre.families.csm_int8 import shrink
-from timbre.threads import settle
+from timbre.families.int8 import shrink
 
 TEMPERATURE, TOP_K = 0.9, 50
 TEXTS = ("We will be there.", "Is it raining?", "The ferry waits for us.", "Good morning.")

@@ -27,12 +27,14 @@ from typing import Any
 
 import jiwer
 
-from timbre import audio, engines, sources, whisper
-from timbre.content import content_key
-from timbre.errors import run
-from timbre.mapping import Files, Job, refresh
-from timbre.params import read
-from timbre.records import Clip, Label, read_jsonl, write_jsonl
+from timbre import asr, audio
+from timbre.core.content import content_key
+from timbre.core.params import read
+from timbre.core.records import Clip, Label, read_jsonl, write_jsonl
+from timbre.core.running import run
+from timbre.mapping import Job, batch, refresh
+from timbre.mapping.batch import Files
+from timbre.project import sources
 
 VERSION = 1  # raise when the code gives other bytes for the same input
 
@@ -55,10 +57,10 @@ class Hearing:
     key: str
 
 
-def hear(hearings: Sequence[Hearing], model: whisper.Params) -> Iterator[Files]:
-    loaded = whisper.load(model)
-    sounds = audio.read_all([hearing.path for hearing in hearings], whisper.SAMPLE_RATE)
-    for hearing, heard in zip(hearings, whisper.hear(loaded, sounds, [h.language for h in hearings]), strict=True):
+def hear(hearings: Sequence[Hearing], model: asr.Params) -> Iterator[Files]:
+    loaded = asr.load(model)
+    sounds = audio.read_all([hearing.path for hearing in hearings], asr.SAMPLE_RATE)
+    for hearing, heard in zip(hearings, asr.hear(loaded, sounds, [h.language for h in hearings]), strict=True):
         language = None if heard.language is None else round(heard.language, 3)
         record = {"key": hearing.key, "heard": heard.text, "language": language}
         yield {".json": f"{json.dumps(record, ensure_ascii=False)}\n".encode()}
@@ -73,7 +75,7 @@ def label(clip: Clip, heard: Mapping[str, Any]) -> Label:
 
 def error_rate(text: str, heard: str) -> float:
     """Wrong characters per character of the text; 1 where it has none and something was heard."""
-    said, understood = whisper.normalise(text), whisper.normalise(heard)
+    said, understood = asr.normalise(text), asr.normalise(heard)
     if not any(character.isalnum() for character in said):
         return float(any(character.isalnum() for character in understood))
     return float(jiwer.cer(said, understood))
@@ -88,14 +90,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for what Whisper hears")
     parser.add_argument("--labels", type=Path, required=True, help="table for texts beside what was heard")
     args = parser.parse_args()
-    params, model = read("check", Params), read("whisper", whisper.Params)
+    params, model = read("check", Params), read("whisper", asr.Params)
     languages = {r.id: r.language for r in sources.recordings(sources.read(args.sources), args.raw)}
-    clips, fingerprint = read_jsonl(args.table, Clip), whisper.fingerprint(model)
+    clips, fingerprint = read_jsonl(args.table, Clip), asr.fingerprint(model)
     jobs = []
     for clip in clips:
         key = content_key(VERSION, clip.id, languages[clip.recording], fingerprint)
         jobs.append(Job(clip.id, key, Hearing(args.clips / f"{clip.id}.flac", languages[clip.recording], key)))
-    compute, engine = partial(hear, model=model), read("compute", engines.Params)
+    compute, engine = partial(hear, model=model), read("compute", batch.Params)
     refresh(args.out, jobs, compute, suffixes=[".json"], label="check", batch=params.batch, engine=engine, gpu=True)
     labels = [label(clip, json.loads((args.out / f"{clip.id}.json").read_bytes())) for clip in clips]
     labels.sort(key=lambda row: (-row.cer, row.recording, row.start))

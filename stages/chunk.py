@@ -12,10 +12,10 @@ Writes  data/speech/<id>.npy, .json    where somebody speaks, and how loud each 
     python -m stages.chunk --sources data/sources.yaml --raw data/raw --segments data/segments \\
         --speech data/speech --out data/clips --table data/chunks/clips.jsonl --drops data/chunks/drops.jsonl
 
-timbre/stacking.py says which segments make a clip together. What is kept of the recording for it: its lines, without
-the middles of pauses longer than `max_pause` wherever they are, and silence around them. Where a voice goes on past a
-line's end, as it does where Whisper set the end too early, the clip goes on with it, never into another line. A clip's
-spans say which seconds of the recording it holds; `Clip.to_recording` maps its time back.
+timbre/audio/clip_plan.py says which segments make a clip together. What is kept of the recording for it: its lines,
+without the middles of pauses longer than `max_pause` wherever they are, and silence around them. Where a voice goes on
+past a line's end, as it does where Whisper set the end too early, the clip goes on with it, never into another line. A
+clip's spans say which seconds of the recording it holds; `Clip.to_recording` maps its time back.
 """
 
 from __future__ import annotations
@@ -33,16 +33,20 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from timbre import activity, audio, engines, loudness, sources
-from timbre.activity import Activity
+from timbre import audio
 from timbre.audio import LEVEL_WINDOW as MOMENT
-from timbre.content import content_key
-from timbre.errors import DataError, run
-from timbre.mapping import Files, Job, refresh
-from timbre.params import read
-from timbre.records import Clip, Drop, Recording, Segment, read_jsonl, write_jsonl
-from timbre.stacking import Limits, Part, Spoken, length, pauses, stack
-from timbre.text import ends_sentence, join
+from timbre.audio import loudness, speech_activity
+from timbre.audio.clip_plan import Limits, Part, Spoken, length, pauses, stack
+from timbre.audio.speech_activity import Activity
+from timbre.core.content import content_key
+from timbre.core.errors import DataError
+from timbre.core.params import read
+from timbre.core.records import Clip, Drop, Recording, Segment, read_jsonl, write_jsonl
+from timbre.core.running import run
+from timbre.core.text import ends_sentence, join
+from timbre.mapping import Job, batch, refresh
+from timbre.mapping.batch import Files
+from timbre.project import sources
 
 VERSION = 2  # raise when the code gives other bytes for the same input
 FADE = 0.005  # seconds in and out at every cut: nobody hears it, and a jump would click
@@ -128,7 +132,7 @@ def unfit(spoken: Spoken, sound: Activity, params: Params) -> str | None:
     seconds = length([0], [spoken], limits_of(params)) - 2 * params.pad
     if seconds + 2 * params.pad > params.max_seconds:
         return f"too long: {seconds:.2f} s do not fit into chunk.max_seconds ({params.max_seconds:g}); split the line"
-    loudest = sound.decibels(segment.start, segment.end).max(initial=activity.QUIETEST)
+    loudest = sound.decibels(segment.start, segment.end).max(initial=speech_activity.QUIETEST)
     if loudest < params.min_level:
         return f"silent: its loudest moment has {loudest:.0f} dBFS, below chunk.min_level ({params.min_level:g})"
     if not sound.speaks(segment.start, segment.end).any():
@@ -204,7 +208,7 @@ def clip_of(
 
 def mean_decibels(level: npt.NDArray[np.float64]) -> float:
     """Of the mean power."""
-    return float(10 * np.log10(np.mean(10 ** (level / 10)))) if len(level) else activity.QUIETEST
+    return float(10 * np.log10(np.mean(10 ** (level / 10)))) if len(level) else speech_activity.QUIETEST
 
 
 def cut(cuts: Sequence[Cut]) -> Iterator[Files]:
@@ -223,9 +227,9 @@ def cut(cuts: Sequence[Cut]) -> Iterator[Files]:
         yield {".flac": made, ".json": f"{json.dumps(record)}\n".encode()}
 
 
-def measure(recordings: Sequence[tuple[Path, str]], vad: activity.Vad) -> Iterator[Files]:
+def measure(recordings: Sequence[tuple[Path, str]], vad: speech_activity.Vad) -> Iterator[Files]:
     for path, key in recordings:
-        yield {".npy": activity.measure(path, vad), ".json": f"{json.dumps({'key': key})}\n".encode()}
+        yield {".npy": speech_activity.measure(path, vad), ".json": f"{json.dumps({'key': key})}\n".encode()}
 
 
 def check_distinct(recordings: Sequence[Recording]) -> None:
@@ -237,14 +241,14 @@ def check_distinct(recordings: Sequence[Recording]) -> None:
         seen[recording.sha256] = recording.id
 
 
-def measure_all(recordings: Sequence[Recording], raw: Path, out: Path, params: Params, engine: engines.Params) -> None:
-    keys = {r.id: activity.key(r.sha256, params.vad) for r in recordings}
+def measure_all(recordings: Sequence[Recording], raw: Path, out: Path, params: Params, engine: batch.Params) -> None:
+    keys = {r.id: speech_activity.key(r.sha256, params.vad) for r in recordings}
     jobs = [Job(r.id, keys[r.id], (raw / f"{r.id}.flac", keys[r.id])) for r in recordings]
     compute = partial(measure, vad=params.vad)
     refresh(out, jobs, compute, suffixes=[".npy", ".json"], label="speech", engine=engine)
 
 
-def cut_all(clips: Sequence[Clip], raw: Path, out: Path, params: Params, engine: engines.Params) -> Iterator[Clip]:
+def cut_all(clips: Sequence[Clip], raw: Path, out: Path, params: Params, engine: batch.Params) -> Iterator[Clip]:
     """The clips with what was found and done when they were cut."""
     jobs = [
         Job(clip.id, clip.id, Cut(raw / f"{clip.recording}.flac", clip.spans, params.loudness, clip.id))
@@ -266,7 +270,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path, required=True, help="file for the table of clips")
     parser.add_argument("--drops", type=Path, required=True, help="file for the segments that are in no clip")
     args = parser.parse_args()
-    params, engine = read("chunk", Params), read("compute", engines.Params)
+    params, engine = read("chunk", Params), read("compute", batch.Params)
     recordings = sources.recordings(sources.read(args.sources), args.raw)
     check_distinct(recordings)
     measure_all(recordings, args.raw, args.speech, params, engine)
@@ -274,7 +278,7 @@ def main() -> None:
     drops: list[Drop] = []
     for recording in recordings:
         segments = read_jsonl(args.segments / f"{recording.id}.jsonl", Segment)
-        made, left_out = plan(recording, segments, activity.open(args.speech / f"{recording.id}.npy"), params)
+        made, left_out = plan(recording, segments, speech_activity.open(args.speech / f"{recording.id}.npy"), params)
         clips += made
         drops += left_out
     write_jsonl(args.drops, drops)

@@ -29,12 +29,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from timbre import text
-from timbre.content import content_key, write_atomic
-from timbre.errors import DataError, raise_all, run
-from timbre.params import read
-from timbre.records import Clip, Drop, Example, Label, read_jsonl, write_jsonl
-from timbre.text import words
+from timbre.core import text
+from timbre.core.content import content_key, write_atomic
+from timbre.core.errors import DataError, raise_all
+from timbre.core.params import read
+from timbre.core.records import Clip, Drop, Example, Label, read_jsonl, write_jsonl
+from timbre.core.running import run
+from timbre.core.text import words
 
 ENOUGH = 20  # clips of one speaker; with fewer, quartiles say nothing about what is usual
 SLACK = 0.25  # of the median: a speaker who is as even as a clock may still vary so much

@@ -22,11 +22,13 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from timbre import audio, engines, families
-from timbre.content import content_key
-from timbre.errors import AudioError, DataError, run
-from timbre.mapping import Files, Job, is_fresh, refresh
-from timbre.params import read
+from timbre import audio, families
+from timbre.core.content import content_key
+from timbre.core.errors import AudioError, DataError
+from timbre.core.params import read
+from timbre.core.running import run
+from timbre.mapping import Job, batch, is_fresh, refresh
+from timbre.mapping.batch import Files
 
 VERSION = 1  # raise when the code gives other bytes for the same input
 SUFFIXES = [".npy", ".json"]
@@ -42,7 +44,7 @@ class Params:
 
 
 def encode_all(
-    clips: Path, out: Path, params: Params, voice: families.Params, engine: engines.Params = engines.HERE
+    clips: Path, out: Path, params: Params, voice: families.Params, engine: batch.Params = batch.HERE
 ) -> None:
     fingerprint = families.fingerprint(voice)
     # by length, so that a batch holds little padding
@@ -83,7 +85,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of codes, data/codes")
     args = parser.parse_args()
     params, voice = read("encode", Params), read("voice", families.Params)
-    encode_all(args.clips, args.out, params, voice, read("compute", engines.Params))
+    encode_all(args.clips, args.out, params, voice, read("compute", batch.Params))
 
 
 if __name__ == "__main__":

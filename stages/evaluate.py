@@ -7,7 +7,7 @@ Writes  reports/heard/<id>.json               what Whisper heard
         reports/likeness/<name>.json          whose voice it is: embeddings of samples, true clips and other voices
         reports/scores.csv                    a row per sample
         reports/wer.csv                       a row per condition, for `dvc plots`
-        reports/metrics.json                  rates with intervals, differences, gates; see timbre/judging/evidence.py
+        reports/metrics.json                  rates with intervals, differences, gates; see timbre/evaluation/metrics.py
         reports/mos.json                      predicted opinions, where DNSMOS is installed; no output of the pipeline
 
     python -m stages.evaluate --samples reports/samples --dataset data/dataset --clips data/clips --codes data/codes \\
@@ -31,18 +31,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from timbre import audio, engines, families, whisper
-from timbre.audio import Samples
-from timbre.content import content_key, file_sha256, write_atomic
-from timbre.errors import DataError, raise_all, run
-from timbre.judging import delivery, evidence, gates, hearing, likeness, mos, scores, speaker
-from timbre.judging.evidence import CONDITIONS, GATES, Evidence, Speaker
-from timbre.judging.likeness import Scale, Sound
-from timbre.judging.scores import Score
-from timbre.judging.speaker import Vector
-from timbre.mapping import Files, Job, refresh
-from timbre.params import read
-from timbre.records import Example, Sample, from_json, read_jsonl
+from timbre import asr, audio, families
+from timbre.audio import Samples, delivery
+from timbre.core.content import content_key, file_sha256, write_atomic
+from timbre.core.errors import DataError, raise_all
+from timbre.core.params import read
+from timbre.core.records import Example, Sample, from_json, read_jsonl
+from timbre.core.running import run
+from timbre.evaluation import gates, likeness, mos, scores, speaker_encoder, word_errors
+from timbre.evaluation import metrics as evidence
+from timbre.evaluation.likeness import Scale, Sound
+from timbre.evaluation.metrics import CONDITIONS, GATES, Evidence, Speaker
+from timbre.evaluation.scores import Score
+from timbre.evaluation.speaker_encoder import Vector
+from timbre.mapping import Job, batch, refresh
+from timbre.mapping.batch import Files
 
 VERSION = 3  # raise when the code gives other bytes for the same input
 ADAPTED = {"tuned": "base", "tuned_clone": "base_clone"}  # what the adapter may have changed, and from what
@@ -104,10 +107,10 @@ def read_samples(folder: Path) -> list[Sample]:
 
 
 def listen(
-    folder: Path, paths: Sequence[Path], options: whisper.Params, batch: int, engine: engines.Params = engines.HERE
+    folder: Path, paths: Sequence[Path], options: asr.Params, batch: int, engine: batch.Params = batch.HERE
 ) -> list[Heard]:
     """Let Whisper hear what is new; give what it heard and what there is to hear."""
-    heard_by = [whisper.fingerprint(options), whisper.normaliser()]
+    heard_by = [asr.fingerprint(options), asr.normaliser()]
     keys = {path: content_key(VERSION, file_sha256(path), *heard_by) for path in paths}
     jobs = [Job(path.stem, key, (path, key)) for path, key in keys.items()]
     compute = functools.partial(hear, options)
@@ -116,13 +119,13 @@ def listen(
     return [Heard(h["heard"], h["silent"], *audio.read(path)) for h, path in zip(held, paths, strict=True)]
 
 
-def hear(options: whisper.Params, some: Sequence[tuple[Path, str]]) -> Iterator[Files]:
-    sounds = audio.read_all([path for path, _ in some], whisper.SAMPLE_RATE)
+def hear(options: asr.Params, some: Sequence[tuple[Path, str]]) -> Iterator[Files]:
+    sounds = audio.read_all([path for path, _ in some], asr.SAMPLE_RATE)
     loud = [number for number, sound in enumerate(sounds) if not audio.is_silent(sound)]
-    texts = dict(zip(loud, whisper.texts(options, [sounds[number] for number in loud]), strict=True))
+    texts = dict(zip(loud, asr.texts(options, [sounds[number] for number in loud]), strict=True))
     for number, (_, key) in enumerate(some):
         heard, silent = texts.get(number, ""), number not in texts
-        record = {"heard": heard, "key": key, "normaliser": whisper.normaliser(), "silent": silent}
+        record = {"heard": heard, "key": key, "normaliser": asr.normaliser(), "silent": silent}
         yield {".json": f"{json.dumps(record, ensure_ascii=False, indent=2)}\n".encode()}
 
 
@@ -139,7 +142,7 @@ def own_delivery(rows: Sequence[Example], clips: Path) -> tuple[float | None, fl
 def score(sample: Sample, sound: Heard, whose: Vector, scale: Scale, own: float | None) -> Score:
     """`own` is the speaker's pace in characters per second of speech."""
     try:
-        reading = hearing.compare(sample.text, sound.text)
+        reading = word_errors.compare(sample.text, sound.text)
     except ValueError as error:
         raise DataError(f"prompt {sample.prompt}: {error}; mend data/prompts.tsv") from error
     voices = scale.voices
@@ -209,9 +212,9 @@ def tell(judged: Evidence, leaks: Sequence[str]) -> None:
 
 def main() -> None:
     args = parsed()
-    params, options = read("evaluate", Params), read("whisper", whisper.Params)
-    encoder, voice = read("speaker", speaker.Params), read("voice", families.Params)
-    engine = read("compute", engines.Params)
+    params, options = read("evaluate", Params), read("whisper", asr.Params)
+    encoder, voice = read("speaker", speaker_encoder.Params), read("voice", families.Params)
+    engine = read("compute", batch.Params)
     samples = read_samples(args.samples)
     train, held_out = (read_jsonl(args.dataset / f"{name}.jsonl", Example) for name in ("train", "eval"))
     name = target(samples, [*train, *held_out])

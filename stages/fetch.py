@@ -25,14 +25,16 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from timbre import sources
 from timbre.audio import to_flac
-from timbre.content import content_key, file_sha256, write_atomic
-from timbre.errors import DataError, SourceError, raise_all, run
-from timbre.mapping import Files, Job, refresh
-from timbre.params import read
-from timbre.records import Recording
-from timbre.sources import Source
+from timbre.core.content import content_key, file_sha256, write_atomic
+from timbre.core.errors import DataError, SourceError, raise_all
+from timbre.core.params import read
+from timbre.core.records import Recording
+from timbre.core.running import run
+from timbre.mapping import Job, refresh
+from timbre.mapping.batch import Files
+from timbre.project import sources
+from timbre.project.sources import Source
 
 if TYPE_CHECKING:
     from yt_dlp import YoutubeDL

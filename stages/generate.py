@@ -31,15 +31,17 @@ from typing import Literal, NamedTuple, cast, get_args
 
 import numpy as np
 
-from timbre import audio, engines, families
-from timbre.content import content_key, write_atomic
-from timbre.errors import DataError, raise_all, run
+from timbre import audio, families
+from timbre.audio import delivery
+from timbre.core.content import content_key, write_atomic
+from timbre.core.errors import DataError, raise_all
+from timbre.core.params import read
+from timbre.core.records import Condition, Example, Kind, Sample, check_id, read_jsonl, to_json
+from timbre.core.running import run
+from timbre.core.text import words
 from timbre.families import Request, Speaking, Turn
-from timbre.judging import delivery
-from timbre.mapping import Files, Job, refresh
-from timbre.params import read
-from timbre.records import Condition, Example, Kind, Sample, check_id, read_jsonl, to_json
-from timbre.text import words
+from timbre.mapping import Job, batch, refresh
+from timbre.mapping.batch import Files
 
 VERSION = 3  # raise when the code gives other bytes for the same input
 CONDITIONS: tuple[Condition, ...] = get_args(Condition)
@@ -245,7 +247,7 @@ def main() -> None:
     # All that is missing in one go, so that no slot is empty before the end.
     refresh(
         args.out, jobs, compute, suffixes=[".flac", ".json"], label="generate", batch=len(jobs), independent=True,
-        engine=read("compute", engines.Params), gpu=True,
+        engine=read("compute", batch.Params), gpu=True,
     )  # fmt: skip
     speed.write(args.speed)
     samples = [json.loads((args.out / f"{job.name}.json").read_bytes()) for job in jobs]

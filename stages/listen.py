@@ -25,13 +25,16 @@ from typing import Any
 
 import numpy as np
 
-from timbre import audio, cloning, engines, families
-from timbre.content import content_key
-from timbre.errors import DataError, run
+from timbre import audio, families
+from timbre.core.content import content_key
+from timbre.core.errors import DataError
+from timbre.core.params import read, schemas
+from timbre.core.records import Point, Sample, from_json, to_json
+from timbre.core.running import run
 from timbre.families import Request, Speaking
-from timbre.mapping import Files, Job, refresh
-from timbre.params import read, schemas
-from timbre.records import Point, Sample, from_json, to_json
+from timbre.mapping import Job, batch, refresh
+from timbre.mapping.batch import Files
+from timbre.synthesis import reference
 
 VERSION = 2  # raise when the code gives other bytes for the same input
 CONDITION = "tuned_clone"
@@ -75,7 +78,7 @@ def main() -> None:
     voice = read("voice", families.Params)
     how: Any = read("generate", schemas()["generate"])
     sample = spoken_sample(args.prompts, args.samples)
-    context = cloning.reference(sample, args.dataset, args.codes)
+    context = reference.reference(sample, args.dataset, args.codes)
     seconds = how.cap_seconds + how.cap_seconds_per_character * len(sample.text)
     request = Request(sample.text, context, int(content_key(sample.seed, sample.prompt), 16) % 2**63, seconds)
     jobs = []
@@ -86,7 +89,7 @@ def main() -> None:
         point = Point(int(folder.name), sample.id, adapter, 0.0, False, key)
         jobs.append(Job(folder.name, key, (point, folder, request)))
     compute = partial(speak, voice=voice, how=Speaking(how.temperature, how.top_k, slots=1), precision=how.precision)
-    engine = read("compute", engines.Params)
+    engine = read("compute", batch.Params)
     refresh(args.out, jobs, compute, suffixes=[".flac", ".json"], label="listen", engine=engine, gpu=True)
 
 

@@ -24,18 +24,18 @@ from pathlib import Path
 
 import jinja2
 
-from timbre.content import write_atomic
-from timbre.errors import run
-from timbre.judging import evidence
-from timbre.judging.evidence import Evidence
-from timbre.marks import escaped, visible
-from timbre.records import Example
-from timbre.report import data, tables, takes, training
+from timbre.core.content import write_atomic
+from timbre.core.records import Example
+from timbre.core.running import run
+from timbre.core.safe_text import escaped, visible
+from timbre.evaluation import metrics
+from timbre.evaluation.metrics import Evidence
+from timbre.report import data, sample_rows, tables, training
 from timbre.report.data import Data
 from timbre.report.rates import rates
+from timbre.report.sample_rows import Score, Take
 from timbre.report.sound import Sound, sound
 from timbre.report.tables import Fact
-from timbre.report.takes import Score, Take
 from timbre.report.training import Training
 from timbre.report.verdict import NAMES, verdict
 
@@ -69,7 +69,7 @@ def render(**page: object) -> str:
     style, script = ((WEB / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
     # the page's own script may run and no other: whatever got into the page as text stays text
     allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    page |= {"style": style, "script": script, "script_hash": allowed, "names": NAMES, "kinds": takes.KINDS}
+    page |= {"style": style, "script": script, "script_hash": allowed, "names": NAMES, "kinds": sample_rows.KINDS}
     return environment.get_template("page.html").render(page) + "\n"
 
 
@@ -111,19 +111,19 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = arguments()
-    found: Evidence = evidence.read(args.metrics)
-    scores = takes.read_scores(args.scores, args.samples)
+    found: Evidence = metrics.read(args.metrics)
+    scores = sample_rows.read_scores(args.scores, args.samples)
     learnt = data.read(args.dataset, args.review, args.clips, args.raw)
     trained = training.read(args.history, args.points, scores, args.samples)
-    rows = takes.rows(scores, args.samples, lambda clip: sound(args.clips / f"{clip}.flac"))
-    worst = takes.worst(rows)
+    rows = sample_rows.rows(scores, args.samples, lambda clip: sound(args.clips / f"{clip}.flac"))
+    worst = sample_rows.worst(rows)
     page = render(
         verdict=verdict(found),
         rates=rates(found),
         speaker=found.speaker,
         failed=found.failed,
         rows=rows,
-        by_kind=takes.by_kind(scores),
+        by_kind=sample_rows.by_kind(scores),
         worst=worst,
         training=trained,
         data=learnt,

@@ -24,12 +24,14 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from timbre import people, sources, transcripts
-from timbre.content import write_atomic
-from timbre.errors import DataError, TranscriptError, run
-from timbre.records import Recording, Segment, write_jsonl
-from timbre.text import normalise
-from timbre.transcripts import Transcript
+from timbre.core.content import write_atomic
+from timbre.core.errors import DataError, TranscriptError
+from timbre.core.records import Recording, Segment, write_jsonl
+from timbre.core.running import run
+from timbre.core.text import normalise
+from timbre.project import sources, transcripts
+from timbre.project import speakers as people
+from timbre.project.transcripts import Transcript
 
 
 @dataclass(frozen=True)

@@ -33,12 +33,15 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from timbre import params, tracking
-from timbre.content import file_sha256
-from timbre.errors import DataError, TimbreError, raise_all, run
-from timbre.judging import evidence, mos
-from timbre.learning import gauge
+from timbre import tracking
+from timbre.core import params
+from timbre.core.content import file_sha256
+from timbre.core.errors import DataError, TimbreError, raise_all
+from timbre.core.running import run
+from timbre.evaluation import metrics as evidence
+from timbre.evaluation import mos
 from timbre.tracking import lineage, pictures, registry
+from timbre.training import timing
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -190,7 +193,7 @@ def training(adapter: Path) -> dict[str, Any]:
 
 def costs(version: Version) -> Iterator[tuple[str, float, int]]:
     """Beside what MLflow measures of a machine by itself; nothing where another machine trained."""
-    for row in gauge.read(version.speed, version.adapter):
+    for row in timing.read(version.speed, version.adapter):
         step = int(row.pop("step"))
         yield from ((f"system/{name}", value, step) for name, value in row.items())
 

@@ -26,15 +26,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from timbre import families
-from timbre.content import content_key, write_atomic
-from timbre.errors import ModelError, run
+from timbre.core.content import content_key, write_atomic
+from timbre.core.errors import ModelError
+from timbre.core.params import read
+from timbre.core.running import run, settle
 from timbre.families import Voice
-from timbre.learning import gauge, processes
-from timbre.learning.lessons import Utterance, check_lengths, utterances
-from timbre.learning.plan import Params, asked
-from timbre.learning.training import State, Training
-from timbre.params import read
-from timbre.threads import settle
+from timbre.training import distributed, timing
+from timbre.training.batches import Utterance, check_lengths, utterances
+from timbre.training.loop import State, Training
+from timbre.training.schedule import Params, asked
 
 VERSION = 2  # raise when the code gives another adapter for the same input
 SCRATCH = Path(".timbre/train")
@@ -105,8 +105,8 @@ def main() -> None:
     parser.add_argument("--speed", type=Path, required=True, help="what it cost on this machine, models/speed.json")
     args = parser.parse_args()
     params, base = read("train", Params), read("voice", families.Params)
-    if not processes.launch(params.processes, "stages.train"):
-        with processes.joined(params.processes):
+    if not distributed.launch(params.processes, "stages.train"):
+        with distributed.joined(params.processes):
             train(args, params, base)
 
 
@@ -116,17 +116,17 @@ def train(args: argparse.Namespace, params: Params, base: families.Params) -> No
     eval_clips, eval_keys = utterances(args.dataset / "eval.jsonl", args.codes)
     texts = [(clip.id, clip.turn.text) for clip in [*train_clips, *eval_clips]]
     key = content_key(VERSION, families.fingerprint(base), asked(params), texts, train_keys, eval_keys)
-    processes.agree((key, params.shard))
+    distributed.agree((key, params.shard))
     voice = families.load(base, precision=params.precision)
-    if processes.part().of == 1:  # several have shared the cores among them when they were started
+    if distributed.part().of == 1:  # several have shared the cores among them when they were started
         settle(voice.model)
     check_lengths(voice, [*train_clips, *eval_clips])
     state = Training(voice, train_clips, eval_clips, params, SCRATCH / key).run()
     check_effect(voice, train_clips[0])
-    if not processes.first():
+    if not distributed.first():
         return
     write(voice, state, train_clips, args.out, args.points, args.history)
-    gauge.write(args.speed, args.out, state.speed)
+    timing.write(args.speed, args.out, state.speed)
     shutil.rmtree(SCRATCH / key, ignore_errors=True)
     print(f"train: best at step {state.best_step} of {state.step}, evaluation loss {state.best_loss:.3f}")
 

@@ -23,13 +23,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from timbre import audio, engines, faster, glossary, sources, whisper
-from timbre.content import content_key
-from timbre.errors import run
-from timbre.mapping import Files, Job, refresh
-from timbre.params import read
-from timbre.records import Recording
-from timbre.whisper import Transcript, Utterance
+from timbre import asr, audio
+from timbre.asr import Transcript, Utterance, faster_whisper
+from timbre.core.content import content_key
+from timbre.core.params import read
+from timbre.core.records import Recording
+from timbre.core.running import run
+from timbre.mapping import Job, batch, refresh
+from timbre.mapping.batch import Files
+from timbre.project import glossary, sources
 
 VERSION = 1  # raise when the code gives other bytes for the same input
 PIECE = 600.0  # seconds that are in memory at once; about 200 MB while Whisper hears them
@@ -58,10 +60,10 @@ def transcribe_all(
     prompt: str,
     out: Path,
     params: Params,
-    model: whisper.Params,
-    engine: engines.Params = engines.HERE,
+    model: asr.Params,
+    engine: batch.Params = batch.HERE,
 ) -> None:
-    fingerprint = (faster if params.engine == "faster-whisper" else whisper).fingerprint(model)
+    fingerprint = (faster_whisper if params.engine == "faster-whisper" else asr).fingerprint(model)
     jobs = [
         Job(r.id, key, (r, raw / f"{r.id}.flac", key))
         for r in recordings
@@ -75,7 +77,7 @@ def transcribe_all(
 def draft_each(
     jobs: Sequence[tuple[Recording, Path, str]],
     prompt: str,
-    model: whisper.Params,
+    model: asr.Params,
     fingerprint: str,
     params: Params,
 ) -> Iterator[Files]:
@@ -86,21 +88,21 @@ def draft_each(
         yield {".json": (json.dumps(document, ensure_ascii=False, indent=1) + "\n").encode()}
 
 
-def listener(params: Params, model: whisper.Params, recordings: Sequence[Recording], prompt: str) -> Listen:
+def listener(params: Params, model: asr.Params, recordings: Sequence[Recording], prompt: str) -> Listen:
     """The engine's ear, after it was asked whether it knows the languages and has room for the prompt."""
-    engine: Any = faster if params.engine == "faster-whisper" else whisper
+    engine: Any = faster_whisper if params.engine == "faster-whisper" else asr
     loaded = engine.load(model)
     engine.check_prompt(loaded, prompt)
     for recording in recordings:
         engine.check_language(loaded, recording.language, recording.id)
-    own = {"batch": params.batch} if engine is faster else {"word_timestamps": True}
+    own = {"batch": params.batch} if engine is faster_whisper else {"word_timestamps": True}
     return partial(engine.transcribe, loaded, **own)
 
 
 def draft_of(recording: Recording, path: Path, listen: Listen) -> dict[str, Any]:
     heard: list[Utterance] = []
     for start, end in pieces(path, recording.seconds):
-        samples, _ = audio.read(path, whisper.SAMPLE_RATE, start, end)
+        samples, _ = audio.read(path, asr.SAMPLE_RATE, start, end)
         heard += [shifted(utterance, start) for utterance in listen(samples, language=recording.language).utterances]
     kept, left_out, mended = in_order(heard, recording.seconds)
     return {
@@ -198,9 +200,9 @@ def main() -> None:
     parser.add_argument("--glossary", type=Path, required=True, help="names and terms to expect, data/glossary.txt")
     parser.add_argument("--out", type=Path, required=True, help="folder of drafts, data/drafts")
     args = parser.parse_args()
-    params, model = read("transcribe", Params), read("whisper", whisper.Params)
+    params, model = read("transcribe", Params), read("whisper", asr.Params)
     recordings = sources.recordings(sources.read(args.sources), args.raw)
-    prompt, engine = ", ".join(glossary.terms(args.glossary)), read("compute", engines.Params)
+    prompt, engine = ", ".join(glossary.terms(args.glossary)), read("compute", batch.Params)
     transcribe_all(recordings, args.raw, prompt, args.out, params, model, engine)
 
 

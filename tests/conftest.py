@@ -20,11 +20,11 @@ from typing import Any
 
 import pytest
 
-from tests import histories
-from tests.review_page import page, serve  # noqa: F401
-from tests.voices import Voice
+from tests.support import git_histories
+from tests.support.git_history import Voice
+from tests.support.review_page import page, serve  # noqa: F401
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 # One thread for each process: two of them must not fight for two cores, and sums come in one order.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -108,13 +108,13 @@ class Repository:
 @pytest.fixture(scope="session")
 def history(tmp_path_factory: pytest.TempPathFactory) -> Voice:
     """Ten commits, to be read and not to be written to."""
-    return histories.write(tmp_path_factory.mktemp("history") / "voice")
+    return git_histories.write(tmp_path_factory.mktemp("history") / "voice")
 
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     """The repository after its first `dvc repro`; tests work on copies of it."""
-    from tests.build import build_repository
+    from tests.support.build import build_repository
 
     repository = Repository(tmp_path_factory.mktemp("made") / "voice")
     build_repository(repository.root, ROOT)
@@ -144,7 +144,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def recordable(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tests.ledger import write_template
+    from tests.support.mlflow_store import write_template
 
     root = tmp_path_factory.mktemp("recordable")
     write_template(root)
@@ -154,7 +154,7 @@ def recordable(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def root(recordable: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that `stages.track.main` records, without arguments, in its own MLflow store."""
-    from tests.ledger import enter
+    from tests.support.mlflow_store import enter
 
     root = tmp_path / "voice"
     shutil.copytree(recordable, root)

@@ -1,1 +1,1 @@
-"""The subcommands of `timbre`, one module each; timbre/cli.py says what a module must have."""
+"""The subcommands of `timbre`, one module each; timbre/commands/cli.py says what a module must have."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from timbre import sources, transcripts
-from timbre.errors import DataError, TranscriptError, raise_all
+from timbre.core.errors import DataError, TranscriptError, raise_all
+from timbre.project import sources, transcripts
 
 EXAMPLES = [
     ("timbre accept harbour-noon", "write data/transcripts/harbour-noon.tsv from its draft"),

@@ -19,12 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from timbre import declare, people, sources
-from timbre.content import file_sha256, write_atomic
-from timbre.errors import SourceError, raise_all
-from timbre.people import Person
-from timbre.records import check_id
-from timbre.sources import RECORDINGS, Source
+from timbre.core.content import file_sha256, write_atomic
+from timbre.core.errors import SourceError, raise_all
+from timbre.core.records import check_id
+from timbre.editing import yaml_entries
+from timbre.project import sources, speakers
+from timbre.project.sources import RECORDINGS, Source
+from timbre.project.speakers import Person
 
 EXAMPLES = [
     ("timbre add talk.m4a --speaker ann --language en --licence CC-BY-4.0 --consent 'Ann, 2026-03-01'", "copies it"),
@@ -48,7 +49,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--speaker", help="whose voice it is, as an id; one name for one voice")
     parser.add_argument("--licence", help="by which it may be used, such as CC-BY-4.0")
     parser.add_argument("--consent", help="who consented, how and when")
-    parser.add_argument("--for", dest="use", help=f"what a new speaker consented to; else “{declare.USE}”")
+    parser.add_argument("--for", dest="use", help=f"what a new speaker consented to; else “{yaml_entries.USE}”")
     parser.add_argument("--evidence", help="of a new speaker's consent: a file of the repository, or a link")
     parser.add_argument("--start", help="only from here: seconds or h:mm:ss")
     parser.add_argument("--end", help="only up to here")
@@ -56,7 +57,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(args: argparse.Namespace) -> int:
-    others = declare.read(SOURCES)
+    others = yaml_entries.read(SOURCES)
     span = {key: _time(value) for key in ("start", "end") if (value := getattr(args, key)) is not None}
     name = args.id or make_id(args.what, tuple(span.values()), {source.id for source in others})
     wanted = _address(args.what) if _is_url(args.what) else _file(Path(args.what), name)
@@ -64,18 +65,18 @@ def command(args: argparse.Namespace) -> int:
     entry |= {key: value for key in sources.REQUIRED[1:] if (value := _told(key, args, others)) is not None}
     _check_told(entry)
     with _place(wanted) as placed:
-        after = declare.appended(SOURCES, entry | span, wanted.origin, placed)
+        after = yaml_entries.appended(SOURCES, entry | span, wanted.origin, placed)
         person = newcomer(entry, args)
-        with_people = declare.with_people(people.PATH, [person]) if person else None
+        with_people = yaml_entries.with_people(speakers.PATH, [person]) if person else None
         _copy(wanted, placed)
         if with_people:
-            write_atomic(people.PATH, with_people)
+            write_atomic(speakers.PATH, with_people)
         write_atomic(SOURCES, after)
     print(f"{SOURCES}: added {name} from {wanted.origin}")
     print("\n".join(f"  {key}: {value}" for key, value in entry.items() if key not in ("id", "file", "url")))
     if person:
         told = person.consent
-        print(f"{people.PATH}: added {person.id}; see whether it says what was agreed")
+        print(f"{speakers.PATH}: added {person.id}; see whether it says what was agreed")
         print(f"  by: {told.by}\n  when: {told.when}\n  for: {told.use}\n  evidence: {told.evidence or 'none yet'}")
     print("`dvc repro` brings it, drafts its words and learns from it")
     return 0
@@ -83,10 +84,10 @@ def command(args: argparse.Namespace) -> int:
 
 def newcomer(entry: dict[str, str], args: argparse.Namespace) -> Person | None:
     id = entry["speaker"]
-    person = declare.newcomer(id, entry["consent"], use=args.use, evidence=args.evidence)
+    person = yaml_entries.newcomer(id, entry["consent"], use=args.use, evidence=args.evidence)
     if person is None and (args.use or args.evidence):
-        line = people.read()[id].line
-        raise SourceError(f"{people.PATH}:{line}: knows {id}; say there what changed, not by --for, --evidence")
+        line = speakers.read()[id].line
+        raise SourceError(f"{speakers.PATH}:{line}: knows {id}; say there what changed, not by --for, --evidence")
     return person
 
 
@@ -98,7 +99,7 @@ def make_id(what: str, span: Sequence[object], taken: set[str]) -> str:
         vague = bool(parts.query)  # …/watch?v=1 and …/watch?v=2 have the same name
     else:
         stem, vague = Path(what).stem, False
-    name = declare.slug(stem) or "recording"
+    name = yaml_entries.slug(stem) or "recording"
     if vague or name == "recording" or name in taken:
         name += "-" + hashlib.sha256(repr((what, *span)).encode()).hexdigest()[:6]
     return name

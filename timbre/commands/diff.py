@@ -12,15 +12,15 @@ import os
 import sys
 from pathlib import Path
 
-from timbre.content import write_atomic
+from timbre.core.content import write_atomic
+from timbre.core.errors import DataError
 from timbre.diff import sounds
 from timbre.diff.compare import compare
-from timbre.diff.outs import Outs
 from timbre.diff.render import FORMATS, render
 from timbre.diff.sections.page import Page
-from timbre.diff.snapshot import fork_point, open_snapshot
-from timbre.diff.version import load
-from timbre.errors import DataError
+from timbre.versions.dvc_outs import Outs
+from timbre.versions.snapshot import fork_point, open_snapshot
+from timbre.versions.tables import load
 
 EXAMPLES = [
     ("timbre diff", "your branch and work tree, against main"),

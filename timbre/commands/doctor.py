@@ -20,9 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from timbre import params, people, sources, tracking, transcripts
-from timbre.errors import ParamsError, SourceError, TrackingError, TranscriptError
-from timbre.sources import Source
+from timbre import tracking
+from timbre.core import params
+from timbre.core.errors import ParamsError, SourceError, TrackingError, TranscriptError
+from timbre.project import sources, speakers, transcripts
+from timbre.project.sources import Source
 
 EXAMPLES = [("timbre doctor", "check Python, device, disk, models, DVC, MLflow")]
 PACKAGES = ("torch", "transformers", "peft", "openai-whisper", "dvc", "mlflow")
@@ -159,9 +161,9 @@ def consents() -> Findings:
         for source in sources.read(Path("data/sources.yaml")):
             for speaker in dict.fromkeys([source.speaker, *_speakers(_transcript(source))]):
                 used.setdefault(speaker, []).append(source.id)
-        problems = list(people.problems(people.read(), used))
+        problems = list(speakers.problems(speakers.read(), used))
     except SourceError as error:
-        problems = [line for line in str(error).splitlines() if str(people.PATH) in line]  # the others are told above
+        problems = [line for line in str(error).splitlines() if str(speakers.PATH) in line]  # the others are told above
     for problem in problems:
         yield Finding("FAIL", "speakers", problem, "`segment` stops until then")
     if used and not problems:

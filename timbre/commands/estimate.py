@@ -19,11 +19,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from timbre import costs, params
-from timbre.costs import DEVICES, Device, Lesson, Shape
-from timbre.errors import DataError
-from timbre.learning import gauge
-from timbre.records import Example, read_jsonl
+from timbre.core import params
+from timbre.core.errors import DataError
+from timbre.core.records import Example, read_jsonl
+from timbre.training import cost_estimate, timing
+from timbre.training.cost_estimate import DEVICES, Device, Lesson, Shape
 
 EXAMPLES = [
     ("timbre estimate", "the voice of params.yaml on this machine"),
@@ -81,7 +81,7 @@ def command(args: argparse.Namespace) -> int:
 
 def estimate(document: dict[str, Any], args: argparse.Namespace) -> Estimate:
     base = BASES.get(args.model, document["voice"]["base"])
-    shape, here = costs.read_shape(base), this_machine()
+    shape, here = cost_estimate.read_shape(base), this_machine()
     device = here if args.device is None else _cpu() if args.device == "cpu" else DEVICES[args.device]
     train, held = clips(document, args.minutes)
     as_here = device == here and base == params.load()["voice"]["base"]
@@ -138,22 +138,22 @@ def _means(shape: Shape, rows: Clips) -> tuple[float, float]:
 def _lines(
     document: dict[str, Any], shape: Shape, device: Device, train: Clips, held: Clips, lesson: Lesson, here: bool
 ) -> Iterator[Line]:
-    whisper = costs.listener(document["whisper"]["model"])
+    whisper = cost_estimate.listener(document["whisper"]["model"])
     pace = device.pace(whisper.weights)
     every = train + held
     seconds = sum(length for length, _ in every)
     windows = math.ceil(seconds / 30)
-    yield Line("transcribe", windows * costs.hearing_window(whisper, 30) / pace, f"{windows} windows", COMPUTED)
-    hearing = sum(costs.hearing_window(whisper, length) for length, _ in every)
+    yield Line("transcribe", windows * cost_estimate.hearing_window(whisper, 30) / pace, f"{windows} windows", COMPUTED)
+    hearing = sum(cost_estimate.hearing_window(whisper, length) for length, _ in every)
     yield Line("check", hearing / pace, f"{len(every)} clips", COMPUTED)
-    encoding = seconds * costs.encoding_second(shape.codec)
-    codec = device.pace(costs.codec_weights(shape.codec), half=False)
+    encoding = seconds * cost_estimate.encoding_second(shape.codec)
+    codec = device.pace(cost_estimate.codec_weights(shape.codec), half=False)
     yield Line("encode", encoding / codec, f"{seconds / 60:.1f} minutes", COMPUTED)
     yield _training(document["train"], shape, device, train, held, lesson, here)
     texts = _prompts(document["generate"], held)
     yield _generation(document["generate"], shape, device, texts, here)
     spoken = [0.06 * length for length in texts]
-    heard = sum(costs.hearing_window(whisper, length) for length in spoken)
+    heard = sum(cost_estimate.hearing_window(whisper, length) for length in spoken)
     yield Line("evaluate", heard / pace, f"{len(texts)} samples heard", COMPUTED)
 
 
@@ -163,14 +163,14 @@ def _training(
     pace = device.pace(shape.weights)
     steps = math.ceil(section["epochs"] * math.ceil(len(train) / section["batch"]) / section["accumulation"])
     steps = min(steps, section["max_steps"] or steps)
-    work = costs.learning_step(shape, lesson, section["rank"], section["gradient_checkpointing"])
+    work = cost_estimate.learning_step(shape, lesson, section["rank"], section["gradient_checkpointing"])
     step, source = section["accumulation"] * work / pace, COMPUTED
-    if here and (rows := gauge.read(TRAINED, ADAPTER)):
+    if here and (rows := timing.read(TRAINED, ADAPTER)):
         step, source = statistics.median(row["seconds"] for row in rows), MEASURED
     frames, positions = _means(shape, held)
     whole = Lesson(len(held), PADDED * positions, len(held) * frames, len(held) * frames)
     looks = math.ceil(steps / section["eval_every"]) + 1
-    evaluation = looks * costs.hearing_step(shape, whole, section["rank"]) / pace
+    evaluation = looks * cost_estimate.hearing_step(shape, whole, section["rank"]) / pace
     said = f"{steps} steps at most, {_duration(step)} each, and {looks} evaluations"
     return Line("train", steps * step + evaluation, said, source)
 
@@ -178,7 +178,7 @@ def _training(
 def _generation(section: dict[str, Any], shape: Shape, device: Device, texts: Sequence[int], here: bool) -> Line:
     speech = sum(0.06 * length for length in texts)
     slots = min(section["batch"], len(texts))
-    frame, source = costs.speaking_frame(shape, slots, device), COMPUTED
+    frame, source = cost_estimate.speaking_frame(shape, slots, device), COMPUTED
     factor = frame * shape.frame_rate / slots
     if here and (measured := _real_time_factor()):
         factor, source = measured, MEASURED
@@ -203,7 +203,7 @@ def _real_time_factor() -> float | None:
 
 def _memory(shape: Shape, lesson: Lesson, section: dict[str, Any], device: Device) -> dict[str, float]:
     half = device.half if section["precision"] == "auto" else section["precision"] == "bf16"
-    return costs.learning_memory(
+    return cost_estimate.learning_memory(
         shape, lesson, section["rank"], half=half, checkpointing=section["gradient_checkpointing"],
         small_optimiser=section["optimiser"] == "adamw_8bit",
     )  # fmt: skip
@@ -242,7 +242,7 @@ def this_machine() -> Device:
 
 def _cpu() -> Device:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return costs.cpu(os.cpu_count() or 1, memory)
+    return cost_estimate.cpu(os.cpu_count() or 1, memory)
 
 
 def shown(found: Estimate) -> Iterator[str]:
@@ -252,18 +252,19 @@ def shown(found: Estimate) -> Iterator[str]:
     for line in found.lines:
         yield f"{line.what:11} {_duration(line.seconds):>8}  {line.work} ({line.source})"
     yield f"{'together':11} {_duration(sum(line.seconds for line in found.lines)):>8}"
-    parts = ", ".join(f"{name} {size / costs.GB:.1f}" for name, size in found.memory.items())
-    yield f"\n{'memory':11} {found.needed / costs.GB:.1f} of {found.available / costs.GB:.0f} GB: {parts} ({COMPUTED})"
+    parts = ", ".join(f"{name} {size / cost_estimate.GB:.1f}" for name, size in found.memory.items())
+    needed, available = found.needed / cost_estimate.GB, found.available / cost_estimate.GB
+    yield f"\n{'memory':11} {needed:.1f} of {available:.0f} GB: {parts} ({COMPUTED})"
     if found.advice:
         yield "does not fit; change " + ", then ".join(found.advice)
 
 
 def as_dict(found: Estimate) -> dict[str, Any]:
     lines = {line.what: line._asdict() | {"seconds": round(line.seconds, 3)} for line in found.lines}
-    memory = {name: round(size / costs.GB, 3) for name, size in found.memory.items()}
+    memory = {name: round(size / cost_estimate.GB, 3) for name, size in found.memory.items()}
     return {
         "voice": found.voice, "data": found.data, "device": found.device, "stages": lines, "memory_gb": memory,
-        "available_gb": round(found.available / costs.GB, 1), "advice": found.advice,
+        "available_gb": round(found.available / cost_estimate.GB, 1), "advice": found.advice,
     }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from timbre.errors import DataError
+from timbre.core.errors import DataError
 
 EXAMPLES = [
     ("timbre export ljspeech ../marina-lj", "metadata.csv and wavs, which most projects read"),

@@ -13,11 +13,12 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from timbre import declare, params
-from timbre.errors import DataError
-from timbre.exchange import Options, intake
-from timbre.exchange.intake import Arrival, Told
-from timbre.records import check_id
+from timbre.core import params
+from timbre.core.errors import DataError
+from timbre.core.records import check_id
+from timbre.editing import yaml_entries
+from timbre.exchange import Options, importing
+from timbre.exchange.importing import Arrival, Told
 
 EXAMPLES = [
     ("timbre import LJSpeech-1.1 --dry-run …", "what is in it, and what it would become"),
@@ -78,7 +79,7 @@ def guess(path: Path) -> str:
 def dataset(args: argparse.Namespace, kind: str, options: Options) -> Arrival:
     if args.recording or args.audio:
         raise DataError("--recording and --audio say what subtitles are of; a dataset brings its own sound")
-    return intake.dataset(_module(kind), args.what, options, told(args), args.skip_bad, longest_sentence())
+    return importing.dataset(_module(kind), args.what, options, told(args), args.skip_bad, longest_sentence())
 
 
 def captions(args: argparse.Namespace, options: Options) -> Arrival:
@@ -86,12 +87,16 @@ def captions(args: argparse.Namespace, options: Options) -> Arrival:
         raise DataError(
             f"{args.what}: are words without sound; say of which: --recording ID that is declared, or --audio FILE"
         )
-    return intake.captions(args.what, told(args), args.recording, args.audio, options, args.trim_overlaps)
+    return importing.captions(args.what, told(args), args.recording, args.audio, options, args.trim_overlaps)
 
 
 def told(args: argparse.Namespace) -> Told:
     """What the options say; whose right and which language it is has to be among it, unless that is declared."""
-    name = args.name or declare.slug(args.what.stem if args.what.is_file() else args.what.resolve().name) or "imported"
+    name = (
+        args.name
+        or yaml_entries.slug(args.what.stem if args.what.is_file() else args.what.resolve().name)
+        or "imported"
+    )
     entry = {key: getattr(args, key) for key in ("language", "licence", "consent")}
     missing = [f"--{key}" for key, value in entry.items() if not (value or "").strip()]
     if missing and not args.recording:

@@ -12,12 +12,12 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from timbre.content import write_atomic
+from timbre.core.content import write_atomic
+from timbre.core.numbers import rate, signed
+from timbre.core.safe_text import visible
 from timbre.diff import plot
 from timbre.diff.history import Version, history
-from timbre.diff.verdict import rate, signed
-from timbre.judging.evidence import Metric
-from timbre.marks import visible
+from timbre.evaluation.metrics import Metric
 
 EXAMPLES = [
     ("timbre log", "the last twenty versions"),

@@ -10,8 +10,8 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from timbre import tracking
-from timbre.errors import TrackingError
-from timbre.marks import visible
+from timbre.core.errors import TrackingError
+from timbre.core.safe_text import visible
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 
 from timbre.commands.export import export
-from timbre.errors import DataError, raise_all
+from timbre.core.errors import DataError, raise_all
 
 EXAMPLES = [
     ("timbre push dataset ann/harbour --dry-run", "make the folder, and show what would go out"),

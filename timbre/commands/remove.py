@@ -14,13 +14,16 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from timbre import declare, edits, people, sources
-from timbre.content import write_atomic
-from timbre.diff import lock
-from timbre.diff.snapshot import WorkTree, git
-from timbre.errors import DataError, SourceError, raise_all
-from timbre.sources import Source, text_of
-from timbre.transcripts import parse
+from timbre.core.content import write_atomic
+from timbre.core.errors import DataError, SourceError, raise_all
+from timbre.editing import transcript_edits as edits
+from timbre.editing import yaml_entries
+from timbre.project import sources
+from timbre.project import speakers as people
+from timbre.project.sources import Source, text_of
+from timbre.project.transcripts import parse
+from timbre.versions import dvc_lock
+from timbre.versions.snapshot import WorkTree, git
 
 EXAMPLES = [
     ("timbre remove ann", "show what of a speaker would go, and what stays"),
@@ -51,7 +54,7 @@ def command(args: argparse.Namespace) -> int:
     if not args.write:
         print("nothing was changed; --write does it")
         return 0
-    remaining = declare.without(SOURCES, made.ids) if made.ids else b""
+    remaining = yaml_entries.without(SOURCES, made.ids) if made.ids else b""
     for path, before, after, _ in made.edits:
         edits.save(path, before, after)
     if made.ids:  # first what names the files, so that a run cut short leaves strangers and nothing missing
@@ -123,5 +126,5 @@ def unsaved(files: Sequence[Path]) -> set[str]:
 
 
 def nothing_left() -> str:
-    outs = " ".join(sorted(lock.outputs(WorkTree(Path()))))
+    outs = " ".join(sorted(dvc_lock.outputs(WorkTree(Path()))))
     return f"no recording is left to learn from; add others, or remove what was made: rm -r {outs}"

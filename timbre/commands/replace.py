@@ -13,10 +13,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from timbre import glossary, replacing
-from timbre.errors import DataError, raise_all
-from timbre.records import check_id
-from timbre.replacing import Edit, NearMiss, Plan, Search
+from timbre.core.errors import DataError, raise_all
+from timbre.core.records import check_id
+from timbre.editing import find_replace
+from timbre.editing.find_replace import Edit, NearMiss, Plan, Search
+from timbre.project import glossary
 
 EXAMPLES = [
     ("timbre replace Penzanse Penzance", "show what would change"),
@@ -44,7 +45,7 @@ def command(args: argparse.Namespace) -> int:
     if args.glossary:
         print("\n".join(suggestions(paths, args.id)))
         return 0
-    plans = replacing.plan(paths, Search(args.old, args.new, args.ignore_case))
+    plans = find_replace.plan(paths, Search(args.old, args.new, args.ignore_case))
     for plan in plans:
         for edit in plan.edits:
             print(f"{plan.path}:{edit.number}: {shown(edit, sys.stdout.isatty())}")
@@ -89,7 +90,7 @@ def suggestions(paths: Sequence[Path], ids: Sequence[str]) -> list[str]:
     terms = glossary.terms(GLOSSARY)
     if not terms:
         return [f"{GLOSSARY} names no terms yet; write one per line"]
-    found = replacing.near_misses(paths, terms)
+    found = find_replace.near_misses(paths, terms)
     only = "".join(f" --id {name}" for name in ids)
     return [_suggestion(miss, only) for miss in found] or [f"no word is nearly one of {_count(len(terms), 'term')}"]
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from timbre.content import write_atomic
-from timbre.diff import html, lock, sounds
+from timbre.core.content import write_atomic
+from timbre.core.errors import DataError
+from timbre.diff import html, sounds
 from timbre.diff.compare import compare
-from timbre.diff.outs import Outs
 from timbre.diff.sections import build
 from timbre.diff.sections.page import Page
-from timbre.diff.snapshot import git, open_snapshot
-from timbre.diff.version import load
-from timbre.errors import DataError
+from timbre.versions import dvc_lock
+from timbre.versions.dvc_outs import Outs
+from timbre.versions.snapshot import git, open_snapshot
+from timbre.versions.tables import load
 
 EXAMPLES = [
     ("timbre report", "with what changed since the version before"),
@@ -62,11 +63,11 @@ def version_before(root: Path) -> tuple[str, str]:
     HEAD while the results are new, an older one after.
     """
     with open_snapshot(root, None) as here:
-        now = lock.read(here)
+        now = dvc_lock.read(here)
     other_code = None
     for commit in git(root, "rev-list", "--first-parent", "HEAD", "--", LOCK).decode().split():
         with open_snapshot(root, commit) as snapshot:
-            then = lock.read(snapshot)
+            then = dvc_lock.read(snapshot)
         if then.stages and then.substance != now.substance:
             return commit, ", the last version with other data, parameters or results"
         if then.stages and then != now:

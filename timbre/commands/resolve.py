@@ -10,10 +10,10 @@ import argparse
 import re
 from pathlib import Path
 
-from timbre.content import write_atomic
-from timbre.diff import lock, rows
-from timbre.diff.snapshot import WorkTree, git
-from timbre.errors import DataError
+from timbre.core.content import write_atomic
+from timbre.core.errors import DataError
+from timbre.versions import dvc_lock, lenient_rows
+from timbre.versions.snapshot import WorkTree, git
 
 EXAMPLES = [("timbre resolve", "after `git merge` left dvc.lock in conflict")]
 OURS, THEIRS = 2, 3  # git's numbers for the two sides
@@ -31,7 +31,7 @@ def command(args: argparse.Namespace) -> int:
     tree = WorkTree(root)
     if "dvc.yaml" in sides:
         raise DataError("dvc.yaml: is in conflict itself; mend it first, then run `timbre resolve` again")
-    ours = [path for path in sides if path == "dvc.lock" or _is_made(path, lock.outputs(tree))]
+    ours = [path for path in sides if path == "dvc.lock" or _is_made(path, dvc_lock.outputs(tree))]
     for path in ours:
         blobs = sides[path]
         # one of the sides may have removed it
@@ -41,14 +41,14 @@ def command(args: argparse.Namespace) -> int:
         print(f"{path}: took {'their' if args.theirs else 'our'} side")
     left = [path for path in sides if path not in ours]
     for path in left:
-        lines = [p.line for p in rows.parse(tree.read(path) or b"", path).problems if "conflict" in p.what]
+        lines = [p.line for p in lenient_rows.parse(tree.read(path) or b"", path).problems if "conflict" in p.what]
         print(f"{path}{f':{lines[0]}' if lines else ''}: yours to mend; keep one of the two versions, then `git add`")
     if not sides:
         print("nothing is in conflict")
     elif left:
         print("then: dvc repro, git add dvc.lock, git commit")
     else:
-        behind = [stage.stage for stage in lock.stale(tree, lock.read(tree)) if stage.reasons]
+        behind = [stage.stage for stage in dvc_lock.stale(tree, dvc_lock.read(tree)) if stage.reasons]
         print("now: dvc repro, git add dvc.lock, git commit" + (f"  ({', '.join(behind)} will run)" if behind else ""))
     return 1 if left else 0
 

@@ -15,7 +15,7 @@ import webbrowser
 from pathlib import Path
 from typing import Any
 
-from timbre.errors import DataError, TimbreError
+from timbre.core.errors import DataError, TimbreError
 
 EXAMPLES = [
     ("timbre review", "open the page"),
@@ -38,8 +38,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(args: argparse.Namespace) -> int:
-    from timbre.review.desk import Desk
-    from timbre.review.server import Server
+    from timbre.web.review.transcripts_service import Desk
+    from timbre.web.review_routes import Server
 
     wanted = booth_form(args)
     desk = Desk()
@@ -63,8 +63,8 @@ def command(args: argparse.Namespace) -> int:
 
 def booth_form(args: argparse.Namespace) -> dict[str, Any]:
     """What the page's form for a recording begins with; wrong flags are told before a page opens."""
-    from timbre.records import check_id
-    from timbre.review.booth import Booth
+    from timbre.core.records import check_id
+    from timbre.web.booth.booth import Booth
 
     if not args.record and (args.speaker or args.licence or args.prompts):
         raise DataError("--speaker, --licence and --prompts belong to a recording; name it with --record ID")

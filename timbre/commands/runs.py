@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from timbre import tracking
-from timbre.marks import visible
+from timbre.core.safe_text import visible
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -13,8 +13,8 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from timbre.errors import DataError
-from timbre.playback import PIPE, Write, found_player, sink
+from timbre.core.errors import DataError
+from timbre.synthesis.sinks import PIPE, Write, found_player, sink
 
 if TYPE_CHECKING:
     from timbre.families import Audio
@@ -41,11 +41,11 @@ def command(args: argparse.Namespace) -> int:
     text = " ".join(args.text.split())
     check(text, args.out)
     player = found_player() if args.play else None
-    from timbre import speech
+    from timbre import synthesis
 
-    context = speech.reference() if args.clone else ()
-    voice = speech.load(None if args.base else speech.ADAPTER)
-    pieces = speech.say(voice, text, seed=args.seed, context=context)
+    context = synthesis.reference_clip() if args.clone else ()
+    voice = synthesis.load(None if args.base else synthesis.ADAPTER)
+    pieces = synthesis.say(voice, text, seed=args.seed, context=context)
     try:
         with sink(args.out, player, voice.sample_rate) as write:
             told = perform(pieces, write)

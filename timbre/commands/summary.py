@@ -11,10 +11,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from timbre.content import write_atomic
-from timbre.errors import DataError
-from timbre.judging import evidence, mos
-from timbre.judging.evidence import Evidence
+from timbre.core.content import write_atomic
+from timbre.core.errors import DataError
+from timbre.evaluation import metrics, mos
+from timbre.evaluation.metrics import Evidence
 from timbre.report import tables
 from timbre.report.verdict import NAMES, verdict
 
@@ -34,7 +34,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def command(args: argparse.Namespace) -> int:
     if not METRICS.exists():
         raise DataError(f"{METRICS}: there is no voice yet; `dvc repro` makes one")
-    found = evidence.read(METRICS)
+    found = metrics.read(METRICS)
     if args.readme:
         text = README.read_text(encoding="utf-8")
         if BEGIN not in text or END not in text:

@@ -14,13 +14,13 @@ import shutil
 import sys
 from pathlib import Path
 
-from timbre.diff.outs import Outs
-from timbre.diff.snapshot import git, open_snapshot, resolve
-from timbre.errors import DataError
+from timbre.core.errors import DataError
 from timbre.trace import past, text
 from timbre.trace.facts import Adapter, Forward, Past, Sample, Trace
 from timbre.trace.follow import NotHere, follow
 from timbre.trace.version import ADAPTER, Version
+from timbre.versions.dvc_outs import Outs
+from timbre.versions.snapshot import git, open_snapshot, resolve
 
 EXAMPLES = [
     ("timbre trace tuned-bridge-0", "all that made a sample"),

@@ -11,13 +11,15 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from timbre import errors
-from timbre.diff import clips, doubts, lines, lock, rates, rights, rows, runs, totals, wording
-from timbre.diff.lock import document
+from timbre.core import running
+from timbre.diff import clips, doubts, lines, rates, rights, totals, wording
 from timbre.diff.report import Param, Replacement, Report, Shared, Transcribed
-from timbre.diff.rows import Problem
-from timbre.diff.snapshot import Snapshot
-from timbre.diff.version import PARAMS, SOURCES, SPEAKERS, Version, recording
+from timbre.tracking import offline
+from timbre.versions import dvc_lock, lenient_rows
+from timbre.versions.dvc_lock import document
+from timbre.versions.lenient_rows import Problem
+from timbre.versions.snapshot import Snapshot
+from timbre.versions.tables import PARAMS, SOURCES, SPEAKERS, Version, recording
 
 OFTEN = 2  # times from which a replacement is summed up
 MEND = {  # what ends a conflict in each of them
@@ -70,11 +72,11 @@ def compare(old: Version, new: Version, remote: bool = True) -> Report:
         rates=list(rates.rates(old, new)),
         gates=list(rates.gates(old, new)),
         prompts=rates.prompts(old.scores, new.scores),
-        stale=lock.stale(new.snapshot, new.lock),
+        stale=dvc_lock.stale(new.snapshot, new.lock),
         shared=_shared(new) if remote else Shared("", []),
         unreachable=list(dict.fromkeys(new.outs.unreachable)),
-        seconds=errors.times(root / errors.TIMES),
-        runs=(runs.find(root, old.lock), runs.find(root, new.lock)) if remote else (None, None),
+        seconds=running.times(root / running.TIMES),
+        runs=(offline.find(root, old.lock), offline.find(root, new.lock)) if remote else (None, None),
     )
 
 
@@ -104,7 +106,7 @@ def _lines(old: Version, new: Version) -> tuple[list[lines.LineChange], list[Tra
 def _problems(new: Version) -> Iterator[Problem]:
     yield from (problem for one in new.transcripts.values() for problem in one.problems)
     for path, remedy in MEND.items():
-        found = rows.conflicts(new.snapshot.read(path), path, remedy)
+        found = lenient_rows.conflicts(new.snapshot.read(path), path, remedy)
         # what is wrong in the file of speakers is told in its own words
         broken = not found and path != SPEAKERS and not _is_yaml(path, new.snapshot)
         yield from [Problem(path, 0, "is not YAML")] if broken else found
@@ -122,7 +124,7 @@ def _params(old: Any, new: Any, key: str = "") -> Iterator[Param]:
 def _shared(version: Version) -> Shared:
     """Outputs that DVC keeps and that the default remote has not got."""
     remote = version.outs.remote
-    pushed = lock.kept(version.snapshot) if remote.name else set()
+    pushed = dvc_lock.kept(version.snapshot) if remote.name else set()
     kept = {path: digest for path, digest in version.lock.outs.items() if path in pushed}
     lacking = remote.lacks(kept.values()) if kept else None
     lacks = [path for path, digest in kept.items() if digest in (lacking or ())]

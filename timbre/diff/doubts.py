@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from timbre.diff.clips import unusual
 from timbre.diff.lines import LineChange
 from timbre.diff.report import Doubt
-from timbre.diff.rows import FOLDER, Row
-from timbre.diff.version import Version
+from timbre.versions.lenient_rows import FOLDER, Row
+from timbre.versions.tables import Version
 
 DRAFTS, LABELS = "data/drafts", "data/labels.jsonl"
 UNSURE, SURE = 0.5, 0.95  # probabilities of a word

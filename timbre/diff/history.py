@@ -8,11 +8,11 @@ from pathlib import Path
 
 from timbre.diff import verdict
 from timbre.diff.compare import compare
-from timbre.diff.outs import Outs
-from timbre.diff.rows import FOLDER
-from timbre.diff.snapshot import Empty, Snapshot, git, open_snapshot, resolve
-from timbre.diff.version import METRICS, PARAMS, SOURCES, SPEAKERS, load
-from timbre.judging.evidence import Evidence, Metric
+from timbre.evaluation.metrics import Evidence, Metric
+from timbre.versions.dvc_outs import Outs
+from timbre.versions.lenient_rows import FOLDER
+from timbre.versions.snapshot import Empty, Snapshot, git, open_snapshot, resolve
+from timbre.versions.tables import METRICS, PARAMS, SOURCES, SPEAKERS, load
 
 PATHS = (SOURCES, SPEAKERS, FOLDER, PARAMS, METRICS, "dvc.lock")
 FIELD = "\x1f"  # stands in no name and no subject

@@ -6,8 +6,8 @@ import html
 from functools import lru_cache
 from importlib import resources
 
+from timbre.core.safe_text import turns, visible
 from timbre.diff.document import Block, Document, Folded, Inline, Items, Paragraph, Span, Table
-from timbre.marks import turns, visible
 
 
 def page(made: Document) -> str:
@@ -34,7 +34,7 @@ def _lines(verdict: str) -> str:
 
 @lru_cache(maxsize=1)
 def style() -> str:
-    return resources.files("timbre.web").joinpath("diff.css").read_text(encoding="utf-8")
+    return resources.files("timbre.diff").joinpath("diff.css").read_text(encoding="utf-8")
 
 
 def _section(title: str, blocks: tuple[Block, ...], heading: str = "h2") -> str:

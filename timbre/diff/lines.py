@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, Protocol, TypeVar
 
+from timbre.core.text import normalise
 from timbre.diff import wording
-from timbre.diff.rows import Row
-from timbre.text import normalise
+from timbre.versions.lenient_rows import Row
 
 SHARED = 0.5  # of the shorter one's time, from which two rows are one place
 Kind = Literal["reworded", "respelled", "retimed", "dropped", "restored", "heard", "unheard", "speaker",

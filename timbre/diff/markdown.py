@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
+from timbre.core.safe_text import escaped, turns
 from timbre.diff.document import Block, Document, Folded, Inline, Items, Paragraph, Span, Table
-from timbre.marks import escaped, turns
 
 MARKER = "<!-- timbre diff -->"  # by which a workflow finds its comment again
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import fields
 
 from timbre.diff.report import Gate, Prompt, Rate
-from timbre.diff.version import Version
-from timbre.judging.evidence import GATES, Metric
+from timbre.evaluation.metrics import GATES, Metric
+from timbre.versions.tables import Version
 
 ENOUGH = 5  # sentences that say something about chance
 COUNTS = ("errors", "words", "samples", "seconds")  # say how much was measured, not how well

@@ -10,8 +10,9 @@ from typing import Any
 
 from timbre.diff.clips import ClipChange, Leak, Rejected
 from timbre.diff.lines import LineChange
-from timbre.diff.lock import Stale
-from timbre.diff.rows import Problem, Row
+from timbre.tracking.run import Run
+from timbre.versions.dvc_lock import Stale
+from timbre.versions.lenient_rows import Problem, Row
 
 
 @dataclass(frozen=True)
@@ -121,14 +122,6 @@ class Shared:
     remote: str  # its name; empty where there is none, or where it was not asked
     lacks: list[str]  # paths
     refused: str = ""  # why it could not be asked
-
-
-@dataclass(frozen=True)
-class Run:
-    """A version's run in MLflow."""
-
-    name: str
-    href: str
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 
-from timbre import people
 from timbre.diff.report import Change, Source
-from timbre.diff.rows import Problem
-from timbre.diff.version import SOURCES, SPEAKERS, Version, recording
-from timbre.people import Person
+from timbre.project import speakers as people
+from timbre.project.speakers import Person
+from timbre.versions.lenient_rows import Problem
+from timbre.versions.tables import SOURCES, SPEAKERS, Version, recording
 
 RIGHTS = ("licence", "consent")
 Values = dict[str, tuple[str | None, str | None]]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from timbre.diff.report import Report
-from timbre.diff.runs import SAMPLES
-from timbre.diff.version import Version
+from timbre.tracking.offline import SAMPLES
+from timbre.versions.tables import Version
 
 MOST = 8  # pairs; the page carries them within itself
 LARGEST = 2_000_000  # bytes of one

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from timbre.core.safe_text import apart, visible
 from timbre.diff.document import Block, Document, Folded, Inline, Items, Paragraph, Span, Table
-from timbre.marks import apart, visible
 
 COLOURS = {"old": "31;9", "new": "32;1", "strong": "1", "code": "36", "link": "36"}
 WIDEST = 40  # characters that a column is filled up to

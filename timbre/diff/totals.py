@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from timbre.diff import clips
 from timbre.diff.report import Total
-from timbre.diff.version import Version, recording
+from timbre.versions.tables import Version, recording
 
 
 def compare(old: Version, new: Version) -> Iterator[Total]:

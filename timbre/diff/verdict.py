@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from timbre.core.numbers import decimals, minutes, plural, rate, signed
 from timbre.diff.lines import count
 from timbre.diff.report import Rate, Report, Total
 
@@ -89,35 +90,12 @@ def _gates(report: Report) -> Iterator[str]:
         yield f"{plural(len(report.shared.lacks), 'output')} not in the remote"
 
 
-def minutes(seconds: float) -> str:
-    if seconds < 60:
-        return f"{max(seconds, 1):.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
-def plural(number: int, what: str) -> str:
-    return f"{number:,} {what}" + ("" if number == 1 else "s")
-
-
-def amount(value: float, unit: str) -> str:
-    return f"{value:,.{_decimals(value, unit)}f} {unit}" if unit else f"{value:,.0f}"
-
-
 def change_of(total: Total) -> str:
     change = total.new - total.old
     if round(change, 2) == 0:
         return ""
-    decimals = max(_decimals(total.old, total.unit), _decimals(total.new, total.unit))
-    return f"{signed(change, decimals)} {total.unit}" if total.unit else signed(change, 0)
-
-
-def _decimals(value: float, unit: str) -> int:
-    """Minutes of a small voice change by hundredths."""
-    return 2 if unit == "min" and value < 10 else 1
-
-
-def rate(value: float | None) -> str:
-    return "—" if value is None else f"{value:.3f}"
+    digits = max(decimals(total.old, total.unit), decimals(total.new, total.unit))
+    return f"{signed(change, digits)} {total.unit}" if total.unit else signed(change, 0)
 
 
 def measured(name: str, value: float | None) -> str:
@@ -129,7 +107,3 @@ def rate_change(found: Rate) -> str:
         return ""
     decimals = 0 if found.name in COUNTED else 3
     return signed(found.new - found.old, decimals) + ("" if found.margin is None else f" ± {found.margin:.3f}")
-
-
-def signed(value: float, decimals: int = 1) -> str:
-    return f"{value:+,.{decimals}f}".replace("-", "−")

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from timbre.errors import DataError
-from timbre.text import normalise
+from timbre.core.errors import DataError
+from timbre.core.text import normalise
 
 if TYPE_CHECKING:
     from timbre.exchange.collection import Collection

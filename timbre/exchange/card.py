@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
+from timbre.core.records import Example
+from timbre.core.safe_text import escaped, visible
+from timbre.core.text import words
 from timbre.exchange.collection import Collection
-from timbre.marks import escaped, visible
-from timbre.records import Example
-from timbre.text import words
 
 KNOWN = (  # that the hub has a name for, as people write them
     "cc0-1.0", "cc-by-2.0", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-4.0",

@@ -13,15 +13,16 @@ from pathlib import Path
 import soundfile
 from tqdm import tqdm
 
-from timbre import people, sources
 from timbre.audio import BLOCK
-from timbre.dataset import examples
-from timbre.diff import lock
-from timbre.diff.snapshot import WorkTree
-from timbre.errors import DataError, raise_all
-from timbre.people import Person
-from timbre.records import Example
-from timbre.sources import Source
+from timbre.core.errors import DataError, raise_all
+from timbre.core.records import Example
+from timbre.exchange.dataset_rows import examples
+from timbre.project import sources
+from timbre.project import speakers as people
+from timbre.project.sources import Source
+from timbre.project.speakers import Person
+from timbre.versions import dvc_lock
+from timbre.versions.snapshot import WorkTree
 
 SPLITS = ("train", "eval")
 PUBLISH = "publish"  # in the comma-separated `for` of a consent
@@ -77,8 +78,8 @@ def _used(rows: list[Example]) -> dict[str, list[str]]:
 
 def _version(root: Path) -> str:
     work = WorkTree(root)
-    here = str(lock.folder_md5(work, "data/dataset"))
-    if lock.read(work).outs.get("data/dataset", here) != here:
+    here = str(dvc_lock.folder_md5(work, "data/dataset"))
+    if dvc_lock.read(work).outs.get("data/dataset", here) != here:
         raise DataError("data/dataset: is not what dvc.lock names; `dvc repro dataset`, or `dvc checkout`")
     return here
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
-from timbre.errors import DataError
+from timbre.core.errors import DataError
 
 
 def push(folder: Path, repo: str, private: bool, message: str) -> str:

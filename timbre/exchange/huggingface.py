@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from timbre.dataset import COLUMNS
-from timbre.errors import DataError
+from timbre.core.errors import DataError
 from timbre.exchange import Options, Row, Utterance, named_file, plain, text_of
+from timbre.exchange.dataset_rows import COLUMNS
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from timbre.core.records import Example
     from timbre.exchange.collection import Collection
-    from timbre.records import Example
 
 
 METADATA = ("metadata.csv", "metadata.jsonl")  # of an audiofolder

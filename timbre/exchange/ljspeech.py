@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from timbre.errors import DataError
+from timbre.core.errors import DataError
 from timbre.exchange import AUDIO_SUFFIXES, Options, Row, Utterance, named_file, plain, text_of
 from timbre.exchange.collection import Collection, without_bars, write_wavs
 

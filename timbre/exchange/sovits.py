@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from timbre.errors import DataError
+from timbre.core.errors import DataError
 from timbre.exchange.collection import Collection, without_bars, write_wavs
 
 LANGUAGES = ("zh", "ja", "en", "ko", "yue")  # that GPT-SoVITS has a text front end for

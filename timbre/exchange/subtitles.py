@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import pairwise, takewhile
 from pathlib import Path
 
-from timbre.errors import DataError, raise_all
+from timbre.core.errors import DataError, raise_all
 from timbre.exchange import plain, text_of
 
 SUFFIXES = (".srt", ".vtt", ".json")

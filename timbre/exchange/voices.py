@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator
 
-from timbre import declare
+from timbre.editing import yaml_entries
 
 
 class Voices:
@@ -54,7 +54,9 @@ class Voices:
 def _id(name: str) -> str:
     if not name:
         return "unnamed"
-    return declare.slug(name) or f"voice-{hashlib.sha256(name.encode()).hexdigest()[:6]}"  # a name in another script
+    return (
+        yaml_entries.slug(name) or f"voice-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+    )  # a name in another script
 
 
 def _few(items: list[str], most: int = 8) -> str:

@@ -16,9 +16,9 @@ from typing import Any, Literal, NamedTuple, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
-from timbre.content import content_key, file_sha256
-from timbre.errors import ModelError
-from timbre.threads import settle
+from timbre.core.content import content_key, file_sha256
+from timbre.core.errors import ModelError
+from timbre.core.running import settle
 
 Audio = npt.NDArray[np.float32]  # mono samples at the voice's rate, -1 to 1
 Codes = npt.NDArray[np.int16]  # (frames, codebooks)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from timbre.errors import DataError
-from timbre.records import Drop, Example, read_jsonl
+from timbre.core.errors import DataError
+from timbre.core.records import Drop, Example, read_jsonl
 from timbre.report.sound import Sound, sound
 
 PLAYERS = 40  # of drops and warnings, together; the page must stay small enough to send

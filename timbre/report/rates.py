@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from timbre.charts import Interval, Scale
-from timbre.judging.evidence import CONDITIONS, GATES, Difference, Evidence, Gate, Metric
+from timbre.evaluation.metrics import CONDITIONS, GATES, Difference, Evidence, Gate, Metric
+from timbre.report.charts import Interval, Scale
 from timbre.report.verdict import NAMES, points, signed, span
 
 VERSUS = {  # which differences are shown, the first against the second, and what each is good to know for

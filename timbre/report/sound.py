@@ -13,8 +13,9 @@ from pathlib import Path
 
 import soundfile
 
-from timbre import audio, spectrogram
-from timbre.errors import AudioError, DataError
+from timbre import audio
+from timbre.audio import spectrogram
+from timbre.core.errors import AudioError, DataError
 
 RATES = (16_000, 22_050, 24_000)  # Hz that are kept; others become the last
 COMPRESSION = 0.2  # of libsndfile's 0 (largest) to 1; with a variable bit rate about 56 kbit/s at 16 kHz

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from timbre.judging.evidence import CONDITIONS, Evidence, Metric
-from timbre.marks import escaped
+from timbre.core.safe_text import escaped
+from timbre.evaluation.metrics import CONDITIONS, Evidence, Metric
 from timbre.report.rates import VERSUS, gate_row
 from timbre.report.verdict import NAMES, points, signed, span, verdict
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from timbre.charts import Chart, Line, draw
+from timbre.report.charts import Chart, Line, draw
+from timbre.report.sample_rows import Score
 from timbre.report.sound import Sound, sound
-from timbre.report.takes import Score
 
 GROUP = re.compile(r"eval_depth_loss_(\d+)(?:-(\d+))?")
 STYLES = ("eval", "second", "third", "fourth", "train")  # classes of the style sheet, for lines in one chart

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from timbre.judging.evidence import Difference, Evidence, Metric
+from timbre.evaluation.metrics import Difference, Evidence, Metric
 
 NAMES = {
     "base": ("Base", "the model as it came"),

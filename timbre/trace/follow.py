@@ -8,13 +8,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
+from timbre.core.errors import DataError
+from timbre.core.text import normalise
 from timbre.diff.clips import LEFT_OUT, PARTS, REJECTED, TABLE
-from timbre.diff.lock import mapping
-from timbre.diff.rows import FOLDER
-from timbre.errors import DataError
-from timbre.text import normalise
 from timbre.trace.facts import Adapter, Clip, Forward, Learnt, Piece, Sample, Use
 from timbre.trace.version import ADAPTER, SAMPLES, Entry, Version
+from timbre.versions.dvc_lock import mapping
+from timbre.versions.lenient_rows import FOLDER
 
 SPEAKER = "speaker:"  # before a name that a recording has too
 PREFIX = 6  # characters of a key that may stand for it

@@ -14,15 +14,15 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from timbre import tracking
-from timbre.diff import lock
+from timbre.core.errors import DataError, TrackingError
 from timbre.diff.clips import PARTS
-from timbre.diff.lock import Lock, mapping
-from timbre.diff.outs import Outs
-from timbre.diff.snapshot import Snapshot, git, open_snapshot
-from timbre.diff.version import SOURCES
-from timbre.errors import DataError, TrackingError
 from timbre.trace.facts import Past, Run
 from timbre.trace.version import ADAPTER, key_of_adapter
+from timbre.versions import dvc_lock
+from timbre.versions.dvc_lock import Lock, mapping
+from timbre.versions.dvc_outs import Outs
+from timbre.versions.snapshot import Snapshot, git, open_snapshot
+from timbre.versions.tables import SOURCES
 
 FIELD = "\x1f"
 ADAPTER_TAG = f"dvc.{ADAPTER}"  # by which `track` names an adapter's hash
@@ -39,7 +39,7 @@ def history(root: Path, ids: Collection[str], speaker: str | None, missing: list
     outs, told = Outs(root, remotes=False), dict[str, Past]()
     for commit, date, subject in _commits(root):
         with open_snapshot(root, commit) as snapshot:
-            made = lock.read(snapshot)
+            made = dvc_lock.read(snapshot)
             theirs = _declared(snapshot, ids, speaker)
             digest = made.outs.get(ADAPTER)
             clips, of = _clips(snapshot, made, outs, theirs, speaker)
@@ -112,7 +112,7 @@ def _tags(root: Path) -> dict[str, tuple[str, ...]]:
 
 
 def _declared(snapshot: Snapshot, ids: Collection[str], speaker: str | None) -> tuple[str, ...]:
-    entries = lock.document(snapshot, SOURCES)
+    entries = dvc_lock.document(snapshot, SOURCES)
     rows = [mapping(entry) for entry in entries] if isinstance(entries, list) else []
     return tuple(str(e.get("id")) for e in rows if e.get("id") in ids or (speaker and e.get("speaker") == speaker))
 

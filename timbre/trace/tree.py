@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from timbre.marks import visible
+from timbre.core.safe_text import visible
 
 
 @dataclass

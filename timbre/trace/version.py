@@ -16,15 +16,17 @@ from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any
 
-from timbre import people, sources
-from timbre.content import content_key
-from timbre.diff import lock, rows
+from timbre.core.content import content_key
+from timbre.core.errors import SourceError
 from timbre.diff.clips import PARTS, REJECTED, TABLE
-from timbre.diff.lock import mapping
-from timbre.diff.outs import Outs
-from timbre.diff.snapshot import Snapshot
-from timbre.errors import SourceError
+from timbre.project import sources
+from timbre.project import speakers as people
 from timbre.trace.facts import Line, Origin, Voice
+from timbre.versions import dvc_lock
+from timbre.versions import lenient_rows as rows
+from timbre.versions.dvc_lock import mapping
+from timbre.versions.dvc_outs import Outs
+from timbre.versions.snapshot import Snapshot
 
 SOURCES, PROMPTS, SAMPLES = "data/sources.yaml", "data/prompts.tsv", "reports/samples"
 ADAPTER, SCORES = "models/adapter", "reports/scores.csv"
@@ -35,7 +37,7 @@ class Version:
     def __init__(self, snapshot: Snapshot, outs: Outs, today: Snapshot) -> None:
         """`today` is the work tree: whoever has taken the consent back has done so for older versions too."""
         self.snapshot, self.outs, self.today = snapshot, outs, today
-        self.lock = lock.read(snapshot)
+        self.lock = dvc_lock.read(snapshot)
         self.missing: list[str] = []
         self._lines: dict[str, tuple[Line, ...]] = {}
 
@@ -221,7 +223,7 @@ class Version:
         """As the stage last ran with them; as they stand in params.yaml where it never ran."""
         locked = mapping(mapping(mapping(self.lock.stages.get(stage)).get("params")).get("params.yaml"))
         return mapping(locked.get(section)) or mapping(
-            mapping(lock.document(self.snapshot, "params.yaml")).get(section)
+            mapping(dvc_lock.document(self.snapshot, "params.yaml")).get(section)
         )
 
     @cached_property

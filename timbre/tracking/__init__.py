@@ -21,8 +21,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from timbre.content import content_key, file_sha256
-from timbre.errors import TrackingError
+from timbre.core.content import content_key, file_sha256
+from timbre.core.errors import TrackingError
 
 if TYPE_CHECKING:  # it takes seconds to import, and a reader of `--help` needs none of it
     from mlflow import MlflowClient

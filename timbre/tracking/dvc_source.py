@@ -10,7 +10,7 @@ from typing import Any
 
 from mlflow.data.dataset_source import DatasetSource
 
-from timbre.errors import TrackingError
+from timbre.core.errors import TrackingError
 
 
 class DvcSource(DatasetSource):  # type: ignore[misc]

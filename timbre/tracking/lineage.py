@@ -16,8 +16,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from timbre.content import content_key, file_sha256
-from timbre.records import Example, read_jsonl
+from timbre.core.content import content_key, file_sha256
+from timbre.core.records import Example, read_jsonl
 
 WRITTEN = ("dvc.lock", "reports/metrics.json")  # by the pipeline itself: they change while it runs
 COLUMNS = (("audio", "binary"), ("text", "string"), ("source", "string"))  # as `datasets` sees the tables

@@ -7,9 +7,9 @@ from typing import Any
 
 import soundfile
 
-from timbre import spectrogram
-from timbre.errors import DataError
-from timbre.records import Point, from_json
+from timbre.audio import spectrogram
+from timbre.core.errors import DataError
+from timbre.core.records import Point, from_json
 
 
 def draw(samples: Path, folder: Path) -> None:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from timbre.diff.document import Block, Document, Inline, Section, Span
-from timbre.diff.report import Run
 from timbre.diff.sections import made, state, voice, words
 from timbre.diff.sections.page import Page
 from timbre.diff.verdict import said
+from timbre.tracking.run import Run
 
 PARTS: tuple[tuple[str, Callable[[Page], Iterator[Block]]], ...] = (
     ("To mend first", state.problems),

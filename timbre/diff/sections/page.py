@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from timbre.core.numbers import plural
 from timbre.diff.document import Block, Folded, Inline, Items, Paragraph, Span, Style, Table
 from timbre.diff.report import Report
 from timbre.diff.sounds import Pair
-from timbre.diff.verdict import plural
 from timbre.diff.wording import Piece
 
 T = TypeVar("T")

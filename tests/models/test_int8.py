@@ -1,0 +1,119 @@
+"""Weights in 8 bits: near to single precision, smaller, and no row another in other company."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.support.tiny_models import CODEBOOKS, random_csm
+from timbre import families
+from timbre.core.errors import ModelError, ParamsError
+from timbre.families import Params, Request, Speaking, Turn, int8
+from timbre.families.int8 import Int8Heads, Int8Linear, joint
+from timbre.families.llama import joined
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return random_csm(tmp_path_factory.mktemp("models") / "csm")
+
+
+@pytest.fixture
+def voice(folder: Path) -> Any:
+    return families.load(Params("csm", str(folder), None), precision="int8")
+
+
+def random(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(("levels", "error"), [(127, 0.02), (63, 0.04)])  # with VNNI, and on processors without
+def test_a_layer_is_near_to_single_precision(monkeypatch: pytest.MonkeyPatch, levels: int, error: float) -> None:
+    monkeypatch.setattr(int8, "levels", lambda: levels)
+    weight = random(83, 130) * torch.logspace(-3, 1, 83)[:, None]  # each output has a scale of its own …
+    x = random(300, 130) * torch.logspace(-6, 6, 300)[:, None]  # … and so has each row
+    x[0] = 0
+    expected = x @ weight.T
+    away, size = Int8Linear(weight)(x) - expected, x.norm(dim=1)[:, None] * weight.norm(dim=1)
+    assert (away.abs() <= error * size / 130**0.5 * 4).all()
+    assert (away.abs().mean() / expected.abs().mean()) < error
+
+
+def test_a_row_is_the_same_to_the_last_bit_in_any_company() -> None:
+    layer, x = Int8Linear(random(83, 130)), random(40, 130) * torch.logspace(-3, 3, 40)[:, None]
+    together = layer(x)
+    for count in (1, 2, 8, 16):
+        assert torch.equal(layer(x[:count]), together[:count])
+    assert torch.equal(layer(x.view(4, 10, 130)).view(40, 83), together)
+
+
+def test_the_heads_are_told_apart() -> None:
+    weight, x = random(3, 64, 50), random(2, 64)
+    for number, head in enumerate(Int8Heads(weight).each):
+        assert (head(x) - x @ weight[number]).norm() < 0.02 * (x @ weight[number]).norm()
+
+
+def test_layers_of_one_input_are_one_layer_and_each_still_answers_alone(voice: Any, folder: Path) -> None:
+    exact: Any = families.load(Params("csm", str(folder), None), precision="fp32")
+    x = random(3, 32)
+    attention, plain = (one.base.backbone_model.layers[1].self_attn for one in (voice, exact))
+    parts = [getattr(attention, name) for name in ("q_proj", "k_proj", "v_proj")]
+    assert torch.equal(joined(*parts)(x), torch.cat([part(x) for part in parts], -1))
+    assert (attention.k_proj(x) - plain.k_proj(x)).norm() < 0.02 * plain.k_proj(x).norm()
+    assert joint(parts) is parts[0].whole
+    assert joint(parts[:2]) is joint([*parts[1:], parts[0]]) is joint([plain.q_proj]) is None
+
+
+def test_every_layer_of_both_decoders_is_shrunk_and_the_rest_is_not(voice: Any) -> None:
+    layers = [module for module in voice.base.modules() if isinstance(module, Int8Linear)]
+    # Two layers in each: q, k and v in one, o, gate and up in one, down; the backbone's head, the depth's projection.
+    assert len(layers) == 2 * 2 * 4 + 2 + CODEBOOKS - 1
+    left = [name for name, module in voice.base.named_modules() if type(module) is torch.nn.Linear]
+    assert all(name.startswith("codec_model.") for name in left)
+    assert {layer.packed.nbytes for layer in layers} == {layer.shape.numel() for layer in layers}  # a byte each
+    assert {weight.dtype for weight in voice.base.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_a_sentence_comes_out_the_same_in_any_company(voice: Any, temperature: float) -> None:
+    reference = Turn("the train", voice.encode([random(8000).numpy()])[0])
+    requests = [
+        Request("the ferry waits", (), seed=1, seconds=0.48),
+        Request("green coffee to oslo please again", (reference,), seed=2, seconds=0.2),
+        Request("again", (reference, reference), seed=3, seconds=0.48),
+    ]
+    together = list(voice.speak(requests, Speaking(temperature, top_k=10, slots=3)))
+    for request, spoken in zip(requests, together, strict=True):
+        [alone] = voice.speak([request], Speaking(temperature, top_k=10, slots=1))
+        assert spoken.codes.tolist() == alone.codes.tolist()
+
+
+def test_a_torch_without_the_kernels_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: Any) -> torch.Tensor:
+        raise RuntimeError("could not create a primitive")
+
+    monkeypatch.setattr(int8, "_multiply", missing)
+    int8.levels.cache_clear()
+    with pytest.raises(ModelError, match="use fp32 or bf16"):
+        Int8Linear(random(4, 4))
+    int8.levels.cache_clear()
+
+
+def test_a_gpu_is_told_to_choose_another_precision(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(ModelError, match="here is a GPU: choose auto or bf16"):
+        families.load(Params("csm", str(folder), None), precision="int8")
+
+
+def test_nothing_is_learnt_in_8_bits(tmp_path: Path) -> None:
+    from timbre.core.params import read
+    from timbre.training.schedule import Params as Train
+
+    path = tmp_path / "params.yaml"
+    before, section, after = Path("params.yaml").read_text().partition("\ntrain:\n")
+    path.write_text(before + section + after.replace("precision: auto", "precision: int8", 1))
+    with pytest.raises(ParamsError, match=r"train\.precision: 'int8' is not one of auto, fp32, bf16$"):
+        read("train", Train, path)

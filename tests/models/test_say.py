@@ -1,0 +1,164 @@
+"""`timbre say`: to a file, a pipe and a player, while the voice speaks; the clip that it may hear first."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from ruamel.yaml import YAML
+
+from tests.support.fake_outputs import write_samples
+from tests.support.tiny_models import CODEBOOK_SIZE, CODEBOOKS, SAMPLE_RATE, random_csm
+from timbre import audio, families, synthesis
+from timbre.commands import cli
+from timbre.core import params
+from timbre.core.errors import DataError, ModelError
+from timbre.core.records import Example, write_jsonl
+from timbre.families import Voice
+from timbre.synthesis import sinks
+
+ROOT = Path(__file__).parents[2]
+REFERENCE = "0123456789abcdef"  # of the samples that tests/support/fake_outputs.py makes
+SAY = ["say", "--base", "the ferry waits"]
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Voice]:
+    root = tmp_path_factory.mktemp("say")
+    random_csm(root / "base")
+    document = params.load(ROOT / "params.yaml")
+    document["voice"]["base"] = str(root / "base")
+    document["generate"] |= {"cap_seconds": 0.8, "cap_seconds_per_character": 0.0}
+    with (root / "params.yaml").open("w") as stream:
+        YAML().dump(document, stream)
+    return root, families.load(families.Params("csm", str(root / "base"), None))
+
+
+@pytest.fixture
+def place(template: tuple[Path, Voice], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with params.yaml, whose voice is loaded already."""
+    root, voice = template
+    (tmp_path / "params.yaml").symlink_to(root / "params.yaml")
+    for name in ("timbre", "stages"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(families, "load", lambda *_: voice)
+    return tmp_path
+
+
+def test_a_file_holds_what_was_said_and_the_command_tells_how_long_that_took(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.execute(SAY) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("say.flac: 0.8 s, spoken in ")
+    assert "first sound after " in said
+    assert said.endswith("; cut by generate.cap_seconds\n")
+    assert cli.execute([*SAY, "--out", "a.wav"]) == 0
+    flac, wav = soundfile.SoundFile("say.flac"), soundfile.SoundFile("a.wav")
+    assert (flac.subtype, wav.subtype, flac.samplerate) == ("PCM_16", "PCM_16", SAMPLE_RATE)
+    assert (flac.read(dtype="int16") == wav.read(dtype="int16")).all(), "the same seed is the same take"
+    assert {path.name for path in place.iterdir() if path.is_file()} == {"say.flac", "a.wav", "params.yaml"}
+
+
+def test_a_pipe_gets_a_wav_and_nothing_else(place: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    cli.execute([*SAY, "--out", "a.wav"])
+    capfdbinary.readouterr()
+    assert cli.execute([*SAY, "--out", "-"]) == 0
+    piped, told = capfdbinary.readouterr()
+    samples, rate = soundfile.read(io.BytesIO(piped), dtype="int16")
+    assert rate == SAMPLE_RATE
+    assert (samples == soundfile.read("a.wav", dtype="int16")[0]).all()
+    assert told.startswith(b"sound: 0.8 s, ")
+
+
+def test_a_listener_who_leaves_ends_it_quietly(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "w") as left:
+        monkeypatch.setattr(sys, "stdout", left)
+        assert cli.execute([*SAY, "--out", "-"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_terminal_gets_no_sound(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    with pytest.raises(DataError, match="let a player follow"):
+        cli.execute([*SAY, "--out", "-"])
+
+
+def player(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "aplay").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "aplay").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+def test_a_player_gets_the_same_wav_and_is_waited_for(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    player(place, "cat > heard.wav; sleep 0.1; echo done > played", monkeypatch)
+    assert cli.execute([*SAY, "--play"]) == 0
+    assert (place / "played").exists()
+    assert len(soundfile.read("heard.wav")[0]) == round(0.8 * SAMPLE_RATE)
+    assert capsys.readouterr().out.startswith("aplay: 0.8 s, ")
+
+
+def test_a_player_that_fails_or_is_missing_is_told(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    player(place, "exit 3", monkeypatch)
+    with pytest.raises(DataError, match="aplay failed"):
+        cli.execute([*SAY, "--play"])
+    monkeypatch.setattr(sinks, "PLAYERS", (("no-such-player", "-"),))
+    with pytest.raises(DataError, match=r"no player is installed \(no-such-player\)"):
+        cli.execute([*SAY, "--play"])
+
+
+def test_cloning_hears_the_clip_that_generate_cloned_from(place: Path) -> None:
+    with pytest.raises(DataError, match="reports/samples: no sample that cloned a clip"):
+        cli.execute([*SAY, "--clone"])
+    write_samples(place / "reports/samples", {"ferry": "The ferry waits."})
+    example = Example(f"data/clips/{REFERENCE}.flac", "The green train.", "ann", REFERENCE, "talk", 0.0, 1.0, 1.0)
+    write_jsonl(place / "data/dataset/train.jsonl", [example])
+    with pytest.raises(DataError, match=f"base_clone-ferry-0: its reference {REFERENCE} is gone"):
+        cli.execute([*SAY, "--clone"])
+    (place / "data/codes").mkdir()
+    heard = np.random.default_rng(0).integers(1, CODEBOOK_SIZE, (20, CODEBOOKS)).astype(np.int16)
+    np.save(place / f"data/codes/{REFERENCE}.npy", heard)
+    [turn] = synthesis.reference_clip()
+    assert turn.text == "The green train."
+    assert (turn.codes == heard).all()
+    cli.execute(SAY)
+    cli.execute([*SAY, "--clone", "--out", "cloned.flac"])
+    assert Path("say.flac").read_bytes() != Path("cloned.flac").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([" "], "nothing to say"),
+        (["hello", "--out", "a.mp3"], r"a\.mp3: name a file that ends in \.flac or \.wav"),
+        (["hello", "--out", "nowhere/a.wav"], "there is no folder nowhere"),
+    ],
+)
+def test_what_cannot_be_said_is_told_before_a_model_is_loaded(arguments: list[str], told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        cli.execute(["say", *arguments])
+
+
+def test_without_an_adapter_there_is_no_tuned_voice(place: Path) -> None:
+    with pytest.raises(ModelError, match="no tuned voice yet"):
+        cli.execute(["say", "hello"])
+
+
+def test_a_program_hears_the_sentence_as_the_command_does(place: Path) -> None:
+    voice = synthesis.load(adapter=None)
+    pieces = list(synthesis.say(voice, "the ferry waits", seed=1))
+    assert len(pieces) > 3
+    cli.execute([*SAY, "--seed", "1", "--out", "a.wav"])
+    assert (audio.to_pcm(np.concatenate(pieces)) == soundfile.read("a.wav", dtype="int16")[0]).all()

@@ -1,0 +1,333 @@
+"""Training on a random model: what is learnt, what is kept, and that a kill costs nothing."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from stages import train as stage
+from stages.train import COLUMNS
+from tests.support.tiny_models import CODEBOOKS
+from tests.support.training_root import PARAMS, arguments, base_of, trained, training_root
+from timbre import families
+from timbre.core.errors import DataError, ModelError
+from timbre.families import Turn
+from timbre.training import timing
+from timbre.training.batches import Lessons, Utterance, check_lengths, utterances
+from timbre.training.loop import Training
+from timbre.training.prefetch import ahead
+from timbre.training.schedule import learning_rate, point_steps
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return training_root(tmp_path_factory.mktemp("root"))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_that_was_killed_goes_on_and_gives_the_same_bytes(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place)
+    monkeypatch.setattr("sys.argv", arguments("whole"))
+    stage.main()
+    expected = files(place / "whole")
+    assert set(expected) == {
+        "adapter/adapter_config.json", "adapter/adapter_model.safetensors", "adapter/training.json", "history.csv",
+        *(f"points/00000{step}/adapter_{name}" for step in (2, 6) for name in ("config.json", "model.safetensors")),
+    }  # fmt: skip
+    speed = timing.read(Path("speed-whole.json"), Path("whole/adapter"))
+    assert [row["step"] for row in speed] == list(range(1, 10))
+    assert all(row["seconds"] > 0 and 0 <= row["waiting_percent"] <= 100 for row in speed)
+    assert not list(Path(".timbre/train").iterdir()), "a finished run leaves no state"
+
+    killed = subprocess.Popen(
+        [sys.executable, "-m", "stages.train", *arguments("resumed")[1:]], text=True, stderr=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""},
+    )  # fmt: skip
+    end = time.monotonic() + 60
+    while not list(Path(".timbre/train").glob("*/state.pt")):
+        assert killed.poll() is None, killed.communicate()[1]
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    killed.kill()
+    killed.wait()
+    assert not Path("resumed").exists()
+    monkeypatch.setattr("sys.argv", arguments("resumed"))
+    stage.main()
+    assert "goes on from step" in capsys.readouterr().out
+    assert files(place / "resumed") == expected
+    again = timing.read(Path("speed-resumed.json"), Path("resumed/adapter"))
+    assert [row["step"] for row in again] == list(range(1, 10)), "with those of before the kill"
+
+
+def test_a_loss_that_is_no_number_is_told_with_its_step_before_anything_is_saved(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn, seen = Training.learn, []
+
+    def broken(self: Training, lesson: Any) -> dict[str, Any]:
+        seen.append(learn(self, lesson))
+        return seen[-1] | ({"loss": seen[-1]["loss"] * math.nan} if len(seen) == 3 else {})
+
+    monkeypatch.setattr(Training, "learn", broken)
+    with pytest.raises(ModelError, match=r"train: the loss is nan at step 3; lower train.learning_rate"):
+        trained(place, tmp_path, dataclasses.replace(PARAMS, eval_every=5))
+    assert len(seen) == 5, "nobody looks at losses between evaluations"
+    assert not (tmp_path / "scratch").exists()
+
+
+def test_an_error_in_the_thread_that_makes_lessons_is_the_runs_error(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise DataError("0123456789abcdef: no such clip")
+
+    monkeypatch.setattr(Lessons, "dialogues", broken)
+    with pytest.raises(DataError, match="0123456789abcdef: no such clip"):
+        trained(place, tmp_path)
+
+
+def test_things_made_ahead_come_in_order_and_not_all_at_once() -> None:
+    asked: list[int] = []
+
+    def make(number: int) -> int:
+        asked.append(number)
+        return number * number
+
+    made = ahead(make, range(100), count=3)
+    assert [next(made) for _ in range(5)] == [0, 1, 4, 9, 16]
+    made.close()
+    assert asked == list(range(len(asked)))
+    assert len(asked) <= 5 + 3
+    assert list(ahead(make, range(2))) == [0, 1]
+
+
+def test_the_loss_falls_and_the_best_adapter_is_what_the_voice_wears(place: Path, tmp_path: Path) -> None:
+    voice, state = trained(place, tmp_path, dataclasses.replace(PARAMS, epochs=8))
+    evaluated = {int(row["step"]): row["eval_loss"] for row in state.history if "eval_loss" in row}
+    assert state.best_loss == evaluated[state.best_step] == min(evaluated.values()) < evaluated[0] - 0.1
+    held, _ = utterances(place / "data/dataset/eval.jsonl", place / "data/codes")
+    voice.model.eval()
+    losses = voice.losses(voice.batch([[clip.turn] for clip in held], 1.0, 0))
+    assert losses.total.item() == pytest.approx(state.best_loss, abs=1e-4)
+    learnt = [weight for name, weight in voice.model.named_parameters() if weight.requires_grad]
+    assert len(learnt) == 2 * 7 * 4, "every projection of both decoders has learnt"
+    assert all(weight.abs().max() > 0 for weight in learnt)
+
+
+def test_history_has_a_row_per_step_and_an_empty_cell_where_nothing_was_measured(place: Path, tmp_path: Path) -> None:
+    _, state = trained(place, tmp_path)
+    rows = list(csv.DictReader(stage.to_csv(state.history).splitlines()))
+    assert tuple(rows[0]) == (*COLUMNS, "eval_depth_loss_1-3", "depth_loss_1-3")
+    assert [int(row["step"]) for row in rows] == list(range(10))  # 8 clips in batches of 3, three times
+    assert [bool(row["eval_loss"]) for row in rows] == [n % 2 == 0 or n == 9 for n in range(10)]
+    assert not rows[0]["train_loss"]
+    for row in rows[1:]:
+        parts = float(row["backbone_loss"]) + float(row["depth_loss"])
+        assert float(row["train_loss"]) == pytest.approx(parts, abs=1e-4)
+        assert float(row["depth_loss_1-3"]) == pytest.approx(float(row["depth_loss"]), abs=1e-4), "all four codebooks"
+        assert float(row["grad_norm"]) > 0
+    assert float(rows[2]["learning_rate"]) == PARAMS.learning_rate
+
+
+def test_two_batches_to_a_step_weigh_as_one_of_twice_the_size(place: Path, tmp_path: Path) -> None:
+    _, state = trained(place, tmp_path, dataclasses.replace(PARAMS, accumulation=2))
+    assert [row["step"] for row in state.history] == [0, 1, 2, 3, 4, 5]
+    assert state.history[-1]["epoch"] == pytest.approx(10 / 3)
+
+
+def test_patience_stops_a_run_that_gets_no_better(place: Path, tmp_path: Path) -> None:
+    worse = dataclasses.replace(PARAMS, learning_rate=1e-9, patience=2, epochs=20)
+    _, state = trained(place, tmp_path, worse)
+    assert state.step < 60
+
+
+def test_checkpointing_gives_the_same_losses(place: Path, tmp_path: Path) -> None:
+    short = dataclasses.replace(PARAMS, max_steps=2, dropout=0.0)
+    _, plain = trained(place, tmp_path / "a", short)
+    _, saving = trained(place, tmp_path / "b", dataclasses.replace(short, gradient_checkpointing=True))
+    for one, other in zip(plain.history, saving.history, strict=True):
+        assert one == pytest.approx(other, rel=1e-4)
+
+
+def test_half_precision_runs_on_this_device(place: Path, tmp_path: Path) -> None:
+    _, state = trained(place, tmp_path, dataclasses.replace(PARAMS, max_steps=2, precision="bf16"))
+    assert all(math.isfinite(row["eval_loss"]) for row in state.history if "eval_loss" in row)
+
+
+def test_an_adapter_that_changes_nothing_is_an_error(place: Path, tmp_path: Path) -> None:
+    voice, _ = trained(place, tmp_path, dataclasses.replace(PARAMS, max_steps=1))
+    clips, _ = utterances(place / "data/dataset/train.jsonl", place / "data/codes")
+    stage.check_effect(voice, clips[0])
+    voice.set_adapter_weights({name: weight * 0 for name, weight in voice.adapter_weights().items()})
+    with pytest.raises(ModelError, match="the adapter changes nothing"):
+        stage.check_effect(voice, clips[0])
+
+
+def test_training_json_says_what_was_learnt_from(place: Path, tmp_path: Path) -> None:
+    voice, state = trained(place, tmp_path, dataclasses.replace(PARAMS, max_steps=2))
+    clips, _ = utterances(place / "data/dataset/train.jsonl", place / "data/codes")
+    stage.write(voice, state, clips, tmp_path / "adapter", tmp_path / "points", tmp_path / "history.csv")
+    facts = json.loads((tmp_path / "adapter/training.json").read_text())
+    assert (facts["steps"], facts["clips"], facts["seconds"]) == (2, 8, pytest.approx(sum(c.seconds for c in clips)))
+    assert 0 < facts["trainable_share"] < 0.2
+    assert facts["points"] == [facts["best_step"]] == [2], "the only evaluation"
+
+
+def test_over_fitting_is_the_distance_of_the_last_evaluation_from_the_best(place: Path, tmp_path: Path) -> None:
+    voice, state = trained(place, tmp_path, dataclasses.replace(PARAMS, max_steps=2))
+    clips, _ = utterances(place / "data/dataset/train.jsonl", place / "data/codes")
+    facts = stage.facts(voice, dataclasses.replace(state, best_loss=state.best_loss - 0.25), clips)
+    assert facts["overfit"] == 0.25
+    assert facts["last_eval_loss"] == pytest.approx(state.best_loss, abs=1e-4)
+    assert stage.facts(voice, state, clips)["overfit"] == 0
+
+
+def test_points_are_the_adapters_that_the_voice_wore_on_the_way(place: Path, tmp_path: Path) -> None:
+    _, state = trained(place, tmp_path)
+    until = {int(row["step"]): row["eval_loss"] for row in state.history if "eval_loss" in row}
+    voice: Any = families.load(base_of(place))
+    voice.adapt(families.Lora(PARAMS.rank, PARAMS.alpha, PARAMS.rslora, PARAMS.dropout))
+    voice.model.eval()
+    held, _ = utterances(place / "data/dataset/eval.jsonl", place / "data/codes")
+    assert list(state.points) == [2, 6]
+    for step, weights in state.points.items():
+        voice.set_adapter_weights(weights)
+        losses = voice.losses(voice.batch([[clip.turn] for clip in held], 1.0, 0))
+        assert losses.total.item() == pytest.approx(until[step], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kept", "best", "points", "expected"),
+    [
+        ([10, 20, 30, 40, 50, 60], 60, 3, [20, 40]),
+        ([10, 20, 30, 40, 50, 60], 30, 3, [10, 20]),
+        ([10, 20, 30, 40, 50, 60], 45, 2, [20]),
+        ([10, 20, 30], 30, 1, []),
+        ([10, 20], 10, 3, []),
+        ([], 5, 4, []),
+        ([10, 20], 20, 5, [10]),
+    ],
+)
+def test_points_part_the_way_to_the_best_step(kept: list[int], best: int, points: int, expected: list[int]) -> None:
+    assert point_steps(kept, best, points) == expected
+
+
+def test_speed_of_another_adapter_or_of_nowhere_is_none(tmp_path: Path) -> None:
+    speed, one, other = (tmp_path / name for name in ("speed.json", "one", "other"))
+    for adapter in (one, other):
+        adapter.mkdir()
+        (adapter / timing.WEIGHTS).write_bytes(adapter.name.encode())
+    timing.write(speed, one, [{"step": 1, "seconds": 0.5}])
+    assert timing.read(speed, one) == [{"step": 1, "seconds": 0.5}]
+    assert timing.read(speed, other) == timing.read(tmp_path / "none.json", one) == []
+    speed.write_text("[")
+    assert timing.read(speed, one) == []
+
+
+class Counted:
+    """As much of a voice as the order of lessons depends on."""
+
+    positions = 2048
+
+    def length(self, turns: list[Turn]) -> int:
+        return sum(len(turn.codes) for turn in turns if turn.codes is not None)
+
+
+def utterance(name: str, speaker: str, seconds: float, frames: int | None = None) -> Utterance:
+    codes = np.ones((frames or round(seconds * 12.5), CODEBOOKS), np.int16)
+    return Utterance(name, speaker, seconds, Turn(name, codes))
+
+
+def course(clips: list[Utterance], *, batch: int = 4, share: float = 0.75, seed: int = 7) -> Lessons:
+    return Lessons(cast(Any, Counted()), clips, batch=batch, share=share, longest=12.0, seed=seed)
+
+
+def told(lessons: Lessons, epoch: int = 0) -> list[list[list[str]]]:
+    numbers = range(epoch * lessons.batches, (epoch + 1) * lessons.batches)
+    return [[[turn.text for turn in talk] for talk in lessons.dialogues(number)] for number in numbers]
+
+
+def test_an_epoch_holds_every_clip_once_and_a_share_of_them_after_a_reference() -> None:
+    seconds = np.random.default_rng(0).uniform(5, 30, 201)
+    clips = [utterance(str(i), "ann", s) for i, s in enumerate(seconds)]
+    batches = told(course(clips))
+    assert Counter(talk[-1] for batch in batches for talk in batch) == Counter(str(i) for i in range(201))
+    assert [len(batch) for batch in batches].count(4) == 50
+    assert 0.6 < np.mean([len(talk) == 2 for batch in batches for talk in batch]) < 0.9
+    assert told(course(clips)) == batches
+    assert told(course(clips), 1) != batches
+    later = course(clips)
+    assert [[t.text for t in talk] for talk in later.dialogues(later.batches * 2 + 5)] == told(course(clips), 2)[5]
+
+
+def test_few_positions_are_padding() -> None:
+    seconds = np.random.default_rng(0).triangular(5, 24, 30, 201)
+    clips = [utterance(str(i), "ann", s) for i, s in enumerate(seconds)]
+    size = {clip.turn.text: len(clip.turn.codes) for clip in clips if clip.turn.codes is not None}
+    batches = [[sum(size[turn] for turn in talk) for talk in batch] for batch in told(course(clips, batch=8))]
+    assert sum(map(sum, batches)) > 0.9 * sum(max(batch) * len(batch) for batch in batches)
+
+
+def test_the_learning_rate_rises_over_the_warm_up_and_falls_to_a_twentieth() -> None:
+    rates = [learning_rate(step, 100, dataclasses.replace(PARAMS, warmup=10)) for step in range(1, 101)]
+    assert rates[0] == pytest.approx(PARAMS.learning_rate / 10)
+    assert max(rates) == rates[9] == PARAMS.learning_rate
+    assert rates[-1] == pytest.approx(PARAMS.learning_rate / 20)
+    assert rates[9:] == sorted(rates[9:], reverse=True)
+    assert learning_rate(1, 100, dataclasses.replace(PARAMS, warmup=0)) <= PARAMS.learning_rate
+
+
+def test_a_reference_is_another_clip_of_the_same_speaker_that_fits() -> None:
+    mine, fits = utterance("a", "ann", 3), utterance("b", "ann", 5)
+    clips = [mine, fits, utterance("c", "bob", 5), utterance("d", "ann", 20), utterance("e", "ann", 15, frames=2030)]
+    for seed in range(5):
+        talks = {talk[-1]: talk[:-1] for batch in told(course(clips, share=1.0, seed=seed)) for talk in batch}
+        assert talks.pop("d") in (["a"], ["b"])
+        assert talks == {"a": ["b"], "b": ["a"], "c": [], "e": []}
+    assert all(len(talk) == 1 for batch in told(course(clips, share=0.0)) for talk in batch)
+
+
+def test_a_clip_that_is_too_long_for_the_model_is_named(place: Path) -> None:
+    voice: Any = families.load(base_of(place))
+    long = Utterance("0123456789abcdef", "ann", 82.0, Turn("ferry", np.ones((2050, CODEBOOKS), np.int16)))
+    with pytest.raises(DataError, match=r"0123456789abcdef: its 82.0 s take \d+ of the model's 2048 positions"):
+        check_lengths(voice, [long])
+
+
+def test_a_clip_without_codes_is_named_and_an_empty_table_too(place: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"[0-9a-f]{16}: no codes of this clip in .*dvc repro encode"):
+        utterances(place / "data/dataset/train.jsonl", tmp_path)
+    (tmp_path / "eval.jsonl").write_text("")
+    with pytest.raises(DataError, match=r"eval.jsonl: no clips"):
+        utterances(tmp_path / "eval.jsonl", place / "data/codes")
+
+
+def test_eight_bit_adamw_says_what_it_needs(place: Path, tmp_path: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(ModelError, match="adamw_8bit needs"):
+        trained(place, tmp_path, dataclasses.replace(PARAMS, optimiser="adamw_8bit"))
+
+
+def test_params_out_of_range_are_told_all_at_once() -> None:
+    with pytest.raises(ValueError, match=r"(?s)rank: 0.*learning_rate: 0.*dropout: 2"):
+        dataclasses.replace(PARAMS, rank=0, learning_rate=0.0, dropout=2.0)

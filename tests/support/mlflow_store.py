@@ -1,0 +1,69 @@
+"""What `track` records, and the runs that come of it: for the tests of the stage, of `timbre runs` and of servers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.fake_outputs import write_outs
+from timbre import tracking
+
+PARAMS = (
+    "train:\n  learning_rate: 1e-4\n  lora: {rank: 8}\nvoice:\n  base: models/tiny\n  revision: null\n"
+    "evaluate:\n  strict: false\n"
+)
+FLAGS = {
+    "dataset": "data/dataset",
+    "adapter": "models/adapter",
+    "history": "models/history.csv",
+    "speed": "models/speed.json",
+    "samples": "reports/samples",
+    "points": "reports/points",
+    "heard": "reports/heard",
+    "scores": "reports/scores.csv",
+    "metrics": "reports/metrics.json",
+    "mos": "reports/mos.json",
+    "report": "reports/index.html",
+}
+ARGUMENTS = ["track", *(word for name, path in FLAGS.items() for word in (f"--{name}", path))]
+DIGEST = "0123456789abcdef0123456789abcdef.dir"
+
+
+def write_template(root: Path) -> None:
+    """Outs, and a store with its tables made: making them takes seconds."""
+    write_outs(root)
+    (root / "reports/index.html").write_text("<h1>a page</h1>")
+    (root / "params.yaml").write_text(PARAMS)
+    write_lock(root, {"data/dataset": DIGEST})
+    tracking.connect(f"sqlite:///{root}/mlflow.db").search_experiments()
+
+
+def enter(root: Path, patch: pytest.MonkeyPatch) -> None:
+    """As `dvc repro` would run `track` there."""
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "DVC_EXP_NAME"):
+        patch.delenv(name, raising=False)
+    patch.chdir(root)
+    patch.setattr("sys.argv", ARGUMENTS)
+
+
+def write_lock(root: Path, outs: dict[str, str]) -> None:
+    stages = {"dataset": {"outs": [{"path": path, "md5": digest} for path, digest in outs.items()]}}
+    (root / "dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": stages}))
+
+
+def write_gates(root: Path, **gates: bool) -> None:
+    """As `evaluate` would judge."""
+    path = root / "reports/metrics.json"
+    metrics = json.loads(path.read_text())
+    metrics["gates"] = {name: {"passed": passed, "value": 0.25, "limit": 0.1} for name, passed in gates.items()}
+    path.write_text(json.dumps(metrics))
+
+
+def runs(uri: str) -> list[Any]:
+    """The newest first."""
+    client = tracking.connect(uri)
+    experiment = tracking.experiment_of(client, create=False)
+    return list(client.search_runs([experiment])) if experiment else []

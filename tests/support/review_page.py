@@ -1,0 +1,82 @@
+"""The review page in a real browser: how it is opened, and what a test waits for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.review_desk import build
+from timbre.web.review.transcripts_service import Desk
+from timbre.web.review_routes import Server
+
+NOON = Path("data/transcripts/noon.tsv")
+
+
+@pytest.fixture
+def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Server]]:
+    servers = []
+
+    def start(**how: Any) -> Server:
+        monkeypatch.chdir(build(tmp_path, **how))
+        servers.append(Server(Desk()))
+        threading.Thread(target=servers[0].serve_forever, args=(0.02,), daemon=True).start()
+        return servers[0]
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def page(serve: Callable[..., Server], browser: Any) -> Iterator[Any]:
+    """The first recording, opened; the console must stay silent."""
+    tab, complaints = opened(browser, serve().url)
+    yield tab
+    assert complaints == []
+    tab.close()
+
+
+def opened(browser: Any, url: str, **how: Any) -> tuple[Any, list[str]]:
+    complaints: list[str] = []
+    tab = browser.new_page(**how)
+    tab.set_default_timeout(10_000)
+    # the browser itself tells of an answer 409, which the page expects and shows
+    tab.on("console", lambda message: "409" in message.text or complaints.append(message.text))
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.goto(url)
+    tab.wait_for_selector("body[data-ready]")
+    return tab, complaints
+
+
+def until(page: Any, expression: str) -> None:
+    """Like playwright's `wait_for_function`, which evaluates inside the page, where its policy rightly forbids it."""
+    end = time.monotonic() + 30
+    while not page.evaluate(expression):
+        assert time.monotonic() < end, expression
+        page.wait_for_timeout(20)
+
+
+def rows(path: Path = NOON) -> list[list[str]]:
+    """The lines of the file: start, end, speaker, flag, text."""
+    return [row.split("\t") for row in path.read_text().splitlines() if not row.startswith(("#", "start"))]
+
+
+def saved(page: Any, check: Callable[[], bool]) -> None:
+    """Wait until the file says so: saves are at once, and seen on disk."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        if NOON.exists() and check():
+            until(page, "document.querySelector('#saved').textContent === 'Saved'")
+            return
+        page.wait_for_timeout(20)
+    raise AssertionError(f"{page.inner_text('#saved')}\n{NOON.read_text() if NOON.exists() else 'no file'}")
+
+
+def texts(page: Any) -> list[str]:
+    return [row.strip() for row in page.locator(".row .text").all_inner_texts()]

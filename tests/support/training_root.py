@@ -1,0 +1,64 @@
+"""A repository's root to train in: clips, tables, codes, a random base model, and params; and a training there."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from stages.encode import Params as EncodeParams
+from stages.encode import encode_all
+from tests.support.tiny_models import random_csm, write_clips
+from timbre import families
+from timbre.core import params
+from timbre.training.batches import utterances
+from timbre.training.loop import State, Training
+from timbre.training.schedule import Params
+
+ROOT = Path(__file__).parents[2]
+PARAMS = Params(
+    rank=4, alpha=8, rslora=True, dropout=0.1, learning_rate=0.02, warmup=2, epochs=3, max_steps=None, batch=3,
+    accumulation=1, weight_decay=0.01, max_grad_norm=1.0, depth_share=0.5, context_share=0.5, context_seconds=10.0,
+    eval_every=2, patience=0, points=3, optimiser="adamw", precision="auto", gradient_checkpointing=False,
+    processes=1, shard=False, seed=0,
+)  # fmt: skip
+
+
+def training_root(root: Path) -> Path:
+    random_csm(root / "models/base")
+    write_clips(root, 10)
+    encode_all(root / "data/clips", root / "data/codes", EncodeParams(1), base_of(root))
+    (root / "stages").mkdir()
+    for name in ("encode", "train", "generate"):
+        (root / f"stages/{name}.py").symlink_to(ROOT / f"stages/{name}.py")
+    (root / "timbre").symlink_to(ROOT / "timbre")
+    write_params(root, PARAMS)
+    return root
+
+
+def base_of(root: Path) -> families.Params:
+    return families.Params("csm", str(root / "models/base"), None)
+
+
+def write_params(root: Path, changed: Params) -> None:
+    schemas = params.schemas(root)
+    document = {name: value for name, value in params.load(ROOT / "params.yaml").items() if name in schemas}
+    document["voice"]["base"] = "models/base"
+    document["train"] = dataclasses.asdict(changed)
+    with (root / "params.yaml").open("w") as stream:
+        YAML().dump(document, stream)
+
+
+def arguments(out: str) -> list[str]:
+    tables = ["--dataset", "data/dataset", "--codes", "data/codes"]
+    outs = ["--out", f"{out}/adapter", "--points", f"{out}/points", "--history", f"{out}/history.csv"]
+    return ["stages/train.py", *tables, *outs, "--speed", f"speed-{out}.json"]
+
+
+def trained(root: Path, tmp_path: Path, changed: Params = PARAMS) -> tuple[Any, State]:
+    clips, _ = utterances(root / "data/dataset/train.jsonl", root / "data/codes")
+    held, _ = utterances(root / "data/dataset/eval.jsonl", root / "data/codes")
+    voice: Any = families.load(base_of(root))
+    return voice, Training(voice, clips, held, changed, tmp_path / "scratch").run()

@@ -1,0 +1,133 @@
+"""The `timbre` command as people run it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from timbre.audio import flac_bytes, sha256
+from timbre.commands import cli
+from timbre.core import errors
+
+ROOT = Path(__file__).parents[3]
+HEAVY = {"torch", "transformers", "mlflow", "whisper", "datasets"}
+
+
+def timbre(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    code = "import sys; from timbre.commands.cli import main; main()"
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(ROOT)})
+
+
+@pytest.mark.parametrize("arguments", [[], *[[name] for name in cli.COMMANDS]], ids=" ".join)
+def test_help_shows_an_example_and_loads_no_model_library(arguments: list[str]) -> None:
+    code = (
+        "import sys; from timbre.commands.cli import execute\n"
+        "try: execute(sys.argv[1:] + ['--help'])\n"
+        f"finally: print('loaded:', sorted({HEAVY!r} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert f"\n  timbre {arguments[0] if arguments else ''}" in done.stdout.split("examples:")[1]
+    assert "loaded: []" in done.stdout
+
+
+def test_every_command_is_a_module_that_says_what_it_does() -> None:
+    text = cli.parser().format_help()
+    for name in cli.COMMANDS:
+        assert f"\n    {name} " in text
+        assert f"  timbre {name}" in text
+
+
+def test_a_mistake_ends_in_one_line_without_a_traceback(tmp_path: Path) -> None:
+    done = timbre("summary", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: reports/metrics.json: there is no voice yet")
+    assert done.stderr.count("\n") == 1
+
+
+def test_summary_shows_the_four_conditions_and_where_to_go(tmp_path: Path) -> None:
+    (tmp_path / "reports").mkdir()
+    rates = {"wer": 0.5, "cer": 0.25, "ended": 1.0}
+    metrics = dict.fromkeys(("base", "base_clone", "tuned", "tuned_clone"), rates)
+    (tmp_path / "reports/metrics.json").write_text(json.dumps(metrics))
+    done = timbre("summary", cwd=tmp_path)
+    assert done.returncode == 0
+    for line in ("Base, cloning", "Tuned, cloning", "50.0%", "reports/index.html", "mlflow ui"):
+        assert line in done.stdout
+
+
+@pytest.fixture
+def drafted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with two recordings and their drafts."""
+    from tests.support.fake_outputs import voice
+
+    for folder in ("recordings", "raw", "drafts", "transcripts"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+    entries = []
+    for number, name in enumerate(("noon", "night")):
+        audio = voice(4.0, number)
+        path = tmp_path / f"data/recordings/{name}.flac"
+        path.write_bytes(flac_bytes(audio, 16_000))
+        (tmp_path / f"data/raw/{name}.flac").write_bytes(path.read_bytes())
+        who = {"speaker": "ann", "language": "en", "licence": "CC0-1.0", "consent": "given"}
+        facts = {
+            "origin": f"data/recordings/{name}.flac",
+            "sha256": sha256(audio),
+            "sample_rate": 16_000,
+            "seconds": 4.0,
+        }
+        manifest = {"key": "k", "recording": {"id": name, **who, **facts}}
+        (tmp_path / f"data/raw/{name}.json").write_text(json.dumps(manifest))
+        segments = [
+            {"start": 0.5, "end": 1.8, "text": " The tide comes in."},
+            {"start": 2, "end": 3.5, "text": "It goes."},
+        ]
+        draft = {"key": "k", "audio_sha256": facts["sha256"], "segments": segments}
+        (tmp_path / f"data/drafts/{name}.json").write_text(json.dumps(draft))
+        entries.append({"id": name, "file": facts["origin"], **who})
+    (tmp_path / "data/sources.yaml").write_text(json.dumps(entries))  # JSON is YAML
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_accept_begins_a_transcript_that_is_a_persons_from_then_on(drafted: Path) -> None:
+    assert cli.execute(["accept", "noon"]) == 0
+    path = drafted / "data/transcripts/noon.tsv"
+    lines = path.read_text().splitlines()
+    assert lines[0].startswith("# audio: ")
+    assert lines[-2:] == ["0.50\t1.80\tann\t\tThe tide comes in.", "2.00\t3.50\tann\t\tIt goes."]
+    path.write_text(path.read_text().replace("tide", "time"))
+    with pytest.raises(errors.TranscriptError, match=r"noon\.tsv: is there already, and yours"):
+        cli.execute(["accept", "noon", "night"])
+    assert not (drafted / "data/transcripts/night.tsv").exists(), "all or nothing"
+    assert cli.execute(["accept", "--all"]) == 0
+    assert "time" in path.read_text()
+    assert (drafted / "data/transcripts/night.tsv").exists()
+
+
+def test_accept_all_with_nothing_left_writes_nothing(drafted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.execute(["accept", "--all"])
+    cli.execute(["accept", "--all"])
+    assert "every recording has a transcript; nothing written" in capsys.readouterr().out
+
+
+def test_accept_refuses_an_unknown_recording_and_a_draft_of_other_audio(drafted: Path) -> None:
+    with pytest.raises(errors.DataError, match=r"dawn: no such recording in data/sources\.yaml; there are noon, night"):
+        cli.execute(["accept", "dawn"])
+    draft = drafted / "data/drafts/noon.json"
+    draft.write_text(draft.read_text().replace('"audio_sha256": "', '"audio_sha256": "0'))
+    with pytest.raises(errors.DataError, match="noon: the draft was made from other audio"):
+        cli.execute(["accept", "noon"])
+    assert list((drafted / "data/transcripts").iterdir()) == []
+
+
+def test_accept_wants_a_recording_or_all(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["accept"], ["accept", "--all", "noon"]):
+        with pytest.raises(SystemExit, match="2"):
+            cli.execute(arguments)

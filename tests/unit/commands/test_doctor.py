@@ -1,0 +1,163 @@
+"""What `timbre doctor` finds, on machines that lack one thing or another."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from timbre.commands import doctor
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def healthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The parts of a repository that the doctor looks at, all in order."""
+    for name in ("params.yaml", "data/sources.yaml", "data/speakers.yaml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "data/transcripts", tmp_path / "data/transcripts")
+    for name in ("stages", "timbre", "data/recordings"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    section = doctor.params.load(ROOT / "params.yaml")
+    (tmp_path / section["voice"]["base"]).mkdir(parents=True)
+    (tmp_path / section["speaker"]["model"]).mkdir()
+    (tmp_path / section["whisper"]["model"]).touch()
+    (tmp_path / "models/tiny/README.md").touch()  # the evidence that data/speakers.yaml names
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc/config").write_text("[core]\n    remote = box\n['remote \"box\"']\n    url = /somewhere/else\n")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def examine(capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    code = doctor.command(argparse.Namespace())
+    return code, capsys.readouterr().out
+
+
+def edit(path: str, old: str, new: str) -> None:
+    text = Path(path).read_text()
+    assert old in text
+    Path(path).write_text(text.replace(old, new, 1))
+
+
+def test_a_machine_in_order_has_nothing_to_fail(healthy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, text = examine(capsys)
+    assert code == 0, text
+    assert "FAIL" not in text
+    for what in ("Python", "torch", "device", "cores", "free here", "every key known", "/somewhere/else", "mlflow.db"):
+        assert what in text
+
+
+def _no_dvc() -> None:
+    shutil.rmtree(".dvc")
+
+
+def _no_whisper() -> None:
+    Path(doctor.params.load()["whisper"]["model"]).unlink()
+
+
+def _no_encoder() -> None:
+    Path(doctor.params.load()["speaker"]["model"]).rmdir()
+
+
+def _no_voice() -> None:
+    Path(doctor.params.load()["voice"]["base"]).rmdir()
+
+
+@pytest.mark.parametrize(
+    ("harm", "said", "todo"),
+    [
+        (_no_dvc, "FAIL  DVC          this is no DVC repository", "dvc init"),
+        (
+            _no_whisper,
+            "FAIL  Whisper      models/tiny/whisper.pt is not here",
+            "git checkout -- models/tiny/whisper.pt",
+        ),
+        (_no_voice, "is not here", "name another in params.yaml"),
+        (_no_encoder, "FAIL  who speaks   models/tiny/speaker is not here", "name another in params.yaml"),
+        (lambda: edit("params.yaml", "  workers:", "  wrokers:"), "did you mean `compute.workers`", "mend the key"),
+        (lambda: edit("params.yaml", "whisper:", "whisper: ["), "FAIL  params.yaml  params.yaml:", "mend the key"),
+        (lambda: edit("data/sources.yaml", "id: harbour-noon", "id: ../noon"), "cannot be an id", "mend the entry"),
+        (lambda: edit("data/speakers.yaml", "revoked: null", "revoked: 2026-05-01"), "took the consent back", "remove"),
+        (lambda: edit("data/speakers.yaml", "  marina:", "  nele:"), "no entry for marina", "write down there"),
+        (
+            lambda: edit("data/transcripts/harbour-noon.tsv", "\tmarina\tok\t", "\tmarian\tok\t"),
+            "FAIL  speakers     data/speakers.yaml: no entry for marian, whose voice is in harbour-noon",
+            "`segment` stops",
+        ),
+        (
+            lambda: edit("data/transcripts/harbour-noon.tsv", "\tok\t", "\tOK\t"),
+            "FAIL  transcripts  data/transcripts/harbour-noon.tsv:",
+            "mend the line",
+        ),
+    ],
+)
+def test_what_would_stop_a_stage_fails_and_says_what_to_do(
+    healthy: Path, capsys: pytest.CaptureFixture[str], harm: Callable[[], None], said: str, todo: str
+) -> None:
+    harm()
+    code, text = examine(capsys)
+    assert code == 1
+    assert said in text
+    assert todo in text
+
+
+def test_a_missing_remote_is_a_warning(healthy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (healthy / ".dvc/config").write_text("[core]\n    analytics = false\n")
+    code, text = examine(capsys)
+    assert code == 0
+    assert "warn  DVC          no remote" in text
+    assert "dvc remote add -d" in text
+
+
+def test_a_hub_model_out_of_reach_fails_within_seconds(
+    healthy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub.constants as constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(healthy / "cache"))
+    monkeypatch.setattr(doctor, "_params", lambda: {"voice": {"base": "someone/voice", "revision": "0" * 40}})
+    begun = time.monotonic()
+    (finding,) = doctor.voice()
+    assert (finding.level, finding.what) == ("FAIL", "voice model")
+    assert "someone/voice is neither here nor reachable" in finding.text
+    assert time.monotonic() - begun < 10
+
+
+def test_a_store_that_is_down_fails(healthy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    (finding,) = doctor.store()
+    assert finding.level == "FAIL"
+    assert f"127.0.0.1:{port} cannot be reached" in finding.text
+
+
+def test_a_whisper_by_name_is_looked_for_in_its_cache(healthy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_params", lambda: {"whisper": {"model": "turbo"}})
+    monkeypatch.setenv("XDG_CACHE_HOME", str(healthy))
+    assert [finding.level for finding in doctor.listener()] == ["warn"]
+    (healthy / "whisper").mkdir()
+    (healthy / "whisper/large-v3-turbo.pt").touch()
+    assert [finding.level for finding in doctor.listener()] == ["ok"]
+
+
+def test_the_doctor_loads_no_model_library(healthy: Path) -> None:
+    code = (
+        "import argparse, sys; from timbre.commands import doctor; doctor.command(argparse.Namespace())\n"
+        "assert not {'torch', 'transformers', 'mlflow', 'whisper', 'dvc'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=healthy, check=True, capture_output=True)

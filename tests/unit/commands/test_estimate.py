@@ -1,0 +1,155 @@
+"""`timbre estimate`: its counts are those of torch on a random model, and it says where a figure comes from."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import shapes
+from timbre.commands import cli, estimate
+from timbre.core import errors
+from timbre.families import Lora, Turn
+from timbre.training import cost_estimate, timing
+
+ROOT = Path(__file__).parents[3]
+RANK = 16
+
+
+@pytest.fixture(scope="module")
+def voice() -> Any:
+    return shapes.csm("tiny")
+
+
+@pytest.fixture(scope="module")
+def step(voice: Any) -> tuple[cost_estimate.Lesson, float, float]:
+    """What is learnt from, the operations of a step as torch counts them, and the bytes kept for the way back."""
+    voice.adapt(Lora(RANK, 16, True, 0.05))
+    voice.model.train()
+    random = np.random.default_rng(0)
+    turn = Turn("The ferry waits here.", random.integers(1, 60, (100, voice.codebooks)).astype(np.int16))
+    batch = voice.batch([[turn]] * 4, 0.25, 0)
+    own = {weight.untyped_storage().data_ptr() for weight in voice.base.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept.update({storage.data_ptr(): storage.nbytes()} if storage.data_ptr() not in own else {})
+        return tensor
+
+    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:  # others are not counted on a CPU
+        voice.losses(batch).total.backward()
+    with hooks:
+        losses = voice.losses(batch)
+    del losses
+    lesson = cost_estimate.Lesson(4, voice.length([turn]), 4 * 101, len(batch.deep))
+    return lesson, counter.get_total_flops(), sum(kept.values())
+
+
+SHAPE = cost_estimate.read_shape(str(shapes.TINY))
+
+
+def test_a_steps_operations_are_those_that_torch_counts(step: tuple[cost_estimate.Lesson, float, float]) -> None:
+    lesson, counted, _ = step
+    assert cost_estimate.learning_step(SHAPE, lesson, RANK, checkpointing=False) == pytest.approx(counted, rel=0.03)
+
+
+def test_what_a_step_keeps_is_what_autograd_keeps(step: tuple[cost_estimate.Lesson, float, float]) -> None:
+    lesson, _, kept = step
+    parts = cost_estimate.learning_memory(SHAPE, lesson, RANK, half=False, checkpointing=False, small_optimiser=False)
+    assert parts["activations"] + parts["logits"] == pytest.approx(kept, rel=0.2)
+    less = cost_estimate.learning_memory(SHAPE, lesson, RANK, half=False, checkpointing=True, small_optimiser=True)
+    assert less["activations"] < parts["activations"] / 2
+    assert less["adapter and optimiser"] < parts["adapter and optimiser"]
+
+
+def test_the_codecs_operations_are_those_that_torch_counts(voice: Any) -> None:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        voice.base.codec_model.encode(torch.zeros(1, 1, 4 * voice.sample_rate), num_quantizers=voice.codebooks)
+    assert 4 * cost_estimate.encoding_second(SHAPE.codec) == pytest.approx(counter.get_total_flops(), rel=0.05)
+
+
+def test_the_shapes_have_the_weights_of_the_models(voice: Any) -> None:
+    named = [(name, weight) for name, weight in voice.base.named_parameters() if "lora" not in name]
+    assert SHAPE.weights == pytest.approx(sum(w.numel() for n, w in named if "codec" not in n), rel=0.01)
+    assert SHAPE.frame_rate == voice.frame_rate
+    large = cost_estimate.read_shape("sesame/csm-1b")
+    assert large.weights + cost_estimate.codec_weights(large.codec) == pytest.approx(1.63e9, rel=0.01)
+    with pytest.raises(cost_estimate.ModelError, match="name a folder"):
+        cost_estimate.read_shape("nobody/a-voice")
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("params.yaml", "presets/csm-1b.yaml", "data/prompts.tsv", "models/tiny/csm/config.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    for name in ("stages", "timbre"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(estimate, "this_machine", lambda: cost_estimate.cpu(2, 24e9))
+    return tmp_path
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    assert cli.execute(["estimate", "--json", *arguments]) == 0
+    return dict(json.loads(capsys.readouterr().out))
+
+
+def test_a_larger_dataset_costs_more_and_a_faster_device_less(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small, large, fast = (
+        run(capsys, "--model", "csm-1b", "--minutes", minutes, "--device", device)["stages"]
+        for minutes, device in (("25", "cpu"), ("250", "cpu"), ("25", "h200"))
+    )
+    for stage in ("transcribe", "check", "encode"):
+        assert large[stage]["seconds"] == pytest.approx(10 * small[stage]["seconds"], rel=0.05)
+    assert large["train"]["seconds"] > 10 * small["train"]["seconds"], "evaluations grow in length and in number"
+    assert all(fast[stage]["seconds"] < small[stage]["seconds"] / 50 for stage in small)
+
+
+def test_without_a_dataset_one_says_how_many_minutes(root: Path) -> None:
+    with pytest.raises(errors.DataError, match="or say --minutes"):
+        cli.execute(["estimate"])
+    with pytest.raises(errors.DataError, match="not above 0"):
+        cli.execute(["estimate", "--minutes", "0"])
+
+
+def test_what_the_last_run_measured_here_is_taken_and_said_and_nothing_elses(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = run(capsys, "--minutes", "5")["stages"]
+    assert {line["source"] for line in before.values()} == {"computed"}
+    (root / "models/adapter").mkdir()
+    (root / f"models/adapter/{timing.WEIGHTS}").write_bytes(b"weights")
+    timing.write(root / "models/speed.json", root / "models/adapter", [{"step": 1, "seconds": 100.0}])
+    (root / "reports").mkdir()
+    (root / "reports/speed.json").write_text('{"real_time_factor": 2.0}')
+    after = run(capsys, "--minutes", "5")["stages"]
+    assert {name for name, line in after.items() if line["source"] != "computed"} == {"train", "generate"}
+    assert after["train"]["seconds"] > 100 * 80
+    for other in (["--device", "h200"], ["--model", "csm-1b"]):
+        lines = run(capsys, "--minutes", "5", *other)["stages"].values()
+        assert {line["source"] for line in lines} == {"computed"}, "of another device or model"
+
+
+def test_where_memory_does_not_suffice_it_says_what_to_change(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = cost_estimate.Device("small", 71e12, 35e12, 9e11, 4.5e9, True, 0.33, 0.33, 0)
+    monkeypatch.setitem(cost_estimate.DEVICES, "3090", small)
+    arguments = ["--model", "csm-1b", "--minutes", "60", "--device", "3090"]
+    assert run(capsys, *arguments)["advice"] == ["train.batch: 4, with train.accumulation: 2"]
+    preset = root / "presets/csm-1b.yaml"
+    preset.write_text(preset.read_text().replace("gradient_checkpointing: true", "gradient_checkpointing: false"))
+    assert run(capsys, *arguments)["advice"][0] == "train.gradient_checkpointing: true"
+    assert cli.execute(["estimate", *arguments]) == 0
+    assert "does not fit; change train.gradient_checkpointing: true, then" in capsys.readouterr().out
+    assert run(capsys, *arguments[:-1], "h200")["advice"] == []

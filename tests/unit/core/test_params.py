@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from timbre.core import params
+from timbre.core.errors import ParamsError
+
+
+@dataclass(frozen=True)
+class Gates:
+    strict: bool
+
+
+@dataclass(frozen=True)
+class Params:
+    rate: float
+    steps: int
+    kind: Literal["a", "b"]
+    names: list[str]
+    limit: int | None
+    gates: Gates
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError("steps: must be at least 1")
+
+
+GOOD = {"rate": 1e-4, "steps": 3, "kind": "a", "names": ["x"], "limit": None, "gates": {"strict": True}}
+
+
+def test_a_good_section_has_no_problems_and_becomes_its_dataclass() -> None:
+    assert params.problems({"train": GOOD}, {"train": Params}) == []
+    assert params._build(Params, GOOD) == Params(1e-4, 3, "a", ["x"], None, Gates(True))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rate": "1e-4"}, "train.rate: '1e-4' is not a number"),
+        ({"rate": True}, "train.rate: True is not a number"),
+        ({"steps": 1.5}, "train.steps: 1.5 is not a whole number"),
+        ({"steps": 0}, "train.steps: must be at least 1"),
+        ({"kind": "c"}, "train.kind: 'c' is not one of a, b"),
+        ({"names": "x"}, "train.names: 'x' is not a list of texts"),
+        ({"limit": "many"}, "train.limit: 'many' is not a whole number or null"),
+        ({"gates": {}}, "train.gates.strict: missing, expected true or false"),
+        ({"gates": 3}, "train.gates: 3 is not a section"),
+        ({"step": 3}, "train.step: unknown key; did you mean `train.steps`?"),
+    ],
+)
+def test_a_wrong_value_is_told_with_its_key_and_what_was_expected(change: dict[str, object], message: str) -> None:
+    assert params.problems({"train": {**GOOD, **change}}, {"train": Params}) == [message]
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    found = params.problems({"tran": {}, "train": {"rate": "x", "stepz": 1}}, {"train": Params})
+    assert len(found) == 8  # section, unknown key, one bad value, five missing
+
+
+def test_a_schema_is_read_from_a_stage_without_importing_it(tmp_path: Path) -> None:
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages" / "learn.py").write_text(
+        "from __future__ import annotations\nimport not_installed\nfrom dataclasses import dataclass\n"
+        "@dataclass\nclass Other:\n    best: float = not_installed.inf\n"
+        "@dataclass(frozen=True)\nclass Inner:\n    deep: bool\n"
+        "@dataclass(frozen=True)\nclass Params:\n    rate: float\n    inner: Inner\n    limit: int | None\n"
+    )
+    schema = params.schemas(tmp_path)["learn"]
+    document = {"learn": {"rate": 1, "inner": {"deep": "no"}, "limit": 3}}
+    assert params.problems(document, {"learn": schema}) == ["learn.inner.deep: 'no' is not true or false"]
+
+
+def test_yaml_is_read_as_dvc_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("a: {rate: 1e-4, flag: no, code: 0123}\n")
+    assert params.load(path) == {"a": {"rate": 1e-4, "flag": "no", "code": 123}}
+
+
+def test_a_file_that_is_not_yaml_is_told_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("a: 1\nb: [1,\n")
+    with pytest.raises(ParamsError, match=r"params\.yaml:\d: not YAML"):
+        params.load(path)
+
+
+def test_reading_one_section_checks_the_whole_file() -> None:
+    """Nobody should wait for a transcription to learn of a typing error in `train`."""
+    text = Path("params.yaml").read_text()
+    assert "learning_rate:" in text
+    broken = Path("broken.yaml")
+    try:
+        broken.write_text(text.replace("learning_rate:", "learningrate:"))
+        with pytest.raises(ParamsError, match=r"learningrate: unknown key; did you mean `train.learning_rate`"):
+            params.read("chunk", params.schemas()["chunk"], broken)
+    finally:
+        broken.unlink(missing_ok=True)

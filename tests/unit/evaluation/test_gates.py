@@ -1,0 +1,101 @@
+"""What is judged must not have been learnt, and a voice is told from others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from timbre.core.errors import DataError, ModelError
+from timbre.core.records import Example
+from timbre.evaluation import gates, likeness, speaker_encoder
+from timbre.evaluation.speaker_encoder import Encoder, Voices
+
+TINY = Path(__file__).parents[3] / "models/tiny"
+
+
+def example(name: str, text: str, start: float = 0.0, **changes: str) -> Example:
+    made = Example(f"data/clips/{name}.flac", text, "ann", name, "talk", start, start + 3.0, 3.0)
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+TRAIN = [example("a", "The ferry waits.", 0.0), example("b", "Green coffee to Oslo.", 4.0)]
+
+
+@pytest.mark.parametrize(
+    ("held", "prompts", "told"),
+    [
+        (example("c", "The train waits.", 8.0), {"p": "Another text."}, None),
+        (example("c", "the ferry waits!", 8.0), {}, "c: is for evaluation, and a of training says the same"),
+        (example("c", "The train waits.", 1.0), {}, "c: is for evaluation, and shares sound with a of training"),
+        (example("c", "The train waits.", 6.8), {}, None),  # of the padding's length
+        (example("c", "The train waits.", 1.0, recording="walk"), {}, None),
+        (example("b", "The train waits.", 90.0), {}, "b: is for evaluation, and shares sound with b"),
+        (example("c", "The train waits.", 8.0), {"p": "Green coffee to Oslo"}, "prompt p: b of training says the same"),
+        (example("c", "The train waits.", 8.0), {"true-c": "The train waits."}, None),
+    ],
+)
+def test_what_is_learnt_and_judged_is_told(held: Example, prompts: dict[str, str], told: str | None) -> None:
+    found = list(gates.leaks(TRAIN, [held], prompts))
+    assert [line.startswith(told or "?") for line in found] == ([True] if told else [])
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    return speaker_encoder.load(speaker_encoder.Params(str(TINY / "speaker"), None))
+
+
+def test_other_voices_are_a_file_each_or_a_folder_and_the_other_speakers_of_the_dataset(tmp_path: Path) -> None:
+    for name in ("mira/0.flac", "mira/1.flac", "ben.wav", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    rows = [example(f"c{n}", "A text.", source="carl") for n in range(9)]
+    found = list(likeness.other_sounds(tmp_path, rows, Path("data/clips")))
+    assert {sound.entry for sound in found if sound.voice != "carl"} == {"other-mira-0", "other-mira-1", "other-ben"}
+    assert sum(sound.voice == "carl" for sound in found) == likeness.CLIPS
+    (tmp_path / "Up There").mkdir()
+    (tmp_path / "Up There/0.flac").touch()
+    with pytest.raises(DataError, match="'Up There' cannot be an id"):
+        list(likeness.other_sounds(tmp_path, [], Path()))
+    with pytest.raises(DataError, match=r"no such folder \(evaluate.others in params.yaml\)"):
+        list(likeness.other_sounds(tmp_path / "none", [], Path()))
+
+
+def test_two_sentences_of_a_voice_are_nearer_than_two_voices(encoder: Encoder) -> None:
+    from timbre import audio
+
+    names = ["mira", "rasmus", "kalle", "edda"]
+    one, other = ([encoder.embed(audio.read(TINY / f"voices/{name}/{n}.flac")[0]) for name in names] for n in range(2))
+    for place, name in enumerate(names):
+        voices = Voices(one[place], {n: one[i] for i, n in enumerate(names) if n != name})
+        assert voices.is_named(other[place])
+        assert voices.similarity(other[place]) > 0.9 > 0.5 > (speaker_encoder.floor(voices) or 1)
+    assert np.array_equal(encoder.embed(audio.read(TINY / "voices/mira/0.flac")[0]), one[0])
+
+
+def test_sounds_of_any_length_have_an_embedding(encoder: Encoder) -> None:
+    for length in (0, 1, 1600, 40_000):
+        found = encoder.embed(np.zeros(length, np.float32))
+        assert np.isfinite(found).all()
+        assert np.linalg.norm(found) <= 1.001
+
+
+def test_the_ceiling_never_holds_a_clip_against_itself() -> None:
+    true = [speaker_encoder.unit(np.eye(3)[n] + 0.1) for n in range(3)]
+    assert (speaker_encoder.ceiling(true, true) or 1) < 0.5
+    assert speaker_encoder.ceiling(true[:1], true[:1]) is None
+
+
+def test_an_encoder_of_the_hub_needs_its_commit_and_another_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"name its commit in speaker\.revision"):
+        speaker_encoder.fingerprint(speaker_encoder.Params("microsoft/wavlm-base-plus-sv", None))
+    hub = [
+        speaker_encoder.fingerprint(speaker_encoder.Params("microsoft/wavlm-base-plus-sv", commit))
+        for commit in ("a", "b")
+    ]
+    assert hub[0] != hub[1]
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ModelError, match="cannot be loaded as a WavLMForXVector"):
+        speaker_encoder.load(speaker_encoder.Params(str(tmp_path), None))

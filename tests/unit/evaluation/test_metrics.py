@@ -1,0 +1,70 @@
+"""reports/metrics.json is read as it was written, and as versions before this one wrote it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from timbre.core.errors import DataError
+from timbre.evaluation import metrics
+from timbre.evaluation.metrics import Difference, Evidence, Gate, Metric, Speaker
+
+OLD = {"cer": 0.089, "ended": 1.0, "errors": 19, "samples": 24, "seconds": 76.76, "silent": 0, "wer": 0.1022}
+MADE = Evidence(
+    conditions={"base": Metric(wer=0.123456, samples=24), "tuned": Metric(wer=0.1, similarity=0.8, named=1.0)},
+    differences={"tuned-base": Difference(wer=-0.0235, wins=5, ties=2, losses=1)},
+    speaker=Speaker(ceiling=0.95, floor=0.3),
+    gates={"changes": Gate(True, 1.0, 0.5), "words": Gate(False, 0.12, 0.1)},
+)
+
+
+def test_what_is_written_is_read_again_rounded_and_sorted(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.json"
+    metrics.write(path, MADE)
+    held = json.loads(path.read_text())
+    assert held["base"] == {"samples": 24, "wer": 0.1235}, "what was not measured is not in the file"
+    assert list(held) == sorted(held)
+    found = metrics.read(path)
+    assert found.conditions["tuned"] == MADE.conditions["tuned"]
+    assert (found.differences, found.speaker, found.gates) == (MADE.differences, MADE.speaker, MADE.gates)
+    first = path.read_bytes()
+    metrics.write(path, found)
+    assert path.read_bytes() == first
+
+
+def test_gates_are_told_in_their_order_with_those_that_failed() -> None:
+    held = {"gates": {name: {"passed": name != "ends"} for name in sorted(metrics.GATES)}}
+    found = metrics.from_dict(held)
+    assert list(found.gates) == list(metrics.GATES)
+    assert (found.failed, found.passed) == (["ends"], False)
+
+
+def test_a_file_of_before_is_read_and_lacks_what_it_did_not_measure() -> None:
+    found = metrics.from_dict(dict.fromkeys(metrics.CONDITIONS, OLD))
+    assert found.conditions["tuned_clone"].errors == 19
+    assert found.conditions["tuned_clone"].similarity is None
+    assert (found.differences, found.speaker, found.gates, found.passed) == ({}, None, {}, False)
+
+
+def test_what_a_later_version_may_add_is_left_out() -> None:
+    found = metrics.from_dict({"base": OLD | {"mos": 4.1}, "weather": {"wind": 3}})
+    assert found.conditions == {"base": Metric(**OLD)}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"base": 3}', '{"gates": {"words": {}}}'])
+def test_another_file_is_refused_by_its_name(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "metrics.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=r"metrics\.json: does not hold what"):
+        metrics.read(path)
+    with pytest.raises(DataError, match=r"cannot be read .* `dvc repro` makes it"):
+        metrics.read(tmp_path / "none.json")
+
+
+def test_reading_needs_neither_numpy_nor_torch() -> None:
+    code = "import sys, timbre.judging.evidence; print({'numpy', 'torch'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"

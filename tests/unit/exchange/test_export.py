@@ -1,0 +1,329 @@
+"""`timbre export` and `timbre push`: what goes out can be read back, says whose it is, and is the same every time."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from tests.support.fake_outputs import voice
+from tests.support.loopback_hub import Hub
+from timbre.audio import flac_bytes
+from timbre.commands import cli
+from timbre.core.errors import DataError
+from timbre.core.records import Example, read_jsonl, write_jsonl
+from timbre.core.text import normalise, words
+from timbre.exchange import huggingface
+from timbre.project import sources, transcripts
+
+ROOT = Path(__file__).parents[3]
+TEXTS = {"train": ["The tide | comes in.", '"Boats" go out!', "Zwölf — é."], "eval": ["It goes, again."]}
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository after its dataset stage: two recordings of two people, four clips."""
+    root = tmp_path / "project"
+    for folder in ("clips", "dataset", "recordings"):
+        (root / "data" / folder).mkdir(parents=True)
+    monkeypatch.chdir(root)
+    entries = ""
+    for name, speaker in {"noon": "ann", "night": "bob"}.items():
+        Path(f"data/recordings/{name}.flac").write_bytes(b"sound")
+        entries += f"- {{id: {name}, file: data/recordings/{name}.flac, speaker: {speaker}, language: en, "
+        entries += "licence: CC-BY-4.0, consent: given}\n"
+    Path("data/sources.yaml").write_text(entries)
+    consent(ann="training, Publish", bob="publish")
+    dataset(TEXTS)
+    return root
+
+
+def consent(**uses: str) -> None:
+    people = {
+        name: {"name": f"{name} | <b>*", "consent": {"by": name, "when": "2026-03-01", "for": use, "evidence": None}}
+        for name, use in uses.items()
+    }
+    Path("data/speakers.yaml").write_text(json.dumps({"speakers": people}))
+
+
+def dataset(splits: dict[str, list[str]]) -> None:
+    number = 0
+    for split, texts in splits.items():
+        rows = []
+        for text in texts:
+            recording, speaker = ("night", "bob") if number == 1 else ("noon", "ann")
+            path = Path(f"data/clips/{number:016}.flac")
+            if not path.exists():
+                path.write_bytes(flac_bytes(voice(0.5 + number / 10, number), 24_000))
+            seconds = soundfile.info(path).duration
+            rows.append(Example(str(path), text, speaker, path.stem, recording, 1.0, 1.0 + seconds, seconds))
+            number += 1
+        write_jsonl(Path(f"data/dataset/{split}.jsonl"), rows)
+
+
+def run(*arguments: str) -> int:
+    return cli.execute(list(arguments))
+
+
+def tree(folder: str | Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes() for path in sorted(Path(folder).rglob("*")) if path.is_file()
+    }
+
+
+def samples(name: str) -> bytes:
+    return bytes(soundfile.read(f"data/clips/{name}.flac", dtype="int16")[0].tobytes())
+
+
+def rows(*splits: str) -> list[Example]:
+    return [row for split in splits or TEXTS for row in read_jsonl(Path(f"data/dataset/{split}.jsonl"), Example)]
+
+
+def test_ljspeech_has_every_clip_and_its_words_by_split() -> None:
+    run("export", "ljspeech", "out")
+    for table, splits in {
+        "metadata": ("train", "eval"),
+        "metadata_train": ("train",),
+        "metadata_eval": ("eval",),
+    }.items():
+        lines = [line.split("|") for line in Path(f"out/{table}.csv").read_text().splitlines()]
+        assert [line[0] for line in lines] == [row.id for row in rows(*splits)]
+        assert [words(line[2]) for line in lines] == [words(row.text) for row in rows(*splits)]
+    for row in rows():
+        wav, rate = soundfile.read(f"out/wavs/{row.id}.wav", dtype="int16")
+        assert (rate, wav.tobytes()) == (24_000, samples(row.id))
+
+
+def test_gpt_sovits_lists_have_four_fields_that_can_be_parted(capsys: pytest.CaptureFixture[str]) -> None:
+    run("export", "gpt-sovits", "out")
+    lines = [line.split("|") for line in Path("out/train.list").read_text().splitlines()]
+    assert lines[0] == ["wavs/0000000000000000.wav", "ann", "en", "The tide comes in."]
+    assert lines[1][1:3] == ["bob", "en"]
+    assert len(Path("out/eval.list").read_text().splitlines()) == 1
+    assert all((Path("out") / line[0]).is_file() for line in lines)
+    assert "1 texts have a |, which this format cannot hold: written as a space" in capsys.readouterr().out
+    Path("data/sources.yaml").write_text(Path("data/sources.yaml").read_text().replace("en,", "de,"))
+    with pytest.raises(DataError, match="GPT-SoVITS does not speak de; it knows zh, ja, en, ko, yue"):
+        run("export", "gpt-sovits", "other")
+    assert sorted(path.name for path in Path().iterdir()) == ["data", "out"], "nothing half made"
+
+
+def test_a_hugging_face_folder_is_what_datasets_reads_with_the_sound_untouched() -> None:
+    from datasets import Audio, load_dataset
+
+    run("export", "hf", "out")
+    loaded = load_dataset("./out", cache_dir="cache")
+    assert {split: [row["text"] for row in loaded[split]] for split in loaded} == TEXTS
+    assert loaded["train"].column_names == ["audio", "text", "source", "id", "recording", "start", "end"]
+    assert loaded["train"].features["audio"] == Audio(sampling_rate=24_000, decode=False)
+    for found, row in zip(loaded["train"], rows("train"), strict=True):
+        assert found["audio"] == {"bytes": Path(row.audio).read_bytes(), "path": Path(row.audio).name}
+        assert (found["source"], found["recording"], found["end"]) == (row.source, row.recording, row.end)
+
+
+def test_clips_of_many_sizes_are_parted_into_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface, "SHARD", 12_000)
+    run("export", "hf", "out")
+    names = sorted(path.name for path in Path("out/data").iterdir())
+    assert len([name for name in names if name.startswith("train")]) > 1
+    assert all(name.endswith(f"-of-{sum(n.startswith(name[:4]) for n in names):05}.parquet") for name in names)
+    texts = [text for name in names if name[0] == "t" for text in pq.read_table(f"out/data/{name}")["text"].to_pylist()]
+    assert texts == TEXTS["train"]
+
+
+@pytest.mark.parametrize("kind", ["ljspeech", "gpt-sovits", "hf"])
+def test_the_same_dataset_is_the_same_bytes_anywhere(kind: str, tmp_path: Path) -> None:
+    run("export", kind, "out")
+    shutil.copytree("data", tmp_path / "elsewhere/data")
+    command = [sys.executable, "-m", "timbre.commands.cli", "export", kind, str(tmp_path / "other")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7"}
+    subprocess.run(command, cwd=tmp_path / "elsewhere", env=environment, check=True, capture_output=True)
+    assert tree("out") == tree(tmp_path / "other")
+
+
+@pytest.mark.parametrize("kind", ["ljspeech", "hf"])
+def test_what_goes_out_comes_in_again_with_the_same_words(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("export", kind, "out")
+    there = {row.id: (words(row.text), np.frombuffer(samples(row.id), np.int16)) for row in rows()}
+    shutil.move("out", tmp_path / "out")
+    (tmp_path / "new").mkdir()
+    monkeypatch.chdir(tmp_path / "new")
+    who = ["--language", "en", "--licence", "CC-BY-4.0", "--consent", "given"]
+    run("import", "../out", *who, *(["--speaker", "ann"] if kind == "ljspeech" else []))
+    back = []
+    for source in sources.read(Path("data/sources.yaml")):
+        sound, rate = soundfile.read(source.origin, dtype="int16")
+        for line in transcripts.read(Path(f"data/transcripts/{source.id}.tsv")).lines:
+            cut = sound[round(line.start * rate) : round(line.end * rate)]
+            back.append((words(line.text), np.trim_zeros(cut, "b").tobytes()))
+    assert sorted(back) == sorted((said, np.trim_zeros(cut, "b").tobytes()) for said, cut in there.values())
+
+
+_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30).map(normalise).filter(words)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts=st.lists(_TEXT, min_size=2, max_size=4))
+def test_any_normalised_text_keeps_its_words_through_every_format(texts: list[str]) -> None:
+    dataset({"train": texts[1:], "eval": texts[:1]})
+    wanted = [words(text) for text in texts[1:]]
+    for kind in ("ljspeech", "gpt-sovits", "hf"):
+        shutil.rmtree("out", ignore_errors=True)
+        run("export", kind, "out")
+        if kind == "hf":
+            found = pq.read_table("out/data/train-00000-of-00001.parquet")["text"].to_pylist()
+            assert found == texts[1:]
+        else:
+            lines = Path("out", "metadata_train.csv" if kind == "ljspeech" else "train.list").read_bytes().split(b"\n")
+            found = [line.decode().split("|")[-1] for line in lines[:-1]]
+        assert [words(text) for text in found] == wanted
+
+
+def test_the_card_says_whose_voices_by_what_right_and_which_version() -> None:
+    run("export", "hf", "out")
+    text = Path("out/README.md").read_text()
+    front = YAML(typ="safe").load(text.split("---\n")[1])
+    assert (front["license"], front["language"]) == ("cc-by-4.0", ["en"])
+    assert front["pretty_name"] == "A voice: ann | <b>*, bob | <b>*"
+    assert [entry["split"] for entry in front["configs"][0]["data_files"]] == ["train", "eval"]
+    assert "| ann | ann &#124; &#60;b&#62;&#42; | 3 | " in text
+    assert " | training, Publish | ann | 2026-03-01 |" in text
+    assert "| noon | en | CC-BY-4.0 | data/recordings/noon.flac | 3 | " in text
+    version = text.split("DVC's hash `")[1].split("`")[0]
+    assert version.endswith(".dir")
+    Path("data/sources.yaml").write_text(
+        Path("data/sources.yaml").read_text().replace("CC-BY-4.0", "House rules 😀", 1)
+    )
+    run("export", "hf", "other")
+    front = YAML(typ="safe").load(Path("other/README.md").read_text().split("---\n")[1])
+    assert (front["license"], front["license_name"]) == ("other", "CC-BY-4.0, House rules 😀")
+
+
+def test_the_version_is_the_one_that_dvc_locked() -> None:
+    run("export", "hf", "out")
+    version = Path("out/README.md").read_text().split("DVC's hash `")[1].split("`")[0]
+    out = {"path": "data/dataset", "hash": "md5", "md5": version}
+    Path("dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": {"dataset": {"cmd": "x", "outs": [out]}}}))
+    run("export", "hf", "same")
+    Path("dvc.lock").write_text(Path("dvc.lock").read_text().replace(version, "0" * 32 + ".dir"))
+    with pytest.raises(DataError, match=r"data/dataset: is not what dvc\.lock names; `dvc repro dataset`"):
+        run("export", "hf", "other")
+
+
+def test_what_cannot_go_is_told_and_leaves_no_folder(project: Path) -> None:
+    Path("full").mkdir()
+    Path("full/mine").write_text("mine")
+    Path("empty").mkdir()
+    run("export", "hf", "empty")
+    with pytest.raises(DataError, match="full: is there already, and stays"):
+        run("export", "hf", "full")
+    Path("data/clips/0000000000000002.flac").unlink()
+    with pytest.raises(DataError, match=r"0000000000000002\.flac: is missing; `dvc pull`"):
+        run("export", "hf", "out")
+    dataset(TEXTS)
+    consent(ann="training")
+    with pytest.raises(DataError, match="no entry for bob, whose voice is in night"):
+        run("export", "hf", "out")
+    text = Path("data/sources.yaml").read_text()
+    Path("data/sources.yaml").write_text(text.splitlines()[0] + "\n")
+    with pytest.raises(DataError, match=r"data/dataset: holds night, which data/sources\.yaml does not"):
+        run("export", "hf", "out")
+    assert not Path("out").exists()
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    made = Hub()
+    yield made
+    made.server.shutdown()
+
+
+def push(hub: Hub, *arguments: str, token: str = "hf_ann") -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    environment |= {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": token, "HF_HOME": str(Path("hf"))}
+    command = [sys.executable, "-m", "timbre.commands.cli", "push", "dataset", *arguments]
+    environment["PYTHONPATH"] = str(ROOT)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_dataset_is_pushed_whole_and_a_newer_one_replaces_it(hub: Hub) -> None:
+    done = push(hub, "ann/harbour", "--private")
+    assert (done.returncode, done.stderr.count("error")) == (0, 0), done.stderr
+    assert done.stdout.splitlines()[0] == "ann/harbour, private:"
+    for part in ("data/train-00000-of-00001.parquet", "voice of ann", "for training, Publish", "licence CC-BY-4.0"):
+        assert part in done.stdout
+    assert done.stdout.splitlines()[-1] == f"sent: {hub.url}/datasets/ann/harbour"
+    run("export", "hf", "out")
+    assert hub.repos["ann/harbour"] == tree("out")
+    assert hub.private == {"ann/harbour": True}
+    hub.repos["ann/harbour"] |= {"data/train-00001-of-00002.parquet": b"older", ".gitattributes": b"theirs"}
+    dataset({"train": ["Another sentence."], "eval": ["And one."]})
+    assert push(hub, "ann/harbour").returncode == 0
+    assert sorted(hub.repos["ann/harbour"]) == [".gitattributes", *sorted(tree("out"))]
+    table = pq.read_table(io.BytesIO(hub.repos["ann/harbour"]["data/train-00000-of-00001.parquet"]))
+    assert table["text"].to_pylist() == ["Another sentence."]
+    assert len(hub.commits) == 2
+    assert push(hub, "ann/harbour").returncode == 0
+    assert len(hub.commits) == 2, "nothing new, no commit"
+
+
+def test_a_dry_run_sends_nothing_and_shows_what_would_go(hub: Hub) -> None:
+    done = push(hub, "ann/harbour", "--dry-run")
+    assert "nothing sent; .timbre/push/harbour is what would go" in done.stdout
+    assert (hub.repos, hub.objects) == ({}, {})
+    assert Path(".timbre/push/harbour/README.md").is_file()
+
+
+def test_a_hub_that_refuses_is_one_line_and_a_public_repository_is_not_taken_for_private(hub: Hub) -> None:
+    done = push(hub, "ann/harbour", token="hf_other")
+    assert (done.returncode, hub.repos) == (1, {})
+    assert "error: ann/harbour: the hub did not take it: Invalid username or password.; is it yours" in done.stderr
+    assert "Traceback" not in done.stderr
+    hub.repos["ann/harbour"], hub.private["ann/harbour"] = {}, False
+    done = push(hub, "ann/harbour", "--private")
+    assert "ann/harbour: is there already and public; make it private on the hub first" in done.stderr
+    assert hub.repos["ann/harbour"] == {}
+    hub.server.shutdown()
+    hub.server.server_close()
+    done = push(hub, "ann/harbour")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("use", ["training", "anything but publishing", "do not publish", "published once"])
+def test_a_voice_goes_out_only_where_its_owner_said_publish(use: str) -> None:
+    consent(ann=use, bob="training, publish")
+    with pytest.raises(DataError) as caught:
+        run("push", "dataset", "ann/harbour")
+    assert str(caught.value).startswith("data/speakers.yaml:1: ann: the consent is for " + repr(use))
+    assert "bob" not in str(caught.value)
+
+
+def test_neither_a_revoked_consent_nor_a_missing_licence_goes_out() -> None:
+    Path("data/sources.yaml").write_text(Path("data/sources.yaml").read_text().replace("CC-BY-4.0", "unknown", 1))
+    with pytest.raises(DataError, match="noon: licence 'unknown' allows nobody anything; name one"):
+        run("push", "dataset", "ann/harbour", "--private")
+    text = Path("data/speakers.yaml").read_text()
+    Path("data/speakers.yaml").write_text(
+        text.replace('"evidence": null', '"evidence": null, "revoked": "2026-05-01"', 1)
+    )
+    for command in (["push", "dataset", "ann/harbour"], ["export", "hf", "out"]):
+        with pytest.raises(DataError, match="ann took the consent back on 2026-05-01"):
+            run(*command)
+    with pytest.raises(DataError, match="is no name on the hub; write OWNER/NAME"):
+        run("push", "dataset", "../harbour")

@@ -1,0 +1,150 @@
+"""The benchmarks' common form: what their tables say, and that the README shows the last results."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import gpu, table
+from benchmarks.table import Row, Table
+from timbre import families
+
+ROOT = Path(__file__).parents[3]
+SPEAKING = Table(
+    "a minute of speech",
+    [
+        Row("generate", [60.0, 40.0, 50.0], amount=60),
+        Row("lean loop", [10.0, 20.0], amount=120, limit=3.0, extra={"peak MB": 1234.0}),
+        Row("on a GPU", skipped="there is none here"),
+    ],
+    baseline="generate",
+    rate="× real time",
+)
+
+
+def test_a_row_shows_its_median_spread_rate_ratio_and_share_of_the_limit() -> None:
+    assert table.markdown(SPEAKING).splitlines() == [
+        "| a minute of speech | s, median (lowest–highest) | × real time | speed against generate | peak MB | limit, s "
+        "| of the limit |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| generate | 50 (40–60) | 1.2 | 1× |  |  |  |",
+        "| lean loop | 15 (10–20) | 8 | 6.67× | 1,230 | 3 | 20% |",
+        "| on a GPU | – |  |  |  |  |  |",
+        "",
+        "Not measured: on a GPU; there is none here.",
+    ]
+
+
+def test_times_are_compared_where_a_table_says_so_and_short_ones_are_milliseconds() -> None:
+    shown = table.markdown(Table("step", [Row("a", [0.01]), Row("b", [0.0305])], baseline="a", compares="time"))
+    assert shown.splitlines()[0] == "| step | ms | time against a |"
+    assert shown.splitlines()[3] == "| b | 30.5 | 3.05× |"
+
+
+def test_a_result_is_read_back_as_it_was_written_with_what_follows_from_it(tmp_path: Path) -> None:
+    facts = table.machine()
+    table.write(tmp_path / "a.json", facts, [SPEAKING])
+    assert table.read(tmp_path / "a.json") == (facts, [SPEAKING._replace(rows=_listed(SPEAKING.rows))])
+    lean = json.loads((tmp_path / "a.json").read_text())["tables"][0]["rows"][1]
+    assert (lean["median"], lean["rate"], lean["ratio"], lean["share_of_limit"]) == (15, 8, 6.667, 0.2)
+
+
+def _listed(rows: list[Row]) -> list[Row]:
+    """As JSON knows sequences."""
+    return [row._replace(seconds=list(row.seconds) or ()) for row in rows]
+
+
+def test_machine_facts_tell_no_name_and_no_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    import platform
+
+    facts = table.machine()
+    assert {"cpu", "cores", "memory_gb", "system", "load", "python"} <= set(facts)
+    text = json.dumps(facts)
+    assert platform.node() not in text.split('"')
+    assert "/" not in text.replace("N/A", "")
+
+
+def test_each_part_is_written_as_soon_as_it_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["x", "--rounds", "5", "--out", str(tmp_path)])
+
+    def measure() -> object:
+        yield SPEAKING
+        assert len(table.read(tmp_path / "made.json")[1]) == 1
+        raise RuntimeError("the second part fails")
+
+    with pytest.raises(RuntimeError):
+        table.record("made", measure(), tmp_path)
+    facts, tables = table.read(tmp_path / "made.json")
+    assert (len(tables), facts["command"]) == (1, "python -m benchmarks.made --rounds 5")
+
+
+def test_calls_race_turn_by_turn_after_a_warm_up() -> None:
+    order: list[str] = []
+    seconds = table.race({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, runs=2)
+    assert order == ["a", "b"] * 3
+    assert {name: len(runs) for name, runs in seconds.items()} == {"a": 2, "b": 2}
+
+
+def test_the_readme_shows_every_result_as_it_was_last_measured() -> None:
+    text = table.README.read_text()
+    assert text == table.fill(text), "run `python -m benchmarks.table`"
+    shown = set(re.findall(r"<!-- results ([\w-]+) -->", text))
+    assert {path.stem for path in table.RESULTS.glob("*.json")} <= shown, "a result without a place in the README"
+
+
+def test_the_readme_names_every_benchmark_and_no_other() -> None:
+    named = set(re.findall(r"`python -m benchmarks\.(\w+)", table.README.read_text()))
+    runnable = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if "def main()" in path.read_text()}
+    assert named == runnable
+
+
+def test_the_table_of_the_gpu_goes_on_after_a_part_that_fails_or_takes_too_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = (gpu.Part("nowhere", 60), gpu.Part("encoding", 120, ["--clips", "2", "--seconds", "1"]))
+    monkeypatch.setattr(gpu, "PARTS", parts)
+    line = "gpu --device cpu --size tiny --runs 1 --parts nowhere encoding --out"
+    monkeypatch.setattr(sys, "argv", [*line.split(), str(tmp_path)])
+    gpu.main()
+    lost, codec, *_ = table.read(tmp_path / "gpu.json")[1]
+    assert "No module named benchmarks.nowhere" in lost.rows[0].skipped
+    assert [row.name for row in codec.rows] == ["each clip whole", "one at once", "4 at once", "16 at once"]
+    assert all(row.seconds and row.amount and row.limit for row in codec.rows)
+
+
+def test_a_part_of_the_gpus_table_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    assert gpu.attempt(command, 0.2, tmp_path / "errors") == "its 0 s were over"
+
+
+def test_the_documented_recipe_is_fed_what_the_processor_makes(tmp_path: Path) -> None:
+    from transformers import CsmProcessor
+
+    from benchmarks.recipes import Clip, Way, documented, dress, step
+    from tests.support.tiny_models import SAMPLE_RATE, random_csm
+
+    voice: Any = families.load(families.Params("csm", str(random_csm(tmp_path / "csm")), None))
+    sounds = [np.random.default_rng(n).normal(0, 0.1, n * SAMPLE_RATE // 5).astype(np.float32) for n in (3, 5)]
+    texts = ["the ferry waits", "green coffee please"]
+    clips = [Clip(*made) for made in zip(texts, sounds, voice.encode(sounds), strict=True)]
+    processor = CsmProcessor.from_pretrained(tmp_path / "csm")
+    for clip in clips:
+        talk = [{"role": "0", "content": [{"type": "text", "text": clip.text}, {"type": "audio", "path": clip.sound}]}]
+        theirs = processor.apply_chat_template(talk, tokenize=True, return_dict=True, output_labels=True)
+        mine = documented(voice, [clip])
+        assert set(mine) == set(theirs)
+        assert all((mine[name] == theirs[name]).all() for name in mine)
+    for raw in (True, False):
+        way = Way("", raw=raw)
+        dress(voice, way)
+        weights = [weight for weight in voice.model.parameters() if weight.requires_grad]
+        step(voice, way, torch.optim.AdamW(weights, 1e-3), clips, 0)
+        assert all(weight.abs().max() > 0 for weight in weights), "both recipes teach all of the adapter"
+        voice.model = voice.base = voice.model.unload()

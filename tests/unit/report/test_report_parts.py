@@ -1,0 +1,139 @@
+"""What the report's page is put together from: the verdict, charts, tables, players."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.support.fake_outputs import voice
+from tests.support.report_outs import made_up
+from timbre.evaluation import metrics
+from timbre.evaluation.metrics import Difference, Evidence, Gate, Metric
+from timbre.report import charts, sample_rows, sound, tables, training
+from timbre.report.rates import rates
+from timbre.report.verdict import verdict
+
+
+@pytest.mark.parametrize(
+    ("wer", "similarity", "headline"),
+    [
+        ((-0.1, -0.02), (0.1, 0.2), "better than the base: more like the speaker, and easier to understand"),
+        ((-0.1, 0.02), (0.1, 0.2), "better than the base: more like the speaker, and about as easy to understand"),
+        ((-0.1, 0.3), (0.1, 0.2), "more like the speaker than the base, but it may be harder to understand"),
+        ((0.01, 0.2), (0.1, 0.2), "more like the speaker than the base, but harder to understand"),
+        ((-0.1, 0.02), (-0.1, 0.2), "can’t be told from the base"),
+        ((0.01, 0.02), (-0.1, 0.2), "worse than the base: harder to understand, and not measurably more like the"),
+        ((-0.1, -0.02), (-0.2, -0.1), "easier to understand than the base, but less like the speaker"),
+        ((-0.1, -0.02), None, "This voice is easier to understand than the base"),
+        (None, None, "was not measured"),
+    ],
+)
+def test_the_verdict_claims_only_what_the_intervals_show(
+    wer: tuple[float, float] | None, similarity: tuple[float, float] | None, headline: str
+) -> None:
+    likeness = dict(zip(("similarity_low", "similarity_high"), similarity or (), strict=False))
+    words = dict(zip(("wer_low", "wer_high"), wer or (), strict=False))
+    gates = {"words": Gate(passed=wer is not None and wer[1] <= 0.1)}
+    found = Evidence(differences={"tuned_clone-base": Difference(**words, **likeness)}, gates=gates)
+    assert headline in verdict(found).headline
+
+
+@pytest.mark.parametrize(
+    ("gate", "headline"), [("leakage", "Nothing can be said"), ("changes", "This voice is the base")]
+)
+def test_no_voice_is_called_better_where_the_measurement_is_void(gate: str, headline: str) -> None:
+    good = made_up()
+    void = dataclasses.replace(good, gates=good.gates | {gate: Gate(passed=False)})
+    assert verdict(void).headline.startswith(headline)
+
+
+def test_intervals_are_drawn_to_scale() -> None:
+    shown = rates(made_up())
+    tuned = shown.conditions[3]
+    assert [label for _, label in shown.wer.ticks] == ["0%", "10%", "20%", "30%"]
+    assert tuned.wer is not None
+    assert (tuned.wer.at, tuned.wer.left, tuned.wer.width) == (36.0, pytest.approx(22.67), pytest.approx(31.66))
+    assert shown.similarity is not None
+    assert [name for _, name in shown.similarity.marks] == ["other voices", "the speaker"]
+    assert [gate.id for gate in shown.gates if not gate.passed] == ["ends"]
+
+
+def test_a_value_without_an_interval_is_a_dot() -> None:
+    metric = Metric(wer=0.2)
+    shown = rates(Evidence(conditions={"base": metric, "tuned": dataclasses.replace(metric, wer=0.4)}))
+    assert shown.conditions[0].wer == charts.Interval(50.0, 50.0, 0.0)
+    assert shown.similarity is None
+    assert shown.versus == []
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0, 100, [0, 20, 40, 60, 80, 100]),
+        (1.3, 4.9, [1, 2, 3, 4, 5]),
+        (0, 3e-4, [0, 1e-4, 2e-4, 3e-4]),
+        (2, 2, [2, 2.5]),
+        (0, 0, [0, 1]),
+    ],
+)
+def test_ticks_are_round_and_hold_the_data(low: float, high: float, expected: list[float]) -> None:
+    assert charts.ticks(low, high, 5 if high > 10 else 4) == expected
+
+
+def test_a_curve_that_was_never_measured_is_left_out() -> None:
+    assert charts.draw("Loss", "step", [charts.Line("evaluation", [], "eval")]) is None
+    history = [{"step": "1", "train_loss": "3.0", "eval_loss": ""}]
+    assert [chart.title for chart in training.curves(history)] == ["Loss"]
+    assert training.sentences(history) == ("", "")
+
+
+@pytest.mark.parametrize(("last", "told"), [("2.01", False), ("2.3", True)])
+def test_over_fitting_is_pointed_out_where_the_last_step_is_clearly_worse(last: str, told: bool) -> None:
+    losses = ["3.0", "2.0", last]
+    best, overfit = training.sentences([{"step": str(5 * i), "eval_loss": loss} for i, loss in enumerate(losses)])
+    assert "step 5, where the evaluation loss was lowest, 2.000" in best
+    assert bool(overfit) == told
+    if told:
+        assert "by step 10 the evaluation loss had risen by 0.300 (15%) to 2.300" in overfit
+
+
+def test_codebooks_are_counted_from_one() -> None:
+    names = ["eval_depth_loss", "eval_depth_loss_1-3", "eval_depth_loss_16-31", "eval_depth_loss_1", "depth_loss_1-3"]
+    assert [training.group_name(name) for name in names] == ["", "2–4", "17–32", "2", ""]
+
+
+def test_a_comparison_is_read_word_by_word_and_loses_none() -> None:
+    pieces = sample_rows.words("train [-5-] {+55+} to [pier] {+the+} [-{sea}-]")
+    assert [(piece.kind, piece.text) for piece in pieces] == [
+        ("right", "train"), ("missed", "5"), ("added", "55"), ("right", "to [pier]"), ("added", "the"),
+        ("missed", "{sea}"),
+    ]  # fmt: skip
+
+
+def test_a_table_in_the_terminal_is_aligned_and_leaves_out_what_nobody_measured() -> None:
+    lines = list(tables.terminal(made_up()))
+    assert len({len(line) for line in lines[:5]}) == 1
+    assert "likeness of the speaker’s own clips 0.900, of other voices 0.310" in lines[-1]
+    old = metrics.from_dict({"base": {"wer": 0.5, "ended": 1.0}})
+    assert list(tables.terminal(old)) == ["      wrong words  ended", "Base        50.0%   100%"]
+
+
+def test_a_player_holds_the_whole_sound_in_less_than_half_of_the_bytes(tmp_path: Path) -> None:
+    samples = voice(4.0, seed=3) + np.random.default_rng(0).normal(0, 0.01, 64_000).astype(np.float32)  # breath
+    for rate, kept in ((16_000, 16_000), (48_000, 24_000)):
+        path = tmp_path / f"{rate}.flac"
+        soundfile.write(path, samples, rate, subtype="PCM_16")
+        held = base64.b64decode(sound.sound(path).mp3)
+        heard, rate_heard = soundfile.read(io.BytesIO(held))
+        assert rate_heard == kept
+        assert len(heard) == pytest.approx(len(samples) * kept / rate, abs=2)
+        assert len(held) < path.stat().st_size / 2
+    part = sound.sound(tmp_path / "16000.flac", 1.0, 2.5)
+    assert part.seconds == 1.5
+    assert base64.b64decode(part.picture).startswith(b"\x89PNG")

@@ -1,0 +1,132 @@
+"""The label check: what Whisper hears in a clip beside its text, heard again only when the sound is another."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages import check as stage
+from stages.check import Hearing, Params, error_rate, hear, main
+from tests.conftest import ROOT
+from timbre import asr, audio
+from timbre.core.records import Clip, Label, read_jsonl, write_jsonl
+from timbre.mapping import batch
+
+MODEL = asr.Params(str(ROOT / "models/tiny/whisper.pt"))
+
+
+def clip(number: int, start: float, end: float, text: str) -> Clip:
+    return Clip(f"clip-{number}", "harbour-noon", "marina", start, end, [[start, end]], end - start, text)
+
+
+CLIPS = [
+    clip(0, 0.3, 3.4, ""),  # its text is what is said, read from the transcript
+    clip(1, 37.1, 40.1, "Five station please pier twelve night with from."),
+    clip(2, 57.4, 60.2, "Something else altogether."),
+]
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three clips of a demo recording."""
+    folder = tmp_path_factory.mktemp("clips")
+    for one in CLIPS:
+        samples, rate = audio.read(ROOT / "data/recordings/harbour-noon.flac", start=one.start, end=one.end)
+        (folder / f"{one.id}.flac").write_bytes(audio.flac_bytes(samples, rate))
+    return folder
+
+
+@pytest.fixture
+def root(tmp_path: Path, clips: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        stage, "read", lambda section, _: {"check": Params(2), "whisper": MODEL, "compute": batch.HERE}[section]
+    )
+    about = {
+        "id": "harbour-noon",
+        "speaker": "marina",
+        "language": "en",
+        "licence": "CC0-1.0",
+        "consent": "none needed",
+        "origin": "data/recordings/harbour-noon.flac",
+        "sha256": "ab" * 32,
+        "sample_rate": 16000,
+        "seconds": 122.2,
+    }
+    Path("data/raw").mkdir(parents=True)
+    Path("data/raw/harbour-noon.json").write_text(json.dumps({"key": "k", "recording": about}))
+    Path("data/raw/harbour-noon.flac").touch()
+    Path("data/sources.yaml").write_text(
+        "- {id: harbour-noon, url: https://example.org/noon.wav, speaker: marina, language: en,\n"
+        "   licence: CC0-1.0, consent: none needed}\n"
+    )
+    write_jsonl(Path("data/clips.jsonl"), CLIPS)
+    Path("data/clips").symlink_to(clips)
+    return tmp_path
+
+
+def run() -> list[Label]:
+    flags = "--sources data/sources.yaml --raw data/raw --clips data/clips --table data/clips.jsonl"
+    sys.argv = ["check", *flags.split(), *["--out", "data/heard", "--labels", "data/labels.jsonl"]]
+    main()
+    return read_jsonl(Path("data/labels.jsonl"), Label)
+
+
+def test_the_text_that_is_least_what_is_heard_comes_first(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = run()
+    assert [label.clip for label in labels] == ["clip-0", "clip-2", "clip-1"]
+    assert labels[0].cer == 1, "there is no text, and something is heard"
+    assert labels[1].cer > 0.5
+    assert 0 < labels[2].cer < 0.3
+    assert labels[2].heard.startswith("Five station please pier twelve night")
+    assert {label.language for label in labels} == {None}, "this Whisper knows English only"
+    heard = {label.clip: label.heard for label in labels}
+    write_jsonl(Path("data/clips.jsonl"), [replace(CLIPS[0], text=heard["clip-0"]), *CLIPS[1:]])
+    capsys.readouterr()
+    again = run()
+    assert "check: 0 computed, 3 kept" in capsys.readouterr().out, "another word is no other sound"
+    assert [label.clip for label in again] == ["clip-2", "clip-1", "clip-0"]
+    write_jsonl(Path("data/clips.jsonl"), CLIPS[1:])
+    assert [label.clip for label in run()] == ["clip-2", "clip-1"]
+    assert not Path("data/heard/clip-0.json").exists()
+
+
+def test_a_clip_is_heard_the_same_in_any_company(clips: Path) -> None:
+    every = [Hearing(clips / f"{one.id}.flac", "en", "k") for one in CLIPS]
+    alone = [files for one in every for files in hear([one], MODEL)]
+    assert list(hear(every, MODEL)) == alone
+
+
+def test_a_batch_hears_what_transcribing_hears(clips: Path) -> None:
+    model = asr.load(MODEL)
+    sounds = [audio.read(clips / f"{one.id}.flac", asr.SAMPLE_RATE)[0] for one in CLIPS]
+    heard = asr.hear(model, sounds, ["en"] * 3)
+    assert [h.text for h in heard] == [asr.transcribe(model, sound).text for sound in sounds]
+
+
+def test_a_whisper_of_many_languages_says_how_likely_each_clips_own_is() -> None:
+    import torch
+    from whisper.model import ModelDimensions, Whisper
+
+    torch.manual_seed(0)
+    model = Whisper(ModelDimensions(80, 1500, 16, 1, 1, 51865, 24, 16, 1, 1)).eval()
+    torch.nn.init.normal_(model.decoder.positional_embedding)  # Whisper leaves there what memory held
+    sounds = [np.zeros(asr.SAMPLE_RATE, np.float32), np.ones(asr.SAMPLE_RATE, np.float32)]
+    one, two = asr.hear(model, sounds, ["de", "en"])
+    assert one.language is not None
+    assert two.language is not None
+    assert 0 < one.language < 1
+    (alone,) = asr.hear(model, sounds[:1], ["de"])
+    assert alone.language == pytest.approx(one.language, rel=1e-3)
+
+
+def test_case_marks_and_the_spelling_of_numbers_are_no_errors() -> None:
+    assert error_rate("Pier 21, please!", "pier twenty-one please") == 0
+    assert error_rate("abcd", "abcx") == 0.25
+    assert error_rate("...", "") == 0
+    assert error_rate("...", "Hm") == 1

@@ -1,0 +1,114 @@
+"""Where a talk is divided into clips, and what is left out and why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from stages.chunk import check_distinct, plan
+from tests.support.segment_factory import PARAMS, TALK, clips_of, correct, heard, ids, stored, talk
+from timbre.audio.speech_activity import Activity
+from timbre.core.errors import DataError
+from timbre.core.records import Segment
+
+
+def test_clips_end_on_sentences_and_are_long() -> None:
+    clips = clips_of(talk(400))
+    ended = [clip.text.endswith(".") for clip in clips]
+    assert sum(ended) / len(ended) > 0.8  # the others stand before a long pause, or no sentence ends within 30 s
+    assert max(clip.seconds for clip in clips) <= 30
+    assert np.mean([clip.seconds for clip in clips]) > 12
+
+
+def reasons(segments: list[Segment], sound: Activity | None = None) -> list[str]:
+    return [drop.reason for drop in plan(TALK, segments, sound or heard(segments), PARAMS)[1]]
+
+
+def test_what_is_left_out_says_why() -> None:
+    lone = Segment("talk", 1.0, 2.0, "ann", "Yes.")
+    assert reasons([lone]) == ["too short: 1.39 s alone, less than chunk.min_seconds (2)"]
+    assert reasons([replace(lone, dropped=True)]) == ["dropped: flagged so in the transcript"]
+    assert reasons([replace(lone, end=40.0)]) == [
+        "too long: 39.00 s do not fit into chunk.max_seconds (30); split the line"
+    ]
+    assert reasons([lone], heard([lone], -65)) == [
+        "silent: its loudest moment has -65 dBFS, below chunk.min_level (-50)"
+    ]
+    loud = heard([lone])
+    assert reasons([lone], replace(loud, speech=0 * loud.speech)) == ["silent: chunk.vad (energy) hears no voice in it"]
+    assert reasons([replace(lone, end=4.0, confidence=0.31)]) == [
+        "unsure: Whisper gave the words of its draft 0.31, less than chunk.min_confidence (0.4); "
+        "nobody has corrected it yet"
+    ]
+    assert reasons([replace(lone, end=4.0, confidence=0.41), replace(lone, start=6.0, end=9.0)]) == []
+
+
+def test_a_pause_is_shortened_and_its_middle_is_what_goes() -> None:
+    (clip,) = clips_of([Segment("talk", 1, 4, "ann", "One."), Segment("talk", 6, 9, "ann", "Two.")])
+    assert clip.spans == [[pytest.approx(0.805), 4.4], [5.6, pytest.approx(9.195)]]
+    assert clip.seconds == pytest.approx(3.595 * 2, abs=0.01)
+    assert (clip.text, clip.start, clip.end) == ("One. Two.", clip.spans[0][0], clip.spans[1][1])
+    assert clip.speech == pytest.approx(6, abs=0.02)
+
+
+def test_a_pause_inside_a_line_and_silence_at_its_ends_are_shortened_too() -> None:
+    said = heard([Segment("talk", 3, 5, "ann", "x"), Segment("talk", 8, 9, "ann", "x")], until=12)
+    (clip,) = plan(TALK, [Segment("talk", 1, 11.5, "ann", "One, two.")], said, PARAMS)[0]
+    assert clip.spans == [[pytest.approx(2.805), 5.4], [7.6, pytest.approx(9.195)]]
+
+
+def test_a_voice_that_goes_on_past_its_line_is_not_cut_off_but_the_next_line_is_never_reached() -> None:
+    early = [Segment("talk", 1.3, 3.8, "ann", "One."), Segment("talk", 7, 9, "bob", "Two.")]
+    spoken = heard([Segment("talk", 1, 4, "ann", "x"), Segment("talk", 6.9, 9, "bob", "x")])
+    one, two = plan(TALK, early, spoken, PARAMS)[0]
+    assert one.spans == [[pytest.approx(0.805), pytest.approx(4.195)]]
+    assert two.spans == [[pytest.approx(6.705), pytest.approx(9.195)]]
+    assert not one.abrupt
+    close = [early[0], replace(early[1], start=3.9)]
+    one, _ = plan(TALK, close, heard([Segment("talk", 1, 9, "ann", "x")]), PARAMS)[0]
+    assert 3.8 < one.end <= 3.9
+    assert one.abrupt, "a word was cut, and the clip says so"
+
+
+def test_what_is_heard_beside_the_speech_is_its_noise() -> None:
+    segments = [Segment("talk", 1, 4, "ann", "One.")]
+    sound = heard(segments)
+    assert plan(TALK, segments, sound, PARAMS)[0][0].snr == 50
+    sound.levels[sound.speech == 0] = stored(-32)
+    assert plan(TALK, segments, sound, PARAMS)[0][0].snr == 12
+
+
+def test_a_cut_falls_into_the_quietest_moment_beside_the_words() -> None:
+    segments = [Segment("talk", 1, 4, "ann", "One.")]
+    sound = heard(segments)
+    sound.levels[:] = stored(-30)
+    sound.levels[405:408] = stored(-60)
+    (clip,) = plan(TALK, segments, sound, PARAMS)[0]
+    assert clip.end == pytest.approx(4.075, abs=0.001)
+
+
+def test_another_word_is_the_same_clip_and_other_sound_is_another() -> None:
+    segments = talk(20)
+    assert ids(segments) == ids(correct(segments, 3))
+    other = plan(replace(TALK, sha256="cd" * 32), segments, heard(segments), PARAMS)[0]
+    assert not {clip.id for clip in other} & ids(segments)
+
+
+def test_the_same_sound_under_two_names_is_refused() -> None:
+    with pytest.raises(DataError, match="again: is the same sound as talk"):
+        check_distinct([TALK, replace(TALK, id="again")])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pad": -1}, "pad: -1 is below 0"),
+        ({"max_seconds": 2}, "max_seconds: 2 leaves"),
+        ({"loudness": 3}, "loudness: 3 is not"),
+    ],
+)
+def test_params_that_cannot_work_are_refused(change: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(PARAMS, **change)  # type: ignore[arg-type]

@@ -1,0 +1,316 @@
+"""What is measured of a voice: by known answers, with the tiny models where somebody must listen."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jiwer
+import numpy as np
+import pytest
+import soundfile
+
+from stages import evaluate
+from stages.evaluate import Gates, Heard, Params
+from tests.support.fake_outputs import RATE, SENTENCES, voice, write_samples
+from tests.support.tiny_models import random_whisper
+from timbre import asr, audio, families
+from timbre.core.content import content_key
+from timbre.core.errors import DataError
+from timbre.core.records import Example, Sample, to_json, write_jsonl
+from timbre.evaluation import metrics, mos, scores, speaker_encoder
+from timbre.evaluation.likeness import Scale
+from timbre.evaluation.metrics import CONDITIONS, Evidence
+from timbre.evaluation.scores import Score
+from timbre.evaluation.speaker_encoder import Voices
+from timbre.mapping import batch
+from timbre.project.transcripts import read as read_transcript
+
+ROOT = Path(__file__).parents[3]
+TINY = ROOT / "models/tiny"
+MARINA, MIRA = np.eye(2, dtype=np.float32)
+SCALE = Scale(Voices(MARINA, {"mira": MIRA}), 0.99, 0.0)
+LIMITS = Gates(changes=0.5, words=0.1, likeness=0.0, ends=0.95, leakage=0)
+
+
+def sample(text: str, **changes: Any) -> Sample:
+    made = Sample("base-p-0", "base", "p", "domain", text, None, 0, None, None, "b", 2.0, True, "k")
+    return replace(made, **changes)
+
+
+def scored(text: str, heard: str, silent: bool = False, **changes: Any) -> Score:
+    sound = np.zeros(RATE, np.float32) if silent else voice(2.0, 1)
+    return evaluate.score(sample(text, **changes), Heard(heard, silent, sound, RATE), MARINA, SCALE, own=10.0)
+
+
+def test_a_condition_weighs_words_and_not_samples() -> None:
+    rows = [
+        scored("Harbour.", "Ferry."),
+        scored("The old ferry waits for the morning train again today.", "", silent=True),
+        scored("The quiet train leaves the station.", "The quiet train leaves the station.", ended=False),
+    ]
+    metric = scores.metric(rows)
+    assert (metric.errors, metric.words, metric.wer) == (11, 17, round(11 / 17, 4))
+    assert (metric.samples, metric.silent, metric.ended) == (3, 1, 2 / 3)
+
+
+def test_a_silent_sample_is_nobodys_voice_and_has_no_pace() -> None:
+    row = scored("The ferry waits.", "", silent=True)
+    assert (row.similarity, row.named, row.pace, row.pauses) == (0, False, None, None)
+    assert scores.metric([row]).pace is None
+    spoken = scored("The ferry waits.", "The ferry waits.")
+    assert (spoken.similarity, spoken.named) == (1, True)
+    both = scores.metric([row, spoken])
+    assert (both.similarity, both.named) == (0.5, 0.5)
+    assert both.pace == pytest.approx(spoken.pace or 0)
+
+
+def test_the_rate_is_that_of_jiwer_alone() -> None:
+    """Fifty pairs; the independent computation knows jiwer and Whisper's normaliser, and nothing of ours."""
+    from whisper.normalizers import EnglishTextNormalizer
+
+    random, normalise = np.random.default_rng(3), EnglishTextNormalizer()
+    words = ["the", "a", "ferry", "train", "waits", "leaves", "twelve", "for", "old", "it's", "station", "harbour"]
+    said = [" ".join(random.choice(words, 8)).capitalize() + "." for _ in range(50)]
+    heard = [" ".join(w if random.random() < 0.7 else random.choice(words) for w in text.split()) for text in said]
+    metric = scores.metric([scored(a, b, prompt=f"p{n % 9}") for n, (a, b) in enumerate(zip(said, heard, strict=True))])
+    theirs = [[normalise(text) for text in texts] for texts in (said, heard)]
+    assert metric.wer == round(jiwer.wer(*theirs), 4)
+    assert metric.cer == round(jiwer.cer(*theirs), 4)
+
+
+def test_a_prompt_without_words_is_refused() -> None:
+    with pytest.raises(DataError, match=r"prompt p: '…' has no words to be heard; mend data/prompts.tsv"):
+        scored("…", "")
+
+
+def test_every_condition_must_speak_every_prompt(tmp_path: Path) -> None:
+    write_samples(tmp_path)
+    (tmp_path / "tuned-ferry-0.json").unlink()
+    (tmp_path / "base-train-0.flac").unlink()
+    with pytest.raises(DataError) as error:
+        evaluate.read_samples(tmp_path)
+    assert "tuned-ferry-0.json: missing, while other conditions speak this prompt" in str(error.value)
+    assert "base-train-0.flac: missing" in str(error.value)
+
+
+def test_no_samples_at_all_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no samples"):
+        evaluate.read_samples(tmp_path)
+
+
+class World:
+    """A repository's folders around `evaluate`: demo sentences held out, the tiny speaker encoder, other voices."""
+
+    def __init__(self, root: Path, held_out: int, listener: Path) -> None:
+        self.root, self.listener = root, listener
+        table = read_transcript(ROOT / "data/transcripts/harbour-noon.tsv")
+        rows = [row for row in table.lines if len(row.text.split()) > 5]
+        self.rows = [self.example(row, number) for number, row in enumerate(rows[: held_out + 1])]
+        write_jsonl(root / "data/dataset/eval.jsonl", self.rows[:-1])
+        write_jsonl(root / "data/dataset/train.jsonl", self.rows[-1:])
+
+    def example(self, row: Any, number: int) -> Example:
+        name, path = content_key("clip", number), ROOT / "data/recordings/harbour-noon.flac"
+        sound, rate = audio.read(path, None, row.start - 0.1, row.end + 0.1)
+        (self.root / "data/clips").mkdir(parents=True, exist_ok=True)
+        (self.root / f"data/clips/{name}.flac").write_bytes(audio.flac_bytes(sound, rate))
+        seconds = row.end - row.start
+        return Example(f"data/clips/{name}.flac", row.text, "marina", name, "noon", row.start, row.end, seconds)
+
+    def clip(self, example: Example) -> np.ndarray:
+        return audio.read(self.root / example.audio)[0]
+
+    def encode(self) -> list[np.ndarray]:
+        """Codes of the held-out clips; give back what the codec makes of them."""
+        model = families.load_once(families.Params("csm", str(TINY / "csm"), None))
+        (self.root / "data/codes").mkdir(exist_ok=True)
+        codes = model.encode([self.clip(row) for row in self.rows[:-1]])
+        for row, code in zip(self.rows, codes, strict=False):
+            np.save(self.root / f"data/codes/{row.id}.npy", code)
+        return [model.decode(code) for code in codes]
+
+    def speak(self, condition: str, prompt: str, text: str, sound: np.ndarray) -> None:
+        folder, name = self.root / "reports/samples", f"{condition}-{prompt}-0"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.flac").write_bytes(audio.flac_bytes(sound, RATE))
+        cloned = self.rows[-1].id if condition.endswith("clone") else None
+        made = sample(text, id=name, condition=condition, prompt=prompt, reference=cloned, seconds=len(sound) / RATE)
+        (folder / f"{name}.json").write_text(to_json(made) + "\n")
+
+    def read(self, section: str, schema: type) -> Any:
+        return {
+            "evaluate": Params(4, str(TINY / "voices"), False, LIMITS),
+            "whisper": asr.Params(str(self.listener)),
+            "speaker": speaker_encoder.Params(str(TINY / "speaker"), None),
+            "voice": families.Params("csm", str(TINY / "csm"), None),
+            "compute": batch.HERE,
+        }[section]
+
+    def evaluate(self, monkeypatch: pytest.MonkeyPatch) -> Evidence:
+        monkeypatch.chdir(self.root)
+        monkeypatch.setattr(evaluate, "read", self.read)
+        flags = "--dataset data/dataset --clips data/clips --codes data/codes"
+        outs = ("samples", "heard", "likeness", "scores.csv", "wer.csv", "metrics.json", "mos.json")
+        flags += "".join(f" --{out.split('.')[0]} reports/{out}" for out in outs)
+        monkeypatch.setattr("sys.argv", ["evaluate", *flags.split()])
+        evaluate.main()
+        return metrics.read(self.root / "reports/metrics.json")
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> tuple[World, Evidence]:
+    """Samples of which we know what they are, instead of what a model said.
+
+    base         other voices, whatever they say     base_clone   the speaker, with the texts swapped
+    tuned        the speaker through the codec       tuned_clone  the same, and its last sample silent
+    """
+    world = World(tmp_path_factory.mktemp("known"), held_out=8, listener=TINY / "whisper.pt")
+    coded, held_out = world.encode(), world.rows[:-1]
+    others = sorted((TINY / "voices").rglob("0.flac"))
+    for number, row in enumerate(held_out):
+        swapped = held_out[(number + 1) % len(held_out)]
+        silence = np.random.default_rng(0).normal(0, 5e-4, 3 * RATE).astype(np.float32)
+        world.speak("base", f"p{number}", row.text, audio.read(others[number])[0])
+        world.speak("base_clone", f"p{number}", row.text, world.clip(swapped))
+        world.speak("tuned", f"p{number}", row.text, coded[number])
+        world.speak("tuned_clone", f"p{number}", row.text, silence if row is held_out[-1] else coded[number])
+    with pytest.MonkeyPatch.context() as patch:
+        return world, world.evaluate(patch)
+
+
+def test_true_clips_score_at_the_ceiling(known: tuple[World, Evidence]) -> None:
+    _, found = known
+    tuned, own = found.conditions["tuned"], found.speaker
+    assert own is not None
+    assert own.ceiling is not None
+    assert own.ceiling > 0.95
+    assert tuned.similarity == pytest.approx(own.ceiling, abs=0.01)
+    assert tuned.named == 1
+    assert tuned.pace == pytest.approx(1, abs=0.05)
+    assert tuned.pauses == pytest.approx(own.pauses or 0, abs=0.05)
+    assert (tuned.wer or 0) < 0.1
+
+
+def test_shuffled_speakers_drop_the_similarity_to_the_floor(known: tuple[World, Evidence]) -> None:
+    _, found = known
+    assert found.speaker is not None
+    assert found.speaker.floor is not None
+    assert found.speaker.floor < 0.3
+    base = found.conditions["base"]
+    assert base.similarity == pytest.approx(found.speaker.floor, abs=0.1)
+    assert base.named == 0
+
+
+def test_swapped_labels_raise_the_errors_beyond_the_interval(known: tuple[World, Evidence]) -> None:
+    _, found = known
+    right, swapped = found.conditions["tuned"], found.conditions["base_clone"]
+    assert swapped.wer_low is not None
+    assert right.wer_high is not None
+    assert swapped.wer_low > right.wer_high + 0.5
+    found_better = found.differences["tuned_clone-base_clone"]
+    assert (found_better.wins, found_better.losses) == (7, 1), "the last sample is silent"
+    assert swapped.named == 1, "the voice is the speaker's, whatever it says"
+
+
+def test_what_whisper_invents_in_silence_counts_as_no_word_read(known: tuple[World, Evidence]) -> None:
+    world, found = known
+    with (world.root / "reports/scores.csv").open() as lines:
+        rows = {row["sample"]: row for row in csv.DictReader(lines)}
+    silent = rows["tuned_clone-p7-0"]
+    assert (silent["silent"], silent["heard"], silent["wer"], silent["named"]) == ("True", "", "1.0", "False")
+    assert (silent["similarity"], silent["pace"]) == ("0.0", "")
+    assert found.conditions["tuned_clone"].silent == 1
+
+
+def test_gates_tell_what_holds(known: tuple[World, Evidence]) -> None:
+    _, found = known
+    assert found.failed == ["likeness"], "base, cloning, is the speaker too"
+    assert found.gates["changes"].value == 1
+    assert (found.gates["words"].value or 0) < 0
+
+
+def test_the_same_samples_are_scored_the_same_from_nothing(
+    known: tuple[World, Evidence], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world, _ = known
+    names = ("scores.csv", "wer.csv", "metrics.json")
+    before = {name: (world.root / "reports" / name).read_bytes() for name in names}
+    world.evaluate(monkeypatch)
+    assert capsys.readouterr().out.count(" 0 computed") == 2
+    one = next((world.root / "reports/samples").glob("tuned-p0-0.flac"))
+    for name in ("heard", "likeness"):
+        (world.root / f"reports/{name}/{one.stem}.json").unlink()
+    world.evaluate(monkeypatch)
+    assert capsys.readouterr().out.count(" 1 computed") == 2, "one sample is heard and embedded again"
+    assert before == {name: (world.root / "reports" / name).read_bytes() for name in names}
+
+
+def test_predicted_opinions_are_beside_the_metrics_and_change_nothing_in_them(
+    known: tuple[World, Evidence], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (world, _), path = known, known[0].root / "reports/mos.json"
+    before = (world.root / "reports/metrics.json").read_bytes()
+    monkeypatch.setattr(mos, "predicted", lambda samples, rate: 3.25)
+    world.evaluate(monkeypatch)
+    assert mos.read(path, world.root / "reports/samples") == dict.fromkeys(CONDITIONS, 3.25)
+    assert (world.root / "reports/metrics.json").read_bytes() == before
+    path.unlink()
+
+
+def test_a_failed_gate_is_written_and_told(
+    known: tuple[World, Evidence], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world, found = known
+    (world.root / "reports/metrics.json").unlink()
+    world.evaluate(monkeypatch)
+    assert metrics.read(world.root / "reports/metrics.json") == found
+    told = capsys.readouterr().out
+    assert "evaluate: FAILED  tuned, cloning, is more like the speaker than base, cloning" in told
+    assert "evaluate: passed  the adapter changes the output: 1, limit 0.5" in told
+
+
+def test_only_new_samples_are_heard_and_another_whisper_hears_all_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_samples(tmp_path / "samples", {name: SENTENCES[name] for name in ("ferry", "one")})
+    silence, flac = np.zeros(RATE, np.float32), tmp_path / "samples/tuned-one-0.flac"
+    soundfile.write(flac, silence, RATE, subtype="PCM_16")
+    options = asr.Params(str(random_whisper(tmp_path / "whisper.pt", babbles=True)))
+    paths = sorted((tmp_path / "samples").glob("*.flac"))
+
+    def listen() -> str:
+        found = evaluate.listen(tmp_path / "heard", paths, options, 3)
+        assert found[paths.index(flac)].text == "", "Whisper invents words in silence"
+        assert any(sound.text for sound in found)
+        return capsys.readouterr().out
+
+    assert "8 computed" in listen()
+    assert "0 computed, 8 kept" in listen()
+    record = json.loads((tmp_path / "heard/tuned-one-0.json").read_text())
+    assert record["silent"]
+    assert record["normaliser"].startswith("openai-whisper 20")
+    soundfile.write(tmp_path / "samples/base-ferry-0.flac", silence, RATE, subtype="PCM_16")
+    assert "1 computed, 7 kept" in listen()
+    import torch
+
+    content = torch.load(options.model)
+    content["model_state_dict"]["decoder.positional_embedding"] += 1
+    torch.save(content, options.model)
+    assert "8 computed" in listen()
+
+
+def test_without_held_out_clips_or_other_voices_the_words_are_still_read() -> None:
+    metric = scores.metric([replace(scored("The ferry waits.", "The ferry."), similarity=None, named=None, pace=None)])
+    assert (metric.wer, metric.similarity, metric.named, metric.pace) == (0.3333, None, None, None)
+    rows = [replace(scored("The ferry.", "The ferry."), condition=name, similarity=None) for name in CONDITIONS]
+    judged = evaluate.weigh(rows, metrics.Speaker(), changed=1.0, leaks=0, limits=LIMITS)
+    assert judged.failed == ["words", "likeness"], "what could not be measured does not pass"
+
+
+def test_limits_out_of_range_are_told_all_at_once() -> None:
+    with pytest.raises(ValueError, match=r"(?s)gates\.changes: 1\.5 is no share.*gates\.ends: -1"):
+        Gates(changes=1.5, words=0.1, likeness=0.0, ends=-1, leakage=0)

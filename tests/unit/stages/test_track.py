@@ -1,0 +1,299 @@
+"""Versions become runs of a real MLflow store: one each, whole, and never at the price of the voice."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages import track
+from tests.support import mlflow_store
+from tests.support.mlflow_store import DIGEST, PARAMS
+from timbre import tracking
+from timbre.core.errors import TimbreError, TrackingError
+from timbre.tracking import registry
+from timbre.training import timing
+
+
+def runs(root: Path) -> list[Any]:
+    return mlflow_store.runs(f"sqlite:///{root}/mlflow.db")
+
+
+def test_a_version_has_one_run_whatever_is_repeated_or_reverted(root: Path) -> None:
+    track.main()
+    track.main()
+    assert len(runs(root)) == 1
+    before = (root / "data/dataset/train.jsonl").read_text()
+    (root / "data/dataset/train.jsonl").write_text(before.replace("captain", "pilot"))
+    track.main()
+    assert len(runs(root)) == 2
+    (root / "data/dataset/train.jsonl").write_text(before)
+    track.main()
+    assert len(runs(root)) == 2
+    assert all(tracking.is_complete(run) for run in runs(root))
+
+
+def test_a_parameter_or_another_listener_is_a_new_version(root: Path) -> None:
+    track.main()
+    (root / "params.yaml").write_text(PARAMS.replace("1e-4", "2e-4"))
+    track.main()
+    assert len(runs(root)) == 2
+    heard = root / "reports/heard/base-one-0.json"
+    heard.write_text(heard.read_text().replace('"key": "', '"key": "0'))
+    track.main()
+    assert len(runs(root)) == 3
+
+
+def test_a_run_holds_all_that_people_compare(root: Path) -> None:
+    track.main()
+    (run,) = runs(root)
+    client = tracking.connect()
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {
+        "evaluate.strict": "False",
+        "train.learning_rate": "0.0001",
+        "train.lora.rank": "8",
+        "voice.base": "models/tiny",
+        "voice.revision": "None",
+    }
+    metrics = json.loads((root / "reports/metrics.json").read_text())
+    assert run.data.metrics["wer/tuned_clone"] == metrics["tuned_clone"]["wer"]
+    assert run.data.metrics["cer/base"] == metrics["base"]["cer"]
+    assert len(client.get_metric_history(run.info.run_id, "train_loss")) == 120
+    assert [m.step for m in client.get_metric_history(run.info.run_id, "eval_loss")] == list(range(12, 121, 12))
+    assert run.data.metrics["best_step"] == 108
+
+    inputs = {given.dataset.name: given for given in run.inputs.dataset_inputs}
+    assert set(inputs) == {"dataset/train", "dataset/eval"}
+    assert inputs["dataset/train"].dataset.digest == DIGEST
+    assert json.loads(inputs["dataset/train"].dataset.source)["dvc"] == "data/dataset"
+    assert json.loads(inputs["dataset/eval"].dataset.profile) == {"clips": 3, "seconds": 27.0}
+    assert run.data.tags["dvc.data/dataset"] == DIGEST
+
+    files = {item.path for item in client.list_artifacts(run.info.run_id)}
+    assert files == {"adapter", "images", "metrics.json", "points", "report", "samples", "scores.csv"}
+    samples = {item.path for item in client.list_artifacts(run.info.run_id, "samples")}
+    assert {f"samples/tuned_clone-ferry-0.{kind}" for kind in ("flac", "json", "png")} <= samples
+    points = [item.path for item in client.list_artifacts(run.info.run_id, "points")]
+    assert points == [f"points/step-{step:06}.flac" for step in (0, 36, 72, 108)], "from base to finished voice"
+    pictures = [item.path for item in client.list_artifacts(run.info.run_id, "images") if item.path.endswith("png")]
+    assert sorted(int(path.split("+step+")[1].split("+")[0]) for path in pictures) == [0, 36, 72, 108]
+    assert (root / "mlruns" / run.info.run_id / "artifacts/report/index.html").exists()
+
+
+def test_the_commit_stands_in_the_run_and_what_the_pipeline_writes_is_no_change(root: Path) -> None:
+    def git(*arguments: str) -> None:
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b.org", *arguments], check=True)
+
+    (root / ".gitignore").write_text("mlflow.db*\nmlruns\n")
+    git("init", "-q")
+    git("add", "-A")
+    git("commit", "-qm", "first")
+    (root / "dvc.lock").write_text((root / "dvc.lock").read_text() + "\n")
+    track.main()
+    (run,) = runs(root)
+    assert re.fullmatch("[0-9a-f]{40}", run.data.tags["git.commit"])
+    assert run.data.tags["git.dirty"] == "false"
+    (root / "params.yaml").write_text(PARAMS.replace("rank: 8", "rank: 16"))
+    track.main()
+    assert {run.data.tags["git.dirty"] for run in runs(root)} == {"false", "true"}
+
+
+def test_a_run_that_was_cut_short_is_recorded_anew(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import requests
+    from mlflow import MlflowClient
+
+    def gone(*_: object) -> None:
+        raise requests.ConnectionError("the line went dead")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(MlflowClient, "log_artifacts", gone)
+        with pytest.raises(TrackingError, match="the line went dead"):
+            track.main()
+    assert not tracking.is_complete(runs(root)[0])
+    track.main()
+    (run,) = runs(root)
+    assert tracking.is_complete(run)
+    assert len(tracking.connect().get_metric_history(run.info.run_id, "train_loss")) == 120, "no point twice"
+
+
+def test_a_page_drawn_anew_replaces_that_of_its_run(root: Path) -> None:
+    track.main()
+    (root / "reports/index.html").write_text("<h1>a better page</h1>")
+    track.main()
+    (run,) = runs(root)
+    assert "better" in (root / "mlruns" / run.info.run_id / "artifacts/report/index.html").read_text()
+
+
+def test_a_server_that_is_down_is_told_in_one_line(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    with pytest.raises(TrackingError) as error:
+        track.main()
+    assert f"127.0.0.1:{port} cannot be reached" in str(error.value)
+    assert "`dvc repro` records the run" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_server_that_never_answers_is_called_down_soon(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        monkeypatch.setattr(tracking, "PATIENCE", 0.3)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(TrackingError, match="cannot be reached"):
+            track.main()
+
+
+def test_an_experiment_in_a_temporary_folder_writes_to_the_main_store(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = root / ".dvc/tmp/exps/standalone/tmpab12"
+    shutil.copytree(root, elsewhere, ignore=shutil.ignore_patterns(".dvc", "mlflow.db", "mlruns"))
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setenv("DVC_EXP_NAME", "sober-tern")
+    track.main()
+    assert not (elsewhere / "mlflow.db").exists()
+    (run,) = runs(root)
+    assert run.info.run_name == "sober-tern"
+    assert run.info.artifact_uri.startswith((root / "mlruns").as_uri())
+
+
+def test_a_missing_out_is_named_before_anything_is_recorded(root: Path) -> None:
+    shutil.rmtree(root / "models/adapter")
+    with pytest.raises(track.DataError, match="models/adapter: missing; `dvc repro` makes it"):
+        track.main()
+    assert runs(root) == []
+
+
+def test_the_stage_depends_on_every_section_of_the_parameters_that_changes_a_result() -> None:
+    from ruamel.yaml import YAML
+
+    here = Path(__file__).parents[3]
+    declared = YAML(typ="safe").load(here / "dvc.yaml")["stages"]["track"]["params"]
+    assert {*declared, "compute"} == set(YAML(typ="safe").load(here / "params.yaml"))
+
+
+def test_gates_and_over_fitting_stand_among_the_tags(root: Path) -> None:
+    mlflow_store.write_gates(root, changes=True, words=False, likeness=False)
+    track.main()
+    (run,) = runs(root)
+    told = {name: run.data.tags[name] for name in ("gate.changes", "gate.words", "gates")}
+    assert told == {"gate.changes": "passed", "gate.words": "failed", "gates": "failed: words, likeness"}
+    assert run.data.metrics["gate_value/words"] == 0.25
+    assert "best at step 108" in run.data.tags["overfitting"]
+    assert run.data.tags["overfitting"].endswith("by step 120 it had risen by 0.1500")
+
+
+def test_a_failed_gate_ends_the_pipeline_only_if_strict_and_once_all_is_recorded(root: Path) -> None:
+    mlflow_store.write_gates(root, changes=True, words=False, likeness=False)
+    (root / "params.yaml").write_text(PARAMS.replace("strict: false", "strict: true"))
+    for _ in range(2):
+        with pytest.raises(TimbreError, match=r"^gate `words` failed: .*\ngate `likeness` failed: [^\n]*$"):
+            track.main()
+    (run,) = runs(root)
+    assert tracking.is_complete(run)
+    assert run.data.tags["gate.words"] == "failed"
+
+
+def test_a_voice_without_gates_says_nothing_of_them(root: Path) -> None:
+    metrics = json.loads((root / "reports/metrics.json").read_text())
+    (root / "reports/metrics.json").write_text(json.dumps({k: v for k, v in metrics.items() if k != "gates"}))
+    track.main()
+    assert not [name for name in runs(root)[0].data.tags if name.startswith("gate")]
+
+
+def test_tags_name_the_data_the_lock_and_the_base_model(root: Path) -> None:
+    track.main()
+    mlflow_store.write_lock(root, {"data/dataset": DIGEST, "models/adapter": "fedcba9876543210fedcba9876543210.dir"})
+    (root / "params.yaml").write_text(PARAMS.replace("null", "0a1b2c3"))
+    track.main()
+    second, first = (run.data.tags for run in runs(root))
+    assert first["data.version"] == second["data.version"] == DIGEST
+    assert first["dvc.lock"] != second["dvc.lock"]
+    assert first["base.model"] == "models/tiny"
+    assert first["base.revision"] == "b0b1b2b3b4b5b6b7", "the content of a folder"
+    assert second["base.revision"] == "0a1b2c3", "the commit of a hub model"
+
+
+def test_what_training_cost_is_told_where_it_was_this_voice(root: Path) -> None:
+    speed = root / "models/speed.json"
+    timing.write(speed, root / "models/adapter", [{"step": 1, "frames_per_second": 900.0, "memory_mb": 512.5}])
+    track.main()
+    (run,) = runs(root)
+    assert run.data.metrics["system/frames_per_second"] == 900.0
+    (root / "models/adapter" / timing.WEIGHTS).write_bytes(b"other weights")
+    track.main()
+    assert len(runs(root)) == 2
+    assert not [name for name in runs(root)[0].data.metrics if name.startswith("system/")]
+
+
+def test_the_adapter_is_a_model_version_and_the_candidate_goes_with_the_voice(root: Path) -> None:
+    from mlflow.artifacts import download_artifacts
+
+    track.main()
+    (root / "params.yaml").write_text(PARAMS.replace("1e-4", "2e-4"))
+    (root / "models/adapter" / timing.WEIGHTS).write_bytes(b"other weights")
+    track.main()
+    client = tracking.connect()
+    second, first = runs(root)
+    assert registry.aliases(client) == {"candidate": second.info.run_id}
+    kept = download_artifacts("models:/timbre@candidate", tracking_uri=tracking.store_uri())
+    assert (Path(kept) / timing.WEIGHTS).read_bytes() == b"other weights"
+    (root / "params.yaml").write_text(PARAMS)
+    (root / "models/adapter" / timing.WEIGHTS).write_bytes(b"weights")
+    track.main()
+    assert registry.aliases(client) == {"candidate": first.info.run_id}, "the voice went back, and the name with it"
+    assert len(client.search_model_versions("name = 'timbre'")) == 2
+
+
+def test_a_run_that_was_cut_short_leaves_no_model_version(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import requests
+    from mlflow import MlflowClient
+
+    def gone(*_: object) -> None:
+        raise requests.ConnectionError("the line went dead")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(MlflowClient, "set_terminated", gone)
+        with pytest.raises(TrackingError, match="the line went dead"):
+            track.main()
+    track.main()
+    (version,) = tracking.connect().search_model_versions("name = 'timbre'")
+    assert version.run_id == runs(root)[0].info.run_id
+
+
+def test_a_dataset_is_found_by_dvcs_hash_and_comes_back_from_its_cache(root: Path) -> None:
+    import mlflow
+    from dvc.repo import Repo
+    from mlflow.data.dataset_source_registry import register_dataset_source
+
+    from timbre.tracking.dvc_source import DvcSource
+
+    Repo.init(no_scm=True)
+    Repo().add("data/dataset")
+    pointer = (root / "data/dataset.dvc").read_text()
+    digest = re.findall(r"md5: (\w+\.dir)", pointer)[0]
+    mlflow_store.write_lock(root, {"data/dataset": digest})
+    table = (root / "data/dataset/train.jsonl").read_bytes()
+    track.main()
+    shutil.rmtree(root / "data/dataset")
+    client = tracking.connect()
+    experiment = tracking.experiment_of(client)
+    assert not client.search_runs([experiment], f"dataset.digest = '{DIGEST}'")
+    (run,) = client.search_runs([experiment], f"dataset.digest = '{digest}'")
+    register_dataset_source(DvcSource)
+    given = next(g for g in run.inputs.dataset_inputs if g.dataset.name == "dataset/train")
+    source = mlflow.data.get_source(given.dataset)
+    assert source.load().read_bytes() == table
+    shutil.rmtree(root / ".dvc/cache")
+    with pytest.raises(TrackingError, match=r"data/dataset/train.jsonl: .*not in DVC's cache; .*dvc pull data/dataset"):
+        source.load()

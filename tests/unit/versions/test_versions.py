@@ -1,0 +1,46 @@
+"""A map keeps entries of an older run, so its VERSION must rise when its code gives other bytes for the same input.
+
+Nobody would remember that; this golden file does. On purpose: change VERSION, then
+`GOLDEN=write python -m pytest tests/unit/versions/test_versions.py`, and commit tests/golden/versions.json with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Repository
+
+pytestmark = pytest.mark.pipeline
+
+GOLDEN = Path(__file__).parents[2] / "golden/versions.json"
+# Whose bytes are the same on any machine; models' sums are not.
+FOLDERS = {"fetch": "data/raw", "chunk": "data/clips"}
+
+
+def test_other_bytes_come_with_another_version(made: Repository) -> None:
+    now = {name: {"version": version(name), "sha256": digest(made.root / folder)} for name, folder in FOLDERS.items()}
+    if os.environ.get("GOLDEN") == "write":
+        GOLDEN.write_text(json.dumps(now, indent=2) + "\n")
+    golden = json.loads(GOLDEN.read_text())
+    for stage, seen in now.items():
+        if seen["version"] == golden[stage]["version"]:
+            assert seen["sha256"] == golden[stage]["sha256"], f"raise VERSION in stages/{stage}.py; see {__name__}"
+        else:
+            assert seen == golden[stage], f"the version rose: write the golden file anew; see {__name__}"
+
+
+def version(stage: str) -> int:
+    found = re.search(r"^VERSION = (\d+)", (ROOT / f"stages/{stage}.py").read_text(), re.MULTILINE)
+    assert found
+    return int(found[1])
+
+
+def digest(folder: Path) -> str:
+    entries = [(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in sorted(folder.iterdir())]
+    return hashlib.sha256(json.dumps(entries).encode()).hexdigest()

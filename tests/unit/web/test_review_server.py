@@ -1,0 +1,233 @@
+"""The review page's server: who may ask it what, and what a save may do to a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support.review_client import Client, serving
+from tests.support.review_desk import RATE, build
+from timbre.audio import flac_bytes
+from timbre.commands import cli
+from timbre.core.errors import DataError, TimbreError
+from timbre.web.review import peaks
+from timbre.web.review_routes import MAX_BODY
+
+
+@pytest.fixture
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+    monkeypatch.chdir(build(tmp_path))
+    with serving() as client:
+        yield client
+
+
+@pytest.mark.parametrize("token", ["wrong", "%00", "..", "x" * 5000])
+def test_without_the_token_nothing_is_told(client: Client, token: str) -> None:
+    for path in ("", "review.js", "api/recordings", "audio/noon"):
+        assert client.ask(path, token=token).status == 403
+    assert client.ask("api/recording/noon", {"digest": "", "lines": []}, token=token).status == 403
+
+
+def test_only_this_machine_and_only_its_own_page_may_ask(client: Client) -> None:
+    port = client.server.server_address[1]
+    assert client.server.server_address[0] == "127.0.0.1"
+    assert client.ask("", headers={"Host": "evil.example"}).status == 403
+    assert client.ask("", headers={"Host": f"evil.example:{port}"}).status == 403
+    for origin in ("http://evil.example", "null", "https://127.0.0.1:1", "http://127.0.0.1"):
+        assert client.ask("api/recordings", headers={"Origin": origin}).status == 403
+        assert client.ask("api/find", {}, headers={"Origin": origin}).status == 403
+    assert client.ask("api/recordings", headers={"Origin": f"http://127.0.0.1:{port}"}).status == 200
+
+
+def test_every_answer_forbids_foreign_scripts_and_frames(client: Client) -> None:
+    for path, status in (("", 200), ("record", 200), ("api/recordings", 200), ("nothing", 404), ("audio/noon", 200)):
+        answer = client.ask(path)
+        assert answer.status == status
+        policy = answer.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Referrer-Policy"] == "no-referrer"
+    page = client.ask("").body.decode()
+    assert "<script>" not in page
+    assert "style=" not in page
+    assert "innerHTML" not in "".join(
+        path.read_text() for path in Path(peaks.__file__).parents[1].glob("web/re[cv]*.js")
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["..%2f..%2f..%2fetc%2fpasswd", "%2e%2e", "../../data/sources.yaml", "noon.json", "dawn", "noon%00", "NOON", ""],
+)
+def test_a_path_that_is_no_recording_leads_nowhere(client: Client, name: str) -> None:
+    for path in (f"audio/{name}", f"api/recording/{name}", f"api/peaks/{name}", f"api/digest/{name}"):
+        assert client.ask(path).status in (404, 422), path
+    assert client.ask(f"api/recording/{name}", {"digest": "", "lines": []}).status in (400, 404, 422)
+    assert sorted(path.name for path in Path("data/transcripts").iterdir()) == []
+
+
+def test_huge_unmeasured_and_foreign_bodies_are_refused(client: Client) -> None:
+    path = "api/recording/noon"
+    assert client.ask(path, b"", headers={"Content-Length": str(MAX_BODY + 1)}).status == 413
+    assert client.ask(path, b"", headers={"Content-Length": "-1"}).status == 411
+    assert client.ask(path, b"{}", headers={"Content-Type": "text/plain"}).status == 415
+    for body in (b"{", b"[" * 100_000, b"\xff", b"null", b'{"digest": 1, "lines": []}'):
+        assert client.ask(path, body).status == 400, body[:20]
+    assert client.ask("api/recordings").status == 200, "still there"
+
+
+def test_the_sound_comes_in_the_parts_that_a_player_asks_for(client: Client) -> None:
+    whole = Path("data/raw/noon.flac").read_bytes()
+    size = len(whole)
+    for asked, status, part in [
+        (None, 200, whole),
+        ("bytes=0-", 206, whole),
+        ("bytes=100-199", 206, whole[100:200]),
+        ("bytes=-50", 206, whole[-50:]),
+        (f"bytes=100-{size * 2}", 206, whole[100:]),
+    ]:
+        answer = client.ask("audio/noon", headers={"Range": asked} if asked else {})
+        assert (answer.status, answer.body) == (status, part), asked
+        if asked:
+            first = size - 50 if asked == "bytes=-50" else int(asked[6:].split("-")[0])
+            assert answer.headers["Content-Range"] == f"bytes {first}-{first + len(part) - 1}/{size}"
+    for asked in (f"bytes={size}-", "bytes=5-2", "bytes=-", "bytes=0-1,4-5", "lines=0-1", "bytes=-0"):
+        assert client.ask("audio/noon", headers={"Range": asked}).status == 416, asked
+
+
+def test_the_first_save_begins_the_transcript_and_the_next_touches_one_line(client: Client) -> None:
+    path = Path("data/transcripts/noon.tsv")
+    digest, lines = client.lines()
+    assert (digest, lines[1]) == ("", [4.2, 7.6, "ann", "", "Boats leave from pier for."])
+    assert not path.exists(), "looking writes nothing"
+    lines[1][4] = "Boats leave from pier four."
+    digest = client.save(digest, lines).value["digest"]
+    before = path.read_bytes()
+    assert before.startswith(b"# audio: ")
+    path.write_bytes(before := before.replace(b"start\tend", b"# my note\nstart\tend").replace(b"\n", b"\r\n"))
+    digest, lines = client.lines()
+    lines[0][3] = "ok"
+    assert client.save(digest, lines).status == 200
+    after = path.read_bytes()
+    assert [row for row in after.split(b"\n") if row not in before.split(b"\n")] == [
+        b"0.20\t3.60\tann\tok\tThe tide comes in.\r"
+    ]
+    assert len(after.split(b"\n")) == len(before.split(b"\n"))
+
+
+def test_an_edit_of_an_older_file_writes_nothing_and_shows_what_the_file_says(client: Client) -> None:
+    path = Path("data/transcripts/noon.tsv")
+    digest, lines = client.lines()
+    digest = client.save(digest, lines).value["digest"]
+    theirs = path.read_text().replace("tide", "time")
+    path.write_text(theirs)
+    lines[0][4] = "Mine."
+    answer = client.save(digest, lines)
+    assert answer.status == 409
+    assert answer.value["theirs"]["lines"][0][4] == "The time comes in."
+    assert path.read_text() == theirs
+    assert client.save(answer.value["theirs"]["digest"], lines).status == 200
+    path.unlink()
+    assert client.save(digest, lines).status == 409, "somebody removed it"
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        [0.2, 3.6, "ann", "", "tab\there"],
+        [0.2, 3.6, "ann", "", "break\nhere"],
+        [0.2, 3.6, "ann", "", " "],
+        [0.2, 3.6, "ann", "", "\ud800"],
+        [0.2, 3.6, "ann", "maybe", "x"],
+        [0.2, 3.6, "Ann B", "", "x"],
+        [3.6, 0.2, "ann", "", "x"],
+        [0.2, 9.0, "ann", "", "overlaps the next"],
+        [float("nan"), 3.6, "ann", "", "x"],
+        [0.2, float("inf"), "ann", "", "x"],
+        [10**400, 3.6, "ann", "", "x"],
+        [True, 3.6, "ann", "", "x"],
+        ["0.2", 3.6, "ann", "", "x"],
+        [0.2, 3.6, "ann", "", None],
+        [0.2, 3.6, "ann", ""],
+        "x",
+    ],
+)
+def test_a_line_that_would_break_the_file_is_refused(client: Client, line: Any) -> None:
+    digest, lines = client.lines()
+    assert client.save(digest, [line, *lines[1:]]).status == 422
+    assert not Path("data/transcripts/noon.tsv").exists()
+    digest = client.save(digest, lines).value["digest"]
+    before = Path("data/transcripts/noon.tsv").read_bytes()
+    assert client.save(digest, [line, *lines[1:]]).status == 422
+    assert client.save(digest, [*lines, [20.0, 25.0, "ann", "", "beyond the end"]]).status == 422
+    assert Path("data/transcripts/noon.tsv").read_bytes() == before
+
+
+def test_any_text_comes_back_as_it_was_saved(client: Client) -> None:
+    digest, lines = client.lines()
+    odd = "<script>alert(1)</script> & \"q\" 'q' \u2028 \u202e ünï 海 😀 \\n | #"
+    lines[0][4] = odd
+    assert client.save(digest, lines).status == 200
+    assert client.lines()[1][0][4] == odd
+
+
+def test_find_shows_and_replace_writes_only_what_was_shown(client: Client) -> None:
+    for name in ("noon", "night"):
+        client.save(*client.lines(name), name=name)
+    asked = {"old": "pier for", "new": "pier four", "ignore_case": False}
+    shown = client.ask("api/find", asked).value
+    assert [line["id"] for line in shown["found"]] == ["noon", "night"]
+    assert shown["found"][0]["pieces"] == [["Boats leave from ", "pier for", "pier four"], [".", "", ""]]
+    path = Path("data/transcripts/night.tsv")
+    path.write_text(path.read_text().replace("tide", "time"))
+    assert client.ask("api/replace", asked | {"digests": shown["digests"]}).status == 409
+    assert "four" not in Path("data/transcripts/noon.tsv").read_text(), "all or nothing"
+    shown = client.ask("api/find", asked).value
+    assert client.ask("api/replace", asked | {"digests": shown["digests"]}).value == {"places": 2}
+    assert "pier four" in Path("data/transcripts/noon.tsv").read_text()
+    assert client.ask("api/find", asked | {"old": " "}).status == 422
+
+
+def test_a_recording_that_cannot_be_opened_does_not_stop_the_others(client: Client) -> None:
+    Path("data/transcripts/noon.tsv").write_text("start\tend\tspeaker\tflag\ttext\n5\t2\tann\t\tx\n")
+    Path("data/drafts/night.json").unlink()
+    noon, night = client.ask("api/recordings").value
+    assert "noon.tsv:2: end 2.00 is before start" in noon["problem"]
+    assert "`dvc repro transcribe` makes it" in night["problem"]
+    assert client.ask("api/recording/noon").status == 422
+
+
+def test_a_transcript_of_other_audio_is_opened_with_a_warning(client: Client) -> None:
+    client.save(*client.lines())
+    path = Path("data/transcripts/noon.tsv")
+    path.write_text("# audio: 12\n" + path.read_text().split("\n", 1)[1])
+    assert "other audio" in client.ask("api/recording/noon").value["warning"]
+
+
+def test_peaks_are_computed_once_and_say_where_it_is_loud_silent_or_clipped(client: Client) -> None:
+    found = client.ask("api/peaks/noon").body
+    assert len(found) == 2000
+    assert max(found[0:15]) == 0
+    assert 100 < max(found) < 255
+    (kept,) = Path(".timbre/peaks").iterdir()
+    kept.write_bytes(b"kept")
+    assert client.ask("api/peaks/noon").body == b"kept"
+    loud = np.zeros(RATE, np.float32)
+    loud[8000:8100] = 1.0
+    Path("data/raw/night.flac").write_bytes(flac_bytes(loud, RATE))
+    drawn = client.ask("api/peaks/night").body
+    assert (drawn[49], drawn[50], drawn[51]) == (0, 255, 0)
+
+
+def test_the_command_refuses_what_it_cannot_open(client: Client) -> None:
+    with pytest.raises(DataError, match="dawn: no such recording"):
+        cli.execute(["review", "dawn", "--no-browser"])
+    for port in (client.server.server_address[1], 70_000):
+        with pytest.raises(TimbreError, match="cannot be used"):
+            cli.execute(["review", "--no-browser", "--port", str(port)])

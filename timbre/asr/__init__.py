@@ -1,0 +1,246 @@
+"""The listener: Whisper writes drafts of recordings, and hears what the voice says when it is judged.
+
+`model` names a checkpoint in the repository (models/tiny/whisper.pt) or one of openai-whisper's (turbo, small.en, …).
+The settings are those under which the same audio gives the same text: greedy, no second try at a higher temperature
+(it samples), no text of the window before (one error would repeat itself).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.metadata
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from timbre.core.content import file_sha256
+from timbre.core.errors import ModelError
+from timbre.core.running import settle
+
+SAMPLE_RATE = 16_000  # Hz, of the samples that Whisper hears
+WINDOW = 30  # seconds that it hears at once; what is longer, `transcribe` goes through, `hear` cuts off
+Model = Any  # whisper.model.Whisper; named here, so that a signature can say it without importing torch
+
+
+@dataclass(frozen=True)
+class Params:
+    """Section `whisper` of params.yaml, shared by transcribe and evaluate."""
+
+    model: str  # path of a .pt file, or a name that openai-whisper knows
+
+    def __post_init__(self) -> None:
+        if not self.model.strip():
+            raise ValueError("model: is empty; name a .pt file or one of openai-whisper's models, such as turbo")
+
+
+@dataclass(frozen=True)
+class Word:
+    start: float  # seconds
+    end: float
+    word: str  # with the space before it and the mark after it, as Whisper gives them
+    probability: float
+
+
+@dataclass(frozen=True)
+class Utterance:
+    start: float  # seconds
+    end: float
+    text: str
+    avg_logprob: float  # mean log probability of the tokens
+    no_speech_prob: float
+    words: list[Word]  # empty without word times
+
+
+@dataclass(frozen=True)
+class Transcript:
+    language: str
+    utterances: list[Utterance]  # none where nothing was heard
+
+    @property
+    def text(self) -> str:
+        return " ".join(utterance.text for utterance in self.utterances)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A clip of at most WINDOW seconds."""
+
+    text: str
+    language: float | None  # probability of the language that it was said to be in; None where the model knows only one
+
+
+def fingerprint(params: Params) -> str:
+    """The model's part of a content key: the file's SHA-256, or the name, which openai-whisper ties to one file."""
+    return file_sha256(_checkpoint(params.model)) if _is_file(params.model) else params.model
+
+
+def load(params: Params) -> Model:
+    """The model, on the GPU where there is one; the same object for the same file."""
+    if not _is_file(params.model):
+        return _load(params, 0)
+    path = _checkpoint(params.model).resolve()
+    return _load(Params(str(path)), path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=1)
+def _load(params: Params, changed: int) -> Model:
+    os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # of whisper's word times; more would also wake torch's
+    import whisper
+
+    name = params.model
+    if not _is_file(name) and name not in whisper.available_models():
+        known = ", ".join(whisper.available_models())
+        raise ModelError(f"params.yaml: whisper.model: no model `{name}`; name a .pt file or one of {known}")
+    with contextlib.suppress(AttributeError, RuntimeError):  # 3 s of compiling once, instead of in every process
+        whisper.timing.dtw_cpu.enable_caching()
+        whisper.timing.backtrace.enable_caching()
+    try:
+        return whisper.load_model(name).eval()
+    except OSError as error:  # urllib's errors are OSErrors
+        raise ModelError(f"whisper.model: {name} could not be downloaded: {error}; `dvc repro` tries again") from error
+    except Exception as error:
+        if not _is_file(params.model):
+            raise
+        raise ModelError(
+            f"{name}: is not a Whisper checkpoint ({type(error).__name__}); bring the right file"
+        ) from error
+
+
+def transcribe(
+    model: Model,
+    samples: Any,  # float32, 16 kHz, one channel
+    *,
+    language: str = "en",
+    prompt: str = "",
+    word_timestamps: bool = False,
+) -> Transcript:
+    """What is said in the samples; `prompt` is given to every window, not only to the first."""
+    import torch
+    import whisper
+
+    on_gpu = _settled(model)
+    with torch.inference_mode():
+        heard = whisper.transcribe(
+            model,
+            samples,
+            language=language,
+            temperature=0.0,
+            condition_on_previous_text=False,
+            max_initial_timestamp=None,  # speech may begin late in the window
+            initial_prompt=prompt or None,
+            carry_initial_prompt=bool(prompt),
+            word_timestamps=word_timestamps,
+            fp16=on_gpu,
+        )
+    utterances = [_utterance(segment) for segment in heard["segments"] if segment["text"].strip()]
+    return Transcript(heard["language"], utterances)
+
+
+def hear(model: Model, sounds: Sequence[Any], languages: Sequence[str]) -> list[Heard]:
+    """What is said in clips of at most WINDOW seconds, all at once: samples as for `transcribe`."""
+    import torch
+    import whisper
+
+    on_gpu = _settled(model)
+    # padded as the spectrogram, not as the sound: as `transcribe` does, and as the tiny Whisper has learnt it
+    mels = [
+        whisper.pad_or_trim(whisper.log_mel_spectrogram(s, model.dims.n_mels, device=model.device), 100 * WINDOW)
+        for s in sounds
+    ]
+    heard: dict[int, Heard] = {}
+    with torch.inference_mode():
+        features = model.embed_audio(torch.stack(mels).to(torch.float16 if on_gpu else torch.float32))
+        for language in dict.fromkeys(languages):
+            rows = [row for row, other in enumerate(languages) if other == language]
+            options = whisper.DecodingOptions(
+                language=language, temperature=0.0, max_initial_timestamp=None, fp16=on_gpu
+            )
+            found = whisper.decode(model, features[rows], options)
+            known = whisper.detect_language(model, features[rows])[1] if model.is_multilingual else None
+            for place, row in enumerate(rows):
+                heard[row] = Heard(found[place].text, known[place].get(language, 0.0) if known else None)
+    return [heard[row] for row in range(len(sounds))]
+
+
+def texts(params: Params, sounds: Sequence[Any]) -> list[str]:
+    """What is said in each sound; those that fit into a window are heard all at once."""
+    model = load(params)
+    fit = [number for number, sound in enumerate(sounds) if len(sound) <= WINDOW * SAMPLE_RATE]
+    heard = hear(model, [sounds[number] for number in fit], ["en"] * len(fit)) if fit else []
+    found = dict(zip(fit, (one.text for one in heard), strict=True))
+    return [found[number] if number in found else transcribe(model, sound).text for number, sound in enumerate(sounds)]
+
+
+def _settled(model: Model) -> bool:
+    """Whether the model is on the GPU; it has its threads then."""
+    settle(model)
+    return bool(model.device.type == "cuda")
+
+
+def check_language(model: Model, language: str, name: str) -> None:
+    """Raise where the model does not speak the recording's language: it would write English nonsense, silently."""
+    from whisper.tokenizer import LANGUAGES
+
+    if language not in (LANGUAGES if model.is_multilingual else {"en"}):
+        kind = "does not know it" if model.is_multilingual else "knows English only"
+        raise ModelError(
+            f"{name}: is in `{language}`, and whisper.model {kind}; name another in params.yaml, say turbo"
+        )
+
+
+def check_prompt(model: Model, prompt: str) -> None:
+    """Raise where the prompt is too long: Whisper would drop its beginning without a word."""
+    from whisper.tokenizer import get_tokenizer
+
+    tokens = len(get_tokenizer(model.is_multilingual).encode(" " + prompt.strip()))
+    most = int(model.dims.n_text_ctx) // 2 - 1
+    if prompt and tokens > most:
+        raise ModelError(f"the glossary has {tokens} tokens and Whisper reads {most}; keep the rarest terms")
+
+
+@functools.cache
+def _normaliser() -> Any:
+    from whisper.normalizers import EnglishTextNormalizer
+
+    return EnglishTextNormalizer()
+
+
+def normaliser() -> str:
+    """Which normaliser it is: rates of two versions of it cannot be compared."""
+    return f"openai-whisper {importlib.metadata.version('openai-whisper')}, English"
+
+
+def normalise(text: str) -> str:
+    """Words alone, as word error rates are counted: no case, no punctuation, `twenty` and 20 the same."""
+    return str(_normaliser()(text))
+
+
+def _utterance(segment: dict[str, Any]) -> Utterance:
+    words = [
+        Word(float(w["start"]), float(w["end"]), w["word"], float(w["probability"])) for w in segment.get("words", [])
+    ]
+    return Utterance(
+        start=float(segment["start"]),
+        end=float(segment["end"]),
+        text=" ".join(segment["text"].split()),
+        avg_logprob=float(segment["avg_logprob"]),
+        no_speech_prob=float(segment["no_speech_prob"]),
+        words=words,
+    )
+
+
+def _is_file(model: str) -> bool:
+    return model.endswith(".pt") or "/" in model
+
+
+def _checkpoint(model: str) -> Path:
+    path = Path(model)
+    if not path.is_file():
+        raise ModelError(
+            f"{model}: no such Whisper checkpoint (whisper.model in params.yaml); `git checkout -- {model}` brings an "
+            "embedded one back, a name such as turbo lets openai-whisper download its own"
+        )
+    return path

@@ -1,0 +1,193 @@
+"""Where somebody speaks in a recording, and how loud each moment of it is: measured once, asked for ever after.
+
+`measure` streams through the sound, so its memory does not grow with it; what it finds takes 720 KB an hour, and `open`
+leaves that on the disk until a stretch is asked for. A *moment* is 10 ms.
+
+silero    a small recurrent network that knows voices (silero-vad, MIT licence, 2 MB, comes with its package)
+energy    what is louder than a level between the recording's quiet and its loud moments; knows nothing of voices
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from math import ceil, floor
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from timbre import audio
+from timbre.audio import LEVEL_WINDOW as MOMENT
+from timbre.audio import Samples
+from timbre.core.content import content_key
+from timbre.core.errors import DataError
+
+Vad = Literal["silero", "energy"]
+Flags = npt.NDArray[np.bool_]
+
+VERSION = 1  # raise when the code finds otherwise in the same sound
+QUIETEST = -127.5  # dBFS, stored as 0; half a decibel a step up to 255, full scale
+RATE, FRAME = 16_000, 512  # Hz and samples of silero: 32 ms at a time
+SURE, UNSURE = 0.5, 0.35  # probability from which a voice is heard, and until which it goes on: silero's own
+BREAK = 10  # moments: a shorter break, as before a t, belongs to the word
+SHORTEST = 5  # moments: what is shorter is a click
+EDGE = 3  # moments on either side, because a word begins and ends softly: silero's own
+QUIET_BELOW, LOUD_ABOVE = 5, 95  # percentiles of a recording's levels, for energy
+BETWEEN = 0.35  # of the way from quiet to loud is where energy hears a voice begin …
+FAINT = -60.0  # dBFS … but never below
+
+
+@dataclass(frozen=True)
+class Activity:
+    """Of one recording, moment by moment."""
+
+    levels: npt.NDArray[np.uint8]  # half decibels above QUIETEST
+    speech: npt.NDArray[np.uint8]  # 1 where somebody speaks
+
+    def decibels(self, start: float, end: float) -> npt.NDArray[np.float64]:
+        """dBFS of each moment that lies wholly between two times (seconds)."""
+        return self.levels[_within(start, end)] / 2 + QUIETEST
+
+    def speaks(self, start: float, end: float) -> Flags:
+        return self.speech[_within(start, end)].astype(bool)
+
+    def at(self, time: float) -> tuple[bool, float]:
+        """Whether somebody speaks at that time, and dBFS."""
+        moment = min(int(time / MOMENT), len(self.levels) - 1)
+        return bool(self.speech[moment]), float(self.levels[moment]) / 2 + QUIETEST
+
+    @functools.cached_property
+    def floor(self) -> float:
+        """dBFS of the recording's quiet moments."""
+        return float(np.percentile(self.levels, QUIET_BELOW)) / 2 + QUIETEST if len(self.levels) else QUIETEST
+
+    def runs(self, start: float, end: float) -> list[tuple[float, float]]:
+        """The stretches between two times in which somebody speaks without a break."""
+        first = _within(start, end).start
+        return [((first + a) * MOMENT, (first + b) * MOMENT) for a, b in _runs(self.speaks(start, end))]
+
+    def quietest(self, start: float, end: float, tolerance: float, place: float) -> float:
+        """The middle of a moment between two times that is, to `tolerance` dB, as quiet as any.
+
+        Of several the first (`place` 0), the last (1) or one between; halfway where no moment fits between the times.
+        """
+        found = self.decibels(start, end)
+        if not len(found):
+            return (start + end) / 2
+        good = np.flatnonzero(found <= found.min() + tolerance)
+        return float((_within(start, end).start + good[round(place * (len(good) - 1))] + 0.5) * MOMENT)
+
+
+def _within(start: float, end: float) -> slice:
+    first = max(0, ceil(start / MOMENT - 1e-6))
+    return slice(first, max(first, floor(end / MOMENT + 1e-6)))
+
+
+def open(path: Path) -> Activity:
+    try:
+        levels, speech = np.load(path, mmap_mode="r")
+        return Activity(levels, speech)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); remove it and run `dvc repro chunk`") from error
+
+
+def key(sha256: str, vad: Vad) -> str:
+    """What the activity of a recording with these samples depends on."""
+    return content_key(VERSION, sha256, vad, version("silero-vad") if vad == "silero" else "")
+
+
+def measure(path: Path, vad: Vad) -> bytes:
+    """The content of an activity's file."""
+    levels = np.concatenate([_stored(part) for part in _levels(path)])
+    speech = _voiced(path, len(levels)) if vad == "silero" else _loud(levels)
+    buffer = io.BytesIO()
+    np.save(buffer, np.stack([levels, speech.astype(np.uint8)]))
+    return buffer.getvalue()
+
+
+def _levels(path: Path) -> Iterator[Samples]:
+    rest, rate = np.empty(0, np.float32), audio.rate_of(path)
+    window = round(rate * MOMENT)
+    if rate % round(1 / MOMENT):  # so that moments do not drift against the seconds
+        rate, window = RATE, round(RATE * MOMENT)
+    for block in audio.stream(path, rate):
+        samples = np.concatenate([rest, block])
+        whole = len(samples) // window * window
+        yield audio.levels(samples[:whole], rate)
+        rest = samples[whole:]
+
+
+def _stored(levels: Samples) -> npt.NDArray[np.uint8]:
+    decibels = 20 * np.log10(np.maximum(levels.astype(np.float64), 1e-7))
+    return np.clip(np.rint((decibels - QUIETEST) * 2), 0, 255).astype(np.uint8)
+
+
+def _loud(levels: npt.NDArray[np.uint8]) -> Flags:
+    quiet, loud = np.percentile(levels, [QUIET_BELOW, LOUD_ABOVE]) / 2 + QUIETEST if len(levels) else (0.0, 0.0)
+    least = max(FAINT, quiet + BETWEEN * (loud - quiet))
+    return _smooth(levels / 2 + QUIETEST >= least)
+
+
+def _voiced(path: Path, moments: int) -> Flags:
+    probabilities = np.fromiter(_probabilities(audio.stream(path, RATE)), np.float32)
+    frames = (np.arange(moments) * round(MOMENT * RATE)) // FRAME
+    heard = np.append(_held(probabilities), False)
+    return _smooth(heard[np.minimum(frames, len(probabilities))])
+
+
+def _probabilities(blocks: Iterable[Samples]) -> Iterator[float]:
+    import torch
+
+    model, rest = _silero(), np.empty(0, np.float32)
+    model.reset_states()
+    with torch.inference_mode():
+        for block in blocks:
+            samples = np.concatenate([rest, block])
+            whole = len(samples) // FRAME * FRAME
+            for frame in torch.from_numpy(samples[:whole].reshape(-1, FRAME)):
+                yield model(frame, RATE).item()
+            rest = samples[whole:]
+
+
+@functools.cache
+def _silero() -> Any:
+    from silero_vad import load_silero_vad  # its readers of files want torchaudio; the model does not
+
+    with warnings.catch_warnings():  # that torch will drop this format of model files one day
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return load_silero_vad()
+
+
+def _held(probabilities: npt.NDArray[np.float32]) -> Flags:
+    """True from where a voice is sure until it is not even likely."""
+    settled = np.flatnonzero((probabilities >= SURE) | (probabilities < UNSURE))
+    last = np.searchsorted(settled, np.arange(len(probabilities)), side="right") - 1  # settled frame so far
+    sure = probabilities[settled] >= SURE
+    return (last >= 0) & sure[np.maximum(last, 0)] if len(settled) else np.zeros(len(probabilities), bool)
+
+
+def _smooth(flags: Flags) -> Flags:
+    smooth = np.zeros(len(flags), bool)
+    runs: list[tuple[int, int]] = []
+    for begin, end in _runs(flags):
+        if runs and begin - runs[-1][1] < BREAK:
+            runs[-1] = (runs[-1][0], end)
+        else:
+            runs.append((begin, end))
+    for begin, end in runs:
+        if end - begin >= SHORTEST:
+            smooth[max(0, begin - EDGE) : end + EDGE] = True
+    return smooth
+
+
+def _runs(flags: Flags) -> list[tuple[int, int]]:
+    within = np.zeros(len(flags) + 2, bool)
+    within[1:-1] = flags
+    edges = np.flatnonzero(within[1:] != within[:-1]).tolist()
+    return list(zip(edges[::2], edges[1::2], strict=True))

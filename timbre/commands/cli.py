@@ -1,0 +1,69 @@
+"""The `timbre` command: one module of timbre/commands per subcommand, none of which imports torch for `--help`.
+
+A command's module says in its docstring's first line what it does, shows itself under `EXAMPLES`, and has two
+functions: `arguments(parser)` declares its options, `command(args)` does it and returns the exit code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from timbre.core import running
+
+# modules of timbre/commands, in the order of --help
+COMMANDS = (
+    "add", "remove", "import", "accept", "review", "replace", "trace", "diff", "log", "resolve", "say", "export",
+    "push", "summary", "report", "runs", "promote", "estimate", "doctor",
+)  # fmt: skip
+WIDTH = 52  # of an example; a longer one moves its own remark only
+
+
+def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+    modules = {name: importlib.import_module(f"timbre.commands.{name}") for name in names}
+    top = argparse.ArgumentParser(
+        prog="timbre",
+        description="A voice, versioned like code. `make` or `dvc repro` builds it; these are the hands beside it.",
+        epilog=_shown([module.EXAMPLES[0] for module in modules.values()]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = top.add_subparsers(metavar="command", required=True)
+    for name, module in modules.items():
+        said = _first_line(module)
+        own = commands.add_parser(
+            name,
+            help=said[0].lower() + said[1:].rstrip("."),
+            description=said,
+            epilog=_shown(module.EXAMPLES),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.arguments(own)
+        own.set_defaults(command=module.command)
+    return top
+
+
+def _first_line(module: ModuleType) -> str:
+    return (module.__doc__ or "").splitlines()[0]
+
+
+def _shown(examples: Sequence[tuple[str, str]]) -> str:
+    width = max((len(line) for line, meaning in examples if meaning and len(line) <= WIDTH), default=0)
+    rows = [f"  {line:{width}}  # {meaning}" if meaning else f"  {line}" for line, meaning in examples]
+    return "\n".join(["examples:", *rows])
+
+
+def execute(arguments: Sequence[str]) -> int:
+    # who wants one command waits for no other's libraries, and needs none of them
+    args = parser([name for name in COMMANDS if name in arguments[:1]] or COMMANDS).parse_args(arguments)
+    return int(args.command(args) or 0)
+
+
+def main() -> None:
+    running.run(lambda: execute(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,229 @@
+"""The records that stages hand to each other, and the JSONL files that hold them.
+
+A record is validated when it is made, so what a file holds was valid when written, and a file that somebody damaged is
+refused with its line. Numbers are rounded on writing (times to a millisecond): the same record, the same bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import typing
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from timbre.core.content import write_atomic
+from timbre.core.errors import DataError
+
+# What may become a file name: no separators, no dots, no leading dash, nothing a shell or a URL would read otherwise.
+ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+Condition = Literal["base", "base_clone", "tuned", "tuned_clone"]
+Kind = Literal["domain", "hard", "true"]  # of a prompt
+
+
+def check_id(text: object) -> str:
+    if not isinstance(text, str) or not ID.fullmatch(text):
+        raise DataError(f"{text!r} cannot be an id: use 1 to 64 of a-z, 0-9, - and _, beginning with a letter or digit")
+    return text
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One entry of data/raw: what was fetched for an entry of data/sources.yaml, and whose voice and rights it is."""
+
+    id: str
+    speaker: str
+    language: str
+    licence: str
+    consent: str
+    origin: str  # URL, or path inside the repository
+    sha256: str  # of the samples, not of the file: the container may change, the audio is the same
+    sample_rate: int  # Hz
+    seconds: float
+
+    def __post_init__(self) -> None:
+        check_id(self.id)
+        check_id(self.speaker)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of one recording with the words that are spoken in it."""
+
+    recording: str
+    start: float  # seconds from the beginning of the recording
+    end: float
+    speaker: str
+    text: str
+    dropped: bool = False  # a person marked the line to be left out
+    confidence: float | None = None  # Whisper's in its words, 0 to 1, where they are a draft's; None where a person's
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < self.end:
+            raise DataError(f"{self.recording}: end {self.end:.2f} is not after start {self.start:.2f}")
+        if not self.text.strip():
+            raise DataError(f"{self.recording}: the segment at {self.start:.2f} s has no text")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A training example: spans of a recording, joined, and exactly the words spoken in them.
+
+    `id` is the content key of the spans and the audio they come from, never of the text: another word is the same clip.
+    """
+
+    id: str
+    recording: str
+    speaker: str
+    start: float  # seconds in the recording
+    end: float
+    spans: list[list[float]]  # [start, end] in the recording, in order; shorter than start–end where a pause was cut
+    seconds: float  # of the clip
+    text: str
+    gain: float = 0.0  # dB by which it was made louder
+    speech: float = 0.0  # seconds in which somebody speaks
+    snr: float = 0.0  # dB from what is heard beside the speech up to the speech
+    clipped: float = 0.0  # share of its samples that the recording cut off at full scale
+    abrupt: bool = False  # somebody speaks where it begins or ends
+
+    def to_recording(self, at: float) -> float:
+        """The second of the recording that is heard `at` seconds into the clip."""
+        for start, end in self.spans:
+            if at < end - start:
+                return start + max(at, 0.0)
+            at -= end - start
+        return self.end
+
+    def to_clip(self, at: float) -> float | None:
+        """When in the clip a second of the recording is heard; None where it lies outside, or in a pause cut short."""
+        before = 0.0
+        for start, end in self.spans:
+            if start <= at <= end:
+                return before + at - start
+            before += end - start
+        return None
+
+
+@dataclass(frozen=True)
+class Drop:
+    """What is left out, a segment or a clip, and why; or a warning about a clip that is used all the same.
+
+    A reason begins with its kind and a colon: `too short: 0.41 s alone, …`.
+    """
+
+    recording: str
+    start: float
+    end: float
+    text: str
+    reason: str
+    kind: Literal["drop", "warning"] = "drop"
+    clip: str | None = None  # id of the clip that holds its sound; None where it became none, only the recording has it
+
+
+@dataclass(frozen=True)
+class Label:
+    """What Whisper hears in a clip beside the text that the clip is to be learnt with."""
+
+    clip: str  # id
+    recording: str
+    start: float  # seconds in the recording
+    end: float
+    text: str
+    heard: str
+    cer: float  # wrong characters / characters, without case and punctuation
+    language: float | None  # probability that it is in the recording's language; None where Whisper knows only one
+
+
+@dataclass(frozen=True)
+class Example:
+    """A row of data/dataset: the columns `audio`, `text`, `source`, and where they come from."""
+
+    audio: str  # path of the clip's file
+    text: str
+    source: str  # speaker
+    id: str  # of the clip
+    recording: str
+    start: float
+    end: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A generated sentence and everything that made it."""
+
+    id: str  # <condition>-<prompt>-<seed>, the file stem under reports/samples
+    condition: Condition
+    prompt: str  # id of the prompt
+    kind: Kind
+    text: str
+    clip: str | None  # id of the held-out clip in which the speaker says this; of prompts of the kind `true`
+    seed: int
+    reference: str | None  # id of the clip that was cloned from
+    adapter: str | None  # content key of the adapter's weights
+    base: str  # content key of the base model
+    seconds: float
+    ended: bool  # by its own end-of-speech frame, not by the cap
+    key: str
+
+
+@dataclass(frozen=True)
+class Point:
+    """The sentence of a sample, said by the voice part of the way through its training."""
+
+    step: int
+    sample: str  # id of the sample that says it with the finished voice
+    adapter: str  # content key of the adapter's weights
+    seconds: float
+    ended: bool
+    key: str
+
+
+R = TypeVar("R")
+
+
+def to_json(record: Any) -> str:
+    """One line, keys in the record's order, floats rounded to a thousandth."""
+    return json.dumps(_rounded(dataclasses.asdict(record)), ensure_ascii=False)
+
+
+def from_json(line: str, kind: type[R], where: str) -> R:
+    try:
+        values = json.loads(line)
+        missing = {f.name for f in dataclasses.fields(typing.cast(Any, kind))} ^ set(values)
+        if missing:
+            raise ValueError(f"missing or unknown: {', '.join(sorted(missing))}")
+        return kind(**values)
+    except (ValueError, TypeError, DataError) as error:
+        raise DataError(f"{where}: not a {kind.__name__}: {error}; remove the file and run `dvc repro`") from error
+
+
+def write_jsonl(path: Path, records: Iterable[Any]) -> None:
+    write_atomic(path, "".join(to_json(record) + "\n" for record in records))
+
+
+def read_jsonl(path: Path, kind: type[R]) -> list[R]:
+    return list(iterate_jsonl(path, kind))
+
+
+def iterate_jsonl(path: Path, kind: type[R]) -> Iterator[R]:
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                yield from_json(line, kind, f"{path}:{number}")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); `dvc repro` makes it") from error
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 3)
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_rounded(item) for item in value]
+    return value

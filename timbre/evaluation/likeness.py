@@ -1,0 +1,123 @@
+"""Whose voice everything is: the embeddings of samples, of the speaker's held-out clips and of other voices.
+
+    found = bring(Path("reports/likeness"), [*samples, *true_sounds(…), *other_sounds(…)], options, voice)
+    scale = measure(found)                               # the speaker among other voices, ceiling and floor
+    scale.voices.similarity(embedding)
+
+The folder has an entry per sound, <name>.json, keyed by the sound: only what is new is embedded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from timbre import audio, families
+from timbre.core.content import content_key, file_sha256
+from timbre.core.errors import DataError
+from timbre.core.records import Example, check_id
+from timbre.evaluation import speaker_encoder
+from timbre.evaluation.speaker_encoder import Vector, Voices, centre
+from timbre.mapping import Job, batch, refresh
+from timbre.mapping.batch import Files
+
+VERSION = 1  # raise when the code gives other numbers for the same sound
+SUFFIXES = {".flac", ".wav", ".mp3", ".ogg"}  # of other voices' sounds
+CLIPS = 5  # of each other speaker of the dataset
+DIGITS = 5  # of an embedding's numbers: what lies beyond differs from machine to machine
+
+Kind = Literal["sample", "true", "coded", "other"]
+
+
+@dataclass(frozen=True)
+class Sound:
+    kind: Kind  # coded: codes of a true clip, which the codec makes sound of
+    name: str
+    voice: str
+    path: Path
+
+    @property
+    def entry(self) -> str:
+        return self.name if self.kind == "sample" else f"{self.kind}-{self.name}"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What a similarity is read on. None where there are no clips of the speaker, or no other voices."""
+
+    voices: Voices | None
+    ceiling: float | None
+    floor: float | None
+
+
+def true_sounds(rows: Sequence[Example], clips: Path, codes: Path) -> Iterator[Sound]:
+    for row in rows:
+        yield Sound("true", row.id, row.source, clips / f"{row.id}.flac")
+        yield Sound("coded", row.id, row.source, codes / f"{row.id}.npy")
+
+
+def other_sounds(folder: Path, rows: Sequence[Example], clips: Path) -> Iterator[Sound]:
+    """Other voices: the folder's, <voice>.flac or <voice>/<any>.flac, and a few clips of each speaker in `rows`."""
+    if not folder.is_dir():
+        raise DataError(
+            f"{folder}: no such folder (evaluate.others in params.yaml); put recordings of other voices there"
+        )
+    for path in sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES):
+        parts = path.relative_to(folder).with_suffix("").parts
+        yield Sound("other", "-".join(check_id(part) for part in parts), parts[0], path)
+    for voice in sorted({row.source for row in rows}):
+        own = sorted((row for row in rows if row.source == voice), key=lambda row: content_key(row.id))
+        for row in own[:CLIPS]:
+            yield Sound("other", f"clip-{row.id}", voice, clips / f"{row.id}.flac")
+
+
+def bring(
+    folder: Path,
+    sounds: Sequence[Sound],
+    options: speaker_encoder.Params,
+    voice: families.Params,
+    engine: batch.Params = batch.HERE,
+) -> dict[Kind, list[tuple[Sound, Vector]]]:
+    """Embed what is new, and give all of it, by kind."""
+    encoder, base = speaker_encoder.fingerprint(options), families.fingerprint(voice)
+    jobs = []
+    for sound in sounds:
+        codec = base if sound.kind == "coded" else None
+        key = content_key(VERSION, file_sha256(sound.path), encoder, codec)
+        jobs.append(Job(sound.entry, key, (sound, key)))
+    compute = partial(_embed, options=options, voice=voice)
+    refresh(folder, jobs, compute, suffixes=[".json"], label="likeness", engine=engine, gpu=True)
+    found: dict[Kind, list[tuple[Sound, Vector]]] = {"sample": [], "true": [], "coded": [], "other": []}
+    for sound in sounds:
+        held = json.loads((folder / f"{sound.entry}.json").read_bytes())
+        found[sound.kind].append((sound, speaker_encoder.unit(np.asarray(held["embedding"]))))
+    return found
+
+
+def _embed(
+    some: Sequence[tuple[Sound, str]], options: speaker_encoder.Params, voice: families.Params
+) -> Iterator[Files]:
+    for sound, key in some:
+        if sound.kind == "coded":
+            model = families.load_once(voice)
+            heard = audio.resample(model.decode(np.load(sound.path)), model.sample_rate, speaker_encoder.SAMPLE_RATE)
+        else:
+            heard, _ = audio.read(sound.path, speaker_encoder.SAMPLE_RATE)
+        numbers = [round(float(number), DIGITS) for number in speaker_encoder.load(options).embed(heard)]
+        yield {".json": f"{json.dumps({'embedding': numbers, 'key': key})}\n".encode()}
+
+
+def measure(found: Mapping[Kind, Sequence[tuple[Sound, Vector]]]) -> Scale:
+    true, coded = ([vector for _, vector in found[kind]] for kind in ("true", "coded"))
+    if not true:
+        return Scale(None, None, None)
+    names = dict.fromkeys(sound.voice for sound, _ in found["other"])
+    others = {name: centre([v for sound, v in found["other"] if sound.voice == name]) for name in names}
+    voices = Voices(centre(true), others)
+    return Scale(voices, speaker_encoder.ceiling(coded, true), speaker_encoder.floor(voices))

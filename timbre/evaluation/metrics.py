@@ -1,0 +1,167 @@
+"""What was measured of a voice: reports/metrics.json, typed, for everyone who shows or compares it.
+
+`evaluate` writes the file, `read` gives it back. Files of before (rates per condition alone) read as well: what they
+lack is None, or an empty dict. A key that this version does not know is left out.
+
+    evidence = read(Path("reports/metrics.json"))
+    evidence.conditions["tuned"].wer, evidence.differences["tuned-base"].wer_high, evidence.failed
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from timbre.core.content import write_atomic
+from timbre.core.errors import DataError
+
+CONDITIONS = ("base", "base_clone", "tuned", "tuned_clone")
+# Which conditions are compared, the first minus the second; each is told as `first-second`.
+COMPARISONS = (
+    ("tuned_clone", "base"),
+    ("tuned_clone", "base_clone"),
+    ("tuned", "base"),
+    ("tuned_clone", "tuned"),
+    ("base_clone", "base"),
+)
+GATES = {  # what each asks, in words
+    "changes": "the adapter changes the output",
+    "words": "tuned, cloning, reads no worse than base",
+    "likeness": "tuned, cloning, is more like the speaker than base, cloning",
+    "ends": "sentences end by themselves",
+    "leakage": "nothing that is judged was learnt",
+}
+DIGITS = 4  # of a number in the file
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A condition: all its samples, over prompts and seeds. Intervals are 95 %."""
+
+    wer: float | None = None  # wrong words / words
+    wer_low: float | None = None
+    wer_high: float | None = None
+    cer: float | None = None  # wrong characters / characters
+    similarity: float | None = None  # mean cosine to the speaker's own held-out clips
+    similarity_low: float | None = None
+    similarity_high: float | None = None
+    named: float | None = None  # share of samples nearer to the speaker than to any other known voice
+    pace: float | None = None  # characters per second of speech, as a share of the speaker's own
+    pauses: float | None = None  # share of the time without speech
+    ended: float | None = None  # share of samples that ended by themselves, not by the cap
+    silent: int | None = None  # samples without sound
+    clipped: int | None = None  # samples at full scale
+    repeated: int | None = None  # samples in which words are heard again that the prompt has once
+    errors: int | None = None  # words
+    words: int | None = None
+    samples: int | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One condition minus another, over the same prompts and seeds. Intervals are 95 %."""
+
+    wer: float | None = None
+    wer_low: float | None = None
+    wer_high: float | None = None
+    similarity: float | None = None
+    similarity_low: float | None = None
+    similarity_high: float | None = None
+    wins: int | None = None  # prompts of which the first condition reads more words right
+    ties: int | None = None
+    losses: int | None = None
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """The scale that similarity, pace and pauses are read on."""
+
+    ceiling: float | None = None  # similarity of the speaker's own held-out clips, through the codec
+    floor: float | None = None  # similarity of other voices
+    characters_per_second: float | None = None  # of the speaker's held-out clips, while speaking
+    pauses: float | None = None  # share of their time
+
+
+@dataclass(frozen=True)
+class Gate:
+    passed: bool
+    value: float | None = None
+    limit: float | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    conditions: dict[str, Metric] = field(default_factory=dict)
+    differences: dict[str, Difference] = field(default_factory=dict)  # `tuned-base` → tuned minus base
+    speaker: Speaker | None = None
+    gates: dict[str, Gate] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> list[str]:
+        """Names of the gates that did not pass."""
+        return [name for name, gate in self.gates.items() if not gate.passed]
+
+    @property
+    def passed(self) -> bool:
+        """All gates passed, and there are some."""
+        return bool(self.gates) and not self.failed
+
+
+def read(path: Path) -> Evidence:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); `dvc repro` makes it") from error
+    try:
+        return from_dict(json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path}: does not hold what a voice's evaluation writes ({error}); run `dvc repro`") from error
+
+
+def from_dict(values: Any) -> Evidence:
+    """What metrics.json holds, of this version or of one before; TypeError where it is something else."""
+    if not isinstance(values, Mapping):
+        raise TypeError("no object")
+    speaker = values.get("speaker")
+    return Evidence(
+        conditions={name: _made(Metric, values[name]) for name in CONDITIONS if name in values},
+        differences={name: _made(Difference, found) for name, found in values.get("differences", {}).items()},
+        speaker=None if speaker is None else _made(Speaker, speaker),
+        gates={name: _made(Gate, found) for name, found in sorted(values.get("gates", {}).items(), key=_place)},
+    )
+
+
+def to_dict(evidence: Evidence) -> dict[str, Any]:
+    """As the file holds it: rounded, and without what was not measured."""
+    made: dict[str, Any] = {name: _told(metric) for name, metric in evidence.conditions.items()}
+    made["differences"] = {name: _told(difference) for name, difference in evidence.differences.items()}
+    made["gates"] = {name: _told(gate) for name, gate in evidence.gates.items()}
+    return made if evidence.speaker is None else made | {"speaker": _told(evidence.speaker)}
+
+
+def write(path: Path, evidence: Evidence) -> None:
+    write_atomic(path, json.dumps(to_dict(evidence), indent=2, sort_keys=True) + "\n")
+
+
+T = TypeVar("T")
+
+
+def _made(kind: type[T], values: Mapping[str, Any]) -> T:
+    if not isinstance(values, Mapping):
+        raise TypeError(f"{values!r} is no {kind.__name__}")
+    known = [found.name for found in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    return kind(**{name: values[name] for name in known if name in values})
+
+
+def _place(item: tuple[str, Any]) -> int:
+    return list(GATES).index(item[0]) if item[0] in GATES else len(GATES)
+
+
+def _told(record: Any) -> dict[str, Any]:
+    values = dataclasses.asdict(record)
+    return {k: round(v, DIGITS) if isinstance(v, float) else v for k, v in values.items() if v is not None}

@@ -1,0 +1,122 @@
+"""Whose voice it is: a speaker encoder turns sound into a direction, and two sounds of one voice point the same way.
+
+`model` names a folder (models/tiny/speaker) or a WavLMForXVector on the hub (microsoft/wavlm-base-plus-sv). Each
+encoder's cosines are on its own scale: read them between the floor and the ceiling that `evaluate` measures too.
+
+    encoder = load(params)
+    voices = Voices(centre([encoder.embed(clip) for clip in clips]), {"mira": centre(…)})
+    voices.similarity(encoder.embed(sample)), voices.is_named(encoder.embed(sample))
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from timbre.core.content import content_key, file_sha256
+from timbre.core.errors import ModelError
+from timbre.core.running import settle
+
+SAMPLE_RATE = 16_000  # Hz, of the samples that the encoder hears
+SHORTEST = 1.0  # seconds; shorter sounds are filled up with silence, as the tiny encoder was taught and measured
+Vector = npt.NDArray[np.float32]  # of length 1
+
+
+@dataclass(frozen=True)
+class Params:
+    """Section `speaker` of params.yaml."""
+
+    model: str  # a folder, or the id of a model on the hub
+    revision: str | None  # commit of the hub model; null for a folder
+
+
+@dataclass(frozen=True)
+class Encoder:
+    model: Any  # WavLMForXVector
+    extractor: Any  # Wav2Vec2FeatureExtractor
+
+    def embed(self, samples: npt.NDArray[np.float32]) -> Vector:
+        """One direction for the sound (16 kHz). Alone, not in a batch: the same in any company."""
+        import torch
+
+        settle(self.model)
+        missing = round(SHORTEST * SAMPLE_RATE) - len(samples)
+        filled = np.pad(samples, (0, max(0, missing)))
+        inputs = self.extractor(filled, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+        with torch.inference_mode():
+            found = self.model(inputs["input_values"].to(self.model.device)).embeddings[0]
+        return unit(found.float().cpu().numpy())
+
+
+@dataclass(frozen=True)
+class Voices:
+    """The voice that is asked for, among others."""
+
+    target: Vector
+    others: Mapping[str, Vector] = field(default_factory=dict)
+
+    def similarity(self, embedding: Vector) -> float:
+        """Cosine to the target: 1 is the same direction."""
+        return float(embedding @ self.target)
+
+    def is_named(self, embedding: Vector) -> bool:
+        """Whether no other voice is as near as the target."""
+        return all(float(embedding @ other) < self.similarity(embedding) for other in self.others.values())
+
+
+def centre(embeddings: Sequence[Vector]) -> Vector:
+    """The voice that several sounds have in common."""
+    return unit(np.mean(np.stack(embeddings), axis=0))
+
+
+def ceiling(coded: Sequence[Vector], true: Sequence[Vector]) -> float | None:
+    """Mean similarity of clips that went through the codec to the centre of the others: no clip meets itself."""
+    if len(true) < 2:
+        return None
+    rest = [centre([*true[:place], *true[place + 1 :]]) for place in range(len(true))]
+    return float(np.mean([clip @ others for clip, others in zip(coded, rest, strict=True)]))
+
+
+def floor(voices: Voices) -> float | None:
+    """Mean similarity of the other voices; each counts the same, however many sounds it has."""
+    found = [voices.similarity(other) for other in voices.others.values()]
+    return float(np.mean(found)) if found else None
+
+
+def unit(vector: npt.NDArray[Any]) -> Vector:
+    return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-9), np.float32)
+
+
+def fingerprint(params: Params) -> str:
+    """The model's part of a content key: of its files, or of its name and commit."""
+    folder = Path(params.model)
+    if folder.is_dir():
+        files = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix != ".md")
+        return content_key([(path.name, file_sha256(path)) for path in files])
+    if params.revision is None:
+        raise ModelError(
+            f"speaker.model: {params.model} is no folder here; if it is on the hub, name its commit in speaker.revision"
+        )
+    return content_key(params.model, params.revision)
+
+
+@functools.lru_cache(maxsize=1)
+def load(params: Params) -> Encoder:
+    """The encoder, on the GPU where there is one."""
+    fingerprint(params)
+    import torch
+    from transformers import AutoFeatureExtractor, WavLMForXVector
+
+    try:
+        model = WavLMForXVector.from_pretrained(params.model, revision=params.revision)
+        extractor = AutoFeatureExtractor.from_pretrained(params.model, revision=params.revision)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"speaker.model: {params.model} cannot be loaded as a WavLMForXVector: {reason}") from error
+    return Encoder(model.eval().to("cuda" if torch.cuda.is_available() else "cpu"), extractor)

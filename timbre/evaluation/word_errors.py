@@ -1,0 +1,70 @@
+"""What was said against what was heard: wrong words and characters, where they are, and what is said twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import jiwer
+
+from timbre import asr
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A text as it was read, by Whisper's ear; both passed its normaliser, so that "5" and "five" are the same."""
+
+    wer: float  # errors / words
+    cer: float  # wrong characters / characters
+    errors: int  # words substituted, left out or added
+    words: int  # of the text
+    repeated: bool
+    diff: str  # word by word, in the notation of wdiff: said [-left out-] {+added+}
+
+
+def compare(text: str, heard: str) -> Reading:
+    """ValueError where the text has no word to be heard."""
+    said, understood = asr.normalise(text), asr.normalise(heard)
+    if not any(character.isalnum() for character in said):
+        raise ValueError(f"{text!r} has no words to be heard")
+    words, characters = jiwer.process_words(said, understood), jiwer.process_characters(said, understood)
+    return Reading(
+        wer=words.wer,
+        cer=characters.cer,
+        errors=words.substitutions + words.deletions + words.insertions,
+        words=len(said.split()),
+        repeated=repeats(said.split(), understood.split()),
+        diff=wdiff(words),
+    )
+
+
+def wrong_characters(texts: Sequence[str], heard: Sequence[str]) -> float:
+    """Share over all texts together."""
+    said, understood = ([asr.normalise(text) for text in some] for some in (texts, heard))
+    return float(jiwer.process_characters(said, understood).cer)
+
+
+def repeats(said: Sequence[str], heard: Sequence[str]) -> bool:
+    """Whether a word is heard twice in a row, or a pair of words twice, that is not so in the text."""
+    pairs, expected = _pairs(heard), _pairs(said)
+    return any(
+        (first == second or count > 1) and count > expected[first, second] for (first, second), count in pairs.items()
+    )
+
+
+def _pairs(words: Sequence[str]) -> Counter[tuple[str, str]]:
+    return Counter(pairwise(words))
+
+
+def wdiff(words: jiwer.WordOutput) -> str:
+    parts = []
+    for chunk in words.alignments[0]:
+        said = " ".join(words.references[0][chunk.ref_start_idx : chunk.ref_end_idx])
+        heard = " ".join(words.hypotheses[0][chunk.hyp_start_idx : chunk.hyp_end_idx])
+        if chunk.type == "equal":
+            parts.append(said)
+            continue
+        parts += [f"[-{said}-]"] * bool(said) + [f"{{+{heard}+}}"] * bool(heard)
+    return " ".join(parts)

@@ -1,0 +1,85 @@
+"""CSM from a folder or the hub, whole or not at all, and an adapter added to its weights."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from timbre.core.errors import ModelError
+from timbre.families import Precision
+from timbre.families.int8 import shrink
+
+HEARD = "backbone_model.embed_tokens.embed_audio_tokens.weight"  # shares the depth decoder's
+
+
+def from_pretrained(base: str, where: dict[str, Any]) -> tuple[Any, Any]:
+    from transformers import AutoTokenizer, CsmForConditionalGeneration
+
+    config = read_config(base, where)
+    tokenizer = AutoTokenizer.from_pretrained(base, **where)
+    model, report = CsmForConditionalGeneration.from_pretrained(
+        base, config=config, dtype=torch.float32, output_loading_info=True, **where
+    )
+    shared = {HEARD} if tie(model) else set()
+    decoders = ("backbone_", "depth_", "lm_head")
+    missing = sorted(name for name in set(report["missing_keys"]) - shared if name.startswith(decoders))
+    if missing:  # transformers fills them with noise
+        raise ValueError(f"it lacks {len(missing)} weights, first {missing[0]}")
+    return model, tokenizer
+
+
+def read_config(base: str, where: dict[str, Any]) -> Any:
+    from transformers import CsmConfig
+
+    content, _ = CsmConfig.get_config_dict(base, **where)
+    if (kind := content.get("model_type")) != "csm":
+        raise ModelError(f"voice.base: {base} is a {kind} model, not csm; see voice.family")
+    # what newer releases write beside tie_codebooks_embeddings, older ones refuse
+    content.pop("tie_word_embeddings", None)
+    return CsmConfig.from_dict(content)
+
+
+def tie(model: Any) -> bool:
+    """Let the backbone hear with the depth decoder's embeddings, where the model says so: some releases of
+    transformers leave its own random on loading."""
+    if tied := bool(model.config.tie_codebooks_embeddings):
+        model.backbone_model.embed_tokens.embed_audio_tokens.weight = model.depth_decoder.model.embed_tokens.weight
+    return tied
+
+
+def prepare(model: Any, precision: Precision) -> Any:
+    """The model on its device in its precision, to be evaluated."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if precision == "int8":
+        if device.type == "cuda":
+            raise ModelError("precision: int8 is for processors, and here is a GPU: choose auto or bf16")
+        shrink(model)
+    elif dtype_of(precision, device) == torch.bfloat16:
+        model.to(torch.bfloat16)
+        model.codec_model.float()  # convolutions in half precision are coarse, and wrong on some CPUs
+    return model.to(device).eval()
+
+
+def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
+    half = precision == "bf16" or (precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported())
+    return torch.bfloat16 if half else torch.float32
+
+
+def merged(model: Any, adapter: Path) -> Any:
+    """The adapter added to the weights, in single precision: no cost in speaking, and no rounding of small changes."""
+    from peft import PeftModel
+
+    try:
+        with warnings.catch_warnings():  # peft would only warn, and speak with what it found
+            warnings.filterwarnings("error", message="Found missing adapter keys")
+            worn = PeftModel.from_pretrained(model, str(adapter))
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError, UserWarning) as error:
+        reason = str(error).strip().splitlines()[0][:100]
+        raise ModelError(f"{adapter} does not fit the base model ({reason}); run `dvc repro -f train`") from error
+    if not any(bool(weight.any()) for name, weight in worn.named_parameters() if "lora_B" in name):
+        raise ModelError(f"{adapter} changes nothing in the base model; run `dvc repro -f train`")
+    return worn.merge_and_unload()

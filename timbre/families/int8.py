@@ -1,0 +1,130 @@
+"""CSM's weights in 8 bits, to speak on a CPU: a step's time is that of reading them, and here they are a quarter.
+
+    shrink(model)      # every linear layer becomes an Int8Linear, made from its weights
+
+A weight is whole numbers of -127 … 127 with a scale for each output. What it is multiplied with is brought to whole
+numbers likewise, each row by its own largest value, so that a row comes out the same in any company: sums of whole
+numbers are exact in whatever order. Norms, embeddings and attention stay in single precision. Nothing can be learnt
+through it. The kernels are those of oneDNN that torch compiles quantised models to, on Linux and Windows.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from timbre.core.errors import ModelError
+
+LARGEST = 127  # of a weight; of an input too, where the processor adds up without overflow
+TINY = 1e-30  # instead of the largest value of a row of zeros
+
+
+class Int8Linear(nn.Module):  # type: ignore[misc]  # torch is not typed here
+    """x (…, in) in single precision → (…, out), without bias."""
+
+    def __init__(self, weight: Tensor) -> None:
+        """weight (out, in)"""
+        super().__init__()
+        weight = weight.detach().float().contiguous()  # packing heeds no strides
+        scale = weight.abs().amax(1).clamp_(min=TINY) / LARGEST
+        # Plain attributes: a packed weight cannot be moved or saved as parameters and buffers are.
+        self.packed = torch.ops.onednn.qlinear_prepack((weight / scale[:, None]).round_().to(torch.int8), None)
+        self.levels = levels()
+        self.scale = scale / self.levels
+        self.zeros = torch.zeros(len(weight), dtype=torch.int32)
+        self.middle = torch.tensor(self.levels + 1.5)  # inputs are unsigned; the half, as the fraction will be cut off
+        self.shape = weight.shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        largest = torch.linalg.vector_norm(x, torch.inf, -1, keepdim=True).clamp_(min=TINY)
+        whole = torch.addcdiv(self.middle, x, largest, value=self.levels).to(torch.uint8)
+        return _multiply(whole, self.levels + 1, self.packed, self.scale, self.zeros).mul_(largest)
+
+
+class Int8Part(nn.Module):  # type: ignore[misc]  # torch is not typed here
+    """Some outputs of a layer that was joined from several of one input."""
+
+    def __init__(self, whole: Int8Linear, outputs: slice) -> None:
+        super().__init__()
+        self.whole, self.outputs = whole, outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        made: Tensor = self.whole(x)[..., self.outputs]
+        return made
+
+
+def joint(layers: Sequence[nn.Module]) -> Int8Linear | None:
+    """The layer that these are the parts of, all of them in their order."""
+    parts = [layer for layer in layers if isinstance(layer, Int8Part)]
+    if len(parts) < len(layers) or len({id(part.whole) for part in parts}) > 1:
+        return None
+    whole: Int8Linear = parts[0].whole
+    starts, ends = [part.outputs.start for part in parts], [part.outputs.stop for part in parts]
+    return whole if [*starts, whole.shape[0]] == [0, *ends] else None
+
+
+class Int8Heads(nn.Module):  # type: ignore[misc]  # torch is not typed here
+    """The depth decoder's heads, one for each codebook but the first: `each[i](x)`, x (…, in) → (…, vocabulary)."""
+
+    def __init__(self, weight: Tensor) -> None:
+        """weight (codebooks - 1, in, vocabulary)"""
+        super().__init__()
+        self.each = nn.ModuleList(Int8Linear(head.T) for head in weight)
+
+
+def shrink(model: Any) -> None:
+    """Both decoders of a CSM and all its heads; embeddings, norms and the codec stay as they are."""
+    for layer in (*model.backbone_model.layers, *model.depth_decoder.model.layers):
+        _join(layer.self_attn, "q_proj", "k_proj", "v_proj")
+        _join(layer.mlp, "gate_proj", "up_proj")
+    _replace(model.backbone_model)
+    _replace(model.depth_decoder)
+    model.lm_head = Int8Linear(model.lm_head.weight)
+    model.depth_decoder.codebooks_head = Int8Heads(model.depth_decoder.codebooks_head.weight)
+
+
+def _join(module: nn.Module, *names: str) -> None:
+    """One product instead of several: the call costs more than a small layer's weights."""
+    weights = [getattr(module, name).weight for name in names]
+    whole, start = Int8Linear(torch.cat(weights)), 0
+    for name, weight in zip(names, weights, strict=True):
+        setattr(module, name, Int8Part(whole, slice(start, start + len(weight))))
+        start += len(weight)
+
+
+def _replace(module: nn.Module) -> None:
+    """Every linear layer inside, one by one: the old weights are let go at once."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.Linear):
+            assert child.bias is None, "no layer of CSM's decoders has one"
+            setattr(module, name, Int8Linear(child.weight))
+        elif not isinstance(child, Int8Part):
+            _replace(child)
+
+
+@functools.cache
+def levels() -> int:
+    """Whole numbers on each side of an input's zero: half as many where the processor's sums of products overflow,
+    as those before VNNI do. An error where torch cannot do it at all."""
+    try:
+        weight = torch.full((16, 64), LARGEST, dtype=torch.int8)
+        packed = torch.ops.onednn.qlinear_prepack(weight, None)
+        highest = torch.full((1, 64), 2 * LARGEST + 1, dtype=torch.uint8)
+        total = _multiply(highest, LARGEST + 1, packed, torch.ones(16), torch.zeros(16, dtype=torch.int32))
+    except (AttributeError, RuntimeError, NotImplementedError) as error:
+        raise ModelError(
+            "precision int8 needs a torch with oneDNN's kernels for it, which this one lacks; use fp32 or bf16"
+        ) from error
+    return LARGEST if bool((total == 64 * LARGEST * LARGEST).all()) else LARGEST // 2
+
+
+def _multiply(x: Tensor, zero: int, packed: Any, scale: Tensor, zeros: Tensor) -> Tensor:
+    """x (…, in), unsigned, where `zero` stands for 0 → (…, out) in single precision."""
+    made: Tensor = torch.ops.onednn.qlinear_pointwise(
+        x, 1.0, zero, packed, scale, zeros, None, 1.0, 0, torch.float32, "none", [], ""
+    )
+    return made

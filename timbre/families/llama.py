@@ -1,0 +1,135 @@
+"""A transformer's layers bare, over key-value caches laid out once: each row of a step at its own place.
+
+Nothing here waits for the host or makes a tensor whose shape depends on values, so CUDA can capture a step and replay
+it; and a row's sums do not depend on what the other rows hold.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from timbre.families.int8 import joint
+
+Product = Callable[[Tensor], Tensor]
+PACKED = 1 << 20  # numbers in a weight from which on oneDNN's own layout pays, on a CPU: 1.5 times as fast for one row,
+# 2.5 times for eight, which then cost hardly more than one; a call costs 10 µs more than MKL's. In bf16 likewise
+
+
+class Where(NamedTuple):
+    """The positions of a step: where they lie in the cache, by what angles they turn, what they hear."""
+
+    rows: Tensor  # (B, 1)
+    places: Tensor  # (B, T)
+    cosine: Tensor  # (B, T, 1, width)
+    sine: Tensor  # likewise, negative in the first half
+    mask: Tensor | None  # (B, 1, T * heads that share keys, length), added to the scores; None hears all
+    length: int  # of the cache that is looked at
+
+
+class Layer:
+    """One layer's weights, as a step uses them."""
+
+    def __init__(self, layer: Any) -> None:
+        attention, mlp = layer.self_attn, layer.mlp
+        self.before, self.after = layer.input_layernorm, layer.post_attention_layernorm
+        self.heard = joined(attention.q_proj, attention.k_proj, attention.v_proj)
+        self.said = joined(attention.o_proj)
+        self.gates, self.activation, self.down = joined(mlp.gate_proj, mlp.up_proj), mlp.act_fn, joined(mlp.down_proj)
+
+    def think(self, x: Tensor) -> Tensor:
+        gate, up = self.gates(norm(x, self.after)).chunk(2, -1)
+        return x + self.down(self.activation(gate) * up)
+
+
+class Stack:
+    """The layers of a Llama-like `model` with room for `rows` sequences of at most `length` positions."""
+
+    def __init__(self, model: Any, layers: list[Layer], rows: int, length: int) -> None:
+        config, like = model.config, model.norm.weight
+        self.layers, self.norm = layers, model.norm
+        self.heads, self.groups, self.width = config.num_attention_heads, config.num_key_value_heads, config.head_dim
+        shape = (2, len(self.layers), rows, self.groups, length, self.width)
+        self.keys, self.values = torch.zeros(shape, dtype=like.dtype, device=like.device)
+        self.every = torch.arange(length, device=like.device)
+        self.rows = torch.arange(rows, device=like.device)[:, None]
+        cosine, sine = model.rotary_emb(like[None, None], self.every[None])
+        self.cosine, self.sine = cosine[0, :, None], sine[0, :, None]  # (length, 1, width)
+        self.sine[..., : self.width // 2].neg_()
+
+    def row(self, number: int) -> Stack:
+        """The same layers over one row's part of the caches."""
+        part = copy.copy(self)
+        part.keys, part.values = self.keys[:, number : number + 1], self.values[:, number : number + 1]
+        return part
+
+    def at(self, places: Tensor, length: int) -> Where:
+        """Each position (B, T) hears what lies in its row up to itself; `length` is beyond all of them."""
+        deaf = self.every[:length] > places[..., None]  # (B, T, length)
+        mask = torch.zeros_like(deaf, dtype=self.keys.dtype).masked_fill_(deaf, -torch.inf)
+        if places.shape[1] > 1:
+            mask = mask.repeat_interleave(self.heads // self.groups, 1)
+        return Where(self.rows[: len(places)], places, self.cosine[places], self.sine[places], mask[:, None], length)
+
+    def step(self, x: Tensor, where: Where) -> Tensor:
+        """x (B, T, hidden) → the last layer's states, the caches written."""
+        for layer, keys, values in zip(self.layers, self.keys, self.values, strict=True):
+            x = x + layer.said(self._attend(layer.heard(norm(x, layer.before)), keys, values, where))
+            x = layer.think(x)
+        return norm(x, self.norm)
+
+    def read(self, x: Tensor, start: int) -> Tensor:
+        """Positions x (T, hidden) of a stack of one row, after `start` others → the last one's state (hidden)."""
+        end = start + len(x)
+        return self.step(x[None], self.at(self.every[None, start:end], end))[0, -1]
+
+    def _attend(self, x: Tensor, keys: Tensor, values: Tensor, where: Where) -> Tensor:
+        batch, count, _ = x.shape
+        turned, value = x.view(batch, count, -1, self.width).split((self.heads + self.groups, self.groups), 2)
+        turned = torch.addcmul(turned * where.cosine, turned.roll(self.width // 2, -1), where.sine)
+        query, key = turned.split((self.heads, self.groups), 2)
+        keys.transpose(1, 2).index_put_((where.rows, where.places), key)
+        values.transpose(1, 2).index_put_((where.rows, where.places), value)
+        # Heads that share keys stand beneath each other as if they were positions, so that no key is copied.
+        query = query.reshape(batch, count, self.groups, -1, self.width).transpose(1, 2)
+        heard = F.scaled_dot_product_attention(
+            query.reshape(batch, self.groups, -1, self.width),
+            keys.narrow(2, 0, where.length), values.narrow(2, 0, where.length), attn_mask=where.mask,
+        )  # fmt: skip
+        return heard.reshape(batch, self.groups, count, -1).transpose(1, 2).reshape(batch, count, -1)
+
+
+def norm(x: Tensor, by: Any) -> Tensor:
+    return F.rms_norm(x, x.shape[-1:], by.weight, by.variance_epsilon)
+
+
+def joined(*layers: nn.Module) -> Product:
+    """Linear layers of one input as one, their weights laid out for it (a copy); others are called as they are."""
+    if whole := joint(layers):
+        return whole
+    if not all(type(layer) is nn.Linear and layer.bias is None for layer in layers):
+        return layers[0] if len(layers) == 1 else lambda x: torch.cat([layer(x) for layer in layers], -1)
+    weights = [layer.weight.detach() for layer in layers]
+    return product(weights[0] if len(weights) == 1 else torch.cat(weights))
+
+
+def product(weight: Tensor) -> Product:
+    """x (…, in) times weight (out, in), in the layout that is the fastest for few rows."""
+    if weight.device.type != "cpu":
+        return partial(F.linear, weight=weight)
+    if weight.numel() >= PACKED and is_packable(weight.dtype):
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), 8)
+        return lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], "")
+    return partial(torch.matmul, other=weight.t().contiguous())
+
+
+def is_packable(dtype: torch.dtype) -> bool:
+    if not torch.backends.mkldnn.is_available():
+        return False
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))

@@ -1,0 +1,224 @@
+"""data/sources.yaml: which recordings there are, whose voice each one is, and by what right it is used.
+
+    - id: harbour-morning
+      file: data/recordings/harbour-morning.flac   # or  url: https://…
+      speaker: marina
+      language: en
+      licence: CC0-1.0
+      consent: synthetic voice, no person
+      start: 12.5      # optional, seconds or h:mm:ss: only this part of it
+      end: 1:02:30     # optional
+
+`read` checks the whole file and tells every mistake with its line. Stages iterate over what is declared here, never
+over what lies in a folder; `recordings` gives what was fetched for it, and fails where one is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from timbre.core.errors import DataError, SourceError, raise_all
+from timbre.core.records import Recording, check_id
+
+RECORDINGS = Path("data/recordings")  # the only folder a local file may come from: git carries it, DVC watches it
+REQUIRED = ("id", "speaker", "language", "licence", "consent")
+OPTIONAL = ("file", "url", "start", "end")
+CLOCK = re.compile(r"(?:(\d+):)?([0-5]?\d):([0-5]?\d(?:\.\d+)?)")  # h:mm:ss or m:ss, as players show it
+
+
+@dataclass(frozen=True)
+class Source:
+    """One entry of data/sources.yaml."""
+
+    id: str
+    speaker: str
+    language: str  # two or three letters, as Whisper names it
+    licence: str
+    consent: str
+    file: str | None = None  # path inside the repository; exactly one of file and url is given
+    url: str | None = None
+    start: float | None = None  # seconds
+    end: float | None = None
+
+    @property
+    def origin(self) -> str:
+        return self.file or self.url or ""
+
+    def overlaps(self, other: Source) -> bool:
+        return (
+            self.origin == other.origin
+            and (self.start or 0) < (math.inf if other.end is None else other.end)
+            and (other.start or 0) < (math.inf if self.end is None else self.end)
+        )
+
+
+def read(path: Path) -> list[Source]:
+    """Every source, in the file's order; raises SourceError with a line per mistake."""
+    entries = _load(path)
+    sources: list[Source] = []
+    taken = _Taken({}, {})
+    problems: list[str] = []
+    for index, entry in enumerate(entries):
+        line = entries.lc.item(index)[0] + 1
+        found = sorted(_problems(entry, line))  # by line; the keys of a set come in any order
+        if not found:
+            sources.append(_source(entry))
+            found = [(line, text) for text in taken.clashes(sources[-1], line)]
+        problems += [f"{path}:{number}: {text}" for number, text in found]
+    raise_all(SourceError, problems)
+    return sources
+
+
+def recordings(sources: list[Source], raw: Path) -> list[Recording]:
+    """What `fetch` made of every source, in order; a missing one is an error, whatever else lies in the folder."""
+    made, problems = [], []
+    for source in sources:
+        try:
+            made.append(Recording(**json.loads((raw / f"{source.id}.json").read_bytes())["recording"]))
+            if not (raw / f"{source.id}.flac").exists():
+                raise FileNotFoundError
+        except FileNotFoundError:
+            problems.append(f"{source.id}: not in {raw}; `dvc repro fetch` brings it, or `dvc pull {raw}`")
+        except (ValueError, TypeError, KeyError, DataError) as error:
+            problems.append(f"{raw / source.id}.json: not a Recording: {error}; remove it and run `dvc repro`")
+    raise_all(SourceError, problems)
+    return made
+
+
+def _load(path: Path) -> Any:
+    entries = document(text_of(path), str(path))
+    if not isinstance(entries, list) or not entries:
+        raise SourceError(f"{path}:1: expected a list of recordings, each beginning `- id: …`")
+    return entries
+
+
+def text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read ({error.strerror}); run this in the repository's root") from error
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
+
+
+def document(text: str, where: str) -> Any:
+    """YAML 1.2, as DVC reads it (`no` is text); its lists and mappings know the line of every item, as `lc`."""
+    try:
+        return YAML(typ="rt").load(text)
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        at = f"{where}:{mark.line + 1}" if mark else where
+        raise SourceError(f"{at}: not YAML: {getattr(error, 'problem', None) or error}") from error
+    except ValueError as error:  # ruamel makes dates of what looks like one
+        raise SourceError(f"{where}: holds a date that is none: {error}") from error
+
+
+def _problems(entry: Any, line: int) -> Iterator[tuple[int, str]]:
+    """The mistakes of one entry, each with the line to look at."""
+    if not isinstance(entry, dict):
+        yield line, f"{entry!r} is not a recording; expected `- id: …` with its keys below"
+        return
+    at = {key: entry.lc.key(key)[0] + 1 for key in entry}  # type: ignore[attr-defined]
+    for key in entry:
+        if key not in REQUIRED + OPTIONAL:
+            yield at[key], f"unknown key `{key}`; known are {', '.join(REQUIRED + OPTIONAL)}"
+    for key in REQUIRED:
+        if key not in entry:
+            yield line, f"`{key}` is missing"
+    for key in {*REQUIRED, "file", "url"} & set(entry):
+        if not isinstance(entry[key], str) or not entry[key].strip():
+            yield at[key], f"{key}: {shown(entry[key])} is not text; put it in quotes"
+        elif key in CHECKS:
+            yield from ((at[key], f"{key}: {text}") for text in CHECKS[key](str(entry[key])))
+    if ("file" in entry) == ("url" in entry):
+        yield line, "give either `file` or `url`" + (", not both" if "file" in entry else "")
+    for key in {"start", "end"} & set(entry):
+        if _seconds(entry[key]) is None:
+            yield at[key], f"{key}: {shown(entry[key])} is not a time; write seconds (90.5) or h:mm:ss"
+    start, end = _seconds(entry.get("start", 0)), _seconds(entry.get("end"))
+    if start is not None and end is not None and start >= end:
+        yield at["end"], f"end {end:.2f} is not after start {start:.2f}"
+
+
+def _check_name(text: str) -> Iterator[str]:
+    try:
+        check_id(text)
+    except DataError as error:
+        yield str(error)
+
+
+def _check_language(text: str) -> Iterator[str]:
+    if not re.fullmatch(r"[a-z]{2,3}", text):
+        yield f"{text!r} is no language code; write two or three letters, such as en"
+
+
+def _check_file(text: str) -> Iterator[str]:
+    path = Path(text)
+    if path.is_absolute() or not path.resolve().is_relative_to(RECORDINGS.resolve()):
+        yield f"{text} is outside {RECORDINGS}; put the recording there, so that the repository carries it"
+    elif not path.is_file():
+        yield f"{text} does not exist"
+
+
+def _check_url(text: str) -> Iterator[str]:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"\s", text):
+        yield f"{text} is not an http:// or https:// address"
+
+
+CHECKS = {
+    "id": _check_name,
+    "speaker": _check_name,
+    "language": _check_language,
+    "file": _check_file,
+    "url": _check_url,
+}
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """What the entries before this one have claimed, and in which line."""
+
+    ids: dict[str, int]
+    origins: dict[str, list[tuple[Source, int]]]
+
+    def clashes(self, source: Source, line: int) -> Iterator[str]:
+        if source.id in self.ids:
+            yield f"id {source.id} is already taken in line {self.ids[source.id]}"
+            return
+        for other, other_line in self.origins.get(source.origin, []):
+            if source.overlaps(other):
+                # the same words in two recordings would be learnt twice, and could land in training and evaluation both
+                yield (f"{source.origin} is already in line {other_line} as {other.id}; give parts that do not overlap")
+        self.ids[source.id] = line
+        self.origins.setdefault(source.origin, []).append((source, line))
+
+
+def _source(entry: dict[str, Any]) -> Source:
+    texts = {key: str(entry[key]) for key in (*REQUIRED, "file", "url") if key in entry}
+    if "file" in texts:
+        texts["file"] = Path(texts["file"]).as_posix()
+    return Source(**texts, start=_seconds(entry.get("start")), end=_seconds(entry.get("end")))
+
+
+def _seconds(value: Any) -> float | None:
+    if isinstance(value, str) and (clock := CLOCK.fullmatch(value.strip())):
+        hours, minutes, seconds = clock.groups()
+        return int(hours or 0) * 3600 + int(minutes) * 60 + float(seconds)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if 0 <= value < math.inf else None
+
+
+def shown(value: Any) -> str:
+    return "nothing" if value is None else repr(value)

@@ -1,0 +1,178 @@
+"""Samples side by side: a row per prompt, the four conditions in it, and the speaker where there is a true recording.
+
+Read from reports/scores.csv and the samples' own records. The worst prompts come first, because a voice is mended where
+it fails; the worst samples of the tuned voice are listed on top.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from timbre.core.errors import DataError
+from timbre.core.records import Sample, from_json
+from timbre.report.sound import Sound, sound
+from timbre.report.verdict import NAMES
+
+WORST = 8  # samples that are listed on top
+KINDS = {"domain": "in-domain", "hard": "hard", "true": "held out"}
+
+
+@dataclass(frozen=True)
+class Word:
+    kind: str  # right, missed or added
+    text: str
+
+
+@dataclass(frozen=True)
+class Take:
+    """One sample as the page shows it."""
+
+    id: str
+    condition: str
+    name: str  # of the condition
+    prompt: str
+    text: str
+    seed: int
+    sound: Sound
+    wer: float
+    similarity: float | None
+    complaints: list[str]
+    words: list[Word]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A prompt in every condition: one take of each in sight, those with other seeds behind a fold."""
+
+    prompt: str
+    kind: str
+    text: str
+    true: Sound | None  # the speaker's own recording
+    first: list[Take]
+    others: list[list[Take]]  # by seed
+
+
+@dataclass(frozen=True)
+class Score:
+    """What the page needs of a row of reports/scores.csv."""
+
+    sample: Sample
+    errors: int
+    words: int
+    wer: float
+    similarity: float | None
+    silent: bool
+    clipped: bool
+    repeated: bool
+    diff: str
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How the sentences of one kind are read."""
+
+    name: str
+    prompts: int
+    wer: list[float | None]  # in the conditions' order
+
+
+def read_scores(table: Path, folder: Path) -> list[Score]:
+    with table.open(encoding="utf-8", newline="") as lines:
+        return [_score(row, folder) for row in csv.DictReader(lines)]
+
+
+def _score(row: dict[str, str], folder: Path) -> Score:
+    path = folder / f"{row['sample']}.json"
+    try:
+        sample = from_json(path.read_text(encoding="utf-8"), Sample, str(path))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); run `dvc repro`") from error
+    similarity = row.get("similarity")
+    flags = {name: row.get(name) == "True" for name in ("silent", "clipped", "repeated")}
+    counted = int(row["errors"]), int(row["words"]), float(row["wer"])
+    return Score(sample, *counted, float(similarity) if similarity else None, diff=row["diff"], **flags)
+
+
+def by_kind(scores: Sequence[Score]) -> list[Kind]:
+    """Nothing where all sentences are of one kind."""
+    kinds = sorted({score.sample.kind for score in scores}, key=list(KINDS).index)
+    return [_kind(kind, [s for s in scores if s.sample.kind == kind]) for kind in kinds] if len(kinds) > 1 else []
+
+
+def _kind(kind: str, scores: Sequence[Score]) -> Kind:
+    def rate(condition: str) -> float | None:
+        some = [score for score in scores if score.sample.condition == condition]
+        return sum(score.errors for score in some) / sum(score.words for score in some) if some else None
+
+    return Kind(KINDS[kind], len({score.sample.prompt for score in scores}), [rate(name) for name in NAMES])
+
+
+def rows(scores: Sequence[Score], samples: Path, true: Callable[[str], Sound | None]) -> list[Row]:
+    """`true` finds the sound of a clip by its id. The prompts whose tuned takes are worst come first."""
+    found: dict[str, dict[int, list[Score]]] = {}
+    for score in scores:
+        found.setdefault(score.sample.prompt, {}).setdefault(score.sample.seed, []).append(score)
+    ranked = sorted(found.values(), key=lambda seeds: _badness([s for takes in seeds.values() for s in takes]))
+    return [_row(seeds, samples, true) for seeds in ranked]
+
+
+def _badness(scores: Sequence[Score]) -> tuple[float, float, str]:
+    tuned = [score for score in scores if score.sample.adapter] or list(scores)
+    likeness = [score.similarity for score in tuned if score.similarity is not None]
+    return (
+        -sum(score.wer for score in tuned) / len(tuned),
+        sum(likeness) / len(likeness) if likeness else 1.0,
+        tuned[0].sample.prompt,
+    )
+
+
+def _row(seeds: dict[int, list[Score]], samples: Path, true: Callable[[str], Sound | None]) -> Row:
+    takes = [[take(score, samples) for score in seeds[seed]] for seed in sorted(seeds)]
+    sample = seeds[min(seeds)][0].sample
+    heard = true(sample.clip) if sample.clip else None
+    return Row(sample.prompt, sample.kind, sample.text, heard, takes[0], takes[1:])
+
+
+def take(score: Score, samples: Path) -> Take:
+    sample = score.sample
+    return Take(
+        id=sample.id,
+        condition=sample.condition,
+        name=NAMES[sample.condition][0],
+        prompt=sample.prompt,
+        text=sample.text,
+        seed=sample.seed,
+        sound=sound(samples / f"{sample.id}.flac"),
+        wer=score.wer,
+        similarity=score.similarity,
+        complaints=complaints(score),
+        words=words(score.diff),
+    )
+
+
+def complaints(score: Score) -> list[str]:
+    found = {
+        "silent": score.silent,
+        "ran into the limit on its length": not score.sample.ended,
+        "clipped": score.clipped,
+        "repeats itself": score.repeated,
+    }
+    return [name for name, wrong in found.items() if wrong]
+
+
+def worst(rows: Sequence[Row], most: int = WORST) -> list[Take]:
+    """Of the tuned voice: most words wrong, then least like the speaker; none that has nothing wrong."""
+    every = [take for row in rows for takes in (row.first, *row.others) for take in takes]
+    wrong = [t for t in every if t.condition.startswith("tuned") and (t.wer > 0 or t.complaints)]
+    return sorted(wrong, key=lambda t: (-t.wer, 1.0 if t.similarity is None else t.similarity, t.id))[:most]
+
+
+def words(diff: str) -> list[Word]:
+    """The pieces of a comparison in wdiff's notation: said [-left out-] {+added+}."""
+    found = re.findall(r"\[-(.*?)-\]|\{\+(.*?)\+\}|((?:(?!\[-|\{\+).)+)", diff)
+    pieces = [("missed", a) if a else ("added", b) if b else ("right", c.strip()) for a, b, c in found]
+    return [Word(kind, text) for kind, text in pieces if text]

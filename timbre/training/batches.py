@@ -1,0 +1,102 @@
+"""What a voice is taught, and in which order: clips with their words and codes, in batches, some after a reference.
+
+All that is random follows from the seed and a number, so a run that was killed goes on with the very same lessons. A
+batch holds dialogues of like lengths, reference and clip together: sorted by the clips alone, every seventh position is
+padding at 5 to 30 seconds a clip; so it is every sixteenth.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from timbre.core.errors import DataError
+from timbre.core.records import Example, read_jsonl
+from timbre.families import Turn, Voice
+
+BUCKET = 8  # batches whose dialogues are sorted by length together: little padding, and still another mix each epoch
+
+
+class Utterance(NamedTuple):
+    """A clip to learn from."""
+
+    id: str
+    speaker: str
+    seconds: float
+    turn: Turn
+
+
+def utterances(table: Path, codes: Path) -> tuple[list[Utterance], list[str]]:
+    """The table's clips with their codes, and the keys of these."""
+    found, keys = [], []
+    for example in read_jsonl(table, Example):
+        try:
+            keys.append(json.loads((codes / f"{example.id}.json").read_bytes())["key"])
+            turn = Turn(example.text, np.load(codes / f"{example.id}.npy"))
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(f"{example.id}: no codes of this clip in {codes}; `dvc repro encode` makes them") from error
+        found.append(Utterance(example.id, example.source, example.seconds, turn))
+    if not found:
+        raise DataError(f"{table}: no clips; add recordings, or change the shares under `dataset` in params.yaml")
+    return found, keys
+
+
+def check_lengths(voice: Voice, clips: Sequence[Utterance]) -> None:
+    for clip in clips:
+        if (size := voice.length([clip.turn])) > voice.positions:
+            raise DataError(
+                f"{clip.id}: its {clip.seconds:.1f} s take {size} of the model's {voice.positions} positions; "
+                "lower chunk.max_seconds"
+            )
+
+
+class Lessons:
+    """Each epoch every clip once, a `share` of them after another one of the speaker, of at most `longest` seconds: so
+    the voice learns to follow a reference."""
+
+    def __init__(
+        self, voice: Voice, clips: Sequence[Utterance], *, batch: int, share: float, longest: float, seed: int
+    ) -> None:
+        self.clips, self.batch, self.share, self.longest, self.seed = clips, batch, share, longest, seed
+        self.positions, self.lengths = voice.positions, [voice.length([clip.turn]) for clip in clips]
+        self.short: dict[str, list[int]] = {}  # by speaker, the clips that can be a reference
+        for number, clip in enumerate(clips):
+            if clip.seconds <= longest:
+                self.short.setdefault(clip.speaker, []).append(number)
+        self.batches = -(-len(clips) // batch)  # in an epoch
+        self._epoch: tuple[int, list[list[list[int]]]] = (-1, [])
+
+    def dialogues(self, number: int) -> list[list[Turn]]:
+        """Of the `number`th batch of the run."""
+        epoch, place = divmod(number, self.batches)
+        if self._epoch[0] != epoch:
+            self._epoch = epoch, self._batches(epoch)
+        return [[self.clips[clip].turn for clip in talk] for talk in self._epoch[1][place]]
+
+    def _batches(self, epoch: int) -> list[list[list[int]]]:
+        """In an order of this epoch's own."""
+        draw, size = random.Random(f"{self.seed} epoch {epoch}"), self.batch
+        talks = [self._talk(clip, draw) for clip in range(len(self.clips))]
+        draw.shuffle(talks)
+        pools = [talks[i : i + size * BUCKET] for i in range(0, len(talks), size * BUCKET)]
+        ranked = [sorted(pool, key=self._length) for pool in pools]
+        batches = [pool[i : i + size] for pool in ranked for i in range(0, len(pool), size)]
+        draw.shuffle(batches)
+        return batches
+
+    def _talk(self, clip: int, draw: random.Random) -> list[int]:
+        fit = self.short.get(self.clips[clip].speaker, [])
+        others = len(fit) - (self.clips[clip].seconds <= self.longest)
+        if draw.random() >= self.share or not others:
+            return [clip]
+        while (reference := draw.choice(fit)) == clip:
+            pass
+        return talk if self._length(talk := [reference, clip]) <= self.positions else [clip]
+
+    def _length(self, talk: Sequence[int]) -> int:
+        return sum(self.lengths[clip] for clip in talk)

@@ -1,0 +1,270 @@
+"""What a voice will cost, by arithmetic: a model's shape, a device's pace, and the work that lies in a step or a frame.
+
+    shape = read_shape("models/tiny/csm")
+    step = learning_step(shape, Lesson(clips=8, positions=300, frames=160, deep=20), rank=32, checkpointing=False)
+    seconds = step / DEVICES["h200"].pace()
+
+Counted are multiplications and additions of the large products, each as two operations, and bytes that must be read.
+Nothing here loads a model or torch. A test holds the counts to those of torch itself on a random model.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from timbre.core.errors import ModelError
+
+GB = 1e9
+ROW = 0.15  # of a small layer's time, that each further row takes on a CPU; fitted
+SMALL = 30e6  # weights, below which a second core brings nothing
+
+
+@dataclass(frozen=True)
+class Device:
+    name: str
+    arithmetic: float  # operations a second, at best, in the precision that it learns in
+    single: float  # the same in single precision, in which the codec is
+    bandwidth: float  # bytes a second, at best
+    memory: float  # bytes
+    half: bool  # weights of two bytes
+    reached: float  # share of the arithmetic that learning and encoding reach
+    read: float  # share of the bandwidth that speaking reaches
+    layer: float  # seconds that a decoder's layer takes at least, whatever its size
+    cores: int = 0  # of a CPU; a small model uses one of them
+
+    def pace(self, weights: float = math.inf, *, half: bool = True) -> float:
+        """Operations a second that a model of so many weights reaches."""
+        alone = self.cores > 1 and weights < SMALL
+        return (self.arithmetic if half else self.single) * self.reached / (self.cores if alone else 1)
+
+
+def cpu(cores: int, memory: float) -> Device:
+    """Fitted to two cores of an AMD EPYC (Zen 5): each 87 GFLOP/s in single precision, of which half is reached, both
+    43 GB/s, of which 0.7 is, and 0.27 ms for a layer that is too small to be work."""
+    return Device(f"CPU, {cores} cores", cores * 87e9, cores * 87e9, 43 * GB, memory, False, 0.5, 0.7, 0.27e-3, cores)
+
+
+# Makers' figures for dense bf16. That learning reaches a third of them, and speaking a third of the bandwidth and 40 µs
+# a layer (some twenty kernels of a graph, 2 µs each), is assumed: nobody has measured it here.
+DEVICES = {
+    "h200": Device("h200", 989e12, 67e12, 4800 * GB, 141 * GB, True, 0.33, 0.33, 40e-6),
+    "h100": Device("h100", 989e12, 67e12, 3350 * GB, 80 * GB, True, 0.33, 0.33, 40e-6),
+    "a100": Device("a100", 312e12, 19.5e12, 2039 * GB, 80 * GB, True, 0.33, 0.33, 40e-6),
+    "l40s": Device("l40s", 362e12, 91.6e12, 864 * GB, 48 * GB, True, 0.33, 0.33, 40e-6),
+    "4090": Device("4090", 165e12, 82.6e12, 1008 * GB, 24 * GB, True, 0.33, 0.33, 40e-6),
+    "3090": Device("3090", 71e12, 35.6e12, 936 * GB, 24 * GB, True, 0.33, 0.33, 40e-6),
+}
+
+
+class Decoder(NamedTuple):
+    layers: int
+    width: int
+    heads: int  # width of all queries together
+    keys: int  # width of all keys together
+    inner: int  # of the MLP
+
+    @property
+    def weights(self) -> int:
+        return self.layers * sum(a * b for a, b in self.projections)
+
+    @property
+    def projections(self) -> list[tuple[int, int]]:
+        """In and out of a layer's seven matrices."""
+        w, inner = self.width, self.inner
+        return [(w, self.heads), (w, self.keys), (w, self.keys), (self.heads, w), (w, inner), (w, inner), (inner, w)]
+
+    def adapter(self, rank: int) -> int:
+        return self.layers * sum(rank * (a + b) for a, b in self.projections)
+
+
+class Shape(NamedTuple):
+    backbone: Decoder
+    depth: Decoder
+    codebooks: int
+    codes: int  # ids of a codebook
+    words: int  # ids of text
+    frame_rate: float  # Hz
+    codec: dict[str, Any]
+
+    @property
+    def weights(self) -> int:
+        wide, deep = self.backbone.width, self.depth.width
+        embedded = wide * (self.words + self.codes * self.codebooks)
+        heads = self.codes * (wide + deep * (self.codebooks - 1))
+        return self.backbone.weights + self.depth.weights + embedded + heads + wide * deep
+
+
+CSM_1B: dict[str, Any] = {
+    "num_hidden_layers": 16, "hidden_size": 2048, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 64,
+    "intermediate_size": 8192, "num_codebooks": 32, "vocab_size": 2051, "text_vocab_size": 128_256,
+    "depth_decoder_config": {
+        "num_hidden_layers": 4, "hidden_size": 1024, "num_attention_heads": 8, "num_key_value_heads": 2,
+        "head_dim": 128, "intermediate_size": 8192,
+    }, "codec_config": {
+        "sampling_rate": 24_000, "upsampling_ratios": [8, 6, 5, 4], "num_filters": 64, "hidden_size": 512,
+        "num_hidden_layers": 8, "intermediate_size": 2048, "codebook_dim": 256, "codebook_size": 2048,
+    },
+}  # fmt: skip
+
+
+def read_shape(base: str) -> Shape:
+    """Of a folder's config.json, or of sesame/csm-1b, which is known."""
+    path = Path(base) / "config.json"
+    if path.is_file():
+        config = json.loads(path.read_bytes())
+    elif base.endswith("csm-1b"):
+        config = CSM_1B
+    else:
+        raise ModelError(f"{base}: no config.json here that tells its shape; name a folder, or --model csm-1b")
+    codec = config["codec_config"]
+    frame = 2 * math.prod(codec["upsampling_ratios"])  # samples
+    return Shape(
+        _decoder(config), _decoder(config["depth_decoder_config"]), config["num_codebooks"], config["vocab_size"],
+        config["text_vocab_size"], codec["sampling_rate"] / frame, codec,
+    )  # fmt: skip
+
+
+def _decoder(config: dict[str, Any]) -> Decoder:
+    head = config["head_dim"]
+    return Decoder(
+        config["num_hidden_layers"], config["hidden_size"], head * config["num_attention_heads"],
+        head * config["num_key_value_heads"], config["intermediate_size"],
+    )  # fmt: skip
+
+
+class Lesson(NamedTuple):
+    """A batch, padded: what a step learns from."""
+
+    clips: int
+    positions: float  # of each, text and frames of the clip and of what is heard before it
+    frames: float  # of all clips, that the backbone learns
+    deep: float  # of them, that the depth decoder learns
+
+
+def learning_step(shape: Shape, lesson: Lesson, rank: int, checkpointing: bool) -> float:
+    """Operations forwards and backwards: what is frozen costs twice, what learns three times its way forwards."""
+    tokens, deep = lesson.clips * lesson.positions, lesson.deep * shape.codebooks
+    frozen, learnt, attended = 0.0, 0.0, 0.0
+    for decoder, count, length in ((shape.backbone, tokens, lesson.positions), (shape.depth, deep, shape.codebooks)):
+        frozen += 2 * decoder.weights * count
+        learnt += 2 * decoder.adapter(rank) * count
+        attended += 4 * decoder.layers * decoder.heads * length * count
+    heads = 2 * shape.codes * shape.backbone.width * lesson.frames
+    heads += 2 * shape.codes * shape.depth.width * lesson.deep * (shape.codebooks - 1)
+    heads += 2 * shape.backbone.width * shape.depth.width * deep
+    again = frozen + learnt + attended if checkpointing else 0
+    first = (
+        2 * shape.backbone.width * (shape.backbone.heads + 2 * shape.backbone.keys) * tokens
+    )  # no way back beyond it
+    return 2 * (frozen + heads) - first + 3 * (learnt + attended) + again
+
+
+def hearing_step(shape: Shape, lesson: Lesson, rank: int) -> float:
+    """Operations of an evaluation's batch, forwards only."""
+    tokens, deep = lesson.clips * lesson.positions, lesson.deep * shape.codebooks
+    made = 2 * (shape.backbone.weights + shape.backbone.adapter(rank)) * tokens
+    made += 2 * (shape.depth.weights + shape.depth.adapter(rank)) * deep
+    return made + 2 * shape.codes * shape.depth.width * deep
+
+
+def learning_memory(
+    shape: Shape, lesson: Lesson, rank: int, *, half: bool, checkpointing: bool, small_optimiser: bool
+) -> dict[str, float]:
+    """Bytes at the highest."""
+    size = 2 if half else 4
+    adapter = shape.backbone.adapter(rank) + shape.depth.adapter(rank)
+    tokens, deep = lesson.clips * lesson.positions, lesson.deep * shape.codebooks
+    kept, at_once = 0.0, 0.0
+    for decoder, count in ((shape.backbone, tokens), (shape.depth, deep)):
+        # with what dropout leaves for each matrix of the adapter; norms are in single precision
+        layer = (2.5 if half else 4) * count * _kept(decoder)
+        kept += decoder.layers * (size * count * decoder.width if checkpointing else layer)
+        at_once = max(at_once, layer if checkpointing else 0)
+    logits = 3 * 4 * shape.codes * (lesson.frames + lesson.deep * (shape.codebooks - 1))
+    return {
+        "weights": size * shape.weights + 4 * codec_weights(shape.codec),
+        "adapter and optimiser": adapter * (4 + 4 + (2 if small_optimiser else 8)),
+        "activations": kept + at_once,
+        "logits": logits,
+    }
+
+
+def _kept(decoder: Decoder) -> float:
+    """Numbers that a layer keeps of a position for its way back; counted on a random model."""
+    return 10.25 * decoder.width + 3.25 * decoder.heads + 2 * decoder.keys + 5 * decoder.inner
+
+
+def speaking_frame(shape: Shape, rows: int, device: Device) -> float:
+    """Seconds of a frame of `rows` sentences side by side: read all weights, multiply by them, start each layer."""
+    steps = shape.codebooks - 1
+    weights = shape.backbone.weights + shape.codes * shape.backbone.width
+    weights += steps * (shape.depth.weights + shape.codes * shape.depth.width)
+    layers = shape.backbone.layers + steps * shape.depth.layers
+    size = 2 if device.half else 4
+    work = 2 * weights * rows / device.pace(weights)
+    small = layers * device.layer * (1 + (ROW * (rows - 1) if device.cores else 0))
+    return max(weights * size / (device.bandwidth * device.read), work, small)
+
+
+def encoding_second(codec: dict[str, Any]) -> float:
+    """Operations of the codec for a second of sound."""
+    channels, hidden = int(codec["num_filters"]), int(codec["hidden_size"])
+    rate = float(codec["sampling_rate"])
+    made = rate * channels * 7
+    for ratio in reversed(codec["upsampling_ratios"]):
+        made += rate * channels * channels // 2 * 4  # a block of two convolutions, 3 and 1 wide
+        rate /= ratio
+        made += rate * channels * 2 * channels * 2 * ratio
+        channels *= 2
+    made += rate * channels * hidden * 3
+    made += rate * codec["num_hidden_layers"] * (4 * hidden**2 + 2 * hidden * codec["intermediate_size"])
+    made += rate / 2 * hidden**2 * 4  # to the frame rate
+    return float(2 * made)
+
+
+def codec_weights(codec: dict[str, Any]) -> float:
+    """Both ways; the transformers and the last convolutions have nearly all of them."""
+    hidden = int(codec["hidden_size"])
+    layer = 4 * hidden**2 + 2 * hidden * int(codec["intermediate_size"])
+    channels = int(codec["num_filters"]) * 2 ** len(codec["upsampling_ratios"])
+    ratio = int(max(codec["upsampling_ratios"]))
+    return float(
+        2 * (int(codec["num_hidden_layers"]) * layer + channels**2 * ratio + 3 * channels * hidden + 4 * hidden**2)
+    )
+
+
+class Listener(NamedTuple):
+    """A Whisper."""
+
+    width: int
+    encoder: int  # layers
+    decoder: int
+
+    @property
+    def weights(self) -> float:
+        return self.width**2 * (12 * self.encoder + 16 * self.decoder)
+
+
+LISTENERS = {
+    "tiny": Listener(384, 4, 4), "base": Listener(512, 6, 6), "small": Listener(768, 12, 12),
+    "medium": Listener(1024, 24, 24), "large": Listener(1280, 32, 32), "turbo": Listener(1280, 32, 4),
+    "models/tiny/whisper.pt": Listener(192, 3, 2),
+}  # fmt: skip
+POSITIONS, TOKENS, VOCABULARY = 1500, 4.0, 51_866  # of a window of 30 s; a second of speech; of ids
+
+
+def listener(model: str) -> Listener:
+    """By its name, such as large-v3 or small.en; a file that is not ours is taken for a turbo."""
+    return LISTENERS.get(model) or LISTENERS.get(model.split("-")[0].split(".")[0], LISTENERS["turbo"])
+
+
+def hearing_window(whisper: Listener, speech: float) -> float:
+    """Operations for a window of 30 s with `speech` seconds in it: the encoder works on all of it."""
+    w, tokens = whisper.width, TOKENS * speech
+    encoder = whisper.encoder * POSITIONS * (24 * w**2 + 4 * POSITIONS * w)
+    decoder = whisper.decoder * (28 * w**2 * tokens + 4 * w**2 * POSITIONS + 4 * POSITIONS * w * tokens)
+    return encoder + decoder + 2 * w * VOCABULARY * tokens

@@ -1,0 +1,232 @@
+"""dvc.lock of a version: what the last run made, and which stages the files have gone ahead of since.
+
+DVC's own `status` wants the data at hand. This reads only what git has, so it answers in a clone without any: hashes
+of files and folders that people own are compared with those that the lock names, outputs with the stage that made them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from timbre.versions.snapshot import Snapshot
+
+# Bytes from which an equal count is taken for equal content, since recordings of gigabytes would take minutes to hash.
+# An edit that keeps the length to the byte is missed; `dvc status`, which remembers hashes, sees it.
+LARGE = 256_000_000
+CODE, PAGES = ("stages/", "timbre/"), ("reports/index.html", "reports/report.md")
+KINDS = ("outs", "metrics", "plots")  # of what a stage makes
+
+
+@dataclass(frozen=True)
+class Stale:
+    """A stage that `dvc repro` would run."""
+
+    stage: str
+    reasons: tuple[str, ...]  # empty where it only comes after one that has reasons
+
+
+@dataclass(frozen=True)
+class Lock:
+    stages: dict[str, Any] = field(default_factory=dict)
+    broken: bool = False  # there is one, and it cannot be read
+
+    @property
+    def outs(self) -> dict[str, str]:
+        """Path → hash of everything that the stages made."""
+        return {
+            out["path"]: str(out["md5"])
+            for stage in self.stages.values()
+            for out in stage.get("outs", [])
+            if "md5" in out
+        }
+
+    @property
+    def substance(self) -> dict[str, object]:
+        """All that it names but code, and the pages that code makes of results: data, parameters, results."""
+        found: dict[str, object] = {}
+        for name, stage in self.stages.items():
+            entries = (*stage.get("deps", []), *stage.get("outs", []))
+            found |= {e["path"]: e.get("md5") for e in entries if not e["path"].startswith(CODE + PAGES)}
+            found[f"params of {name}"] = stage.get("params")
+        return found
+
+    def out_of(self, path: str) -> tuple[str | None, str | None]:
+        """The output that `path` is, or is inside of, and its hash."""
+        outs = self.outs
+        for out in (path, *_parents(path)):
+            if out in outs:
+                return out, outs[out]
+        return None, None
+
+
+def read(snapshot: Snapshot) -> Lock:
+    found = document(snapshot, "dvc.lock")
+    broken = found is None and bool((snapshot.read("dvc.lock") or b"").strip())
+    return Lock(mapping(mapping(found).get("stages")), broken)
+
+
+def document(snapshot: Snapshot, path: str) -> Any:
+    """A YAML file as DVC reads it; None where it is missing or in no state to be read."""
+    content = snapshot.read(path)
+    return None if content is None else _parsed(content)
+
+
+@lru_cache(maxsize=16)  # both versions often have the same, and a list of 200 sources takes half a second
+def _parsed(content: bytes) -> Any:
+    try:
+        return YAML(typ="safe", pure=True).load(content.decode())
+    except (YAMLError, UnicodeDecodeError):
+        return None
+
+
+def outputs(snapshot: Snapshot) -> set[str]:
+    """Every path that a stage of dvc.yaml writes, as it stands there."""
+    return {path for stage in _declared(snapshot).values() for path in _made(stage)}
+
+
+def kept(snapshot: Snapshot) -> set[str]:
+    """Those that DVC keeps and pushes; the others are git's."""
+    entries = (entry for stage in _declared(snapshot).values() for kind in KINDS for entry in stage.get(kind) or [])
+    found = set()
+    for entry in entries:
+        ((path, options),) = entry.items() if isinstance(entry, dict) else [(entry, None)]
+        if mapping(options).get("cache", True) and mapping(options).get("push", True):
+            found.add(str(path))
+    return found
+
+
+def _declared(snapshot: Snapshot) -> dict[str, dict[str, Any]]:
+    stages = mapping(mapping(document(snapshot, "dvc.yaml")).get("stages"))
+    params = mapping(document(snapshot, "params.yaml"))
+    return {name: _filled(stage, params) for name, stage in stages.items() if isinstance(stage, dict)}
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def stale(snapshot: Snapshot, lock: Lock) -> list[Stale]:
+    """The stages that have a reason to run and those after them, in the pipeline's order."""
+    if lock.broken:
+        return []  # whoever mends it will see
+    params, declared = mapping(document(snapshot, "params.yaml")), _declared(snapshot)
+    made_by = {out: name for name, stage in declared.items() for out in _made(stage)}
+    found: dict[str, Stale] = {}
+    todo = dict(declared)
+    while todo:  # in an order in which each comes after those whose outputs it reads
+        ready = [name for name in todo if not _before(todo[name], made_by) & (set(todo) - {name})] or list(todo)
+        for name in ready:
+            stage = todo.pop(name)
+            reasons = tuple(_reasons(name, stage, lock, made_by, snapshot, params))
+            if reasons or _before(stage, made_by) & set(found):
+                found[name] = Stale(name, reasons)
+    return [found[name] for name in declared if name in found]
+
+
+def _reasons(
+    name: str, stage: dict[str, Any], lock: Lock, made_by: dict[str, str], snapshot: Snapshot, params: dict[str, Any]
+) -> Iterator[str]:
+    if name not in lock.stages:
+        yield "has never run"
+        return
+    locked = lock.stages[name]
+    if " ".join(str(stage.get("cmd")).split()) != " ".join(str(locked.get("cmd")).split()):
+        yield "its command changed"
+    known = {dep["path"]: dep for dep in locked.get("deps", [])}
+    for dep in _paths(stage.get("deps")):
+        if dep not in known:
+            yield f"{dep} is new to it"
+        elif dep in made_by or any(parent in made_by for parent in _parents(dep)):
+            _, made = lock.out_of(dep)
+            if dep in lock.outs and known[dep].get("md5") != made:
+                yield f"{dep} was made anew"
+        elif not _same(known[dep], dep, snapshot):
+            yield f"{dep} changed"
+    for gone in sorted(set(known) - set(_paths(stage.get("deps")))):
+        yield f"{gone} is no longer read"
+    before = mapping(mapping(locked.get("params")).get("params.yaml"))
+    for section in stage.get("params") or []:
+        if isinstance(section, str):
+            yield from _differing(section, before.get(section), _at(params, section))
+
+
+def _differing(key: str, old: Any, new: Any) -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in [*new, *(name for name in old if name not in new)]:
+            yield from _differing(f"{key}.{name}", old.get(name), new.get(name))
+    elif old != new:
+        yield f"{key} changed"
+
+
+def _same(known: dict[str, Any], path: str, snapshot: Snapshot) -> bool:
+    size = snapshot.size(path)
+    files = snapshot.list(path) if size is None else [path]
+    total = sum(snapshot.size(file) or 0 for file in files)
+    if known.get("size", total) != total or known.get("nfiles", len(files)) != len(files):
+        return False
+    if total > LARGE and "size" in known:
+        return True
+    if size is None:
+        return known.get("md5") == folder_md5(snapshot, path)
+    return known.get("md5") == _md5(snapshot.read(path) or b"")
+
+
+def folder_md5(snapshot: Snapshot, folder: str) -> str | None:
+    """A folder's hash as DVC counts it: that of the list of its files with theirs."""
+    files = [(path, snapshot.read(path)) for path in snapshot.list(folder)]
+    if not files:
+        return None
+    entries = [{"md5": _md5(content or b""), "relpath": path.removeprefix(f"{folder}/")} for path, content in files]
+    entries.sort(key=lambda entry: entry["relpath"])
+    return _md5(json.dumps(entries, sort_keys=True).encode()) + ".dir"
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def _before(stage: dict[str, Any], made_by: dict[str, str]) -> set[str]:
+    """The stages whose outputs it reads."""
+    paths = (path for dep in _paths(stage.get("deps")) for path in (dep, *_parents(dep)))
+    return {made_by[path] for path in paths if path in made_by}
+
+
+def _made(stage: dict[str, Any]) -> list[str]:
+    return [path for kind in KINDS for path in _paths(stage.get(kind))]
+
+
+def _paths(entries: Any) -> list[str]:
+    """`deps` and `outs` name a path, or a path with its options."""
+    return [str(next(iter(entry))) if isinstance(entry, dict) else str(entry) for entry in entries or []]
+
+
+def _parents(path: str) -> list[str]:
+    parts = path.split("/")
+    return ["/".join(parts[:count]) for count in range(len(parts) - 1, 0, -1)]
+
+
+def _filled(value: Any, params: dict[str, Any]) -> Any:
+    """`${voice.family}` replaced, everywhere."""
+    if isinstance(value, dict):
+        return {_filled(key, params): _filled(item, params) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_filled(item, params) for item in value]
+    if isinstance(value, str):
+        return re.sub(r"\$\{([\w.]+)\}", lambda match: str(_at(params, match[1])), value)
+    return value
+
+
+def _at(params: dict[str, Any], key: str) -> Any:
+    value: Any = params
+    for name in key.split("."):
+        value = mapping(value).get(name)
+    return value

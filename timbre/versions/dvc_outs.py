@@ -1,0 +1,83 @@
+"""What DVC keeps, by the hash that a version's dvc.lock names: its cache, the work tree, and only then a remote.
+
+A reviewer's clone may hold none of it. What could not be reached is told, never taken for empty.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+from timbre.versions.dvc_lock import Lock
+from timbre.versions.dvc_remote import Remote, settings
+
+DIGEST = re.compile(r"[0-9a-f]{32}(\.dir)?")
+
+
+class Outs:
+    """Reads outputs of either version; remembers by hash, so that what both have is read once."""
+
+    def __init__(self, root: Path, remotes: bool = True) -> None:
+        self.root = root
+        self.remote = Remote(root, remotes)
+        self._cache = root / ".dvc" / settings(root).get("cache", "dir", fallback="cache")
+        self._listings: dict[str, dict[str, str] | None] = {}
+        self.unreachable: list[str] = []
+
+    def read(self, lock: Lock, path: str, version: str) -> bytes | None:
+        """The output at `path`, or None: either this version has none, or `unreachable` says so."""
+        digest, exists = self.digest(lock, path)
+        found = self._object(digest, path) if digest else None
+        if found is None and exists:
+            self.unreachable.append(f"{path} of {version}")
+        return found
+
+    def named(self, digest: str) -> bytes | None:
+        """A file by its MD5, where it can be had."""
+        return self._object(digest, "")
+
+    def list(self, lock: Lock, folder: str) -> list[str]:
+        """The files of an output that is a folder; none where its list cannot be reached."""
+        _, digest = lock.out_of(folder)
+        return sorted(f"{folder}/{name}" for name in (self._listing(digest) if digest else None) or {})
+
+    def find(self, lock: Lock, path: str) -> bytes | None:
+        """Like `read`, of something that nobody misses."""
+        digest, _ = self.digest(lock, path)
+        return self._object(digest, path) if digest else None
+
+    def digest(self, lock: Lock, path: str) -> tuple[str | None, bool]:
+        """The hash of an output, or of a file inside one; and whether there is, or may be, such a file."""
+        out, digest = lock.out_of(path)
+        if out is None or digest is None:
+            return None, False
+        if path == out:
+            return digest, True
+        listing = self._listing(digest)
+        name = path.removeprefix(f"{out}/")
+        return (None, True) if listing is None else (listing.get(name), name in listing)
+
+    def _listing(self, digest: str) -> dict[str, str] | None:
+        """File → hash, of a folder; None where its list cannot be had."""
+        if digest not in self._listings:
+            content = self._object(digest, "")
+            entries = None if content is None else json.loads(content)
+            self._listings[digest] = None if entries is None else {str(e["relpath"]): str(e["md5"]) for e in entries}
+        return self._listings[digest]
+
+    def _object(self, digest: str, path: str) -> bytes | None:
+        if not DIGEST.fullmatch(digest):  # a lock may come from anybody, and names no other files
+            return None
+        try:
+            return (self._cache / "files/md5" / digest[:2] / digest[2:]).read_bytes()
+        except OSError:
+            pass
+        try:
+            here = (self.root / path).read_bytes() if path else b""
+            if hashlib.md5(here, usedforsecurity=False).hexdigest() == digest:
+                return here
+        except OSError:
+            pass
+        return self.remote.read(digest)

@@ -1,0 +1,262 @@
+"""The recording booth: sentences to read, a take of each, and what becomes of them.
+
+Reads   data/speakers.yaml, data/sources.yaml, data/prompts.tsv
+Writes  .timbre/takes/<id>/      what is being recorded: session.json, and a FLAC per sentence as soon as it was spoken
+        at the end data/recordings/<id>.flac, data/transcripts/<id>.tsv, an entry in data/sources.yaml; and one in
+        data/speakers.yaml, for a speaker who has none, when the recording begins
+
+A take is named by its sentence's words, so that a list may be put in another order or grow. Nothing that is there is
+overwritten: an id that is declared, or whose files hold something else, is refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from timbre import audio
+from timbre.core.content import content_key, file_sha256, write_atomic
+from timbre.core.errors import DataError, SourceError, TimbreError, TranscriptError, raise_all
+from timbre.core.records import check_id
+from timbre.core.text import normalise, words
+from timbre.editing import yaml_entries
+from timbre.project import speakers as people
+from timbre.project import transcripts
+from timbre.project.speakers import Consent, Person
+from timbre.project.transcripts import Transcript
+from timbre.web.booth import microphone_takes
+from timbre.web.booth.microphone_takes import Take
+
+MOST, WIDEST = 2000, 400  # sentences of a list, characters of a sentence
+
+ASKED = {
+    "name": "a name or pseudonym",
+    "by": "who consents",
+    "when": "since when",
+    "for": "for what the voice may be used",
+}
+
+
+@dataclass(frozen=True)
+class Session:
+    """Who reads what."""
+
+    id: str  # of the recording that it becomes
+    speaker: str
+    language: str
+    licence: str
+    sentences: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        check_id(self.id)
+        check_id(self.speaker)
+
+
+@dataclass(frozen=True)
+class Finished:
+    recording: str  # path
+    transcript: str
+    lines: int
+    seconds: float
+
+
+class Booth:
+    def __init__(self, data: Path = Path("data"), folder: Path = Path(".timbre/takes")) -> None:
+        self.data, self.folder = data, folder
+        self.recordings, self.transcripts = data / "recordings", data / "transcripts"
+        self._writing = threading.Lock()
+
+    def people(self) -> dict[str, Person]:
+        return people.read(self.data / "speakers.yaml")
+
+    def sessions(self) -> list[str]:
+        """What was begun and is not declared yet."""
+        begun = (path.parent.name for path in sorted(self.folder.glob("*/session.json")))
+        return [name for name in begun if name not in self._declared()]
+
+    def begin(self, session: Session, consent: dict[str, Any] | None = None) -> Session:
+        """Begin, or go on with another list: what was spoken stays. `consent` is for a speaker without an entry."""
+        with self._writing:
+            self.check_free(session.id)
+            before = self._read(session.id)
+            if before and before.speaker != session.speaker:
+                raise DataError(
+                    f"{session.id}: {before.speaker} is reading it; choose another id for {session.speaker}"
+                )
+            sentences = self.check_sentences(session.sentences)
+            spoken = [s for s in before.sentences if self._path(session.id, key(s)).exists()] if before else []
+            session = dataclasses.replace(session, sentences=tuple(dict.fromkeys([*spoken, *sentences])))
+            if not session.sentences:
+                raise DataError(f"{session.id}: there is nothing to read; give sentences, one per line")
+            self._consent(session, consent)
+            write_atomic(self._file(session.id), json.dumps(dataclasses.asdict(session), ensure_ascii=False, indent=1))
+        return session
+
+    def session(self, name: str) -> Session:
+        found = self._read(check_id(name))
+        if not found:
+            raise DataError(f"{name}: no recording of that id was begun here")
+        return found
+
+    def keep(self, name: str, sentence: str, upload: bytes) -> Take:
+        """Save a take at once, in place of an earlier one of the same sentence."""
+        text = self._text(name, sentence)
+        samples, rate = microphone_takes.read(upload)
+        write_atomic(self._path(name, sentence), audio.flac_bytes(samples, rate))
+        return microphone_takes.measure(samples, rate, text)
+
+    def remove(self, name: str, sentence: str) -> None:
+        self._text(name, sentence)
+        self._path(name, sentence).unlink(missing_ok=True)
+
+    def take(self, name: str, sentence: str) -> Take | None:
+        """What was measured of the take, if there is one."""
+        path = self.sound(name, sentence)
+        return microphone_takes.measure(*audio.read(path), self._text(name, sentence)) if path.exists() else None
+
+    def sound(self, name: str, sentence: str) -> Path:
+        self._text(name, sentence)
+        return self._path(name, sentence)
+
+    def finish(self, name: str) -> Finished:
+        """One recording of all takes, its transcript, its entry. A finish that was cut short is finished by another."""
+        session = self.session(name)
+        with self._writing:
+            self.check_free(name)
+            self._consent(session, None)
+            spoken = [(s, path) for s in session.sentences if (path := self._path(name, key(s))).exists()]
+            if not spoken:
+                raise DataError(f"{name}: nothing was recorded yet")
+            recording, part = self.recordings / f"{name}.flac", self.recordings / f".{name}.part.flac"
+            try:
+                lines, digest, seconds = microphone_takes.joined(spoken, part, session.speaker)
+                made = transcripts.render(Transcript(tuple(lines), (f"# audio: {digest}",)), f"{name}.tsv")
+                transcripts.parse(made, f"{name}.tsv", seconds)
+                self._check_same(part, recording, made, transcript := self.transcripts / f"{name}.tsv")
+                entry = _entry(session, recording)
+                declared = yaml_entries.appended(self.data / "sources.yaml", entry, str(recording), str(part))
+                part.replace(recording)
+            finally:
+                part.unlink(missing_ok=True)
+            write_atomic(transcript, made)
+            write_atomic(self.data / "sources.yaml", declared)  # last: what is declared is there
+        return Finished(str(recording), str(transcript), len(lines), round(seconds, 2))
+
+    def _consent(self, session: Session, consent: dict[str, Any] | None) -> None:
+        known = self.people()
+        if session.speaker not in known and consent:
+            path = self.data / "speakers.yaml"
+            write_atomic(path, yaml_entries.with_people(path, [person(session.speaker, consent)]))
+            known = self.people()
+        raise_all(SourceError, people.problems(known, {session.speaker: [session.id]}))
+
+    def check_sentences(self, sentences: Sequence[str]) -> list[str]:
+        """Each once and as it will be written; DataError with all that cannot be read out."""
+        return cleaned(sentences, self._prompts())
+
+    def check_free(self, name: str) -> None:
+        if check_id(name) in self._declared():
+            raise DataError(f"{name}: is recorded and declared already; choose another id for more")
+
+    def _check_same(self, part: Path, recording: Path, made: bytes, transcript: Path) -> None:
+        """An earlier finish may have left the same; anything else is a person's."""
+        if recording.exists() and file_sha256(recording) != file_sha256(part):
+            raise SourceError(f"{recording}: is there already, and stays; move it away, or record with another id")
+        if transcript.exists() and transcript.read_bytes() != made:
+            raise TranscriptError(f"{transcript}: is there already, and stays; move it away, or record with another id")
+
+    def _declared(self) -> set[str]:
+        return {source.id for source in yaml_entries.read(self.data / "sources.yaml")}
+
+    def _prompts(self) -> set[tuple[str, ...]]:
+        """The words that voices are measured on."""
+        try:
+            rows = (self.data / "prompts.tsv").read_text(encoding="utf-8").splitlines()[1:]
+        except OSError:
+            return set()
+        return {tuple(words(row.split("\t")[-1])) for row in rows}
+
+    def _read(self, name: str) -> Session | None:
+        try:
+            values = json.loads(self._file(name).read_bytes())
+            return Session(**values | {"sentences": tuple(values["sentences"])})
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError, KeyError) as error:
+            raise DataError(f"{self._file(name)}: is damaged ({error}); remove it and begin again") from error
+
+    def _text(self, name: str, sentence: str) -> str:
+        found = next((text for text in self.session(name).sentences if key(text) == sentence), None)
+        if found is None:
+            raise DataError(f"{name}: has no such sentence")
+        return found
+
+    def _file(self, name: str) -> Path:
+        return self.folder / name / "session.json"
+
+    def _path(self, name: str, sentence: str) -> Path:
+        return self.folder / name / f"{sentence}.flac"
+
+
+def person(speaker: str, told: dict[str, Any]) -> Person:
+    """An entry for data/speakers.yaml from what was told in the page; one error with all that is missing."""
+    given = {name: str(told.get(name) or "").strip() for name in ("name", "by", "when", "for", "evidence")}
+    missing = [f"{speaker}: say {what}" for name, what in ASKED.items() if not given[name]]
+    if given["when"] and not people.day_of(given["when"]):
+        missing.append(f"{speaker}: {given['when']} is not a day; write it as 2026-03-01")
+    raise_all(SourceError, missing)
+    consent = Consent(given["by"], given["when"], given["for"], given["evidence"] or None, None)
+    return Person(speaker, given["name"], consent)
+
+
+def _entry(session: Session, recording: Path) -> dict[str, Any]:
+    about = {"speaker": session.speaker, "language": session.language, "licence": session.licence}
+    return {"id": session.id, "file": recording.as_posix(), **about, "consent": "recorded by the speaker"}
+
+
+def key(sentence: str) -> str:
+    return content_key(words(sentence))
+
+
+def cleaned(sentences: Sequence[str], measured_on: set[tuple[str, ...]] = frozenset()) -> list[str]:  # type: ignore[assignment]
+    """Each sentence once; every one that cannot be read is told with its line."""
+    found: dict[str, str] = {}
+    problems = []
+    for number, raw in enumerate(sentences, 1):
+        text = normalise(raw)
+        if not text or text.startswith("#"):
+            continue
+        if not words(text):
+            problems.append(f"sentence {number} has no words: {text[:40]}")
+        elif len(text) > WIDEST:
+            problems.append(f"sentence {number} has {len(text)} characters; {WIDEST} are the most, break it up")
+        elif tuple(words(text)) in measured_on:
+            problems.append(
+                f"sentence {number} is one of data/prompts.tsv; a voice is measured on what it never learnt"
+            )
+        else:
+            found.setdefault(key(text), text)
+    if len(found) > MOST:
+        problems.append(f"{len(found)} sentences; {MOST} are the most for one recording")
+    raise_all(DataError, problems)
+    return list(found.values())
+
+
+def state(booth: Booth, name: str) -> dict[str, Any]:
+    """A session as the page shows it."""
+    session = booth.session(name)
+    return dataclasses.asdict(session) | {"sentences": list(_shown(booth, session))}
+
+
+def _shown(booth: Booth, session: Session) -> Iterator[dict[str, Any]]:
+    for text in session.sentences:
+        try:
+            take, problem = booth.take(session.id, key(text)), ""
+        except TimbreError as error:
+            take, problem = None, str(error)
+        yield {"key": key(text), "text": text, "take": take and dataclasses.asdict(take), "problem": problem}

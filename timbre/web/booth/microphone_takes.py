@@ -1,0 +1,165 @@
+"""One sentence as a microphone gave it: where in it somebody speaks, and what is wrong with it.
+
+samples, rate = read(upload)
+take = measure(samples, rate, "The tide comes in.")     # take.start, take.end, take.warnings
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from timbre import audio
+from timbre.audio import LEVEL_WINDOW, Pcm, Samples, decibels
+from timbre.core.errors import AudioError
+from timbre.project.transcripts import Line
+
+LONGEST = 60.0  # seconds; a sentence takes ten
+MAX_BYTES = 24 << 20  # of an upload: the longest take with 16 bits at 192 kHz
+OVER_NOISE = 8  # dB above the quietest tenth that are sound
+UNDER_VOICE = 28  # dB below the loudest twentieth that still are
+CLICK = 0.06  # seconds; sound that is shorter and stands alone is a key or a chair
+ALONE = 0.2  # seconds of silence that part a click from the voice
+CLOSE = 0.05  # seconds from the take's edge: a voice there was probably cut
+QUIET = -36  # dBFS over the voice; good takes have −27 to −18
+NOISY = 20  # dB between voice and noise, at least
+CLIPPED = 3  # samples at full scale
+AROUND = 0.35  # seconds of the room kept before and after the voice; `chunk` cuts within it
+MARGIN = 0.05  # seconds by which a line begins before the voice and ends after it: soft consonants
+SLOWEST, FASTEST = 4, 26  # characters a second; read speech has 10 to 20
+
+
+@dataclass(frozen=True)
+class Take:
+    seconds: float
+    start: float  # seconds, where the voice begins
+    end: float
+    level: float  # dBFS of the voice
+    warnings: tuple[str, ...]
+
+
+def read(upload: bytes) -> tuple[Samples, int]:
+    """The samples of a WAV, as one channel, and their rate; AudioError, in one line, where there is nothing to keep."""
+    if not upload:
+        raise AudioError("nothing was recorded (0 bytes); is the right microphone chosen?")
+    if len(upload) > MAX_BYTES:
+        raise AudioError(f"a take has at most {MAX_BYTES >> 20} MB, {LONGEST:g} seconds")
+    try:
+        with soundfile.SoundFile(io.BytesIO(upload)) as file:
+            rate: int = file.samplerate
+            if file.frames > LONGEST * rate:
+                raise AudioError(f"a take lasts at most {LONGEST:g} seconds; this one has {file.frames / rate:.0f}")
+            if file.channels > audio.MAX_CHANNELS:
+                raise AudioError(
+                    f"the microphone gives {file.channels} channels; at most {audio.MAX_CHANNELS} are read"
+                )
+            samples = np.asarray(file.read(dtype="float32", always_2d=True).mean(axis=1), np.float32)
+    except soundfile.LibsndfileError as error:
+        raise AudioError("what arrived is not a WAV file") from error
+    if rate < audio.MIN_RATE:
+        raise AudioError(f"the microphone gives {rate} Hz, too narrow for a voice; choose another one")
+    if not np.isfinite(samples).all():
+        raise AudioError("the recording holds samples that are no numbers; choose another microphone")
+    if audio.is_silent(samples):
+        raise AudioError("nothing was heard; is the microphone muted, or another one chosen?")
+    return samples, rate
+
+
+def measure(samples: Samples, rate: int, text: str) -> Take:
+    levels = audio.levels(samples, rate)
+    heard = _heard(levels)
+    first, last = int(np.argmax(heard)), len(heard) - int(np.argmax(heard[::-1]))
+    voice = float(np.sqrt(np.mean(np.square(levels[heard])))) if heard.any() else 0.0
+    noise = float(np.percentile(levels, 10)) if len(levels) else 0.0
+    seconds = len(samples) / rate
+    start, end = (first * LEVEL_WINDOW, min(last * LEVEL_WINDOW, seconds)) if heard.any() else (0.0, seconds)
+    clipped = int(np.count_nonzero(np.abs(samples) >= (audio.FULL_SCALE - 1) / audio.FULL_SCALE)) >= CLIPPED
+    warnings = (*_of_levels(voice, noise, clipped), *_of_times(start, end, seconds, text))
+    return Take(round(seconds, 2), round(start, 2), round(end, 2), round(decibels(voice), 1), warnings)
+
+
+def _heard(levels: Samples) -> np.ndarray:
+    """Which windows hold the voice: loud ones, without what is short and stands alone."""
+    if not len(levels):
+        return np.zeros(0, bool)
+    noise, loud = (max(float(np.percentile(levels, share)), 1e-6) for share in (10, 95))
+    least = min(max(noise * 10 ** (OVER_NOISE / 20), loud * 10 ** (-UNDER_VOICE / 20)), float(np.sqrt(noise * loud)))
+    heard = levels > least
+    kept = heard.copy()
+    for first, last in _islands(heard):
+        if np.count_nonzero(heard[first:last]) * LEVEL_WINDOW < CLICK:
+            kept[first:last] = False
+    return kept if kept.any() else heard
+
+
+def _islands(heard: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Stretches of windows with silence around them; shorter silences within belong to them."""
+    places = np.flatnonzero(heard)
+    if not len(places):
+        return
+    breaks = np.flatnonzero(np.diff(places) * LEVEL_WINDOW > ALONE)
+    edges = [0, *(breaks + 1).tolist(), len(places)]
+    for i, j in itertools.pairwise(edges):
+        yield int(places[i]), int(places[j - 1]) + 1
+
+
+def _of_levels(voice: float, noise: float, clipped: bool) -> Iterator[str]:
+    if clipped:
+        yield "clipped: turn the input level down, or go further away"
+    elif decibels(voice) < QUIET:
+        yield "too quiet: come closer, or turn the input level up"
+    if decibels(voice) - decibels(noise) < NOISY:
+        yield "noisy: the voice hardly stands out"
+
+
+def _of_times(start: float, end: float, seconds: float, text: str) -> Iterator[str]:
+    if start < CLOSE:
+        yield "the first word may be cut: press the key, then speak"
+    if seconds - end < CLOSE:
+        yield "the last word may be cut: speak, then press the key"
+    pace = len(text) / max(end - start, LEVEL_WINDOW)
+    if pace > FASTEST:
+        yield "too short for this sentence: are all its words there?"
+    elif pace < SLOWEST:
+        yield "too long for this sentence: is anything else in it?"
+
+
+def joined(spoken: Sequence[tuple[str, Path]], target: Path, speaker: str) -> tuple[list[Line], str, float]:
+    """Write the takes one after the other; their lines, the SHA-256 of the samples, and the seconds.
+
+    Each take begins on a whole hundredth of a second, so that the times in the transcript are exact.
+    """
+    rate = min(soundfile.info(path).samplerate for _, path in spoken)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    digest, frames, lines = hashlib.sha256(), 0, []
+    with soundfile.SoundFile(target, "w", rate, 1, "PCM_16", format="FLAC") as output:
+        for text, path in spoken:
+            pcm, start, end = _trimmed(text, path, rate)
+            at = frames / rate
+            lines.append(Line(round(at + start, 2), round(at + end, 2), speaker, "ok", text))
+            output.write(pcm)
+            digest.update(pcm.astype("<i2", copy=False).tobytes())
+            frames += len(pcm)
+    return lines, digest.hexdigest(), frames / rate
+
+
+def _trimmed(text: str, path: Path, rate: int) -> tuple[Pcm, float, float]:
+    """The take with AROUND on both sides of the voice, and where in it the line begins and ends."""
+    samples, own = audio.read(path)
+    take = measure(samples, own, text)
+    samples = audio.resample(samples, own, rate)
+    first, last = (round(time * rate) for time in (take.start - AROUND, take.end + AROUND))
+    before, after = max(-first, 0), max(last - len(samples), 0)
+    body = samples[max(first, 0) : last]
+    whole = rate // math.gcd(rate, 100)  # frames: 480 at 48 kHz are 0.01 s, 441 at 22.05 kHz 0.02 s
+    after += -(before + len(body) + after) % whole
+    pcm = np.concatenate([np.zeros(before, np.int16), audio.to_pcm(body), np.zeros(after, np.int16)])
+    return pcm, AROUND - MARGIN, AROUND + (take.end - take.start) + MARGIN

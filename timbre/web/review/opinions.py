@@ -1,0 +1,54 @@
+"""What machines say against a transcript: a newer draft, and the label check; and what a person dismissed of it.
+
+Reads   data/labels.jsonl                    Label rows, where the stage `check` has run
+Writes  .timbre/dismissed/<recording>.json   suggestions of one draft that nobody wants to see again; safe to delete
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from timbre.core.content import write_atomic
+from timbre.core.errors import DataError
+from timbre.core.records import Label, read_jsonl
+
+MOST = 20_000  # dismissals, and LONGEST characters each: a page cannot fill the disk
+LONGEST = 2000
+
+
+def labels(path: Path, recording: str) -> list[dict[str, Any]]:
+    """The recording's clips that Whisper hears otherwise than they are written; none where nobody has checked."""
+    try:
+        rows = read_jsonl(path, Label)
+    except DataError:  # not there, or of another version: the page does without
+        return []
+    wanted = ("start", "end", "text", "heard", "cer")
+    found = [dataclasses.asdict(row) for row in rows if row.recording == recording and row.cer > 0]
+    return [{name: row[name] for name in wanted} for row in found]
+
+
+@dataclass(frozen=True)
+class Dismissals:
+    """Kept for the draft that they were said of: another draft may say the same again."""
+
+    folder: Path
+
+    def read(self, recording: str, draft: str) -> list[str]:
+        try:
+            kept = json.loads(self._path(recording).read_bytes())
+            return [str(name) for name in kept["names"]] if kept["draft"] == draft else []
+        except (OSError, ValueError, KeyError, TypeError):
+            return []
+
+    def write(self, recording: str, draft: str, names: Sequence[object]) -> None:
+        if len(names) > MOST or not all(isinstance(name, str) and len(name) <= LONGEST for name in names):
+            raise DataError(f"{recording}: these are no dismissals of suggestions")
+        write_atomic(self._path(recording), json.dumps({"draft": draft, "names": list(names)}))
+
+    def _path(self, recording: str) -> Path:
+        return self.folder / f"{recording}.json"
