@@ -39,7 +39,7 @@ from timbre.report.tables import Fact
 from timbre.report.training import Training
 from timbre.report.verdict import NAMES, verdict
 
-WEB = Path("timbre/web/report")
+PAGE = Path("timbre/report/page")
 
 
 def clock(seconds: float) -> str:
@@ -59,14 +59,14 @@ def reference(scores: Sequence[Score], examples: Sequence[Example], clips: Path)
 
 def render(**page: object) -> str:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(WEB),
+        loader=jinja2.FileSystemLoader(PAGE),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"clock": clock, "percent": percent, "visible": visible}
-    style, script = ((WEB / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
+    style, script = ((PAGE / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
     # the page's own script may run and no other: whatever got into the page as text stays text
     allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page |= {"style": style, "script": script, "script_hash": allowed, "names": NAMES, "kinds": sample_rows.KINDS}
