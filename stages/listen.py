@@ -16,12 +16,11 @@ after them.
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -30,7 +29,7 @@ from timbre.core.content import content_key
 from timbre.core.errors import DataError
 from timbre.core.params import read, schemas
 from timbre.core.records import Point, Sample, from_json, to_json
-from timbre.core.running import run
+from timbre.core.running import run_stage
 from timbre.families import Request, Speaking
 from timbre.mapping import Job, batch, refresh
 from timbre.mapping.batch import Files
@@ -66,23 +65,22 @@ def speak(
         yield {".flac": flac, ".json": f"{to_json(made)}\n".encode()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="One sentence at points of the training.")
-    parser.add_argument("--prompts", type=Path, required=True, help="table of sentences, data/prompts.tsv")
-    parser.add_argument("--samples", type=Path, required=True, help="folder of samples, reports/samples")
-    parser.add_argument("--dataset", type=Path, required=True, help="folder of train.jsonl, data/dataset")
-    parser.add_argument("--codes", type=Path, required=True, help="folder of the clips' codes, data/codes")
-    parser.add_argument("--points", type=Path, required=True, help="folder of adapters on the way, models/points")
-    parser.add_argument("--out", type=Path, required=True, help="folder of what they say, reports/points")
-    args = parser.parse_args()
+def main(
+    prompts: Annotated[Path, "table of sentences, data/prompts.tsv"],
+    samples: Annotated[Path, "folder of samples, reports/samples"],
+    dataset: Annotated[Path, "folder of train.jsonl, data/dataset"],
+    codes: Annotated[Path, "folder of the clips' codes, data/codes"],
+    points: Annotated[Path, "folder of adapters on the way, models/points"],
+    out: Annotated[Path, "folder of what they say, reports/points"],
+) -> None:
     voice = read("voice", families.Params)
     how: Any = read("generate", schemas()["generate"])
-    sample = spoken_sample(args.prompts, args.samples)
-    context = reference.reference(sample, args.dataset, args.codes)
+    sample = spoken_sample(prompts, samples)
+    context = reference.reference(sample, dataset, codes)
     seconds = how.cap_seconds + how.cap_seconds_per_character * len(sample.text)
     request = Request(sample.text, context, int(content_key(sample.seed, sample.prompt), 16) % 2**63, seconds)
     jobs = []
-    for folder in sorted(args.points.iterdir()):
+    for folder in sorted(points.iterdir()):
         adapter = families.adapter_fingerprint(folder)
         # the sample's key is of all that it was made from; here another adapter takes the place of its own
         key = content_key(VERSION, sample.key, adapter)
@@ -90,8 +88,8 @@ def main() -> None:
         jobs.append(Job(folder.name, key, (point, folder, request)))
     compute = partial(speak, voice=voice, how=Speaking(how.temperature, how.top_k, slots=1), precision=how.precision)
     engine = read("compute", batch.Params)
-    refresh(args.out, jobs, compute, suffixes=[".flac", ".json"], label="listen", engine=engine, gpu=True)
+    refresh(out, jobs, compute, suffixes=[".flac", ".json"], label="listen", engine=engine, gpu=True)
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

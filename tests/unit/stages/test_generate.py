@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from stages import evaluate, generate
-from stages.generate import CONDITIONS, Params, Prompt, Reference, Speed, choose_reference, plan, prompts, speak
+from stages.generate import CONDITIONS, Params, Prompt, Reference, Speed, choose_reference, plan, read_prompts, speak
 from tests.support.tiny_models import CODEBOOK_SIZE, CODEBOOKS, SAMPLE_RATE, random_csm
 from timbre import audio, families
 from timbre.core.errors import DataError, ModelError
@@ -262,18 +262,18 @@ def test_bad_prompts_are_told_all_at_once_with_their_lines(tmp_path: Path) -> No
         "no tab\nodd\teasy\tA text.\ntrue-1\tdomain\tA text.\nmine\ttrue\tA text.\n"
     )
     with pytest.raises(DataError) as caught:
-        prompts(path)
+        read_prompts(path)
     told = str(caught.value).splitlines()
     expected = {3: "twice", 4: "cannot be an id", 5: "one tab between", 6: "one tab between", 7: "'easy' is no kind"}
     for line, words in (expected | {8: "as those of true prompts do", 9: "'true' is no kind"}).items():
         assert any(f"prompts.tsv:{line}: " in message and words in message for message in told), line
     path.write_text("id\ttext\nferry\tThe ferry.\n")
     with pytest.raises(DataError, match=r"prompts.tsv:1: expected the header `id<tab>kind<tab>text`"):
-        prompts(path)
+        read_prompts(path)
 
 
 def test_the_prompts_of_the_repository_are_fine_and_of_both_kinds() -> None:
-    found = prompts(Path(generate.__file__).parent.parent / "data/prompts.tsv")
+    found = read_prompts(Path(generate.__file__).parent.parent / "data/prompts.tsv")
     assert {prompt.kind for prompt in found} == {"domain", "hard"}
     assert len({prompt.text for prompt in found}) == len(found) >= 12
 
