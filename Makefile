@@ -19,6 +19,7 @@ check: .venv/installed-test
 	ruff check .
 	ruff format --check --diff .
 	mypy
+	lint-imports --no-cache --no-logo
 
 bench: .venv/installed
 	python -m benchmarks.noop
