@@ -22,6 +22,7 @@ check: .venv/installed-test
 	ruff check .
 	ruff format --check --diff .
 	mypy
+	lint-imports --no-cache --no-logo
 	mkdocs build --strict --quiet
 
 docs: .venv/installed-test
