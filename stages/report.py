@@ -30,7 +30,7 @@ from timbre.core.running import run
 from timbre.core.safe_text import escaped, visible
 from timbre.evaluation import metrics
 from timbre.evaluation.metrics import Evidence
-from timbre.report import data, sample_rows, tables, training
+from timbre.report import data, method, sample_rows, tables, training
 from timbre.report.data import Data
 from timbre.report.rates import rates
 from timbre.report.sample_rows import Score, Take
@@ -121,6 +121,9 @@ def main() -> None:
         verdict=verdict(found),
         rates=rates(found),
         speaker=found.speaker,
+        measures=metrics.COMPARED,
+        others=[m for m in metrics.MEASURES if not m.compared and m.name not in ("errors", "words")],
+        explained=method.explained(),
         failed=found.failed,
         rows=rows,
         by_kind=sample_rows.by_kind(scores),

@@ -5,21 +5,19 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import fields
 
 from timbre.diff.report import Gate, Prompt, Rate
-from timbre.evaluation.metrics import GATES, Metric
+from timbre.evaluation.metrics import AMOUNTS, BY_NAME, MEASURES, Metric, asks
 from timbre.versions.tables import Version
 
 ENOUGH = 5  # sentences that say something about chance
-COUNTS = ("errors", "words", "samples", "seconds")  # say how much was measured, not how well
 AUDIBLE = 0.05  # of similarity, from which a sample is told for it alone
 Scores = dict[str, dict[str, str]]
 
 
 def rates(old: Version, new: Version) -> Iterator[Rate]:
     before, after = old.evidence.conditions, new.evidence.conditions
-    names = [f.name for f in fields(Metric) if not f.name.endswith(("_low", "_high")) and f.name not in COUNTS]
+    names = [measure.name for measure in MEASURES if measure.name not in AMOUNTS]
     for condition in [*after, *(name for name in before if name not in after)]:
         a, b = before.get(condition, Metric()), after.get(condition, Metric())
         for name in names:
@@ -30,7 +28,7 @@ def rates(old: Version, new: Version) -> Iterator[Rate]:
 
 
 def _range(metric: Metric, name: str) -> tuple[float, float] | None:
-    low, high = getattr(metric, f"{name}_low", None), getattr(metric, f"{name}_high", None)
+    _, low, high = BY_NAME[name].interval(metric)
     return None if low is None or high is None else (low, high)
 
 
@@ -66,7 +64,7 @@ def gates(old: Version, new: Version) -> Iterator[Gate]:
     for name in [*after, *(name for name in before if name not in after)]:
         a, b = before.get(name), after.get(name)
         passed = (a.passed if a else None), (b.passed if b else None)
-        yield Gate(name, GATES.get(name, name), *passed, b.value if b else None, b.limit if b else None)
+        yield Gate(name, asks(name), *passed, b.value if b else None, b.limit if b else None)
 
 
 def prompts(old: Scores | None, new: Scores | None) -> list[Prompt]:

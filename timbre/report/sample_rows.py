@@ -14,6 +14,7 @@ from pathlib import Path
 
 from timbre.core.errors import DataError
 from timbre.core.records import Sample, from_json
+from timbre.evaluation.metrics import MEASURES
 from timbre.report.sound import Sound, sound
 from timbre.report.verdict import NAMES
 
@@ -65,9 +66,7 @@ class Score:
     words: int
     wer: float
     similarity: float | None
-    silent: bool
-    clipped: bool
-    repeated: bool
+    flags: dict[str, bool]  # columns in which a sample can have something wrong
     diff: str
 
 
@@ -92,9 +91,9 @@ def _score(row: dict[str, str], folder: Path) -> Score:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); run `dvc repro`") from error
     similarity = row.get("similarity")
-    flags = {name: row.get(name) == "True" for name in ("silent", "clipped", "repeated")}
+    flags = {m.name: row[m.name] == "True" for m in MEASURES if m.complaint and row.get(m.name)}
     counted = int(row["errors"]), int(row["words"]), float(row["wer"])
-    return Score(sample, *counted, float(similarity) if similarity else None, diff=row["diff"], **flags)
+    return Score(sample, *counted, float(similarity) if similarity else None, flags, row["diff"])
 
 
 def by_kind(scores: Sequence[Score]) -> list[Kind]:
@@ -155,13 +154,7 @@ def take(score: Score, samples: Path) -> Take:
 
 
 def complaints(score: Score) -> list[str]:
-    found = {
-        "silent": score.silent,
-        "ran into the limit on its length": not score.sample.ended,
-        "clipped": score.clipped,
-        "repeats itself": score.repeated,
-    }
-    return [name for name, wrong in found.items() if wrong]
+    return [m.complaint for m in MEASURES if m.complaint and score.flags.get(m.name) is m.complains]
 
 
 def worst(rows: Sequence[Row], most: int = WORST) -> list[Take]:

@@ -56,6 +56,8 @@ class Handler(GuardedHandler):
                 self.json({"digest": desk.digest(name)})
             case ["api", "peaks", name]:
                 self.send(desk.peaks(name), "application/octet-stream")
+            case ["api", "sound", name]:
+                self.json(desk.sound(name))
             case ["audio", name]:
                 self.sound(desk.audio(name))
             case ["api", "booth"]:

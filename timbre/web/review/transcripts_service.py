@@ -1,6 +1,6 @@
 """What lies on the reviewer's desk: each recording's transcript, or its draft while nobody has begun one.
 
-Reads   data/sources.yaml, data/raw, data/drafts, data/transcripts, data/labels.jsonl
+Reads   data/sources.yaml, data/raw, data/speech, data/drafts, data/transcripts, data/labels.jsonl
 Writes  data/transcripts/<id>.tsv, only when asked to save, only over the content that the edit was made from
         .timbre/peaks, .timbre/dismissed, caches
 
@@ -27,6 +27,7 @@ from timbre.project.transcripts import Line, Transcript
 from timbre.web.review import opinions
 from timbre.web.review.opinions import Dismissals
 from timbre.web.review.peaks import peaks
+from timbre.web.review.sound_facts import sound_facts, usual_pace
 
 LONGEST = 1e7  # seconds: what seven digits can write
 
@@ -73,6 +74,7 @@ class Desk:
         self._sources: tuple[object, dict[str, Source]] = (None, {})
         self.path, self.transcripts = data / "sources.yaml", data / "transcripts"
         self.raw, self.drafts, self.glossary = data / "raw", data / "drafts", data / "glossary.txt"
+        self.speech = data / "speech"
         self.labels, self.cache, self.dismissals = (
             data / "labels.jsonl",
             cache / "peaks",
@@ -165,6 +167,13 @@ class Desk:
         recording = self.recording(name)
         with self._drawing:
             return peaks(recording, self.audio(name), self.cache)
+
+    def sound(self, name: str) -> dict[str, Any]:
+        """When somebody speaks, what is clipped, and the pace that is usual in the lines as they are on disk."""
+        recording = self.recording(name)
+        with self._drawing:
+            facts = sound_facts(recording, self.audio(name), self.speech, self.cache)
+        return facts._asdict() | {"pace": usual_pace(self._transcript(recording)[0].lines, facts.speech)}
 
     def audio(self, name: str) -> Path:
         return self.raw / f"{self._known(name)}.flac"
