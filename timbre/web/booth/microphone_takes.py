@@ -35,7 +35,7 @@ MARGIN = 0.05  # seconds by which a line begins before the voice and ends after 
 
 
 @dataclass(frozen=True)
-class Take:
+class MeasuredTake:
     seconds: float
     start: float  # seconds, where the voice begins
     end: float
@@ -70,7 +70,7 @@ def read(upload: bytes) -> tuple[Samples, int]:
     return samples, rate
 
 
-def measure(samples: Samples, rate: int, text: str) -> Take:
+def measure(samples: Samples, rate: int, text: str) -> MeasuredTake:
     levels = audio.levels(samples, rate)
     heard = _heard(levels)
     first, last = int(np.argmax(heard)), len(heard) - int(np.argmax(heard[::-1]))
@@ -79,7 +79,7 @@ def measure(samples: Samples, rate: int, text: str) -> Take:
     seconds = len(samples) / rate
     start, end = (first * LEVEL_WINDOW, min(last * LEVEL_WINDOW, seconds)) if heard.any() else (0.0, seconds)
     warnings = (*_of_levels(voice, noise, delivery.is_clipped(samples)), *_of_times(start, end, seconds, text))
-    return Take(round(seconds, 2), round(start, 2), round(end, 2), round(decibels(voice), 1), warnings)
+    return MeasuredTake(round(seconds, 2), round(start, 2), round(end, 2), round(decibels(voice), 1), warnings)
 
 
 def _heard(levels: Samples) -> np.ndarray:
