@@ -28,13 +28,14 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from timbre.core import pace, text
+from timbre.core import text
 from timbre.core.content import content_key, write_atomic
 from timbre.core.errors import DataError, raise_all
 from timbre.core.params import read
 from timbre.core.records import Clip, Drop, Example, Label, read_jsonl, write_jsonl
 from timbre.core.running import run_stage
 from timbre.core.text import words
+from timbre.project import pace
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from timbre.core import pace
 from timbre.diff.lines import groups
+from timbre.project import pace
 from timbre.versions.clip_rows import LEFT_OUT, PARTS, ClipRow, RejectedRow
 
 Kind = Literal["re-worded", "re-cut", "moved", "added", "removed"]

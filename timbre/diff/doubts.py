@@ -14,10 +14,10 @@ from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from timbre.core import pace
 from timbre.diff.clips import unusual
 from timbre.diff.lines import LineChange
 from timbre.diff.report import Doubt
+from timbre.project import pace
 from timbre.versions.lenient_rows import FOLDER, Row
 from timbre.versions.tables import Version
 

@@ -48,7 +48,7 @@ class Sum:
 
     def of(self, rows: Sequence[Row]) -> float:
         total: float = sum(getattr(row, self.column) for row in rows)
-        return total
+        return round(total, 2)  # hundredths of a second; counts are whole
 
     @property
     def formula(self) -> str:
@@ -67,7 +67,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Ratio:
-    """The sum of one column over the sum of another: a sentence of one word weighs one word."""
+    """One column's sum over another's: a sentence of one word weighs one word. Rounded as the rows are."""
 
     column: str
     over: str
@@ -76,7 +76,8 @@ class Ratio:
         return getattr(row, self.column), getattr(row, self.over)
 
     def of(self, rows: Sequence[Row]) -> float | None:
-        return _quotient(map(self.part, rows))
+        rate = _quotient(map(self.part, rows))
+        return None if rate is None else round(rate, DIGITS)
 
     @property
     def formula(self) -> str:
@@ -127,11 +128,6 @@ class Measure:
     compared: bool = False  # with an interval, and as a difference between conditions
     complaint: str = ""  # what is wrong with a sample …
     complains: bool = True  # … whose column has this value
-
-    @property
-    def kept(self) -> int:
-        """Digits after the point in the file."""
-        return 2 if self.unit == "seconds" else DIGITS
 
     def interval(self, record: Metric | Difference) -> tuple[float | None, float | None, float | None]:
         """Value, low and high end; None for what was not measured."""
@@ -197,7 +193,7 @@ MEASURES = (
         "Pauses are the share of the time in which nobody speaks.", under="pace",
     ),
     Measure(
-        "ended", "ended itself", "ended itself", "share", "higher", Mean("ended"),
+        "ended", "ended", "ended itself", "share", "higher", Mean("ended"),
         "The share of samples that the model ended by itself, before the limit that follows from the sentence’s "
         "length.",
         formula="samples with an end-of-speech frame / samples", code="stages/generate.py",

@@ -92,11 +92,10 @@ def summarise(scores: Sequence[Score]) -> tuple[dict[str, Metric], dict[str, Dif
 
 
 def metric(scores: Sequence[Score]) -> Metric:
-    """Every measure of the table, rounded as the file is, so that the tables agree."""
+    """Every measure of the table."""
     found: dict[str, Any] = {}
     for measure in MEASURES:
-        value = measure.total.of(scores)
-        found[measure.name] = round(value, measure.kept) if isinstance(value, float) else value
+        found[measure.name] = measure.total.of(scores)
         if measure.compared and (given := parts(scores, measure)):
             found |= _ends(measure.name, bootstrap.estimate(given))
     return Metric(**found)

@@ -19,8 +19,8 @@ import soundfile
 
 from timbre import audio
 from timbre.audio import LEVEL_WINDOW, Pcm, Samples, decibels, delivery
-from timbre.core import pace
 from timbre.core.errors import AudioError
+from timbre.project import pace
 from timbre.project.transcripts import Line
 
 LONGEST = 60.0  # seconds; a sentence takes ten

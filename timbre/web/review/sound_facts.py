@@ -15,9 +15,9 @@ from typing import NamedTuple
 from timbre import audio
 from timbre.audio import delivery, speech_activity
 from timbre.audio.speech_activity import Activity, Vad
-from timbre.core import pace
 from timbre.core.content import write_atomic
 from timbre.core.records import Recording
+from timbre.project import pace
 from timbre.project.transcripts import Line
 
 VERSION = 1  # raise when other facts are found in the same sound

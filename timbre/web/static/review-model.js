@@ -94,7 +94,7 @@ export function order(lines, words, { unsure, unheard, suggested, labels, table 
 }
 
 const EDGE = 0.08; // seconds on both sides of a cut that are looked at
-const FEW = 8; // letters; so short a line may have any pace (timbre/core/pace.py)
+const FEW = 8; // letters; so short a line may have any pace (timbre/project/pace.py)
 const letters = (text) => spelling(text).length;
 
 // Seconds of speech per letter: without the silence that a line has around its words.

@@ -16,8 +16,9 @@ from timbre.core.text import normalise
 
 RANGES = 3.0  # interquartile ranges beyond the quartiles, from where a pace is odd (dataset.pace_iqr of the demo)
 SLACK = 0.25  # of the median: a speaker who is as even as a clock may still vary so much
-ENOUGH = 20  # lines of one speaker to leave one out by; with fewer, quartiles say little about what is usual …
-ENOUGH_TO_WARN = 5  # … and still enough to have a person listen
+ENOUGH = 20  # lines of one speaker to leave one out by; fewer have no quartiles to speak of, but from …
+ENOUGH_TO_WARN = 5  # … so many on a person is asked to listen to what is …
+FACTOR = 2.0  # … so many times faster or slower than the median: nobody speaks so
 FEW = 8  # letters; so short a line may have any pace
 LIMITS = (0.045, 0.3)  # seconds per letter: nobody reads faster or slower, whoever it is
 
@@ -37,10 +38,12 @@ def seconds_per_letter(speech: float, text: str) -> float:
 
 
 def usual(paces: Sequence[float], ranges: float = RANGES, enough: int = ENOUGH) -> Range | None:
-    """The least and the most that is usual where these are spoken; None where they are too few to tell."""
-    if len(paces) < enough:
+    """The least and the most that is usual where these are spoken; None where they are fewer than `enough`."""
+    if len(paces) < max(enough, 1):
         return None
+    if len(paces) < ENOUGH:
+        middle = statistics.median(paces)
+        return middle / FACTOR, middle * FACTOR
     low, middle, high = statistics.quantiles(paces, n=4, method="inclusive")
-    return min(low - ranges * (high - low), (1 - SLACK) * middle), max(
-        high + ranges * (high - low), (1 + SLACK) * middle
-    )
+    least = min(low - ranges * (high - low), (1 - SLACK) * middle)
+    return least, max(high + ranges * (high - low), (1 + SLACK) * middle)
