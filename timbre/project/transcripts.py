@@ -7,7 +7,7 @@
     3.90    6.02    ann      ok    The boats go out.
 
 Times are seconds with two decimals. `flag` is empty, `ok` (heard, and right) or `drop` (leave the line out). Git shows
-an edited word as one changed line. `read` reports every bad line at once; `write` writes nothing it could not read.
+an edited word as one changed line. `read` reports every bad line at once, `checked_content` gives what can be read.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from timbre.core.content import content_key, write_atomic
+from timbre.core.content import content_key
 from timbre.core.errors import DataError, TranscriptError, raise_all
 from timbre.core.records import Recording, check_id
 from timbre.core.text import normalise
@@ -75,10 +75,11 @@ def read(path: Path, seconds: float | None = None) -> Transcript:
         raise TranscriptError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def write(path: Path, transcript: Transcript) -> None:
+def checked_content(transcript: Transcript, path: Path) -> bytes:
+    """The content of the file at `path`; TranscriptError where it could not be read back."""
     content = render(transcript, str(path))
     parse(content, str(path))
-    write_atomic(path, content)
+    return content
 
 
 def render(transcript: Transcript, name: str = "transcript") -> bytes:
