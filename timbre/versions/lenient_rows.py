@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 FOLDER = "data/transcripts"
 CONFLICT = re.compile(r"(<<<<<<<|\|\|\|\|\|\|\||>>>>>>>)( |$)|=======$")
@@ -48,6 +49,7 @@ class Rows:
     problems: tuple[Problem, ...]
 
 
+@lru_cache(maxsize=1024)  # a history reads the same transcripts in each of its versions
 def parse(content: bytes, path: str) -> Rows:
     """Of a conflict's two sides the first counts as what the file says, so that the rest can be compared."""
     rows: list[Row] = []
