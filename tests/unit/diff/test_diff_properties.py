@@ -94,9 +94,9 @@ def test_any_file_can_be_read(content: bytes) -> None:
 @pytest.mark.parametrize(
     ("row", "what"),
     [
-        ("0\t3\tann\tok\tThe\ttide", "6 fields instead of 5, between tabs"),
-        ("0\t3\tann\tThe tide", "4 fields instead of 5, between tabs"),
-        ("0\tsoon\tann\tok\tThe tide", "start and end must be seconds such as 12.40"),
+        ("0\t3\tann\tok\tThe\ttide", "6 fields instead of 5; a tab in the text?"),
+        ("0\t3\tann\tThe tide", "4 fields instead of 5; fields are separated by a tab, also where one is empty"),
+        ("0\tsoon\tann\tok\tThe tide", "end 'soon' is not a number of seconds such as 12.40"),
     ],
 )
 def test_a_row_that_is_no_line_is_told_with_what_is_wrong(row: str, what: str) -> None:
