@@ -1,5 +1,6 @@
 # make          set up, run the pipeline on the embedded default, say where the report is
 # make test     set up, check style and types, run every test
+# make test-fast  the unit tests alone, about a minute
 # make check    ruff and mypy
 # make bench    the short set of benchmarks
 PYTHON ?= python3
@@ -7,13 +8,16 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 
-.PHONY: run test check bench
+.PHONY: run test test-fast check bench
 run: .venv/installed
 	dvc repro
 	@timbre summary
 
 test: .venv/installed-test check
-	python -m pytest
+	python -m pytest -n logical --dist worksteal
+
+test-fast: .venv/installed-test
+	python -m pytest -n logical --dist worksteal tests/unit
 
 check: .venv/installed-test
 	ruff check .
