@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 import subprocess
 import sys
@@ -17,16 +16,11 @@ from ruamel.yaml import YAML
 
 from tests.support import house
 from tests.support.closure import imports
-from timbre.commands import summary
 from timbre.core import params, records
 from timbre.evaluation import metrics
 
 ROOT = Path(__file__).parents[3]
 STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
-PAGES = [
-    Path("README.md"),
-    *(p.relative_to(ROOT) for name in ("docs", "benchmarks", "models") for p in ROOT.glob(f"{name}/**/*.md")),
-]
 
 
 @pytest.fixture(autouse=True)
@@ -127,46 +121,6 @@ def test_where_entries_are_computed_reruns_nothing_and_every_map_asks_for_it() -
     maps = {path.stem for path in Path("stages").glob("*.py") if Path("timbre/mapping/__init__.py") in imports(path)}
     asking = {path.stem for path in Path("stages").glob("*.py") if 'read("compute"' in path.read_text()}
     assert maps - asking == {"fetch"}, "a download waits for its server; it is the same for every process"
-
-
-def test_every_command_that_the_readme_names_exists() -> None:
-    text = Path("README.md").read_text()
-    done = subprocess.run(
-        [sys.executable, "-m", "timbre.commands.cli", "--help"], capture_output=True, text=True, check=True
-    )
-    for command in set(re.findall(r"\btimbre ([a-z]+)\b(?= |`|$)", " ".join(re.findall(r"`+[^`]+`+", text)))):
-        assert re.search(rf"\b{command}\b", done.stdout), f"README names `timbre {command}`"
-    targets = set(re.findall(r"^([a-z]+):", Path("Makefile").read_text(), re.MULTILINE)) | {"PYTHON"}
-    for target in re.findall(r"`make ([a-z]+)`", text):
-        assert target in targets, f"README names `make {target}`"
-    for stage in STAGES:
-        assert f"`{stage}`" in text, f"README's tour leaves out {stage}"
-
-
-def test_the_readme_has_a_place_for_every_module_and_for_none_that_is_gone() -> None:
-    tree = Path("README.md").read_text().partition("## Where things are")[2].split("```")[1]
-    library = tree.partition("timbre/ ")[2].partition("data/ ")[0]
-    named = set(re.findall(r"(?<![\w/.])[a-z_]+(?:/|\.py)(?=\s)", library)) - {"csm.py"}  # one family among others
-    there = {f"{path.name}/" if path.is_dir() else path.name for path in Path("timbre").iterdir()}
-    assert named == there - {"__init__.py", "__pycache__/"}
-
-
-@pytest.mark.parametrize("page", PAGES, ids=str)
-def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
-    for link in re.findall(r"\]\((?!\w+:)([^)\s]+)\)", page.read_text()):
-        path, _, anchor = link.partition("#")
-        there = page.parent / path if path else page
-        assert there.exists(), f"{page} links to {link}"
-        titles = re.findall(r"^#+ (.+)$", there.read_text(), re.MULTILINE) if anchor else []
-        anchors = [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
-        assert not anchor or anchor in anchors, f"{page} links to {link}, and there are {anchors}"
-
-
-def test_the_readme_shows_the_rates_that_were_committed() -> None:
-    command = ["git", "show", "HEAD:reports/metrics.json"]
-    committed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    shown = "\n".join(summary.table(metrics.from_dict(json.loads(committed))))
-    assert f"{summary.BEGIN}{shown}{summary.END}" in Path("README.md").read_text(), "run `timbre summary --readme`"
 
 
 def _keys(schema: Any) -> list[str]:
