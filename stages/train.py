@@ -17,19 +17,19 @@ from the seed and the step's number alone, so a run that was killed gives the sa
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 from timbre import families
 from timbre.core.content import content_key, write_atomic
 from timbre.core.errors import ModelError
 from timbre.core.params import read
-from timbre.core.running import run, settle
+from timbre.core.running import run_stage, settle
 from timbre.families import Voice
 from timbre.training import distributed, timing
 from timbre.training.batches import Utterance, check_lengths, utterances
@@ -95,25 +95,33 @@ def write(voice: Voice, state: State, clips: Sequence[Utterance], out: Path, poi
     write_atomic(history, to_csv(state.history))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="LoRA on the base voice model.")
-    parser.add_argument("--dataset", type=Path, required=True, help="folder of the two tables, data/dataset")
-    parser.add_argument("--codes", type=Path, required=True, help="folder of the clips' codes, data/codes")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the adapter, models/adapter")
-    parser.add_argument("--points", type=Path, required=True, help="folder of adapters on the way, models/points")
-    parser.add_argument("--history", type=Path, required=True, help="table of losses, models/history.csv")
-    parser.add_argument("--speed", type=Path, required=True, help="what it cost on this machine, models/speed.json")
-    args = parser.parse_args()
+def main(
+    dataset: Annotated[Path, "folder of the two tables, data/dataset"],
+    codes: Annotated[Path, "folder of the clips' codes, data/codes"],
+    out: Annotated[Path, "folder of the adapter, models/adapter"],
+    points: Annotated[Path, "folder of adapters on the way, models/points"],
+    history: Annotated[Path, "table of losses, models/history.csv"],
+    speed: Annotated[Path, "what it cost on this machine, models/speed.json"],
+) -> None:
     params, base = read("train", Params), read("voice", families.Params)
-    if not distributed.launch(params.processes, "stages.train"):
-        with distributed.joined(params.processes):
-            train(args, params, base)
+    if distributed.launch(params.processes, "stages.train"):
+        return
+    with distributed.joined(params.processes):
+        voice, state, clips, scratch = train(dataset, codes, params, base)
+        if not distributed.first():
+            return
+        write(voice, state, clips, out, points, history)
+        timing.write(speed, out, state.speed)
+        shutil.rmtree(scratch, ignore_errors=True)
+        print(f"train: best at step {state.best_step} of {state.step}, evaluation loss {state.best_loss:.3f}")
 
 
-def train(args: argparse.Namespace, params: Params, base: families.Params) -> None:
-    """What each process does; the first alone writes."""
-    train_clips, train_keys = utterances(args.dataset / "train.jsonl", args.codes)
-    eval_clips, eval_keys = utterances(args.dataset / "eval.jsonl", args.codes)
+def train(
+    dataset: Path, codes: Path, params: Params, base: families.Params
+) -> tuple[Voice, State, list[Utterance], Path]:
+    """What each process does; the first alone writes. Returns the training clips and the run's scratch folder, too."""
+    train_clips, train_keys = utterances(dataset / "train.jsonl", codes)
+    eval_clips, eval_keys = utterances(dataset / "eval.jsonl", codes)
     texts = [(clip.id, clip.turn.text) for clip in [*train_clips, *eval_clips]]
     key = content_key(VERSION, families.fingerprint(base), asked(params), texts, train_keys, eval_keys)
     distributed.agree((key, params.shard))
@@ -123,13 +131,8 @@ def train(args: argparse.Namespace, params: Params, base: families.Params) -> No
     check_lengths(voice, [*train_clips, *eval_clips])
     state = Training(voice, train_clips, eval_clips, params, SCRATCH / key).run()
     check_effect(voice, train_clips[0])
-    if not distributed.first():
-        return
-    write(voice, state, train_clips, args.out, args.points, args.history)
-    timing.write(args.speed, args.out, state.speed)
-    shutil.rmtree(SCRATCH / key, ignore_errors=True)
-    print(f"train: best at step {state.best_step} of {state.step}, evaluation loss {state.best_loss:.3f}")
+    return voice, state, train_clips, SCRATCH / key
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,11 @@ def content_key(*parts: Any) -> str:
 def file_sha256(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def files_key(digests: Iterable[tuple[str, str]]) -> str:
+    """A short name for files together, each given by its name and its SHA-256."""
+    return content_key(sorted(digests))
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:

@@ -28,8 +28,9 @@ from timbre.core.text import normalise
 
 COLUMNS = ("start", "end", "speaker", "flag", "text")
 FLAGS = ("", "ok", "drop")
+MARKER = "a git conflict marker; keep one of the two versions and remove the markers"
 _SECONDS = re.compile(r"\d{1,7}(\.\d+)?", re.ASCII)
-_CONFLICT = re.compile(r"(<<<<<<<|\|\|\|\|\|\|\||>>>>>>>)( |$)|=======$")
+CONFLICT = re.compile(r"(<<<<<<<|\|\|\|\|\|\|\||>>>>>>>)( |$)|=======$")
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,8 @@ def parse(content: bytes, name: str, seconds: float | None = None, *, overlaps: 
         row, problem = _decode(raw.removesuffix(b"\r"))
         if problem or not row.strip():
             pass
-        elif _CONFLICT.match(row):
-            problem = "a git conflict marker; keep one of the two versions and remove the markers"
+        elif CONFLICT.match(row):
+            problem = MARKER
         elif row.startswith("#"):
             if headed:
                 problem = "a comment; they stand above the header line"
@@ -148,6 +149,12 @@ def _decode(raw: bytes) -> tuple[str, str]:
 
 def _line(row: str, above: Line | None, seconds: float | None) -> tuple[Line | None, str]:
     """The line, where its times can be read, and what is wrong with it."""
+    line, problem = read_row(row)
+    return line, problem or "; ".join(_mistakes(line, above, seconds) if line else ())
+
+
+def read_row(row: str) -> tuple[Line | None, str]:
+    """A row as a line, or None and why it is none; what the line says is not judged."""
     fields = row.split("\t")
     if len(fields) < len(COLUMNS):
         return None, f"{len(fields)} fields instead of 5; fields are separated by a tab, also where one is empty"
@@ -157,8 +164,7 @@ def _line(row: str, above: Line | None, seconds: float | None) -> tuple[Line | N
         if not _SECONDS.fullmatch(value.strip()):
             return None, f"{name} {value!r} is not a number of seconds such as 12.40"
     start, end = (round(float(field), 2) for field in fields[:2])
-    line = Line(start, end, fields[2], fields[3], fields[4])
-    return line, "; ".join(_mistakes(line, above, seconds))
+    return Line(start, end, fields[2], fields[3], fields[4]), ""
 
 
 def _mistakes(line: Line, above: Line | None, seconds: float | None) -> Iterator[str]:
