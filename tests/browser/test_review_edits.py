@@ -29,6 +29,19 @@ def test_a_typed_word_is_saved_at_once_and_changes_one_line(page: Any) -> None:
     assert texts(page)[1] == "Boats leave from pier four <b>&amp;</b>."
 
 
+def test_accepting_an_accepted_line_keeps_it_accepted_and_goes_on(page: Any) -> None:
+    page.keyboard.press("a")
+    saved(page, lambda: rows()[0][3] == "ok")
+    page.keyboard.press("k")
+    page.keyboard.press("a")
+    assert page.locator(".row.chosen .times").inner_text() == "0:04.20"
+    page.keyboard.press("a")
+    saved(page, lambda: [row[3] for row in rows()] == ["ok", "ok", "", "", ""])
+    page.keyboard.press("z")  # one step each: accepting again was none
+    page.keyboard.press("z")
+    saved(page, lambda: [row[3] for row in rows()] == [""] * 5)
+
+
 def test_what_was_typed_is_one_step_to_undo(page: Any) -> None:
     page.keyboard.press("Enter")
     page.keyboard.type(" It does.")

@@ -100,9 +100,9 @@ export function setUpEdits(page) {
   function accept() {
     const index = current();
     if (index < 0) return;
-    const key = state.key, flag = state.lines[index].flag === "ok" ? "" : "ok";
-    edit(model.change(state.lines, index, { flag }));
-    if (flag && step(1) && !audio.paused) page.playLine();
+    const { key } = state;
+    if (state.lines[index].flag !== "ok") edit(model.change(state.lines, index, { flag: "ok" }));
+    if (step(1) && !audio.paused) page.playLine();
     list.refresh(key);
   }
 
