@@ -30,8 +30,9 @@ export function setUpEdits(page) {
   function stepBack(from, to) {
     commitTyping();
     if (!from.length) { note(from === state.past ? "nothing to undo" : "nothing to redo"); return; }
-    to.push(now());
-    const { lines, key, dismissed } = from.pop();
+    const { lines, key, dismissed, replaced } = from.pop();
+    to.push({ ...now(), replaced });
+    if (replaced !== undefined) page.replaceAgain(replaced, from === state.future);
     page.writing()?.blur();
     state.lines = lines;
     if (dismissed !== state.dismissed) page.dismiss(dismissed);
@@ -131,5 +132,5 @@ export function setUpEdits(page) {
 
   const undo = () => stepBack(state.past, state.future), redo = () => stepBack(state.future, state.past);
   const forgetTyping = () => { typing = null; };
-  Object.assign(page, { remember, edit, typed, commitTyping, forgetTyping, drag, nudge, step, accept, drop, split, merge, undo, redo });
+  Object.assign(page, { remember, now, edit, typed, commitTyping, forgetTyping, drag, nudge, step, accept, drop, split, merge, undo, redo });
 }
