@@ -19,7 +19,7 @@ from timbre.diff.lines import LineChange
 from timbre.diff.report import Doubt
 from timbre.project import pace
 from timbre.versions.lenient_rows import FOLDER, Row
-from timbre.versions.tables import Version
+from timbre.versions.tables import VoiceVersion
 
 DRAFTS, LABELS = "data/drafts", "data/labels.jsonl"
 UNSURE, SURE = 0.5, 0.95  # probabilities of a word
@@ -48,7 +48,7 @@ class Word:
 
 
 def find(
-    changes: Sequence[LineChange], added: Sequence[str], version: Version, usual: Iterable[tuple[str, str]] = ()
+    changes: Sequence[LineChange], added: Sequence[str], version: VoiceVersion, usual: Iterable[tuple[str, str]] = ()
 ) -> list[Doubt]:
     """The worst first. `added` are recordings of which every line is new; who makes a `usual` replacement means it."""
     meant = {token for old, _ in usual for token in _tokens(old)}
@@ -114,7 +114,7 @@ def _tokens(text: str) -> list[str]:
     return re.findall(r"\w+(?:['’]\w+)*", text.casefold())
 
 
-def _words(name: str, version: Version) -> list[Word]:
+def _words(name: str, version: VoiceVersion) -> list[Word]:
     """In the order of time; none where there is no draft, or none to be had."""
     content = version.outs.find(version.lock, f"{DRAFTS}/{name}.json")
     try:
@@ -128,7 +128,7 @@ def _words(name: str, version: Version) -> list[Word]:
     return sorted(words, key=_start)
 
 
-def _labels(version: Version) -> dict[str, list[Label]]:
+def _labels(version: VoiceVersion) -> dict[str, list[Label]]:
     """By recording; none where nobody has checked, or where the table is of another make."""
     found: dict[str, list[Label]] = defaultdict(list)
     try:
