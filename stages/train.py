@@ -30,11 +30,12 @@ from timbre.core.content import content_key, write_atomic
 from timbre.core.errors import ModelError
 from timbre.core.params import read
 from timbre.core.running import run_stage, settle
+from timbre.core.sections import TrainParams, VoiceParams
 from timbre.families import Voice
 from timbre.training import distributed, timing
 from timbre.training.batches import Utterance, check_lengths, utterances
 from timbre.training.loop import State, Training
-from timbre.training.schedule import Params, asked
+from timbre.training.schedule import asked
 
 VERSION = 2  # raise when the code gives another adapter for the same input
 SCRATCH = Path(".timbre/train")
@@ -103,7 +104,8 @@ def main(
     history: Annotated[Path, "table of losses, models/history.csv"],
     speed: Annotated[Path, "what it cost on this machine, models/speed.json"],
 ) -> None:
-    params, base = read("train", Params), read("voice", families.Params)
+    settings = read()
+    params, base = settings.train, settings.voice
     if distributed.launch(params.processes, "stages.train"):
         return
     with distributed.joined(params.processes):
@@ -117,7 +119,7 @@ def main(
 
 
 def train(
-    dataset: Path, codes: Path, params: Params, base: families.Params
+    dataset: Path, codes: Path, params: TrainParams, base: VoiceParams
 ) -> tuple[Voice, State, list[Utterance], Path]:
     """What each process does; the first alone writes. Returns the training clips and the run's scratch folder, too."""
     train_clips, train_keys = utterances(dataset / "train.jsonl", codes)

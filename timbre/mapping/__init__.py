@@ -25,6 +25,7 @@ from typing import Any, Generic, TypeVar
 from tqdm import tqdm
 
 from timbre.core.content import write_atomic
+from timbre.core.sections import ComputeParams
 from timbre.mapping import batch, engines
 from timbre.mapping.batch import Batch, Compute, Files
 
@@ -58,7 +59,7 @@ def refresh(
     batch: int = 1,
     keep: Sequence[str] = (),
     independent: bool = False,
-    engine: batch.Params = batch.HERE,
+    engine: ComputeParams = batch.HERE,
     gpu: bool = False,
 ) -> Refreshed:
     """Bring `folder` to exactly the entries of `jobs`.
