@@ -19,10 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from timbre.core.content import file_sha256, write_atomic
+from timbre.core.content import file_sha256
 from timbre.core.errors import SourceError, raise_all
 from timbre.core.records import check_id
 from timbre.editing import yaml_entries
+from timbre.editing.owned_files import one_editor, write_all
 from timbre.project import sources, speakers
 from timbre.project.sources import RECORDINGS, Source
 from timbre.project.speakers import Person
@@ -57,6 +58,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(args: argparse.Namespace) -> int:
+    with one_editor():
+        add(args)
+    print("`dvc repro` brings it, drafts its words and learns from it")
+    return 0
+
+
+def add(args: argparse.Namespace) -> None:
     others = yaml_entries.read(SOURCES)
     span = {key: _time(value) for key in ("start", "end") if (value := getattr(args, key)) is not None}
     name = args.id or make_id(args.what, tuple(span.values()), {source.id for source in others})
@@ -65,21 +73,18 @@ def command(args: argparse.Namespace) -> int:
     entry |= {key: value for key in sources.REQUIRED[1:] if (value := _told(key, args, others)) is not None}
     _check_told(entry)
     with _place(wanted) as placed:
-        after = yaml_entries.appended(SOURCES, entry | span, wanted.origin, placed)
+        changes = [yaml_entries.appended(SOURCES, entry | span, wanted.origin, placed)]
         person = newcomer(entry, args)
-        with_people = yaml_entries.with_people(speakers.PATH, [person]) if person else None
+        if person:
+            changes.insert(0, yaml_entries.with_people(speakers.PATH, [person]))
         _copy(wanted, placed)
-        if with_people:
-            write_atomic(speakers.PATH, with_people)
-        write_atomic(SOURCES, after)
+        write_all(changes)
     print(f"{SOURCES}: added {name} from {wanted.origin}")
     print("\n".join(f"  {key}: {value}" for key, value in entry.items() if key not in ("id", "file", "url")))
     if person:
         told = person.consent
         print(f"{speakers.PATH}: added {person.id}; see whether it says what was agreed")
         print(f"  by: {told.by}\n  when: {told.when}\n  for: {told.use}\n  evidence: {told.evidence or 'none yet'}")
-    print("`dvc repro` brings it, drafts its words and learns from it")
-    return 0
 
 
 def newcomer(entry: dict[str, str], args: argparse.Namespace) -> Person | None:

@@ -21,6 +21,8 @@ from timbre.core.errors import DataError
 # What may become a file name: no separators, no dots, no leading dash, nothing a shell or a URL would read otherwise.
 ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")  # what an adapter's content key is of
+
 Condition = Literal["base", "base_clone", "tuned", "tuned_clone"]
 Kind = Literal["domain", "hard", "true"]  # of a prompt
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from timbre.core.content import content_key, file_sha256
+from timbre.core.content import content_key, file_sha256, files_key
 from timbre.core.errors import ModelError
+from timbre.core.records import ADAPTER_FILES
 from timbre.core.running import settle
 from timbre.core.sections import VoiceParams
 
@@ -150,7 +151,8 @@ def fingerprint(voice: VoiceParams) -> str:
     """Content key of a base model: of its files, or of its name and commit; reads no weights into memory."""
     folder = Path(voice.base)
     if folder.is_dir():
-        return _files_key(path for path in folder.rglob("*") if path.suffix != ".md")
+        paths = [path for path in folder.rglob("*") if path.suffix != ".md" and path.is_file()]
+        return files_key((path.name, file_sha256(path)) for path in paths)
     if voice.revision is None:
         raise ModelError(
             f"voice.base: {voice.base} is no folder here; if it is on the hub, name its commit in voice.revision"
@@ -160,11 +162,7 @@ def fingerprint(voice: VoiceParams) -> str:
 
 def adapter_fingerprint(folder: Path) -> str:
     """Content key of what an adapter does: its weights and how they are applied."""
-    for name in ("adapter_model.safetensors", "adapter_config.json"):
+    for name in ADAPTER_FILES:
         if not (folder / name).is_file():
             raise ModelError(f"{folder}/{name} is missing; `dvc repro train` makes it")
-    return _files_key([folder / "adapter_model.safetensors", folder / "adapter_config.json"])
-
-
-def _files_key(paths: Iterable[Path]) -> str:
-    return content_key(sorted((path.name, file_sha256(path)) for path in paths if path.is_file()))
+    return files_key((name, file_sha256(folder / name)) for name in ADAPTER_FILES)

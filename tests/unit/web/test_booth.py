@@ -157,7 +157,7 @@ def test_a_finish_that_was_cut_short_is_finished_by_another(booth: Booth, monkey
     booth.keep("ann-1", key(SENTENCES[0]), wav())
     with monkeypatch.context() as patch:
         patch.setattr(
-            "timbre.web.booth.recording_sessions.write_atomic", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+            "timbre.web.booth.recording_sessions.write_all", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
         )
         with pytest.raises(KeyboardInterrupt):
             booth.finish("ann-1")

@@ -10,7 +10,7 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute
 
 from timbre.editing.find_replace import Search
-from timbre.editing.transcript_edits import ChangedMeanwhile
+from timbre.editing.owned_files import ChangedMeanwhile
 from timbre.web.endpoints import AsciiJson, RequestBody, flac_file, json_get, json_post
 from timbre.web.review.transcripts_service import TranscriptsService, lines_from
 
