@@ -1,9 +1,10 @@
 """Declare a recording: a URL or file becomes an entry of data/sources.yaml.
 
 A file is copied to data/recordings (one that lies there is taken as it is); a URL is fetched by `dvc repro fetch`.
-Everything is checked before anything is written, and what stands in data/sources.yaml stays as it is. Licence and
-consent are never guessed; speaker and language are, where all the other recordings agree. Whoever speaks here for the
-first time gets an entry in data/speakers.yaml, with the day that --consent names, or today's.
+Everything is checked before anything is written, and what stands in data/sources.yaml stays as it is. Licence,
+consent and speaker are never guessed: a recording under a wrong name would rest on somebody else's consent. The
+language is that of the other recordings, where all agree. A speaker who is new here gets an entry in
+data/speakers.yaml, with the day that --consent names, or today's.
 """
 
 from __future__ import annotations
@@ -30,10 +31,9 @@ from timbre.project.speakers import Person
 
 EXAMPLES = [
     ("timbre add talk.m4a --speaker ann --language en --licence CC-BY-4.0 --consent 'Ann, 2026-03-01'", "copies it"),
-    ("timbre add https://example.org/talk --start 1:30 --licence CC0-1.0 --consent none-needed", "a part of it"),
+    ("timbre add https://example.org/talk --start 1:30 --speaker eve --licence CC0-1.0 --consent …", "a part of it"),
 ]
 SOURCES = Path("data/sources.yaml")
-AGREED = ("speaker", "language")  # what may be taken from the other entries
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Wanted:
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", metavar="URL|FILE", help="what yt-dlp can fetch, or a file of audio or video")
     parser.add_argument("--id", help="what to call it; else made from the file's name or the address")
-    parser.add_argument("--speaker", help="whose voice it is, as an id; one name for one voice")
+    parser.add_argument("--speaker", help="whose voice it is, as an id; always to be given, one name for one voice")
     parser.add_argument("--licence", help="by which it may be used, such as CC-BY-4.0")
     parser.add_argument("--consent", help="who consented, how and when")
     parser.add_argument("--for", dest="use", help=f"what a new speaker consented to; else “{yaml_entries.USE}”")
@@ -173,8 +173,8 @@ def _copy(wanted: Wanted, placed: str) -> None:
 
 def _told(key: str, args: argparse.Namespace, others: Sequence[Source]) -> str | None:
     given: str | None = getattr(args, key)
-    agreed = {getattr(source, key) for source in others}
-    return agreed.pop() if given is None and key in AGREED and len(agreed) == 1 else given
+    languages = {source.language for source in others}
+    return languages.pop() if given is None and key == "language" and len(languages) == 1 else given
 
 
 def _check_told(entry: dict[str, str]) -> None:

@@ -280,6 +280,18 @@ def test_the_command_opens_the_booth_in_a_repository_without_recordings(
     assert seen == [{**expected, "sentences": "One sentence."}], "the form begins with what was said"
 
 
+def test_a_take_with_a_warning_stays_unreviewed(booth: Booth) -> None:
+    begun(booth)
+    booth.keep("ann-1", key(SENTENCES[0]), wav())
+    assert booth.keep("ann-1", key(SENTENCES[1]), wav(0.5)).warnings == (
+        "too short for this sentence: are all its words there?",
+    )
+    finished = booth.finish("ann-1")
+    lines = parse(Path(finished.transcript).read_bytes(), "x").lines
+    assert [line.flag for line in lines] == ["ok", ""], "nobody has heard that the second is right"
+    assert (finished.lines, finished.unreviewed) == (2, 1)
+
+
 def test_a_line_begins_and_ends_with_the_voice(booth: Booth) -> None:
     begun(booth)
     booth.keep("ann-1", key(SENTENCES[0]), wav(1.5, lead=2.0, tail=3.0))

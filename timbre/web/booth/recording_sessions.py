@@ -62,6 +62,7 @@ class FinishedRecording:
     recording: str  # path
     transcript: str
     lines: int
+    unreviewed: int  # lines whose take has a warning
     seconds: float
 
 
@@ -138,7 +139,8 @@ class Booth:
                 recording, transcript = self._declare(session, part, made)
         finally:
             part.unlink(missing_ok=True)
-        return FinishedRecording(str(recording), str(transcript), len(lines), round(seconds, 2))
+        unreviewed = sum(line.flag == "" for line in lines)
+        return FinishedRecording(str(recording), str(transcript), len(lines), unreviewed, round(seconds, 2))
 
     def _declare(self, session: BoothSession, part: Path, made: bytes) -> tuple[Path, Path]:
         """Put the recording and its transcript where the project has them, and then the entry that names them."""

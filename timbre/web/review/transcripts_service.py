@@ -79,6 +79,7 @@ class TranscriptsService:
             cache / "peaks",
             Dismissals(cache / "dismissed"),
         )
+        self._replacements: list[list[FileChange]] = []  # of this run, so that they can be taken back
         self._drawing = threading.Lock()  # two pages do not compute the same peaks
         _ = self.sources  # what is wrong there is told before a page opens
 
@@ -150,14 +151,29 @@ class TranscriptsService:
         terms = glossary.terms(self.glossary) if self.glossary.exists() else []
         return find_replace.near_misses(self._begun(), terms) if terms else []
 
-    def replace(self, search: Search, digests: dict[str, str]) -> int:
-        """How many places were replaced; only what a preview showed is written, or nothing."""
+    def replace(self, search: Search, digests: dict[str, str]) -> tuple[int, int]:
+        """How many places were replaced, and the replacement's number; only what a preview showed is written."""
         with one_editor():
             plans = self._plans(search)
             if {plan.path.stem: owned_files.digest(plan.content) for plan in plans} != digests:
                 raise ChangedMeanwhile("the transcripts changed after the preview; nothing was written")
-            write_all([plan.change for plan in plans])
-        return sum(len(edit.hits) for plan in plans for edit in plan.edits)
+            write_all(changes := [plan.change for plan in plans])
+            self._replacements.append(changes)
+            number = len(self._replacements) - 1
+        return sum(len(edit.hits) for plan in plans for edit in plan.edits), number
+
+    def replace_again(self, number: int, *, redo: bool, besides: str) -> list[str]:
+        """Take a replacement back, or do it again, in all recordings but one; those that were edited since stay."""
+        if number >= len(self._replacements):
+            raise DataError("that replacement was made before this page was started")
+        changes = [change for change in self._replacements[number] if change.path.stem != besides]
+        wanted = (
+            changes if redo else [FileChange(change.path, change.after, change.before or b"") for change in changes]
+        )
+        with one_editor():
+            ours = [change for change in wanted if owned_files.content_of(change.path) == change.before]
+            write_all(ours)
+        return [change.path.stem for change in wanted if change not in ours]
 
     def peaks(self, name: str) -> bytes:
         recording = self.recording(name)
