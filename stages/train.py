@@ -10,6 +10,10 @@ Writes  models/adapter/                         the best adapter by evaluation l
         models/history.csv                      losses, gradient norm and learning rate of each step
         models/speed.json                       what each step cost on this machine; no output of DVC's
 
+The three outputs are one entry. Its key, in training.json, is of all that it depends on: the base model, the clips'
+words and codes, the section `train`. What was trained from the same before is kept or put back, so an edit of code that
+changes no result trains nothing, nor does an edit that is taken back.
+
 The state of an unfinished run is in .timbre/train/<content key>/, safe to delete. All that is random in a step is drawn
 from the seed and the step's number alone, so a run that was killed gives the same bytes as one that was not.
 `train.processes` are started here, unless a launcher of yours started them: docs/training-on-several-gpus.md.
@@ -22,26 +26,38 @@ import csv
 import io
 import json
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from timbre import families
-from timbre.core.content import content_key, write_atomic
+from timbre.core.content import content_key
 from timbre.core.errors import ModelError
 from timbre.core.params import read
 from timbre.core.running import run, settle
 from timbre.families import Voice
+from timbre.mapping.entries import RECORD, Entry
+from timbre.mapping.store import Store
 from timbre.training import distributed, timing
 from timbre.training.batches import Utterance, check_lengths, utterances
 from timbre.training.loop import State, Training
 from timbre.training.schedule import Params, asked
 
-VERSION = 2  # raise when the code gives another adapter for the same input
+VERSION = 3  # raise when the code gives another adapter for the same input
 SCRATCH = Path(".timbre/train")
 COLUMNS = (
     "step", "epoch", "train_loss", "backbone_loss", "depth_loss", "eval_loss", "eval_backbone_loss", "eval_depth_loss",
     "grad_norm", "learning_rate",
 )  # fmt: skip
+
+
+class Task(NamedTuple):
+    """What is to be trained."""
+
+    clips: list[Utterance]
+    held: list[Utterance]  # back, to evaluate on
+    key: str  # content key of all that the result depends on
 
 
 def to_csv(history: Sequence[dict[str, float]]) -> str:
@@ -82,17 +98,35 @@ def check_effect(voice: Voice, clip: Utterance) -> None:
         )
 
 
-def write(voice: Voice, state: State, clips: Sequence[Utterance], out: Path, points: Path, history: Path) -> None:
-    for folder in (out, points):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+def finished(voice: Voice, state: State, clips: Sequence[Utterance], key: str, folder: Path) -> dict[str, bytes | Path]:
+    """The entry's files by their names in its record; those of adapters lie in `folder`."""
+    shutil.rmtree(folder, ignore_errors=True)
     for step, weights in state.points.items():
         voice.set_adapter_weights(weights)
-        voice.save_adapter(points / f"{step:06}")
+        voice.save_adapter(folder / f"points/{step:06}")
     voice.set_adapter_weights(state.best)
-    voice.save_adapter(out)
-    write_atomic(out / "training.json", json.dumps(facts(voice, state, clips), indent=2) + "\n")
-    write_atomic(history, to_csv(state.history))
+    voice.save_adapter(folder / "adapter")
+    files: dict[str, bytes | Path] = {
+        path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()
+    }
+    record = {"key": key, **facts(voice, state, clips)}
+    return {
+        **files,
+        "history.csv": to_csv(state.history).encode(),
+        RECORD: f"{json.dumps(record, indent=2)}\n".encode(),
+    }
+
+
+def entry_of(args: argparse.Namespace, key: str) -> Entry:
+    """The adapter, those on the way and the history, as one entry."""
+
+    def where(name: str) -> Path:
+        if name in ("history.csv", RECORD):
+            return Path(args.history) if name != RECORD else Path(args.out, "training.json")
+        kind, _, rest = name.partition("/")
+        return Path(args.points if kind == "points" else args.out, rest)
+
+    return Entry("train", key, where, files=None, folders=(args.out, args.points))
 
 
 def main() -> None:
@@ -105,29 +139,52 @@ def main() -> None:
     parser.add_argument("--speed", type=Path, required=True, help="what it cost on this machine, models/speed.json")
     args = parser.parse_args()
     params, base = read("train", Params), read("voice", families.Params)
+    task = task_of(args.dataset, args.codes, params, base)
+    if distributed.alone() and is_there(args, task.key):
+        return
     if not distributed.launch(params.processes, "stages.train"):
         with distributed.joined(params.processes):
-            train(args, params, base)
+            train(args, task, params, base)
 
 
-def train(args: argparse.Namespace, params: Params, base: families.Params) -> None:
+def task_of(dataset: Path, codes: Path, params: Params, base: families.Params) -> Task:
+    clips, keys = utterances(dataset / "train.jsonl", codes)
+    held, held_keys = utterances(dataset / "eval.jsonl", codes)
+    said = [(clip.id, clip.speaker, clip.seconds, clip.turn.text) for clip in [*clips, *held]]
+    return Task(clips, held, content_key(VERSION, families.fingerprint(base), asked(params), said, keys, held_keys))
+
+
+def is_there(args: argparse.Namespace, key: str) -> bool:
+    """Whether it was trained before, and is in its place now."""
+    with Store(args.out) as store:
+        entry = entry_of(args, key)
+        state = store.state(entry)
+        if state == "damaged":
+            print("train: the adapter's files are not what was written; looked for in what was kept", file=sys.stderr)
+        restored = state != "fresh" and store.restore(entry)
+    if state == "fresh" or restored:
+        print(f"train: {'restored' if restored else 'kept'}, as it was trained from the same before")
+    return state == "fresh" or restored
+
+
+def train(args: argparse.Namespace, task: Task, params: Params, base: families.Params) -> None:
     """What each process does; the first alone writes."""
-    train_clips, train_keys = utterances(args.dataset / "train.jsonl", args.codes)
-    eval_clips, eval_keys = utterances(args.dataset / "eval.jsonl", args.codes)
-    texts = [(clip.id, clip.turn.text) for clip in [*train_clips, *eval_clips]]
-    key = content_key(VERSION, families.fingerprint(base), asked(params), texts, train_keys, eval_keys)
-    distributed.agree((key, params.shard))
+    distributed.agree((task.key, params.shard))
+    if distributed.part().of > 1 and distributed.told(distributed.first() and is_there(args, task.key)):
+        return
     voice = families.load(base, precision=params.precision)
     if distributed.part().of == 1:  # several have shared the cores among them when they were started
         settle(voice.model)
-    check_lengths(voice, [*train_clips, *eval_clips])
-    state = Training(voice, train_clips, eval_clips, params, SCRATCH / key).run()
-    check_effect(voice, train_clips[0])
+    check_lengths(voice, [*task.clips, *task.held])
+    scratch = SCRATCH / task.key
+    state = Training(voice, task.clips, task.held, params, scratch).run()
+    check_effect(voice, task.clips[0])
     if not distributed.first():
         return
-    write(voice, state, train_clips, args.out, args.points, args.history)
+    with Store(args.out) as store:
+        store.write(entry_of(args, task.key), finished(voice, state, task.clips, task.key, scratch / "finished"))
     timing.write(args.speed, args.out, state.speed)
-    shutil.rmtree(SCRATCH / key, ignore_errors=True)
+    shutil.rmtree(scratch, ignore_errors=True)
     print(f"train: best at step {state.best_step} of {state.step}, evaluation loss {state.best_loss:.3f}")
 
 
