@@ -1,16 +1,19 @@
-# make          set up, run the pipeline on the embedded default, say where the report is
-# make test     set up, check style and types, run every test
-# make check    ruff and mypy
+# make          install, run the pipeline on the demo voice, say where the report is
+# make test     install the test packages, make check, run every test
+# make check    style, types, and the docs
+# make docs     build the docs and open them
 # make bench    the short set of benchmarks
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
+export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: run test check bench
+.PHONY: run test check docs bench
 run: .venv/installed
 	dvc repro
 	@timbre summary
+	@echo 'next      source .venv/bin/activate, which puts timbre, dvc and mlflow on your PATH'
 
 test: .venv/installed-test check
 	python -m pytest
@@ -19,6 +22,13 @@ check: .venv/installed-test
 	ruff check .
 	ruff format --check --diff .
 	mypy
+	lint-imports --no-cache --no-logo
+	mkdocs build --strict --quiet
+
+docs: .venv/installed-test
+	mkdocs build --strict --quiet
+	@python -m webbrowser -t "file://$(CURDIR)/site/index.html" > /dev/null
+	@echo 'site/index.html'
 
 bench: .venv/installed
 	python -m benchmarks.noop
@@ -31,11 +41,13 @@ bench: .venv/installed
 
 # The marker is touched last: a broken install is tried again.
 .venv/installed: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit("timbre needs Python 3.11 or newer; name one: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -c 'import sys; sys.exit("timbre needs Python 3.11 or newer; name one: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	@echo 'Installing into .venv: about 3.5 GB with a CPU build of torch, 7 GB or more with CUDA. Minutes, by your network.'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
 	@touch $@
 
 .venv/installed-test: .venv/installed
+	@echo 'Installing the packages for tests and docs: about 0.5 GB.'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
 	@touch $@

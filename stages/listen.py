@@ -17,53 +17,44 @@ after them.
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from timbre import audio, families
+from timbre import families
 from timbre.core.content import content_key
 from timbre.core.errors import DataError
-from timbre.core.params import read, schemas
+from timbre.core.params import read
 from timbre.core.records import Point, Sample, from_json, to_json
 from timbre.core.running import run
-from timbre.families import Request, Speaking
+from timbre.families import Request
 from timbre.mapping import Job, batch, refresh
 from timbre.mapping.batch import Files
-from timbre.synthesis import reference
+from timbre.synthesis import reference, sentence
+from timbre.synthesis.params import Params
+from timbre.synthesis.prompts import prompts
 
 VERSION = 2  # raise when the code gives other bytes for the same input
 CONDITION = "tuned_clone"
-SILENCE = 0.1  # seconds in the file of a point that says nothing, so that every player opens it
 
 
-def spoken_sample(prompts: Path, samples: Path) -> Sample:
+def spoken_sample(table: Path, samples: Path) -> Sample:
     """The first prompt's first take with adapter and reference."""
-    lines = prompts.read_text(encoding="utf-8").splitlines()
-    prompt = lines[1].partition("\t")[0] if len(lines) > 1 else ""
+    first = prompts(table)[0].id
     for path in sorted(samples.glob(f"{CONDITION}-*.json")):
         sample = from_json(path.read_text(encoding="utf-8"), Sample, str(path))
-        if sample.prompt == prompt:
+        if sample.prompt == first:
             return sample
-    raise DataError(f"{prompts}: no sample of its first prompt in {samples}; `dvc repro generate` makes it")
+    raise DataError(f"{table}: no sample of its first prompt in {samples}; `dvc repro generate` makes it")
 
 
-def speak(
-    batch: Sequence[tuple[Point, Path, Request]], voice: families.Params, how: Speaking, precision: Any
-) -> Iterator[Files]:
+def speak(batch: Sequence[tuple[Point, Path, Request]], voice: families.Params, params: Params) -> Iterator[Files]:
     for point, adapter, request in batch:
-        model = families.load_once(voice, adapter, precision)
-        (spoken,) = model.speak([request], how)
+        model = families.load_once(voice, adapter, params.precision)
+        (spoken,) = model.speak([request], sentence.speaking(params))
         sound = model.decode(spoken.codes)
         made = Point(point.step, point.sample, point.adapter, len(sound) / model.sample_rate, spoken.ended, point.key)
-        if not len(sound):
-            sound = np.zeros(math.ceil(SILENCE * model.sample_rate), np.float32)
-        flac = audio.flac_bytes(np.clip(sound, -1, 1), model.sample_rate)
-        yield {".flac": flac, ".json": f"{to_json(made)}\n".encode()}
+        yield {".flac": sentence.flac(sound, model.sample_rate), ".json": f"{to_json(made)}\n".encode()}
 
 
 def main() -> None:
@@ -75,12 +66,11 @@ def main() -> None:
     parser.add_argument("--points", type=Path, required=True, help="folder of adapters on the way, models/points")
     parser.add_argument("--out", type=Path, required=True, help="folder of what they say, reports/points")
     args = parser.parse_args()
-    voice = read("voice", families.Params)
-    how: Any = read("generate", schemas()["generate"])
+    voice, params = read("voice", families.Params), read("generate", Params)
     sample = spoken_sample(args.prompts, args.samples)
-    context = reference.reference(sample, args.dataset, args.codes)
-    seconds = how.cap_seconds + how.cap_seconds_per_character * len(sample.text)
-    request = Request(sample.text, context, int(content_key(sample.seed, sample.prompt), 16) % 2**63, seconds)
+    context = reference.of_sample(sample, args.dataset, args.codes)
+    seed = sentence.prompt_seed(sample.seed, sample.prompt)
+    request = sentence.request(sample.text, params, seed=seed, context=context)
     jobs = []
     for folder in sorted(args.points.iterdir()):
         adapter = families.adapter_fingerprint(folder)
@@ -88,7 +78,7 @@ def main() -> None:
         key = content_key(VERSION, sample.key, adapter)
         point = Point(int(folder.name), sample.id, adapter, 0.0, False, key)
         jobs.append(Job(folder.name, key, (point, folder, request)))
-    compute = partial(speak, voice=voice, how=Speaking(how.temperature, how.top_k, slots=1), precision=how.precision)
+    compute = partial(speak, voice=voice, params=params)
     engine = read("compute", batch.Params)
     refresh(args.out, jobs, compute, suffixes=[".flac", ".json"], label="listen", engine=engine, gpu=True)
 

@@ -16,7 +16,7 @@ changes no result trains nothing, nor does an edit that is taken back.
 
 The state of an unfinished run is in .timbre/train/<content key>/, safe to delete. All that is random in a step is drawn
 from the seed and the step's number alone, so a run that was killed gives the same bytes as one that was not.
-`train.processes` are started here, unless a launcher of yours started them: docs/training-on-several-gpus.md.
+`train.processes` are started here, unless a launcher of yours started them: docs/several-gpus.md.
 """
 
 from __future__ import annotations

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.review_client import running
 from tests.support.review_page import until
 from tests.unit.web.test_booth import SENTENCES, SPEAKERS, wav
 from timbre import audio
 from timbre.project import sources, speakers
 from timbre.project.transcripts import parse
-from timbre.web.review.transcripts_service import Desk
-from timbre.web.review_routes import Server
+from timbre.web.pages import review_server
+from timbre.web.review.transcripts_service import TranscriptsService
 
 RATE = 48_000  # Hz, of the microphone
 
@@ -41,20 +42,15 @@ def hearing(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], str]]:
     """The booth's address, on a repository where nothing was recorded yet; each call starts another server."""
     monkeypatch.chdir(tmp_path)
-    servers = []
+    form = {"id": "ann-1", "speaker": "ann", "licence": "CC0-1.0", "sentences": "\n".join(SENTENCES), "language": "en"}
+    with contextlib.ExitStack() as stack:
 
-    def start() -> str:
-        for server in servers:
-            server.shutdown()
-            server.server_close()
-        wanted = {"id": "ann-1", "speaker": "ann", "licence": "CC0-1.0", "sentences": "\n".join(SENTENCES)}
-        servers[:] = [Server(Desk(), wanted={**wanted, "language": "en"})]
-        threading.Thread(target=servers[0].serve_forever, args=(0.02,), daemon=True).start()
-        return f"{servers[0].url}record"
+        def start() -> str:
+            stack.close()
+            server = review_server(TranscriptsService(), form=form)
+            return f"{stack.enter_context(running(server)).url}record"
 
-    yield start
-    servers[0].shutdown()
-    servers[0].server_close()
+        yield start
 
 
 def entered(hearing: Any, url: str, **how: Any) -> tuple[Any, list[str]]:

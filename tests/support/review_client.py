@@ -8,10 +8,12 @@ import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from email.message import Message
 from typing import Any
 
-from timbre.web.review.transcripts_service import Desk
-from timbre.web.review_routes import Server
+from timbre.web.pages import review_server
+from timbre.web.review.transcripts_service import TranscriptsService
+from timbre.web.server import PageServer
 
 JSON = {"Content-Type": "application/json"}
 
@@ -19,7 +21,7 @@ JSON = {"Content-Type": "application/json"}
 @dataclass(frozen=True)
 class Answer:
     status: int
-    headers: dict[str, str]
+    headers: Message  # by name in any case
     body: bytes
 
     @property
@@ -28,16 +30,16 @@ class Answer:
 
 
 class Client:
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: PageServer) -> None:
         self.server = server
 
     def ask(self, path: str, body: Any = None, *, token: str = "", headers: dict[str, str] | None = None) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.server_address[1], timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=10)
         sent = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         own = (JSON if body is not None else {}) | (headers or {})  # what is given wins
-        connection.request("GET" if body is None else "POST", f"/{token or self.server.token}/{path}", sent, own)
+        connection.request("GET" if body is None else "POST", f"/{token or self.server.access.token}/{path}", sent, own)
         answer = connection.getresponse()
-        made = Answer(answer.status, dict(answer.getheaders()), answer.read())
+        made = Answer(answer.status, answer.headers, answer.read())
         connection.close()
         return made
 
@@ -50,10 +52,19 @@ class Client:
 
 
 @contextlib.contextmanager
+def running(server: PageServer) -> Iterator[PageServer]:
+    """The server answers while this is open, and has ended after."""
+    thread = threading.Thread(target=server.serve, daemon=True)
+    thread.start()
+    with server:
+        yield server
+        server.stop()
+        thread.join(10)
+    assert not thread.is_alive(), "the server did not end"
+
+
+@contextlib.contextmanager
 def serving(**how: Any) -> Iterator[Client]:
     """A server on the repository in the current folder."""
-    server = Server(Desk(), **how)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield Client(server)
-    server.shutdown()
-    server.server_close()
+    with running(review_server(TranscriptsService(), **how)) as server:
+        yield Client(server)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,31 +10,28 @@ from typing import Any
 
 import pytest
 
-from tests.support.review_desk import build
-from timbre.web.review.transcripts_service import Desk
-from timbre.web.review_routes import Server
+from tests.support.review_client import running
+from tests.support.review_repository import build
+from timbre.web.pages import review_server
+from timbre.web.review.transcripts_service import TranscriptsService
+from timbre.web.server import PageServer
 
 NOON = Path("data/transcripts/noon.tsv")
 
 
 @pytest.fixture
-def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Server]]:
-    servers = []
+def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., PageServer]]:
+    with contextlib.ExitStack() as stack:
 
-    def start(**how: Any) -> Server:
-        monkeypatch.chdir(build(tmp_path, **how))
-        servers.append(Server(Desk()))
-        threading.Thread(target=servers[0].serve_forever, args=(0.02,), daemon=True).start()
-        return servers[0]
+        def start(**how: Any) -> PageServer:
+            monkeypatch.chdir(build(tmp_path, **how))
+            return stack.enter_context(running(review_server(TranscriptsService())))
 
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+        yield start
 
 
 @pytest.fixture
-def page(serve: Callable[..., Server], browser: Any) -> Iterator[Any]:
+def page(serve: Callable[..., PageServer], browser: Any) -> Iterator[Any]:
     """The first recording, opened; the console must stay silent."""
     tab, complaints = opened(browser, serve().url)
     yield tab

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from timbre.core.content import write_atomic
-from timbre.core.errors import DataError, SourceError, raise_all
+from timbre.core.errors import SourceError, raise_all
 from timbre.editing import transcript_edits as edits
 from timbre.editing import yaml_entries
 from timbre.project import sources
@@ -23,7 +23,7 @@ from timbre.project import speakers as people
 from timbre.project.sources import Source, text_of
 from timbre.project.transcripts import parse
 from timbre.versions import dvc_lock
-from timbre.versions.snapshot import WorkTree, git
+from timbre.versions.snapshot import WorkTree, changed_files
 
 EXAMPLES = [
     ("timbre remove ann", "show what of a speaker would go, and what stays"),
@@ -116,13 +116,7 @@ def told(made: Plan) -> Iterator[str]:
 
 def unsaved(files: Sequence[Path]) -> set[str]:
     """Those that no commit could bring back as they are."""
-    if not files:
-        return set()
-    try:
-        listed = git(Path(), "status", "--porcelain", "-z", "--untracked-files=all", "--", *map(str, files))
-    except DataError:  # no git here
-        return set()
-    return {entry[3:] for entry in listed.decode(errors="replace").split("\0")}
+    return set(changed_files(Path(), [str(path) for path in files])) if files else set()
 
 
 def nothing_left() -> str:

@@ -38,24 +38,24 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(args: argparse.Namespace) -> int:
-    from timbre.web.review.transcripts_service import Desk
-    from timbre.web.review_routes import Server
+    from timbre.web.pages import review_server
+    from timbre.web.review.transcripts_service import TranscriptsService
 
-    wanted = booth_form(args)
-    desk = Desk()
+    form = booth_form(args)
+    transcripts = TranscriptsService()
     if args.id:
-        desk.recording(args.id)
+        transcripts.recording(args.id)
     try:
-        server = Server(desk, args.port, wanted)
+        server = review_server(transcripts, args.port, form)
     except (OSError, OverflowError) as error:
         raise TimbreError(f"port {args.port} cannot be used ({error}); name another with --port") from error
+    page = f"record#{args.record}" if args.record else f"#{args.id}" if args.id else ""
     with server:
-        page = f"record#{args.record}" if args.record else f"#{args.id}" if args.id else ""
-        print(f"review    {server.url}{page}\nCtrl+C ends it; every edit is saved at once", flush=True)
-        if not args.no_browser:
-            webbrowser.open(server.url + page)
         try:
-            server.serve_forever()
+            print(f"review    {server.url}{page}\nCtrl+C ends it; every edit is saved at once", flush=True)
+            if not args.no_browser:
+                webbrowser.open(server.url + page)
+            server.serve()
         except KeyboardInterrupt:
             print()
     return 0
@@ -64,7 +64,7 @@ def command(args: argparse.Namespace) -> int:
 def booth_form(args: argparse.Namespace) -> dict[str, Any]:
     """What the page's form for a recording begins with; wrong flags are told before a page opens."""
     from timbre.core.records import check_id
-    from timbre.web.booth.booth import Booth
+    from timbre.web.booth.recording_sessions import Booth
 
     if not args.record and (args.speaker or args.licence or args.prompts):
         raise DataError("--speaker, --licence and --prompts belong to a recording; name it with --record ID")

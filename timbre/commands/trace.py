@@ -19,8 +19,9 @@ from timbre.trace import past, text
 from timbre.trace.facts import Adapter, Forward, Past, Sample, Trace
 from timbre.trace.follow import NotHere, follow
 from timbre.trace.version import ADAPTER, Version
+from timbre.tracking import offline
 from timbre.versions.dvc_outs import Outs
-from timbre.versions.snapshot import git, open_snapshot, resolve
+from timbre.versions.snapshot import changed_files, head, open_snapshot
 
 EXAMPLES = [
     ("timbre trace tuned-bridge-0", "all that made a sample"),
@@ -60,15 +61,16 @@ def trace(root: Path, what: str, revision: str | None, with_history: bool) -> Tr
             if with_history:
                 older = _history(root, found, version.missing)
         except NotHere:
-            older = list(past.history(root, {what}, what, version.missing)) if with_history else []
+            older = list(past.adapters(root, {what}, what, version.missing)) if with_history else []
             if not older:
                 raise
             found = Forward(what, None, ())
         digest = version.lock.outs.get(ADAPTER) if _by_adapter(found) else None
-        runs = list(past.runs(root, digest, version.missing, patient=with_history))
+        runs = list(offline.runs(root, ADAPTER, digest, version.missing, patient=with_history))
         missing = version.gaps()
-    changed = 0 if revision else len(_git(root, "status", "--porcelain", "--untracked-files=normal").splitlines())
-    return Trace(_commit(root, revision), changed, found, tuple(runs), tuple(older), missing)
+        commit = snapshot.commit or head(root)
+    changed = 0 if revision else len(changed_files(root))
+    return Trace(commit, changed, found, tuple(runs), tuple(older), missing)
 
 
 def _by_adapter(found: object) -> bool:
@@ -81,22 +83,8 @@ def _history(root: Path, found: object, missing: list[str]) -> list[Past]:
     if not isinstance(found, Forward):
         raise DataError("--history is of a recording or a speaker; `timbre log` is the voice's own")
     if found.voice:
-        return list(past.history(root, set(), found.name, missing))
-    return list(past.history(root, {found.name}, None, missing))
-
-
-def _commit(root: Path, revision: str | None) -> str | None:
-    try:
-        return resolve(root, revision or "HEAD")
-    except DataError:
-        return None
-
-
-def _git(root: Path, *arguments: str) -> str:
-    try:
-        return git(root, *arguments).decode(errors="replace")
-    except DataError:
-        return ""
+        return list(past.adapters(root, set(), found.name, missing))
+    return list(past.adapters(root, {found.name}, None, missing))
 
 
 def as_json(traced: Trace) -> dict[str, object]:

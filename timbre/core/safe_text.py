@@ -1,4 +1,4 @@
-"""Text that people wrote, harmless where it is shown: no mark-up, no control character, no turned direction."""
+"""Text from outside, made safe to show: no mark-up, no control character, no turned direction, no password."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import unicodedata
 
 _MARKDOWN = re.compile(r"[&<>\\`*_~|\[\]!$^{}]")
 _RINGS = re.compile(r"(?<=[@#])(?=\w)|(?<=:)(?=//|\w+:)|(?<=www)(?=\.)|(?<=GH-)(?=\d)", re.IGNORECASE)
+# user and password end at the last @ before the host; a password may hold a slash, or a second @
+_ADDRESS = re.compile(r"(\w[\w+.-]*://)(?:[^\s/?#'\"]*@|[^\s/?#'\":]*:[^\s'\"]*@(?=[\w\[]))")
+_SECRET_WORDS = "password|passwd|pwd|secret|token|signature|key|credential"
+_SECRETS = re.compile(rf"([?&;][\w-]*(?:{_SECRET_WORDS})[\w-]*=)[^&;\s'\"]+", re.IGNORECASE)
 _BREAK = "&#8203;"  # a space of no width: GitHub links names, numbers and addresses also where marks are escaped
 
 
@@ -20,6 +24,11 @@ def _seen(character: str) -> str:
         return " "
     hidden = unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") and character not in "\u200c\u200d"
     return f"⟨U+{ord(character):04X}⟩" if hidden else character
+
+
+def redacted(text: str) -> str:
+    """Without the user names, passwords and tokens that addresses in the text may hold."""
+    return _SECRETS.sub(r"\1***", _ADDRESS.sub(r"\1", text))
 
 
 def turns(text: str) -> bool:

@@ -6,34 +6,19 @@ compared too.
 
 from __future__ import annotations
 
-import json
 import re
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from timbre.diff.lines import groups
+from timbre.versions.clip_rows import LEFT_OUT, PARTS, ClipRow, RejectedRow
 
-TABLE = "data/chunks/clips.jsonl"
-PARTS = {"training": "data/dataset/train.jsonl", "evaluation": "data/dataset/eval.jsonl"}
-REJECTED = "data/dataset/rejected.jsonl"
-LEFT_OUT = "left out"
 PACE = 2.0  # times what is usual, or a part of it: nobody speaks so
 ENOUGH = 5  # from which something can be called usual
 Kind = Literal["re-worded", "re-cut", "moved", "added", "removed"]
-
-
-@dataclass(frozen=True)
-class ClipRow:
-    id: str
-    recording: str
-    start: float  # seconds in the recording
-    end: float
-    seconds: float
-    text: str
-    part: str  # training, evaluation or left out
 
 
 @dataclass(frozen=True)
@@ -41,23 +26,6 @@ class ClipChange:
     kind: Kind
     old: tuple[ClipRow, ...]
     new: tuple[ClipRow, ...]
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """A row of the table of what was left out, or warned of."""
-
-    recording: str
-    start: float
-    end: float
-    text: str
-    reason: str
-    warning: bool = False  # its clip is used all the same
-
-    @property
-    def kind(self) -> str:
-        """Of the reason: what stands before the colon."""
-        return self.reason.partition(":")[0] + " (a warning)" * self.warning
 
 
 @dataclass(frozen=True)
@@ -69,37 +37,7 @@ class Leak:
     evaluation: tuple[str, ...]
 
 
-def parse(table: bytes, parts: Mapping[str, bytes]) -> list[ClipRow]:
-    part_of = {row["id"]: part for part, content in parts.items() for row in _rows(content)}
-    return [
-        ClipRow(
-            id=str(row["id"]),
-            recording=str(row["recording"]),
-            start=float(row["start"]),
-            end=float(row["end"]),
-            seconds=float(row["seconds"]),
-            text=str(row["text"]),
-            part=part_of.get(row["id"], LEFT_OUT),
-        )
-        for row in _rows(table)
-    ]
-
-
-def rejected(content: bytes) -> list[Rejected]:
-    return [
-        Rejected(
-            str(row["recording"]),
-            float(row["start"]),
-            float(row["end"]),
-            str(row["text"]),
-            str(row["reason"]),
-            row.get("kind") == "warning",  # an older version's has none
-        )
-        for row in _rows(content)
-    ]
-
-
-def newly_rejected(old: Sequence[Rejected], new: Sequence[Rejected]) -> list[Rejected]:
+def newly_rejected(old: Sequence[RejectedRow], new: Sequence[RejectedRow]) -> list[RejectedRow]:
     """Of two with the same words for the same reason the older version may have had either."""
     before = Counter((row.recording, row.text, row.kind) for row in old)
     found = []
@@ -131,10 +69,6 @@ def unusual(pace: float, others: Sequence[float]) -> str:
     if usual and not usual / PACE <= pace <= usual * PACE:
         return f"{pace:.0f} characters a second, usual here are {usual:.0f}"
     return ""
-
-
-def _rows(content: bytes) -> Iterable[dict[str, Any]]:
-    return (json.loads(line) for line in content.split(b"\n") if line.strip())
 
 
 def compare(old: Sequence[ClipRow], new: Sequence[ClipRow]) -> list[ClipChange]:

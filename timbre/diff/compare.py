@@ -76,7 +76,7 @@ def compare(old: Version, new: Version, remote: bool = True) -> Report:
         shared=_shared(new) if remote else Shared("", []),
         unreachable=list(dict.fromkeys(new.outs.unreachable)),
         seconds=running.times(root / running.TIMES),
-        runs=(offline.find(root, old.lock), offline.find(root, new.lock)) if remote else (None, None),
+        runs=(offline.latest(root, old.lock), offline.latest(root, new.lock)) if remote else (None, None),
     )
 
 

@@ -10,12 +10,12 @@ from timbre.diff import verdict
 from timbre.diff.compare import compare
 from timbre.evaluation.metrics import Evidence, Metric
 from timbre.versions.dvc_outs import Outs
+from timbre.versions.history import CommitInfo, first_parents
 from timbre.versions.lenient_rows import FOLDER
-from timbre.versions.snapshot import Empty, Snapshot, git, open_snapshot, resolve
+from timbre.versions.snapshot import EmptySnapshot, Snapshot, open_snapshot, resolve
 from timbre.versions.tables import METRICS, PARAMS, SOURCES, SPEAKERS, load
 
 PATHS = (SOURCES, SPEAKERS, FOLDER, PARAMS, METRICS, "dvc.lock")
-FIELD = "\x1f"  # stands in no name and no subject
 
 
 @dataclass(frozen=True)
@@ -32,26 +32,21 @@ class Version:
 
 def history(root: Path, revision: str, most: int) -> Iterator[Version]:
     """Along first parents, so that a merged branch is one version: what it brought to the branch it came to."""
-    form = FIELD.join(("%H", "%P", "%ad", "%an", "%s"))
-    start = resolve(root, revision)
-    listed = git(
-        root, "log", "--first-parent", f"--max-count={most}", f"--format={form}", "--date=short", start, "--", *PATHS
-    )
-    for line in listed.decode(errors="replace").split("\n"):
-        if line:
-            commit, parents, date, author, subject = line.split(FIELD)
-            yield _version(root, commit, parents.split(), date, author, subject)
+    for at in first_parents(root, resolve(root, revision), most, PATHS):
+        yield _version(root, at)
 
 
-def _version(root: Path, commit: str, parents: list[str], date: str, author: str, subject: str) -> Version:
-    parent: Snapshot = open_snapshot(root, parents[0]) if parents else Empty()
+def _version(root: Path, at: CommitInfo) -> Version:
+    parent: Snapshot = open_snapshot(root, at.parents[0]) if at.parents else EmptySnapshot()
     outs = Outs(root, remotes=False)
-    with parent as before, open_snapshot(root, commit) as after:
+    with parent as before, open_snapshot(root, at.commit) as after:
         old, new = load(before, outs), load(after, outs)
         report = compare(old, new, remote=False)
     condition = next((name for name in verdict.MAIN if name in new.evidence.conditions), verdict.MAIN[-1])
     measured, earlier = (side.evidence.conditions.get(condition, Metric()) for side in (new, old))
-    return Version(commit, date, author, subject, verdict.data(report), measured, earlier, _failed(new.evidence))
+    return Version(
+        at.commit, at.date, at.author, at.subject, verdict.data(report), measured, earlier, _failed(new.evidence)
+    )
 
 
 def _failed(found: Evidence) -> list[str] | None:

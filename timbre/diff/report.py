@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from timbre.diff.clips import ClipChange, Leak, Rejected
+from timbre.diff.clips import ClipChange, Leak
 from timbre.diff.lines import LineChange
-from timbre.tracking.run import Run
+from timbre.tracking.run import TrackedRun
+from timbre.versions.clip_rows import RejectedRow
 from timbre.versions.dvc_lock import Stale
 from timbre.versions.lenient_rows import Problem, Row
 
@@ -138,7 +139,7 @@ class Report:
     outliers: dict[str, str]  # id of a changed clip → why it is unlike the others
     leaks: list[Leak] | None  # None where the tables could not be reached
     left_out: dict[str, tuple[int, int]]
-    rejected: list[Rejected]  # that were not before
+    rejected: list[RejectedRow]  # that were not before
     sources: list[Source]
     people: list[Change]
     params: list[Param]
@@ -149,7 +150,7 @@ class Report:
     shared: Shared
     unreachable: list[str]
     seconds: dict[str, float] = field(default_factory=dict)  # stage → what its last run here took
-    runs: tuple[Run | None, Run | None] = (None, None)
+    runs: tuple[TrackedRun | None, TrackedRun | None] = (None, None)
 
     @property
     def is_empty(self) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from timbre.diff import clips
 from timbre.diff.report import Total
+from timbre.versions.clip_rows import PARTS
 from timbre.versions.tables import Version, recording
 
 
@@ -55,7 +55,7 @@ def _drafted(version: Version) -> float | None:
 def _clips(old: Version, new: Version) -> Iterator[Total]:
     if old.clips is None or new.clips is None:
         return
-    for part in (None, *clips.PARTS):
+    for part in (None, *PARTS):
         chosen = [[c for c in side if part is None or c.part == part] for side in (old.clips, new.clips)]
         name = "clips" if part is None else f"clips for {part}"
         yield Total(name, len(chosen[0]), len(chosen[1]))

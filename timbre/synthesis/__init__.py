@@ -6,7 +6,7 @@
     for piece in synthesis.say(voice, "The night ferry waits."):  # float32, one channel, voice.sample_rate
         play(piece)
 
-Run in the repository's root. A sentence is spoken as `generate` in params.yaml says. With
+Run in the repository's root. A sentence is spoken as the section `generate` of params.yaml says. With
 `context=synthesis.reference_clip()` the voice first hears the clip that `generate` cloned from, which gives its best
 samples.
 """
@@ -17,11 +17,12 @@ from collections.abc import Generator
 from pathlib import Path
 
 from timbre import families
-from timbre.core import params
 from timbre.core.errors import DataError, ModelError
+from timbre.core.params import read
 from timbre.core.records import Sample, from_json
-from timbre.families import Audio, Request, Speaking, Turn, Voice
-from timbre.synthesis import reference
+from timbre.families import Audio, Turn, Voice
+from timbre.synthesis import reference, sentence
+from timbre.synthesis.params import Params
 
 ADAPTER = Path("models/adapter")
 SAMPLES = Path("reports/samples")
@@ -31,22 +32,21 @@ CODES = Path("data/codes")
 
 def load(adapter: Path | None = ADAPTER) -> Voice:
     """The tuned voice, or without an adapter the base."""
-    voice = params.read("voice", families.Params)
+    voice = read("voice", families.Params)
     if adapter and not (adapter / "adapter_config.json").is_file():
         raise ModelError(f"{adapter}: there is no tuned voice yet; `dvc repro train` makes it, --base speaks without")
-    return families.load_once(voice, adapter, params.load()["generate"]["precision"])
+    return families.load_once(voice, adapter, read("generate", Params).precision)
 
 
 def say(voice: Voice, text: str, *, seed: int = 0, context: tuple[Turn, ...] = ()) -> Generator[Audio, None, bool]:
-    """The sound, piece by piece as it is made; returns whether the voice ended by itself and not by the cap."""
-    how = params.load()["generate"]
-    seconds = how["cap_seconds"] + how["cap_seconds_per_character"] * len(text)
-    return voice.stream(Request(text, context, seed, seconds), Speaking(how["temperature"], how["top_k"], slots=1))
+    """The sound, piece by piece as it is made; returns whether the voice ended by itself and not by the limit."""
+    how = read("generate", Params)
+    return voice.stream(sentence.request(text, how, seed=seed, context=context), sentence.speaking(how))
 
 
 def reference_clip() -> tuple[Turn, ...]:
-    """The clip that `generate` cloned from, as the records of its samples tell."""
+    """The clip that `generate` cloned from, as the records of its samples say."""
     path = min(SAMPLES.glob("*_clone-*.json"), default=None)
     if path is None:
         raise DataError(f"{SAMPLES}: no sample that cloned a clip, so none to clone; `dvc repro generate` makes them")
-    return reference.reference(from_json(path.read_text(encoding="utf-8"), Sample, str(path)), DATASET, CODES)
+    return reference.of_sample(from_json(path.read_text(encoding="utf-8"), Sample, str(path)), DATASET, CODES)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from timbre.tracking.run import TrackedRun
+
 
 @dataclass(frozen=True)
 class Voice:
@@ -163,12 +165,6 @@ class Forward:
 
 
 @dataclass(frozen=True)
-class Run:
-    id: str
-    name: str
-
-
-@dataclass(frozen=True)
 class Past:
     """An adapter that has learnt from it, in the first version that has it."""
 
@@ -181,7 +177,7 @@ class Past:
     md5: str | None  # DVC's, of its folder; None where there is none yet
     clips: int | None  # of its training table; None where that cannot be reached
     of: int | None
-    runs: tuple[Run, ...]
+    runs: tuple[TrackedRun, ...]
 
 
 @dataclass(frozen=True)
@@ -189,6 +185,6 @@ class Trace:
     commit: str | None
     changed: int  # files that differ from the commit
     found: Sample | Clip | Adapter | Forward
-    runs: tuple[Run, ...]  # MLflow's, of the adapter that is meant
+    runs: tuple[TrackedRun, ...]  # MLflow's, of the adapter that is meant
     history: tuple[Past, ...]
     missing: tuple[str, ...]  # what could not be reached, and what brings it

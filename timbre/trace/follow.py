@@ -10,9 +10,9 @@ from pathlib import PurePosixPath
 
 from timbre.core.errors import DataError
 from timbre.core.text import normalise
-from timbre.diff.clips import LEFT_OUT, PARTS, REJECTED, TABLE
 from timbre.trace.facts import Adapter, Clip, Forward, Learnt, Piece, Sample, Use
 from timbre.trace.version import ADAPTER, SAMPLES, Entry, Version
+from timbre.versions.clip_rows import LEFT_OUT, PARTS, REJECTED, TABLE
 from timbre.versions.dvc_lock import mapping
 from timbre.versions.lenient_rows import FOLDER
 

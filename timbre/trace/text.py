@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from timbre.trace.facts import Adapter, Clip, Forward, Learnt, Line, Origin, Past, Run, Sample, Trace, Use, Voice
+from timbre.trace.facts import Adapter, Clip, Forward, Learnt, Line, Origin, Past, Sample, Trace, Use, Voice
 from timbre.trace.tree import Node, Row, rows
+from timbre.tracking.run import TrackedRun
 
 SHOWN = 20  # recordings or gaps that are listed without --every
 SAMPLING = ("temperature", "top_k", "cap_seconds", "cap_seconds_per_character")
@@ -247,7 +248,7 @@ def _past(past: Past, now: str | None) -> Node:
     return Node(name, text, [Node("MLflow", _run(run)) for run in past.runs])
 
 
-def _run(run: Run) -> str:
+def _run(run: TrackedRun) -> str:
     return f"run {run.name}, {run.id}"
 
 

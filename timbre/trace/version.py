@@ -18,12 +18,12 @@ from typing import Any
 
 from timbre.core.content import content_key
 from timbre.core.errors import SourceError
-from timbre.diff.clips import PARTS, REJECTED, TABLE
 from timbre.project import sources
 from timbre.project import speakers as people
 from timbre.trace.facts import Line, Origin, Voice
 from timbre.versions import dvc_lock
 from timbre.versions import lenient_rows as rows
+from timbre.versions.clip_rows import PARTS, REJECTED, TABLE
 from timbre.versions.dvc_lock import mapping
 from timbre.versions.dvc_outs import Outs
 from timbre.versions.snapshot import Snapshot

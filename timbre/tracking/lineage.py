@@ -9,15 +9,14 @@ Tags and dataset inputs of its MLflow run. By DVC's hash of the dataset, the run
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from timbre.core.content import content_key, file_sha256
 from timbre.core.records import Example, read_jsonl
+from timbre.versions import dvc_lock, snapshot
+from timbre.versions.snapshot import WorkTree
 
 WRITTEN = ("dvc.lock", "reports/metrics.json")  # by the pipeline itself: they change while it runs
 COLUMNS = (("audio", "binary"), ("text", "string"), ("source", "string"))  # as `datasets` sees the tables
@@ -25,7 +24,7 @@ COLUMNS = (("audio", "binary"), ("text", "string"), ("source", "string"))  # as 
 
 def tags(dataset: Path, samples: Path, parameters: dict[str, Any]) -> dict[str, str]:
     """All that says what the version is made of."""
-    outs = locked()
+    outs = dvc_lock.read(WorkTree(Path())).outs
     found = {f"dvc.{path}": digest for path, digest in outs.items()}
     found |= {"dvc.lock": content_key(sorted(outs.items())), "data.version": digest_of(dataset, outs)}
     return git_tags() | found | base_tags(samples, parameters.get("voice", {}))
@@ -39,33 +38,17 @@ def base_tags(samples: Path, voice: dict[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in known.items() if value}
 
 
-def locked() -> dict[str, str]:
-    """Path → hash of every output that dvc.lock names; DVC writes it after each stage, so it is as new as the files."""
-    path = Path("dvc.lock")
-    stages = (YAML(typ="safe").load(path) or {}).get("stages", {}) if path.exists() else {}
-    return {out["path"]: str(out["md5"]) for stage in stages.values() for out in stage.get("outs", []) if "md5" in out}
-
-
 def digest_of(folder: Path, outs: dict[str, str]) -> str:
     return outs.get(folder.as_posix()) or content_key([file_sha256(p) for p in sorted(folder.glob("*.jsonl"))])
 
 
 def git_tags() -> dict[str, str]:
     """The commit, and whether an input differs from it."""
-    commit = git("rev-parse", "HEAD")
+    commit = snapshot.head(Path())
     if not commit:
         return {}
-    changed = git("status", "--porcelain", "--", ".", *(f":(exclude){path}" for path in WRITTEN))
+    changed = snapshot.changed_files(Path(), besides=WRITTEN)
     return {"mlflow.source.git.commit": commit, "git.commit": commit, "git.dirty": "true" if changed else "false"}
-
-
-def git(*arguments: str) -> str:
-    """What git prints; nothing where there is no git, no repository or no commit yet."""
-    try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-    except OSError:
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def datasets(folder: Path) -> Iterator[Any]:
@@ -74,7 +57,7 @@ def datasets(folder: Path) -> Iterator[Any]:
 
     from timbre.tracking.dvc_source import DvcSource
 
-    digest = digest_of(folder, locked())
+    digest = digest_of(folder, dvc_lock.read(WorkTree(Path())).outs)
     schema = [{"name": name, "type": kind} for name, kind in COLUMNS]
     for name, context in (("train", "training"), ("eval", "evaluation")):
         examples = read_jsonl(folder / f"{name}.jsonl", Example)
@@ -83,7 +66,7 @@ def datasets(folder: Path) -> Iterator[Any]:
             name=f"{folder.name}/{name}",
             digest=digest[:36],  # what MLflow's column holds: an MD5 and `.dir`
             source_type="dvc",
-            source=DvcSource(folder.as_posix(), digest, f"{name}.jsonl", git("rev-parse", "HEAD")).to_json(),
+            source=DvcSource(folder.as_posix(), digest, f"{name}.jsonl", snapshot.head(Path()) or "").to_json(),
             schema=json.dumps({"mlflow_colspec": schema}),
             profile=json.dumps(profile),
         )

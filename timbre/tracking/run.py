@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Run:
-    """A version's run in MLflow."""
+class TrackedRun:
+    """The MLflow run of a version of the voice."""
 
+    id: str
     name: str
-    href: str
+    href: str = ""  # its page, where a server has one

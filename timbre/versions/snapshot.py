@@ -11,6 +11,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -43,7 +44,7 @@ class Snapshot:
         pass
 
 
-class Empty(Snapshot):
+class EmptySnapshot(Snapshot):
     """Before the first commit."""
 
     name = "nothing"
@@ -153,6 +154,24 @@ def fork_point(root: Path) -> str:
         except DataError:
             continue
     return resolve(root, "HEAD")
+
+
+def head(root: Path) -> str | None:
+    """The commit that is checked out; None where there is no git, no repository or no commit yet."""
+    try:
+        return resolve(root, "HEAD")
+    except DataError:
+        return None
+
+
+def changed_files(root: Path, paths: Sequence[str] = (".",), besides: Sequence[str] = ()) -> list[str]:
+    """Files of `paths` that differ from the commit, new ones too, without `besides`; none where there is no git."""
+    try:
+        excluded = (f":(exclude){path}" for path in besides)
+        listed = git(root, "status", "--porcelain", "-z", "--no-renames", "--", *paths, *excluded)
+    except DataError:
+        return []
+    return [entry[3:] for entry in listed.decode(errors="replace").split("\0") if entry]
 
 
 def git(root: Path, *arguments: str) -> bytes:

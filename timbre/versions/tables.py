@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from timbre.core.errors import DataError
-from timbre.diff import clips
-from timbre.diff.clips import ClipRow, Rejected
 from timbre.evaluation import metrics as evidence
 from timbre.evaluation.metrics import Evidence
 from timbre.project import speakers as people
 from timbre.project.speakers import Person
+from timbre.versions import clip_rows, lenient_rows
 from timbre.versions import dvc_lock as lock
-from timbre.versions import lenient_rows
+from timbre.versions.clip_rows import ClipRow, RejectedRow
 from timbre.versions.dvc_lock import document, mapping
 from timbre.versions.dvc_outs import Outs
 from timbre.versions.snapshot import Snapshot
@@ -38,7 +37,7 @@ class Version:
     people: dict[str, Person] | None  # None where their file is in no state to be read
     mistakes: list[str]  # of the people's file, each with its place
     clips: list[ClipRow] | None
-    rejected: list[Rejected] | None
+    rejected: list[RejectedRow] | None
     drafted: dict[str, float] | None  # seconds of the recordings that nobody has begun to correct
     evidence: Evidence
     scores: dict[str, dict[str, str]] | None
@@ -70,8 +69,8 @@ def load(snapshot: Snapshot, outs: Outs) -> Version:
         sources=_entries(document(snapshot, SOURCES)),
         people=allowed,
         mistakes=mistakes,
-        clips=table(_clips, clips.TABLE, *clips.PARTS.values()),
-        rejected=table(clips.rejected, clips.REJECTED),
+        clips=table(_clips, clip_rows.TABLE, *clip_rows.PARTS.values()),
+        rejected=table(clip_rows.rejected, clip_rows.REJECTED),
         drafted=table(_drafted, REVIEW),
         evidence=measured(snapshot),
         scores=table(_scores, SCORES),
@@ -105,7 +104,7 @@ def _people(snapshot: Snapshot) -> tuple[dict[str, Person] | None, list[str]]:
 
 
 def _clips(made: bytes, *tables: bytes) -> list[ClipRow]:
-    return clips.parse(made, dict(zip(clips.PARTS, tables, strict=True)))
+    return clip_rows.parse(made, dict(zip(clip_rows.PARTS, tables, strict=True)))
 
 
 def _scores(content: bytes) -> dict[str, dict[str, str]]:

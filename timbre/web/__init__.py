@@ -1,1 +1,1 @@
-"""The review page's server: `desk` is what lies on the desk, `peaks` draws the sound, `server` is the way to them."""
+"""Pages that Timbre serves. `app` says who may ask, `server` runs a page for this machine, a folder each is a page."""

@@ -12,7 +12,8 @@ import pytest
 from tests.support import git_histories
 from tests.support.git_history import Voice
 from timbre.core.records import Label
-from timbre.diff.clips import ClipChange, ClipRow, outliers
+from timbre.diff.clips import ClipChange, outliers
+from timbre.versions.clip_rows import ClipRow
 
 TALK = ["The night ferry waits.", "It comes back at nine.", "Then it is dark.", "Good night to all.", "Mind the gap."]
 

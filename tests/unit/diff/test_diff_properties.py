@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from tests.support.git_history import Voice
 from timbre.core import records
 from timbre.diff import clips, lines, rates, wording
-from timbre.diff.clips import ClipRow
 from timbre.diff.lines import TURNED
-from timbre.versions import dvc_lock
+from timbre.versions import clip_rows, dvc_lock
 from timbre.versions import lenient_rows as rows
+from timbre.versions.clip_rows import ClipRow
 from timbre.versions.dvc_lock import read, stale
 from timbre.versions.lenient_rows import Row
 from timbre.versions.snapshot import open_snapshot
@@ -147,12 +147,12 @@ def test_the_tables_are_those_that_the_stages_write() -> None:
     made = records.Clip("c0ffee", "tape", "ann", 1.0, 4.0, [[1.0, 4.0]], 3.0, "The tide.")
     row = records.Example("data/clips/c0ffee.flac", "The tide.", "ann", "c0ffee", "tape", 1.0, 4.0, 3.0)
     tables = {"training": records.to_json(row).encode(), "evaluation": b""}
-    assert clips.parse(records.to_json(made).encode(), tables) == [clip("c0ffee", 1, 4, "The tide.", "training")]
+    assert clip_rows.parse(records.to_json(made).encode(), tables) == [clip("c0ffee", 1, 4, "The tide.", "training")]
     drop = records.Drop("tape", 1.0, 4.0, "The tide.", "too long: 31 s")
-    (read,) = clips.rejected(records.to_json(drop).encode())
+    (read,) = clip_rows.rejected(records.to_json(drop).encode())
     assert (read.recording, read.start, read.text, read.kind) == ("tape", 1.0, "The tide.", "too long")
     warning = records.Drop("tape", 1.0, 4.0, "The tide.", "short: 0.9 s", "warning", "c0ffee")
-    (read,) = clips.rejected(records.to_json(warning).encode())
+    (read,) = clip_rows.rejected(records.to_json(warning).encode())
     assert (read.kind, read.warning) == ("short (a warning)", True)
 
 

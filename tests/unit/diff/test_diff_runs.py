@@ -65,20 +65,22 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_store_on_this_machine_gives_the_runs_name(store: Path) -> None:
-    assert offline.find(store, LOCK) == offline.Run("calm <fox>", "")
-    assert offline.find(store, Lock()) is None
+    run = offline.latest(store, LOCK)
+    assert run
+    assert (run.name, run.href) == ("calm <fox>", "")
+    assert offline.latest(store, Lock()) is None
     other = Lock({"generate": {"outs": [{"path": "reports/samples", "md5": "f" * 32 + ".dir"}]}})
-    assert offline.find(store, other) is None
+    assert offline.latest(store, other) is None
 
 
 def test_a_server_gives_a_link_without_the_password(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        offline, "PATIENCE", 120
+        tracking, "PATIENCE", 120
     )  # it opens its store with the first call, on a machine that may be busy
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
-    found = offline.find(tmp_path, LOCK)
+    found = offline.latest(tmp_path, LOCK)
     assert found
     assert found.name == "calm <fox>"
     assert found.href.startswith(f"{server}/#/experiments/1/runs/")
@@ -92,7 +94,7 @@ def test_a_server_that_is_down_or_of_another_kind_is_no_loss(
     uri: str, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    assert offline.find(store, LOCK) is None
+    assert offline.latest(store, LOCK) is None
 
 
 def test_credentials_go_by_a_header_and_not_into_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,12 +108,12 @@ def test_credentials_go_by_a_header_and_not_into_the_report(monkeypatch: pytest.
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example.org")
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ann")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret")
-    assert offline.find(Path(), LOCK) is None
+    assert offline.latest(Path(), LOCK) is None
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "token")
-    assert offline.find(Path(), LOCK) is None
+    assert offline.latest(Path(), LOCK) is None
     assert [request.headers["Authorization"] for request in asked] == ["Basic YW5uOnNlY3JldA==", "Bearer token"]
 
 
 @pytest.mark.parametrize("digest", ["' OR 1=1", "../x", ""])
 def test_what_is_no_hash_is_not_asked_for(digest: str, store: Path) -> None:
-    assert offline.find(store, Lock({"generate": {"outs": [{"path": "reports/samples", "md5": digest}]}})) is None
+    assert offline.latest(store, Lock({"generate": {"outs": [{"path": "reports/samples", "md5": digest}]}})) is None

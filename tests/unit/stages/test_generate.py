@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from stages import evaluate, generate
-from stages.generate import CONDITIONS, Params, Prompt, Reference, Speed, choose_reference, plan, prompts, speak
+from stages.generate import CONDITIONS, Speed, plan, speak
 from tests.support.tiny_models import CODEBOOK_SIZE, CODEBOOKS, SAMPLE_RATE, random_csm
 from timbre import audio, families
 from timbre.core.errors import DataError, ModelError
@@ -22,6 +22,9 @@ from timbre.evaluation.metrics import Speaker
 from timbre.evaluation.scores import Score
 from timbre.families import Lora, Turn
 from timbre.mapping import Job, refresh
+from timbre.synthesis.params import Params
+from timbre.synthesis.prompts import Prompt, prompts, true_prompts
+from timbre.synthesis.reference import Reference, choose_reference
 
 PARAMS = Params(
     seeds=[0, 1],
@@ -273,21 +276,21 @@ def test_bad_prompts_are_told_all_at_once_with_their_lines(tmp_path: Path) -> No
 
 
 def test_the_prompts_of_the_repository_are_fine_and_of_both_kinds() -> None:
-    found = prompts(Path(generate.__file__).parent.parent / "data/prompts.tsv")
+    found = prompts(Path(generate.__file__).parents[1] / "data/prompts.tsv")
     assert {prompt.kind for prompt in found} == {"domain", "hard"}
     assert len({prompt.text for prompt in found}) == len(found) >= 12
 
 
 def test_true_prompts_are_sentences_that_the_speaker_says_in_held_out_clips_and_stay_when_others_come() -> None:
     rows = [*examples(*range(1, 9)), dataclasses.replace(examples(9)[0], id="other", source="ben")]
-    chosen = generate.true_prompts(rows, "ann", [Prompt("p", "domain", "text 3")], 3)
+    chosen = true_prompts(rows, "ann", [Prompt("p", "domain", "text 3")], 3)
     texts = {row.id: row.text for row in rows if row.source == "ann"}
     assert all((p.id, p.kind, p.text) == (f"true-{p.clip}", "true", texts[p.clip or ""]) for p in chosen)
     assert len({prompt.text for prompt in chosen} - {"Text 3."}) == 3, "what is a prompt already is not asked again"
     fewer = [row for row in rows if row.id in {prompt.clip for prompt in chosen}]
-    assert generate.true_prompts(fewer[::-1], "ann", [], 3) == chosen
-    assert len(generate.true_prompts([*rows, *rows], "ann", [], 99)) == 8, "each sentence once"
-    assert generate.true_prompts(rows, "ann", [], 0) == []
+    assert true_prompts(fewer[::-1], "ann", [], 3) == chosen
+    assert len(true_prompts([*rows, *rows], "ann", [], 99)) == 8, "each sentence once"
+    assert true_prompts(rows, "ann", [], 0) == []
 
 
 def test_params_out_of_range_are_told_all_at_once() -> None:

@@ -40,7 +40,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "data/codes").mkdir()
     heard = np.random.default_rng(0).integers(1, CODEBOOK_SIZE, (20, CODEBOOKS)).astype(np.int16)
     np.save(root / f"data/codes/{REFERENCE}.npy", heard)
-    (root / "data/prompts.tsv").write_text("id\ttext\nferry\tThe ferry waits.\ncoffee\tCoffee, please.\n")
+    rows = ("id\tkind\ttext", "ferry\tdomain\tThe ferry waits.", "coffee\tdomain\tCoffee, please.", "")
+    (root / "data/prompts.tsv").write_text("\n".join(rows))
     for step in (5, 20):
         write_adapter(root, step)
     for name in ("timbre", "stages"):
@@ -120,7 +121,7 @@ def test_a_prompt_without_a_sample_and_a_reference_that_is_gone_are_named(place:
     sample = listen.spoken_sample(Path("data/prompts.tsv"), Path("reports/samples"))
     gone = dataclasses.replace(sample, reference="fedcba9876543210")
     with pytest.raises(DataError, match="tuned_clone-ferry-0: its reference fedcba9876543210 is gone"):
-        reference.reference(gone, Path("data/dataset"), Path("data/codes"))
-    Path("data/prompts.tsv").write_text("id\ttext\nharbour\tHarbour.\n")
+        reference.of_sample(gone, Path("data/dataset"), Path("data/codes"))
+    Path("data/prompts.tsv").write_text("id\tkind\ttext\nharbour\tdomain\tHarbour.\n")
     with pytest.raises(DataError, match=r"data/prompts.tsv: no sample of its first prompt in reports/samples"):
         listen.main()

@@ -19,7 +19,8 @@ from timbre import tracking
 from timbre.commands import cli, trace
 from timbre.core.errors import DataError
 from timbre.core.records import Sample, to_json
-from timbre.trace import past, text
+from timbre.trace import text
+from timbre.tracking import offline
 from timbre.versions import dvc_lock
 from timbre.versions.snapshot import WorkTree
 
@@ -344,9 +345,9 @@ def test_mlflow_runs_of_the_adapter_are_found_without_mlflow(scratch: Voice) -> 
     store.executemany("INSERT INTO tags VALUES ('dvc.models/adapter', ?, ?)", [(digest, "r1"), (digest, "r2")])
     store.commit()
     store.close()
-    assert traced(scratch, "tuned-one-0")["runs"] == [{"id": "r1", "name": "brave"}]
+    assert traced(scratch, "tuned-one-0")["runs"] == [{"id": "r1", "name": "brave", "href": ""}]
     assert "├─ MLflow   run brave, r1" in drawn(scratch, "tuned-one-0")
-    assert traced(scratch, "noon", history=True)["history"][1]["runs"] == [{"id": "r1", "name": "brave"}]
+    assert traced(scratch, "noon", history=True)["history"][1]["runs"] == [{"id": "r1", "name": "brave", "href": ""}]
 
 
 def test_a_server_is_asked_only_for_the_history_and_one_that_is_down_is_a_gap(
@@ -395,7 +396,8 @@ def test_every_sample_of_a_real_run_is_traced_without_a_gap(
             assert {some["recording"]["speaker"]["name"] for some in sample["adapter"]["learnt"]} == {"Ann, a sound"}
     store = tracking.store_uri(repository.root)
     digest = dvc_lock.read(WorkTree(repository.root)).outs["models/adapter"]
-    assert [dataclasses.asdict(asked) for asked in past.asked(store, digest)] == [run], "as MLflow itself says"
+    same = offline.of_library(store, "dvc.models/adapter", digest)
+    assert [dataclasses.asdict(one) for one in same] == [run], "as MLflow itself says"
     rows = Path("data/dataset/train.jsonl").read_text().splitlines()
     for clip in (json.loads(row)["id"] for row in rows):
         cli.execute(["trace", clip, "--json"])

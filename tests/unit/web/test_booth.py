@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ from timbre.core.errors import AudioError, DataError, SourceError, TimbreError
 from timbre.project import sources, speakers
 from timbre.project.transcripts import Line, parse
 from timbre.web.booth import microphone_takes
-from timbre.web.booth.booth import Booth, Session, key
-from timbre.web.review_routes import Server
+from timbre.web.booth.recording_sessions import Booth, BoothSession, key
+from timbre.web.server import PageServer
 
 CONSENT = {"name": "Ann", "by": "Ann Other", "when": "2026-11-21", "for": "her own voice", "evidence": ""}
 SENTENCES = ("The tide comes in at noon.", "Boats leave from pier four.", "We wait for the ferry.")
@@ -57,11 +57,11 @@ def booth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Booth:
     return Booth()
 
 
-def begun(booth: Booth, *sentences: str) -> Session:
-    return booth.begin(Session("ann-1", "ann", "en", "CC0-1.0", sentences or SENTENCES), CONSENT)
+def begun(booth: Booth, *sentences: str) -> BoothSession:
+    return booth.begin(BoothSession("ann-1", "ann", "en", "CC0-1.0", sentences or SENTENCES), CONSENT)
 
 
-def measured(text: str = SENTENCES[0], **how: Any) -> microphone_takes.Take:
+def measured(text: str = SENTENCES[0], **how: Any) -> microphone_takes.MeasuredTake:
     return microphone_takes.measure(*microphone_takes.read(wav(**how)), text)
 
 
@@ -145,7 +145,7 @@ def test_a_take_is_kept_at_once_and_is_there_after_a_kill(booth: Booth) -> None:
     again = Booth()  # nothing is held in memory
     assert again.sessions() == ["ann-1"]
     assert again.take("ann-1", key(SENTENCES[1])) is not None
-    more = again.begin(Session("ann-1", "ann", "en", "CC0-1.0", ("Another one.", SENTENCES[2])))
+    more = again.begin(BoothSession("ann-1", "ann", "en", "CC0-1.0", ("Another one.", SENTENCES[2])))
     assert more.sentences == (SENTENCES[1], "Another one.", SENTENCES[2]), "what was spoken stays"
     again.remove("ann-1", key(SENTENCES[1]))
     with pytest.raises(DataError, match="nothing was recorded yet"):
@@ -156,7 +156,9 @@ def test_a_finish_that_was_cut_short_is_finished_by_another(booth: Booth, monkey
     begun(booth)
     booth.keep("ann-1", key(SENTENCES[0]), wav())
     with monkeypatch.context() as patch:
-        patch.setattr("timbre.web.booth.booth.write_atomic", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(
+            "timbre.web.booth.recording_sessions.write_atomic", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         with pytest.raises(KeyboardInterrupt):
             booth.finish("ann-1")
     assert Path("data/recordings/ann-1.flac").exists()
@@ -179,7 +181,7 @@ def test_nothing_that_is_there_is_overwritten(booth: Booth, path: str) -> None:
 def test_who_has_no_consent_written_down_cannot_begin_and_who_gave_it_is_kept(booth: Booth) -> None:
     SPEAKERS.parent.mkdir()
     SPEAKERS.write_text("# who may be heard\nspeakers:\n")
-    asked = Session("ann-1", "ann", "en", "CC0-1.0", SENTENCES)
+    asked = BoothSession("ann-1", "ann", "en", "CC0-1.0", SENTENCES)
     with pytest.raises(SourceError, match="no entry for ann"):
         booth.begin(asked)
     with pytest.raises(SourceError, match="say for what the voice may be used"):
@@ -207,7 +209,7 @@ def test_sentences_that_cannot_be_learnt_are_told_all_at_once(booth: Booth) -> N
     assert "sentence 4 has 401 characters" in third
     assert begun(booth, "Fine.", " fine ", "", "# a comment").sentences == ("Fine.",)
     with pytest.raises(DataError, match="nothing to read"):
-        Booth().begin(Session("ann-2", "ann", "en", "CC0-1.0", ("",)))
+        Booth().begin(BoothSession("ann-2", "ann", "en", "CC0-1.0", ("",)))
 
 
 @pytest.fixture
@@ -259,24 +261,23 @@ def test_the_command_opens_the_booth_in_a_repository_without_recordings(
 ) -> None:
     seen: list[dict[str, Any]] = []
 
-    def serve(server: Server) -> None:
+    serve = PageServer.serve
+
+    def ask_once(server: PageServer) -> None:
+        thread = threading.Thread(target=serve, args=(server,))
+        thread.start()
         seen.append(Client(server).ask("api/booth").value["wanted"])
+        server.stop()
+        thread.join()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Server, "serve_forever", lambda server: serve_while(server, serve))
+    monkeypatch.setattr(PageServer, "serve", ask_once)
     Path("words.txt").write_text("# mine\nOne sentence.\n")
     flags = ["--record", "ann-1", "--speaker", "ann", "--licence", "CC0-1.0", "--prompts", "words.txt"]
     assert cli.execute(["review", "--no-browser", *flags]) == 0
     assert "/record#ann-1\n" in capsys.readouterr().out
     expected = {"id": "ann-1", "speaker": "ann", "language": "en", "licence": "CC0-1.0"}
     assert seen == [{**expected, "sentences": "One sentence."}], "the form begins with what was said"
-
-
-def serve_while(server: Server, asks: Callable[[Server], None]) -> None:
-    """Answer one request while `asks` runs."""
-    answering = threading.Thread(target=server.handle_request, daemon=True)
-    answering.start()
-    asks(server)
 
 
 def test_a_line_begins_and_ends_with_the_voice(booth: Booth) -> None:

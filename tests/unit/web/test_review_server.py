@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,12 +15,13 @@ import numpy as np
 import pytest
 
 from tests.support.review_client import Client, serving
-from tests.support.review_desk import RATE, build
+from tests.support.review_repository import RATE, build
 from timbre.audio import flac_bytes
 from timbre.commands import cli
 from timbre.core.errors import DataError, TimbreError
-from timbre.web.review import peaks
-from timbre.web.review_routes import MAX_BODY
+from timbre.web import endpoints
+from timbre.web.endpoints import MAX_JSON
+from timbre.web.review.transcripts_service import TranscriptsService
 
 
 @pytest.fixture
@@ -25,16 +31,26 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
         yield client
 
 
+def connection(client: Client) -> socket.socket:
+    """One that does not have to send a whole request."""
+    return socket.create_connection(("127.0.0.1", client.server.port), timeout=10)
+
+
+def request_head(client: Client, path: str, *headers: str) -> bytes:
+    rows = [f"{path} HTTP/1.1", f"Host: 127.0.0.1:{client.server.port}", *headers, "", ""]
+    return "\r\n".join(rows).replace(" /", f" /{client.server.access.token}/", 1).encode()
+
+
 @pytest.mark.parametrize("token", ["wrong", "%00", "..", "x" * 5000])
 def test_without_the_token_nothing_is_told(client: Client, token: str) -> None:
-    for path in ("", "review.js", "api/recordings", "audio/noon"):
+    for path in ("", "static/review.js", "api/recordings", "audio/noon"):
         assert client.ask(path, token=token).status == 403
     assert client.ask("api/recording/noon", {"digest": "", "lines": []}, token=token).status == 403
 
 
 def test_only_this_machine_and_only_its_own_page_may_ask(client: Client) -> None:
-    port = client.server.server_address[1]
-    assert client.server.server_address[0] == "127.0.0.1"
+    port = client.server.port
+    assert client.server.url.startswith(f"http://127.0.0.1:{port}/")
     assert client.ask("", headers={"Host": "evil.example"}).status == 403
     assert client.ask("", headers={"Host": f"evil.example:{port}"}).status == 403
     for origin in ("http://evil.example", "null", "https://127.0.0.1:1", "http://127.0.0.1"):
@@ -55,9 +71,9 @@ def test_every_answer_forbids_foreign_scripts_and_frames(client: Client) -> None
     page = client.ask("").body.decode()
     assert "<script>" not in page
     assert "style=" not in page
-    assert "innerHTML" not in "".join(
-        path.read_text() for path in Path(peaks.__file__).parents[1].glob("web/re[cv]*.js")
-    )
+    scripts = [path.read_text() for path in endpoints.STATIC.glob("*.js")]
+    assert len(scripts) > 10
+    assert "innerHTML" not in "".join(scripts)
 
 
 @pytest.mark.parametrize(
@@ -73,12 +89,60 @@ def test_a_path_that_is_no_recording_leads_nowhere(client: Client, name: str) ->
 
 def test_huge_unmeasured_and_foreign_bodies_are_refused(client: Client) -> None:
     path = "api/recording/noon"
-    assert client.ask(path, b"", headers={"Content-Length": str(MAX_BODY + 1)}).status == 413
-    assert client.ask(path, b"", headers={"Content-Length": "-1"}).status == 411
+    assert client.ask(path, b"", headers={"Content-Length": str(MAX_JSON + 1)}).status == 413
+    assert client.ask(path, b"", headers={"Content-Length": "-1"}).status == 400
     assert client.ask(path, b"{}", headers={"Content-Type": "text/plain"}).status == 415
     for body in (b"{", b"[" * 100_000, b"\xff", b"null", b'{"digest": 1, "lines": []}'):
         assert client.ask(path, body).status == 400, body[:20]
     assert client.ask("api/recordings").status == 200, "still there"
+
+
+def test_a_body_without_its_length_is_refused(client: Client) -> None:
+    with connection(client) as stream:
+        headers = ("Content-Type: application/json", "Transfer-Encoding: chunked")
+        stream.sendall(request_head(client, "POST /api/find", *headers) + b"2\r\n{}\r\n0\r\n\r\n")
+        assert b" 411 " in stream.recv(4096).split(b"\r\n")[0]
+
+
+def test_clients_that_stop_half_way_are_given_up_and_stop_nobody_else(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoints, "SILENCE", 0.5)
+    body = request_head(client, "POST /api/find", "Content-Type: application/json", "Content-Length: 100")
+    begun = time.monotonic()
+    with connection(client) as mute, connection(client) as halting, connection(client) as half:
+        halting.sendall(b"GET / HT")
+        half.sendall(body + b"{")
+        assert client.ask("api/recordings").status == 200
+        assert time.monotonic() - begun < 0.5, "nobody waits for them"
+        assert (mute.recv(100), halting.recv(100)) == (b"", b"")
+        assert b" 408 " in half.recv(4096).split(b"\r\n")[0]
+    assert time.monotonic() - begun < 5
+
+
+def test_a_mistake_of_our_own_is_told_in_the_terminal_and_its_answer_has_the_headers(
+    client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(TranscriptsService, "summaries", lambda self: 1 / 0)
+    with serving() as broken:
+        answer = broken.ask("api/recordings")
+    assert answer.status == 500
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    assert "ZeroDivisionError" in caplog.text
+    assert client.server.access.token not in caplog.text
+
+
+def test_the_page_starts_without_a_model_and_ends_by_one_ctrl_c(client: Client) -> None:
+    code = (
+        "import sys; from timbre.commands import cli; code = cli.execute(['review', '--no-browser'])\n"
+        "assert not {'torch', 'transformers', 'mlflow'} & set(sys.modules); sys.exit(code)"
+    )
+    page = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert page.stdout
+    assert page.stdout.readline().startswith("review    http://127.0.0.1:")
+    page.send_signal(signal.SIGINT)
+    _, complaints = page.communicate(timeout=30)
+    assert (page.returncode, complaints) == (0, "")
 
 
 def test_the_sound_comes_in_the_parts_that_a_player_asks_for(client: Client) -> None:
@@ -96,8 +160,12 @@ def test_the_sound_comes_in_the_parts_that_a_player_asks_for(client: Client) -> 
         if asked:
             first = size - 50 if asked == "bytes=-50" else int(asked[6:].split("-")[0])
             assert answer.headers["Content-Range"] == f"bytes {first}-{first + len(part) - 1}/{size}"
-    for asked in (f"bytes={size}-", "bytes=5-2", "bytes=-", "bytes=0-1,4-5", "lines=0-1", "bytes=-0"):
-        assert client.ask("audio/noon", headers={"Range": asked}).status == 416, asked
+    for asked in (f"bytes={size}-", "bytes=5-2", "bytes=-", "lines=0-1", "bytes=-0", f"bytes=-0,{size}-"):
+        assert client.ask("audio/noon", headers={"Range": asked}).status in (400, 416), asked
+    parts = client.ask("audio/noon", headers={"Range": "bytes=0-1,4-5"})
+    assert parts.status == 206
+    assert whole[0:2] in parts.body
+    assert whole[4:6] in parts.body
 
 
 def test_the_first_save_begins_the_transcript_and_the_next_touches_one_line(client: Client) -> None:
@@ -228,6 +296,6 @@ def test_peaks_are_computed_once_and_say_where_it_is_loud_silent_or_clipped(clie
 def test_the_command_refuses_what_it_cannot_open(client: Client) -> None:
     with pytest.raises(DataError, match="dawn: no such recording"):
         cli.execute(["review", "dawn", "--no-browser"])
-    for port in (client.server.server_address[1], 70_000):
+    for port in (client.server.port, 70_000):
         with pytest.raises(TimbreError, match="cannot be used"):
             cli.execute(["review", "--no-browser", "--port", str(port)])

@@ -13,7 +13,7 @@ from timbre.diff.document import Block, Document, Inline, Section, Span
 from timbre.diff.sections import made, state, voice, words
 from timbre.diff.sections.page import Page
 from timbre.diff.verdict import said
-from timbre.tracking.run import Run
+from timbre.tracking.run import TrackedRun
 
 PARTS: tuple[tuple[str, Callable[[Page], Iterator[Block]]], ...] = (
     ("To mend first", state.problems),
@@ -44,7 +44,7 @@ def _about(page: Page) -> Iterator[Span]:
     yield from (Span(" · "), page.everything) if page.whole and page.most else ()
 
 
-def _run(run: Run | None) -> Inline:
+def _run(run: TrackedRun | None) -> Inline:
     if run is None:
         return ()
     name = f"MLflow run {run.name}"

@@ -38,7 +38,7 @@ SLOWEST, FASTEST = 4, 26  # characters a second; read speech has 10 to 20
 
 
 @dataclass(frozen=True)
-class Take:
+class MeasuredTake:
     seconds: float
     start: float  # seconds, where the voice begins
     end: float
@@ -73,7 +73,7 @@ def read(upload: bytes) -> tuple[Samples, int]:
     return samples, rate
 
 
-def measure(samples: Samples, rate: int, text: str) -> Take:
+def measure(samples: Samples, rate: int, text: str) -> MeasuredTake:
     levels = audio.levels(samples, rate)
     heard = _heard(levels)
     first, last = int(np.argmax(heard)), len(heard) - int(np.argmax(heard[::-1]))
@@ -83,7 +83,7 @@ def measure(samples: Samples, rate: int, text: str) -> Take:
     start, end = (first * LEVEL_WINDOW, min(last * LEVEL_WINDOW, seconds)) if heard.any() else (0.0, seconds)
     clipped = int(np.count_nonzero(np.abs(samples) >= (audio.FULL_SCALE - 1) / audio.FULL_SCALE)) >= CLIPPED
     warnings = (*_of_levels(voice, noise, clipped), *_of_times(start, end, seconds, text))
-    return Take(round(seconds, 2), round(start, 2), round(end, 2), round(decibels(voice), 1), warnings)
+    return MeasuredTake(round(seconds, 2), round(start, 2), round(end, 2), round(decibels(voice), 1), warnings)
 
 
 def _heard(levels: Samples) -> np.ndarray:

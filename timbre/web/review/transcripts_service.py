@@ -1,4 +1,4 @@
-"""What lies on the reviewer's desk: each recording's transcript, or its draft while nobody has begun one.
+"""What the review page shows and saves: each recording's transcript, or its draft while there is no transcript yet.
 
 Reads   data/sources.yaml, data/raw, data/drafts, data/transcripts, data/labels.jsonl
 Writes  data/transcripts/<id>.tsv, only when asked to save, only over the content that the edit was made from
@@ -24,15 +24,15 @@ from timbre.editing.find_replace import NearMiss, Plan, Search
 from timbre.project import glossary, sources, transcripts
 from timbre.project.sources import Source
 from timbre.project.transcripts import Line, Transcript
-from timbre.web.review import opinions
-from timbre.web.review.opinions import Dismissals
+from timbre.web.review import suggestions
 from timbre.web.review.peaks import peaks
+from timbre.web.review.suggestions import Dismissals
 
 LONGEST = 1e7  # seconds: what seven digits can write
 
 
 @dataclass(frozen=True)
-class Listed:
+class RecordingSummary:
     """A recording as the page's menu shows it."""
 
     id: str
@@ -43,7 +43,7 @@ class Listed:
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenRecording:
     """A recording with its lines as they are on disk."""
 
     id: str
@@ -60,7 +60,7 @@ class Opened:
 
 
 @dataclass(frozen=True)
-class Found:
+class ReplacementPreview:
     """A line that find and replace would change."""
 
     id: str
@@ -68,7 +68,7 @@ class Found:
     pieces: list[tuple[str, str, str]]  # unchanged, old, new
 
 
-class Desk:
+class TranscriptsService:
     def __init__(self, data: Path = Path("data"), cache: Path = Path(".timbre")) -> None:
         self._sources: tuple[object, dict[str, Source]] = (None, {})
         self.path, self.transcripts = data / "sources.yaml", data / "transcripts"
@@ -90,17 +90,17 @@ class Desk:
             self._sources = stamp, {source.id: source for source in yaml_entries.read(self.path)}
         return self._sources[1]
 
-    def listed(self) -> list[Listed]:
-        return [self._listed(name, source.speaker) for name, source in self.sources.items()]
+    def summaries(self) -> list[RecordingSummary]:
+        return [self._summary(name, source.speaker) for name, source in self.sources.items()]
 
-    def opened(self, name: str) -> Opened:
+    def opened(self, name: str) -> OpenRecording:
         recording = self.recording(name)
         transcript, content = self._transcript(recording)
         warning = ""
         if content is not None and transcript.audio not in (None, recording.sha256):
             warning = "The transcript was written for other audio; its times may not fit this recording."
         draft, words = self._draft(recording)
-        return Opened(
+        return OpenRecording(
             name,
             recording.speaker,
             recording.seconds,
@@ -110,7 +110,7 @@ class Desk:
             draft,
             bool(draft and content is not None and transcript.draft != draft),
             self.dismissals.read(name, draft),
-            opinions.labels(self.labels, name),
+            suggestions.labels(self.labels, name),
             warning,
         )
 
@@ -138,11 +138,13 @@ class Desk:
                 transcript_edits.save(path, content, made)
         return transcript_edits.digest(made)
 
-    def find(self, search: Search) -> tuple[list[Found], dict[str, str]]:
+    def find(self, search: Search) -> tuple[list[ReplacementPreview], dict[str, str]]:
         """Every line that would change, and the digest of each file that it stands in."""
         plans = self._plans(search)
-        found = [Found(p.path.stem, edit.number, list(edit.pieces())) for p in plans for edit in p.edits]
-        return found, {plan.path.stem: transcript_edits.digest(plan.content) for plan in plans}
+        previews = [
+            ReplacementPreview(p.path.stem, edit.number, list(edit.pieces())) for p in plans for edit in p.edits
+        ]
+        return previews, {plan.path.stem: transcript_edits.digest(plan.content) for plan in plans}
 
     def offers(self) -> list[NearMiss]:
         """Words that are nearly a term of the glossary."""
@@ -181,12 +183,12 @@ class Desk:
     def _path(self, name: str) -> Path:
         return self.transcripts / f"{self._known(name)}.tsv"
 
-    def _listed(self, name: str, speaker: str) -> Listed:
+    def _summary(self, name: str, speaker: str) -> RecordingSummary:
         try:
             lines = self._transcript(self.recording(name))[0].lines
         except TimbreError as error:
-            return Listed(name, speaker, problem=str(error))
-        return Listed(name, speaker, len(lines), sum(line.flag != "" for line in lines))
+            return RecordingSummary(name, speaker, problem=str(error))
+        return RecordingSummary(name, speaker, len(lines), sum(line.flag != "" for line in lines))
 
     def _transcript(self, recording: Recording) -> tuple[Transcript, bytes | None]:
         """The person's, with the file's content, or what its draft would begin it with."""

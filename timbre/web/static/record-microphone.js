@@ -16,7 +16,7 @@ export class Microphone {
     this.stream = await navigator.mediaDevices.getUserMedia({ audio: device ? { ...plain, deviceId: { exact: device } } : plain });
     const { sampleRate } = this.stream.getAudioTracks()[0].getSettings();
     this.context = new AudioContext(sampleRate ? { sampleRate } : {}); // the microphone's own: nothing is resampled
-    await this.context.audioWorklet.addModule("record-worklet.js");
+    await this.context.audioWorklet.addModule("static/record-worklet.js");
     const tap = new AudioWorkletNode(this.context, "tap", { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" });
     tap.port.onmessage = ({ data }) => this.take(data);
     this.context.createMediaStreamSource(this.stream).connect(tap);

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.review_page import NOON, opened, rows, saved, until
-from timbre.web.review_routes import Server
+from timbre.web.server import PageServer
 
 
 def test_the_page_opens_on_the_first_line_and_writes_nothing_by_itself(page: Any) -> None:
@@ -78,7 +78,7 @@ def test_the_keys_are_listed_by_a_key(page: Any) -> None:
 
 @pytest.mark.parametrize("width", [360, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_fits_its_window(serve: Callable[..., Server], browser: Any, width: int, scheme: str) -> None:
+def test_the_page_fits_its_window(serve: Callable[..., PageServer], browser: Any, width: int, scheme: str) -> None:
     tab, complaints = opened(browser, serve().url, viewport={"width": width, "height": 760}, color_scheme=scheme)
     assert tab.evaluate("document.documentElement.scrollWidth") == width
     assert tab.evaluate("document.documentElement.scrollHeight") <= 760
@@ -101,7 +101,7 @@ class Work:
 
 
 def test_three_thousand_lines_are_painted_within_two_seconds_and_typing_never_waits(
-    serve: Callable[..., Server], browser: Any
+    serve: Callable[..., PageServer], browser: Any
 ) -> None:
     tab, complaints = opened(browser, serve(names=("noon",), seconds=9000.0, lines=3000, rate=8000).url)
     tab.set_default_timeout(60_000)

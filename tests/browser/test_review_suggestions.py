@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from tests.support.review_client import Client
-from tests.support.review_desk import RATE
 from tests.support.review_page import NOON, opened, rows, saved, texts, until
+from tests.support.review_repository import RATE
 from timbre import audio
 from timbre.audio import flac_bytes, sha256
 from timbre.core.records import Label, write_jsonl
-from timbre.web.review_routes import Server
+from timbre.web.server import PageServer
 
 DRAFT = Path("data/drafts/noon.json")
 
@@ -205,7 +205,7 @@ def test_the_worst_label_comes_first_where_a_check_has_run(page: Any) -> None:
 
 
 @pytest.mark.parametrize("names", [[1], ["x" * 3000], "x"])
-def test_a_dismissal_that_is_none_is_refused(serve: Callable[..., Server], names: Any) -> None:
+def test_a_dismissal_that_is_none_is_refused(serve: Callable[..., PageServer], names: Any) -> None:
     client = Client(serve())
     assert client.ask("api/dismissed/noon", {"draft": "1", "names": names}).status in (400, 422)
     assert client.ask("api/dismissed/..%2fnoon", {"draft": "1", "names": []}).status in (400, 404, 422)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.review_page import NOON, opened, rows, saved, texts, until
-from timbre.web.review_routes import Server
+from timbre.web.server import PageServer
 
 
 def test_a_typed_word_is_saved_at_once_and_changes_one_line(page: Any) -> None:
@@ -196,10 +196,12 @@ def test_an_edit_in_an_editor_is_never_overwritten_unasked(page: Any, choice: st
         saved(page, lambda: rows()[1][3] == "drop")
 
 
-def test_a_page_of_an_older_run_writes_nothing_and_says_where_to_go(serve: Callable[..., Server], browser: Any) -> None:
+def test_a_page_of_an_older_run_writes_nothing_and_says_where_to_go(
+    serve: Callable[..., PageServer], browser: Any
+) -> None:
     server = serve()
     tab, _ = opened(browser, server.url)
-    server.token = "another"  # as after a restart on the same port
+    server.access.token = "another"  # as after a restart on the same port
     tab.keyboard.press("a")
     until(tab, "document.querySelector('#saved').textContent.includes('take the one that `timbre review` shows now')")
     assert tab.inner_text("#progress") == "1 of 5 heard", "what was done is still here to be seen"
@@ -207,11 +209,10 @@ def test_a_page_of_an_older_run_writes_nothing_and_says_where_to_go(serve: Calla
     tab.close(run_before_unload=False)
 
 
-def test_a_server_that_is_gone_loses_nothing(serve: Callable[..., Server], browser: Any) -> None:
+def test_a_server_that_is_gone_loses_nothing(serve: Callable[..., PageServer], browser: Any) -> None:
     server = serve()
     tab, _ = opened(browser, server.url)
-    server.shutdown()
-    server.server_close()
+    server.stop()
     tab.route("**/api/**", lambda route: route.abort())
     tab.keyboard.press("a")
     until(tab, "document.querySelector('#saved').textContent.includes('does not answer')")

@@ -25,12 +25,11 @@ from timbre.core.errors import DataError, SourceError, TimbreError, TranscriptEr
 from timbre.core.records import check_id
 from timbre.core.text import normalise, words
 from timbre.editing import yaml_entries
-from timbre.project import speakers as people
-from timbre.project import transcripts
+from timbre.project import speakers, transcripts
 from timbre.project.speakers import Consent, Person
 from timbre.project.transcripts import Transcript
 from timbre.web.booth import microphone_takes
-from timbre.web.booth.microphone_takes import Take
+from timbre.web.booth.microphone_takes import MeasuredTake
 
 MOST, WIDEST = 2000, 400  # sentences of a list, characters of a sentence
 
@@ -43,7 +42,7 @@ ASKED = {
 
 
 @dataclass(frozen=True)
-class Session:
+class BoothSession:
     """Who reads what."""
 
     id: str  # of the recording that it becomes
@@ -58,7 +57,7 @@ class Session:
 
 
 @dataclass(frozen=True)
-class Finished:
+class FinishedRecording:
     recording: str  # path
     transcript: str
     lines: int
@@ -71,15 +70,15 @@ class Booth:
         self.recordings, self.transcripts = data / "recordings", data / "transcripts"
         self._writing = threading.Lock()
 
-    def people(self) -> dict[str, Person]:
-        return people.read(self.data / "speakers.yaml")
+    def speakers(self) -> dict[str, Person]:
+        return speakers.read(self.data / "speakers.yaml")
 
     def sessions(self) -> list[str]:
         """What was begun and is not declared yet."""
         begun = (path.parent.name for path in sorted(self.folder.glob("*/session.json")))
         return [name for name in begun if name not in self._declared()]
 
-    def begin(self, session: Session, consent: dict[str, Any] | None = None) -> Session:
+    def begin(self, session: BoothSession, consent: dict[str, Any] | None = None) -> BoothSession:
         """Begin, or go on with another list: what was spoken stays. `consent` is for a speaker without an entry."""
         with self._writing:
             self.check_free(session.id)
@@ -97,13 +96,13 @@ class Booth:
             write_atomic(self._file(session.id), json.dumps(dataclasses.asdict(session), ensure_ascii=False, indent=1))
         return session
 
-    def session(self, name: str) -> Session:
+    def session(self, name: str) -> BoothSession:
         found = self._read(check_id(name))
         if not found:
             raise DataError(f"{name}: no recording of that id was begun here")
         return found
 
-    def keep(self, name: str, sentence: str, upload: bytes) -> Take:
+    def keep(self, name: str, sentence: str, upload: bytes) -> MeasuredTake:
         """Save a take at once, in place of an earlier one of the same sentence."""
         text = self._text(name, sentence)
         samples, rate = microphone_takes.read(upload)
@@ -114,7 +113,7 @@ class Booth:
         self._text(name, sentence)
         self._path(name, sentence).unlink(missing_ok=True)
 
-    def take(self, name: str, sentence: str) -> Take | None:
+    def take(self, name: str, sentence: str) -> MeasuredTake | None:
         """What was measured of the take, if there is one."""
         path = self.sound(name, sentence)
         return microphone_takes.measure(*audio.read(path), self._text(name, sentence)) if path.exists() else None
@@ -123,7 +122,7 @@ class Booth:
         self._text(name, sentence)
         return self._path(name, sentence)
 
-    def finish(self, name: str) -> Finished:
+    def finish(self, name: str) -> FinishedRecording:
         """One recording of all takes, its transcript, its entry. A finish that was cut short is finished by another."""
         session = self.session(name)
         with self._writing:
@@ -145,15 +144,15 @@ class Booth:
                 part.unlink(missing_ok=True)
             write_atomic(transcript, made)
             write_atomic(self.data / "sources.yaml", declared)  # last: what is declared is there
-        return Finished(str(recording), str(transcript), len(lines), round(seconds, 2))
+        return FinishedRecording(str(recording), str(transcript), len(lines), round(seconds, 2))
 
-    def _consent(self, session: Session, consent: dict[str, Any] | None) -> None:
-        known = self.people()
+    def _consent(self, session: BoothSession, consent: dict[str, Any] | None) -> None:
+        known = self.speakers()
         if session.speaker not in known and consent:
             path = self.data / "speakers.yaml"
             write_atomic(path, yaml_entries.with_people(path, [person(session.speaker, consent)]))
-            known = self.people()
-        raise_all(SourceError, people.problems(known, {session.speaker: [session.id]}))
+            known = self.speakers()
+        raise_all(SourceError, speakers.problems(known, {session.speaker: [session.id]}))
 
     def check_sentences(self, sentences: Sequence[str]) -> list[str]:
         """Each once and as it will be written; DataError with all that cannot be read out."""
@@ -181,10 +180,10 @@ class Booth:
             return set()
         return {tuple(words(row.split("\t")[-1])) for row in rows}
 
-    def _read(self, name: str) -> Session | None:
+    def _read(self, name: str) -> BoothSession | None:
         try:
             values = json.loads(self._file(name).read_bytes())
-            return Session(**values | {"sentences": tuple(values["sentences"])})
+            return BoothSession(**values | {"sentences": tuple(values["sentences"])})
         except FileNotFoundError:
             return None
         except (ValueError, TypeError, KeyError) as error:
@@ -207,14 +206,14 @@ def person(speaker: str, told: dict[str, Any]) -> Person:
     """An entry for data/speakers.yaml from what was told in the page; one error with all that is missing."""
     given = {name: str(told.get(name) or "").strip() for name in ("name", "by", "when", "for", "evidence")}
     missing = [f"{speaker}: say {what}" for name, what in ASKED.items() if not given[name]]
-    if given["when"] and not people.day_of(given["when"]):
+    if given["when"] and not speakers.day_of(given["when"]):
         missing.append(f"{speaker}: {given['when']} is not a day; write it as 2026-03-01")
     raise_all(SourceError, missing)
     consent = Consent(given["by"], given["when"], given["for"], given["evidence"] or None, None)
     return Person(speaker, given["name"], consent)
 
 
-def _entry(session: Session, recording: Path) -> dict[str, Any]:
+def _entry(session: BoothSession, recording: Path) -> dict[str, Any]:
     about = {"speaker": session.speaker, "language": session.language, "licence": session.licence}
     return {"id": session.id, "file": recording.as_posix(), **about, "consent": "recorded by the speaker"}
 
@@ -247,13 +246,13 @@ def cleaned(sentences: Sequence[str], measured_on: set[tuple[str, ...]] = frozen
     return list(found.values())
 
 
-def state(booth: Booth, name: str) -> dict[str, Any]:
+def session_state(booth: Booth, name: str) -> dict[str, Any]:
     """A session as the page shows it."""
     session = booth.session(name)
     return dataclasses.asdict(session) | {"sentences": list(_shown(booth, session))}
 
 
-def _shown(booth: Booth, session: Session) -> Iterator[dict[str, Any]]:
+def _shown(booth: Booth, session: BoothSession) -> Iterator[dict[str, Any]]:
     for text in session.sentences:
         try:
             take, problem = booth.take(session.id, key(text)), ""

@@ -1,0 +1,1 @@
+"""What every room stands on: records, parameters, content keys, errors, text."""

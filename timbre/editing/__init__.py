@@ -1,0 +1,1 @@
+"""Byte-exact changes to the files that people own."""

@@ -1,0 +1,1 @@
+"""What a commit or the work tree holds, as tables."""

@@ -1,0 +1,82 @@
+"""Runs an application for this machine alone: a socket on 127.0.0.1, a token made for this run, uvicorn on it.
+
+with PageServer(routes, command="timbre review") as server:
+    print(server.url)
+    server.serve()            # until Ctrl+C, or `stop()` in another thread
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+from collections.abc import Sequence
+from typing import Self
+
+import uvicorn
+from starlette.routing import BaseRoute
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from timbre.web import endpoints
+from timbre.web.app import LocalAccess, create_app
+
+LOOPBACK = "127.0.0.1"
+BACKLOG = 128  # connections that wait while the server starts
+FAREWELL = 1  # second that an unfinished answer is given at the end
+
+
+class PatientProtocol(H11Protocol):
+    """Closes a connection on which no whole request arrives for SILENCE seconds; uvicorn itself would wait for ever."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self.cycle or self.cycle.response_complete:  # the next request's head, or a body that nobody reads
+            self._wait()
+
+    def _wait(self) -> None:
+        if self.timeout_keep_alive_task is None and not self.transport.is_closing():
+            self.timeout_keep_alive_task = self.loop.call_later(endpoints.SILENCE, self.timeout_keep_alive_handler)
+
+
+class PageServer:
+    """Listens from the moment that it is made; OSError or OverflowError where the port cannot be used."""
+
+    def __init__(self, routes: Sequence[BaseRoute], command: str, port: int = 0) -> None:
+        self._socket = socket.create_server((LOOPBACK, port), backlog=BACKLOG)
+        self.port: int = self._socket.getsockname()[1]
+        hosts = frozenset(f"{name}:{self.port}" for name in (LOOPBACK, "localhost"))
+        self.access = LocalAccess(hosts, secrets.token_urlsafe(24), command)
+        config = uvicorn.Config(
+            create_app(routes, self.access.middleware()),
+            http=PatientProtocol,
+            ws="none",
+            lifespan="off",
+            loop="asyncio",
+            log_config=None,
+            log_level="error",  # warnings are about clients that send nonsense
+            access_log=False,  # the token would stand in every line
+            server_header=False,
+            timeout_graceful_shutdown=FAREWELL,
+        )
+        self._server = uvicorn.Server(config)
+
+    @property
+    def url(self) -> str:
+        return f"http://{LOOPBACK}:{self.port}/{self.access.token}/"
+
+    def serve(self) -> None:
+        self._server.run(sockets=[self._socket])
+
+    def stop(self) -> None:
+        """End `serve`, which may run in another thread."""
+        self._server.should_exit = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._socket.close()
