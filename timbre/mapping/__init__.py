@@ -54,7 +54,8 @@ class Refreshed:
         return len(self.names)
 
     def __str__(self) -> str:
-        return f"{self.computed} computed, {self.restored} restored, {self.kept} kept, {self.removed} removed"
+        restored = f"{self.restored} restored, " if self.restored else ""
+        return f"{self.computed} computed, {restored}{self.kept} kept, {self.removed} removed"
 
 
 def refresh(
