@@ -23,7 +23,7 @@ TEXTS = [f"T{number}" for number in range(5)]
 LINGERING = """
 import sys
 from pathlib import Path
-from tests.entries import jobs, linger
+from tests.support.entries import jobs, linger
 from timbre.mapping.batch import Params
 from timbre.core.running import run
 from timbre.mapping import refresh
