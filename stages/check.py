@@ -17,13 +17,12 @@ and a rare name often is. So people see these clips first (`timbre review`), and
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jiwer
 
@@ -31,10 +30,10 @@ from timbre import asr, audio
 from timbre.core.content import content_key
 from timbre.core.params import read
 from timbre.core.records import Clip, Label, read_jsonl, write_jsonl
-from timbre.core.running import run
+from timbre.core.running import run_stage
 from timbre.mapping import Job, batch, refresh
 from timbre.mapping.batch import Files
-from timbre.project import sources
+from timbre.project.sources import fetched
 
 VERSION = 1  # raise when the code gives other bytes for the same input
 
@@ -81,30 +80,29 @@ def error_rate(text: str, heard: str) -> float:
     return float(jiwer.cer(said, understood))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--sources", type=Path, required=True, help="the list of recordings")
-    parser.add_argument("--raw", type=Path, required=True, help="folder of fetched recordings")
-    parser.add_argument("--clips", type=Path, required=True, help="folder of clips")
-    parser.add_argument("--table", type=Path, required=True, help="table of clips")
-    parser.add_argument("--out", type=Path, required=True, help="folder for what Whisper hears")
-    parser.add_argument("--labels", type=Path, required=True, help="table for texts beside what was heard")
-    args = parser.parse_args()
+def main(
+    sources: Annotated[Path, "the list of recordings"],
+    raw: Annotated[Path, "folder of fetched recordings"],
+    clips: Annotated[Path, "folder of clips"],
+    table: Annotated[Path, "table of clips"],
+    out: Annotated[Path, "folder for what Whisper hears"],
+    labels: Annotated[Path, "table for texts beside what was heard"],
+) -> None:
     params, model = read("check", Params), read("whisper", asr.Params)
-    languages = {r.id: r.language for r in sources.recordings(sources.read(args.sources), args.raw)}
-    clips, fingerprint = read_jsonl(args.table, Clip), asr.fingerprint(model)
+    languages = {r.id: r.language for r in fetched(sources, raw)}
+    rows, fingerprint = read_jsonl(table, Clip), asr.fingerprint(model)
     jobs = []
-    for clip in clips:
+    for clip in rows:
         key = content_key(VERSION, clip.id, languages[clip.recording], fingerprint)
-        jobs.append(Job(clip.id, key, Hearing(args.clips / f"{clip.id}.flac", languages[clip.recording], key)))
+        jobs.append(Job(clip.id, key, Hearing(clips / f"{clip.id}.flac", languages[clip.recording], key)))
     compute, engine = partial(hear, model=model), read("compute", batch.Params)
-    refresh(args.out, jobs, compute, suffixes=[".json"], label="check", batch=params.batch, engine=engine, gpu=True)
-    labels = [label(clip, json.loads((args.out / f"{clip.id}.json").read_bytes())) for clip in clips]
-    labels.sort(key=lambda row: (-row.cer, row.recording, row.start))
-    write_jsonl(args.labels, labels)
-    apart = sum(row.cer > 0 for row in labels)
-    print(f"check: Whisper hears {len(labels) - apart} of {len(labels)} clips as they are written")
+    refresh(out, jobs, compute, suffixes=[".json"], label="check", batch=params.batch, engine=engine, gpu=True)
+    compared = [label(clip, json.loads((out / f"{clip.id}.json").read_bytes())) for clip in rows]
+    compared.sort(key=lambda row: (-row.cer, row.recording, row.start))
+    write_jsonl(labels, compared)
+    apart = sum(row.cer > 0 for row in compared)
+    print(f"check: Whisper hears {len(compared) - apart} of {len(compared)} clips as they are written")
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

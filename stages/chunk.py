@@ -20,7 +20,6 @@ clip's spans say which seconds of the recording it holds; `Clip.to_recording` ma
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +27,7 @@ from functools import partial
 from itertools import pairwise
 from math import floor
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -42,11 +41,11 @@ from timbre.core.content import content_key
 from timbre.core.errors import DataError
 from timbre.core.params import read
 from timbre.core.records import Clip, Drop, Recording, Segment, read_jsonl, write_jsonl
-from timbre.core.running import run
+from timbre.core.running import run_stage
 from timbre.core.text import ends_sentence, join
 from timbre.mapping import Job, batch, refresh
 from timbre.mapping.batch import Files
-from timbre.project import sources
+from timbre.project.sources import fetched
 
 VERSION = 2  # raise when the code gives other bytes for the same input
 FADE = 0.005  # seconds in and out at every cut: nobody hears it, and a jump would click
@@ -260,30 +259,29 @@ def cut_all(clips: Sequence[Clip], raw: Path, out: Path, params: Params, engine:
         yield replace(clip, gain=record["gain"], clipped=record["clipped"])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--sources", type=Path, required=True, help="the list of recordings")
-    parser.add_argument("--raw", type=Path, required=True, help="folder of fetched recordings")
-    parser.add_argument("--segments", type=Path, required=True, help="folder of segments")
-    parser.add_argument("--speech", type=Path, required=True, help="folder for where somebody speaks")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the clips")
-    parser.add_argument("--table", type=Path, required=True, help="file for the table of clips")
-    parser.add_argument("--drops", type=Path, required=True, help="file for the segments that are in no clip")
-    args = parser.parse_args()
+def main(
+    sources: Annotated[Path, "the list of recordings"],
+    raw: Annotated[Path, "folder of fetched recordings"],
+    segments: Annotated[Path, "folder of segments"],
+    speech: Annotated[Path, "folder for where somebody speaks"],
+    out: Annotated[Path, "folder for the clips"],
+    table: Annotated[Path, "file for the table of clips"],
+    drops: Annotated[Path, "file for the segments that are in no clip"],
+) -> None:
     params, engine = read("chunk", Params), read("compute", batch.Params)
-    recordings = sources.recordings(sources.read(args.sources), args.raw)
+    recordings = fetched(sources, raw)
     check_distinct(recordings)
-    measure_all(recordings, args.raw, args.speech, params, engine)
+    measure_all(recordings, raw, speech, params, engine)
     clips: list[Clip] = []
-    drops: list[Drop] = []
+    dropped: list[Drop] = []
     for recording in recordings:
-        segments = read_jsonl(args.segments / f"{recording.id}.jsonl", Segment)
-        made, left_out = plan(recording, segments, speech_activity.open(args.speech / f"{recording.id}.npy"), params)
+        lines = read_jsonl(segments / f"{recording.id}.jsonl", Segment)
+        made, left_out = plan(recording, lines, speech_activity.open(speech / f"{recording.id}.npy"), params)
         clips += made
-        drops += left_out
-    write_jsonl(args.drops, drops)
-    write_jsonl(args.table, cut_all(clips, args.raw, args.out, params, engine))
+        dropped += left_out
+    write_jsonl(drops, dropped)
+    write_jsonl(table, cut_all(clips, raw, out, params, engine))
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

@@ -19,7 +19,6 @@ the next blocks' clips are added or the last ones taken back, until evaluation h
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import statistics
@@ -28,13 +27,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 from timbre.core import text
 from timbre.core.content import content_key, write_atomic
 from timbre.core.errors import DataError, raise_all
 from timbre.core.params import read
 from timbre.core.records import Clip, Drop, Example, Label, read_jsonl, write_jsonl
-from timbre.core.running import run
+from timbre.core.running import run_stage
 from timbre.core.text import words
 
 ENOUGH = 20  # clips of one speaker; with fewer, quartiles say nothing about what is usual
@@ -236,36 +236,31 @@ def stats(train: Sequence[Example], evaluation: Sequence[Example], rejected: Seq
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--table", type=Path, required=True, help="table of clips")
-    parser.add_argument("--drops", type=Path, required=True, help="table of segments that are in no clip")
-    parser.add_argument("--labels", type=Path, required=True, help="table of what Whisper hears in the clips")
-    parser.add_argument("--clips", type=Path, required=True, help="folder of clips, as the tables shall name it")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the tables")
-    args = parser.parse_args()
+def main(
+    table: Annotated[Path, "table of clips"],
+    drops: Annotated[Path, "table of segments that are in no clip"],
+    labels: Annotated[Path, "table of what Whisper hears in the clips"],
+    clips: Annotated[Path, "folder of clips, as the tables shall name it"],
+    out: Annotated[Path, "folder for the tables"],
+) -> None:
     params = read("dataset", Params)
-    clips, drops = read_jsonl(args.table, Clip), read_jsonl(args.drops, Drop)
-    labels = {label.clip: label for label in read_jsonl(args.labels, Label)}
-    raise_all(
-        DataError, (f"{args.labels}: lacks clip {c.id}; run `dvc repro check`" for c in clips if c.id not in labels)
-    )
-    made = split(clips, labels, params)
-    rows = sorted(
-        [*drops, *rejected(made, clips, labels, params)], key=lambda row: (row.recording, row.start, row.kind)
-    )
+    cut, heard = read_jsonl(table, Clip), {label.clip: label for label in read_jsonl(labels, Label)}
+    raise_all(DataError, (f"{labels}: lacks clip {c.id}; run `dvc repro check`" for c in cut if c.id not in heard))
+    made = split(cut, heard, params)
+    left_out = [*read_jsonl(drops, Drop), *rejected(made, cut, heard, params)]
+    rows = sorted(left_out, key=lambda row: (row.recording, row.start, row.kind))
     if not made.train or not made.evaluation:
         commonest = Counter(row.reason.split(":")[0] for row in rows if row.kind == "drop").most_common(3)
         raise DataError(
-            f"{args.table}: {len(made.train) + len(made.evaluation)} clips are left to learn from and to test on; left "
-            f"out: {', '.join(f'{count} {kind}' for kind, count in commonest)}; {args.drops} names the lines. Add a "
+            f"{table}: {len(made.train) + len(made.evaluation)} clips are left to learn from and to test on; left "
+            f"out: {', '.join(f'{count} {kind}' for kind, count in commonest)}; {drops} names the lines. Add a "
             "recording, mend the transcript, or change a limit in the sections chunk and dataset of params.yaml"
         )
-    train, tested = examples(made.train, args.clips), examples(made.evaluation, args.clips)
-    write_jsonl(args.out / "train.jsonl", train)
-    write_jsonl(args.out / "eval.jsonl", tested)
-    write_jsonl(args.out / "rejected.jsonl", rows)
-    write_atomic(args.out / "stats.json", json.dumps(stats(train, tested, rows), indent=2, sort_keys=True) + "\n")
+    train, tested = examples(made.train, clips), examples(made.evaluation, clips)
+    write_jsonl(out / "train.jsonl", train)
+    write_jsonl(out / "eval.jsonl", tested)
+    write_jsonl(out / "rejected.jsonl", rows)
+    write_atomic(out / "stats.json", json.dumps(stats(train, tested, rows), indent=2, sort_keys=True) + "\n")
     warned = sum(row.kind == "warning" for row in rows)
     print(
         f"dataset: {len(train)} clips to learn from, {len(tested)} to evaluate on, {len(rows) - warned} left out, "
@@ -274,4 +269,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

@@ -11,13 +11,13 @@ A clip's name is its content, so another word in a transcript encodes nothing; a
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import soundfile
@@ -26,7 +26,7 @@ from timbre import audio, families
 from timbre.core.content import content_key
 from timbre.core.errors import AudioError, DataError
 from timbre.core.params import read
-from timbre.core.running import run
+from timbre.core.running import run_stage
 from timbre.mapping import Job, batch, refresh
 from timbre.mapping.batch import Files
 
@@ -78,14 +78,13 @@ def encode(clips: Sequence[tuple[Path, str]], voice: families.Params) -> Iterato
         yield {".npy": buffer.getvalue(), ".json": f"{record}\n".encode()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Codec tokens of every clip.")
-    parser.add_argument("--clips", type=Path, required=True, help="folder of clips, data/clips")
-    parser.add_argument("--out", type=Path, required=True, help="folder of codes, data/codes")
-    args = parser.parse_args()
+def main(
+    clips: Annotated[Path, "folder of clips, data/clips"],
+    out: Annotated[Path, "folder of codes, data/codes"],
+) -> None:
     params, voice = read("encode", Params), read("voice", families.Params)
-    encode_all(args.clips, args.out, params, voice, read("compute", batch.Params))
+    encode_all(clips, out, params, voice, read("compute", batch.Params))
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

@@ -24,12 +24,12 @@ pipeline with an error, once report and run show it.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 from timbre import asr, audio, families
 from timbre.audio import Samples, delivery
@@ -37,11 +37,13 @@ from timbre.core.content import content_key, file_sha256, write_atomic
 from timbre.core.errors import DataError, raise_all
 from timbre.core.params import read
 from timbre.core.records import Example, Sample, from_json, read_jsonl
-from timbre.core.running import run
-from timbre.evaluation import gates, likeness, mos, scores, speaker_encoder, word_errors
+from timbre.core.running import run_stage
+from timbre.evaluation import gates, scores, speaker_encoder, word_errors
+from timbre.evaluation import likeness as embeddings
 from timbre.evaluation import metrics as evidence
 from timbre.evaluation.likeness import Scale, Sound
 from timbre.evaluation.metrics import CONDITIONS, GATES, Evidence, Speaker
+from timbre.evaluation.mos import judge as predict_opinions
 from timbre.evaluation.scores import Score
 from timbre.evaluation.speaker_encoder import Vector
 from timbre.mapping import Job, batch, refresh
@@ -210,49 +212,44 @@ def tell(judged: Evidence, leaks: Sequence[str]) -> None:
         print(f"evaluate: leakage: {leak}")
 
 
-def main() -> None:
-    args = parsed()
+def main(
+    samples: Annotated[Path, "folder of generated samples"],
+    dataset: Annotated[Path, "folder of train.jsonl and eval.jsonl"],
+    clips: Annotated[Path, "folder of clips"],
+    codes: Annotated[Path, "folder of the clips' codes"],
+    heard: Annotated[Path, "folder for what Whisper heard"],
+    likeness: Annotated[Path, "folder for embeddings"],
+    scores: Annotated[Path, "table with a row per sample"],
+    wer: Annotated[Path, "table with a row per condition"],
+    metrics: Annotated[Path, "rates, differences and gates, for dvc metrics"],
+    mos: Annotated[Path, "predicted opinions, where DNSMOS is installed"],
+) -> None:
     params, options = read("evaluate", Params), read("whisper", asr.Params)
     encoder, voice = read("speaker", speaker_encoder.Params), read("voice", families.Params)
     engine = read("compute", batch.Params)
-    samples = read_samples(args.samples)
-    train, held_out = (read_jsonl(args.dataset / f"{name}.jsonl", Example) for name in ("train", "eval"))
-    name = target(samples, [*train, *held_out])
+    spoken = read_samples(samples)
+    train, held_out = (read_jsonl(dataset / f"{name}.jsonl", Example) for name in ("train", "eval"))
+    name = target(spoken, [*train, *held_out])
     own = [row for row in held_out if row.source == name]
     strangers = [row for row in [*train, *held_out] if row.source != name]
-    paths = [args.samples / f"{sample.id}.flac" for sample in samples]
-    sounds = listen(args.heard, paths, options, params.batch, engine)
+    paths = [samples / f"{sample.id}.flac" for sample in spoken]
+    sounds = listen(heard, paths, options, params.batch, engine)
     compared = [
         *(Sound("sample", path.stem, "", path) for path in paths),
-        *likeness.true_sounds(own, args.clips, args.codes),
-        *(other for other in likeness.other_sounds(Path(params.others), strangers, args.clips) if other.voice != name),
+        *embeddings.true_sounds(own, clips, codes),
+        *(other for other in embeddings.other_sounds(Path(params.others), strangers, clips) if other.voice != name),
     ]
-    found = likeness.bring(args.likeness, compared, encoder, voice, engine)
-    scale, (pace, pauses) = likeness.measure(found), own_delivery(own, args.clips)
+    found = embeddings.bring(likeness, compared, encoder, voice, engine)
+    scale, (pace, pauses) = embeddings.measure(found), own_delivery(own, clips)
     whose = [embedding for _, embedding in found["sample"]]
-    rows = [score(*taken, scale, pace) for taken in zip(samples, sounds, whose, strict=True)]
-    leaks = list(gates.leaks(train, held_out, {sample.prompt: sample.text for sample in samples}))
+    rows = [score(*taken, scale, pace) for taken in zip(spoken, sounds, whose, strict=True)]
+    leaks = list(gates.leaks(train, held_out, {sample.prompt: sample.text for sample in spoken}))
     measured = Speaker(scale.ceiling, scale.floor, pace, pauses)
-    judged = weigh(rows, measured, changed(samples, sounds), len(leaks), params.gates)
-    write(rows, judged, args.scores, args.wer, args.metrics)
+    judged = weigh(rows, measured, changed(spoken, sounds), len(leaks), params.gates)
+    write(rows, judged, scores, wer, metrics)
     tell(judged, leaks)
-    mos.judge(args.mos, paths)
-
-
-def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--samples", type=Path, required=True, help="folder of generated samples")
-    parser.add_argument("--dataset", type=Path, required=True, help="folder of train.jsonl and eval.jsonl")
-    parser.add_argument("--clips", type=Path, required=True, help="folder of clips")
-    parser.add_argument("--codes", type=Path, required=True, help="folder of the clips' codes")
-    parser.add_argument("--heard", type=Path, required=True, help="folder for what Whisper heard")
-    parser.add_argument("--likeness", type=Path, required=True, help="folder for embeddings")
-    parser.add_argument("--scores", type=Path, required=True, help="table with a row per sample")
-    parser.add_argument("--wer", type=Path, required=True, help="table with a row per condition")
-    parser.add_argument("--metrics", type=Path, required=True, help="rates, differences and gates, for dvc metrics")
-    parser.add_argument("--mos", type=Path, required=True, help="predicted opinions, where DNSMOS is installed")
-    return parser.parse_args()
+    predict_opinions(mos, paths)
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

@@ -13,7 +13,6 @@ there at the next run.
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import shutil
@@ -21,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tqdm import tqdm
 
@@ -30,11 +29,11 @@ from timbre.core.content import HASHES, content_key, file_sha256
 from timbre.core.errors import DataError, SourceError, raise_all
 from timbre.core.params import read
 from timbre.core.records import Recording
-from timbre.core.running import run
+from timbre.core.running import run_stage
 from timbre.mapping import Job, refresh, rewrite
 from timbre.mapping.batch import Files
-from timbre.project import sources
 from timbre.project.sources import Source
+from timbre.project.sources import read as read_sources
 
 if TYPE_CHECKING:
     from yt_dlp import YoutubeDL
@@ -282,14 +281,13 @@ class Messages:
     info = error = debug
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Bring every recording that data/sources.yaml declares.")
-    parser.add_argument("--sources", type=Path, required=True, help="what is declared, data/sources.yaml")
-    parser.add_argument("--out", type=Path, required=True, help="folder of recordings, data/raw")
-    args = parser.parse_args()
+def main(
+    sources: Annotated[Path, "what is declared, data/sources.yaml"],
+    out: Annotated[Path, "folder of recordings, data/raw"],
+) -> None:
     params = read("fetch", Params)
-    fetch_all(sources.read(args.sources), args.out, params)
+    fetch_all(read_sources(sources), out, params)
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

@@ -16,26 +16,25 @@ reference is chosen stands in timbre/synthesis/reference.py, what a true prompt 
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import Annotated, get_args
 
 from timbre import families
 from timbre.core.content import content_key, write_atomic
 from timbre.core.params import read
 from timbre.core.records import Condition, Example, Sample, read_jsonl, to_json
-from timbre.core.running import run
+from timbre.core.running import run_stage
 from timbre.families import Request
 from timbre.mapping import Job, batch, refresh
 from timbre.mapping.batch import Files
 from timbre.synthesis import sentence
 from timbre.synthesis.params import Params, of_a_sound
-from timbre.synthesis.prompts import Prompt, prompts, true_prompts
+from timbre.synthesis.prompts import Prompt, read_prompts, true_prompts
 from timbre.synthesis.reference import Reference, choose_reference
 
 VERSION = 3  # raise when the code gives other bytes for the same input
@@ -101,36 +100,33 @@ def speak(
             yield {".flac": sentence.flac(sound, model.sample_rate), ".json": f"{to_json(record)}\n".encode()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Every prompt in four conditions.")
-    parser.add_argument("--prompts", type=Path, required=True, help="table of sentences, data/prompts.tsv")
-    parser.add_argument(
-        "--dataset", type=Path, required=True, help="folder of train.jsonl and eval.jsonl, data/dataset"
-    )
-    parser.add_argument("--clips", type=Path, required=True, help="folder of clips, data/clips")
-    parser.add_argument("--codes", type=Path, required=True, help="folder of the clips' codes, data/codes")
-    parser.add_argument("--adapter", type=Path, required=True, help="folder of the adapter, models/adapter")
-    parser.add_argument("--out", type=Path, required=True, help="folder of samples, reports/samples")
-    parser.add_argument("--speed", type=Path, required=True, help="how fast it went here, reports/speed.json")
-    args = parser.parse_args()
+def main(
+    prompts: Annotated[Path, "table of sentences, data/prompts.tsv"],
+    dataset: Annotated[Path, "folder of train.jsonl and eval.jsonl, data/dataset"],
+    clips: Annotated[Path, "folder of clips, data/clips"],
+    codes: Annotated[Path, "folder of the clips' codes, data/codes"],
+    adapter: Annotated[Path, "folder of the adapter, models/adapter"],
+    out: Annotated[Path, "folder of samples, reports/samples"],
+    speed: Annotated[Path, "how fast it went here, reports/speed.json"],
+) -> None:
     params, voice = read("generate", Params), read("voice", families.Params)
-    train, held_out = (read_jsonl(args.dataset / f"{name}.jsonl", Example) for name in ("train", "eval"))
-    reference = choose_reference(train, args.clips, args.codes)
-    written = prompts(args.prompts)
+    train, held_out = (read_jsonl(dataset / f"{name}.jsonl", Example) for name in ("train", "eval"))
+    reference = choose_reference(train, clips, codes)
+    written = read_prompts(prompts)
     spoken = written + true_prompts(held_out, reference.speaker, written, params.true_prompts)
-    base, adapter = families.fingerprint(voice), families.adapter_fingerprint(args.adapter)
-    planned = plan(spoken, params, base, adapter, reference)
-    jobs, speed = [Job(sample.id, sample.key, (sample, request)) for sample, request in planned], Speed()
-    compute = partial(speak, voice=voice, adapter=args.adapter, params=params, speed=speed)
+    base, tuned = families.fingerprint(voice), families.adapter_fingerprint(adapter)
+    planned = plan(spoken, params, base, tuned, reference)
+    jobs, measured = [Job(sample.id, sample.key, (sample, request)) for sample, request in planned], Speed()
+    compute = partial(speak, voice=voice, adapter=adapter, params=params, speed=measured)
     # All that is missing in one go, so that no slot is empty before the end.
     refresh(
-        args.out, jobs, compute, suffixes=[".flac", ".json"], label="generate", batch=len(jobs), independent=True,
+        out, jobs, compute, suffixes=[".flac", ".json"], label="generate", batch=len(jobs), independent=True,
         engine=read("compute", batch.Params), gpu=True,
     )  # fmt: skip
-    speed.write(args.speed)
-    samples = [json.loads((args.out / f"{job.name}.json").read_bytes()) for job in jobs]
+    measured.write(speed)
+    samples = [json.loads((out / f"{job.name}.json").read_bytes()) for job in jobs]
     print(f"generate: {sum(not s['ended'] for s in samples)} of {len(samples)} samples were stopped by the cap")
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

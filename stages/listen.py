@@ -16,23 +16,23 @@ after them.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 from timbre import families
 from timbre.core.content import content_key
 from timbre.core.errors import DataError
 from timbre.core.params import read
 from timbre.core.records import Point, Sample, from_json, to_json
-from timbre.core.running import run
+from timbre.core.running import run_stage
 from timbre.families import Request
 from timbre.mapping import Job, batch, refresh
 from timbre.mapping.batch import Files
 from timbre.synthesis import reference, sentence
 from timbre.synthesis.params import Params
-from timbre.synthesis.prompts import prompts
+from timbre.synthesis.prompts import read_prompts
 
 VERSION = 2  # raise when the code gives other bytes for the same input
 CONDITION = "tuned_clone"
@@ -40,7 +40,7 @@ CONDITION = "tuned_clone"
 
 def spoken_sample(table: Path, samples: Path) -> Sample:
     """The first prompt's first take with adapter and reference."""
-    first = prompts(table)[0].id
+    first = read_prompts(table)[0].id
     for path in sorted(samples.glob(f"{CONDITION}-*.json")):
         sample = from_json(path.read_text(encoding="utf-8"), Sample, str(path))
         if sample.prompt == first:
@@ -57,22 +57,21 @@ def speak(batch: Sequence[tuple[Point, Path, Request]], voice: families.Params, 
         yield {".flac": sentence.flac(sound, model.sample_rate), ".json": f"{to_json(made)}\n".encode()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="One sentence at points of the training.")
-    parser.add_argument("--prompts", type=Path, required=True, help="table of sentences, data/prompts.tsv")
-    parser.add_argument("--samples", type=Path, required=True, help="folder of samples, reports/samples")
-    parser.add_argument("--dataset", type=Path, required=True, help="folder of train.jsonl, data/dataset")
-    parser.add_argument("--codes", type=Path, required=True, help="folder of the clips' codes, data/codes")
-    parser.add_argument("--points", type=Path, required=True, help="folder of adapters on the way, models/points")
-    parser.add_argument("--out", type=Path, required=True, help="folder of what they say, reports/points")
-    args = parser.parse_args()
+def main(
+    prompts: Annotated[Path, "table of sentences, data/prompts.tsv"],
+    samples: Annotated[Path, "folder of samples, reports/samples"],
+    dataset: Annotated[Path, "folder of train.jsonl, data/dataset"],
+    codes: Annotated[Path, "folder of the clips' codes, data/codes"],
+    points: Annotated[Path, "folder of adapters on the way, models/points"],
+    out: Annotated[Path, "folder of what they say, reports/points"],
+) -> None:
     voice, params = read("voice", families.Params), read("generate", Params)
-    sample = spoken_sample(args.prompts, args.samples)
-    context = reference.of_sample(sample, args.dataset, args.codes)
+    sample = spoken_sample(prompts, samples)
+    context = reference.of_sample(sample, dataset, codes)
     seed = sentence.prompt_seed(sample.seed, sample.prompt)
     request = sentence.request(sample.text, params, seed=seed, context=context)
     jobs = []
-    for folder in sorted(args.points.iterdir()):
+    for folder in sorted(points.iterdir()):
         adapter = families.adapter_fingerprint(folder)
         # the sample's key is of all that it was made from; here another adapter takes the place of its own
         key = content_key(VERSION, sample.key, adapter)
@@ -80,8 +79,8 @@ def main() -> None:
         jobs.append(Job(folder.name, key, (point, folder, request)))
     compute = partial(speak, voice=voice, params=params)
     engine = read("compute", batch.Params)
-    refresh(args.out, jobs, compute, suffixes=[".flac", ".json"], label="listen", engine=engine, gpu=True)
+    refresh(out, jobs, compute, suffixes=[".flac", ".json"], label="listen", engine=engine, gpu=True)
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

@@ -16,20 +16,19 @@ either; `timbre report` makes a copy of the page that tells what changed. What t
 
 from __future__ import annotations
 
-import argparse
 import base64
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import jinja2
 
 from timbre.core.content import write_atomic
 from timbre.core.records import Example
-from timbre.core.running import run
+from timbre.core.running import run_stage
 from timbre.core.safe_text import escaped, visible
-from timbre.evaluation import metrics
-from timbre.evaluation.metrics import Evidence
+from timbre.evaluation.metrics import read as read_metrics
 from timbre.report import data, sample_rows, tables, training
 from timbre.report.data import Data
 from timbre.report.rates import rates
@@ -93,29 +92,23 @@ def facts(learnt: Data, trained: Training, worst: Sequence[Take]) -> list[Fact]:
     return [*found, Fact("Listen", "`dvc pull`, then open `reports/index.html`")]
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--samples", type=Path, required=True, help="folder of generated samples")
-    parser.add_argument("--scores", type=Path, required=True, help="what was heard, a row per sample")
-    parser.add_argument("--metrics", type=Path, required=True, help="the conditions' rates")
-    parser.add_argument("--history", type=Path, required=True, help="training curves")
-    parser.add_argument("--points", type=Path, required=True, help="folder of a sentence at points of training")
-    parser.add_argument("--dataset", type=Path, required=True, help="folder of the training and evaluation tables")
-    parser.add_argument("--clips", type=Path, required=True, help="folder of the clips")
-    parser.add_argument("--raw", type=Path, required=True, help="folder of the recordings")
-    parser.add_argument("--review", type=Path, required=True, help="how much of the transcripts a person has heard")
-    parser.add_argument("--out", type=Path, required=True, help="the page")
-    parser.add_argument("--markdown", type=Path, required=True, help="the short page")
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = arguments()
-    found: Evidence = metrics.read(args.metrics)
-    scores = sample_rows.read_scores(args.scores, args.samples)
-    learnt = data.read(args.dataset, args.review, args.clips, args.raw)
-    trained = training.read(args.history, args.points, scores, args.samples)
-    rows = sample_rows.rows(scores, args.samples, lambda clip: sound(args.clips / f"{clip}.flac"))
+def main(
+    samples: Annotated[Path, "folder of generated samples"],
+    scores: Annotated[Path, "what was heard, a row per sample"],
+    metrics: Annotated[Path, "the conditions' rates"],
+    history: Annotated[Path, "training curves"],
+    points: Annotated[Path, "folder of a sentence at points of training"],
+    dataset: Annotated[Path, "folder of the training and evaluation tables"],
+    clips: Annotated[Path, "folder of the clips"],
+    raw: Annotated[Path, "folder of the recordings"],
+    review: Annotated[Path, "how much of the transcripts a person has heard"],
+    out: Annotated[Path, "the page"],
+    markdown: Annotated[Path, "the short page"],
+) -> None:
+    found, scored = read_metrics(metrics), sample_rows.read_scores(scores, samples)
+    learnt = data.read(dataset, review, clips, raw)
+    trained = training.read(history, points, scored, samples)
+    rows = sample_rows.rows(scored, samples, lambda clip: sound(clips / f"{clip}.flac"))
     worst = sample_rows.worst(rows)
     page = render(
         verdict=verdict(found),
@@ -123,17 +116,17 @@ def main() -> None:
         speaker=found.speaker,
         failed=found.failed,
         rows=rows,
-        by_kind=sample_rows.by_kind(scores),
+        by_kind=sample_rows.by_kind(scored),
         worst=worst,
         training=trained,
         data=learnt,
-        reference=reference(scores, [*learnt.train, *learnt.evaluation], args.clips),
-        base=scores[0].sample.base,
-        adapter=next((s.sample.adapter for s in scores if s.sample.adapter), None),
+        reference=reference(scored, [*learnt.train, *learnt.evaluation], clips),
+        base=scored[0].sample.base,
+        adapter=next((s.sample.adapter for s in scored if s.sample.adapter), None),
     )
-    write_atomic(args.out, page)
-    write_atomic(args.markdown, tables.markdown(found, facts(learnt, trained, worst)))
+    write_atomic(out, page)
+    write_atomic(markdown, tables.markdown(found, facts(learnt, trained, worst)))
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

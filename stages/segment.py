@@ -18,19 +18,20 @@ their consent back. `timbre remove` takes them out; a line that is flagged `drop
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 from timbre.core.content import write_atomic
 from timbre.core.errors import DataError, TranscriptError
 from timbre.core.records import Recording, Segment, write_jsonl
-from timbre.core.running import run
+from timbre.core.running import run_stage
 from timbre.core.text import normalise
-from timbre.project import sources, transcripts
 from timbre.project import speakers as people
+from timbre.project import transcripts
+from timbre.project.sources import fetched
 from timbre.project.transcripts import Transcript
 
 
@@ -127,38 +128,37 @@ def summary(reviews: dict[str, Review]) -> dict[str, object]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--sources", type=Path, required=True, help="the list of recordings")
-    parser.add_argument("--speakers", type=Path, required=True, help="whose voices they are, and their consent")
-    parser.add_argument("--raw", type=Path, required=True, help="folder of fetched recordings")
-    parser.add_argument("--drafts", type=Path, required=True, help="folder of Whisper's drafts")
-    parser.add_argument("--transcripts", type=Path, required=True, help="folder of people's transcripts")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the segments")
-    parser.add_argument("--review", type=Path, required=True, help="file for what was heard by a person")
-    args = parser.parse_args()
-    recordings = sources.recordings(sources.read(args.sources), args.raw)
-    problems = list(undeclared(args.transcripts, recordings))
+def main(
+    sources: Annotated[Path, "the list of recordings"],
+    speakers: Annotated[Path, "whose voices they are, and their consent"],
+    raw: Annotated[Path, "folder of fetched recordings"],
+    drafts: Annotated[Path, "folder of Whisper's drafts"],
+    transcripts: Annotated[Path, "folder of people's transcripts"],
+    out: Annotated[Path, "folder for the segments"],
+    review: Annotated[Path, "file for what was heard by a person"],
+) -> None:
+    recordings = fetched(sources, raw)
+    problems = list(undeclared(transcripts, recordings))
     found: dict[str, tuple[str, Transcript]] = {}
     for recording in recordings:
         try:
-            found[recording.id] = words_of(recording, args.transcripts, args.drafts)
+            found[recording.id] = words_of(recording, transcripts, drafts)
         except DataError as error:
             problems.append(str(error))
-    known, used = people.read(args.speakers), voices_in(found, recordings)
-    problems += people.problems(known, used, str(args.speakers))
+    known, used = people.read(speakers), voices_in(found, recordings)
+    problems += people.problems(known, used, str(speakers))
     if problems:
         raise TranscriptError("\n".join(problems))
     for recording in recordings:
-        write_jsonl(args.out / f"{recording.id}.jsonl", segments_of(found[recording.id][1], recording))
+        write_jsonl(out / f"{recording.id}.jsonl", segments_of(found[recording.id][1], recording))
     reviews = {name: review_of(*origin_and_lines) for name, origin_and_lines in found.items()}
-    write_atomic(args.review, json.dumps(summary(reviews), indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    write_atomic(review, json.dumps(summary(reviews), indent=2, sort_keys=True, ensure_ascii=False) + "\n")
     for speaker in used:
         if not known[speaker].consent.evidence:
-            print(f"segment: {args.speakers}:{known[speaker].line}: {speaker}'s consent names no evidence")
+            print(f"segment: {speakers}:{known[speaker].line}: {speaker}'s consent names no evidence")
     heard = sum(review.ok + review.dropped for review in reviews.values())
     print(f"segment: {sum(review.lines for review in reviews.values())} lines, {heard} of them heard by a person")
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

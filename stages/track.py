@@ -20,7 +20,6 @@ recorded, where a gate did not pass.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import dataclasses
 import json
@@ -31,13 +30,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from timbre import tracking
 from timbre.core import params
 from timbre.core.content import file_sha256
 from timbre.core.errors import DataError, TimbreError, raise_all
-from timbre.core.running import run
+from timbre.core.running import run_stage
 from timbre.evaluation import metrics as evidence
 from timbre.evaluation import mos
 from timbre.tracking import lineage, pictures, registry
@@ -216,22 +215,21 @@ def check(paths: Sequence[Path]) -> None:
             raise DataError(f"{path}: missing; `dvc repro` makes it")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--dataset", type=Path, required=True, help="folder of the training and evaluation tables")
-    parser.add_argument("--adapter", type=Path, required=True, help="folder of the trained adapter")
-    parser.add_argument("--history", type=Path, required=True, help="training curves")
-    parser.add_argument("--speed", type=Path, required=True, help="what training cost, where it was here")
-    parser.add_argument("--samples", type=Path, required=True, help="folder of generated samples")
-    parser.add_argument("--points", type=Path, required=True, help="folder of samples on the way of training")
-    parser.add_argument("--heard", type=Path, required=True, help="folder of what Whisper heard")
-    parser.add_argument("--scores", type=Path, required=True, help="what was heard, a row per sample")
-    parser.add_argument("--metrics", type=Path, required=True, help="the conditions' rates")
-    parser.add_argument("--mos", type=Path, required=True, help="predicted opinions, where DNSMOS is installed")
-    parser.add_argument("--report", type=Path, required=True, help="the page")
-    args = parser.parse_args()
-    version = Version(**vars(args))
-    check([path for path in vars(args).values() if path not in (args.speed, args.mos)])
+def main(
+    dataset: Annotated[Path, "folder of the training and evaluation tables"],
+    adapter: Annotated[Path, "folder of the trained adapter"],
+    history: Annotated[Path, "training curves"],
+    speed: Annotated[Path, "what training cost, where it was here"],
+    samples: Annotated[Path, "folder of generated samples"],
+    points: Annotated[Path, "folder of samples on the way of training"],
+    heard: Annotated[Path, "folder of what Whisper heard"],
+    scores: Annotated[Path, "what was heard, a row per sample"],
+    metrics: Annotated[Path, "the conditions' rates"],
+    mos: Annotated[Path, "predicted opinions, where DNSMOS is installed"],
+    report: Annotated[Path, "the page"],
+) -> None:
+    version = Version(dataset, adapter, history, speed, samples, points, heard, scores, metrics, mos, report)
+    check([dataset, adapter, history, samples, points, heard, scores, metrics, report])
     uri, parameters = tracking.store_uri(), params.load()
     client = tracking.connect(uri)
     with tracking.explained(uri):
@@ -242,4 +240,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

@@ -21,7 +21,6 @@ from the seed and the step's number alone, so a run that was killed gives the sa
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import json
@@ -29,13 +28,13 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from timbre import families
 from timbre.core.content import content_key
 from timbre.core.errors import ModelError
 from timbre.core.params import read
-from timbre.core.running import run, settle
+from timbre.core.running import run_stage, settle
 from timbre.families import Voice
 from timbre.mapping.entries import RECORD, Entry
 from timbre.mapping.store import Store
@@ -109,42 +108,37 @@ def finished(voice: Voice, state: State, clips: Sequence[Utterance], key: str, f
     files: dict[str, bytes | Path] = {
         path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()
     }
-    record = {"key": key, **facts(voice, state, clips)}
-    return {
-        **files,
-        "history.csv": to_csv(state.history).encode(),
-        RECORD: f"{json.dumps(record, indent=2)}\n".encode(),
-    }
+    record = json.dumps({"key": key, **facts(voice, state, clips)}, indent=2)
+    return {**files, "history.csv": to_csv(state.history).encode(), RECORD: f"{record}\n".encode()}
 
 
-def entry_of(args: argparse.Namespace, key: str) -> Entry:
+def entry_of(out: Path, points: Path, history: Path, key: str) -> Entry:
     """The adapter, those on the way and the history, as one entry."""
 
     def where(name: str) -> Path:
-        if name in ("history.csv", RECORD):
-            return Path(args.history) if name != RECORD else Path(args.out, "training.json")
         kind, _, rest = name.partition("/")
-        return Path(args.points if kind == "points" else args.out, rest)
+        whole = {RECORD: out / "training.json", "history.csv": history}
+        return whole[name] if name in whole else (points if kind == "points" else out) / rest
 
-    return Entry("train", key, where, files=None, folders=(args.out, args.points))
+    return Entry("train", key, where, files=None, folders=(out, points))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="LoRA on the base voice model.")
-    parser.add_argument("--dataset", type=Path, required=True, help="folder of the two tables, data/dataset")
-    parser.add_argument("--codes", type=Path, required=True, help="folder of the clips' codes, data/codes")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the adapter, models/adapter")
-    parser.add_argument("--points", type=Path, required=True, help="folder of adapters on the way, models/points")
-    parser.add_argument("--history", type=Path, required=True, help="table of losses, models/history.csv")
-    parser.add_argument("--speed", type=Path, required=True, help="what it cost on this machine, models/speed.json")
-    args = parser.parse_args()
+def main(
+    dataset: Annotated[Path, "folder of the two tables, data/dataset"],
+    codes: Annotated[Path, "folder of the clips' codes, data/codes"],
+    out: Annotated[Path, "folder of the adapter, models/adapter"],
+    points: Annotated[Path, "folder of adapters on the way, models/points"],
+    history: Annotated[Path, "table of losses, models/history.csv"],
+    speed: Annotated[Path, "what it cost on this machine, models/speed.json"],
+) -> None:
     params, base = read("train", Params), read("voice", families.Params)
-    task = task_of(args.dataset, args.codes, params, base)
-    if distributed.alone() and is_there(args, task.key):
+    task = task_of(dataset, codes, params, base)
+    entry = entry_of(out, points, history, task.key)
+    if distributed.alone() and is_there(entry):
         return
     if not distributed.launch(params.processes, "stages.train"):
         with distributed.joined(params.processes):
-            train(args, task, params, base)
+            train(task, entry, speed, params, base)
 
 
 def task_of(dataset: Path, codes: Path, params: Params, base: families.Params) -> Task:
@@ -154,23 +148,22 @@ def task_of(dataset: Path, codes: Path, params: Params, base: families.Params) -
     return Task(clips, held, content_key(VERSION, families.fingerprint(base), asked(params), said, keys, held_keys))
 
 
-def is_there(args: argparse.Namespace, key: str) -> bool:
+def is_there(entry: Entry) -> bool:
     """Whether it was trained before, and is in its place now."""
-    with Store(args.out) as store:
-        entry = entry_of(args, key)
+    with Store(entry.record.parent) as store:
         state = store.state(entry)
         if state == "damaged":
-            print("train: the adapter's files are not what was written; looked for in what was kept", file=sys.stderr)
+            print("train: damaged: the adapter's files are not what was written", file=sys.stderr)
         restored = state != "fresh" and store.restore(entry)
     if state == "fresh" or restored:
         print(f"train: {'restored' if restored else 'kept'}, as it was trained from the same before")
     return state == "fresh" or restored
 
 
-def train(args: argparse.Namespace, task: Task, params: Params, base: families.Params) -> None:
+def train(task: Task, entry: Entry, speed: Path, params: Params, base: families.Params) -> None:
     """What each process does; the first alone writes."""
     distributed.agree((task.key, params.shard))
-    if distributed.part().of > 1 and distributed.told(distributed.first() and is_there(args, task.key)):
+    if distributed.part().of > 1 and distributed.told(distributed.first() and is_there(entry)):
         return
     voice = families.load(base, precision=params.precision)
     if distributed.part().of == 1:  # several have shared the cores among them when they were started
@@ -181,12 +174,12 @@ def train(args: argparse.Namespace, task: Task, params: Params, base: families.P
     check_effect(voice, task.clips[0])
     if not distributed.first():
         return
-    with Store(args.out) as store:
-        store.write(entry_of(args, task.key), finished(voice, state, task.clips, task.key, scratch / "finished"))
-    timing.write(args.speed, args.out, state.speed)
+    with Store(entry.record.parent) as store:
+        store.write(entry, finished(voice, state, task.clips, task.key, scratch / "finished"))
+    timing.write(speed, entry.record.parent, state.speed)
     shutil.rmtree(scratch, ignore_errors=True)
     print(f"train: best at step {state.best_step} of {state.step}, evaluation loss {state.best_loss:.3f}")
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

@@ -13,13 +13,12 @@ later, so a better Whisper never touches what was corrected by hand.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
@@ -28,10 +27,11 @@ from timbre.asr import Transcript, Utterance, faster_whisper
 from timbre.core.content import content_key
 from timbre.core.params import read
 from timbre.core.records import Recording
-from timbre.core.running import run
+from timbre.core.running import run_stage
 from timbre.mapping import Job, batch, refresh
 from timbre.mapping.batch import Files
-from timbre.project import glossary, sources
+from timbre.project.glossary import terms
+from timbre.project.sources import fetched
 
 VERSION = 1  # raise when the code gives other bytes for the same input
 PIECE = 600.0  # seconds that are in memory at once; about 200 MB while Whisper hears them
@@ -193,18 +193,17 @@ def tell(drafts: Sequence[dict[str, Any]], recordings: Sequence[Recording]) -> N
             print(f"{recording.id}: left out, because it has no time of its own: {text}")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Whisper writes a draft of every recording.")
-    parser.add_argument("--sources", type=Path, required=True, help="what is declared, data/sources.yaml")
-    parser.add_argument("--raw", type=Path, required=True, help="what was fetched, data/raw")
-    parser.add_argument("--glossary", type=Path, required=True, help="names and terms to expect, data/glossary.txt")
-    parser.add_argument("--out", type=Path, required=True, help="folder of drafts, data/drafts")
-    args = parser.parse_args()
+def main(
+    sources: Annotated[Path, "what is declared, data/sources.yaml"],
+    raw: Annotated[Path, "what was fetched, data/raw"],
+    glossary: Annotated[Path, "names and terms to expect, data/glossary.txt"],
+    out: Annotated[Path, "folder of drafts, data/drafts"],
+) -> None:
     params, model = read("transcribe", Params), read("whisper", asr.Params)
-    recordings = sources.recordings(sources.read(args.sources), args.raw)
-    prompt, engine = ", ".join(glossary.terms(args.glossary)), read("compute", batch.Params)
-    transcribe_all(recordings, args.raw, prompt, args.out, params, model, engine)
+    recordings = fetched(sources, raw)
+    prompt, engine = ", ".join(terms(glossary)), read("compute", batch.Params)
+    transcribe_all(recordings, raw, prompt, out, params, model, engine)
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

@@ -153,7 +153,7 @@ def recordable(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def root(recordable: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that `stages.track.main` records, without arguments, in its own MLflow store."""
+    """A folder that `stages.track.main` records in its own MLflow store."""
     from tests.support.mlflow_store import enter
 
     root = tmp_path / "voice"

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from tests.support.ddp_worker import LONG, UNEVEN
 from tests.support.servers import free_port
-from tests.support.training_root import PARAMS, ROOT, arguments, trained, training_root, write_params
+from tests.support.training_root import PARAMS, ROOT, flags, trained, training_root, write_params
 from timbre.core.errors import DataError, ParamsError
 from timbre.training import distributed
 
@@ -131,7 +131,7 @@ def test_processes_out_of_range_are_told() -> None:
 
 
 def command() -> list[str]:
-    return [sys.executable, "-m", "stages.train", *arguments("out")[1:]]
+    return [sys.executable, "-m", "stages.train", *flags("out")]
 
 
 def started() -> tuple[subprocess.Popen[str], list[psutil.Process]]:

@@ -20,7 +20,7 @@ import pytest
 from stages import train as stage
 from stages.train import COLUMNS
 from tests.support.tiny_models import CODEBOOKS
-from tests.support.training_root import PARAMS, arguments, base_of, trained, training_root
+from tests.support.training_root import PARAMS, arguments, base_of, flags, trained, training_root
 from timbre import families
 from timbre.core.errors import DataError, ModelError
 from timbre.families import Turn
@@ -44,8 +44,7 @@ def test_a_run_that_was_killed_goes_on_and_gives_the_same_bytes(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(place)
-    monkeypatch.setattr("sys.argv", arguments("whole"))
-    stage.main()
+    stage.main(**arguments("whole"))
     expected = files(place / "whole")
     assert set(expected) == {
         "adapter/adapter_config.json", "adapter/adapter_model.safetensors", "adapter/training.json", "history.csv",
@@ -57,7 +56,7 @@ def test_a_run_that_was_killed_goes_on_and_gives_the_same_bytes(
     assert not list(Path(".timbre/train").iterdir()), "a finished run leaves no state"
 
     killed = subprocess.Popen(
-        [sys.executable, "-m", "stages.train", *arguments("resumed")[1:]], text=True, stderr=subprocess.PIPE,
+        [sys.executable, "-m", "stages.train", *flags("resumed")], text=True, stderr=subprocess.PIPE,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""},
     )  # fmt: skip
     end = time.monotonic() + 60
@@ -68,8 +67,7 @@ def test_a_run_that_was_killed_goes_on_and_gives_the_same_bytes(
     killed.kill()
     killed.wait()
     assert not Path("resumed").exists()
-    monkeypatch.setattr("sys.argv", arguments("resumed"))
-    stage.main()
+    stage.main(**arguments("resumed"))
     assert "goes on from step" in capsys.readouterr().out
     assert files(place / "resumed") == expected
     again = timing.read(Path("speed-resumed.json"), Path("resumed/adapter"))

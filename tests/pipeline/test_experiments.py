@@ -30,7 +30,7 @@ stages:
     params: [train]
     outs: [models/adapter]
   track:
-    cmd: python -m stages.track {" ".join(mlflow_store.ARGUMENTS[1:])}
+    cmd: python -m stages.track {" ".join(f"--{name} {path}" for name, path in mlflow_store.FLAGS.items())}
     deps: [data/dataset, models/adapter, reports/metrics.json]
     params: [train, voice]
 """

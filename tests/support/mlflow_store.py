@@ -28,7 +28,7 @@ FLAGS = {
     "mos": "reports/mos.json",
     "report": "reports/index.html",
 }
-ARGUMENTS = ["track", *(word for name, path in FLAGS.items() for word in (f"--{name}", path))]
+ARGUMENTS = {name: Path(path) for name, path in FLAGS.items()}
 DIGEST = "0123456789abcdef0123456789abcdef.dir"
 
 
@@ -46,7 +46,6 @@ def enter(root: Path, patch: pytest.MonkeyPatch) -> None:
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "DVC_EXP_NAME"):
         patch.delenv(name, raising=False)
     patch.chdir(root)
-    patch.setattr("sys.argv", ARGUMENTS)
 
 
 def write_lock(root: Path, outs: dict[str, str]) -> None:

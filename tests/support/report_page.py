@@ -9,11 +9,11 @@ import pytest
 from stages import report
 
 ROOT = Path(__file__).parents[2]
-FLAGS = (
-    "--samples {0}/reports/samples --scores {0}/reports/scores.csv --metrics {0}/reports/metrics.json"
-    " --history {0}/models/history.csv --points {0}/reports/points --dataset {0}/data/dataset --clips {0}/data/clips"
-    " --raw {0}/data/raw --review {0}/data/review.json --out {0}/reports/index.html --markdown {0}/reports/report.md"
-)
+ARGUMENTS = {
+    "samples": "reports/samples", "scores": "reports/scores.csv", "metrics": "reports/metrics.json",
+    "history": "models/history.csv", "points": "reports/points", "dataset": "data/dataset", "clips": "data/clips",
+    "raw": "data/raw", "review": "data/review.json", "out": "reports/index.html", "markdown": "reports/report.md",
+}  # fmt: skip
 # Every text that is seen, with the colours it is seen in; `ratio` as WCAG defines contrast.
 CONTRAST = """() => {
   const part = (c) => (c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
@@ -41,6 +41,5 @@ CONTRAST = """() => {
 
 def make_report(root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr("sys.argv", ["report", *FLAGS.format(root).split()])
-    report.main()
+    report.main(**{name: root / path for name, path in ARGUMENTS.items()})
     return (root / "reports/index.html").read_text(encoding="utf-8")

@@ -51,10 +51,15 @@ def write_params(root: Path, changed: Params) -> None:
         YAML().dump(document, stream)
 
 
-def arguments(out: str) -> list[str]:
-    tables = ["--dataset", "data/dataset", "--codes", "data/codes"]
-    outs = ["--out", f"{out}/adapter", "--points", f"{out}/points", "--history", f"{out}/history.csv"]
-    return ["stages/train.py", *tables, *outs, "--speed", f"speed-{out}.json"]
+def arguments(out: str) -> dict[str, Path]:
+    """Of the stage `train`."""
+    tables = {"dataset": "data/dataset", "codes": "data/codes"}
+    outs = {"out": f"{out}/adapter", "points": f"{out}/points", "history": f"{out}/history.csv"}
+    return {name: Path(path) for name, path in {**tables, **outs, "speed": f"speed-{out}.json"}.items()}
+
+
+def flags(out: str) -> list[str]:
+    return [word for name, path in arguments(out).items() for word in (f"--{name}", str(path))]
 
 
 def trained(root: Path, tmp_path: Path, changed: Params = PARAMS) -> tuple[Any, State]:

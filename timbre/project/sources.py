@@ -79,6 +79,11 @@ def read(path: Path) -> list[Source]:
     return sources
 
 
+def fetched(path: Path, raw: Path) -> list[Recording]:
+    """The recordings of data/sources.yaml, as `fetch` left them in data/raw."""
+    return recordings(read(path), raw)
+
+
 def recordings(sources: list[Source], raw: Path) -> list[Recording]:
     """What `fetch` made of every source, in order; a missing one is an error, whatever else lies in the folder."""
     made, problems = [], []

@@ -26,7 +26,7 @@ class Prompt(NamedTuple):
     clip: str | None = None  # in which the speaker says it
 
 
-def prompts(path: Path) -> list[Prompt]:
+def read_prompts(path: Path) -> list[Prompt]:
     """All mistakes at once."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

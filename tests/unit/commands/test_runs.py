@@ -24,7 +24,7 @@ def set_params(root: Path, rate: str) -> None:
 
 def record(root: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_EXP_NAME", name)
-    track.main()
+    track.main(**mlflow_store.ARGUMENTS)
 
 
 @pytest.fixture(scope="module")

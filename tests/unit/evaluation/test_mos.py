@@ -107,12 +107,12 @@ def test_a_damaged_file_is_as_good_as_none(given: Given, samples: Path, content:
 
 
 def test_the_run_of_a_version_shows_opinions_that_came_later_and_is_no_other_version(given: Given, root: Path) -> None:
-    track.main()
+    track.main(**mlflow_store.ARGUMENTS)
     (run,) = mlflow_store.runs(f"sqlite:///{root}/mlflow.db")
     assert not [name for name in run.data.metrics if name.startswith("mos/")]
     expected = judged(root / "reports/samples")
-    track.main()
-    track.main()
+    track.main(**mlflow_store.ARGUMENTS)
+    track.main(**mlflow_store.ARGUMENTS)
     (run,) = mlflow_store.runs(f"sqlite:///{root}/mlflow.db")
     assert {name: value for name, value in run.data.metrics.items() if name.startswith("mos/")} == {
         f"mos/{condition}": value for condition, value in expected.items()

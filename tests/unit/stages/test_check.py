@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,9 +70,7 @@ def root(tmp_path: Path, clips: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run() -> list[Label]:
-    flags = "--sources data/sources.yaml --raw data/raw --clips data/clips --table data/clips.jsonl"
-    sys.argv = ["check", *flags.split(), *["--out", "data/heard", "--labels", "data/labels.jsonl"]]
-    main()
+    main(*(Path("data", name) for name in ("sources.yaml", "raw", "clips", "clips.jsonl", "heard", "labels.jsonl")))
     return read_jsonl(Path("data/labels.jsonl"), Label)
 
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import io
 import json
 import random
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -195,9 +194,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def make() -> None:
-    tables = "--table data/clips.jsonl --drops data/drops.jsonl --labels data/labels.jsonl"
-    sys.argv = ["dataset", *tables.split(), *["--clips", "data/clips", "--out", "data/dataset"]]
-    main()
+    main(*(Path("data", name) for name in ("clips.jsonl", "drops.jsonl", "labels.jsonl", "clips", "dataset")))
 
 
 def test_every_clip_and_drop_is_in_exactly_one_table(root: Path) -> None:

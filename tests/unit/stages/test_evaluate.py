@@ -153,11 +153,12 @@ class World:
     def evaluate(self, monkeypatch: pytest.MonkeyPatch) -> Evidence:
         monkeypatch.chdir(self.root)
         monkeypatch.setattr(evaluate, "read", self.read)
-        flags = "--dataset data/dataset --clips data/clips --codes data/codes"
         outs = ("samples", "heard", "likeness", "scores.csv", "wer.csv", "metrics.json", "mos.json")
-        flags += "".join(f" --{out.split('.')[0]} reports/{out}" for out in outs)
-        monkeypatch.setattr("sys.argv", ["evaluate", *flags.split()])
-        evaluate.main()
+        paths = [
+            *(Path("data", name) for name in ("dataset", "clips", "codes")),
+            *(Path("reports", out) for out in outs),
+        ]
+        evaluate.main(**{path.stem: path for path in paths})
         return metrics.read(self.root / "reports/metrics.json")
 
 

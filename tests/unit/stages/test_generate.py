@@ -23,7 +23,7 @@ from timbre.evaluation.scores import Score
 from timbre.families import Lora, Turn
 from timbre.mapping import Job, refresh
 from timbre.synthesis.params import Params
-from timbre.synthesis.prompts import Prompt, prompts, true_prompts
+from timbre.synthesis.prompts import Prompt, read_prompts, true_prompts
 from timbre.synthesis.reference import Reference, choose_reference
 
 PARAMS = Params(
@@ -265,18 +265,18 @@ def test_bad_prompts_are_told_all_at_once_with_their_lines(tmp_path: Path) -> No
         "no tab\nodd\teasy\tA text.\ntrue-1\tdomain\tA text.\nmine\ttrue\tA text.\n"
     )
     with pytest.raises(DataError) as caught:
-        prompts(path)
+        read_prompts(path)
     told = str(caught.value).splitlines()
     expected = {3: "twice", 4: "cannot be an id", 5: "one tab between", 6: "one tab between", 7: "'easy' is no kind"}
     for line, words in (expected | {8: "as those of true prompts do", 9: "'true' is no kind"}).items():
         assert any(f"prompts.tsv:{line}: " in message and words in message for message in told), line
     path.write_text("id\ttext\nferry\tThe ferry.\n")
     with pytest.raises(DataError, match=r"prompts.tsv:1: expected the header `id<tab>kind<tab>text`"):
-        prompts(path)
+        read_prompts(path)
 
 
 def test_the_prompts_of_the_repository_are_fine_and_of_both_kinds() -> None:
-    found = prompts(Path(generate.__file__).parents[1] / "data/prompts.tsv")
+    found = read_prompts(Path(generate.__file__).parents[1] / "data/prompts.tsv")
     assert {prompt.kind for prompt in found} == {"domain", "hard"}
     assert len({prompt.text for prompt in found}) == len(found) >= 12
 

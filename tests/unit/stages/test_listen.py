@@ -24,10 +24,10 @@ from timbre.synthesis import reference
 
 ROOT = Path(__file__).parents[3]
 REFERENCE = "0123456789abcdef"  # of the samples that tests/support/fake_outputs.py makes
-ARGUMENTS = {
-    "prompts": "data/prompts.tsv", "samples": "reports/samples", "dataset": "data/dataset", "codes": "data/codes",
-    "points": "models/points", "out": "reports/points",
-}  # fmt: skip
+ARGUMENTS = [
+    Path("data/prompts.tsv"), Path("reports/samples"), Path("data/dataset"), Path("data/codes"), Path("models/points"),
+    Path("reports/points"),
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,6 @@ def write_adapter(root: Path, step: int) -> None:
 def place(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(template, tmp_path / "voice", symlinks=True)
     monkeypatch.chdir(tmp_path / "voice")
-    monkeypatch.setattr("sys.argv", ["listen", *(w for n, v in ARGUMENTS.items() for w in (f"--{n}", v))])
     return tmp_path / "voice"
 
 
@@ -77,7 +76,7 @@ def points(root: Path) -> list[Point]:
 
 
 def test_each_point_says_the_first_prompt_with_its_own_adapter(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    listen.main()
+    listen.main(*ARGUMENTS)
     made = points(place)
     assert [point.step for point in made] == [5, 20]
     assert {point.sample for point in made} == {"tuned_clone-ferry-0"}
@@ -86,33 +85,33 @@ def test_each_point_says_the_first_prompt_with_its_own_adapter(place: Path, caps
     assert all(rate == SAMPLE_RATE and len(sound) == 0.4 * SAMPLE_RATE for sound, rate in sounds)
     assert not np.array_equal(sounds[0][0], sounds[1][0]), "another adapter is another voice"
     assert "2 computed" in capsys.readouterr().out
-    listen.main()
+    listen.main(*ARGUMENTS)
     assert "0 computed, 2 kept, 0 removed" in capsys.readouterr().out
 
 
 def test_another_point_is_the_only_one_that_is_spoken_and_a_stranger_goes(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    listen.main()
+    listen.main(*ARGUMENTS)
     shutil.rmtree(place / "models/points/000020")
     write_adapter(place, 10)
-    listen.main()
+    listen.main(*ARGUMENTS)
     assert "1 computed, 1 kept, 1 removed" in capsys.readouterr().out
     assert [point.step for point in points(place)] == [5, 10]
 
 
 def test_another_way_to_speak_the_sample_is_another_point(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    listen.main()
+    listen.main(*ARGUMENTS)
     sample = place / "reports/samples/tuned_clone-ferry-0.json"
     sample.write_text(json.dumps(json.loads(sample.read_text()) | {"key": "0123456789abcdef"}))
-    listen.main()
+    listen.main(*ARGUMENTS)
     assert "2 computed, 0 kept" in capsys.readouterr().out
 
 
 def test_no_points_are_an_empty_folder(place: Path) -> None:
     shutil.rmtree(place / "models/points")
     (place / "models/points").mkdir()
-    listen.main()
+    listen.main(*ARGUMENTS)
     assert points(place) == []
     assert (place / "reports/points").is_dir()
 
@@ -124,4 +123,4 @@ def test_a_prompt_without_a_sample_and_a_reference_that_is_gone_are_named(place:
         reference.of_sample(gone, Path("data/dataset"), Path("data/codes"))
     Path("data/prompts.tsv").write_text("id\tkind\ttext\nharbour\tdomain\tHarbour.\n")
     with pytest.raises(DataError, match=r"data/prompts.tsv: no sample of its first prompt in reports/samples"):
-        listen.main()
+        listen.main(*ARGUMENTS)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -49,20 +48,16 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def segment(data: Path) -> None:
-    flags = "--sources data/sources.yaml --speakers data/speakers.yaml --raw data/raw --drafts data/drafts"
-    sys.argv = [
-        "segment",
-        *flags.split(),
-        "--transcripts",
-        "data/transcripts",
-        "--out",
-        "data/segments",
-        "--review",
-        "data/review.json",
-    ]
     shutil.rmtree(data / "segments", ignore_errors=True)  # as DVC does before it runs a stage
     (data / "review.json").unlink(missing_ok=True)
-    main()
+    folders = {name: Path("data", name) for name in ("raw", "drafts", "transcripts")}
+    main(
+        Path("data/sources.yaml"),
+        Path("data/speakers.yaml"),
+        **folders,
+        out=Path("data/segments"),
+        review=Path("data/review.json"),
+    )
 
 
 def edit(path: Path, old: str, new: str) -> None:

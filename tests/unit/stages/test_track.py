@@ -14,7 +14,7 @@ import pytest
 
 from stages import track
 from tests.support import mlflow_store
-from tests.support.mlflow_store import DIGEST, PARAMS
+from tests.support.mlflow_store import ARGUMENTS, DIGEST, PARAMS
 from timbre import tracking
 from timbre.core.errors import TimbreError, TrackingError
 from timbre.tracking import registry
@@ -26,32 +26,32 @@ def runs(root: Path) -> list[Any]:
 
 
 def test_a_version_has_one_run_whatever_is_repeated_or_reverted(root: Path) -> None:
-    track.main()
-    track.main()
+    track.main(**ARGUMENTS)
+    track.main(**ARGUMENTS)
     assert len(runs(root)) == 1
     before = (root / "data/dataset/train.jsonl").read_text()
     (root / "data/dataset/train.jsonl").write_text(before.replace("captain", "pilot"))
-    track.main()
+    track.main(**ARGUMENTS)
     assert len(runs(root)) == 2
     (root / "data/dataset/train.jsonl").write_text(before)
-    track.main()
+    track.main(**ARGUMENTS)
     assert len(runs(root)) == 2
     assert all(tracking.is_complete(run) for run in runs(root))
 
 
 def test_a_parameter_or_another_listener_is_a_new_version(root: Path) -> None:
-    track.main()
+    track.main(**ARGUMENTS)
     (root / "params.yaml").write_text(PARAMS.replace("1e-4", "2e-4"))
-    track.main()
+    track.main(**ARGUMENTS)
     assert len(runs(root)) == 2
     heard = root / "reports/heard/base-one-0.json"
     heard.write_text(heard.read_text().replace('"key": "', '"key": "0'))
-    track.main()
+    track.main(**ARGUMENTS)
     assert len(runs(root)) == 3
 
 
 def test_a_run_holds_all_that_people_compare(root: Path) -> None:
-    track.main()
+    track.main(**ARGUMENTS)
     (run,) = runs(root)
     client = tracking.connect()
     assert run.info.status == "FINISHED"
@@ -96,12 +96,12 @@ def test_the_commit_stands_in_the_run_and_what_the_pipeline_writes_is_no_change(
     git("add", "-A")
     git("commit", "-qm", "first")
     (root / "dvc.lock").write_text((root / "dvc.lock").read_text() + "\n")
-    track.main()
+    track.main(**ARGUMENTS)
     (run,) = runs(root)
     assert re.fullmatch("[0-9a-f]{40}", run.data.tags["git.commit"])
     assert run.data.tags["git.dirty"] == "false"
     (root / "params.yaml").write_text(PARAMS.replace("rank: 8", "rank: 16"))
-    track.main()
+    track.main(**ARGUMENTS)
     assert {run.data.tags["git.dirty"] for run in runs(root)} == {"false", "true"}
 
 
@@ -115,18 +115,18 @@ def test_a_run_that_was_cut_short_is_recorded_anew(root: Path, monkeypatch: pyte
     with monkeypatch.context() as broken:
         broken.setattr(MlflowClient, "log_artifacts", gone)
         with pytest.raises(TrackingError, match="the line went dead"):
-            track.main()
+            track.main(**ARGUMENTS)
     assert not tracking.is_complete(runs(root)[0])
-    track.main()
+    track.main(**ARGUMENTS)
     (run,) = runs(root)
     assert tracking.is_complete(run)
     assert len(tracking.connect().get_metric_history(run.info.run_id, "train_loss")) == 120, "no point twice"
 
 
 def test_a_page_drawn_anew_replaces_that_of_its_run(root: Path) -> None:
-    track.main()
+    track.main(**ARGUMENTS)
     (root / "reports/index.html").write_text("<h1>a better page</h1>")
-    track.main()
+    track.main(**ARGUMENTS)
     (run,) = runs(root)
     assert "better" in (root / "mlruns" / run.info.run_id / "artifacts/report/index.html").read_text()
 
@@ -137,7 +137,7 @@ def test_a_server_that_is_down_is_told_in_one_line(root: Path, monkeypatch: pyte
         port = free.getsockname()[1]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
     with pytest.raises(TrackingError) as error:
-        track.main()
+        track.main(**ARGUMENTS)
     assert f"127.0.0.1:{port} cannot be reached" in str(error.value)
     assert "`dvc repro` records the run" in str(error.value)
     assert "\n" not in str(error.value)
@@ -150,7 +150,7 @@ def test_a_server_that_never_answers_is_called_down_soon(root: Path, monkeypatch
         monkeypatch.setattr(tracking, "PATIENCE", 0.3)
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
         with pytest.raises(TrackingError, match="cannot be reached"):
-            track.main()
+            track.main(**ARGUMENTS)
 
 
 def test_an_experiment_in_a_temporary_folder_writes_to_the_main_store(
@@ -160,7 +160,7 @@ def test_an_experiment_in_a_temporary_folder_writes_to_the_main_store(
     shutil.copytree(root, elsewhere, ignore=shutil.ignore_patterns(".dvc", "mlflow.db", "mlruns"))
     monkeypatch.chdir(elsewhere)
     monkeypatch.setenv("DVC_EXP_NAME", "sober-tern")
-    track.main()
+    track.main(**ARGUMENTS)
     assert not (elsewhere / "mlflow.db").exists()
     (run,) = runs(root)
     assert run.info.run_name == "sober-tern"
@@ -170,7 +170,7 @@ def test_an_experiment_in_a_temporary_folder_writes_to_the_main_store(
 def test_a_missing_out_is_named_before_anything_is_recorded(root: Path) -> None:
     shutil.rmtree(root / "models/adapter")
     with pytest.raises(track.DataError, match="models/adapter: missing; `dvc repro` makes it"):
-        track.main()
+        track.main(**ARGUMENTS)
     assert runs(root) == []
 
 
@@ -184,7 +184,7 @@ def test_the_stage_depends_on_every_section_of_the_parameters_that_changes_a_res
 
 def test_gates_and_over_fitting_stand_among_the_tags(root: Path) -> None:
     mlflow_store.write_gates(root, changes=True, words=False, likeness=False)
-    track.main()
+    track.main(**ARGUMENTS)
     (run,) = runs(root)
     told = {name: run.data.tags[name] for name in ("gate.changes", "gate.words", "gates")}
     assert told == {"gate.changes": "passed", "gate.words": "failed", "gates": "failed: words, likeness"}
@@ -198,7 +198,7 @@ def test_a_failed_gate_ends_the_pipeline_only_if_strict_and_once_all_is_recorded
     (root / "params.yaml").write_text(PARAMS.replace("strict: false", "strict: true"))
     for _ in range(2):
         with pytest.raises(TimbreError, match=r"^gate `words` failed: .*\ngate `likeness` failed: [^\n]*$"):
-            track.main()
+            track.main(**ARGUMENTS)
     (run,) = runs(root)
     assert tracking.is_complete(run)
     assert run.data.tags["gate.words"] == "failed"
@@ -207,15 +207,15 @@ def test_a_failed_gate_ends_the_pipeline_only_if_strict_and_once_all_is_recorded
 def test_a_voice_without_gates_says_nothing_of_them(root: Path) -> None:
     metrics = json.loads((root / "reports/metrics.json").read_text())
     (root / "reports/metrics.json").write_text(json.dumps({k: v for k, v in metrics.items() if k != "gates"}))
-    track.main()
+    track.main(**ARGUMENTS)
     assert not [name for name in runs(root)[0].data.tags if name.startswith("gate")]
 
 
 def test_tags_name_the_data_the_lock_and_the_base_model(root: Path) -> None:
-    track.main()
+    track.main(**ARGUMENTS)
     mlflow_store.write_lock(root, {"data/dataset": DIGEST, "models/adapter": "fedcba9876543210fedcba9876543210.dir"})
     (root / "params.yaml").write_text(PARAMS.replace("null", "0a1b2c3"))
-    track.main()
+    track.main(**ARGUMENTS)
     second, first = (run.data.tags for run in runs(root))
     assert first["data.version"] == second["data.version"] == DIGEST
     assert first["dvc.lock"] != second["dvc.lock"]
@@ -227,11 +227,11 @@ def test_tags_name_the_data_the_lock_and_the_base_model(root: Path) -> None:
 def test_what_training_cost_is_told_where_it_was_this_voice(root: Path) -> None:
     speed = root / "models/speed.json"
     timing.write(speed, root / "models/adapter", [{"step": 1, "frames_per_second": 900.0, "memory_mb": 512.5}])
-    track.main()
+    track.main(**ARGUMENTS)
     (run,) = runs(root)
     assert run.data.metrics["system/frames_per_second"] == 900.0
     (root / "models/adapter" / timing.WEIGHTS).write_bytes(b"other weights")
-    track.main()
+    track.main(**ARGUMENTS)
     assert len(runs(root)) == 2
     assert not [name for name in runs(root)[0].data.metrics if name.startswith("system/")]
 
@@ -239,10 +239,10 @@ def test_what_training_cost_is_told_where_it_was_this_voice(root: Path) -> None:
 def test_the_adapter_is_a_model_version_and_the_candidate_goes_with_the_voice(root: Path) -> None:
     from mlflow.artifacts import download_artifacts
 
-    track.main()
+    track.main(**ARGUMENTS)
     (root / "params.yaml").write_text(PARAMS.replace("1e-4", "2e-4"))
     (root / "models/adapter" / timing.WEIGHTS).write_bytes(b"other weights")
-    track.main()
+    track.main(**ARGUMENTS)
     client = tracking.connect()
     second, first = runs(root)
     assert registry.aliases(client) == {"candidate": second.info.run_id}
@@ -250,7 +250,7 @@ def test_the_adapter_is_a_model_version_and_the_candidate_goes_with_the_voice(ro
     assert (Path(kept) / timing.WEIGHTS).read_bytes() == b"other weights"
     (root / "params.yaml").write_text(PARAMS)
     (root / "models/adapter" / timing.WEIGHTS).write_bytes(b"weights")
-    track.main()
+    track.main(**ARGUMENTS)
     assert registry.aliases(client) == {"candidate": first.info.run_id}, "the voice went back, and the name with it"
     assert len(client.search_model_versions("name = 'timbre'")) == 2
 
@@ -265,8 +265,8 @@ def test_a_run_that_was_cut_short_leaves_no_model_version(root: Path, monkeypatc
     with monkeypatch.context() as broken:
         broken.setattr(MlflowClient, "set_terminated", gone)
         with pytest.raises(TrackingError, match="the line went dead"):
-            track.main()
-    track.main()
+            track.main(**ARGUMENTS)
+    track.main(**ARGUMENTS)
     (version,) = tracking.connect().search_model_versions("name = 'timbre'")
     assert version.run_id == runs(root)[0].info.run_id
 
@@ -284,7 +284,7 @@ def test_a_dataset_is_found_by_dvcs_hash_and_comes_back_from_its_cache(root: Pat
     digest = re.findall(r"md5: (\w+\.dir)", pointer)[0]
     mlflow_store.write_lock(root, {"data/dataset": digest})
     table = (root / "data/dataset/train.jsonl").read_bytes()
-    track.main()
+    track.main(**ARGUMENTS)
     shutil.rmtree(root / "data/dataset")
     client = tracking.connect()
     experiment = tracking.experiment_of(client)

@@ -45,15 +45,15 @@ def test_a_version_is_recorded_compared_and_promoted_on_a_server(
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
     with pytest.raises(TrackingError, match="cannot be reached"):
-        track.main()
+        track.main(**mlflow_store.ARGUMENTS)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)  # it is up now: what was missed is made up for
     mlflow_store.write_gates(root, changes=True, words=True)
     timing.write(root / "models/speed.json", root / "models/adapter", [{"step": 1, "frames_per_second": 900.0}])
     for name, rate in (("gentle", "1e-4"), ("bold", "4e-4")):
         (root / "params.yaml").write_text(mlflow_store.PARAMS.replace("1e-4", rate))
         monkeypatch.setenv("DVC_EXP_NAME", name)
-        track.main()
-        track.main()
+        track.main(**mlflow_store.ARGUMENTS)
+        track.main(**mlflow_store.ARGUMENTS)
     bold, gentle = mlflow_store.runs(server)
     assert all(tracking.is_complete(run) for run in (bold, gentle))
     assert (bold.data.params["train.learning_rate"], bold.data.tags["gates"]) == ("0.0004", "passed")
