@@ -6,11 +6,11 @@ import html
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from timbre.core.numbers import rate
 from timbre.core.safe_text import visible
 from timbre.diff.history import HistoryEntry
 from timbre.diff.html import style
 from timbre.report.charts import label, ticks
+from timbre.report.numbers import rate
 
 BARS = "▁▂▃▄▅▆▇█"
 MEASURES = (("wer", "Word error rate, lower is better"), ("similarity", "Similarity to the speaker, higher is better"))
