@@ -84,12 +84,11 @@ def learn(options: argparse.Namespace) -> None:
     from timbre.families import Turn
     from timbre.training.batches import Utterance
     from timbre.training.loop import Training
-    from timbre.training.schedule import Params
 
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # peft's calls, not ours
     steps = WARMUP + options.steps
     params = dataclasses.replace(
-        read("train", Params), dropout=0.0, context_share=0.0, max_steps=steps, epochs=steps, eval_every=steps,
+        read().train, dropout=0.0, context_share=0.0, max_steps=steps, epochs=steps, eval_every=steps,
         patience=0, points=1, batch=options.batch, optimiser="adamw", shard=options.shard,
     )  # fmt: skip
     cuda = torch.cuda.is_available()

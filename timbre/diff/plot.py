@@ -6,12 +6,12 @@ import html
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from timbre.core.numbers import rate
 from timbre.core.safe_text import visible
 from timbre.diff.history import HistoryEntry
 from timbre.diff.html import style
 from timbre.evaluation.metrics import COMPARED
 from timbre.report.charts import label, ticks
+from timbre.report.numbers import rate
 
 BARS = "▁▂▃▄▅▆▇█"
 MEASURES = [(measure.name, f"{measure.title.capitalize()}, {measure.better} is better") for measure in COMPARED]

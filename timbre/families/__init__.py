@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import importlib
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
@@ -20,17 +19,11 @@ from timbre.core.content import content_key, file_sha256, files_key
 from timbre.core.errors import ModelError
 from timbre.core.records import ADAPTER_FILES
 from timbre.core.running import settle
+from timbre.core.sections import VoiceParams
 
 Audio = npt.NDArray[np.float32]  # mono samples at the voice's rate, -1 to 1
 Codes = npt.NDArray[np.int16]  # (frames, codebooks)
 Precision = Literal["auto", "fp32", "bf16", "int8"]  # int8 only speaks, and on a CPU
-
-
-@dataclass(frozen=True)
-class Params:
-    family: Literal["csm"]  # the module of timbre/families
-    base: str  # a folder, or the id of a model on the hub
-    revision: str | None  # commit of the hub model; null for a folder
 
 
 class Turn(NamedTuple):
@@ -135,7 +128,7 @@ class Voice(Protocol):
         """What `decode` makes of the request spoken, piece by piece while it is spoken; returns whether it ended."""
 
 
-def load_once(voice: Params, adapter: Path | None = None, precision: Precision = "auto") -> Voice:
+def load_once(voice: VoiceParams, adapter: Path | None = None, precision: Precision = "auto") -> Voice:
     """`load` for a map that computes batch by batch: the same model stays, another one takes its place."""
     loaded = _loaded(voice, adapter, precision)
     settle(loaded.model)
@@ -143,18 +136,18 @@ def load_once(voice: Params, adapter: Path | None = None, precision: Precision =
 
 
 @functools.lru_cache(maxsize=1)
-def _loaded(voice: Params, adapter: Path | None, precision: Precision) -> Voice:
+def _loaded(voice: VoiceParams, adapter: Path | None, precision: Precision) -> Voice:
     return load(voice, adapter, precision)
 
 
-def load(voice: Params, adapter: Path | None = None, precision: Precision = "auto") -> Voice:
+def load(voice: VoiceParams, adapter: Path | None = None, precision: Precision = "auto") -> Voice:
     """The base model, or with `adapter` the tuned one: its weights with the adapter's added."""
     fingerprint(voice)
     module = importlib.import_module(f"timbre.families.{voice.family}")
     return cast(Voice, module.load(voice.base, voice.revision, adapter, precision))
 
 
-def fingerprint(voice: Params) -> str:
+def fingerprint(voice: VoiceParams) -> str:
     """Content key of a base model: of its files, or of its name and commit; reads no weights into memory."""
     folder = Path(voice.base)
     if folder.is_dir():

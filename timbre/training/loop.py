@@ -26,11 +26,12 @@ import numpy as np
 from tqdm import tqdm
 
 from timbre.core.errors import ModelError
+from timbre.core.sections import TrainParams
 from timbre.families import Lora, Losses, Voice
 from timbre.training import distributed
 from timbre.training.batches import Lessons, Utterance
 from timbre.training.prefetch import ahead
-from timbre.training.schedule import Params, learning_rate, point_steps
+from timbre.training.schedule import learning_rate, point_steps
 from timbre.training.timing import Gauge
 
 SNAPSHOTS = 4  # adapters kept on the way per point that is wanted: the best step is known at the end only
@@ -91,7 +92,7 @@ class Training:
     """One run: `run` leaves the best adapter on the voice."""
 
     def __init__(
-        self, voice: Voice, clips: Sequence[Utterance], held: Sequence[Utterance], params: Params, scratch: Path
+        self, voice: Voice, clips: Sequence[Utterance], held: Sequence[Utterance], params: TrainParams, scratch: Path
     ) -> None:
         import torch
 
@@ -268,7 +269,7 @@ class Training:
         return state
 
 
-def optimiser_for(weights: list[Any], params: Params) -> Any:
+def optimiser_for(weights: list[Any], params: TrainParams) -> Any:
     import torch
 
     if params.optimiser == "adamw":
