@@ -166,8 +166,9 @@ def _peak(device: str) -> float:
 
 def epoch(options: argparse.Namespace) -> Table:
     """The training loop itself, an evaluation before and one after it included."""
+    from timbre.families.csm.params import Params as CsmParams
+    from timbre.training import loop
     from timbre.training.batches import Utterance
-    from timbre.training.loop import Training
     from timbre.training.schedule import Params
 
     half = options.device == "cuda"
@@ -178,15 +179,15 @@ def epoch(options: argparse.Namespace) -> Table:
     params = Params(
         rank=LORA.rank, alpha=LORA.alpha, rslora=LORA.rslora, dropout=LORA.dropout, learning_rate=2e-4, warmup=2,
         epochs=1, max_steps=None, batch=options.batch, accumulation=1, weight_decay=0.01, max_grad_norm=1.0,
-        depth_share=SHARE, context_share=0.0, context_seconds=12, eval_every=1000, patience=0, points=1,
+        context_share=0.0, context_seconds=12, eval_every=1000, patience=0, points=1,
         optimiser="adamw", precision="bf16" if half else "fp32", gradient_checkpointing=True, processes=1, shard=False,
         seed=0,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:
         begun = time.perf_counter()
-        state = Training(voice, heard[:count], heard[count:], params, Path(scratch)).run()
+        (trained,) = loop.learn(voice, heard[:count], heard[count:], params, CsmParams(SHARE), Path(scratch))
         seconds = time.perf_counter() - begun
-    waited = statistics.mean(row["waiting_percent"] for row in state.speed)
+    waited = statistics.mean(row["waiting_percent"] for row in trained.state.speed)
     extra = {"peak GB": _peak(options.device), "waiting for data": f"{waited:.1f}%"}
     title = f"an epoch of {count} clips of {options.seconds:g} s on {options.size} on {options.device}"
     return Table(title, [Row("ours, checkpointing", [seconds], extra=extra)])

@@ -17,82 +17,42 @@ from the seed and the step's number alone, so a run that was killed gives the sa
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from timbre import families
 from timbre.core.content import content_key, write_atomic
 from timbre.core.errors import ModelError
 from timbre.core.params import read
 from timbre.core.running import run_stage, settle
-from timbre.families import Voice
+from timbre.families import Course, Voice
 from timbre.training import distributed, timing
 from timbre.training.batches import Utterance, check_lengths, utterances
-from timbre.training.loop import State, Training
+from timbre.training.loop import POINTS, Run, learn
+from timbre.training.results import facts, to_csv
 from timbre.training.schedule import Params, asked
 
 VERSION = 2  # raise when the code gives another adapter for the same input
 SCRATCH = Path(".timbre/train")
-COLUMNS = (
-    "step", "epoch", "train_loss", "backbone_loss", "depth_loss", "eval_loss", "eval_backbone_loss", "eval_depth_loss",
-    "grad_norm", "learning_rate",
-)  # fmt: skip
 
 
-def to_csv(history: Sequence[dict[str, float]]) -> str:
-    """Six digits: the rest is noise of the machine. A cell is empty where nothing was measured.
-
-    After the columns that every family has come those of its groups of codebooks.
-    """
-    columns = list(dict.fromkeys([*COLUMNS, *(name for row in history for name in row)]))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([f"{row[c]:.6g}" if c in row else "" for c in columns] for row in history)
-    return text.getvalue()
-
-
-def facts(voice: Voice, state: State, clips: Sequence[Utterance]) -> dict[str, object]:
-    """Numbers about the training; the adapter over-fitted by as much as the last evaluation is worse than the best."""
-    trained, every = (sum(w.numel() for w in voice.model.parameters() if w.requires_grad or a) for a in (False, True))
-    last = [row for row in state.history if "eval_loss" in row][-1]
-    return {
-        "steps": state.step,
-        "best_step": state.best_step,
-        "best_eval_loss": round(state.best_loss, 4),
-        "last_eval_loss": round(last["eval_loss"], 4),
-        "overfit": round(last["eval_loss"] - state.best_loss, 4),
-        "points": [*state.points, state.best_step],
-        "trainable_share": round(trained / every, 5),
-        "clips": len(clips),
-        "seconds": round(sum(clip.seconds for clip in clips), 2),
-    }
-
-
-def check_effect(voice: Voice, clip: Utterance) -> None:
-    if not voice.adapter_effect([clip.turn]):
+def check_effect(course: Course, clip: Utterance) -> None:
+    if not course.effect([clip.turn]):
         raise ModelError(
             "train: the adapter changes nothing (the logits with and without it are equal); "
             "raise train.learning_rate or train.epochs"
         )
 
 
-def write(voice: Voice, state: State, clips: Sequence[Utterance], out: Path, points: Path, history: Path) -> None:
-    for folder in (out, points):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-    for step, weights in state.points.items():
-        voice.set_adapter_weights(weights)
-        voice.save_adapter(points / f"{step:06}")
-    voice.set_adapter_weights(state.best)
+def write(voice: Voice, runs: Sequence[Run], clips: Sequence[Utterance], out: Path) -> None:
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
     voice.save_adapter(out)
-    write_atomic(out / "training.json", json.dumps(facts(voice, state, clips), indent=2) + "\n")
-    write_atomic(history, to_csv(state.history))
+    write_atomic(out / "training.json", json.dumps(facts(voice, runs, clips), indent=2) + "\n")
 
 
 def main(
@@ -104,34 +64,42 @@ def main(
     speed: Annotated[Path, "what it cost on this machine, models/speed.json"],
 ) -> None:
     params, base = read("train", Params), read("voice", families.Params)
+    own: Any = read(base.family, families.family(base.family).params)
     if distributed.launch(params.processes, "stages.train"):
         return
     with distributed.joined(params.processes):
-        voice, state, clips, scratch = train(dataset, codes, params, base)
+        voice, runs, clips, scratch = train(dataset, codes, params, base, own)
         if not distributed.first():
             return
-        write(voice, state, clips, out, points, history)
-        timing.write(speed, out, state.speed)
+        write(voice, runs, clips, out)
+        shutil.rmtree(points, ignore_errors=True)
+        shutil.move(scratch / POINTS, points)
+        write_atomic(history, to_csv(runs))
+        timing.write(speed, out, [row for run in runs for row in run.state.speed])
         shutil.rmtree(scratch, ignore_errors=True)
-        print(f"train: best at step {state.best_step} of {state.step}, evaluation loss {state.best_loss:.3f}")
+        begun, state = runs[-1].begun, runs[-1].state
+        best, last = begun + state.best_step, begun + state.step
+        print(f"train: best at step {best} of {last}, evaluation loss {state.best_loss:.3f}")
 
 
 def train(
-    dataset: Path, codes: Path, params: Params, base: families.Params
-) -> tuple[Voice, State, list[Utterance], Path]:
+    dataset: Path, codes: Path, params: Params, base: families.Params, own: Any
+) -> tuple[Voice, list[Run], list[Utterance], Path]:
     """What each process does; the first alone writes. Returns the training clips and the run's scratch folder, too."""
     train_clips, train_keys = utterances(dataset / "train.jsonl", codes)
     eval_clips, eval_keys = utterances(dataset / "eval.jsonl", codes)
     texts = [(clip.id, clip.turn.text) for clip in [*train_clips, *eval_clips]]
-    key = content_key(VERSION, families.fingerprint(base), asked(params), texts, train_keys, eval_keys)
+    key = content_key(VERSION, families.fingerprint(base), asked(params), asdict(own), texts, train_keys, eval_keys)
     distributed.agree((key, params.shard))
     voice = families.load(base, precision=params.precision)
     if distributed.part().of == 1:  # several have shared the cores among them when they were started
         settle(voice.model)
     check_lengths(voice, [*train_clips, *eval_clips])
-    state = Training(voice, train_clips, eval_clips, params, SCRATCH / key).run()
-    check_effect(voice, train_clips[0])
-    return voice, state, train_clips, SCRATCH / key
+    scratch, runs = SCRATCH / key, []
+    for run in learn(voice, train_clips, eval_clips, params, own, scratch):
+        check_effect(run.course, train_clips[0])
+        runs.append(run)
+    return voice, runs, train_clips, scratch
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from tests.support.tiny_models import CODEBOOKS, random_csm
 from timbre import families
 from timbre.core.errors import ModelError, ParamsError
 from timbre.families import Params, Request, Speaking, Turn, int8
-from timbre.families.int8 import Int8Heads, Int8Linear, joint
+from timbre.families.csm.eight_bits import Int8Heads
+from timbre.families.int8 import Int8Linear, joint
 from timbre.families.llama import joined
 
 

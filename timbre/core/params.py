@@ -26,6 +26,7 @@ from timbre.core.errors import ParamsError, raise_all
 
 SHARED = {
     "compute": Path("timbre/mapping/batch.py"),
+    "csm": Path("timbre/families/csm/params.py"),
     "generate": Path("timbre/synthesis/params.py"),
     "speaker": Path("timbre/evaluation/speaker_encoder.py"),
     "train": Path("timbre/training/schedule.py"),

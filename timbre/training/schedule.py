@@ -22,7 +22,6 @@ class Params:
     accumulation: int  # batches
     weight_decay: float
     max_grad_norm: float
-    depth_share: float
     context_share: float
     context_seconds: float
     eval_every: int  # steps
@@ -51,7 +50,7 @@ class Params:
         ]
         wrong += [
             f"{name}: {getattr(self, name)} is not between 0 and 1"
-            for name in ("dropout", "depth_share", "context_share")
+            for name in ("dropout", "context_share")
             if not 0 <= getattr(self, name) <= 1
         ]
         if self.processes != "auto" and self.processes < 1:
