@@ -10,6 +10,10 @@ Writes  models/adapter/                         the best adapter by evaluation l
         models/history.csv                      losses, gradient norm and learning rate of each step
         models/speed.json                       what each step cost on this machine; no output of DVC's
 
+The three outputs are one entry. Its key, in training.json, is of all that it depends on: the base model, the clips'
+words and codes, the sections of `train` and of the family. What was trained from the same before is kept or put back,
+so an edit of code that changes no result trains nothing, nor does an edit that is taken back.
+
 The state of an unfinished run is in .timbre/train/<content key>/, safe to delete. All that is random in a step is drawn
 from the seed and the step's number alone, so a run that was killed gives the same bytes as one that was not.
 `train.processes` are started here, unless a launcher of yours started them: docs/several-gpus.md.
@@ -19,25 +23,38 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from timbre import families
-from timbre.core.content import content_key, write_atomic
+from timbre.core.content import content_key
 from timbre.core.errors import ModelError
 from timbre.core.params import read
 from timbre.core.running import run_stage, settle
+from timbre.core.sections import Settings, TrainParams, VoiceParams
 from timbre.families import Course, Voice
+from timbre.mapping.entries import RECORD, Entry
+from timbre.mapping.store import Store
 from timbre.training import distributed, timing
 from timbre.training.batches import Utterance, check_lengths, utterances
-from timbre.training.loop import POINTS, Run, learn
+from timbre.training.loop import Run, learn
 from timbre.training.results import facts, to_csv
-from timbre.training.schedule import Params, asked
+from timbre.training.schedule import asked
 
-VERSION = 2  # raise when the code gives another adapter for the same input
+VERSION = 3  # raise when the code gives another adapter for the same input
 SCRATCH = Path(".timbre/train")
+
+
+class Task(NamedTuple):
+    """What is to be trained."""
+
+    clips: list[Utterance]
+    held: list[Utterance]  # back, to evaluate on
+    own: Any  # the family's section of params.yaml
+    key: str  # content key of all that the result depends on
 
 
 def check_effect(course: Course, clip: Utterance) -> None:
@@ -48,11 +65,28 @@ def check_effect(course: Course, clip: Utterance) -> None:
         )
 
 
-def write(voice: Voice, runs: Sequence[Run], clips: Sequence[Utterance], out: Path) -> None:
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
-    voice.save_adapter(out)
-    write_atomic(out / "training.json", json.dumps(facts(voice, runs, clips), indent=2) + "\n")
+def finished(
+    voice: Voice, runs: Sequence[Run], clips: Sequence[Utterance], key: str, folder: Path
+) -> dict[str, bytes | Path]:
+    """The entry's files by their names in its record; those of adapters on the way lie in `folder` already."""
+    shutil.rmtree(folder / "adapter", ignore_errors=True)
+    voice.save_adapter(folder / "adapter")
+    files: dict[str, bytes | Path] = {
+        path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()
+    }
+    record = json.dumps({"key": key, **facts(voice, runs, clips)}, indent=2)
+    return {**files, "history.csv": to_csv(runs).encode(), RECORD: f"{record}\n".encode()}
+
+
+def entry_of(out: Path, points: Path, history: Path, key: str) -> Entry:
+    """The adapter, those on the way and the history, as one entry."""
+
+    def where(name: str) -> Path:
+        kind, _, rest = name.partition("/")
+        whole = {RECORD: out / "training.json", "history.csv": history}
+        return whole[name] if name in whole else (points if kind == "points" else out) / rest
+
+    return Entry("train", key, where, files=None, folders=(out, points))
 
 
 def main(
@@ -63,43 +97,63 @@ def main(
     history: Annotated[Path, "table of losses, models/history.csv"],
     speed: Annotated[Path, "what it cost on this machine, models/speed.json"],
 ) -> None:
-    params, base = read("train", Params), read("voice", families.Params)
-    own: Any = read(base.family, families.family(base.family).params)
-    if distributed.launch(params.processes, "stages.train"):
+    settings = read()
+    params, base = settings.train, settings.voice
+    task = task_of(dataset, codes, settings)
+    entry = entry_of(out, points, history, task.key)
+    if distributed.alone() and is_there(entry):
         return
-    with distributed.joined(params.processes):
-        voice, runs, clips, scratch = train(dataset, codes, params, base, own)
-        if not distributed.first():
-            return
-        write(voice, runs, clips, out)
-        shutil.rmtree(points, ignore_errors=True)
-        shutil.move(scratch / POINTS, points)
-        write_atomic(history, to_csv(runs))
-        timing.write(speed, out, [row for run in runs for row in run.state.speed])
-        shutil.rmtree(scratch, ignore_errors=True)
-        begun, state = runs[-1].begun, runs[-1].state
-        best, last = begun + state.best_step, begun + state.step
-        print(f"train: best at step {best} of {last}, evaluation loss {state.best_loss:.3f}")
+    if not distributed.launch(params.processes, "stages.train"):
+        with distributed.joined(params.processes):
+            train(task, entry, speed, params, base)
 
 
-def train(
-    dataset: Path, codes: Path, params: Params, base: families.Params, own: Any
-) -> tuple[Voice, list[Run], list[Utterance], Path]:
-    """What each process does; the first alone writes. Returns the training clips and the run's scratch folder, too."""
-    train_clips, train_keys = utterances(dataset / "train.jsonl", codes)
-    eval_clips, eval_keys = utterances(dataset / "eval.jsonl", codes)
-    texts = [(clip.id, clip.turn.text) for clip in [*train_clips, *eval_clips]]
-    key = content_key(VERSION, families.fingerprint(base), asked(params), asdict(own), texts, train_keys, eval_keys)
-    distributed.agree((key, params.shard))
+def task_of(dataset: Path, codes: Path, settings: Settings) -> Task:
+    base = settings.voice
+    own = getattr(settings, base.family)
+    clips, keys = utterances(dataset / "train.jsonl", codes)
+    held, held_keys = utterances(dataset / "eval.jsonl", codes)
+    said = [(clip.id, clip.speaker, clip.seconds, clip.turn.text) for clip in [*clips, *held]]
+    asked_of = [asked(settings.train), asdict(own)]
+    key = content_key(VERSION, families.fingerprint(base), asked_of, said, keys, held_keys)
+    return Task(clips, held, own, key)
+
+
+def is_there(entry: Entry) -> bool:
+    """Whether it was trained before, and is in its place now."""
+    with Store(entry.record.parent) as store:
+        state = store.state(entry)
+        if state == "damaged":
+            print("train: damaged: the adapter's files are not what was written", file=sys.stderr)
+        restored = state != "fresh" and store.restore(entry)
+    if state == "fresh" or restored:
+        print(f"train: {'restored' if restored else 'kept'}, as it was trained from the same before")
+    return state == "fresh" or restored
+
+
+def train(task: Task, entry: Entry, speed: Path, params: TrainParams, base: VoiceParams) -> None:
+    """What each process does; the first alone writes."""
+    distributed.agree((task.key, params.shard))
+    if distributed.part().of > 1 and distributed.told(distributed.first() and is_there(entry)):
+        return
     voice = families.load(base, precision=params.precision)
     if distributed.part().of == 1:  # several have shared the cores among them when they were started
         settle(voice.model)
-    check_lengths(voice, [*train_clips, *eval_clips])
-    scratch, runs = SCRATCH / key, []
-    for run in learn(voice, train_clips, eval_clips, params, own, scratch):
-        check_effect(run.course, train_clips[0])
+    check_lengths(voice, [*task.clips, *task.held])
+    scratch = SCRATCH / task.key
+    runs = []
+    for run in learn(voice, task.clips, task.held, params, task.own, scratch):
+        check_effect(run.course, task.clips[0])
         runs.append(run)
-    return voice, runs, train_clips, scratch
+    if not distributed.first():
+        return
+    with Store(entry.record.parent) as store:
+        store.write(entry, finished(voice, runs, task.clips, task.key, scratch / "finished"))
+    timing.write(speed, entry.record.parent, [row for run in runs for row in run.state.speed])
+    shutil.rmtree(scratch, ignore_errors=True)
+    begun, state = runs[-1].begun, runs[-1].state
+    best, last = begun + state.best_step, begun + state.step
+    print(f"train: best at step {best} of {last}, evaluation loss {state.best_loss:.3f}")
 
 
 if __name__ == "__main__":

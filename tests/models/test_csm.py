@@ -17,7 +17,8 @@ import torch
 from tests.support.tiny_models import CODEBOOK_SIZE, CODEBOOKS, CSM, FRAME, SAMPLE_RATE, adapted, random_csm
 from timbre import families
 from timbre.core.errors import ModelError
-from timbre.families import Lora, Params, Part, Request, Speaking, Turn
+from timbre.core.sections import VoiceParams
+from timbre.families import Lora, Part, Request, Speaking, Turn
 from timbre.families.csm import mimi
 
 LORA = Lora(rank=4, alpha=8, rslora=True, dropout=0.0)
@@ -30,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def voice(folder: Path) -> Any:
-    return families.load(Params("csm", str(folder), None))
+    return families.load(VoiceParams("csm", str(folder), None))
 
 
 def sound(seconds: float, seed: int = 0) -> families.Audio:
@@ -241,7 +242,7 @@ def test_warming_up_for_a_graph_in_the_middle_of_a_sentence_changes_nothing(
 
 
 def test_half_precision_speaks_with_a_codec_in_single(folder: Path) -> None:
-    voice: Any = families.load(Params("csm", str(folder), None), precision="bf16")
+    voice: Any = families.load(VoiceParams("csm", str(folder), None), precision="bf16")
     assert voice.base.lm_head.weight.dtype == torch.bfloat16
     assert {weight.dtype for weight in voice.base.codec_model.parameters()} == {torch.float32}
     [spoken] = voice.speak([Request("the ferry waits", (Turn("again", codes(5)),), 0, 0.4)], Speaking(0.8, 0, 1))
@@ -290,7 +291,7 @@ def test_takes_of_many_seeds_follow_the_distribution_of_the_first_code(voice: An
 
 
 def test_a_voice_that_ends_at_once_says_nothing(tmp_path: Path) -> None:
-    voice = families.load(Params("csm", str(random_csm(tmp_path / "csm", silent=True)), None))
+    voice = families.load(VoiceParams("csm", str(random_csm(tmp_path / "csm", silent=True)), None))
     [spoken] = voice.speak([Request("the ferry", (), 0, 50)], Speaking(0, 0, 1))
     assert spoken.ended
     assert spoken.codes.shape == (0, CODEBOOKS)
@@ -390,18 +391,18 @@ def test_an_adapter_is_the_same_bytes_twice_and_works_merged_as_it_did_unmerged(
     made = []
     for name in ("a", "b"):
         torch.manual_seed(3)
-        voice: Any = families.load(Params("csm", str(folder), None))
+        voice: Any = families.load(VoiceParams("csm", str(folder), None))
         course = adapted(voice, LORA)
         course.set_weights({n: torch.randn(w.shape) * 0.1 for n, w in course.weights().items()})
         voice.save_adapter(tmp_path / name)
         made.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
     assert made[0] == made[1]
     assert set(made[0]) == {"adapter_config.json", "adapter_model.safetensors"}
-    tuned: Any = families.load(Params("csm", str(folder), None), adapter=tmp_path / "a")
+    tuned: Any = families.load(VoiceParams("csm", str(folder), None), adapter=tmp_path / "a")
     batch = tuned.batch([[Turn("the ferry", codes(9))]], 1.0, 0)
     voice.model.eval()
     assert tuned.losses(batch).total.item() == pytest.approx(voice.losses(batch).total.item(), abs=1e-4)
-    plain: Any = families.load(Params("csm", str(folder), None))
+    plain: Any = families.load(VoiceParams("csm", str(folder), None))
     assert abs(plain.losses(batch).total.item() - tuned.losses(batch).total.item()) > 1e-3
 
 
@@ -409,7 +410,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(folder: Path) -> None:
     gradients = []
     for saving in (False, True):
         torch.manual_seed(0)
-        voice: Any = families.load(Params("csm", str(folder), None))
+        voice: Any = families.load(VoiceParams("csm", str(folder), None))
         (course,) = voice.courses(LORA, CSM, save_memory=saving)
         course.begin()
         voice.model.train()
@@ -429,20 +430,20 @@ def test_gradient_checkpointing_gives_the_same_gradients(folder: Path) -> None:
 )
 def test_a_model_that_is_not_there_is_told_with_the_way_out(base: str, revision: str | None, told: str) -> None:
     with pytest.raises(ModelError, match=told) as caught:
-        families.load(Params("csm", base, revision))
+        families.load(VoiceParams("csm", base, revision))
     assert "\n" not in str(caught.value)
 
 
 def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "whisper"}')
     with pytest.raises(ModelError, match="is a whisper model, not csm"):
-        families.load(Params("csm", str(tmp_path), None))
+        families.load(VoiceParams("csm", str(tmp_path), None))
 
 
 def test_an_adapter_of_another_shape_is_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 2, "target_modules": "nothing"}')
     with pytest.raises(ModelError, match="dvc repro -f train"):
-        families.load(Params("csm", str(folder), None), adapter=tmp_path)
+        families.load(VoiceParams("csm", str(folder), None), adapter=tmp_path)
 
 
 def test_an_adapter_whose_weights_find_no_place_or_are_zeros_is_refused(
@@ -456,10 +457,10 @@ def test_an_adapter_whose_weights_find_no_place_or_are_zeros_is_refused(
     path = tmp_path / "adapter_model.safetensors"
     save_file({name.replace("layers", "blocks"): w for name, w in load_file(path).items()}, path)
     with pytest.raises(ModelError, match="missing adapter keys"):
-        families.load(Params("csm", str(folder), None), adapter=tmp_path)
+        families.load(VoiceParams("csm", str(folder), None), adapter=tmp_path)
     save_file({name: torch.zeros_like(w) for name, w in course.weights().items()}, path)
     with pytest.raises(ModelError, match="changes nothing"):
-        families.load(Params("csm", str(folder), None), adapter=tmp_path)
+        families.load(VoiceParams("csm", str(folder), None), adapter=tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["cut short", "without a weight", "without weights", "without tokenizer"])
@@ -477,7 +478,7 @@ def test_a_damaged_folder_is_told_in_one_line(folder: Path, tmp_path: Path, dama
     else:
         (weights if damage == "without weights" else base / "tokenizer.json").unlink()
     with pytest.raises(ModelError, match="the folder is incomplete or damaged") as caught:
-        families.load(Params("csm", str(base), None))
+        families.load(VoiceParams("csm", str(base), None))
     assert "\n" not in str(caught.value)
 
 
@@ -495,7 +496,7 @@ def test_a_model_whose_embeddings_a_release_left_apart_hears_with_those_of_the_d
         return model, report | {"missing_keys": {f"{hear}.weight"}}
 
     monkeypatch.setattr(CsmForConditionalGeneration, "from_pretrained", apart)
-    loaded: Any = families.load(Params("csm", str(folder), None), precision="fp32")
+    loaded: Any = families.load(VoiceParams("csm", str(folder), None), precision="fp32")
     assert torch.equal(loaded.base.get_submodule(hear).weight, voice.base.get_submodule(hear).weight)
     assert loaded.base.get_submodule(hear).weight is loaded.base.depth_decoder.model.embed_tokens.weight
 
@@ -525,14 +526,14 @@ def test_what_only_newer_releases_know_of_a_config_is_not_asked_of_an_older_one(
 
 
 def test_the_fingerprint_follows_the_files_and_not_their_place(folder: Path, tmp_path: Path) -> None:
-    first = families.fingerprint(Params("csm", str(folder), None))
+    first = families.fingerprint(VoiceParams("csm", str(folder), None))
     copy = shutil.copytree(folder, tmp_path / "elsewhere")
     (copy / "README.md").write_text("words")
-    assert families.fingerprint(Params("csm", str(copy), None)) == first
+    assert families.fingerprint(VoiceParams("csm", str(copy), None)) == first
     (copy / "generation_config.json").write_text("{}")
-    assert families.fingerprint(Params("csm", str(copy), None)) != first
-    pinned = families.fingerprint(Params("csm", "sesame/csm-1b", "abc"))
-    assert pinned != families.fingerprint(Params("csm", "sesame/csm-1b", "abd"))
+    assert families.fingerprint(VoiceParams("csm", str(copy), None)) != first
+    pinned = families.fingerprint(VoiceParams("csm", "sesame/csm-1b", "abc"))
+    assert pinned != families.fingerprint(VoiceParams("csm", "sesame/csm-1b", "abd"))
 
 
 def test_grouped_heads_and_stretched_positions_as_in_csm_1b_decode_like_transformers(voice: Any) -> None:

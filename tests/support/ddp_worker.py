@@ -15,8 +15,8 @@ from torch.distributed.tensor import DTensor
 
 from tests.support.training_root import PARAMS, trained
 from timbre.core.running import run
+from timbre.core.sections import TrainParams
 from timbre.training import distributed
-from timbre.training.schedule import Params
 
 # Seven clips and one: of the second batch one process has no row. And the two held-out clips, one each.
 UNEVEN = dataclasses.replace(PARAMS, dropout=0.0, batch=7, epochs=2, processes=2)
@@ -32,7 +32,7 @@ def main() -> None:
                 learn(root, out / name, params)
 
 
-def learn(root: Path, out: Path, params: Params) -> None:
+def learn(root: Path, out: Path, params: TrainParams) -> None:
     voice, trained_run = trained(root, out / f"process-{distributed.part().number}", params)
     weights = {name: weight.tolist() for name, weight in trained_run.course.weights().items()}
     distributed.agree((weights, trained_run.state.history))

@@ -14,8 +14,8 @@ import torch
 from timbre import audio
 from timbre.core.content import content_key, write_atomic
 from timbre.core.records import Example, write_jsonl
+from timbre.core.sections import CsmParams
 from timbre.families import Lora
-from timbre.families.csm.params import Params
 
 ROOT = Path(__file__).parents[2]
 WORDS = ("the", "ferry", "to", "Oslo", "waits", "coffee", "please", "again", "green", "train")
@@ -23,7 +23,7 @@ SAMPLE_RATE = 16_000  # Hz
 END_OF_TEXT, FIRST_TIME = 50256, 50363  # in Whisper's English vocabulary
 FRAME = 640  # samples: 25 frames per second
 CODEBOOKS, CODEBOOK_SIZE = 4, 64
-CSM = Params(depth_share=0.5)
+CSM = CsmParams(depth_share=0.5)
 
 
 def random_csm(folder: Path, *, silent: bool = False, seed: int = 0) -> Path:

@@ -8,17 +8,16 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from stages.encode import Params as EncodeParams
 from stages.encode import encode_all
 from tests.support.tiny_models import CSM, random_csm, write_clips
 from timbre import families
 from timbre.core import params
+from timbre.core.sections import EncodeParams, TrainParams, VoiceParams
 from timbre.training.batches import utterances
 from timbre.training.loop import Run, learn
-from timbre.training.schedule import Params
 
 ROOT = Path(__file__).parents[2]
-PARAMS = Params(
+PARAMS = TrainParams(
     rank=4, alpha=8, rslora=True, dropout=0.1, learning_rate=0.02, warmup=2, epochs=3, max_steps=None, batch=3,
     accumulation=1, weight_decay=0.01, max_grad_norm=1.0, context_share=0.5, context_seconds=10.0,
     eval_every=2, patience=0, points=3, optimiser="adamw", precision="auto", gradient_checkpointing=False,
@@ -38,13 +37,12 @@ def training_root(root: Path) -> Path:
     return root
 
 
-def base_of(root: Path) -> families.Params:
-    return families.Params("csm", str(root / "models/base"), None)
+def base_of(root: Path) -> VoiceParams:
+    return VoiceParams("csm", str(root / "models/base"), None)
 
 
-def write_params(root: Path, changed: Params) -> None:
-    schemas = params.schemas(root)
-    document = {name: value for name, value in params.load(ROOT / "params.yaml").items() if name in schemas}
+def write_params(root: Path, changed: TrainParams) -> None:
+    document = params.load(ROOT / "params.yaml")
     document["voice"]["base"] = "models/base"
     document["train"], document["csm"] = dataclasses.asdict(changed), dataclasses.asdict(CSM)
     with (root / "params.yaml").open("w") as stream:
@@ -62,7 +60,7 @@ def flags(out: str) -> list[str]:
     return [word for name, path in arguments(out).items() for word in (f"--{name}", str(path))]
 
 
-def trained(root: Path, tmp_path: Path, changed: Params = PARAMS) -> tuple[Any, Run]:
+def trained(root: Path, tmp_path: Path, changed: TrainParams = PARAMS) -> tuple[Any, Run]:
     clips, _ = utterances(root / "data/dataset/train.jsonl", root / "data/codes")
     held, _ = utterances(root / "data/dataset/eval.jsonl", root / "data/codes")
     voice: Any = families.load(base_of(root))

@@ -18,7 +18,7 @@ from timbre.diff.clips import unusual
 from timbre.diff.lines import LineChange
 from timbre.diff.report import Doubt
 from timbre.versions.lenient_rows import FOLDER, Row
-from timbre.versions.tables import Version
+from timbre.versions.tables import VoiceVersion
 
 DRAFTS, LABELS = "data/drafts", "data/labels.jsonl"
 UNSURE, SURE = 0.5, 0.95  # probabilities of a word
@@ -47,7 +47,7 @@ class Word:
 
 
 def find(
-    changes: Sequence[LineChange], added: Sequence[str], version: Version, usual: Iterable[tuple[str, str]] = ()
+    changes: Sequence[LineChange], added: Sequence[str], version: VoiceVersion, usual: Iterable[tuple[str, str]] = ()
 ) -> list[Doubt]:
     """The worst first. `added` are recordings of which every line is new; who makes a `usual` replacement means it."""
     meant = {token for old, _ in usual for token in _tokens(old)}
@@ -113,7 +113,7 @@ def _tokens(text: str) -> list[str]:
     return re.findall(r"\w+(?:['’]\w+)*", text.casefold())
 
 
-def _words(name: str, version: Version) -> list[Word]:
+def _words(name: str, version: VoiceVersion) -> list[Word]:
     """In the order of time; none where there is no draft, or none to be had."""
     content = version.outs.find(version.lock, f"{DRAFTS}/{name}.json")
     try:
@@ -127,7 +127,7 @@ def _words(name: str, version: Version) -> list[Word]:
     return sorted(words, key=_start)
 
 
-def _labels(version: Version) -> dict[str, list[Label]]:
+def _labels(version: VoiceVersion) -> dict[str, list[Label]]:
     """By recording; none where nobody has checked, or where the table is of another make."""
     found: dict[str, list[Label]] = defaultdict(list)
     try:

@@ -9,15 +9,16 @@ from dataclasses import fields
 
 from timbre.diff.report import Gate, Prompt, Rate
 from timbre.evaluation.metrics import GATES, Metric
-from timbre.versions.tables import Version
+from timbre.evaluation.score_rows import ScoreRow
+from timbre.versions.tables import VoiceVersion
 
 ENOUGH = 5  # sentences that say something about chance
 COUNTS = ("errors", "words", "samples", "seconds")  # say how much was measured, not how well
 AUDIBLE = 0.05  # of similarity, from which a sample is told for it alone
-Scores = dict[str, dict[str, str]]
+Scores = dict[str, ScoreRow]
 
 
-def rates(old: Version, new: Version) -> Iterator[Rate]:
+def rates(old: VoiceVersion, new: VoiceVersion) -> Iterator[Rate]:
     before, after = old.evidence.conditions, new.evidence.conditions
     names = [f.name for f in fields(Metric) if not f.name.endswith(("_low", "_high")) and f.name not in COUNTS]
     for condition in [*after, *(name for name in before if name not in after)]:
@@ -45,14 +46,14 @@ def margins(condition: str, name: str, old: Scores, new: Scores) -> float | None
     weight: Counter[str] = Counter()
     for sample in old.keys() & new.keys():
         a, b = old[sample], new[sample]
-        if b["condition"] != condition:
+        if b.condition != condition:
             continue
         if name == "wer":
-            change[b["prompt"]] += int(b["errors"]) - int(a["errors"])
-            weight[b["prompt"]] += int(b["words"])
-        elif name == "similarity" and a["similarity"] and b["similarity"]:
-            change[b["prompt"]] += float(b["similarity"]) - float(a["similarity"])
-            weight[b["prompt"]] += 1
+            change[b.prompt] += b.errors - a.errors
+            weight[b.prompt] += b.words
+        elif name == "similarity" and a.similarity is not None and b.similarity is not None:
+            change[b.prompt] += b.similarity - a.similarity
+            weight[b.prompt] += 1
     total, count = weight.total(), len(weight)
     if count < ENOUGH or not total:
         return None
@@ -61,7 +62,7 @@ def margins(condition: str, name: str, old: Scores, new: Scores) -> float | None
     return round(1.96 * math.sqrt(squares * count / (count - 1)) / total, 4)
 
 
-def gates(old: Version, new: Version) -> Iterator[Gate]:
+def gates(old: VoiceVersion, new: VoiceVersion) -> Iterator[Gate]:
     before, after = old.evidence.gates, new.evidence.gates
     for name in [*after, *(name for name in before if name not in after)]:
         a, b = before.get(name), after.get(name)
@@ -72,14 +73,14 @@ def gates(old: Version, new: Version) -> Iterator[Gate]:
 def prompts(old: Scores | None, new: Scores | None) -> list[Prompt]:
     """Samples that are understood or sound otherwise, what became worse first."""
     old, new = old or {}, new or {}
-    found = []
+    changed = []
     for sample in old.keys() & new.keys():
         a, b = old[sample], new[sample]
-        like = (float(a["similarity"]), float(b["similarity"])) if a["similarity"] and b["similarity"] else None
-        if float(a["wer"]) != float(b["wer"]) or (like and abs(like[1] - like[0]) >= AUDIBLE):
-            where = (sample, b["condition"], b["prompt"], b["seed"], b["text"])
-            found.append(Prompt(*where, float(a["wer"]), float(b["wer"]), a["heard"], b["heard"], like))
-    return sorted(found, key=lambda p: (p.old - p.new, _lost(p), p.condition, p.prompt, p.seed))
+        like = None if a.similarity is None or b.similarity is None else (a.similarity, b.similarity)
+        if a.wer != b.wer or (like and abs(like[1] - like[0]) >= AUDIBLE):
+            where = (sample, b.condition, b.prompt, str(b.seed), b.text)
+            changed.append(Prompt(*where, a.wer, b.wer, a.heard, b.heard, like))
+    return sorted(changed, key=lambda p: (p.old - p.new, _lost(p), p.condition, p.prompt, p.seed))
 
 
 def _lost(prompt: Prompt) -> float:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from timbre.core.numbers import decimals, minutes, plural, rate, signed
 from timbre.diff.lines import count
-from timbre.diff.report import Rate, Report, Total
+from timbre.diff.report import DataChanges, Rate, Report, Total
+from timbre.report.numbers import decimals, minutes, plural, rate, signed
 
 MAIN = ("tuned_clone", "tuned")  # the condition that a version of the voice is judged by: the first that it has
 MEASURES = {
@@ -22,12 +22,12 @@ def said(report: Report) -> str:
     return "; ".join(["nothing changed"] * report.is_empty + [part for part in parts if part]) or "small changes only"
 
 
-def data(report: Report) -> str:
+def data(changes: DataChanges) -> str:
     """What is new in what the voice is made from."""
-    return ", ".join(_data(report))
+    return ", ".join(_data(changes))
 
 
-def _data(report: Report) -> Iterator[str]:
+def _data(report: Report | DataChanges) -> Iterator[str]:
     for kind in ("added", "removed"):
         some = [source for source in report.sources if source.kind == kind]
         if some:
@@ -54,7 +54,7 @@ def _data(report: Report) -> Iterator[str]:
         yield f"{plural(len(report.params), 'parameter')} changed"
 
 
-def _people(report: Report) -> Iterator[str]:
+def _people(report: Report | DataChanges) -> Iterator[str]:
     for kind, said_so in (("added", "added"), ("removed", "removed"), ("revoked", "took the consent back")):
         if names := [found.id for found in report.people if found.kind == kind]:
             yield f"{plural(len(names), 'speaker')} {said_so}"

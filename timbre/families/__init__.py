@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
-from timbre.core.content import content_key, file_sha256
+from timbre.core.content import content_key, file_sha256, files_key
 from timbre.core.errors import ModelError
+from timbre.core.records import ADAPTER_FILES
 from timbre.core.running import settle
+from timbre.core.sections import VoiceParams
 from timbre.families.protocol import (
     WHOLE,
     Audio,
@@ -36,20 +36,13 @@ from timbre.families.protocol import (
 )  # fmt: skip
 
 __all__ = [
-    "WHOLE", "Audio", "Codes", "Course", "Family", "Lora", "Losses", "Objective", "Params", "Part", "Precision",
+    "WHOLE", "Audio", "Codes", "Course", "Family", "Lora", "Losses", "Objective", "Part", "Precision",
     "Request", "Speaking", "Spoken", "Turn", "Voice", "adapter_fingerprint", "family", "fingerprint", "load",
     "load_once",
 ]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Params:
-    family: Literal["csm"]  # a package of timbre/families
-    base: str  # a folder, or the id of a model on the hub
-    revision: str | None  # commit of the hub model; null for a folder
-
-
-def load_once(voice: Params, adapter: Path | None = None, precision: Precision = "auto") -> Voice:
+def load_once(voice: VoiceParams, adapter: Path | None = None, precision: Precision = "auto") -> Voice:
     """`load` for a map that computes batch by batch: the same model stays, another one takes its place."""
     loaded = _loaded(voice, adapter, precision)
     settle(loaded.model)
@@ -57,11 +50,11 @@ def load_once(voice: Params, adapter: Path | None = None, precision: Precision =
 
 
 @functools.lru_cache(maxsize=1)
-def _loaded(voice: Params, adapter: Path | None, precision: Precision) -> Voice:
+def _loaded(voice: VoiceParams, adapter: Path | None, precision: Precision) -> Voice:
     return load(voice, adapter, precision)
 
 
-def load(voice: Params, adapter: Path | None = None, precision: Precision = "auto") -> Voice:
+def load(voice: VoiceParams, adapter: Path | None = None, precision: Precision = "auto") -> Voice:
     """The base model, or with `adapter` the tuned one: its weights with the adapter's added."""
     fingerprint(voice)
     return family(voice.family).load(voice.base, voice.revision, adapter, precision)
@@ -71,11 +64,12 @@ def family(name: str) -> Family:
     return cast(Family, importlib.import_module(f"timbre.families.{name}").FAMILY)
 
 
-def fingerprint(voice: Params) -> str:
+def fingerprint(voice: VoiceParams) -> str:
     """Content key of a base model: of its files, or of its name and commit; reads no weights into memory."""
     folder = Path(voice.base)
     if folder.is_dir():
-        return _files_key(path for path in folder.rglob("*") if path.suffix != ".md")
+        paths = [path for path in folder.rglob("*") if path.suffix != ".md" and path.is_file()]
+        return files_key((path.name, file_sha256(path)) for path in paths)
     if voice.revision is None:
         raise ModelError(
             f"voice.base: {voice.base} is no folder here; if it is on the hub, name its commit in voice.revision"
@@ -85,11 +79,7 @@ def fingerprint(voice: Params) -> str:
 
 def adapter_fingerprint(folder: Path) -> str:
     """Content key of what an adapter does: its weights and how they are applied."""
-    for name in ("adapter_model.safetensors", "adapter_config.json"):
+    for name in ADAPTER_FILES:
         if not (folder / name).is_file():
             raise ModelError(f"{folder}/{name} is missing; `dvc repro train` makes it")
-    return _files_key([folder / "adapter_model.safetensors", folder / "adapter_config.json"])
-
-
-def _files_key(paths: Iterable[Path]) -> str:
-    return content_key(sorted((path.name, file_sha256(path)) for path in paths if path.is_file()))
+    return files_key((name, file_sha256(folder / name)) for name in ADAPTER_FILES)

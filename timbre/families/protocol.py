@@ -162,5 +162,4 @@ class Family(NamedTuple):
     """A family of voice models, known without loading one."""
 
     name: str  # in voice.family; its package beside this module
-    params: type  # of its own section in params.yaml: what only this family's training asks
     load: Callable[[str, str | None, Path | None, Precision], Voice]  # base, revision, adapter, precision

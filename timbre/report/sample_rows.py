@@ -6,7 +6,6 @@ it fails; the worst samples of the tuned voice are listed on top.
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ from pathlib import Path
 
 from timbre.core.errors import DataError
 from timbre.core.records import Sample, from_json
+from timbre.evaluation import score_rows
+from timbre.evaluation.score_rows import ScoreRow
 from timbre.report.sound import Sound, sound
 from timbre.report.verdict import NAMES
 
@@ -81,20 +82,20 @@ class Kind:
 
 
 def read_scores(table: Path, folder: Path) -> list[Score]:
-    with table.open(encoding="utf-8", newline="") as lines:
-        return [_score(row, folder) for row in csv.DictReader(lines)]
+    try:
+        return [_score(row, folder) for row in score_rows.read(table.read_bytes())]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{table}: not the table of scores; run `dvc repro evaluate`") from error
 
 
-def _score(row: dict[str, str], folder: Path) -> Score:
-    path = folder / f"{row['sample']}.json"
+def _score(row: ScoreRow, folder: Path) -> Score:
+    path = folder / f"{row.sample}.json"
     try:
         sample = from_json(path.read_text(encoding="utf-8"), Sample, str(path))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); run `dvc repro`") from error
-    similarity = row.get("similarity")
-    flags = {name: row.get(name) == "True" for name in ("silent", "clipped", "repeated")}
-    counted = int(row["errors"]), int(row["words"]), float(row["wer"])
-    return Score(sample, *counted, float(similarity) if similarity else None, diff=row["diff"], **flags)
+    counted = row.errors, row.words, row.wer, row.similarity
+    return Score(sample, *counted, silent=row.silent, clipped=row.clipped, repeated=row.repeated, diff=row.diff)
 
 
 def by_kind(scores: Sequence[Score]) -> list[Kind]:

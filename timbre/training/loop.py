@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 import os
 import random
+import shutil
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -29,14 +30,15 @@ import numpy as np
 from tqdm import tqdm
 
 from timbre.core.errors import ModelError
+from timbre.core.sections import TrainParams
 from timbre.families import Course, Lora, Losses, Objective, Voice
 from timbre.training import distributed
 from timbre.training.batches import Lessons, Utterance
 from timbre.training.prefetch import ahead
-from timbre.training.schedule import Params, learning_rate, point_steps
+from timbre.training.schedule import learning_rate, point_steps
 from timbre.training.timing import Gauge
 
-POINTS = "points"  # in the scratch folder: adapters on the way, by their steps
+POINTS = Path("finished/points")  # in the scratch folder: adapters on the way, by their steps
 SNAPSHOTS = 4  # weights kept on the way per point that is wanted: the best step is known at the end only
 
 
@@ -114,7 +116,7 @@ class Run(NamedTuple):
 
 
 def learn(
-    voice: Voice, clips: Sequence[Utterance], held: Sequence[Utterance], params: Params, own: Any, scratch: Path
+    voice: Voice, clips: Sequence[Utterance], held: Sequence[Utterance], params: TrainParams, own: Any, scratch: Path
 ) -> Iterator[Run]:
     """Each course of the voice, run to its end; `own` is the family's section of params.yaml.
 
@@ -124,7 +126,7 @@ def learn(
 
     lora, begun = Lora(params.rank, params.alpha, params.rslora, params.dropout), 0
     if distributed.first():
-        (scratch / POINTS).mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(scratch / POINTS, ignore_errors=True)
     for course in voice.courses(lora, own, save_memory=params.gradient_checkpointing):
         torch.manual_seed(params.seed)
         course.begin()
@@ -142,7 +144,7 @@ class Training:
     """One course."""
 
     def __init__(
-        self, voice: Voice, course: Course, clips: Sequence[Utterance], held: Sequence[Utterance], params: Params,
+        self, voice: Voice, course: Course, clips: Sequence[Utterance], held: Sequence[Utterance], params: TrainParams,
         scratch: Path,
     ) -> None:  # fmt: skip
         import torch
@@ -330,7 +332,7 @@ class Training:
         return state
 
 
-def optimiser_for(objective: Objective, params: Params) -> Any:
+def optimiser_for(objective: Objective, params: TrainParams) -> Any:
     import torch
 
     asked = {"lr": params.learning_rate, "betas": objective.betas, "weight_decay": params.weight_decay}

@@ -19,6 +19,7 @@ from timbre import families
 from timbre.core import params
 from timbre.core.errors import DataError
 from timbre.core.records import Example, Point, from_json, write_jsonl
+from timbre.core.sections import VoiceParams
 from timbre.families import Lora
 from timbre.synthesis import reference
 
@@ -57,7 +58,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def write_adapter(root: Path, step: int) -> None:
     import torch
 
-    voice = families.load(families.Params("csm", str(root / "models/base"), None))
+    voice = families.load(VoiceParams("csm", str(root / "models/base"), None))
     course = adapted(voice, Lora(4, 8, True, 0.0))
     torch.manual_seed(step)
     course.set_weights({n: torch.randn(w.shape) * 0.2 for n, w in course.weights().items()})

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from timbre.core.numbers import plural, rate, signed
 from timbre.diff import wording
 from timbre.diff.document import Block, Folded, Inline, Paragraph, Span, Table
 from timbre.diff.report import Gate, Prompt, Rate
 from timbre.diff.sections.page import OPEN, Page, cells, folded, pieces, say
 from timbre.diff.verdict import MEASURES, measured, rate_change
+from timbre.report.numbers import plural, rate, signed
 
 SAID = {True: "pass", False: "FAIL", None: "—"}
 CONDITIONS = {"base": "base", "base_clone": "base, cloning", "tuned": "tuned", "tuned_clone": "tuned, cloning"}

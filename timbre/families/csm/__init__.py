@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from timbre.families.csm.params import Params
 from timbre.families.protocol import Family, Precision, Voice
 
 
@@ -14,4 +13,4 @@ def load_voice(base: str, revision: str | None, adapter: Path | None, precision:
     return model.load(base, revision, adapter, precision)
 
 
-FAMILY = Family(name="csm", params=Params, load=load_voice)
+FAMILY = Family(name="csm", load=load_voice)

@@ -22,12 +22,12 @@ from torch import Tensor
 
 from timbre.core.content import content_key
 from timbre.core.errors import ModelError
+from timbre.core.sections import CsmParams
 from timbre.families import lora as low_rank
 from timbre.families.csm.decode import Decoder, Said, Sentence, alone, decode, whole
 from timbre.families.csm.load import from_pretrained, prepare
 from timbre.families.csm.losses import Batch, label_losses, named_losses
 from timbre.families.csm.mimi import CodecStream, encoded, pieces
-from timbre.families.csm.params import Params
 from timbre.families.llama import CausalLayers
 from timbre.families.lora import LoraCourse, evaluating, merged
 from timbre.families.protocol import (
@@ -82,7 +82,7 @@ class CsmCourse(LoraCourse):
 
     voice: Csm
 
-    def __init__(self, voice: Csm, lora: Lora, own: Params, *, save_memory: bool) -> None:
+    def __init__(self, voice: Csm, lora: Lora, own: CsmParams, *, save_memory: bool) -> None:
         super().__init__(voice, lora, save_memory=save_memory)
         self.own = own
 
@@ -196,7 +196,7 @@ class Csm:
         batch = self._here(batch)
         return named_losses(*label_losses(self.base, *self.stacks, batch), batch.shares)
 
-    def courses(self, lora: Lora, own: Params, *, save_memory: bool = False) -> Sequence[CsmCourse]:
+    def courses(self, lora: Lora, own: CsmParams, *, save_memory: bool = False) -> Sequence[CsmCourse]:
         return (CsmCourse(self, lora, own, save_memory=save_memory),)
 
     def adapt(self, lora: Lora) -> None:

@@ -135,24 +135,25 @@ def _of_times(start: float, end: float, seconds: float, text: str) -> Iterator[s
 def joined(spoken: Sequence[tuple[str, Path]], target: Path, speaker: str) -> tuple[list[Line], str, float]:
     """Write the takes one after the other; their lines, the SHA-256 of the samples, and the seconds.
 
-    Each take begins on a whole hundredth of a second, so that the times in the transcript are exact.
+    Each take begins on a whole hundredth of a second, so that the times in the transcript are exact. A take with a
+    warning, such as that words may be missing, stays unreviewed: its line has no flag.
     """
     rate = min(soundfile.info(path).samplerate for _, path in spoken)
     target.parent.mkdir(parents=True, exist_ok=True)
     digest, frames, lines = hashlib.sha256(), 0, []
     with soundfile.SoundFile(target, "w", rate, 1, "PCM_16", format="FLAC") as output:
         for text, path in spoken:
-            pcm, start, end = _trimmed(text, path, rate)
-            at = frames / rate
-            lines.append(Line(round(at + start, 2), round(at + end, 2), speaker, "ok", text))
+            pcm, start, end, doubtful = _trimmed(text, path, rate)
+            at, flag = frames / rate, "" if doubtful else "ok"
+            lines.append(Line(round(at + start, 2), round(at + end, 2), speaker, flag, text))
             output.write(pcm)
             digest.update(pcm.astype("<i2", copy=False).tobytes())
             frames += len(pcm)
     return lines, digest.hexdigest(), frames / rate
 
 
-def _trimmed(text: str, path: Path, rate: int) -> tuple[Pcm, float, float]:
-    """The take with AROUND on both sides of the voice, and where in it the line begins and ends."""
+def _trimmed(text: str, path: Path, rate: int) -> tuple[Pcm, float, float, bool]:
+    """The take with AROUND on both sides of the voice, where in it the line begins and ends, and whether it warns."""
     samples, own = audio.read(path)
     take = measure(samples, own, text)
     samples = audio.resample(samples, own, rate)
@@ -162,4 +163,4 @@ def _trimmed(text: str, path: Path, rate: int) -> tuple[Pcm, float, float]:
     whole = rate // math.gcd(rate, 100)  # frames: 480 at 48 kHz are 0.01 s, 441 at 22.05 kHz 0.02 s
     after += -(before + len(body) + after) % whole
     pcm = np.concatenate([np.zeros(before, np.int16), audio.to_pcm(body), np.zeros(after, np.int16)])
-    return pcm, AROUND - MARGIN, AROUND + (take.end - take.start) + MARGIN
+    return pcm, AROUND - MARGIN, AROUND + (take.end - take.start) + MARGIN, bool(take.warnings)
