@@ -167,11 +167,13 @@ def test_scores_are_those_that_evaluate_writes(tmp_path: Path) -> None:
     )  # fmt: skip
     scores.write(tmp_path / "scores.csv", [score])
     (row,) = score_rows.read((tmp_path / "scores.csv").read_bytes())
-    assert {name: getattr(score, name) for name in vars(row)} == vars(row)
+    read = dict(vars(row))
+    assert read.pop("flags") == {"ended": True, "silent": False, "clipped": True, "repeated": False}
+    assert {name: getattr(score, name) for name in read} == read
 
 
 def scored(prompt: str, errors: int = 0, similarity: float | None = None) -> ScoreRow:
-    return ScoreRow(prompt, "tuned", prompt, 0, errors / 4, errors, 4, "", "", similarity, False, False, False, "")
+    return ScoreRow(prompt, "tuned", prompt, 0, errors / 4, errors, 4, "", "", similarity, {}, "")
 
 
 def test_a_change_comes_with_what_chance_would_do() -> None:
