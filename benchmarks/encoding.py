@@ -25,8 +25,8 @@ from benchmarks.table import Row, Table, race
 from timbre.core.running import settle
 from timbre.core.sections import WhisperParams
 from timbre.families import Audio, Codes
-from timbre.families.csm import Csm
 from timbre.families.csm.mimi import CodecStream, pieces
+from timbre.families.csm.model import Csm
 
 ROOT = Path(__file__).parent.parent
 BATCHES = (1, 4, 16)

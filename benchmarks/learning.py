@@ -33,7 +33,7 @@ from benchmarks import limits, shapes, table
 from benchmarks.recipes import LORA, SHARE, TINY_SHARE, Way, dress, examined, operations, random_clip, step, tiny_clips
 from benchmarks.table import Row, Table
 from timbre import families
-from timbre.core.sections import TrainParams, VoiceParams
+from timbre.core.sections import CsmParams, TrainParams, VoiceParams
 from timbre.families import Turn
 
 DOCUMENTED = "documented"
@@ -167,8 +167,8 @@ def _peak(device: str) -> float:
 
 def epoch(options: argparse.Namespace) -> Table:
     """The training loop itself, an evaluation before and one after it included."""
+    from timbre.training import loop
     from timbre.training.batches import Utterance
-    from timbre.training.loop import Training
 
     half = options.device == "cuda"
     voice = shapes.csm(options.size, options.device, torch.bfloat16 if half else torch.float32)
@@ -178,15 +178,15 @@ def epoch(options: argparse.Namespace) -> Table:
     params = TrainParams(
         rank=LORA.rank, alpha=LORA.alpha, rslora=LORA.rslora, dropout=LORA.dropout, learning_rate=2e-4, warmup=2,
         epochs=1, max_steps=None, batch=options.batch, accumulation=1, weight_decay=0.01, max_grad_norm=1.0,
-        depth_share=SHARE, context_share=0.0, context_seconds=12, eval_every=1000, patience=0, points=1,
+        context_share=0.0, context_seconds=12, eval_every=1000, patience=0, points=1,
         optimiser="adamw", precision="bf16" if half else "fp32", gradient_checkpointing=True, processes=1, shard=False,
         seed=0,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:
         begun = time.perf_counter()
-        state = Training(voice, heard[:count], heard[count:], params, Path(scratch)).run()
+        (trained,) = loop.learn(voice, heard[:count], heard[count:], params, CsmParams(SHARE), Path(scratch))
         seconds = time.perf_counter() - begun
-    waited = statistics.mean(row["waiting_percent"] for row in state.speed)
+    waited = statistics.mean(row["waiting_percent"] for row in trained.state.speed)
     extra = {"peak GB": _peak(options.device), "waiting for data": f"{waited:.1f}%"}
     title = f"an epoch of {count} clips of {options.seconds:g} s on {options.size} on {options.device}"
     return Table(title, [Row("ours, checkpointing", [seconds], extra=extra)])

@@ -11,8 +11,8 @@ Writes  models/adapter/                         the best adapter by evaluation l
         models/speed.json                       what each step cost on this machine; no output of DVC's
 
 The three outputs are one entry. Its key, in training.json, is of all that it depends on: the base model, the clips'
-words and codes, the section `train`. What was trained from the same before is kept or put back, so an edit of code that
-changes no result trains nothing, nor does an edit that is taken back.
+words and codes, the sections of `train` and of the family. What was trained from the same before is kept or put back,
+so an edit of code that changes no result trains nothing, nor does an edit that is taken back.
 
 The state of an unfinished run is in .timbre/train/<content key>/, safe to delete. All that is random in a step is drawn
 from the seed and the step's number alone, so a run that was killed gives the same bytes as one that was not.
@@ -21,35 +21,31 @@ from the seed and the step's number alone, so a run that was killed gives the sa
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from timbre import families
 from timbre.core.content import content_key
 from timbre.core.errors import ModelError
 from timbre.core.params import read
 from timbre.core.running import run_stage, settle
-from timbre.core.sections import TrainParams, VoiceParams
-from timbre.families import Voice
+from timbre.core.sections import Settings, TrainParams, VoiceParams
+from timbre.families import Course, Voice
 from timbre.mapping.entries import RECORD, Entry
 from timbre.mapping.store import Store
 from timbre.training import distributed, timing
 from timbre.training.batches import Utterance, check_lengths, utterances
-from timbre.training.loop import State, Training
+from timbre.training.loop import Run, learn
+from timbre.training.results import facts, to_csv
 from timbre.training.schedule import asked
 
 VERSION = 3  # raise when the code gives another adapter for the same input
 SCRATCH = Path(".timbre/train")
-COLUMNS = (
-    "step", "epoch", "train_loss", "backbone_loss", "depth_loss", "eval_loss", "eval_backbone_loss", "eval_depth_loss",
-    "grad_norm", "learning_rate",
-)  # fmt: skip
 
 
 class Task(NamedTuple):
@@ -57,60 +53,29 @@ class Task(NamedTuple):
 
     clips: list[Utterance]
     held: list[Utterance]  # back, to evaluate on
+    own: Any  # the family's section of params.yaml
     key: str  # content key of all that the result depends on
 
 
-def to_csv(history: Sequence[dict[str, float]]) -> str:
-    """Six digits: the rest is noise of the machine. A cell is empty where nothing was measured.
-
-    After the columns that every family has come those of its groups of codebooks.
-    """
-    columns = list(dict.fromkeys([*COLUMNS, *(name for row in history for name in row)]))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([f"{row[c]:.6g}" if c in row else "" for c in columns] for row in history)
-    return text.getvalue()
-
-
-def facts(voice: Voice, state: State, clips: Sequence[Utterance]) -> dict[str, object]:
-    """Numbers about the training; the adapter over-fitted by as much as the last evaluation is worse than the best."""
-    trained, every = (sum(w.numel() for w in voice.model.parameters() if w.requires_grad or a) for a in (False, True))
-    last = [row for row in state.history if "eval_loss" in row][-1]
-    return {
-        "steps": state.step,
-        "best_step": state.best_step,
-        "best_eval_loss": round(state.best_loss, 4),
-        "last_eval_loss": round(last["eval_loss"], 4),
-        "overfit": round(last["eval_loss"] - state.best_loss, 4),
-        "points": [*state.points, state.best_step],
-        "trainable_share": round(trained / every, 5),
-        "clips": len(clips),
-        "seconds": round(sum(clip.seconds for clip in clips), 2),
-    }
-
-
-def check_effect(voice: Voice, clip: Utterance) -> None:
-    if not voice.adapter_effect([clip.turn]):
+def check_effect(course: Course, clip: Utterance) -> None:
+    if not course.effect([clip.turn]):
         raise ModelError(
             "train: the adapter changes nothing (the logits with and without it are equal); "
             "raise train.learning_rate or train.epochs"
         )
 
 
-def finished(voice: Voice, state: State, clips: Sequence[Utterance], key: str, folder: Path) -> dict[str, bytes | Path]:
-    """The entry's files by their names in its record; those of adapters lie in `folder`."""
-    shutil.rmtree(folder, ignore_errors=True)
-    for step, weights in state.points.items():
-        voice.set_adapter_weights(weights)
-        voice.save_adapter(folder / f"points/{step:06}")
-    voice.set_adapter_weights(state.best)
+def finished(
+    voice: Voice, runs: Sequence[Run], clips: Sequence[Utterance], key: str, folder: Path
+) -> dict[str, bytes | Path]:
+    """The entry's files by their names in its record; those of adapters on the way lie in `folder` already."""
+    shutil.rmtree(folder / "adapter", ignore_errors=True)
     voice.save_adapter(folder / "adapter")
     files: dict[str, bytes | Path] = {
         path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()
     }
-    record = json.dumps({"key": key, **facts(voice, state, clips)}, indent=2)
-    return {**files, "history.csv": to_csv(state.history).encode(), RECORD: f"{record}\n".encode()}
+    record = json.dumps({"key": key, **facts(voice, runs, clips)}, indent=2)
+    return {**files, "history.csv": to_csv(runs).encode(), RECORD: f"{record}\n".encode()}
 
 
 def entry_of(out: Path, points: Path, history: Path, key: str) -> Entry:
@@ -134,7 +99,7 @@ def main(
 ) -> None:
     settings = read()
     params, base = settings.train, settings.voice
-    task = task_of(dataset, codes, params, base)
+    task = task_of(dataset, codes, settings)
     entry = entry_of(out, points, history, task.key)
     if distributed.alone() and is_there(entry):
         return
@@ -143,11 +108,15 @@ def main(
             train(task, entry, speed, params, base)
 
 
-def task_of(dataset: Path, codes: Path, params: TrainParams, base: VoiceParams) -> Task:
+def task_of(dataset: Path, codes: Path, settings: Settings) -> Task:
+    base = settings.voice
+    own = getattr(settings, base.family)
     clips, keys = utterances(dataset / "train.jsonl", codes)
     held, held_keys = utterances(dataset / "eval.jsonl", codes)
     said = [(clip.id, clip.speaker, clip.seconds, clip.turn.text) for clip in [*clips, *held]]
-    return Task(clips, held, content_key(VERSION, families.fingerprint(base), asked(params), said, keys, held_keys))
+    asked_of = [asked(settings.train), asdict(own)]
+    key = content_key(VERSION, families.fingerprint(base), asked_of, said, keys, held_keys)
+    return Task(clips, held, own, key)
 
 
 def is_there(entry: Entry) -> bool:
@@ -172,15 +141,19 @@ def train(task: Task, entry: Entry, speed: Path, params: TrainParams, base: Voic
         settle(voice.model)
     check_lengths(voice, [*task.clips, *task.held])
     scratch = SCRATCH / task.key
-    state = Training(voice, task.clips, task.held, params, scratch).run()
-    check_effect(voice, task.clips[0])
+    runs = []
+    for run in learn(voice, task.clips, task.held, params, task.own, scratch):
+        check_effect(run.course, task.clips[0])
+        runs.append(run)
     if not distributed.first():
         return
     with Store(entry.record.parent) as store:
-        store.write(entry, finished(voice, state, task.clips, task.key, scratch / "finished"))
-    timing.write(speed, entry.record.parent, state.speed)
+        store.write(entry, finished(voice, runs, task.clips, task.key, scratch / "finished"))
+    timing.write(speed, entry.record.parent, [row for run in runs for row in run.state.speed])
     shutil.rmtree(scratch, ignore_errors=True)
-    print(f"train: best at step {state.best_step} of {state.step}, evaluation loss {state.best_loss:.3f}")
+    begun, state = runs[-1].begun, runs[-1].state
+    best, last = begun + state.best_step, begun + state.step
+    print(f"train: best at step {best} of {last}, evaluation loss {state.best_loss:.3f}")
 
 
 if __name__ == "__main__":

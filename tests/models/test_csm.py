@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.tiny_models import CODEBOOK_SIZE, CODEBOOKS, FRAME, SAMPLE_RATE, random_csm
+from tests.support.tiny_models import CODEBOOK_SIZE, CODEBOOKS, CSM, FRAME, SAMPLE_RATE, adapted, random_csm
 from timbre import families
 from timbre.core.errors import ModelError
 from timbre.core.sections import VoiceParams
@@ -258,7 +258,7 @@ def test_another_seed_is_another_take(voice: Any) -> None:
 
 @pytest.mark.parametrize("top_k", [0, 3])
 def test_sampling_draws_from_the_distribution_of_the_logits(top_k: int) -> None:
-    from timbre.families.csm.decode import pick
+    from timbre.families.sampling import pick
 
     logits = torch.tensor([0.0, 1.0, 2.0, -1.0, -9.0, 1.5])
     draws = (torch.arange(100_000, dtype=torch.float64) + 0.5) / 100_000
@@ -269,7 +269,7 @@ def test_sampling_draws_from_the_distribution_of_the_logits(top_k: int) -> None:
 
 
 def test_the_ends_of_the_draws_are_codes_that_may_be_drawn() -> None:
-    from timbre.families.csm.decode import pick
+    from timbre.families.sampling import pick
 
     logits = torch.full((2, 9), -torch.inf)
     logits[:, 2:5] = 1.0
@@ -315,7 +315,7 @@ def test_the_losses_and_gradients_of_the_parts_add_up_to_those_of_the_whole(voic
         for part in losses:
             part.total.backward()
         grads = [weight.grad.norm().item() for weight in voice.model.parameters() if weight.requires_grad]
-        every = [[part.total, part.backbone, part.depth, *part.groups.values()] for part in losses]
+        every = [[part.total, *part.parts.values()] for part in losses]
         return [sum(parts).item() for parts in zip(*every, strict=True)], grads
 
     losses, grads = learn(Part(0, 1))
@@ -327,7 +327,7 @@ def test_the_losses_and_gradients_of_the_parts_add_up_to_those_of_the_whole(voic
 
 def test_as_many_frames_as_codebooks_are_learnt_from_like_any_others(voice: Any) -> None:
     talk = [Turn("the ferry", codes(CODEBOOKS - 1))]  # and the end
-    found = [voice.losses(voice.batch([talk] * times, 1.0, 0)).depth.item() for times in (1, 3)]
+    found = [voice.losses(voice.batch([talk] * times, 1.0, 0)).parts["depth_decoder"].item() for times in (1, 3)]
     assert found[0] == pytest.approx(found[1], abs=1e-5)
 
 
@@ -341,8 +341,8 @@ def test_losses_from_codes_equal_those_of_the_documented_recipe_from_audio(voice
         talk = [{"role": "0", "content": [{"type": "text", "text": text}, {"type": "audio", "path": wave}]}]
         theirs = voice.base(**processor.apply_chat_template(talk, tokenize=True, return_dict=True, output_labels=True))
         mine = voice.losses(voice.batch([[Turn(text, voice.encode([wave])[0])]], depth_share=1.0, seed=0))
-        assert mine.backbone.item() == pytest.approx(theirs.backbone_loss.item(), abs=1e-5)
-        assert mine.depth.item() == pytest.approx(theirs.depth_decoder_loss.item(), abs=1e-5)
+        assert mine.parts["backbone"].item() == pytest.approx(theirs.backbone_loss.item(), abs=1e-5)
+        assert mine.parts["depth_decoder"].item() == pytest.approx(theirs.depth_decoder_loss.item(), abs=1e-5)
 
 
 def test_only_the_last_turn_is_learnt_and_its_end_always(voice: Any) -> None:
@@ -364,27 +364,27 @@ def test_an_evaluation_in_pieces_finds_the_losses_of_training(voice: Any) -> Non
         whole = voice.losses(batch)
         with torch.no_grad():
             pieces = voice.losses(batch)
-        assert pieces.depth.item() == pytest.approx(whole.depth.item(), abs=1e-5)
-        assert pieces.groups["1-3"].item() == pytest.approx(whole.groups["1-3"].item(), abs=1e-5)
+        assert pieces.parts["depth_decoder"].item() == pytest.approx(whole.parts["depth_decoder"].item(), abs=1e-5)
+        assert pieces.parts["codebook/2-4"].item() == pytest.approx(whole.parts["codebook/2-4"].item(), abs=1e-5)
 
 
 def test_padding_changes_no_loss(voice: Any) -> None:
     short, long = [Turn("again", codes(5))], [Turn("the ferry waits", codes(40, 2))]
-    alone = [voice.losses(voice.batch([one], 1.0, 0)).backbone.item() for one in (short, long)]
-    together = voice.losses(voice.batch([short, long], 1.0, 0)).backbone.item()
+    alone = [voice.losses(voice.batch([one], 1.0, 0)).parts["backbone"].item() for one in (short, long)]
+    together = voice.losses(voice.batch([short, long], 1.0, 0)).parts["backbone"].item()
     assert together == pytest.approx((6 * alone[0] + 41 * alone[1]) / 47, abs=1e-5)
 
 
 def test_an_adapter_sits_on_the_decoders_alone_and_changes_nothing_at_first(voice: Any) -> None:
-    voice.adapt(LORA)
+    course = adapted(voice, LORA)
     trained = [name for name, weight in voice.model.named_parameters() if weight.requires_grad]
     assert len(trained) == 2 * 7 * (2 + 2)
     assert not [name for name in trained if "codec" in name or "lora" not in name]
     turns = [Turn("the ferry waits", codes(5))]
-    assert voice.adapter_effect(turns) == 0
-    weights = {name: torch.ones_like(weight) for name, weight in voice.adapter_weights().items()}
-    voice.set_adapter_weights(weights)
-    assert voice.adapter_effect(turns) > 0
+    assert course.effect(turns) == 0
+    weights = {name: torch.ones_like(weight) for name, weight in course.weights().items()}
+    course.set_weights(weights)
+    assert course.effect(turns) > 0
 
 
 def test_an_adapter_is_the_same_bytes_twice_and_works_merged_as_it_did_unmerged(folder: Path, tmp_path: Path) -> None:
@@ -392,8 +392,8 @@ def test_an_adapter_is_the_same_bytes_twice_and_works_merged_as_it_did_unmerged(
     for name in ("a", "b"):
         torch.manual_seed(3)
         voice: Any = families.load(VoiceParams("csm", str(folder), None))
-        voice.adapt(LORA)
-        voice.set_adapter_weights({n: torch.randn(w.shape) * 0.1 for n, w in voice.adapter_weights().items()})
+        course = adapted(voice, LORA)
+        course.set_weights({n: torch.randn(w.shape) * 0.1 for n, w in course.weights().items()})
         voice.save_adapter(tmp_path / name)
         made.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
     assert made[0] == made[1]
@@ -411,9 +411,8 @@ def test_gradient_checkpointing_gives_the_same_gradients(folder: Path) -> None:
     for saving in (False, True):
         torch.manual_seed(0)
         voice: Any = families.load(VoiceParams("csm", str(folder), None))
-        if saving:
-            voice.save_memory()
-        voice.adapt(LORA)
+        (course,) = voice.courses(LORA, CSM, save_memory=saving)
+        course.begin()
         voice.model.train()
         voice.losses(voice.batch([[Turn("the ferry", codes(9))]], 1.0, 0)).total.backward()
         gradients.append([w.grad.clone() for w in voice.model.parameters() if w.requires_grad])
@@ -452,14 +451,14 @@ def test_an_adapter_whose_weights_find_no_place_or_are_zeros_is_refused(
 ) -> None:
     from safetensors.torch import load_file, save_file
 
-    voice.adapt(LORA)
-    voice.set_adapter_weights({n: torch.ones_like(w) for n, w in voice.adapter_weights().items()})
+    course = adapted(voice, LORA)
+    course.set_weights({n: torch.ones_like(w) for n, w in course.weights().items()})
     voice.save_adapter(tmp_path)
     path = tmp_path / "adapter_model.safetensors"
     save_file({name.replace("layers", "blocks"): w for name, w in load_file(path).items()}, path)
     with pytest.raises(ModelError, match="missing adapter keys"):
         families.load(VoiceParams("csm", str(folder), None), adapter=tmp_path)
-    save_file({name: torch.zeros_like(w) for name, w in voice.adapter_weights().items()}, path)
+    save_file({name: torch.zeros_like(w) for name, w in course.weights().items()}, path)
     with pytest.raises(ModelError, match="changes nothing"):
         families.load(VoiceParams("csm", str(folder), None), adapter=tmp_path)
 
@@ -573,7 +572,13 @@ def test_grouped_heads_and_stretched_positions_as_in_csm_1b_decode_like_transfor
 
 @pytest.mark.parametrize(
     ("codebooks", "names"),
-    [(2, ["1"]), (4, ["1-3"]), (8, ["1-3", "4-7"]), (32, ["1-3", "4-7", "8-15", "16-31"]), (10, ["1-3", "4-7", "8-9"])],
+    [
+        (2, ["2"]),
+        (4, ["2-4"]),
+        (8, ["2-4", "5-8"]),
+        (32, ["2-4", "5-8", "9-16", "17-32"]),
+        (10, ["2-4", "5-8", "9-10"]),
+    ],
 )
 def test_the_depth_loss_is_told_by_groups_that_cover_its_codebooks(codebooks: int, names: list[str]) -> None:
     from timbre.families.csm.losses import group_losses, groups

@@ -13,7 +13,8 @@ from timbre import families
 from timbre.core.errors import ModelError, ParamsError
 from timbre.core.sections import VoiceParams
 from timbre.families import Request, Speaking, Turn, int8
-from timbre.families.int8 import Int8Heads, Int8Linear, joint
+from timbre.families.csm.eight_bits import Int8Heads
+from timbre.families.int8 import Int8Linear, joint
 from timbre.families.llama import joined
 
 

@@ -1,6 +1,6 @@
-"""What each of the processes of test_processes.py does: train in several ways; the first writes what came of it.
+"""What each of the processes of test_distributed.py does: train in several ways; the first writes what came of it.
 
-python -m tests.ranks ROOT OUT
+python -m tests.support.ddp_worker ROOT OUT
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ RUNS = {"plain": UNEVEN, "shard": dataclasses.replace(UNEVEN, shard=True), "long
 
 def main() -> None:
     root, out = map(Path, sys.argv[1:])
-    if not distributed.launch(2, "tests.ranks"):
+    if not distributed.launch(2, "tests.support.ddp_worker"):
         with distributed.joined(2):
             for name, params in RUNS.items():
                 learn(root, out / name, params)
 
 
 def learn(root: Path, out: Path, params: TrainParams) -> None:
-    voice, state = trained(root, out / f"process-{distributed.part().number}", params)
-    weights = {name: weight.tolist() for name, weight in voice.adapter_weights().items()}
-    distributed.agree((weights, state.history))
+    voice, trained_run = trained(root, out / f"process-{distributed.part().number}", params)
+    weights = {name: weight.tolist() for name, weight in trained_run.course.weights().items()}
+    distributed.agree((weights, trained_run.state.history))
     if distributed.first():
-        result = {"weights": weights, "history": state.history, "held": held(voice.model)}
+        result = {"weights": weights, "history": trained_run.state.history, "held": held(voice.model)}
         (out / "result.json").write_text(json.dumps(result))
 
 

@@ -127,7 +127,8 @@ def mean_lesson(shape: Shape, settings: Settings, rows: Clips) -> Lesson:
     longest = train.context_seconds * shape.frame_rate
     before = [row for row in rows if row[0] * shape.frame_rate <= longest]
     heard = train.context_share * _means(shape, before)[1] if before else 0
-    return Lesson(count, PADDED * (positions + heard), count * frames, count * (frames * train.depth_share + 1))
+    deep = frames * settings.csm.depth_share + 1
+    return Lesson(count, PADDED * (positions + heard), count * frames, count * deep)
 
 
 def _means(shape: Shape, rows: Clips) -> tuple[float, float]:

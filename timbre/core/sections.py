@@ -135,9 +135,20 @@ class DatasetParams:
 
 @section
 class VoiceParams:
-    family: Literal["csm"]  # the module of timbre/families
+    family: Literal["csm"]  # a package of timbre/families
     base: str  # a folder, or the id of a model on the hub
     revision: str | None  # commit of the hub model; null for a folder
+
+
+@section
+class CsmParams:
+    """Section `csm` of params.yaml: what only this family's training asks."""
+
+    depth_share: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.depth_share <= 1:
+            raise ValueError(f"depth_share: {self.depth_share} is not between 0 and 1")
 
 
 @section
@@ -163,7 +174,6 @@ class TrainParams:
     accumulation: int  # batches
     weight_decay: float
     max_grad_norm: float
-    depth_share: float
     context_share: float
     context_seconds: float
     eval_every: int  # steps
@@ -192,7 +202,7 @@ class TrainParams:
         ]
         wrong += [
             f"{name}: {getattr(self, name)} is not between 0 and 1"
-            for name in ("dropout", "depth_share", "context_share")
+            for name in ("dropout", "context_share")
             if not 0 <= getattr(self, name) <= 1
         ]
         if self.processes != "auto" and self.processes < 1:
@@ -278,6 +288,7 @@ class Settings:
     check: CheckParams
     dataset: DatasetParams
     voice: VoiceParams
+    csm: CsmParams
     encode: EncodeParams
     train: TrainParams
     generate: GenerateParams

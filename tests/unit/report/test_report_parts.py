@@ -102,9 +102,11 @@ def test_over_fitting_is_pointed_out_where_the_last_step_is_clearly_worse(last: 
         assert "by step 10 the evaluation loss had risen by 0.300 (15%) to 2.300" in overfit
 
 
-def test_codebooks_are_counted_from_one() -> None:
-    names = ["eval_depth_loss", "eval_depth_loss_1-3", "eval_depth_loss_16-31", "eval_depth_loss_1", "depth_loss_1-3"]
-    assert [training.group_name(name) for name in names] == ["", "2–4", "17–32", "2", ""]
+def test_the_parts_of_the_loss_are_drawn_as_the_family_names_them() -> None:
+    names = ("eval_loss", "eval_loss/text", "eval_loss/codebook/1", "eval_loss/codebook/2-4", "train_loss/text")
+    history = [{"step": str(step), **dict.fromkeys(names, "2.5")} for step in (1, 2)]
+    assert training.parts(history) == {"text": [], "codebook": ["1", "2-4"]}
+    assert [chart.title for chart in training.curves(history)] == ["Loss", "Text loss", "Evaluation loss by codebook"]
 
 
 def test_a_comparison_is_read_word_by_word_and_loses_none() -> None:

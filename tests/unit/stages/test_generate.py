@@ -14,7 +14,7 @@ import soundfile
 
 from stages import evaluate, generate
 from stages.generate import CONDITIONS, Speed, plan, speak
-from tests.support.tiny_models import CODEBOOK_SIZE, CODEBOOKS, SAMPLE_RATE, random_csm
+from tests.support.tiny_models import CODEBOOK_SIZE, CODEBOOKS, SAMPLE_RATE, adapted, random_csm
 from timbre import audio, families
 from timbre.core.errors import DataError, ModelError
 from timbre.core.records import Example, Sample, from_json
@@ -56,9 +56,9 @@ def adapter(model: VoiceParams, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
     folder = tmp_path_factory.mktemp("models") / "adapter"
     voice = families.load(model)
-    voice.adapt(Lora(4, 8, True, 0.0))
+    course = adapted(voice, Lora(4, 8, True, 0.0))
     torch.manual_seed(0)
-    voice.set_adapter_weights({n: torch.randn(w.shape) * 0.2 for n, w in voice.adapter_weights().items()})
+    course.set_weights({n: torch.randn(w.shape) * 0.2 for n, w in course.weights().items()})
     voice.save_adapter(folder)
     return folder
 
@@ -205,10 +205,10 @@ def test_an_adapter_of_zeros_is_refused_and_one_of_next_to_nothing_trips_the_gat
 ) -> None:
     nothing, zeros = tmp_path / "nothing", tmp_path / "zeros"
     voice = families.load(model, adapter=None)
-    voice.adapt(Lora(4, 8, True, 0.0))
-    start = voice.adapter_weights()
+    course = adapted(voice, Lora(4, 8, True, 0.0))
+    start = course.weights()
     for folder, least in ((nothing, 1e-12), (zeros, 0.0)):
-        voice.set_adapter_weights({name: weight * 0 + least for name, weight in start.items()})
+        course.set_weights({name: weight * 0 + least for name, weight in start.items()})
         voice.save_adapter(folder)
     with pytest.raises(ModelError, match="changes nothing in the base model"):
         make(tmp_path / "refused", model, zeros)
