@@ -1,5 +1,6 @@
 # make          install, run the pipeline on the demo voice, say where the report is
 # make test     install the test packages, make check, run every test
+# make test-fast  the unit tests alone, about a minute
 # make check    style, types, and the docs
 # make docs     build the docs and open them
 # make bench    the short set of benchmarks
@@ -9,14 +10,17 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: run test check docs bench
+.PHONY: run test test-fast check docs bench
 run: .venv/installed
 	dvc repro
 	@timbre summary
 	@echo 'next      source .venv/bin/activate, which puts timbre, dvc and mlflow on your PATH'
 
 test: .venv/installed-test check
-	python -m pytest
+	python -m pytest -n logical --dist worksteal
+
+test-fast: .venv/installed-test
+	python -m pytest -n logical --dist worksteal tests/unit
 
 check: .venv/installed-test
 	ruff check .

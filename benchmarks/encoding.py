@@ -23,9 +23,10 @@ import torch
 from benchmarks import limits, shapes, table
 from benchmarks.table import Row, Table, race
 from timbre.core.running import settle
+from timbre.core.sections import WhisperParams
 from timbre.families import Audio, Codes
-from timbre.families.csm import Csm
 from timbre.families.csm.mimi import CodecStream, pieces
+from timbre.families.csm.model import Csm
 
 ROOT = Path(__file__).parent.parent
 BATCHES = (1, 4, 16)
@@ -146,7 +147,7 @@ def hearing(clips: int, runs: int) -> Table:
         return Table(title, [Row(name, skipped=f"without {' and '.join(lacks)}") for name in names])
     from timbre import asr, audio
 
-    model = asr.load(asr.Params(str(ROOT / "models/tiny/whisper.pt")))
+    model = asr.load(WhisperParams(str(ROOT / "models/tiny/whisper.pt")))
     first = sorted((ROOT / "data/recordings").glob("*.flac"))[0]
     samples, rate = audio.read(first, asr.SAMPLE_RATE)
     size = 4 * rate

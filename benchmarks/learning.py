@@ -33,6 +33,7 @@ from benchmarks import limits, shapes, table
 from benchmarks.recipes import LORA, SHARE, TINY_SHARE, Way, dress, examined, operations, random_clip, step, tiny_clips
 from benchmarks.table import Row, Table
 from timbre import families
+from timbre.core.sections import CsmParams, TrainParams, VoiceParams
 from timbre.families import Turn
 
 DOCUMENTED = "documented"
@@ -166,27 +167,26 @@ def _peak(device: str) -> float:
 
 def epoch(options: argparse.Namespace) -> Table:
     """The training loop itself, an evaluation before and one after it included."""
+    from timbre.training import loop
     from timbre.training.batches import Utterance
-    from timbre.training.loop import Training
-    from timbre.training.schedule import Params
 
     half = options.device == "cuda"
     voice = shapes.csm(options.size, options.device, torch.bfloat16 if half else torch.float32)
     count = 50 if half else 8  # a CPU only rehearses it
     clips = [random_clip(voice, options.seconds, seed) for seed in range(count + 4)]
     heard = [Utterance(str(n), "ann", options.seconds, Turn(c.text, c.codes)) for n, c in enumerate(clips)]
-    params = Params(
+    params = TrainParams(
         rank=LORA.rank, alpha=LORA.alpha, rslora=LORA.rslora, dropout=LORA.dropout, learning_rate=2e-4, warmup=2,
         epochs=1, max_steps=None, batch=options.batch, accumulation=1, weight_decay=0.01, max_grad_norm=1.0,
-        depth_share=SHARE, context_share=0.0, context_seconds=12, eval_every=1000, patience=0, points=1,
+        context_share=0.0, context_seconds=12, eval_every=1000, patience=0, points=1,
         optimiser="adamw", precision="bf16" if half else "fp32", gradient_checkpointing=True, processes=1, shard=False,
         seed=0,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:
         begun = time.perf_counter()
-        state = Training(voice, heard[:count], heard[count:], params, Path(scratch)).run()
+        (trained,) = loop.learn(voice, heard[:count], heard[count:], params, CsmParams(SHARE), Path(scratch))
         seconds = time.perf_counter() - begun
-    waited = statistics.mean(row["waiting_percent"] for row in state.speed)
+    waited = statistics.mean(row["waiting_percent"] for row in trained.state.speed)
     extra = {"peak GB": _peak(options.device), "waiting for data": f"{waited:.1f}%"}
     title = f"an epoch of {count} clips of {options.seconds:g} s on {options.size} on {options.device}"
     return Table(title, [Row("ours, checkpointing", [seconds], extra=extra)])
@@ -224,7 +224,7 @@ def curves(way: Way, options: argparse.Namespace) -> dict[str, Any]:
     seconds, losses = [], []
     for seed in range(options.seeds):
         precision: families.Precision = "bf16" if way.half else "fp32"
-        voice: Any = families.load(families.Params("csm", str(shapes.TINY), None), precision=precision)
+        voice: Any = families.load(VoiceParams("csm", str(shapes.TINY), None), precision=precision)
         dress(voice, way, seed)
         optimiser = torch.optim.AdamW([w for w in voice.model.parameters() if w.requires_grad], options.rate)
         order = np.random.default_rng(seed).permutation(np.tile(np.arange(len(clips)), 1 + options.steps // 10))

@@ -82,14 +82,13 @@ def learn(options: argparse.Namespace) -> None:
     from benchmarks.shapes import csm
     from timbre.core.params import read
     from timbre.families import Turn
+    from timbre.training import loop
     from timbre.training.batches import Utterance
-    from timbre.training.loop import Training
-    from timbre.training.schedule import Params
 
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # peft's calls, not ours
     steps = WARMUP + options.steps
     params = dataclasses.replace(
-        read("train", Params), dropout=0.0, context_share=0.0, max_steps=steps, epochs=steps, eval_every=steps,
+        read().train, dropout=0.0, context_share=0.0, max_steps=steps, epochs=steps, eval_every=steps,
         patience=0, points=1, batch=options.batch, optimiser="adamw", shard=options.shard,
     )  # fmt: skip
     cuda = torch.cuda.is_available()
@@ -101,9 +100,9 @@ def learn(options: argparse.Namespace) -> None:
         for n, codes in enumerate(random.integers(1, 200, (2 * options.batch, *shape)))
     ]
     with tempfile.TemporaryDirectory() as scratch:
-        state = Training(voice, clips, clips[:2], params, Path(scratch)).run()
+        (trained,) = loop.learn(voice, clips, clips[:2], params, read().csm, Path(scratch))
     if distributed.first():
-        found = {"speed": state.speed, "loss": state.history[-1]["train_loss"]}
+        found = {"speed": trained.state.speed, "loss": trained.state.history[-1]["train_loss"]}
         (options.child / "found.json").write_text(json.dumps(found))
 
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from timbre import families
 from timbre.families import Audio, Lora, Turn
-from timbre.families.csm import Csm
+from timbre.families.csm.model import Csm
+from timbre.families.lora import save_memory
 
 ROOT = Path(__file__).parent.parent
 LORA = Lora(rank=32, alpha=16, rslora=True, dropout=0.05)
@@ -37,7 +38,7 @@ class Clip(NamedTuple):
 def dress(voice: Csm, way: Way, seed: int = 0) -> None:
     torch.manual_seed(seed)
     if way.saving:
-        voice.save_memory()
+        save_memory(voice.base)
     voice.adapt(LORA)
     voice.model.train()
 
@@ -127,4 +128,4 @@ def examined(voice: Csm, held: Sequence[Clip], way: Way) -> tuple[float, float]:
     with torch.no_grad(), torch.autocast(voice.device.type, torch.bfloat16, enabled=way.half):
         found = voice.losses(batch)
     voice.model.train()
-    return float(found.backbone), float(found.depth)
+    return float(found.parts["backbone"]), float(found.parts["depth_decoder"])

@@ -17,8 +17,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from timbre.families.csm import Csm
 from timbre.families.csm.load import read_config, tie
+from timbre.families.csm.model import Csm
 
 Size = Literal["tiny", "small", "csm-1b"]
 SIZES: tuple[Size, ...] = ("tiny", "small", "csm-1b")

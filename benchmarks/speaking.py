@@ -35,8 +35,8 @@ from benchmarks.shapes import SIZES, Size, csm
 from benchmarks.table import Row, Table
 from timbre.core.running import settle
 from timbre.families import Request, Speaking, Turn
-from timbre.families.csm import Csm
-from timbre.families.int8 import shrink
+from timbre.families.csm.eight_bits import shrink
+from timbre.families.csm.model import Csm
 
 TEMPERATURE, TOP_K = 0.9, 50
 TEXTS = ("We will be there.", "Is it raining?", "The ferry waits for us.", "Good morning.")

@@ -31,20 +31,12 @@ from timbre.core.content import content_key
 from timbre.core.params import read
 from timbre.core.records import Clip, Label, read_jsonl, write_jsonl
 from timbre.core.running import run_stage
-from timbre.mapping import Job, batch, refresh
+from timbre.core.sections import WhisperParams
+from timbre.mapping import Job, refresh
 from timbre.mapping.batch import Files
 from timbre.project.sources import fetched
 
 VERSION = 1  # raise when the code gives other bytes for the same input
-
-
-@dataclass(frozen=True)
-class Params:
-    batch: int  # clips
-
-    def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise ValueError(f"batch: {self.batch} is not 1 or more")
 
 
 @dataclass(frozen=True)
@@ -56,7 +48,7 @@ class Hearing:
     key: str
 
 
-def hear(hearings: Sequence[Hearing], model: asr.Params) -> Iterator[Files]:
+def hear(hearings: Sequence[Hearing], model: WhisperParams) -> Iterator[Files]:
     loaded = asr.load(model)
     sounds = audio.read_all([hearing.path for hearing in hearings], asr.SAMPLE_RATE)
     for hearing, heard in zip(hearings, asr.hear(loaded, sounds, [h.language for h in hearings]), strict=True):
@@ -88,14 +80,15 @@ def main(
     out: Annotated[Path, "folder for what Whisper hears"],
     labels: Annotated[Path, "table for texts beside what was heard"],
 ) -> None:
-    params, model = read("check", Params), read("whisper", asr.Params)
+    settings = read()
+    params, model = settings.check, settings.whisper
     languages = {r.id: r.language for r in fetched(sources, raw)}
     rows, fingerprint = read_jsonl(table, Clip), asr.fingerprint(model)
     jobs = []
     for clip in rows:
         key = content_key(VERSION, clip.id, languages[clip.recording], fingerprint)
         jobs.append(Job(clip.id, key, Hearing(clips / f"{clip.id}.flac", languages[clip.recording], key)))
-    compute, engine = partial(hear, model=model), read("compute", batch.Params)
+    compute, engine = partial(hear, model=model), settings.compute
     refresh(out, jobs, compute, suffixes=[".json"], label="check", batch=params.batch, engine=engine, gpu=True)
     compared = [label(clip, json.loads((out / f"{clip.id}.json").read_bytes())) for clip in rows]
     compared.sort(key=lambda row: (-row.cer, row.recording, row.start))

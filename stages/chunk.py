@@ -27,14 +27,14 @@ from functools import partial
 from itertools import pairwise
 from math import floor
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 
 from timbre import audio
 from timbre.audio import LEVEL_WINDOW as MOMENT
-from timbre.audio import loudness, speech_activity
+from timbre.audio import delivery, loudness, speech_activity
 from timbre.audio.clip_plan import Limits, Part, Spoken, length, pauses, stack
 from timbre.audio.speech_activity import Activity
 from timbre.core.content import content_key
@@ -42,8 +42,9 @@ from timbre.core.errors import DataError
 from timbre.core.params import read
 from timbre.core.records import Clip, Drop, Recording, Segment, read_jsonl, write_jsonl
 from timbre.core.running import run_stage
+from timbre.core.sections import ChunkParams, ComputeParams
 from timbre.core.text import ends_sentence, join
-from timbre.mapping import Job, batch, refresh
+from timbre.mapping import Job, refresh
 from timbre.mapping.batch import Files
 from timbre.project.sources import fetched
 
@@ -57,29 +58,6 @@ ABRUPT = 20.0  # dB below the clip's speech; louder at a cut, and a word was cut
 
 
 @dataclass(frozen=True)
-class Params:
-    vad: Literal["silero", "energy"]  # what finds speech
-    max_seconds: float
-    min_seconds: float
-    gap: float  # seconds without speech that always end a clip
-    max_pause: float  # seconds; longer pauses inside a clip are shortened to it
-    pad: float  # seconds of silence kept before and after a clip, at most
-    loudness: float | None  # LUFS that every clip is brought to
-    min_level: float  # dBFS; a segment that is quieter from beginning to end says nothing
-    min_confidence: float | None  # Whisper's mean, of a draft's line
-
-    def __post_init__(self) -> None:
-        wrong = [f"{name}: {getattr(self, name)} is below 0" for name in ("gap", "max_pause", "pad", "min_seconds")
-                 if getattr(self, name) < 0]  # fmt: skip
-        if self.max_seconds <= self.min_seconds + 2 * self.pad:
-            wrong.append(f"max_seconds: {self.max_seconds} leaves no room above min_seconds and twice the pad")
-        if self.loudness is not None and not -70 < self.loudness < 0:
-            wrong.append(f"loudness: {self.loudness} is not between -70 and 0 LUFS")
-        if wrong:
-            raise ValueError("\n".join(wrong))
-
-
-@dataclass(frozen=True)
 class Cut:
     """What the file of a clip is made from."""
 
@@ -90,7 +68,7 @@ class Cut:
 
 
 def plan(
-    recording: Recording, segments: Sequence[Segment], sound: Activity, params: Params
+    recording: Recording, segments: Sequence[Segment], sound: Activity, params: ChunkParams
 ) -> tuple[list[Clip], list[Drop]]:
     """Every segment in exactly one clip or drop, both in the order of time."""
     clips: list[Clip] = []
@@ -110,7 +88,7 @@ def plan(
     return clips, [Drop(s.recording, s.start, s.end, s.text, why) for s, why in left_out]
 
 
-def limits_of(params: Params) -> Limits:
+def limits_of(params: ChunkParams) -> Limits:
     return Limits(params.max_seconds, params.min_seconds, params.gap, params.max_pause, params.pad)
 
 
@@ -124,7 +102,7 @@ def spoken_of(segment: Segment, sound: Activity, max_pause: float) -> Spoken:
     return Spoken(segment, tuple(stretches))
 
 
-def unfit(spoken: Spoken, sound: Activity, params: Params) -> str | None:
+def unfit(spoken: Spoken, sound: Activity, params: ChunkParams) -> str | None:
     segment = spoken.segment
     if segment.dropped:
         return "dropped: flagged so in the transcript"
@@ -145,7 +123,7 @@ def unfit(spoken: Spoken, sound: Activity, params: Params) -> str | None:
 
 
 def spans_of(
-    part: Part, spoken: Sequence[Spoken], sound: Activity, params: Params, seconds: float
+    part: Part, spoken: Sequence[Spoken], sound: Activity, params: ChunkParams, seconds: float
 ) -> list[list[float]]:
     """What to keep of the recording, to a millisecond: its words and silence around them, no neighbour's word."""
     first, last = part[0], part[-1]
@@ -181,7 +159,7 @@ def voice_until(sound: Activity, end: float, latest: float) -> float:
 
 
 def clip_of(
-    recording: Recording, segments: Sequence[Segment], spans: list[list[float]], sound: Activity, params: Params
+    recording: Recording, segments: Sequence[Segment], spans: list[list[float]], sound: Activity, params: ChunkParams
 ) -> Clip:
     spoken = np.concatenate([sound.speaks(start, end) for start, end in spans])
     level = np.concatenate([sound.decibels(start, end) for start, end in spans])
@@ -221,7 +199,7 @@ def cut(cuts: Sequence[Cut]) -> Iterator[Files]:
             pieces.append(samples)
         joined = np.concatenate(pieces)
         gain = 0.0 if job.loudness is None else loudness.gain(joined, rate, job.loudness)
-        record = {"key": job.key, "gain": gain, "clipped": round(loudness.clipped(joined), 6)}
+        record = {"key": job.key, "gain": gain, "clipped": round(delivery.clipped_share(joined), 6)}
         made = audio.flac_bytes(loudness.amplified(joined, gain), rate)
         yield {".flac": made, ".json": f"{json.dumps(record)}\n".encode()}
 
@@ -240,14 +218,16 @@ def check_distinct(recordings: Sequence[Recording]) -> None:
         seen[recording.sha256] = recording.id
 
 
-def measure_all(recordings: Sequence[Recording], raw: Path, out: Path, params: Params, engine: batch.Params) -> None:
+def measure_all(
+    recordings: Sequence[Recording], raw: Path, out: Path, params: ChunkParams, engine: ComputeParams
+) -> None:
     keys = {r.id: speech_activity.key(r.sha256, params.vad) for r in recordings}
     jobs = [Job(r.id, keys[r.id], (raw / f"{r.id}.flac", keys[r.id])) for r in recordings]
     compute = partial(measure, vad=params.vad)
     refresh(out, jobs, compute, suffixes=[".npy", ".json"], label="speech", engine=engine)
 
 
-def cut_all(clips: Sequence[Clip], raw: Path, out: Path, params: Params, engine: batch.Params) -> Iterator[Clip]:
+def cut_all(clips: Sequence[Clip], raw: Path, out: Path, params: ChunkParams, engine: ComputeParams) -> Iterator[Clip]:
     """The clips with what was found and done when they were cut."""
     jobs = [
         Job(clip.id, clip.id, Cut(raw / f"{clip.recording}.flac", clip.spans, params.loudness, clip.id))
@@ -268,7 +248,8 @@ def main(
     table: Annotated[Path, "file for the table of clips"],
     drops: Annotated[Path, "file for the segments that are in no clip"],
 ) -> None:
-    params, engine = read("chunk", Params), read("compute", batch.Params)
+    settings = read()
+    params, engine = settings.chunk, settings.compute
     recordings = fetched(sources, raw)
     check_distinct(recordings)
     measure_all(recordings, raw, speech, params, engine)

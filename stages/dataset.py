@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import json
 import math
-import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,40 +34,12 @@ from timbre.core.errors import DataError, raise_all
 from timbre.core.params import read
 from timbre.core.records import Clip, Drop, Example, Label, read_jsonl, write_jsonl
 from timbre.core.running import run_stage
+from timbre.core.sections import DatasetParams
 from timbre.core.text import words
-
-ENOUGH = 20  # clips of one speaker; with fewer, quartiles say nothing about what is usual
-SLACK = 0.25  # of the median: a speaker who is as even as a clock may still vary so much
+from timbre.project import pace
 
 
-@dataclass(frozen=True)
-class Params:
-    eval_share: float  # of the clips
-    block_seconds: float  # of recording that stay together on one side
-    pace_iqr: float | None  # interquartile ranges from the quartiles, beyond which a clip's pace betrays a wrong text
-    snr: float | None  # dB, least
-    silence: float | None  # share of a clip, most
-    clipping: float | None  # share of a clip's samples, most
-    language: float | None  # probability of the recording's language, least
-    repeats: int | None  # clips with the same words, most
-    doubtful_cer: float | None  # of what Whisper hears, from which on a warning is written …
-    wrong_cer: float | None  # … and from which on the clip is left out
-
-    def __post_init__(self) -> None:
-        wrong = [] if 0 < self.eval_share <= 0.5 else [f"eval_share: {self.eval_share} is not above 0 and at most 0.5"]
-        for name in ("block_seconds", "pace_iqr", "repeats", "doubtful_cer", "wrong_cer"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                wrong.append(f"{name}: {value} is not above 0")
-        for name in ("silence", "clipping", "language"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                wrong.append(f"{name}: {value} is not between 0 and 1")
-        if wrong:
-            raise ValueError("\n".join(wrong))
-
-
-def unfit(clip: Clip, label: Label, params: Params) -> str | None:
+def unfit(clip: Clip, label: Label, params: DatasetParams) -> str | None:
     """Why nobody should learn from this clip, whatever the others are like."""
     silent = 1 - clip.speech / clip.seconds
     if not words(clip.text):
@@ -94,7 +65,7 @@ def below(value: float, least: float | None) -> bool:
     return least is not None and value < least
 
 
-def warnings(clip: Clip, label: Label, params: Params) -> Iterator[str]:
+def warnings(clip: Clip, label: Label, params: DatasetParams) -> Iterator[str]:
     """What a person should hear about a clip that is used all the same."""
     if label.cer and not below(label.cer, params.doubtful_cer or math.inf):
         yield f"misheard: Whisper hears “{label.heard}”, {label.cer:.0%} apart; is the text what is said?"
@@ -104,27 +75,18 @@ def warnings(clip: Clip, label: Label, params: Params) -> Iterator[str]:
         yield f"clipping: {clip.clipped:.2%} of its samples were recorded too loud and are cut off"
 
 
-def pace(clip: Clip) -> float:
-    """Seconds of speech per letter or digit: silence around it says nothing about the text."""
-    return clip.speech / len("".join(words(clip.text)))
-
-
 def unusual_pace(clips: Sequence[Clip], ranges: float | None) -> dict[str, str]:
     """Clip id → reason, where text and sound hardly belong together: too many words for the time, or too few."""
     found: dict[str, str] = {}
-    if ranges is None:
-        return found
-    for speaker in sorted({clip.speaker for clip in clips}):
-        spoken = [clip for clip in clips if clip.speaker == speaker]
-        if len(spoken) < ENOUGH:
+    for speaker in sorted({clip.speaker for clip in clips}) if ranges else ():
+        paces = {c.id: pace.seconds_per_letter(c.speech, c.text) for c in clips if c.speaker == speaker}
+        if not (limits := pace.usual(list(paces.values()), ranges or 0.0)):
             continue
-        low, middle, high = statistics.quantiles(map(pace, spoken), n=4, method="inclusive")
-        least = min(low - ranges * (high - low), (1 - SLACK) * middle)
-        most = max(high + ranges * (high - low), (1 + SLACK) * middle)
-        for clip in spoken:
-            if not least <= pace(clip) <= most:
-                found[clip.id] = (
-                    f"pace: {1000 * pace(clip):.0f} ms per character, where {speaker} usually takes "
+        least, most = limits
+        for name, own in paces.items():
+            if not least <= own <= most:
+                found[name] = (
+                    f"pace: {1000 * own:.0f} ms per letter, where {speaker} usually takes "
                     f"{1000 * least:.0f} to {1000 * most:.0f}; is the text what is said?"
                 )
     return found
@@ -137,7 +99,7 @@ def lot(clip: Clip, block_seconds: float) -> float:
     return int(content_key(clip.recording, block), 16) / 16**16
 
 
-def held_out(clips: Sequence[Clip], params: Params) -> set[str]:
+def held_out(clips: Sequence[Clip], params: DatasetParams) -> set[str]:
     """The ids of the clips to evaluate on."""
     lots = {clip.id: lot(clip, params.block_seconds) for clip in clips}
     order = sorted(clips, key=lambda clip: (lots[clip.id], clip.recording, clip.start))
@@ -194,7 +156,7 @@ class Split:
     reasons: dict[str, str]  # id of a clip that is in neither → why
 
 
-def split(clips: Sequence[Clip], labels: Mapping[str, Label], params: Params) -> Split:
+def split(clips: Sequence[Clip], labels: Mapping[str, Label], params: DatasetParams) -> Split:
     reasons = {clip.id: why for clip in clips if (why := unfit(clip, labels[clip.id], params))}
     for odd in (partial(unusual_pace, ranges=params.pace_iqr), partial(repeated, most=params.repeats)):
         reasons |= odd([clip for clip in clips if clip.id not in reasons])
@@ -205,7 +167,7 @@ def split(clips: Sequence[Clip], labels: Mapping[str, Label], params: Params) ->
     return Split(learnt, [clip for clip in fit if clip.id in tested], reasons)
 
 
-def rejected(made: Split, clips: Sequence[Clip], labels: Mapping[str, Label], params: Params) -> Iterator[Drop]:
+def rejected(made: Split, clips: Sequence[Clip], labels: Mapping[str, Label], params: DatasetParams) -> Iterator[Drop]:
     """The clips that are left out, and the warnings about those that are not."""
     for clip in clips:
         if why := made.reasons.get(clip.id):
@@ -243,7 +205,8 @@ def main(
     clips: Annotated[Path, "folder of clips, as the tables shall name it"],
     out: Annotated[Path, "folder for the tables"],
 ) -> None:
-    params = read("dataset", Params)
+    settings = read()
+    params = settings.dataset
     cut, heard = read_jsonl(table, Clip), {label.clip: label for label in read_jsonl(labels, Label)}
     raise_all(DataError, (f"{labels}: lacks clip {c.id}; run `dvc repro check`" for c in cut if c.id not in heard))
     made = split(cut, heard, params)

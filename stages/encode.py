@@ -14,7 +14,6 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -27,24 +26,16 @@ from timbre.core.content import content_key
 from timbre.core.errors import AudioError, DataError
 from timbre.core.params import read
 from timbre.core.running import run_stage
-from timbre.mapping import Job, batch, is_fresh, refresh
+from timbre.core.sections import ComputeParams, EncodeParams, VoiceParams
+from timbre.mapping import Job, batch, refresh
 from timbre.mapping.batch import Files
 
 VERSION = 1  # raise when the code gives other bytes for the same input
 SUFFIXES = [".npy", ".json"]
 
 
-@dataclass(frozen=True)
-class Params:
-    batch: int  # clips
-
-    def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise ValueError(f"batch: {self.batch} is not 1 or more")
-
-
 def encode_all(
-    clips: Path, out: Path, params: Params, voice: families.Params, engine: batch.Params = batch.HERE
+    clips: Path, out: Path, params: EncodeParams, voice: VoiceParams, engine: ComputeParams = batch.HERE
 ) -> None:
     fingerprint = families.fingerprint(voice)
     # by length, so that a batch holds little padding
@@ -53,10 +44,9 @@ def encode_all(
         raise DataError(f"{clips}: no clips; `dvc repro chunk` makes them from segments that are not dropped")
     keys = {path.stem: content_key(VERSION, path.stem, fingerprint) for path in paths}
     jobs = [Job(path.stem, keys[path.stem], (path, keys[path.stem])) for path in paths]
-    stale = [job.name for job in jobs if not is_fresh(out, job, SUFFIXES)]
     compute = partial(encode, voice=voice)
-    refresh(out, jobs, compute, suffixes=SUFFIXES, label="encode", batch=params.batch, engine=engine, gpu=True)
-    frames = sum(json.loads((out / f"{name}.json").read_bytes())["frames"] for name in stale)
+    done = refresh(out, jobs, compute, suffixes=SUFFIXES, label="encode", batch=params.batch, engine=engine, gpu=True)
+    frames = sum(json.loads((out / f"{name}.json").read_bytes())["frames"] for name in done.names)
     print(f"encode: {frames} codec frames computed")
 
 
@@ -64,15 +54,15 @@ def seconds(path: Path) -> float:
     try:
         return float(soundfile.info(path).duration)
     except soundfile.LibsndfileError as error:
-        raise AudioError(f"{path}: no audio can be read; remove it and run `dvc repro -f chunk`") from error
+        raise AudioError(f"{path}: no audio can be read; `dvc repro chunk` makes it again") from error
 
 
-def encode(clips: Sequence[tuple[Path, str]], voice: families.Params) -> Iterator[Files]:
+def encode(clips: Sequence[tuple[Path, str]], voice: VoiceParams) -> Iterator[Files]:
     model = families.load_once(voice)
     sounds = audio.read_all([path for path, _ in clips], model.sample_rate)
     for (path, key), codes in zip(clips, model.encode(sounds), strict=True):
         if not len(codes):
-            raise AudioError(f"{path}: is empty; remove it and run `dvc repro -f chunk`")
+            raise AudioError(f"{path}: is empty; `TIMBRE_ANEW=1 dvc repro -f chunk` cuts all clips again")
         buffer = io.BytesIO()
         np.save(buffer, codes)
         record = json.dumps({"key": key, "frames": len(codes)})
@@ -83,8 +73,9 @@ def main(
     clips: Annotated[Path, "folder of clips, data/clips"],
     out: Annotated[Path, "folder of codes, data/codes"],
 ) -> None:
-    params, voice = read("encode", Params), read("voice", families.Params)
-    encode_all(clips, out, params, voice, read("compute", batch.Params))
+    settings = read()
+    params, voice = settings.encode, settings.voice
+    encode_all(clips, out, params, voice, settings.compute)
 
 
 if __name__ == "__main__":

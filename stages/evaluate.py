@@ -31,18 +31,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-from timbre import asr, audio, families
+from timbre import asr, audio
 from timbre.audio import Samples, delivery
 from timbre.core.content import content_key, file_sha256, write_atomic
 from timbre.core.errors import DataError, raise_all
 from timbre.core.params import read
 from timbre.core.records import Example, Sample, from_json, read_jsonl
 from timbre.core.running import run_stage
-from timbre.evaluation import gates, scores, speaker_encoder, word_errors
+from timbre.core.sections import ComputeParams, GateParams, WhisperParams
+from timbre.evaluation import gates, scores, word_errors
 from timbre.evaluation import likeness as embeddings
 from timbre.evaluation import metrics as evidence
 from timbre.evaluation.likeness import Scale, Sound
-from timbre.evaluation.metrics import CONDITIONS, GATES, Evidence, Speaker
+from timbre.evaluation.metrics import CONDITIONS, Evidence, Speaker
 from timbre.evaluation.mos import judge as predict_opinions
 from timbre.evaluation.scores import Score
 from timbre.evaluation.speaker_encoder import Vector
@@ -51,35 +52,6 @@ from timbre.mapping.batch import Files
 
 VERSION = 3  # raise when the code gives other bytes for the same input
 ADAPTED = {"tuned": "base", "tuned_clone": "base_clone"}  # what the adapter may have changed, and from what
-
-
-@dataclass(frozen=True)
-class Gates:
-    changes: float
-    words: float
-    likeness: float
-    ends: float
-    leakage: int
-
-    def __post_init__(self) -> None:
-        shares = {"changes": self.changes, "ends": self.ends}
-        wrong = [
-            f"gates.{name}: {share} is no share from 0 to 1" for name, share in shares.items() if not 0 <= share <= 1
-        ]
-        if wrong:
-            raise ValueError("\n".join(wrong))
-
-
-@dataclass(frozen=True)
-class Params:
-    batch: int  # samples that Whisper hears at once
-    others: str  # folder
-    strict: bool  # asked by stages/track.py, the last
-    gates: Gates
-
-    def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise ValueError(f"batch: {self.batch} is not 1 or more")
 
 
 @dataclass(frozen=True)
@@ -109,7 +81,7 @@ def read_samples(folder: Path) -> list[Sample]:
 
 
 def listen(
-    folder: Path, paths: Sequence[Path], options: asr.Params, batch: int, engine: batch.Params = batch.HERE
+    folder: Path, paths: Sequence[Path], options: WhisperParams, batch: int, engine: ComputeParams = batch.HERE
 ) -> list[Heard]:
     """Let Whisper hear what is new; give what it heard and what there is to hear."""
     heard_by = [asr.fingerprint(options), asr.normaliser()]
@@ -121,7 +93,7 @@ def listen(
     return [Heard(h["heard"], h["silent"], *audio.read(path)) for h, path in zip(held, paths, strict=True)]
 
 
-def hear(options: asr.Params, some: Sequence[tuple[Path, str]]) -> Iterator[Files]:
+def hear(options: WhisperParams, some: Sequence[tuple[Path, str]]) -> Iterator[Files]:
     sounds = audio.read_all([path for path, _ in some], asr.SAMPLE_RATE)
     loud = [number for number, sound in enumerate(sounds) if not audio.is_silent(sound)]
     texts = dict(zip(loud, asr.texts(options, [sounds[number] for number in loud]), strict=True))
@@ -192,7 +164,7 @@ def changed(samples: Sequence[Sample], sounds: Sequence[Heard]) -> float:
     return sum(other) / len(other)
 
 
-def weigh(rows: Sequence[Score], own: Speaker, changed: float, leaks: int, limits: Gates) -> Evidence:
+def weigh(rows: Sequence[Score], own: Speaker, changed: float, leaks: int, limits: GateParams) -> Evidence:
     found = Evidence(*scores.summarise(rows), own)
     return replace(found, gates=gates.judge(found, changed, leaks, limits))
 
@@ -207,7 +179,9 @@ def write(rows: Sequence[Score], judged: Evidence, table: Path, wer: Path, metri
 def tell(judged: Evidence, leaks: Sequence[str]) -> None:
     for name, gate in judged.gates.items():
         value = "not measured" if gate.value is None else f"{gate.value:.4g}"
-        print(f"evaluate: {'passed' if gate.passed else 'FAILED'}  {GATES[name]}: {value}, limit {gate.limit:g}")
+        print(
+            f"evaluate: {'passed' if gate.passed else 'FAILED'}  {evidence.asks(name)}: {value}, limit {gate.limit:g}"
+        )
     for leak in leaks:
         print(f"evaluate: leakage: {leak}")
 
@@ -224,9 +198,10 @@ def main(
     metrics: Annotated[Path, "rates, differences and gates, for dvc metrics"],
     mos: Annotated[Path, "predicted opinions, where DNSMOS is installed"],
 ) -> None:
-    params, options = read("evaluate", Params), read("whisper", asr.Params)
-    encoder, voice = read("speaker", speaker_encoder.Params), read("voice", families.Params)
-    engine = read("compute", batch.Params)
+    settings = read()
+    params, options = settings.evaluate, settings.whisper
+    encoder, voice = settings.speaker, settings.voice
+    engine = settings.compute
     spoken = read_samples(samples)
     train, held_out = (read_jsonl(dataset / f"{name}.jsonl", Example) for name in ("train", "eval"))
     name = target(spoken, [*train, *held_out])

@@ -17,7 +17,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,12 +25,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tqdm import tqdm
 
 from timbre.audio import to_flac
-from timbre.core.content import content_key, file_sha256, write_atomic
+from timbre.core.content import HASHES, content_key, file_sha256
 from timbre.core.errors import DataError, SourceError, raise_all
 from timbre.core.params import read
 from timbre.core.records import Recording
 from timbre.core.running import run_stage
-from timbre.mapping import Job, refresh
+from timbre.core.sections import FetchParams
+from timbre.mapping import Job, refresh, rewrite
 from timbre.mapping.batch import Files
 from timbre.project.sources import Source
 from timbre.project.sources import read as read_sources
@@ -45,29 +46,12 @@ TOLD = ("title", "uploader", "upload_date", "license")  # by the site
 LONGEST = 300  # characters kept of each
 
 
-@dataclass(frozen=True)
-class Params:
-    max_hours: float  # longest recording
-    max_megabytes: int  # largest download
-    min_seconds: float  # shortest recording
-    retries: int  # per download
-    timeout_seconds: int  # without an answer from the server
-
-    def __post_init__(self) -> None:
-        for name in ("max_hours", "max_megabytes", "timeout_seconds"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name}: {getattr(self, name)} is not above 0")
-        for name in ("min_seconds", "retries"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}: {getattr(self, name)} is below 0")
-
-
-def fetch_all(declared: Sequence[Source], out: Path, params: Params) -> None:
+def fetch_all(declared: Sequence[Source], out: Path, params: FetchParams) -> None:
     jobs = [Job(source.id, key, (source, key)) for source in declared for key in [key_of(source)]]
     problems: list[str] = []
     refresh(out, jobs, partial(bring_each, params=params, problems=problems), suffixes=SUFFIXES, label="fetch")
-    for source in declared:
-        redeclare(source, out / f"{source.id}.json")
+    for job in jobs:
+        redeclare(job, out)
     raise_all(SourceError, problems)
 
 
@@ -76,7 +60,7 @@ def key_of(source: Source) -> str:
     return content_key(VERSION, content, source.start, source.end)
 
 
-def bring_each(declared: Sequence[tuple[Source, str]], params: Params, problems: list[str]) -> Iterator[Files]:
+def bring_each(declared: Sequence[tuple[Source, str]], params: FetchParams, problems: list[str]) -> Iterator[Files]:
     """The files of each entry; none for one that failed, so that an older entry stays and the next one is tried."""
     for source, key in declared:
         try:
@@ -86,7 +70,7 @@ def bring_each(declared: Sequence[tuple[Source, str]], params: Params, problems:
             yield {}
 
 
-def bring(source: Source, key: str, params: Params) -> Files:
+def bring(source: Source, key: str, params: FetchParams) -> Files:
     scratch, flac = SCRATCH / key, SCRATCH / f"{key}.flac"
     scratch.mkdir(parents=True, exist_ok=True)
     original, told = download(source, scratch, params) if source.url else (Path(source.origin), {})
@@ -122,19 +106,22 @@ def declared_fields(source: Source) -> dict[str, str]:
     return {**fields, "origin": source.origin}
 
 
-def redeclare(source: Source, record: Path) -> None:
-    if record.exists():
-        written = json.loads(record.read_bytes())
-        current = {**written, "recording": {**written["recording"], **declared_fields(source)}}
-        if current != written:
-            write_atomic(record, as_json(current))
+def redeclare(job: Job[tuple[Source, str]], out: Path) -> None:
+    """Say in the record what a person says now; a recording that could not be fetched has none, or an older one."""
+    source, path = job.payload[0], out / f"{job.name}.json"
+    if not path.exists():
+        return
+    written = {name: value for name, value in json.loads(path.read_bytes()).items() if name != HASHES}
+    current = {**written, "recording": {**written["recording"], **declared_fields(source)}}
+    if current != written:
+        rewrite(out, replace(job, key=written["key"]), SUFFIXES, as_json(current))
 
 
 def as_json(document: dict[str, Any]) -> bytes:
     return (json.dumps(document, ensure_ascii=False, indent=1) + "\n").encode()
 
 
-def download(source: Source, folder: Path, params: Params) -> tuple[Path, dict[str, Any]]:
+def download(source: Source, folder: Path, params: FetchParams) -> tuple[Path, dict[str, Any]]:
     """The address's audio as a file in the folder, and what the site tells about it."""
     import imageio_ffmpeg  # here, like yt-dlp: a run that downloads nothing does not wait a second for them
     from yt_dlp import YoutubeDL
@@ -202,7 +189,7 @@ def announced(source: Source, told: dict[str, Any]) -> str:
     return line
 
 
-def check_claims(source: Source, told: dict[str, Any], params: Params) -> None:
+def check_claims(source: Source, told: dict[str, Any], params: FetchParams) -> None:
     """What the site says before a byte of audio moves; `watch` and `to_flac` check what really comes."""
     if told.get("_type", "video") != "video":
         first = next((entry.get("url") for entry in told.get("entries") or [] if entry.get("url")), None)
@@ -220,7 +207,7 @@ def check_claims(source: Source, told: dict[str, Any], params: Params) -> None:
             )
 
 
-def check_size(source: Source, size: float, params: Params) -> None:
+def check_size(source: Source, size: float, params: FetchParams) -> None:
     if size > params.max_megabytes * 1e6:
         raise SourceError(
             f"{source.id}: {source.url} has {size / 1e6:.1f} MB and fetch.max_megabytes is {params.max_megabytes}; "
@@ -230,7 +217,7 @@ def check_size(source: Source, size: float, params: Params) -> None:
         raise SourceError(f"{source.id}: {source.url} has {size / 1e6:.1f} MB and {free / 1e6:.1f} are free; make room")
 
 
-def watch(source: Source, params: Params, bar: tqdm, progress: dict[str, Any]) -> None:
+def watch(source: Source, params: FetchParams, bar: tqdm, progress: dict[str, Any]) -> None:
     """yt-dlp calls this as bytes arrive; a server may send more than it said."""
     check_size(source, max(progress.get("downloaded_bytes") or 0, progress.get("total_bytes") or 0), params)
     bar.update((progress.get("downloaded_bytes") or 0) - bar.n)
@@ -282,7 +269,8 @@ def main(
     sources: Annotated[Path, "what is declared, data/sources.yaml"],
     out: Annotated[Path, "folder of recordings, data/raw"],
 ) -> None:
-    params = read("fetch", Params)
+    settings = read()
+    params = settings.fetch
     fetch_all(read_sources(sources), out, params)
 
 

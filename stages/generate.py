@@ -29,11 +29,12 @@ from timbre.core.content import content_key, write_atomic
 from timbre.core.params import read
 from timbre.core.records import Condition, Example, Sample, read_jsonl, to_json
 from timbre.core.running import run_stage
+from timbre.core.sections import GenerateParams, VoiceParams
 from timbre.families import Request
-from timbre.mapping import Job, batch, refresh
+from timbre.mapping import Job, refresh
 from timbre.mapping.batch import Files
 from timbre.synthesis import sentence
-from timbre.synthesis.params import Params, of_a_sound
+from timbre.synthesis.params import of_a_sound
 from timbre.synthesis.prompts import Prompt, read_prompts, true_prompts
 from timbre.synthesis.reference import Reference, choose_reference
 
@@ -42,7 +43,7 @@ CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 
 
 def plan(
-    spoken: Sequence[Prompt], params: Params, base: str, adapter: str, reference: Reference
+    spoken: Sequence[Prompt], params: GenerateParams, base: str, adapter: str, reference: Reference
 ) -> list[tuple[Sample, Request]]:
     """All samples to be made, the base's first; seconds and end are not known yet."""
     how = of_a_sound(params)
@@ -82,7 +83,7 @@ class Speed:
 
 
 def speak(
-    batch: Sequence[tuple[Sample, Request]], voice: families.Params, adapter: Path, params: Params, speed: Speed
+    batch: Sequence[tuple[Sample, Request]], voice: VoiceParams, adapter: Path, params: GenerateParams, speed: Speed
 ) -> Iterator[Files]:
     """Base samples and then tuned ones, as they come in the plan, so that each model is loaded once."""
     how = sentence.speaking(params, slots=params.batch)
@@ -109,7 +110,8 @@ def main(
     out: Annotated[Path, "folder of samples, reports/samples"],
     speed: Annotated[Path, "how fast it went here, reports/speed.json"],
 ) -> None:
-    params, voice = read("generate", Params), read("voice", families.Params)
+    settings = read()
+    params, voice = settings.generate, settings.voice
     train, held_out = (read_jsonl(dataset / f"{name}.jsonl", Example) for name in ("train", "eval"))
     reference = choose_reference(train, clips, codes)
     written = read_prompts(prompts)
@@ -121,7 +123,7 @@ def main(
     # All that is missing in one go, so that no slot is empty before the end.
     refresh(
         out, jobs, compute, suffixes=[".flac", ".json"], label="generate", batch=len(jobs), independent=True,
-        engine=read("compute", batch.Params), gpu=True,
+        engine=settings.compute, gpu=True,
     )  # fmt: skip
     measured.write(speed)
     samples = [json.loads((out / f"{job.name}.json").read_bytes()) for job in jobs]

@@ -27,11 +27,11 @@ from timbre.core.errors import DataError
 from timbre.core.params import read
 from timbre.core.records import Point, Sample, from_json, to_json
 from timbre.core.running import run_stage
+from timbre.core.sections import GenerateParams, VoiceParams
 from timbre.families import Request
-from timbre.mapping import Job, batch, refresh
+from timbre.mapping import Job, refresh
 from timbre.mapping.batch import Files
 from timbre.synthesis import reference, sentence
-from timbre.synthesis.params import Params
 from timbre.synthesis.prompts import read_prompts
 
 VERSION = 2  # raise when the code gives other bytes for the same input
@@ -48,7 +48,7 @@ def spoken_sample(table: Path, samples: Path) -> Sample:
     raise DataError(f"{table}: no sample of its first prompt in {samples}; `dvc repro generate` makes it")
 
 
-def speak(batch: Sequence[tuple[Point, Path, Request]], voice: families.Params, params: Params) -> Iterator[Files]:
+def speak(batch: Sequence[tuple[Point, Path, Request]], voice: VoiceParams, params: GenerateParams) -> Iterator[Files]:
     for point, adapter, request in batch:
         model = families.load_once(voice, adapter, params.precision)
         (spoken,) = model.speak([request], sentence.speaking(params))
@@ -65,7 +65,8 @@ def main(
     points: Annotated[Path, "folder of adapters on the way, models/points"],
     out: Annotated[Path, "folder of what they say, reports/points"],
 ) -> None:
-    voice, params = read("voice", families.Params), read("generate", Params)
+    settings = read()
+    voice, params = settings.voice, settings.generate
     sample = spoken_sample(prompts, samples)
     context = reference.of_sample(sample, dataset, codes)
     seed = sentence.prompt_seed(sample.seed, sample.prompt)
@@ -78,7 +79,7 @@ def main(
         point = Point(int(folder.name), sample.id, adapter, 0.0, False, key)
         jobs.append(Job(folder.name, key, (point, folder, request)))
     compute = partial(speak, voice=voice, params=params)
-    engine = read("compute", batch.Params)
+    engine = settings.compute
     refresh(out, jobs, compute, suffixes=[".flac", ".json"], label="listen", engine=engine, gpu=True)
 
 

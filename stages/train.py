@@ -10,6 +10,10 @@ Writes  models/adapter/                         the best adapter by evaluation l
         models/history.csv                      losses, gradient norm and learning rate of each step
         models/speed.json                       what each step cost on this machine; no output of DVC's
 
+The three outputs are one entry. Its key, in training.json, is of all that it depends on: the base model, the clips'
+words and codes, the sections of `train` and of the family. What was trained from the same before is kept or put back,
+so an edit of code that changes no result trains nothing, nor does an edit that is taken back.
+
 The state of an unfinished run is in .timbre/train/<content key>/, safe to delete. All that is random in a step is drawn
 from the seed and the step's number alone, so a run that was killed gives the same bytes as one that was not.
 `train.processes` are started here, unless a launcher of yours started them: docs/several-gpus.md.
@@ -17,82 +21,72 @@ from the seed and the step's number alone, so a run that was killed gives the sa
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import shutil
+import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
 from timbre import families
-from timbre.core.content import content_key, write_atomic
+from timbre.core.content import content_key
 from timbre.core.errors import ModelError
 from timbre.core.params import read
 from timbre.core.running import run_stage, settle
-from timbre.families import Voice
+from timbre.core.sections import Settings, TrainParams, VoiceParams
+from timbre.families import Course, Voice
+from timbre.mapping.entries import RECORD, Entry
+from timbre.mapping.store import Store
 from timbre.training import distributed, timing
 from timbre.training.batches import Utterance, check_lengths, utterances
-from timbre.training.loop import State, Training
-from timbre.training.schedule import Params, asked
+from timbre.training.loop import Run, learn
+from timbre.training.results import facts, to_csv
+from timbre.training.schedule import asked
 
-VERSION = 2  # raise when the code gives another adapter for the same input
+VERSION = 3  # raise when the code gives another adapter for the same input
 SCRATCH = Path(".timbre/train")
-COLUMNS = (
-    "step", "epoch", "train_loss", "backbone_loss", "depth_loss", "eval_loss", "eval_backbone_loss", "eval_depth_loss",
-    "grad_norm", "learning_rate",
-)  # fmt: skip
 
 
-def to_csv(history: Sequence[dict[str, float]]) -> str:
-    """Six digits: the rest is noise of the machine. A cell is empty where nothing was measured.
+class Task(NamedTuple):
+    """What is to be trained."""
 
-    After the columns that every family has come those of its groups of codebooks.
-    """
-    columns = list(dict.fromkeys([*COLUMNS, *(name for row in history for name in row)]))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([f"{row[c]:.6g}" if c in row else "" for c in columns] for row in history)
-    return text.getvalue()
+    clips: list[Utterance]
+    held: list[Utterance]  # back, to evaluate on
+    own: Any  # the family's section of params.yaml
+    key: str  # content key of all that the result depends on
 
 
-def facts(voice: Voice, state: State, clips: Sequence[Utterance]) -> dict[str, object]:
-    """Numbers about the training; the adapter over-fitted by as much as the last evaluation is worse than the best."""
-    trained, every = (sum(w.numel() for w in voice.model.parameters() if w.requires_grad or a) for a in (False, True))
-    last = [row for row in state.history if "eval_loss" in row][-1]
-    return {
-        "steps": state.step,
-        "best_step": state.best_step,
-        "best_eval_loss": round(state.best_loss, 4),
-        "last_eval_loss": round(last["eval_loss"], 4),
-        "overfit": round(last["eval_loss"] - state.best_loss, 4),
-        "points": [*state.points, state.best_step],
-        "trainable_share": round(trained / every, 5),
-        "clips": len(clips),
-        "seconds": round(sum(clip.seconds for clip in clips), 2),
-    }
-
-
-def check_effect(voice: Voice, clip: Utterance) -> None:
-    if not voice.adapter_effect([clip.turn]):
+def check_effect(course: Course, clip: Utterance) -> None:
+    if not course.effect([clip.turn]):
         raise ModelError(
             "train: the adapter changes nothing (the logits with and without it are equal); "
             "raise train.learning_rate or train.epochs"
         )
 
 
-def write(voice: Voice, state: State, clips: Sequence[Utterance], out: Path, points: Path, history: Path) -> None:
-    for folder in (out, points):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-    for step, weights in state.points.items():
-        voice.set_adapter_weights(weights)
-        voice.save_adapter(points / f"{step:06}")
-    voice.set_adapter_weights(state.best)
-    voice.save_adapter(out)
-    write_atomic(out / "training.json", json.dumps(facts(voice, state, clips), indent=2) + "\n")
-    write_atomic(history, to_csv(state.history))
+def finished(
+    voice: Voice, runs: Sequence[Run], clips: Sequence[Utterance], key: str, folder: Path
+) -> dict[str, bytes | Path]:
+    """The entry's files by their names in its record; those of adapters on the way lie in `folder` already."""
+    shutil.rmtree(folder / "adapter", ignore_errors=True)
+    voice.save_adapter(folder / "adapter")
+    files: dict[str, bytes | Path] = {
+        path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()
+    }
+    record = json.dumps({"key": key, **facts(voice, runs, clips)}, indent=2)
+    return {**files, "history.csv": to_csv(runs).encode(), RECORD: f"{record}\n".encode()}
+
+
+def entry_of(out: Path, points: Path, history: Path, key: str) -> Entry:
+    """The adapter, those on the way and the history, as one entry."""
+
+    def where(name: str) -> Path:
+        kind, _, rest = name.partition("/")
+        whole = {RECORD: out / "training.json", "history.csv": history}
+        return whole[name] if name in whole else (points if kind == "points" else out) / rest
+
+    return Entry("train", key, where, files=None, folders=(out, points))
 
 
 def main(
@@ -103,35 +97,63 @@ def main(
     history: Annotated[Path, "table of losses, models/history.csv"],
     speed: Annotated[Path, "what it cost on this machine, models/speed.json"],
 ) -> None:
-    params, base = read("train", Params), read("voice", families.Params)
-    if distributed.launch(params.processes, "stages.train"):
+    settings = read()
+    params, base = settings.train, settings.voice
+    task = task_of(dataset, codes, settings)
+    entry = entry_of(out, points, history, task.key)
+    if distributed.alone() and is_there(entry):
         return
-    with distributed.joined(params.processes):
-        voice, state, clips, scratch = train(dataset, codes, params, base)
-        if not distributed.first():
-            return
-        write(voice, state, clips, out, points, history)
-        timing.write(speed, out, state.speed)
-        shutil.rmtree(scratch, ignore_errors=True)
-        print(f"train: best at step {state.best_step} of {state.step}, evaluation loss {state.best_loss:.3f}")
+    if not distributed.launch(params.processes, "stages.train"):
+        with distributed.joined(params.processes):
+            train(task, entry, speed, params, base)
 
 
-def train(
-    dataset: Path, codes: Path, params: Params, base: families.Params
-) -> tuple[Voice, State, list[Utterance], Path]:
-    """What each process does; the first alone writes. Returns the training clips and the run's scratch folder, too."""
-    train_clips, train_keys = utterances(dataset / "train.jsonl", codes)
-    eval_clips, eval_keys = utterances(dataset / "eval.jsonl", codes)
-    texts = [(clip.id, clip.turn.text) for clip in [*train_clips, *eval_clips]]
-    key = content_key(VERSION, families.fingerprint(base), asked(params), texts, train_keys, eval_keys)
-    distributed.agree((key, params.shard))
+def task_of(dataset: Path, codes: Path, settings: Settings) -> Task:
+    base = settings.voice
+    own = getattr(settings, base.family)
+    clips, keys = utterances(dataset / "train.jsonl", codes)
+    held, held_keys = utterances(dataset / "eval.jsonl", codes)
+    said = [(clip.id, clip.speaker, clip.seconds, clip.turn.text) for clip in [*clips, *held]]
+    asked_of = [asked(settings.train), asdict(own)]
+    key = content_key(VERSION, families.fingerprint(base), asked_of, said, keys, held_keys)
+    return Task(clips, held, own, key)
+
+
+def is_there(entry: Entry) -> bool:
+    """Whether it was trained before, and is in its place now."""
+    with Store(entry.record.parent) as store:
+        state = store.state(entry)
+        if state == "damaged":
+            print("train: damaged: the adapter's files are not what was written", file=sys.stderr)
+        restored = state != "fresh" and store.restore(entry)
+    if state == "fresh" or restored:
+        print(f"train: {'restored' if restored else 'kept'}, as it was trained from the same before")
+    return state == "fresh" or restored
+
+
+def train(task: Task, entry: Entry, speed: Path, params: TrainParams, base: VoiceParams) -> None:
+    """What each process does; the first alone writes."""
+    distributed.agree((task.key, params.shard))
+    if distributed.part().of > 1 and distributed.told(distributed.first() and is_there(entry)):
+        return
     voice = families.load(base, precision=params.precision)
     if distributed.part().of == 1:  # several have shared the cores among them when they were started
         settle(voice.model)
-    check_lengths(voice, [*train_clips, *eval_clips])
-    state = Training(voice, train_clips, eval_clips, params, SCRATCH / key).run()
-    check_effect(voice, train_clips[0])
-    return voice, state, train_clips, SCRATCH / key
+    check_lengths(voice, [*task.clips, *task.held])
+    scratch = SCRATCH / task.key
+    runs = []
+    for run in learn(voice, task.clips, task.held, params, task.own, scratch):
+        check_effect(run.course, task.clips[0])
+        runs.append(run)
+    if not distributed.first():
+        return
+    with Store(entry.record.parent) as store:
+        store.write(entry, finished(voice, runs, task.clips, task.key, scratch / "finished"))
+    timing.write(speed, entry.record.parent, [row for run in runs for row in run.state.speed])
+    shutil.rmtree(scratch, ignore_errors=True)
+    begun, state = runs[-1].begun, runs[-1].state
+    best, last = begun + state.best_step, begun + state.step
+    print(f"train: best at step {best} of {last}, evaluation loss {state.best_loss:.3f}")
 
 
 if __name__ == "__main__":

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from timbre.core.content import content_key
 from timbre.core.params import read
 from timbre.core.records import Recording
 from timbre.core.running import run_stage
+from timbre.core.sections import ComputeParams, TranscribeParams, WhisperParams
 from timbre.mapping import Job, batch, refresh
 from timbre.mapping.batch import Files
 from timbre.project.glossary import terms
@@ -40,16 +41,6 @@ PAUSE = 0.5  # seconds over which it is to be quiet
 SHORTEST = 0.02  # seconds: Whisper's own resolution; what is shorter holds no speech
 
 
-@dataclass(frozen=True)
-class Params:
-    engine: Literal["openai-whisper", "faster-whisper"]
-    batch: int  # windows at once, of faster-whisper
-
-    def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise ValueError(f"batch: {self.batch} is not 1 or more")
-
-
 Listen = Callable[..., Transcript]
 """samples, language=…, prompt=… → what is said, with word times."""
 
@@ -59,9 +50,9 @@ def transcribe_all(
     raw: Path,
     prompt: str,
     out: Path,
-    params: Params,
-    model: asr.Params,
-    engine: batch.Params = batch.HERE,
+    params: TranscribeParams,
+    model: WhisperParams,
+    engine: ComputeParams = batch.HERE,
 ) -> None:
     fingerprint = (faster_whisper if params.engine == "faster-whisper" else asr).fingerprint(model)
     jobs = [
@@ -77,9 +68,9 @@ def transcribe_all(
 def draft_each(
     jobs: Sequence[tuple[Recording, Path, str]],
     prompt: str,
-    model: asr.Params,
+    model: WhisperParams,
     fingerprint: str,
-    params: Params,
+    params: TranscribeParams,
 ) -> Iterator[Files]:
     listen = listener(params, model, [recording for recording, _, _ in jobs], prompt)
     for recording, path, key in jobs:
@@ -88,7 +79,7 @@ def draft_each(
         yield {".json": (json.dumps(document, ensure_ascii=False, indent=1) + "\n").encode()}
 
 
-def listener(params: Params, model: asr.Params, recordings: Sequence[Recording], prompt: str) -> Listen:
+def listener(params: TranscribeParams, model: WhisperParams, recordings: Sequence[Recording], prompt: str) -> Listen:
     """The engine's ear, after it was asked whether it knows the languages and has room for the prompt."""
     engine: Any = faster_whisper if params.engine == "faster-whisper" else asr
     loaded = engine.load(model)
@@ -199,9 +190,10 @@ def main(
     glossary: Annotated[Path, "names and terms to expect, data/glossary.txt"],
     out: Annotated[Path, "folder of drafts, data/drafts"],
 ) -> None:
-    params, model = read("transcribe", Params), read("whisper", asr.Params)
+    settings = read()
+    params, model = settings.transcribe, settings.whisper
     recordings = fetched(sources, raw)
-    prompt, engine = ", ".join(terms(glossary)), read("compute", batch.Params)
+    prompt, engine = ", ".join(terms(glossary)), settings.compute
     transcribe_all(recordings, raw, prompt, out, params, model, engine)
 
 

@@ -23,6 +23,7 @@ import pytest
 from tests.support import git_histories
 from tests.support.git_history import Voice
 from tests.support.review_page import page, serve  # noqa: F401
+from tests.support.shared import built_once
 
 ROOT = Path(__file__).parents[1]
 # One thread for each process: two of them must not fight for two cores, and sums come in one order.
@@ -45,6 +46,16 @@ class Repro:
         """Entries that the stage's map computed; 0 when it didn't run at all."""
         found = re.search(rf"^{stage}: (\d+) computed", self.output, re.MULTILINE)
         return int(found[1]) if found else 0
+
+    def restored(self, stage: str) -> int:
+        found = re.search(rf"^{stage}: \d+ computed, (\d+) restored", self.output, re.MULTILINE)
+        return int(found[1]) if found else 0
+
+    @property
+    def trained(self) -> bool | None:
+        """Whether steps were taken; False where the adapter was kept or restored, None where `train` didn't run."""
+        found = re.search(r"^train: (best at|kept|restored)", self.output, re.MULTILINE)
+        return found[1] == "best at" if found else None
 
 
 @dataclass(frozen=True)
@@ -114,18 +125,21 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Voice:
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     """The repository after its first `dvc repro`; tests work on copies of it."""
+    return Repository(built_once(tmp_path_factory, "pipeline", _run_pipeline))
+
+
+def _run_pipeline(root: Path) -> None:
     from tests.support.build import build_repository
 
-    repository = Repository(tmp_path_factory.mktemp("made") / "voice")
-    build_repository(repository.root, ROOT)
+    repository = Repository(root)
+    build_repository(root, ROOT)
     repository.run("git", "init", "-q", "-b", "main")
     repository.run("git", "config", "user.email", "ann@example.org")
     repository.run("git", "config", "user.name", "Ann")
     repository.run("dvc", "init", "-q")
-    (repository.root / ".dvc/config").write_text("[core]\n    analytics = false\n    check_update = false\n")
+    (root / ".dvc/config").write_text("[core]\n    analytics = false\n    check_update = false\n")
     repository.repro()
     repository.commit("First voice")
-    return repository
 
 
 @pytest.fixture
@@ -146,9 +160,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def recordable(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.support.mlflow_store import write_template
 
-    root = tmp_path_factory.mktemp("recordable")
-    write_template(root)
-    return root
+    return built_once(tmp_path_factory, "recordable", write_template)
 
 
 @pytest.fixture

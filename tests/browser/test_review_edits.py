@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +29,19 @@ def test_a_typed_word_is_saved_at_once_and_changes_one_line(page: Any) -> None:
     page.keyboard.press("Escape")
     assert page.locator(".row b").count() == 0, "text is never HTML"
     assert texts(page)[1] == "Boats leave from pier four <b>&amp;</b>."
+
+
+def test_accepting_an_accepted_line_keeps_it_accepted_and_goes_on(page: Any) -> None:
+    page.keyboard.press("a")
+    saved(page, lambda: rows()[0][3] == "ok")
+    page.keyboard.press("k")
+    page.keyboard.press("a")
+    assert page.locator(".row.chosen .times").inner_text() == "0:04.20"
+    page.keyboard.press("a")
+    saved(page, lambda: [row[3] for row in rows()] == ["ok", "ok", "", "", ""])
+    page.keyboard.press("z")  # one step each: accepting again was none
+    page.keyboard.press("z")
+    saved(page, lambda: [row[3] for row in rows()] == [""] * 5)
 
 
 def test_what_was_typed_is_one_step_to_undo(page: Any) -> None:
@@ -149,6 +164,49 @@ def test_find_and_replace_shows_each_line_before_it_changes(page: Any) -> None:
     until(page, "document.querySelector('main').textContent.includes('We wait for the ferry.')")
     page.keyboard.press("z")
     saved(page, lambda: rows()[3][4] == "We wait for the fairy.")
+
+
+def test_a_replacement_is_one_step_to_undo_in_every_recording(page: Any) -> None:
+    night = NOON.with_name("night.tsv")
+    page.keyboard.press("a")
+    saved(page, lambda: rows()[0][3] == "ok")
+    night.write_bytes(NOON.read_bytes())
+    before = night.read_bytes()
+
+    def slowly(route: Any) -> None:  # the page looks at the file while the answer is on its way
+        answer = route.fetch()
+        page.wait_for_timeout(2500)
+        route.fulfill(response=answer)
+
+    page.route("**/api/replace", slowly)
+    page.keyboard.press("f")
+    page.fill("#old", "fairy")
+    page.fill("#new", "ferry")
+    until(page, "document.querySelector('#replace').textContent === 'Replace 2'")
+    page.click("#replace")
+    until(page, "document.querySelector('#note').textContent.includes('2 places replaced')")
+    assert "elsewhere" not in page.inner_text("#note")
+    assert rows()[3][4] == rows(night)[3][4] == "We wait for the ferry."
+    page.keyboard.press("z")
+    saved(page, lambda: rows()[3][4] == "We wait for the fairy.")
+    until_file(page, night, before)
+    page.keyboard.press("Shift+Z")
+    saved(page, lambda: rows()[3][4] == "We wait for the ferry.")
+    until_file(page, night, before.replace(b"fairy", b"ferry"))
+    night.write_bytes(theirs := night.read_bytes().replace(b"It goes", b"She goes"))
+    page.keyboard.press("z")
+    until(page, "document.querySelector('#note').textContent.includes('night: edited since then')")
+    assert night.read_bytes() == theirs
+    saved(page, lambda: rows()[3][4] == "We wait for the fairy.")
+    page.keyboard.press("z")
+    saved(page, lambda: rows()[0][3] == "")
+
+
+def until_file(page: Any, path: Path, content: bytes) -> None:
+    end = time.monotonic() + 10
+    while path.read_bytes() != content:
+        assert time.monotonic() < end, path.read_text()
+        page.wait_for_timeout(20)
 
 
 def test_what_is_nearly_a_term_of_the_glossary_is_offered(page: Any) -> None:

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.tiny_models import CODEBOOK_SIZE, CODEBOOKS, FRAME, SAMPLE_RATE, random_csm
+from tests.support.tiny_models import CODEBOOK_SIZE, CODEBOOKS, CSM, FRAME, SAMPLE_RATE, adapted, random_csm
 from timbre import families
 from timbre.core.errors import ModelError
-from timbre.families import Lora, Params, Part, Request, Speaking, Turn
+from timbre.core.sections import VoiceParams
+from timbre.families import Lora, Part, Request, Speaking, Turn
 from timbre.families.csm import mimi
 
 LORA = Lora(rank=4, alpha=8, rslora=True, dropout=0.0)
@@ -30,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def voice(folder: Path) -> Any:
-    return families.load(Params("csm", str(folder), None))
+    return families.load(VoiceParams("csm", str(folder), None))
 
 
 def sound(seconds: float, seed: int = 0) -> families.Audio:
@@ -241,7 +242,7 @@ def test_warming_up_for_a_graph_in_the_middle_of_a_sentence_changes_nothing(
 
 
 def test_half_precision_speaks_with_a_codec_in_single(folder: Path) -> None:
-    voice: Any = families.load(Params("csm", str(folder), None), precision="bf16")
+    voice: Any = families.load(VoiceParams("csm", str(folder), None), precision="bf16")
     assert voice.base.lm_head.weight.dtype == torch.bfloat16
     assert {weight.dtype for weight in voice.base.codec_model.parameters()} == {torch.float32}
     [spoken] = voice.speak([Request("the ferry waits", (Turn("again", codes(5)),), 0, 0.4)], Speaking(0.8, 0, 1))
@@ -257,7 +258,7 @@ def test_another_seed_is_another_take(voice: Any) -> None:
 
 @pytest.mark.parametrize("top_k", [0, 3])
 def test_sampling_draws_from_the_distribution_of_the_logits(top_k: int) -> None:
-    from timbre.families.csm.decode import pick
+    from timbre.families.sampling import pick
 
     logits = torch.tensor([0.0, 1.0, 2.0, -1.0, -9.0, 1.5])
     draws = (torch.arange(100_000, dtype=torch.float64) + 0.5) / 100_000
@@ -268,7 +269,7 @@ def test_sampling_draws_from_the_distribution_of_the_logits(top_k: int) -> None:
 
 
 def test_the_ends_of_the_draws_are_codes_that_may_be_drawn() -> None:
-    from timbre.families.csm.decode import pick
+    from timbre.families.sampling import pick
 
     logits = torch.full((2, 9), -torch.inf)
     logits[:, 2:5] = 1.0
@@ -290,7 +291,7 @@ def test_takes_of_many_seeds_follow_the_distribution_of_the_first_code(voice: An
 
 
 def test_a_voice_that_ends_at_once_says_nothing(tmp_path: Path) -> None:
-    voice = families.load(Params("csm", str(random_csm(tmp_path / "csm", silent=True)), None))
+    voice = families.load(VoiceParams("csm", str(random_csm(tmp_path / "csm", silent=True)), None))
     [spoken] = voice.speak([Request("the ferry", (), 0, 50)], Speaking(0, 0, 1))
     assert spoken.ended
     assert spoken.codes.shape == (0, CODEBOOKS)
@@ -314,7 +315,7 @@ def test_the_losses_and_gradients_of_the_parts_add_up_to_those_of_the_whole(voic
         for part in losses:
             part.total.backward()
         grads = [weight.grad.norm().item() for weight in voice.model.parameters() if weight.requires_grad]
-        every = [[part.total, part.backbone, part.depth, *part.groups.values()] for part in losses]
+        every = [[part.total, *part.parts.values()] for part in losses]
         return [sum(parts).item() for parts in zip(*every, strict=True)], grads
 
     losses, grads = learn(Part(0, 1))
@@ -326,7 +327,7 @@ def test_the_losses_and_gradients_of_the_parts_add_up_to_those_of_the_whole(voic
 
 def test_as_many_frames_as_codebooks_are_learnt_from_like_any_others(voice: Any) -> None:
     talk = [Turn("the ferry", codes(CODEBOOKS - 1))]  # and the end
-    found = [voice.losses(voice.batch([talk] * times, 1.0, 0)).depth.item() for times in (1, 3)]
+    found = [voice.losses(voice.batch([talk] * times, 1.0, 0)).parts["depth_decoder"].item() for times in (1, 3)]
     assert found[0] == pytest.approx(found[1], abs=1e-5)
 
 
@@ -340,8 +341,8 @@ def test_losses_from_codes_equal_those_of_the_documented_recipe_from_audio(voice
         talk = [{"role": "0", "content": [{"type": "text", "text": text}, {"type": "audio", "path": wave}]}]
         theirs = voice.base(**processor.apply_chat_template(talk, tokenize=True, return_dict=True, output_labels=True))
         mine = voice.losses(voice.batch([[Turn(text, voice.encode([wave])[0])]], depth_share=1.0, seed=0))
-        assert mine.backbone.item() == pytest.approx(theirs.backbone_loss.item(), abs=1e-5)
-        assert mine.depth.item() == pytest.approx(theirs.depth_decoder_loss.item(), abs=1e-5)
+        assert mine.parts["backbone"].item() == pytest.approx(theirs.backbone_loss.item(), abs=1e-5)
+        assert mine.parts["depth_decoder"].item() == pytest.approx(theirs.depth_decoder_loss.item(), abs=1e-5)
 
 
 def test_only_the_last_turn_is_learnt_and_its_end_always(voice: Any) -> None:
@@ -363,45 +364,45 @@ def test_an_evaluation_in_pieces_finds_the_losses_of_training(voice: Any) -> Non
         whole = voice.losses(batch)
         with torch.no_grad():
             pieces = voice.losses(batch)
-        assert pieces.depth.item() == pytest.approx(whole.depth.item(), abs=1e-5)
-        assert pieces.groups["1-3"].item() == pytest.approx(whole.groups["1-3"].item(), abs=1e-5)
+        assert pieces.parts["depth_decoder"].item() == pytest.approx(whole.parts["depth_decoder"].item(), abs=1e-5)
+        assert pieces.parts["codebook/2-4"].item() == pytest.approx(whole.parts["codebook/2-4"].item(), abs=1e-5)
 
 
 def test_padding_changes_no_loss(voice: Any) -> None:
     short, long = [Turn("again", codes(5))], [Turn("the ferry waits", codes(40, 2))]
-    alone = [voice.losses(voice.batch([one], 1.0, 0)).backbone.item() for one in (short, long)]
-    together = voice.losses(voice.batch([short, long], 1.0, 0)).backbone.item()
+    alone = [voice.losses(voice.batch([one], 1.0, 0)).parts["backbone"].item() for one in (short, long)]
+    together = voice.losses(voice.batch([short, long], 1.0, 0)).parts["backbone"].item()
     assert together == pytest.approx((6 * alone[0] + 41 * alone[1]) / 47, abs=1e-5)
 
 
 def test_an_adapter_sits_on_the_decoders_alone_and_changes_nothing_at_first(voice: Any) -> None:
-    voice.adapt(LORA)
+    course = adapted(voice, LORA)
     trained = [name for name, weight in voice.model.named_parameters() if weight.requires_grad]
     assert len(trained) == 2 * 7 * (2 + 2)
     assert not [name for name in trained if "codec" in name or "lora" not in name]
     turns = [Turn("the ferry waits", codes(5))]
-    assert voice.adapter_effect(turns) == 0
-    weights = {name: torch.ones_like(weight) for name, weight in voice.adapter_weights().items()}
-    voice.set_adapter_weights(weights)
-    assert voice.adapter_effect(turns) > 0
+    assert course.effect(turns) == 0
+    weights = {name: torch.ones_like(weight) for name, weight in course.weights().items()}
+    course.set_weights(weights)
+    assert course.effect(turns) > 0
 
 
 def test_an_adapter_is_the_same_bytes_twice_and_works_merged_as_it_did_unmerged(folder: Path, tmp_path: Path) -> None:
     made = []
     for name in ("a", "b"):
         torch.manual_seed(3)
-        voice: Any = families.load(Params("csm", str(folder), None))
-        voice.adapt(LORA)
-        voice.set_adapter_weights({n: torch.randn(w.shape) * 0.1 for n, w in voice.adapter_weights().items()})
+        voice: Any = families.load(VoiceParams("csm", str(folder), None))
+        course = adapted(voice, LORA)
+        course.set_weights({n: torch.randn(w.shape) * 0.1 for n, w in course.weights().items()})
         voice.save_adapter(tmp_path / name)
         made.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
     assert made[0] == made[1]
     assert set(made[0]) == {"adapter_config.json", "adapter_model.safetensors"}
-    tuned: Any = families.load(Params("csm", str(folder), None), adapter=tmp_path / "a")
+    tuned: Any = families.load(VoiceParams("csm", str(folder), None), adapter=tmp_path / "a")
     batch = tuned.batch([[Turn("the ferry", codes(9))]], 1.0, 0)
     voice.model.eval()
     assert tuned.losses(batch).total.item() == pytest.approx(voice.losses(batch).total.item(), abs=1e-4)
-    plain: Any = families.load(Params("csm", str(folder), None))
+    plain: Any = families.load(VoiceParams("csm", str(folder), None))
     assert abs(plain.losses(batch).total.item() - tuned.losses(batch).total.item()) > 1e-3
 
 
@@ -409,10 +410,9 @@ def test_gradient_checkpointing_gives_the_same_gradients(folder: Path) -> None:
     gradients = []
     for saving in (False, True):
         torch.manual_seed(0)
-        voice: Any = families.load(Params("csm", str(folder), None))
-        if saving:
-            voice.save_memory()
-        voice.adapt(LORA)
+        voice: Any = families.load(VoiceParams("csm", str(folder), None))
+        (course,) = voice.courses(LORA, CSM, save_memory=saving)
+        course.begin()
         voice.model.train()
         voice.losses(voice.batch([[Turn("the ferry", codes(9))]], 1.0, 0)).total.backward()
         gradients.append([w.grad.clone() for w in voice.model.parameters() if w.requires_grad])
@@ -430,20 +430,20 @@ def test_gradient_checkpointing_gives_the_same_gradients(folder: Path) -> None:
 )
 def test_a_model_that_is_not_there_is_told_with_the_way_out(base: str, revision: str | None, told: str) -> None:
     with pytest.raises(ModelError, match=told) as caught:
-        families.load(Params("csm", base, revision))
+        families.load(VoiceParams("csm", base, revision))
     assert "\n" not in str(caught.value)
 
 
 def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "whisper"}')
     with pytest.raises(ModelError, match="is a whisper model, not csm"):
-        families.load(Params("csm", str(tmp_path), None))
+        families.load(VoiceParams("csm", str(tmp_path), None))
 
 
 def test_an_adapter_of_another_shape_is_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 2, "target_modules": "nothing"}')
     with pytest.raises(ModelError, match="dvc repro -f train"):
-        families.load(Params("csm", str(folder), None), adapter=tmp_path)
+        families.load(VoiceParams("csm", str(folder), None), adapter=tmp_path)
 
 
 def test_an_adapter_whose_weights_find_no_place_or_are_zeros_is_refused(
@@ -451,16 +451,16 @@ def test_an_adapter_whose_weights_find_no_place_or_are_zeros_is_refused(
 ) -> None:
     from safetensors.torch import load_file, save_file
 
-    voice.adapt(LORA)
-    voice.set_adapter_weights({n: torch.ones_like(w) for n, w in voice.adapter_weights().items()})
+    course = adapted(voice, LORA)
+    course.set_weights({n: torch.ones_like(w) for n, w in course.weights().items()})
     voice.save_adapter(tmp_path)
     path = tmp_path / "adapter_model.safetensors"
     save_file({name.replace("layers", "blocks"): w for name, w in load_file(path).items()}, path)
     with pytest.raises(ModelError, match="missing adapter keys"):
-        families.load(Params("csm", str(folder), None), adapter=tmp_path)
-    save_file({name: torch.zeros_like(w) for name, w in voice.adapter_weights().items()}, path)
+        families.load(VoiceParams("csm", str(folder), None), adapter=tmp_path)
+    save_file({name: torch.zeros_like(w) for name, w in course.weights().items()}, path)
     with pytest.raises(ModelError, match="changes nothing"):
-        families.load(Params("csm", str(folder), None), adapter=tmp_path)
+        families.load(VoiceParams("csm", str(folder), None), adapter=tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["cut short", "without a weight", "without weights", "without tokenizer"])
@@ -478,7 +478,7 @@ def test_a_damaged_folder_is_told_in_one_line(folder: Path, tmp_path: Path, dama
     else:
         (weights if damage == "without weights" else base / "tokenizer.json").unlink()
     with pytest.raises(ModelError, match="the folder is incomplete or damaged") as caught:
-        families.load(Params("csm", str(base), None))
+        families.load(VoiceParams("csm", str(base), None))
     assert "\n" not in str(caught.value)
 
 
@@ -496,7 +496,7 @@ def test_a_model_whose_embeddings_a_release_left_apart_hears_with_those_of_the_d
         return model, report | {"missing_keys": {f"{hear}.weight"}}
 
     monkeypatch.setattr(CsmForConditionalGeneration, "from_pretrained", apart)
-    loaded: Any = families.load(Params("csm", str(folder), None), precision="fp32")
+    loaded: Any = families.load(VoiceParams("csm", str(folder), None), precision="fp32")
     assert torch.equal(loaded.base.get_submodule(hear).weight, voice.base.get_submodule(hear).weight)
     assert loaded.base.get_submodule(hear).weight is loaded.base.depth_decoder.model.embed_tokens.weight
 
@@ -526,14 +526,14 @@ def test_what_only_newer_releases_know_of_a_config_is_not_asked_of_an_older_one(
 
 
 def test_the_fingerprint_follows_the_files_and_not_their_place(folder: Path, tmp_path: Path) -> None:
-    first = families.fingerprint(Params("csm", str(folder), None))
+    first = families.fingerprint(VoiceParams("csm", str(folder), None))
     copy = shutil.copytree(folder, tmp_path / "elsewhere")
     (copy / "README.md").write_text("words")
-    assert families.fingerprint(Params("csm", str(copy), None)) == first
+    assert families.fingerprint(VoiceParams("csm", str(copy), None)) == first
     (copy / "generation_config.json").write_text("{}")
-    assert families.fingerprint(Params("csm", str(copy), None)) != first
-    pinned = families.fingerprint(Params("csm", "sesame/csm-1b", "abc"))
-    assert pinned != families.fingerprint(Params("csm", "sesame/csm-1b", "abd"))
+    assert families.fingerprint(VoiceParams("csm", str(copy), None)) != first
+    pinned = families.fingerprint(VoiceParams("csm", "sesame/csm-1b", "abc"))
+    assert pinned != families.fingerprint(VoiceParams("csm", "sesame/csm-1b", "abd"))
 
 
 def test_grouped_heads_and_stretched_positions_as_in_csm_1b_decode_like_transformers(voice: Any) -> None:
@@ -572,7 +572,13 @@ def test_grouped_heads_and_stretched_positions_as_in_csm_1b_decode_like_transfor
 
 @pytest.mark.parametrize(
     ("codebooks", "names"),
-    [(2, ["1"]), (4, ["1-3"]), (8, ["1-3", "4-7"]), (32, ["1-3", "4-7", "8-15", "16-31"]), (10, ["1-3", "4-7", "8-9"])],
+    [
+        (2, ["2"]),
+        (4, ["2-4"]),
+        (8, ["2-4", "5-8"]),
+        (32, ["2-4", "5-8", "9-16", "17-32"]),
+        (10, ["2-4", "5-8", "9-10"]),
+    ],
 )
 def test_the_depth_loss_is_told_by_groups_that_cover_its_codebooks(codebooks: int, names: list[str]) -> None:
     from timbre.families.csm.losses import group_losses, groups

@@ -35,7 +35,7 @@ def learnt(place: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, A
     """What tests/support/ddp_worker.py learns in two processes, each as on a machine of its own."""
     out = tmp_path_factory.mktemp("out")
     machines = {"PET_NNODES": "2", "PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": str(free_port())}
-    command = [sys.executable, "-m", "tests.ranks", str(place), str(out)]
+    command = [sys.executable, "-m", "tests.support.ddp_worker", str(place), str(out)]
     both = [
         subprocess.Popen(
             command, cwd=ROOT, env={**QUIET, **machines, "PET_NODE_RANK": str(number)}, text=True,
@@ -53,11 +53,11 @@ def learnt(place: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, A
 def test_losses_and_adapter_are_those_of_one_process_though_batches_do_not_share_evenly(
     place: Path, tmp_path: Path, learnt: dict[str, Any]
 ) -> None:
-    voice, state = trained(place, tmp_path, UNEVEN)
-    assert len(state.history) == 5
-    for one, two in zip(state.history, learnt["plain"]["history"], strict=True):
+    _, run = trained(place, tmp_path, UNEVEN)
+    assert len(run.state.history) == 5
+    for one, two in zip(run.state.history, learnt["plain"]["history"], strict=True):
         assert one == pytest.approx(two, rel=1e-4)
-    for name, weight in voice.adapter_weights().items():
+    for name, weight in run.course.weights().items():
         assert weight.flatten().tolist() == pytest.approx(flat(learnt["plain"]["weights"][name]), abs=1e-3)
 
 
@@ -149,7 +149,7 @@ def started() -> tuple[subprocess.Popen[str], list[psutil.Process]]:
 
 
 def saved() -> list[int]:
-    return [path.stat().st_mtime_ns for path in Path(".timbre").glob("train/*/state.pt")]
+    return [path.stat().st_mtime_ns for path in Path(".timbre").glob("train/*/adapter/state.pt")]
 
 
 def errors(stage: subprocess.Popen[str]) -> list[str]:

@@ -11,8 +11,10 @@ import torch
 from tests.support.tiny_models import CODEBOOKS, random_csm
 from timbre import families
 from timbre.core.errors import ModelError, ParamsError
-from timbre.families import Params, Request, Speaking, Turn, int8
-from timbre.families.int8 import Int8Heads, Int8Linear, joint
+from timbre.core.sections import VoiceParams
+from timbre.families import Request, Speaking, Turn, int8
+from timbre.families.csm.eight_bits import Int8Heads
+from timbre.families.int8 import Int8Linear, joint
 from timbre.families.llama import joined
 
 
@@ -23,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def voice(folder: Path) -> Any:
-    return families.load(Params("csm", str(folder), None), precision="int8")
+    return families.load(VoiceParams("csm", str(folder), None), precision="int8")
 
 
 def random(*shape: int) -> torch.Tensor:
@@ -57,7 +59,7 @@ def test_the_heads_are_told_apart() -> None:
 
 
 def test_layers_of_one_input_are_one_layer_and_each_still_answers_alone(voice: Any, folder: Path) -> None:
-    exact: Any = families.load(Params("csm", str(folder), None), precision="fp32")
+    exact: Any = families.load(VoiceParams("csm", str(folder), None), precision="fp32")
     x = random(3, 32)
     attention, plain = (one.base.backbone_model.layers[1].self_attn for one in (voice, exact))
     parts = [getattr(attention, name) for name in ("q_proj", "k_proj", "v_proj")]
@@ -105,15 +107,14 @@ def test_a_torch_without_the_kernels_is_told(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_gpu_is_told_to_choose_another_precision(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     with pytest.raises(ModelError, match="here is a GPU: choose auto or bf16"):
-        families.load(Params("csm", str(folder), None), precision="int8")
+        families.load(VoiceParams("csm", str(folder), None), precision="int8")
 
 
 def test_nothing_is_learnt_in_8_bits(tmp_path: Path) -> None:
     from timbre.core.params import read
-    from timbre.training.schedule import Params as Train
 
     path = tmp_path / "params.yaml"
     before, section, after = Path("params.yaml").read_text().partition("\ntrain:\n")
     path.write_text(before + section + after.replace("precision: auto", "precision: int8", 1))
     with pytest.raises(ParamsError, match=r"train\.precision: 'int8' is not one of auto, fp32, bf16$"):
-        read("train", Train, path)
+        read(path)

@@ -19,6 +19,7 @@ from timbre.commands import cli
 from timbre.core import params
 from timbre.core.errors import DataError, ModelError
 from timbre.core.records import Example, write_jsonl
+from timbre.core.sections import VoiceParams
 from timbre.families import Voice
 from timbre.synthesis import sinks
 
@@ -36,7 +37,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Voice]:
     document["generate"] |= {"cap_seconds": 0.8, "cap_seconds_per_character": 0.0}
     with (root / "params.yaml").open("w") as stream:
         YAML().dump(document, stream)
-    return root, families.load(families.Params("csm", str(root / "base"), None))
+    return root, families.load(VoiceParams("csm", str(root / "base"), None))
 
 
 @pytest.fixture

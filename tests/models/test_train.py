@@ -18,8 +18,7 @@ import numpy as np
 import pytest
 
 from stages import train as stage
-from stages.train import COLUMNS
-from tests.support.tiny_models import CODEBOOKS
+from tests.support.tiny_models import CODEBOOKS, adapted
 from tests.support.training_root import PARAMS, arguments, base_of, flags, trained, training_root
 from timbre import families
 from timbre.core.errors import DataError, ModelError
@@ -28,6 +27,7 @@ from timbre.training import timing
 from timbre.training.batches import Lessons, Utterance, check_lengths, utterances
 from timbre.training.loop import Training
 from timbre.training.prefetch import ahead
+from timbre.training.results import COLUMNS, facts, to_csv
 from timbre.training.schedule import learning_rate, point_steps
 
 
@@ -60,7 +60,7 @@ def test_a_run_that_was_killed_goes_on_and_gives_the_same_bytes(
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""},
     )  # fmt: skip
     end = time.monotonic() + 60
-    while not list(Path(".timbre/train").glob("*/state.pt")):
+    while not list(Path(".timbre/train").glob("*/adapter/state.pt")):
         assert killed.poll() is None, killed.communicate()[1]
         assert time.monotonic() < end
         time.sleep(0.005)
@@ -79,15 +79,15 @@ def test_a_loss_that_is_no_number_is_told_with_its_step_before_anything_is_saved
 ) -> None:
     learn, seen = Training.learn, []
 
-    def broken(self: Training, lesson: Any) -> dict[str, Any]:
-        seen.append(learn(self, lesson))
+    def broken(self: Training, objective: Any, lesson: Any) -> dict[str, Any]:
+        seen.append(learn(self, objective, lesson))
         return seen[-1] | ({"loss": seen[-1]["loss"] * math.nan} if len(seen) == 3 else {})
 
     monkeypatch.setattr(Training, "learn", broken)
     with pytest.raises(ModelError, match=r"train: the loss is nan at step 3; lower train.learning_rate"):
         trained(place, tmp_path, dataclasses.replace(PARAMS, eval_every=5))
     assert len(seen) == 5, "nobody looks at losses between evaluations"
-    assert not (tmp_path / "scratch").exists()
+    assert not list((tmp_path / "scratch").rglob("*.pt"))
 
 
 def test_an_error_in_the_thread_that_makes_lessons_is_the_runs_error(
@@ -117,96 +117,100 @@ def test_things_made_ahead_come_in_order_and_not_all_at_once() -> None:
 
 
 def test_the_loss_falls_and_the_best_adapter_is_what_the_voice_wears(place: Path, tmp_path: Path) -> None:
-    voice, state = trained(place, tmp_path, dataclasses.replace(PARAMS, epochs=8))
-    evaluated = {int(row["step"]): row["eval_loss"] for row in state.history if "eval_loss" in row}
-    assert state.best_loss == evaluated[state.best_step] == min(evaluated.values()) < evaluated[0] - 0.1
+    voice, run = trained(place, tmp_path, dataclasses.replace(PARAMS, epochs=8))
+    evaluated = {int(row["step"]): row["eval_loss"] for row in run.state.history if "eval_loss" in row}
+    assert run.state.best_loss == evaluated[run.state.best_step] == min(evaluated.values()) < evaluated[0] - 0.1
     held, _ = utterances(place / "data/dataset/eval.jsonl", place / "data/codes")
     voice.model.eval()
     losses = voice.losses(voice.batch([[clip.turn] for clip in held], 1.0, 0))
-    assert losses.total.item() == pytest.approx(state.best_loss, abs=1e-4)
+    assert losses.total.item() == pytest.approx(run.state.best_loss, abs=1e-4)
     learnt = [weight for name, weight in voice.model.named_parameters() if weight.requires_grad]
     assert len(learnt) == 2 * 7 * 4, "every projection of both decoders has learnt"
     assert all(weight.abs().max() > 0 for weight in learnt)
 
 
 def test_history_has_a_row_per_step_and_an_empty_cell_where_nothing_was_measured(place: Path, tmp_path: Path) -> None:
-    _, state = trained(place, tmp_path)
-    rows = list(csv.DictReader(stage.to_csv(state.history).splitlines()))
-    assert tuple(rows[0]) == (*COLUMNS, "eval_depth_loss_1-3", "depth_loss_1-3")
+    _, run = trained(place, tmp_path)
+    rows = list(csv.DictReader(to_csv([run]).splitlines()))
+    parts = ("backbone", "depth_decoder", "codebook/1", "codebook/2-4")
+    assert tuple(rows[0]) == (*COLUMNS, *(f"{kind}_loss/{part}" for kind in ("eval", "train") for part in parts))
     assert [int(row["step"]) for row in rows] == list(range(10))  # 8 clips in batches of 3, three times
     assert [bool(row["eval_loss"]) for row in rows] == [n % 2 == 0 or n == 9 for n in range(10)]
     assert not rows[0]["train_loss"]
     for row in rows[1:]:
-        parts = float(row["backbone_loss"]) + float(row["depth_loss"])
-        assert float(row["train_loss"]) == pytest.approx(parts, abs=1e-4)
-        assert float(row["depth_loss_1-3"]) == pytest.approx(float(row["depth_loss"]), abs=1e-4), "all four codebooks"
+        first, depth = (float(row[f"train_loss/{name}"]) for name in ("backbone", "depth_decoder"))
+        assert float(row["train_loss"]) == pytest.approx(first + depth, abs=1e-4)
+        assert float(row["train_loss/codebook/2-4"]) == pytest.approx(depth, abs=1e-4), "all four codebooks"
         assert float(row["grad_norm"]) > 0
     assert float(rows[2]["learning_rate"]) == PARAMS.learning_rate
 
 
 def test_two_batches_to_a_step_weigh_as_one_of_twice_the_size(place: Path, tmp_path: Path) -> None:
-    _, state = trained(place, tmp_path, dataclasses.replace(PARAMS, accumulation=2))
-    assert [row["step"] for row in state.history] == [0, 1, 2, 3, 4, 5]
-    assert state.history[-1]["epoch"] == pytest.approx(10 / 3)
+    _, run = trained(place, tmp_path, dataclasses.replace(PARAMS, accumulation=2))
+    assert [row["step"] for row in run.state.history] == [0, 1, 2, 3, 4, 5]
+    assert run.state.history[-1]["epoch"] == pytest.approx(10 / 3)
 
 
 def test_patience_stops_a_run_that_gets_no_better(place: Path, tmp_path: Path) -> None:
     worse = dataclasses.replace(PARAMS, learning_rate=1e-9, patience=2, epochs=20)
-    _, state = trained(place, tmp_path, worse)
-    assert state.step < 60
+    _, run = trained(place, tmp_path, worse)
+    assert run.state.step < 60
 
 
 def test_checkpointing_gives_the_same_losses(place: Path, tmp_path: Path) -> None:
     short = dataclasses.replace(PARAMS, max_steps=2, dropout=0.0)
     _, plain = trained(place, tmp_path / "a", short)
     _, saving = trained(place, tmp_path / "b", dataclasses.replace(short, gradient_checkpointing=True))
-    for one, other in zip(plain.history, saving.history, strict=True):
+    for one, other in zip(plain.state.history, saving.state.history, strict=True):
         assert one == pytest.approx(other, rel=1e-4)
 
 
 def test_half_precision_runs_on_this_device(place: Path, tmp_path: Path) -> None:
-    _, state = trained(place, tmp_path, dataclasses.replace(PARAMS, max_steps=2, precision="bf16"))
-    assert all(math.isfinite(row["eval_loss"]) for row in state.history if "eval_loss" in row)
+    _, run = trained(place, tmp_path, dataclasses.replace(PARAMS, max_steps=2, precision="bf16"))
+    assert all(math.isfinite(row["eval_loss"]) for row in run.state.history if "eval_loss" in row)
 
 
 def test_an_adapter_that_changes_nothing_is_an_error(place: Path, tmp_path: Path) -> None:
-    voice, _ = trained(place, tmp_path, dataclasses.replace(PARAMS, max_steps=1))
+    _, run = trained(place, tmp_path, dataclasses.replace(PARAMS, max_steps=1))
     clips, _ = utterances(place / "data/dataset/train.jsonl", place / "data/codes")
-    stage.check_effect(voice, clips[0])
-    voice.set_adapter_weights({name: weight * 0 for name, weight in voice.adapter_weights().items()})
+    stage.check_effect(run.course, clips[0])
+    run.course.set_weights({name: weight * 0 for name, weight in run.course.weights().items()})
     with pytest.raises(ModelError, match="the adapter changes nothing"):
-        stage.check_effect(voice, clips[0])
+        stage.check_effect(run.course, clips[0])
 
 
 def test_training_json_says_what_was_learnt_from(place: Path, tmp_path: Path) -> None:
-    voice, state = trained(place, tmp_path, dataclasses.replace(PARAMS, max_steps=2))
+    voice, run = trained(place, tmp_path, dataclasses.replace(PARAMS, max_steps=2))
     clips, _ = utterances(place / "data/dataset/train.jsonl", place / "data/codes")
-    stage.write(voice, state, clips, tmp_path / "adapter", tmp_path / "points", tmp_path / "history.csv")
-    facts = json.loads((tmp_path / "adapter/training.json").read_text())
-    assert (facts["steps"], facts["clips"], facts["seconds"]) == (2, 8, pytest.approx(sum(c.seconds for c in clips)))
-    assert 0 < facts["trainable_share"] < 0.2
-    assert facts["points"] == [facts["best_step"]] == [2], "the only evaluation"
+    made = stage.finished(voice, [run], clips, "0123456789abcdef", tmp_path / "finished")
+    assert set(made) == {"adapter/adapter_config.json", "adapter/adapter_model.safetensors", "history.csv", ".json"}
+    found = json.loads(cast(bytes, made[".json"]))
+    assert found["key"] == "0123456789abcdef"
+    assert (found["steps"], found["clips"], found["seconds"]) == (2, 8, pytest.approx(sum(c.seconds for c in clips)))
+    assert 0 < found["trainable_share"] < 0.2
+    assert found["points"] == [found["best_step"]] == [2], "the only evaluation"
 
 
 def test_over_fitting_is_the_distance_of_the_last_evaluation_from_the_best(place: Path, tmp_path: Path) -> None:
-    voice, state = trained(place, tmp_path, dataclasses.replace(PARAMS, max_steps=2))
+    voice, run = trained(place, tmp_path, dataclasses.replace(PARAMS, max_steps=2))
     clips, _ = utterances(place / "data/dataset/train.jsonl", place / "data/codes")
-    facts = stage.facts(voice, dataclasses.replace(state, best_loss=state.best_loss - 0.25), clips)
-    assert facts["overfit"] == 0.25
-    assert facts["last_eval_loss"] == pytest.approx(state.best_loss, abs=1e-4)
-    assert stage.facts(voice, state, clips)["overfit"] == 0
+    better = run._replace(state=dataclasses.replace(run.state, best_loss=run.state.best_loss - 0.25))
+    found = facts(voice, [better], clips)
+    assert found["overfit"] == 0.25
+    assert found["last_eval_loss"] == pytest.approx(run.state.best_loss, abs=1e-4)
+    assert facts(voice, [run], clips)["overfit"] == 0
 
 
 def test_points_are_the_adapters_that_the_voice_wore_on_the_way(place: Path, tmp_path: Path) -> None:
-    _, state = trained(place, tmp_path)
-    until = {int(row["step"]): row["eval_loss"] for row in state.history if "eval_loss" in row}
+    _, run = trained(place, tmp_path)
+    until = {int(row["step"]): row["eval_loss"] for row in run.state.history if "eval_loss" in row}
     voice: Any = families.load(base_of(place))
-    voice.adapt(families.Lora(PARAMS.rank, PARAMS.alpha, PARAMS.rslora, PARAMS.dropout))
+    course = adapted(voice, families.Lora(PARAMS.rank, PARAMS.alpha, PARAMS.rslora, PARAMS.dropout))
     voice.model.eval()
     held, _ = utterances(place / "data/dataset/eval.jsonl", place / "data/codes")
-    assert list(state.points) == [2, 6]
-    for step, weights in state.points.items():
-        voice.set_adapter_weights(weights)
+    assert list(run.state.points) == [2, 6]
+    for step, weights in run.state.points.items():
+        course.set_weights(weights)
         losses = voice.losses(voice.batch([[clip.turn] for clip in held], 1.0, 0))
         assert losses.total.item() == pytest.approx(until[step], abs=1e-4)
 

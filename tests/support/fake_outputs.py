@@ -12,6 +12,7 @@ import soundfile
 from timbre import audio
 from timbre.core.content import content_key
 from timbre.core.records import Clip, Drop, Example, Point, Sample, to_json, write_jsonl
+from timbre.core.sections import GateParams
 from timbre.evaluation.likeness import Scale
 from timbre.evaluation.metrics import CONDITIONS, Speaker
 from timbre.evaluation.speaker_encoder import Voices, unit
@@ -67,21 +68,22 @@ def write_samples(folder: Path, sentences: dict[str, str] = SENTENCES, seeds: in
 
 
 def write_history(path: Path, steps: int = 120) -> None:
-    losses = ["train_loss", "backbone_loss", "depth_loss", "eval_loss", "eval_backbone_loss", "eval_depth_loss"]
-    columns = ["step", "epoch", *losses, "grad_norm", "learning_rate"]
+    parts = [f"{kind}_loss/{part}" for kind in ("eval", "train") for part in ("backbone", "depth_decoder")]
+    columns = ["step", "epoch", "train_loss", "eval_loss", "grad_norm", "learning_rate", *parts]
     random = np.random.default_rng(1)
     rows = [",".join(columns)]
     for step in range(1, steps + 1):
         backbone = 1.4 + 2.2 * math.exp(-step / 30) + 0.12 * random.standard_normal()
         depth = 2.2 + 1.1 * math.exp(-step / 40) + 0.08 * random.standard_normal()
         row = {"step": step, "epoch": round(step / 12, 3), "grad_norm": round(1 + abs(random.standard_normal()), 4)}
-        row |= {"train_loss": round(backbone + depth, 4), "backbone_loss": round(backbone, 4)}
-        row |= {"depth_loss": round(depth, 4), "learning_rate": round(3e-4 * min(1, step / 10) * (1 - step / 130), 8)}
+        row |= {"train_loss": round(backbone + depth, 4), "train_loss/backbone": round(backbone, 4)}
+        row |= {"train_loss/depth_decoder": round(depth, 4)}
+        row |= {"learning_rate": round(3e-4 * min(1, step / 10) * (1 - step / 130), 8)}
         if step % 12 == 0:
             e_backbone = 1.7 + 2 * math.exp(-step / 30) + 0.000045 * max(0, step - 60) ** 2
             e_depth = 2.4 + math.exp(-step / 40)
-            row |= {"eval_loss": round(e_backbone + e_depth, 4), "eval_backbone_loss": round(e_backbone, 4)}
-            row |= {"eval_depth_loss": round(e_depth, 4)}
+            row |= {"eval_loss": round(e_backbone + e_depth, 4), "eval_loss/backbone": round(e_backbone, 4)}
+            row |= {"eval_loss/depth_decoder": round(e_depth, 4)}
         rows.append(",".join(str(row.get(column, "")) for column in columns))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(rows) + "\n")
@@ -138,7 +140,7 @@ def write_scores(root: Path) -> None:
         heard_file = root / f"reports/heard/{sample.id}.json"
         heard_file.parent.mkdir(exist_ok=True)
         heard_file.write_text(json.dumps({"heard": "…", "key": sample.key, "silent": False}))
-    own, limits = Speaker(0.97, 0.05, 14.0, 0.2), evaluate.Gates(0.5, 0.1, 0.0, 0.95, 0)
+    own, limits = Speaker(0.97, 0.05, 14.0, 0.2), GateParams(0.5, 0.1, 0.0, 0.95, 0)
     judged = evaluate.weigh(rows, own, evaluate.changed(samples, sounds), 0, limits)
     tables = [root / f"reports/{name}" for name in ("scores.csv", "wer.csv", "metrics.json")]
     evaluate.write(rows, judged, *tables)

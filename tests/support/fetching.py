@@ -15,11 +15,12 @@ import soundfile
 from stages import fetch
 from timbre.audio import Samples
 from timbre.core.errors import SourceError
+from timbre.core.sections import FetchParams
 from timbre.project.sources import Source
 
 RATE = 24_000
 RAW = Path("data/raw")
-PARAMS = fetch.Params(max_hours=1, max_megabytes=10, min_seconds=1, retries=1, timeout_seconds=5)
+PARAMS = FetchParams(max_hours=1, max_megabytes=10, min_seconds=1, retries=1, timeout_seconds=5)
 
 
 def tone(seconds: float = 2.0, pitch: float = 220) -> Samples:
@@ -41,7 +42,7 @@ def record(id: str) -> dict[str, Any]:
     return written
 
 
-def failures(*declared: Source, params: fetch.Params = PARAMS) -> list[str]:
+def failures(*declared: Source, params: FetchParams = PARAMS) -> list[str]:
     with pytest.raises(SourceError) as caught:
         fetch.fetch_all(declared, RAW, params)
     return str(caught.value).splitlines()

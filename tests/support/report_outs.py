@@ -74,9 +74,9 @@ def _write_history(path: Path) -> None:
     with path.open(newline="") as lines:
         rows = list(csv.DictReader(lines))
     for row in rows:
-        for place, name in enumerate(("1-3", "4-7")):
-            depth = row["eval_depth_loss"]
-            row[f"eval_depth_loss_{name}"] = f"{float(depth) * (0.8 + 0.3 * place):.4f}" if depth else ""
+        for place, name in enumerate(("2-4", "5-8")):
+            depth = row["eval_loss/depth_decoder"]
+            row[f"eval_loss/codebook/{name}"] = f"{float(depth) * (0.8 + 0.3 * place):.4f}" if depth else ""
     with path.open("w", newline="") as target:
         writer = csv.DictWriter(target, list(rows[0]), lineterminator="\n")
         writer.writeheader()

@@ -8,12 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from stages.chunk import Params, plan
+from stages.chunk import plan
 from timbre.audio.speech_activity import QUIETEST, Activity
 from timbre.core.records import Clip, Recording, Segment
+from timbre.core.sections import ChunkParams
 
 TALK = Recording("talk", "ann", "en", "CC0-1.0", "own voice", "file", "ab" * 32, 16000, 36000.0)
-PARAMS = Params(
+PARAMS = ChunkParams(
     vad="energy", max_seconds=30, min_seconds=2, gap=3, max_pause=0.8, pad=0.2, loudness=None, min_level=-50,
     min_confidence=0.4,
 )  # fmt: skip
@@ -45,11 +46,11 @@ def talk(count: int, seed: int = 0, sentence: float = 0.6, longest: float = 7.0)
     return segments
 
 
-def clips_of(segments: list[Segment], params: Params = PARAMS) -> list[Clip]:
+def clips_of(segments: list[Segment], params: ChunkParams = PARAMS) -> list[Clip]:
     return plan(TALK, segments, heard(segments), params)[0]
 
 
-def ids(segments: list[Segment], params: Params = PARAMS) -> set[str]:
+def ids(segments: list[Segment], params: ChunkParams = PARAMS) -> set[str]:
     return {clip.id for clip in clips_of(segments, params)}
 
 

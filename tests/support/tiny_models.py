@@ -6,6 +6,7 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ import torch
 from timbre import audio
 from timbre.core.content import content_key, write_atomic
 from timbre.core.records import Example, write_jsonl
+from timbre.core.sections import CsmParams
+from timbre.families import Lora
 
 ROOT = Path(__file__).parents[2]
 WORDS = ("the", "ferry", "to", "Oslo", "waits", "coffee", "please", "again", "green", "train")
@@ -20,6 +23,7 @@ SAMPLE_RATE = 16_000  # Hz
 END_OF_TEXT, FIRST_TIME = 50256, 50363  # in Whisper's English vocabulary
 FRAME = 640  # samples: 25 frames per second
 CODEBOOKS, CODEBOOK_SIZE = 4, 64
+CSM = CsmParams(depth_share=0.5)
 
 
 def random_csm(folder: Path, *, silent: bool = False, seed: int = 0) -> Path:
@@ -63,6 +67,13 @@ def _recipe() -> ModuleType:
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def adapted(voice: Any, lora: Lora) -> Any:
+    """A course that has begun: the voice has a fresh adapter."""
+    (course,) = voice.courses(lora, CSM)
+    course.begin()
+    return course
 
 
 def write_clips(root: Path, count: int = 10, evaluation: int = 2) -> list[Example]:

@@ -8,19 +8,18 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from stages.encode import Params as EncodeParams
 from stages.encode import encode_all
-from tests.support.tiny_models import random_csm, write_clips
+from tests.support.tiny_models import CSM, random_csm, write_clips
 from timbre import families
 from timbre.core import params
+from timbre.core.sections import EncodeParams, TrainParams, VoiceParams
 from timbre.training.batches import utterances
-from timbre.training.loop import State, Training
-from timbre.training.schedule import Params
+from timbre.training.loop import Run, learn
 
 ROOT = Path(__file__).parents[2]
-PARAMS = Params(
+PARAMS = TrainParams(
     rank=4, alpha=8, rslora=True, dropout=0.1, learning_rate=0.02, warmup=2, epochs=3, max_steps=None, batch=3,
-    accumulation=1, weight_decay=0.01, max_grad_norm=1.0, depth_share=0.5, context_share=0.5, context_seconds=10.0,
+    accumulation=1, weight_decay=0.01, max_grad_norm=1.0, context_share=0.5, context_seconds=10.0,
     eval_every=2, patience=0, points=3, optimiser="adamw", precision="auto", gradient_checkpointing=False,
     processes=1, shard=False, seed=0,
 )  # fmt: skip
@@ -38,15 +37,14 @@ def training_root(root: Path) -> Path:
     return root
 
 
-def base_of(root: Path) -> families.Params:
-    return families.Params("csm", str(root / "models/base"), None)
+def base_of(root: Path) -> VoiceParams:
+    return VoiceParams("csm", str(root / "models/base"), None)
 
 
-def write_params(root: Path, changed: Params) -> None:
-    schemas = params.schemas(root)
-    document = {name: value for name, value in params.load(ROOT / "params.yaml").items() if name in schemas}
+def write_params(root: Path, changed: TrainParams) -> None:
+    document = params.load(ROOT / "params.yaml")
     document["voice"]["base"] = "models/base"
-    document["train"] = dataclasses.asdict(changed)
+    document["train"], document["csm"] = dataclasses.asdict(changed), dataclasses.asdict(CSM)
     with (root / "params.yaml").open("w") as stream:
         YAML().dump(document, stream)
 
@@ -62,8 +60,9 @@ def flags(out: str) -> list[str]:
     return [word for name, path in arguments(out).items() for word in (f"--{name}", str(path))]
 
 
-def trained(root: Path, tmp_path: Path, changed: Params = PARAMS) -> tuple[Any, State]:
+def trained(root: Path, tmp_path: Path, changed: TrainParams = PARAMS) -> tuple[Any, Run]:
     clips, _ = utterances(root / "data/dataset/train.jsonl", root / "data/codes")
     held, _ = utterances(root / "data/dataset/eval.jsonl", root / "data/codes")
     voice: Any = families.load(base_of(root))
-    return voice, Training(voice, clips, held, changed, tmp_path / "scratch").run()
+    (run,) = learn(voice, clips, held, changed, CSM, tmp_path / "scratch")
+    return voice, run

@@ -19,21 +19,11 @@ from typing import Any
 from timbre.core.content import file_sha256
 from timbre.core.errors import ModelError
 from timbre.core.running import settle
+from timbre.core.sections import WhisperParams
 
 SAMPLE_RATE = 16_000  # Hz, of the samples that Whisper hears
 WINDOW = 30  # seconds that it hears at once; what is longer, `transcribe` goes through, `hear` cuts off
 Model = Any  # whisper.model.Whisper; named here, so that a signature can say it without importing torch
-
-
-@dataclass(frozen=True)
-class Params:
-    """Section `whisper` of params.yaml, shared by transcribe and evaluate."""
-
-    model: str  # path of a .pt file, or a name that openai-whisper knows
-
-    def __post_init__(self) -> None:
-        if not self.model.strip():
-            raise ValueError("model: is empty; name a .pt file or one of openai-whisper's models, such as turbo")
 
 
 @dataclass(frozen=True)
@@ -72,21 +62,21 @@ class Heard:
     language: float | None  # probability of the language that it was said to be in; None where the model knows only one
 
 
-def fingerprint(params: Params) -> str:
+def fingerprint(params: WhisperParams) -> str:
     """The model's part of a content key: the file's SHA-256, or the name, which openai-whisper ties to one file."""
     return file_sha256(_checkpoint(params.model)) if _is_file(params.model) else params.model
 
 
-def load(params: Params) -> Model:
+def load(params: WhisperParams) -> Model:
     """The model, on the GPU where there is one; the same object for the same file."""
     if not _is_file(params.model):
         return _load(params, 0)
     path = _checkpoint(params.model).resolve()
-    return _load(Params(str(path)), path.stat().st_mtime_ns)
+    return _load(WhisperParams(str(path)), path.stat().st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=1)
-def _load(params: Params, changed: int) -> Model:
+def _load(params: WhisperParams, changed: int) -> Model:
     os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # of whisper's word times; more would also wake torch's
     import whisper
 
@@ -165,7 +155,7 @@ def hear(model: Model, sounds: Sequence[Any], languages: Sequence[str]) -> list[
     return [heard[row] for row in range(len(sounds))]
 
 
-def texts(params: Params, sounds: Sequence[Any]) -> list[str]:
+def texts(params: WhisperParams, sounds: Sequence[Any]) -> list[str]:
     """What is said in each sound; those that fit into a window are heard all at once."""
     model = load(params)
     fit = [number for number, sound in enumerate(sounds) if len(sound) <= WINDOW * SAMPLE_RATE]

@@ -11,15 +11,16 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from timbre.asr import Params, Transcript, Utterance, Word
+from timbre.asr import Transcript, Utterance, Word
 from timbre.core.content import content_key, file_sha256
 from timbre.core.errors import ModelError
 from timbre.core.running import SMALL, threads
+from timbre.core.sections import WhisperParams
 
 Model = Any  # faster_whisper.BatchedInferencePipeline
 
 
-def fingerprint(params: Params) -> str:
+def fingerprint(params: WhisperParams) -> str:
     """The model's part of a content key: what is in its folder, or its name."""
     folder = Path(params.model)
     files = sorted(path for path in folder.glob("*") if path.is_file()) if folder.is_dir() else []
@@ -28,7 +29,7 @@ def fingerprint(params: Params) -> str:
 
 
 @functools.lru_cache(maxsize=1)
-def load(params: Params) -> Model:
+def load(params: WhisperParams) -> Model:
     name = params.model
     if name.endswith(".pt"):
         raise ModelError(

@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 from timbre.core.errors import DataError, TranscriptError, raise_all
+from timbre.editing.owned_files import FileChange, write_all
 from timbre.project import sources, transcripts
 
 EXAMPLES = [
@@ -42,8 +43,9 @@ def command(args: argparse.Namespace) -> int:
     seeds = {
         recording.id: transcripts.seed(data / f"drafts/{recording.id}.json", recording) for recording in recordings
     }
+    contents = {target[name]: transcripts.checked_content(seed, target[name]) for name, seed in seeds.items()}
+    write_all([FileChange(path, None, content) for path, content in contents.items()])
     for name, transcript in seeds.items():
-        transcripts.write(target[name], transcript)
         print(f"{target[name]}: {len(transcript.lines)} lines from the draft; flag what you heard as right with ok")
     if not seeds:
         print("every recording has a transcript; nothing written")

@@ -1,9 +1,10 @@
 """Declare a recording: a URL or file becomes an entry of data/sources.yaml.
 
 A file is copied to data/recordings (one that lies there is taken as it is); a URL is fetched by `dvc repro fetch`.
-Everything is checked before anything is written, and what stands in data/sources.yaml stays as it is. Licence and
-consent are never guessed; speaker and language are, where all the other recordings agree. Whoever speaks here for the
-first time gets an entry in data/speakers.yaml, with the day that --consent names, or today's.
+Everything is checked before anything is written, and what stands in data/sources.yaml stays as it is. Licence,
+consent and speaker are never guessed: a recording under a wrong name would rest on somebody else's consent. The
+language is that of the other recordings, where all agree. A speaker who is new here gets an entry in
+data/speakers.yaml, with the day that --consent names, or today's.
 """
 
 from __future__ import annotations
@@ -19,20 +20,20 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from timbre.core.content import file_sha256, write_atomic
+from timbre.core.content import file_sha256
 from timbre.core.errors import SourceError, raise_all
 from timbre.core.records import check_id
 from timbre.editing import yaml_entries
+from timbre.editing.owned_files import one_editor, write_all
 from timbre.project import sources, speakers
 from timbre.project.sources import RECORDINGS, Source
 from timbre.project.speakers import Person
 
 EXAMPLES = [
     ("timbre add talk.m4a --speaker ann --language en --licence CC-BY-4.0 --consent 'Ann, 2026-03-01'", "copies it"),
-    ("timbre add https://example.org/talk --start 1:30 --licence CC0-1.0 --consent none-needed", "a part of it"),
+    ("timbre add https://example.org/talk --start 1:30 --speaker eve --licence CC0-1.0 --consent …", "a part of it"),
 ]
 SOURCES = Path("data/sources.yaml")
-AGREED = ("speaker", "language")  # what may be taken from the other entries
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Wanted:
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", metavar="URL|FILE", help="what yt-dlp can fetch, or a file of audio or video")
     parser.add_argument("--id", help="what to call it; else made from the file's name or the address")
-    parser.add_argument("--speaker", help="whose voice it is, as an id; one name for one voice")
+    parser.add_argument("--speaker", help="whose voice it is, as an id; always to be given, one name for one voice")
     parser.add_argument("--licence", help="by which it may be used, such as CC-BY-4.0")
     parser.add_argument("--consent", help="who consented, how and when")
     parser.add_argument("--for", dest="use", help=f"what a new speaker consented to; else “{yaml_entries.USE}”")
@@ -57,6 +58,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(args: argparse.Namespace) -> int:
+    with one_editor():
+        add(args)
+    print("`dvc repro` brings it, drafts its words and learns from it")
+    return 0
+
+
+def add(args: argparse.Namespace) -> None:
     others = yaml_entries.read(SOURCES)
     span = {key: _time(value) for key in ("start", "end") if (value := getattr(args, key)) is not None}
     name = args.id or make_id(args.what, tuple(span.values()), {source.id for source in others})
@@ -65,21 +73,18 @@ def command(args: argparse.Namespace) -> int:
     entry |= {key: value for key in sources.REQUIRED[1:] if (value := _told(key, args, others)) is not None}
     _check_told(entry)
     with _place(wanted) as placed:
-        after = yaml_entries.appended(SOURCES, entry | span, wanted.origin, placed)
+        changes = [yaml_entries.appended(SOURCES, entry | span, wanted.origin, placed)]
         person = newcomer(entry, args)
-        with_people = yaml_entries.with_people(speakers.PATH, [person]) if person else None
+        if person:
+            changes.insert(0, yaml_entries.with_people(speakers.PATH, [person]))
         _copy(wanted, placed)
-        if with_people:
-            write_atomic(speakers.PATH, with_people)
-        write_atomic(SOURCES, after)
+        write_all(changes)
     print(f"{SOURCES}: added {name} from {wanted.origin}")
     print("\n".join(f"  {key}: {value}" for key, value in entry.items() if key not in ("id", "file", "url")))
     if person:
         told = person.consent
         print(f"{speakers.PATH}: added {person.id}; see whether it says what was agreed")
         print(f"  by: {told.by}\n  when: {told.when}\n  for: {told.use}\n  evidence: {told.evidence or 'none yet'}")
-    print("`dvc repro` brings it, drafts its words and learns from it")
-    return 0
 
 
 def newcomer(entry: dict[str, str], args: argparse.Namespace) -> Person | None:
@@ -168,8 +173,8 @@ def _copy(wanted: Wanted, placed: str) -> None:
 
 def _told(key: str, args: argparse.Namespace, others: Sequence[Source]) -> str | None:
     given: str | None = getattr(args, key)
-    agreed = {getattr(source, key) for source in others}
-    return agreed.pop() if given is None and key in AGREED and len(agreed) == 1 else given
+    languages = {source.language for source in others}
+    return languages.pop() if given is None and key == "language" and len(languages) == 1 else given
 
 
 def _check_told(entry: dict[str, str]) -> None:

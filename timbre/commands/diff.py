@@ -20,7 +20,7 @@ from timbre.diff.render import FORMATS, render
 from timbre.diff.sections.page import Page
 from timbre.versions.dvc_outs import Outs
 from timbre.versions.snapshot import fork_point, open_snapshot
-from timbre.versions.tables import load
+from timbre.versions.tables import VoiceVersion
 
 EXAMPLES = [
     ("timbre diff", "your branch and work tree, against main"),
@@ -50,7 +50,7 @@ def command(args: argparse.Namespace) -> int:
     form = args.format or ("terminal" if sys.stdout.isatty() else "markdown")
     with open_snapshot(root, first) as before, open_snapshot(root, args.new) as after:
         outs = Outs(root, remotes=not args.local)
-        old, new = load(before, outs), load(after, outs)
+        old, new = VoiceVersion(before, outs), VoiceVersion(after, outs)
         report = compare(old, new, remote=not args.local)
         heard = sounds.fetch(report, old, new) if full == "html" else {}
     page = Page(report, link=f"{args.link.rstrip('/')}/" if args.link else "", whole=args.artifact_url, sounds=heard)

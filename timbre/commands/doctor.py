@@ -127,7 +127,7 @@ def disk() -> Findings:
 
 def settings() -> Findings:
     try:
-        problems = params.problems(params.load(), params.schemas())
+        problems = params.problems(params.load())
     except ParamsError as error:
         problems = str(error).splitlines()
     for problem in problems:

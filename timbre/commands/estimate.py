@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from timbre.core import params
 from timbre.core.errors import DataError
 from timbre.core.records import Example, read_jsonl
+from timbre.core.sections import GenerateParams, Settings, TrainParams
 from timbre.training import cost_estimate, timing
 from timbre.training.cost_estimate import DEVICES, Device, Lesson, Shape
 
@@ -74,20 +75,20 @@ def command(args: argparse.Namespace) -> int:
     if args.minutes is not None and not args.minutes > 0:
         raise DataError(f"--minutes {args.minutes}: is not above 0")
     path = PRESETS.get(args.model, Path("params.yaml"))
-    found = estimate(params.load(path if path.is_file() else Path("params.yaml")), args)
+    found = estimate(params.read(path if path.is_file() else Path("params.yaml")), args)
     print(json.dumps(as_dict(found), indent=1, sort_keys=True) if args.json else "\n".join(shown(found)))
     return 0
 
 
-def estimate(document: dict[str, Any], args: argparse.Namespace) -> Estimate:
-    base = BASES.get(args.model, document["voice"]["base"])
+def estimate(settings: Settings, args: argparse.Namespace) -> Estimate:
+    base = BASES.get(args.model, settings.voice.base)
     shape, here = cost_estimate.read_shape(base), this_machine()
     device = here if args.device is None else _cpu() if args.device == "cpu" else DEVICES[args.device]
-    train, held = clips(document, args.minutes)
-    as_here = device == here and base == params.load()["voice"]["base"]
-    lesson = mean_lesson(shape, document, train)
-    lines = list(_lines(document, shape, device, train, held, lesson, as_here))
-    memory = _memory(shape, lesson, document["train"], device)
+    train, held = clips(settings, args.minutes)
+    as_here = device == here and base == params.read().voice.base
+    lesson = mean_lesson(shape, settings, train)
+    lines = list(_lines(settings, shape, device, train, held, lesson, as_here))
+    memory = _memory(shape, lesson, settings.train, device)
     return Estimate(
         voice=f"{base}, {shape.weights / 1e6:,.0f} million weights",
         data=f"{sum(c for c, _ in train + held) / 60:.1f} minutes in {len(train + held)} clips, "
@@ -96,7 +97,7 @@ def estimate(document: dict[str, Any], args: argparse.Namespace) -> Estimate:
         lines=lines,
         memory=memory,
         available=device.memory,
-        advice=list(_advice(shape, lesson, document["train"], device)),
+        advice=list(_advice(shape, lesson, settings.train, device)),
     )
 
 
@@ -104,7 +105,7 @@ Clips = list[tuple[float, int]]
 """Seconds and characters of each."""
 
 
-def clips(document: dict[str, Any], minutes: float | None) -> tuple[Clips, Clips]:
+def clips(settings: Settings, minutes: float | None) -> tuple[Clips, Clips]:
     """To learn from and held out; of the dataset, or as many of usual length as make up the minutes."""
     if minutes is None:
         tables = [DATASET / "train.jsonl", DATASET / "eval.jsonl"]
@@ -112,21 +113,22 @@ def clips(document: dict[str, Any], minutes: float | None) -> tuple[Clips, Clips
             raise DataError(f"{DATASET}: there is no dataset yet; `dvc repro dataset` makes it, or say --minutes")
         train, held = ([(row.seconds, len(row.text)) for row in read_jsonl(table, Example)] for table in tables)
         return train, held
-    seconds = min(FILLED * document["chunk"]["max_seconds"], minutes * 60)
+    seconds = min(FILLED * settings.chunk.max_seconds, minutes * 60)
     count = max(2, round(minutes * 60 / seconds))
-    aside = max(1, round(count * document["dataset"]["eval_share"]))
+    aside = max(1, round(count * settings.dataset.eval_share))
     every = [(minutes * 60 / count, round(CHARACTERS * seconds))] * count
     return every[aside:], every[:aside]
 
 
-def mean_lesson(shape: Shape, document: dict[str, Any], rows: Clips) -> Lesson:
-    train = document["train"]
-    count = min(train["batch"], len(rows))
+def mean_lesson(shape: Shape, settings: Settings, rows: Clips) -> Lesson:
+    train = settings.train
+    count = min(train.batch, len(rows))
     frames, positions = _means(shape, rows)
-    longest = train["context_seconds"] * shape.frame_rate
+    longest = train.context_seconds * shape.frame_rate
     before = [row for row in rows if row[0] * shape.frame_rate <= longest]
-    heard = train["context_share"] * _means(shape, before)[1] if before else 0
-    return Lesson(count, PADDED * (positions + heard), count * frames, count * (frames * train["depth_share"] + 1))
+    heard = train.context_share * _means(shape, before)[1] if before else 0
+    deep = frames * settings.csm.depth_share + 1
+    return Lesson(count, PADDED * (positions + heard), count * frames, count * deep)
 
 
 def _means(shape: Shape, rows: Clips) -> tuple[float, float]:
@@ -136,9 +138,9 @@ def _means(shape: Shape, rows: Clips) -> tuple[float, float]:
 
 
 def _lines(
-    document: dict[str, Any], shape: Shape, device: Device, train: Clips, held: Clips, lesson: Lesson, here: bool
+    settings: Settings, shape: Shape, device: Device, train: Clips, held: Clips, lesson: Lesson, here: bool
 ) -> Iterator[Line]:
-    whisper = cost_estimate.listener(document["whisper"]["model"])
+    whisper = cost_estimate.listener(settings.whisper.model)
     pace = device.pace(whisper.weights)
     every = train + held
     seconds = sum(length for length, _ in every)
@@ -149,35 +151,35 @@ def _lines(
     encoding = seconds * cost_estimate.encoding_second(shape.codec)
     codec = device.pace(cost_estimate.codec_weights(shape.codec), half=False)
     yield Line("encode", encoding / codec, f"{seconds / 60:.1f} minutes", COMPUTED)
-    yield _training(document["train"], shape, device, train, held, lesson, here)
-    texts = _prompts(document["generate"], held)
-    yield _generation(document["generate"], shape, device, texts, here)
+    yield _training(settings.train, shape, device, train, held, lesson, here)
+    texts = _prompts(settings.generate, held)
+    yield _generation(settings.generate, shape, device, texts, here)
     spoken = [0.06 * length for length in texts]
     heard = sum(cost_estimate.hearing_window(whisper, length) for length in spoken)
     yield Line("evaluate", heard / pace, f"{len(texts)} samples heard", COMPUTED)
 
 
 def _training(
-    section: dict[str, Any], shape: Shape, device: Device, train: Clips, held: Clips, lesson: Lesson, here: bool
+    section: TrainParams, shape: Shape, device: Device, train: Clips, held: Clips, lesson: Lesson, here: bool
 ) -> Line:
     pace = device.pace(shape.weights)
-    steps = math.ceil(section["epochs"] * math.ceil(len(train) / section["batch"]) / section["accumulation"])
-    steps = min(steps, section["max_steps"] or steps)
-    work = cost_estimate.learning_step(shape, lesson, section["rank"], section["gradient_checkpointing"])
-    step, source = section["accumulation"] * work / pace, COMPUTED
+    steps = math.ceil(section.epochs * math.ceil(len(train) / section.batch) / section.accumulation)
+    steps = min(steps, section.max_steps or steps)
+    work = cost_estimate.learning_step(shape, lesson, section.rank, section.gradient_checkpointing)
+    step, source = section.accumulation * work / pace, COMPUTED
     if here and (rows := timing.read(TRAINED, ADAPTER)):
         step, source = statistics.median(row["seconds"] for row in rows), MEASURED
     frames, positions = _means(shape, held)
     whole = Lesson(len(held), PADDED * positions, len(held) * frames, len(held) * frames)
-    looks = math.ceil(steps / section["eval_every"]) + 1
-    evaluation = looks * cost_estimate.hearing_step(shape, whole, section["rank"]) / pace
+    looks = math.ceil(steps / section.eval_every) + 1
+    evaluation = looks * cost_estimate.hearing_step(shape, whole, section.rank) / pace
     said = f"{steps} steps at most, {_duration(step)} each, and {looks} evaluations"
     return Line("train", steps * step + evaluation, said, source)
 
 
-def _generation(section: dict[str, Any], shape: Shape, device: Device, texts: Sequence[int], here: bool) -> Line:
+def _generation(section: GenerateParams, shape: Shape, device: Device, texts: Sequence[int], here: bool) -> Line:
     speech = sum(0.06 * length for length in texts)
-    slots = min(section["batch"], len(texts))
+    slots = min(section.batch, len(texts))
     frame, source = cost_estimate.speaking_frame(shape, slots, device), COMPUTED
     factor = frame * shape.frame_rate / slots
     if here and (measured := _real_time_factor()):
@@ -186,12 +188,12 @@ def _generation(section: dict[str, Any], shape: Shape, device: Device, texts: Se
     return Line("generate", speech * factor, said, source)
 
 
-def _prompts(section: dict[str, Any], held: Clips) -> list[int]:
+def _prompts(section: GenerateParams, held: Clips) -> list[int]:
     """Characters of every sample."""
     lines = PROMPTS.read_text(encoding="utf-8").splitlines() if PROMPTS.is_file() else []
     texts = [len(line.split("\t")[-1]) for line in lines[1:] if line and not line.startswith("#")] or [60] * 12
-    texts += [characters for _, characters in held[: section["true_prompts"]]]
-    return [length for length in texts for _ in range(CONDITIONS * len(section["seeds"]))]
+    texts += [characters for _, characters in held[: section.true_prompts]]
+    return [length for length in texts for _ in range(CONDITIONS * len(section.seeds))]
 
 
 def _real_time_factor() -> float | None:
@@ -201,22 +203,23 @@ def _real_time_factor() -> float | None:
         return None
 
 
-def _memory(shape: Shape, lesson: Lesson, section: dict[str, Any], device: Device) -> dict[str, float]:
-    half = device.half if section["precision"] == "auto" else section["precision"] == "bf16"
+def _memory(shape: Shape, lesson: Lesson, section: TrainParams, device: Device) -> dict[str, float]:
+    half = device.half if section.precision == "auto" else section.precision == "bf16"
     return cost_estimate.learning_memory(
-        shape, lesson, section["rank"], half=half, checkpointing=section["gradient_checkpointing"],
-        small_optimiser=section["optimiser"] == "adamw_8bit",
+        shape, lesson, section.rank, half=half, checkpointing=section.gradient_checkpointing,
+        small_optimiser=section.optimiser == "adamw_8bit",
     )  # fmt: skip
 
 
-def _advice(shape: Shape, lesson: Lesson, section: dict[str, Any], device: Device) -> Iterator[str]:
+def _advice(shape: Shape, lesson: Lesson, section: TrainParams, device: Device) -> Iterator[str]:
     """Changes, the cheapest first, until it fits."""
-    tried = dict(section)
+    tried = section
     if sum(_memory(shape, lesson, tried, device).values()) <= device.memory:
         return
-    for key, value in (("gradient_checkpointing", True), ("optimiser", "adamw_8bit")):
-        if tried[key] != value and (key != "optimiser" or device.half):
-            tried[key] = value
+    changes: tuple[tuple[str, Any], ...] = (("gradient_checkpointing", True), ("optimiser", "adamw_8bit"))
+    for key, value in changes:
+        if getattr(tried, key) != value and (key != "optimiser" or device.half):
+            tried = dataclasses.replace(tried, **{key: value})
             yield f"train.{key}: {json.dumps(value)}"
             if sum(_memory(shape, lesson, tried, device).values()) <= device.memory:
                 return

@@ -108,8 +108,8 @@ def longest_sentence(path: Path = Path("params.yaml")) -> float | None:
     """Seconds up to which the chunk stage takes a line; None where there are no params to say so."""
     if not path.exists():
         return None
-    chunk = params.load(path)["chunk"]
-    return float(chunk["max_seconds"] - 2 * chunk["pad"])
+    chunk = params.read(path).chunk
+    return chunk.max_seconds - 2 * chunk.pad
 
 
 def _module(kind: str) -> Any:

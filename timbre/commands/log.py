@@ -13,11 +13,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from timbre.core.content import write_atomic
-from timbre.core.numbers import rate, signed
 from timbre.core.safe_text import visible
 from timbre.diff import plot
-from timbre.diff.history import Version, history
+from timbre.diff.history import HistoryEntry, history
 from timbre.evaluation.metrics import Metric
+from timbre.report.numbers import rate, signed
 
 EXAMPLES = [
     ("timbre log", "the last twenty versions"),
@@ -54,7 +54,7 @@ def command(args: argparse.Namespace) -> int:
     return 0
 
 
-def lines(versions: Sequence[Version]) -> Iterator[str]:
+def lines(versions: Sequence[HistoryEntry]) -> Iterator[str]:
     """In columns; one that no version has anything for is left out."""
     rows = [_cells(version) for version in versions]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -64,7 +64,7 @@ def lines(versions: Sequence[Version]) -> Iterator[str]:
         yield "  ".join([*cells, f"{what} · {visible(version.subject)}"])
 
 
-def _cells(version: Version) -> tuple[str, ...]:
+def _cells(version: HistoryEntry) -> tuple[str, ...]:
     similar, gates = "", ""
     if version.measured.similarity is not None:
         similar = _measured("similarity", version, "similarity")
@@ -74,7 +74,7 @@ def _cells(version: Version) -> tuple[str, ...]:
     return version.date, version.commit[:8], author, _measured("WER", version, "wer"), similar, gates
 
 
-def _measured(name: str, version: Version, measure: str) -> str:
+def _measured(name: str, version: HistoryEntry, measure: str) -> str:
     new, old = (getattr(metric, measure) for metric in (version.measured, version.before))
     change = f" ({signed(new - old, 3)})" if None not in (new, old) and new != old else ""
     return f"{name} {rate(new)}{change}"

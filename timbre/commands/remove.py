@@ -14,10 +14,9 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from timbre.core.content import write_atomic
 from timbre.core.errors import SourceError, raise_all
-from timbre.editing import transcript_edits as edits
-from timbre.editing import yaml_entries
+from timbre.editing import transcript_edits, yaml_entries
+from timbre.editing.owned_files import FileChange, content_of, one_editor, write_all
 from timbre.project import sources
 from timbre.project import speakers as people
 from timbre.project.sources import Source, text_of
@@ -37,7 +36,7 @@ PEOPLE = people.PATH
 class Plan:
     ids: tuple[str, ...]  # of the recordings that go
     files: tuple[Path, ...]  # that go with them
-    edits: tuple[tuple[Path, bytes, bytes, int], ...]  # transcripts that stay: before, after, lines flagged drop
+    edits: tuple[tuple[FileChange, int], ...]  # transcripts that stay, and how many of their lines are flagged drop
     left: int  # recordings that stay
     people: tuple[str, ...]  # speakers whose entry stays
 
@@ -48,19 +47,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(args: argparse.Namespace) -> int:
-    declared = sources.read(SOURCES)
-    made = plan(declared, args.what)
-    print("\n".join(told(made)))
+    print("\n".join(told(plan(sources.read(SOURCES), args.what))))
     if not args.write:
         print("nothing was changed; --write does it")
         return 0
-    remaining = yaml_entries.without(SOURCES, made.ids) if made.ids else b""
-    for path, before, after, _ in made.edits:
-        edits.save(path, before, after)
-    if made.ids:  # first what names the files, so that a run cut short leaves strangers and nothing missing
-        write_atomic(SOURCES, remaining)
-    for path in made.files:
-        path.unlink(missing_ok=True)
+    with one_editor():
+        made = plan(sources.read(SOURCES), args.what)  # as it is now, while nobody else writes
+        # first what names the files, so that a run cut short leaves strangers and nothing missing
+        declared = [yaml_entries.without(SOURCES, made.ids)] if made.ids else []
+        write_all([*(change for change, _ in made.edits), *declared])
+        for path in made.files:
+            path.unlink(missing_ok=True)
     print(f"`dvc repro` makes the voice without {', '.join(args.what)}" if made.left else nothing_left())
     print(f"git and DVC's cache keep the versions until now: `timbre trace {args.what[0]} --history` lists them")
     return 0
@@ -93,22 +90,22 @@ def unknown(name: str, known: Collection[str]) -> str:
     return f"{name}: neither a recording nor a speaker" + (f"; did you mean {close[0]}?" if close else "")
 
 
-def flagged(paths: Sequence[Path], speakers: Collection[str]) -> Iterator[tuple[Path, bytes, bytes, int]]:
-    """Of each transcript that has lines of these speakers: its content, and that with the lines flagged drop."""
+def flagged(paths: Sequence[Path], speakers: Collection[str]) -> Iterator[tuple[FileChange, int]]:
+    """Each transcript that has lines of these speakers with those lines flagged drop, and how many they are."""
     for path in paths:
-        before = edits.content_of(path)
+        before = content_of(path)
         lines = parse(before, str(path)).lines if before else ()
         theirs = [line.speaker in speakers and line.flag != "drop" for line in lines]
         if before and any(theirs):
             after = [replace(line, flag="drop") if mine else line for line, mine in zip(lines, theirs, strict=True)]
-            yield path, before, edits.splice(before, after, str(path)), sum(theirs)
+            yield FileChange(path, before, transcript_edits.splice(before, after, str(path))), sum(theirs)
 
 
 def told(made: Plan) -> Iterator[str]:
     yield from (f"{SOURCES}: {name} goes" for name in made.ids)
     lost = unsaved(made.files)
     yield from (f"{path} goes" + ", WITH CHANGES THAT GIT DOES NOT HAVE" * (str(path) in lost) for path in made.files)
-    yield from (f"{path}: {lines} lines are flagged drop" for path, _, _, lines in made.edits)
+    yield from (f"{change.path}: {lines} lines are flagged drop" for change, lines in made.edits)
     if not made.ids and not made.edits:
         yield "they have no recording, and their lines are dropped already"
     yield from (f"{PEOPLE}: {name} stays, with what was agreed" for name in made.people)

@@ -17,6 +17,7 @@ from timbre.core.errors import DataError, raise_all
 from timbre.core.records import check_id
 from timbre.editing import find_replace
 from timbre.editing.find_replace import Edit, NearMiss, Plan, Search
+from timbre.editing.owned_files import write_all
 from timbre.project import glossary
 
 EXAMPLES = [
@@ -50,8 +51,7 @@ def command(args: argparse.Namespace) -> int:
         for edit in plan.edits:
             print(f"{plan.path}:{edit.number}: {shown(edit, sys.stdout.isatty())}")
     if args.write:
-        for plan in plans:
-            plan.write()
+        write_all([plan.change for plan in plans])
     print(told(plans, args.old, len(paths), args.write))
     return 0
 

@@ -18,7 +18,7 @@ from timbre.diff.sections.page import Page
 from timbre.versions import dvc_lock
 from timbre.versions.dvc_outs import Outs
 from timbre.versions.snapshot import git, open_snapshot
-from timbre.versions.tables import load
+from timbre.versions.tables import VoiceVersion
 
 EXAMPLES = [
     ("timbre report", "with what changed since the version before"),
@@ -52,7 +52,7 @@ def changes(root: Path, revision: str, remote: bool) -> str:
     """The work tree against the version, as a part of a page; the samples that changed most are in it."""
     with open_snapshot(root, revision) as before, open_snapshot(root, None) as after:
         outs = Outs(root, remotes=remote)
-        old, new = load(before, outs), load(after, outs)
+        old, new = VoiceVersion(before, outs), VoiceVersion(after, outs)
         found = compare(old, new, remote=remote)
         return html.part(build(Page(found, sounds=sounds.fetch(found, old, new), embeds=True)))
 

@@ -18,10 +18,11 @@ from timbre.core.errors import DataError
 from timbre.trace import past, text
 from timbre.trace.facts import Adapter, Forward, Past, Sample, Trace
 from timbre.trace.follow import NotHere, follow
-from timbre.trace.version import ADAPTER, Version
+from timbre.trace.version import TracedVersion
 from timbre.tracking import offline
 from timbre.versions.dvc_outs import Outs
 from timbre.versions.snapshot import changed_files, head, open_snapshot
+from timbre.versions.tables import ADAPTER
 
 EXAMPLES = [
     ("timbre trace tuned-bridge-0", "all that made a sample"),
@@ -54,7 +55,7 @@ def command(args: argparse.Namespace) -> int:
 
 def trace(root: Path, what: str, revision: str | None, with_history: bool) -> Trace:
     with open_snapshot(root, revision) as snapshot, open_snapshot(root, None) as today:
-        version = Version(snapshot, Outs(root), today)
+        version = TracedVersion(snapshot, Outs(root), today)
         older: list[Past] = []
         try:
             found = follow(version, what)

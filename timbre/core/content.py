@@ -5,8 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+HASHES = "md5"  # in a JSON record: the hashes of an entry's files, see timbre/mapping/entries.py
 
 
 def content_key(*parts: Any) -> str:
@@ -20,12 +24,20 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def files_key(digests: Iterable[tuple[str, str]]) -> str:
+    """A short name for files together, each given by its name and its SHA-256."""
+    return content_key(sorted(digests))
+
+
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Write under a temporary name, then rename: a reader sees the old file or the new one, never a half."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as stream:
-        stream.write(content.encode() if isinstance(content, str) else content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # another process may write the same file
+    try:
+        with temporary.open("xb") as stream:
+            stream.write(content.encode() if isinstance(content, str) else content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,48 +1,42 @@
-"""params.yaml, read strictly: one wrong key anywhere is told before anything runs, all wrong keys at once.
+"""Reads params.yaml: the one place that does, strictly, and every mistake at once.
 
-Every section is described by a frozen dataclass `Params` beside the code that uses it: `chunk` in `stages/chunk.py`,
-the sections whose code is in the library in the module named in `SHARED`. `read` checks the *whole* file against
-all of them, so that a typing error in `train` does not wait for an hour of transcription, and returns one section.
+    settings = read()          # the whole file was found right
+    settings.chunk.max_seconds
 
-    params = read("chunk", Params)      # in stages/chunk.py
+`timbre/core/sections.py` says which sections and keys there are. A typing error in `train` is told before any stage
+begins, so it does not wait for an hour of transcription.
 """
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import difflib
+import json
 import types
 import typing
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
+from pydantic import TypeAdapter, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from timbre.core.errors import ParamsError, raise_all
+from timbre.core.sections import Settings
 
-SHARED = {
-    "compute": Path("timbre/mapping/batch.py"),
-    "generate": Path("timbre/synthesis/params.py"),
-    "speaker": Path("timbre/evaluation/speaker_encoder.py"),
-    "train": Path("timbre/training/schedule.py"),
-    "voice": Path("timbre/families/__init__.py"),
-    "whisper": Path("timbre/asr/__init__.py"),
-}
-P = TypeVar("P")
+PARAMS = Path("params.yaml")
 
 
-def read(section: str, schema: type[P], path: Path = Path("params.yaml")) -> P:
-    """The section as its dataclass, after the whole file was found right."""
+def read(path: Path = PARAMS) -> Settings:
     document = load(path)
-    raise_all(ParamsError, (f"{path}: {problem}" for problem in problems(document, schemas())))
-    return _build(schema, document[section])
+    raise_all(ParamsError, (f"{path}: {problem}" for problem in problems(document)))
+    return typing.cast(Settings, _validated(document, Settings))
 
 
-def load(path: Path = Path("params.yaml")) -> dict[str, Any]:
+def load(path: Path = PARAMS) -> dict[str, Any]:
+    """The file as YAML alone, for who shows what is wrong with it."""
     try:
         # YAML 1.2, as DVC reads it: `no` is text and 1e-4 a number, which YAML 1.1 readers see otherwise
         document = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
@@ -57,98 +51,64 @@ def load(path: Path = Path("params.yaml")) -> dict[str, Any]:
     return document
 
 
-def schemas(root: Path = Path()) -> dict[str, type]:
-    """Section name → its `Params` dataclass, for every stage and shared section that has one."""
-    files = {path.stem: path for path in sorted((root / "stages").glob("*.py"))}
-    files |= {name: root / path for name, path in SHARED.items()}
-    found = {name: _declared_params(path) for name, path in files.items() if path.exists()}
-    return {name: schema for name, schema in found.items() if schema is not None}
-
-
-def _declared_params(path: Path) -> type | None:
-    """The class `Params` of a source file, without importing the file (which may need torch)."""
-    body = ast.parse(path.read_text(encoding="utf-8")).body
-    classes = {node.name: node for node in body if isinstance(node, ast.ClassDef)}
-    if "Params" not in classes:
-        return None
-    names: dict[str, Any] = {"dataclass": dataclass, "field": field, "Literal": Literal, "__name__": __name__}
-    module = ast.Module(_with_sections("Params", classes), [])
-    # dont_inherit: this module's postponed annotations would leave the types of the fields as text
-    exec(compile(module, str(path), "exec", dont_inherit=True), names)
-    return typing.cast(type, names["Params"])
-
-
-def _with_sections(name: str, classes: dict[str, ast.ClassDef]) -> list[ast.stmt]:
-    """The class and, before it, the classes of the file that its fields are of."""
-    fields = [node.annotation for node in classes[name].body if isinstance(node, ast.AnnAssign)]
-    types = {part.id for hint in fields for part in ast.walk(hint) if isinstance(part, ast.Name)}
-    sections = [statement for known in classes if known in types for statement in _with_sections(known, classes)]
-    return [*sections, classes[name]]
-
-
-def problems(document: dict[str, Any], expected: dict[str, type]) -> list[str]:
-    found = [_unknown(name, "section", expected) for name in document if name not in expected]
-    for section, schema in expected.items():
-        if section not in document:
-            found.append(f"section `{section}` is missing")
-        elif mismatches := list(_mismatches(document[section], schema, section)):
-            found.extend(mismatches)
-        else:
-            found.extend(_out_of_range(document[section], schema, section))
-    return found
-
-
-def _out_of_range(value: dict[str, Any], schema: type, section: str) -> Iterator[str]:
-    """A schema says in `__post_init__`, by a ValueError that names the key, what no type can say."""
+def problems(document: dict[str, Any], schema: type = Settings) -> list[str]:
+    """A line per mistake: the key, its value, and what was expected."""
     try:
-        _build(schema, value)
-    except ValueError as error:
-        yield from (f"{section}.{line}" for line in str(error).splitlines())
+        _validated(document, schema)
+    except ValidationError as error:
+        return list(dict.fromkeys(line for mistake in error.errors() for line in _lines(dict(mistake), schema)))
+    return []
 
 
-def _mismatches(value: Any, schema: Any, key: str) -> Iterator[str]:
-    if not dataclasses.is_dataclass(schema):
-        if not _fits(value, schema):
-            yield f"{key}: {value!r} is not {_describe(schema)}"
-        return
-    if not isinstance(value, dict):
-        yield f"{key}: {value!r} is not a section"
-        return
-    hints = _hints(schema)
-    for name in value:
-        if name not in hints:
-            yield _unknown(f"{key}.{name}", "key", [f"{key}.{known}" for known in hints])
-    for name, hint in hints.items():
-        if name in value:
-            yield from _mismatches(value[name], hint, f"{key}.{name}")
-        else:
-            yield f"{key}.{name}: missing, expected {_describe(hint)}"
+def _validated(document: dict[str, Any], schema: type) -> Any:
+    # As JSON, where pydantic's strictness takes a mapping for a section. What JSON lacks, such as a date, fits no key.
+    return _adapter(schema).validate_json(json.dumps(document, default=lambda value: [str(value)]))
 
 
-def _unknown(name: str, what: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, known, 1)
-    return f"{name}: unknown {what}" + (f"; did you mean `{close[0]}`?" if close else "")
+@cache
+def _adapter(schema: type) -> TypeAdapter[Any]:
+    return TypeAdapter(schema)
 
 
-def _hints(schema: Any) -> dict[str, Any]:
-    return typing.get_type_hints(schema)
+def _lines(mistake: dict[str, Any], schema: type) -> Iterator[str]:
+    """One mistake of pydantic's, in words; a ValueError of a section has a line per key."""
+    keys, hint, siblings = _place(mistake["loc"], schema)
+    key = ".".join(keys)
+    match mistake["type"]:
+        case "value_error":
+            for line in str(mistake["ctx"]["error"]).splitlines():
+                yield f"{key}.{line}" if key else line
+        case "unexpected_keyword_argument":
+            what = "key" if len(keys) > 1 else "section"
+            close = difflib.get_close_matches(key, [".".join([*keys[:-1], name]) for name in siblings], 1)
+            yield f"{key}: unknown {what}" + (f"; did you mean `{close[0]}`?" if close else "")
+        case "missing":
+            missing = f"section `{key}` is missing" if len(keys) == 1 and dataclasses.is_dataclass(hint) else ""
+            yield missing or f"{key}: missing, expected {_describe(hint)}"
+        case _:
+            yield f"{key}: {_short(mistake['input'])} is not {_describe(hint)}"
 
 
-def _fits(value: Any, hint: Any) -> bool:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        return value in arguments
-    if origin in (typing.Union, types.UnionType):
-        return any(_fits(value, option) for option in arguments)
-    if origin is list:
-        return isinstance(value, list) and all(_fits(item, arguments[0]) for item in value)
-    if hint is None or hint is type(None):
-        return value is None
-    if hint is float:  # a whole number is a fine float; true and false are neither
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, hint)
+def _place(location: Sequence[str | int], schema: Any) -> tuple[list[str], Any, list[str]]:
+    """Where in the file a mistake is: the keys up to it, what belongs there, and the keys beside it.
+
+    pydantic goes on into branches of unions and items of lists, which no reader of the file knows.
+    """
+    keys: list[str] = []
+    hint, siblings = schema, []
+    for part in location:
+        if not dataclasses.is_dataclass(hint):
+            break
+        hints = typing.get_type_hints(hint)
+        siblings = list(hints)
+        keys.append(str(part))
+        hint = hints.get(str(part))
+    return keys, hint, siblings
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"
 
 
 def _describe(hint: Any) -> str:
@@ -156,20 +116,11 @@ def _describe(hint: Any) -> str:
     if origin is Literal:
         return "one of " + ", ".join(map(str, arguments))
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(_describe(option) for option in arguments)
+        wanted = [option for option in arguments if not (option is int and float in arguments)]
+        return " or ".join(_describe(option) for option in wanted)
     if origin is list:
         return f"a list of {_describe(arguments[0])}s"
     if dataclasses.is_dataclass(hint):
         return "a section"
     names = {float: "a number", int: "a whole number", str: "text", bool: "true or false", type(None): "null"}
     return names.get(hint, str(hint))
-
-
-def _build(schema: type[P], value: dict[str, Any]) -> P:
-    made = {}
-    for name, hint in _hints(schema).items():
-        item = value[name]
-        made[name] = _build(hint, item) if dataclasses.is_dataclass(hint) and isinstance(hint, type) else item
-        if hint is float:
-            made[name] = float(item)
-    return schema(**made)

@@ -13,13 +13,13 @@ from typing import Any
 
 from timbre.core import running
 from timbre.diff import clips, doubts, lines, rates, rights, totals, wording
-from timbre.diff.report import Param, Replacement, Report, Shared, Transcribed
+from timbre.diff.report import DataChanges, Param, Replacement, Report, Shared, Transcribed
 from timbre.tracking import offline
 from timbre.versions import dvc_lock, lenient_rows
 from timbre.versions.dvc_lock import document
 from timbre.versions.lenient_rows import Problem
 from timbre.versions.snapshot import Snapshot
-from timbre.versions.tables import PARAMS, SOURCES, SPEAKERS, Version, recording
+from timbre.versions.tables import PARAMS, SOURCES, SPEAKERS, VoiceVersion, recording
 
 OFTEN = 2  # times from which a replacement is summed up
 MEND = {  # what ends a conflict in each of them
@@ -31,34 +31,26 @@ MEND = {  # what ends a conflict in each of them
 }
 
 
-def compare(old: Version, new: Version, remote: bool = True) -> Report:
+def compare(old: VoiceVersion, new: VoiceVersion, remote: bool = True) -> Report:
     """`remote` says whether to look for what was not pushed, and for runs in MLflow."""
-    # one side alone would look like everything added, unless the other one never had any
-    comparable = all(side.clips is not None or not (side.lock.outs or side.lock.broken) for side in (old, new))
-    old_clips, new_clips = (old.clips or [], new.clips or []) if comparable else ([], [])
-    old_out, new_out = (old.rejected or [], new.rejected or []) if comparable else ([], [])
+    changes = data_changes(old, new)
+    old_out, new_out = (side.rejected or [] for side in (old, new)) if _comparable(old, new) else ([], [])
     reasons = [Counter(row.kind for row in side) for side in (old_out, new_out)]
-    settings = [document(side.snapshot, PARAMS) for side in (old, new)]
-    words, transcripts = _lines(old, new)
-    usual = wording.replacements(change.pieces for change in words)
-    clip_changes = clips.compare(old_clips, new_clips)
+    replaced = wording.replacements(change.pieces for change in changes.words)
     root = new.outs.root
     return Report(
         old=old.name,
         new=new.name,
         problems=list(_problems(new)),
-        totals=list(totals.compare(old, new)),
-        transcripts=transcripts,
-        words=words,
-        replacements=[Replacement(*pair, times) for pair, times in usual.most_common() if times >= OFTEN],
+        **vars(changes),
+        replacements=[Replacement(*pair, times) for pair, times in replaced.most_common() if times >= OFTEN],
         doubts=doubts.find(
-            words,
-            [found.recording for found in transcripts if found.kind == "added"],
+            changes.words,
+            [one.recording for one in changes.transcripts if one.kind == "added"],
             new,
-            [pair for pair, times in usual.items() if times >= OFTEN],
+            [pair for pair, times in replaced.items() if times >= OFTEN],
         ),
-        clips=clip_changes,
-        outliers=clips.outliers(clip_changes, new_clips),
+        outliers=clips.outliers(changes.clips, new.clips or []),
         leaks=None if new.clips is None else clips.leaks(new.clips),
         left_out={
             why: (reasons[0][why], reasons[1][why])
@@ -66,21 +58,42 @@ def compare(old: Version, new: Version, remote: bool = True) -> Report:
             if reasons[0][why] != reasons[1][why]
         },
         rejected=clips.newly_rejected(old_out, new_out),
-        sources=list(rights.sources(old.sources, new.sources)) if _readable(SOURCES, old, new) else [],
-        people=list(rights.speakers(old.people, new.people)),
-        params=list(_params(*settings)) if None not in settings else [],
         rates=list(rates.rates(old, new)),
         gates=list(rates.gates(old, new)),
         prompts=rates.prompts(old.scores, new.scores),
         stale=dvc_lock.stale(new.snapshot, new.lock),
         shared=_shared(new) if remote else Shared("", []),
-        unreachable=list(dict.fromkeys(new.outs.unreachable)),
+        unreachable=_unreachable(old, new),
         seconds=running.times(root / running.TIMES),
         runs=(offline.latest(root, old.lock), offline.latest(root, new.lock)) if remote else (None, None),
     )
 
 
-def _readable(path: str, *versions: Version) -> bool:
+def data_changes(old: VoiceVersion, new: VoiceVersion) -> DataChanges:
+    words, transcripts = _lines(old, new)
+    settings = [document(side.snapshot, PARAMS) for side in (old, new)]
+    return DataChanges(
+        totals=list(totals.compare(old, new)),
+        transcripts=transcripts,
+        words=words,
+        clips=clips.compare(old.clips or [], new.clips or []) if _comparable(old, new) else [],
+        sources=list(rights.sources(old.sources, new.sources)) if _readable(SOURCES, old, new) else [],
+        people=list(rights.speakers(old.people, new.people)),
+        params=list(_params(*settings)) if None not in settings else [],
+    )
+
+
+def _comparable(*versions: VoiceVersion) -> bool:
+    """The clips of one side alone would look as if all were added, unless the other side never had any."""
+    return all(side.clips is not None or not side.has_run for side in versions)
+
+
+def _unreachable(old: VoiceVersion, new: VoiceVersion) -> list[str]:
+    """Each once, the older version's first."""
+    return list(dict.fromkeys([*old.unreachable(), *new.unreachable()]))
+
+
+def _readable(path: str, *versions: VoiceVersion) -> bool:
     return all(_is_yaml(path, version.snapshot) for version in versions)
 
 
@@ -89,7 +102,7 @@ def _is_yaml(path: str, snapshot: Snapshot) -> bool:
     return snapshot.read(path) is None or document(snapshot, path) is not None
 
 
-def _lines(old: Version, new: Version) -> tuple[list[lines.LineChange], list[Transcribed]]:
+def _lines(old: VoiceVersion, new: VoiceVersion) -> tuple[list[lines.LineChange], list[Transcribed]]:
     changed: list[lines.LineChange] = []
     whole: list[Transcribed] = []
     for path in sorted(old.transcripts | new.transcripts):
@@ -103,7 +116,7 @@ def _lines(old: Version, new: Version) -> tuple[list[lines.LineChange], list[Tra
     return changed, whole
 
 
-def _problems(new: Version) -> Iterator[Problem]:
+def _problems(new: VoiceVersion) -> Iterator[Problem]:
     yield from (problem for one in new.transcripts.values() for problem in one.problems)
     for path, remedy in MEND.items():
         found = lenient_rows.conflicts(new.snapshot.read(path), path, remedy)
@@ -121,7 +134,7 @@ def _params(old: Any, new: Any, key: str = "") -> Iterator[Param]:
         yield Param(key, old, new)
 
 
-def _shared(version: Version) -> Shared:
+def _shared(version: VoiceVersion) -> Shared:
     """Outputs that DVC keeps and that the default remote has not got."""
     remote = version.outs.remote
     pushed = dvc_lock.kept(version.snapshot) if remote.name else set()

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from timbre.diff.clips import unusual
 from timbre.diff.lines import LineChange
 from timbre.diff.report import Doubt
+from timbre.project import pace
 from timbre.versions.lenient_rows import FOLDER, Row
-from timbre.versions.tables import Version
+from timbre.versions.tables import VoiceVersion
 
 DRAFTS, LABELS = "data/drafts", "data/labels.jsonl"
 UNSURE, SURE = 0.5, 0.95  # probabilities of a word
@@ -47,7 +48,7 @@ class Word:
 
 
 def find(
-    changes: Sequence[LineChange], added: Sequence[str], version: Version, usual: Iterable[tuple[str, str]] = ()
+    changes: Sequence[LineChange], added: Sequence[str], version: VoiceVersion, usual: Iterable[tuple[str, str]] = ()
 ) -> list[Doubt]:
     """The worst first. `added` are recordings of which every line is new; who makes a `usual` replacement means it."""
     meant = {token for old, _ in usual for token in _tokens(old)}
@@ -59,7 +60,7 @@ def find(
     found, labels = [], _labels(version)
     for number, (name, lines) in enumerate(touched.items()):
         rows = version.transcripts[_path(name)].rows
-        paces = [_pace(row) for row in rows if row.seconds > 0 and not row.dropped]
+        paces = [own for row in rows if not row.dropped and (own := _pace(row))]
         words = _words(name, version) if number < MOST else []
         for row, old in lines:
             if row.seconds <= 0 or row.dropped:
@@ -74,7 +75,7 @@ def _path(name: str) -> str:
 
 
 def _reasons(row: Row, old: str, paces: Sequence[float], words: Sequence[Word], meant: Container[str]) -> Iterator[str]:
-    if why := unusual(_pace(row), paces):
+    if (own := _pace(row)) and (why := unusual(own, paces)):
         yield why
     if row.flag == "ok":
         return
@@ -105,15 +106,15 @@ def _start(word: Word) -> float:
     return word.start
 
 
-def _pace(row: Row) -> float:
-    return len(row.text) / row.seconds
+def _pace(row: Row) -> float | None:
+    return pace.seconds_per_letter(row.seconds, row.text) if row.seconds > 0 and pace.letters(row.text) else None
 
 
 def _tokens(text: str) -> list[str]:
     return re.findall(r"\w+(?:['’]\w+)*", text.casefold())
 
 
-def _words(name: str, version: Version) -> list[Word]:
+def _words(name: str, version: VoiceVersion) -> list[Word]:
     """In the order of time; none where there is no draft, or none to be had."""
     content = version.outs.find(version.lock, f"{DRAFTS}/{name}.json")
     try:
@@ -127,7 +128,7 @@ def _words(name: str, version: Version) -> list[Word]:
     return sorted(words, key=_start)
 
 
-def _labels(version: Version) -> dict[str, list[Label]]:
+def _labels(version: VoiceVersion) -> dict[str, list[Label]]:
     """By recording; none where nobody has checked, or where the table is of another make."""
     found: dict[str, list[Label]] = defaultdict(list)
     try:

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from timbre.diff import verdict
-from timbre.diff.compare import compare
+from timbre.diff.compare import data_changes
 from timbre.evaluation.metrics import Evidence, Metric
 from timbre.versions.dvc_outs import Outs
 from timbre.versions.history import CommitInfo, first_parents
 from timbre.versions.lenient_rows import FOLDER
 from timbre.versions.snapshot import EmptySnapshot, Snapshot, open_snapshot, resolve
-from timbre.versions.tables import METRICS, PARAMS, SOURCES, SPEAKERS, load
+from timbre.versions.tables import METRICS, PARAMS, SOURCES, SPEAKERS, VoiceVersion
 
 PATHS = (SOURCES, SPEAKERS, FOLDER, PARAMS, METRICS, "dvc.lock")
 
 
 @dataclass(frozen=True)
-class Version:
+class HistoryEntry:
     commit: str
     date: str  # of the author's day, YYYY-MM-DD
     author: str
@@ -30,23 +30,22 @@ class Version:
     failed: list[str] | None  # gates; None where the version has none
 
 
-def history(root: Path, revision: str, most: int) -> Iterator[Version]:
+def history(root: Path, revision: str, most: int) -> Iterator[HistoryEntry]:
     """Along first parents, so that a merged branch is one version: what it brought to the branch it came to."""
+    outs = Outs(root, remotes=False)  # one, so that a table that two versions share is read once
     for at in first_parents(root, resolve(root, revision), most, PATHS):
-        yield _version(root, at)
+        yield _entry(root, at, outs)
 
 
-def _version(root: Path, at: CommitInfo) -> Version:
+def _entry(root: Path, at: CommitInfo, outs: Outs) -> HistoryEntry:
     parent: Snapshot = open_snapshot(root, at.parents[0]) if at.parents else EmptySnapshot()
-    outs = Outs(root, remotes=False)
     with parent as before, open_snapshot(root, at.commit) as after:
-        old, new = load(before, outs), load(after, outs)
-        report = compare(old, new, remote=False)
-    condition = next((name for name in verdict.MAIN if name in new.evidence.conditions), verdict.MAIN[-1])
-    measured, earlier = (side.evidence.conditions.get(condition, Metric()) for side in (new, old))
-    return Version(
-        at.commit, at.date, at.author, at.subject, verdict.data(report), measured, earlier, _failed(new.evidence)
-    )
+        old, new = VoiceVersion(before, outs), VoiceVersion(after, outs)
+        changed = verdict.data(data_changes(old, new))
+        evidence, earlier = new.evidence, old.evidence
+    condition = next((name for name in verdict.MAIN if name in evidence.conditions), verdict.MAIN[-1])
+    measured, before_it = (side.conditions.get(condition, Metric()) for side in (evidence, earlier))
+    return HistoryEntry(at.commit, at.date, at.author, at.subject, changed, measured, before_it, _failed(evidence))
 
 
 def _failed(found: Evidence) -> list[str] | None:

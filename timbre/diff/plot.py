@@ -6,14 +6,15 @@ import html
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from timbre.core.numbers import rate
 from timbre.core.safe_text import visible
-from timbre.diff.history import Version
+from timbre.diff.history import HistoryEntry
 from timbre.diff.html import style
+from timbre.evaluation.metrics import COMPARED
 from timbre.report.charts import label, ticks
+from timbre.report.numbers import rate
 
 BARS = "▁▂▃▄▅▆▇█"
-MEASURES = (("wer", "Word error rate, lower is better"), ("similarity", "Similarity to the speaker, higher is better"))
+MEASURES = [(measure.name, f"{measure.title.capitalize()}, {measure.better} is better") for measure in COMPARED]
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 880, 240, 56, 16, 12, 30  # pixels of a chart, and of its edges
 NAMED = 12  # versions whose names have room below a chart
 
@@ -24,10 +25,10 @@ class Point:
     value: float
     low: float
     high: float
-    version: Version
+    version: HistoryEntry
 
 
-def points(versions: Sequence[Version], measure: str) -> list[Point]:
+def points(versions: Sequence[HistoryEntry], measure: str) -> list[Point]:
     """From the oldest to the newest; `versions` come newest first, as `timbre log` lists them."""
     found = []
     for place, version in enumerate(reversed(versions)):
@@ -39,7 +40,7 @@ def points(versions: Sequence[Version], measure: str) -> list[Point]:
     return found
 
 
-def sparklines(versions: Sequence[Version]) -> Iterator[str]:
+def sparklines(versions: Sequence[HistoryEntry]) -> Iterator[str]:
     """A line per measure, a column per version, a gap where it was not measured."""
     for measure, name in MEASURES:
         found = {point.place: point.value for point in points(versions, measure)}
@@ -55,7 +56,7 @@ def _bar(value: float | None, low: float, high: float) -> str:
     return BARS[round((value - low) / (high - low) * (len(BARS) - 1))] if high > low else BARS[len(BARS) // 2]
 
 
-def page(versions: Sequence[Version]) -> str:
+def page(versions: Sequence[HistoryEntry]) -> str:
     charts = "".join(_section(title, points(versions, measure), len(versions)) for measure, title in MEASURES)
     names = ("version", "", "author", "WER", "similarity", "gates", "what")
     head = "".join(f"<th>{name}</th>" for name in names)
@@ -110,7 +111,7 @@ def _dot(point: Point, count: int, marks: Sequence[float]) -> str:
     )
 
 
-def _row(version: Version) -> str:
+def _row(version: HistoryEntry) -> str:
     gates = "—" if version.failed is None else "pass" if not version.failed else f"failed: {', '.join(version.failed)}"
     what = f"{version.changed or 'only code or results'} · {version.subject}"
     told = (version.author, rate(version.measured.wer), rate(version.measured.similarity), gates, what)

@@ -49,6 +49,10 @@ def render(page: Page, form: str, colour: bool = False, whole: bool = False) -> 
 
 def _plain(report: Report) -> dict[str, Any]:
     values = asdict(report)
+    for row in (row for change in values["clips"] for row in (*change["old"], *change["new"])):
+        del row["speaker"], row["spans"]  # where a clip comes from is told by `timbre trace`
+    for row in values["rejected"]:
+        del row["clip"]
     for line, change in zip(values["words"], report.words, strict=True):
         line["kinds"] = change.kinds
         line["pieces"] = [[piece.old, piece.new] for piece in change.pieces]

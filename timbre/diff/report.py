@@ -126,6 +126,19 @@ class Shared:
 
 
 @dataclass(frozen=True)
+class DataChanges:
+    """What is new in what the voice is made from; the fields of a Report that a line of the history needs."""
+
+    totals: list[Total]
+    transcripts: list[Transcribed]
+    words: list[LineChange]
+    clips: list[ClipChange]
+    sources: list[Source]
+    people: list[Change]
+    params: list[Param]
+
+
+@dataclass(frozen=True)
 class Report:
     old: str  # names of the versions
     new: str

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from timbre.diff.report import Report
 from timbre.tracking.offline import SAMPLES
-from timbre.versions.tables import Version
+from timbre.versions.tables import VoiceVersion
 
 MOST = 8  # pairs; the page carries them within itself
 LARGEST = 2_000_000  # bytes of one
@@ -22,7 +22,7 @@ class Sound:
 Pair = tuple[Sound, Sound]
 
 
-def fetch(report: Report, old: Version, new: Version) -> dict[str, Pair]:
+def fetch(report: Report, old: VoiceVersion, new: VoiceVersion) -> dict[str, Pair]:
     """Sample → its sound before and now, of the first of `report.prompts`; those are told worst first."""
     found: dict[str, Pair] = {}
     for prompt in report.prompts[: 2 * MOST]:
@@ -32,7 +32,7 @@ def fetch(report: Report, old: Version, new: Version) -> dict[str, Pair]:
     return found
 
 
-def _sound(version: Version, sample: str) -> Sound | None:
+def _sound(version: VoiceVersion, sample: str) -> Sound | None:
     content = version.outs.find(version.lock, f"{SAMPLES}/{sample}.flac")
     if not content or len(content) > LARGEST or content[:4] not in KINDS:
         return None

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from timbre.core.errors import DataError, TranscriptError, raise_all
 from timbre.core.text import normalise
-from timbre.editing import transcript_edits as edits
+from timbre.editing import transcript_edits
+from timbre.editing.owned_files import FileChange, content_of
 from timbre.project.transcripts import Line, parse
 
 _APOSTROPHES = "'\u2018\u2019\u02bc"
@@ -82,8 +83,9 @@ class Plan:
     edits: tuple[Edit, ...]
     after: bytes
 
-    def write(self) -> None:
-        edits.save(self.path, self.content, self.after)
+    @property
+    def change(self) -> FileChange:
+        return FileChange(self.path, self.content, self.after)
 
 
 def plan(paths: Sequence[Path], search: Search) -> list[Plan]:
@@ -92,7 +94,7 @@ def plan(paths: Sequence[Path], search: Search) -> list[Plan]:
     for path in paths:
         try:
             found = _plan(path, search)
-        except TranscriptError as error:
+        except DataError as error:
             problems += str(error).splitlines()
         else:
             plans += [found] if found.edits else []
@@ -148,7 +150,7 @@ def near_misses(paths: Sequence[Path], terms: Sequence[str]) -> list[NearMiss]:
 
 
 def _plan(path: Path, search: Search) -> Plan:
-    content = edits.content_of(path)
+    content = content_of(path)
     if content is None:
         raise TranscriptError(f"{path}: does not exist; `timbre accept` begins it from the draft")
     lines = parse(content, str(path)).lines
@@ -162,7 +164,8 @@ def _plan(path: Path, search: Search) -> Plan:
                 problems.append(f"{path}:{number}: no words would be left; flag the line drop instead")
         after.append(new)
     raise_all(TranscriptError, problems)
-    return Plan(path, content, tuple(changed), edits.splice(content, after, str(path)) if changed else content)
+    spliced = transcript_edits.splice(content, after, str(path)) if changed else content
+    return Plan(path, content, tuple(changed), spliced)
 
 
 def _numbers(content: bytes) -> Iterator[int]:

@@ -1,45 +1,16 @@
 """Edits to data/transcripts/<id>.tsv that leave alone what they do not mean.
 
 A row whose fields are as before keeps its bytes, whatever editor wrote it, and so do comments, line ends and the BOM:
-git's diff then shows the lines that somebody touched, and no others. `save` writes only over the content that the edit
-was made from; what an editor saved meanwhile stays.
+git's diff then shows the lines that somebody touched, and no others. `owned_files` writes the result.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
-from timbre.core.content import write_atomic
 from timbre.core.errors import TranscriptError
 from timbre.project.transcripts import COLUMNS, Line, Transcript, parse, render
-
-
-class ChangedMeanwhile(TranscriptError):
-    """The file is not the one that was edited; nothing was written."""
-
-
-def digest(content: bytes | None) -> str:
-    """What an edit says it was made from; empty for a file that is not there yet."""
-    return "" if content is None else hashlib.sha256(content).hexdigest()
-
-
-def content_of(path: Path) -> bytes | None:
-    """The file's bytes, or nothing where there is no file."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise TranscriptError(f"{path}: cannot be read ({error.strerror})") from error
-
-
-def save(path: Path, before: bytes | None, after: bytes) -> None:
-    if content_of(path) != before:
-        raise ChangedMeanwhile(f"{path}: was changed by somebody else meanwhile; nothing was written")
-    write_atomic(path, after)
 
 
 def splice(content: bytes, lines: Sequence[Line], name: str, seconds: float | None = None) -> bytes:

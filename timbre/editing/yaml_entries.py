@@ -22,6 +22,7 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
 
 from timbre.core.errors import SourceError
+from timbre.editing.owned_files import FileChange, content_of
 from timbre.project import sources, speakers
 from timbre.project.sources import Source
 from timbre.project.speakers import Consent, Person
@@ -35,32 +36,26 @@ def read(path: Path) -> list[Source]:
     return [] if _is_empty(path) else sources.read(path)
 
 
-def appended(path: Path, entry: dict[str, Any], origin: str, placed: str) -> bytes:
-    """The file's content with `entry`; SourceError with all that `sources.read` would say against it.
+def appended(path: Path, entry: dict[str, Any], origin: str, placed: str) -> FileChange:
+    """The file with `entry`; SourceError with all that `sources.read` would say against it.
 
     A recording that is not at its `origin` yet is checked where it is `placed`.
     """
     checked = entry | {"file": placed} if "file" in entry else entry
     try:
         extended(path, [checked])
-        return _with(_text(path), [entry], path).encode()
+        before = content_of(path)
+        return FileChange(path, before, _with(_text(before), [entry], path).encode())
     except SourceError as error:
         raise SourceError(str(error).replace(placed, origin)) from error
 
 
-def extended(path: Path, entries: Sequence[dict[str, Any]]) -> bytes:
-    """The file's content with these entries below the others; their recordings are where they say."""
-    after = _with(_text(path), entries, path)
-    candidate = path.with_name(f".{path.name}.candidate")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        candidate.write_text(after, encoding="utf-8", newline="")
-        sources.read(candidate)
-    except SourceError as error:
-        raise SourceError(str(error).replace(str(candidate), str(path))) from error
-    finally:
-        candidate.unlink(missing_ok=True)
-    return after.encode()
+def extended(path: Path, entries: Sequence[dict[str, Any]]) -> FileChange:
+    """The file with these entries below the others; their recordings are where they say."""
+    before = content_of(path)
+    after = _with(_text(before), entries, path)
+    sources.parse(after, str(path))
+    return FileChange(path, before, after.encode())
 
 
 def newcomer(
@@ -81,9 +76,10 @@ def newcomer(
     return None
 
 
-def with_people(path: Path, newcomers: Sequence[Person]) -> bytes:
-    """The content of data/speakers.yaml with more people below the others."""
-    text = _text(path)
+def with_people(path: Path, newcomers: Sequence[Person]) -> FileChange:
+    """data/speakers.yaml with more people below the others."""
+    before = content_of(path)
+    text = _text(before)
     entries = {person.id: _entry(person) for person in newcomers}
     document = YAML(typ="rt").load(text) or CommentedMap()
     others = YAML(typ="safe").load(text) or {}
@@ -91,7 +87,7 @@ def with_people(path: Path, newcomers: Sequence[Person]) -> bytes:
     makes = (lambda: _under(text, document, entries), lambda: _known(document, entries))
     after = _first_read_as(wanted, path, text, *makes)
     speakers.check_evidence(speakers.parse(after, str(path)), str(path))
-    return after.encode()
+    return FileChange(path, before, after.encode())
 
 
 def _entry(person: Person) -> dict[str, Any]:
@@ -100,14 +96,15 @@ def _entry(person: Person) -> dict[str, Any]:
     return {"name": person.name, "consent": told | {"evidence": consent.evidence, "revoked": consent.revoked}}
 
 
-def without(path: Path, ids: Collection[str]) -> bytes:
-    """The content of data/sources.yaml without the entries of these ids; `[]` where none is left."""
-    text = _text(path)
+def without(path: Path, ids: Collection[str]) -> FileChange:
+    """data/sources.yaml without the entries of these ids; `[]` where none is left."""
+    before = content_of(path)
+    text = _text(before)
     document = YAML(typ="rt").load(text)
     gone = [index for index, entry in enumerate(document) if entry["id"] in ids]
     wanted = [entry for entry in YAML(typ="safe").load(text) if entry["id"] not in ids]
     makes = (lambda: _cut(text, document, gone), lambda: _shrunk(document, gone))
-    return _first_read_as(wanted, path, text, *makes).encode()
+    return FileChange(path, before, _first_read_as(wanted, path, text, *makes).encode())
 
 
 def slug(text: str, longest: int = 48) -> str:
@@ -116,8 +113,8 @@ def slug(text: str, longest: int = 48) -> str:
     return re.sub(r"[^a-z0-9]+", "-", ascii_only).strip("-")[:longest].strip("-")
 
 
-def _text(path: Path) -> str:
-    return path.read_bytes().decode() if path.exists() else ""
+def _text(content: bytes | None) -> str:
+    return (content or b"").decode()
 
 
 def _is_empty(path: Path) -> bool:

@@ -22,6 +22,7 @@ from timbre import audio, families
 from timbre.core.content import content_key, file_sha256
 from timbre.core.errors import DataError
 from timbre.core.records import Example, check_id
+from timbre.core.sections import ComputeParams, SpeakerParams, VoiceParams
 from timbre.evaluation import speaker_encoder
 from timbre.evaluation.speaker_encoder import Vector, Voices, centre
 from timbre.mapping import Job, batch, refresh
@@ -80,9 +81,9 @@ def other_sounds(folder: Path, rows: Sequence[Example], clips: Path) -> Iterator
 def bring(
     folder: Path,
     sounds: Sequence[Sound],
-    options: speaker_encoder.Params,
-    voice: families.Params,
-    engine: batch.Params = batch.HERE,
+    options: SpeakerParams,
+    voice: VoiceParams,
+    engine: ComputeParams = batch.HERE,
 ) -> dict[Kind, list[tuple[Sound, Vector]]]:
     """Embed what is new, and give all of it, by kind."""
     encoder, base = speaker_encoder.fingerprint(options), families.fingerprint(voice)
@@ -100,9 +101,7 @@ def bring(
     return found
 
 
-def _embed(
-    some: Sequence[tuple[Sound, str]], options: speaker_encoder.Params, voice: families.Params
-) -> Iterator[Files]:
+def _embed(some: Sequence[tuple[Sound, str]], options: SpeakerParams, voice: VoiceParams) -> Iterator[Files]:
     for sound, key in some:
         if sound.kind == "coded":
             model = families.load_once(voice)

@@ -22,18 +22,11 @@ import numpy.typing as npt
 from timbre.core.content import content_key, file_sha256
 from timbre.core.errors import ModelError
 from timbre.core.running import settle
+from timbre.core.sections import SpeakerParams
 
 SAMPLE_RATE = 16_000  # Hz, of the samples that the encoder hears
 SHORTEST = 1.0  # seconds; shorter sounds are filled up with silence, as the tiny encoder was taught and measured
 Vector = npt.NDArray[np.float32]  # of length 1
-
-
-@dataclass(frozen=True)
-class Params:
-    """Section `speaker` of params.yaml."""
-
-    model: str  # a folder, or the id of a model on the hub
-    revision: str | None  # commit of the hub model; null for a folder
 
 
 @dataclass(frozen=True)
@@ -93,7 +86,7 @@ def unit(vector: npt.NDArray[Any]) -> Vector:
     return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-9), np.float32)
 
 
-def fingerprint(params: Params) -> str:
+def fingerprint(params: SpeakerParams) -> str:
     """The model's part of a content key: of its files, or of its name and commit."""
     folder = Path(params.model)
     if folder.is_dir():
@@ -107,7 +100,7 @@ def fingerprint(params: Params) -> str:
 
 
 @functools.lru_cache(maxsize=1)
-def load(params: Params) -> Encoder:
+def load(params: SpeakerParams) -> Encoder:
     """The encoder, on the GPU where there is one."""
     fingerprint(params)
     import torch

@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path
 
 from timbre import audio
-from timbre.core.content import write_atomic
 from timbre.core.errors import DataError, raise_all
 from timbre.core.records import Recording
+from timbre.editing.owned_files import FileChange, one_editor, write_all
 from timbre.exchange import Options, Reader, Row, joined_recordings, placing, subtitles
 from timbre.exchange.joined_recordings import Plan
 from timbre.exchange.placing import Item
@@ -169,8 +169,8 @@ def _measured(sound: Path, staged: Path, told: Told, speaker: str) -> Recording:
 
 
 def _written(transcript: Path, content: bytes, newcomers: Sequence[Person]) -> None:
-    placing.introduce(newcomers)
-    write_atomic(transcript, content)
+    with one_editor():
+        write_all([*placing.introduced(newcomers), FileChange(transcript, None, content)])
 
 
 def _line(facts: Recording, cue: subtitles.Cue, speaker: str) -> Line:

@@ -14,9 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from timbre.core.content import file_sha256, write_atomic
+from timbre.core.content import file_sha256
 from timbre.core.errors import DataError, SourceError, raise_all
 from timbre.editing import yaml_entries
+from timbre.editing.owned_files import FileChange, one_editor, write_all
 from timbre.project import speakers
 from timbre.project.sources import CHECKS, RECORDINGS
 from timbre.project.speakers import Person
@@ -82,13 +83,17 @@ def newcomers(voices: Mapping[str, str], consent: str | None) -> list[Person]:
     return [person for person in made if person]
 
 
-def introduce(newcomers: Sequence[Person]) -> None:
-    if newcomers:
-        write_atomic(speakers.PATH, yaml_entries.with_people(speakers.PATH, newcomers))
+def introduced(newcomers: Sequence[Person]) -> list[FileChange]:
+    return [yaml_entries.with_people(speakers.PATH, newcomers)] if newcomers else []
 
 
 def place(items: Sequence[Item], told: dict[str, str], newcomers: Sequence[Person] = ()) -> None:
     """`told` is what every entry says beside its id, file and speaker: language, licence, consent."""
+    with one_editor():
+        _place(items, told, newcomers)
+
+
+def _place(items: Sequence[Item], told: dict[str, str], newcomers: Sequence[Person]) -> None:
     pairs = [(item.audio, item.recording) for item in items] + [(item.transcript, item.written) for item in items]
     raise_all(DataError, in_the_way(items))
     placed: list[Path] = []
@@ -98,9 +103,7 @@ def place(items: Sequence[Item], told: dict[str, str], newcomers: Sequence[Perso
                 _link(made, to)
                 placed.append(to)
         entries = [{"id": x.id, "file": x.recording.as_posix(), "speaker": x.speaker, **told} for x in items]
-        declared = yaml_entries.extended(SOURCES, entries)
-        introduce(newcomers)
-        write_atomic(SOURCES, declared)
+        write_all([*introduced(newcomers), yaml_entries.extended(SOURCES, entries)])
     except BaseException:
         for path in placed:
             path.unlink(missing_ok=True)

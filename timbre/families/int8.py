@@ -1,6 +1,7 @@
-"""CSM's weights in 8 bits, to speak on a CPU: a step's time is that of reading them, and here they are a quarter.
+"""Weights in 8 bits, to speak on a CPU: a step's time is that of reading them, and here they are a quarter.
 
-    shrink(model)      # every linear layer becomes an Int8Linear, made from its weights
+    join(layer.self_attn, "q_proj", "k_proj", "v_proj")    # of one input, so one product
+    replace(decoder)                                       # every other linear layer becomes an Int8Linear
 
 A weight is whole numbers of -127 … 127 with a scale for each output. What it is multiplied with is brought to whole
 numbers likewise, each row by its own largest value, so that a row comes out the same in any company: sums of whole
@@ -67,27 +68,7 @@ def joint(layers: Sequence[nn.Module]) -> Int8Linear | None:
     return whole if [*starts, whole.shape[0]] == [0, *ends] else None
 
 
-class Int8Heads(nn.Module):  # type: ignore[misc]  # torch is not typed here
-    """The depth decoder's heads, one for each codebook but the first: `each[i](x)`, x (…, in) → (…, vocabulary)."""
-
-    def __init__(self, weight: Tensor) -> None:
-        """weight (codebooks - 1, in, vocabulary)"""
-        super().__init__()
-        self.each = nn.ModuleList(Int8Linear(head.T) for head in weight)
-
-
-def shrink(model: Any) -> None:
-    """Both decoders of a CSM and all its heads; embeddings, norms and the codec stay as they are."""
-    for layer in (*model.backbone_model.layers, *model.depth_decoder.model.layers):
-        _join(layer.self_attn, "q_proj", "k_proj", "v_proj")
-        _join(layer.mlp, "gate_proj", "up_proj")
-    _replace(model.backbone_model)
-    _replace(model.depth_decoder)
-    model.lm_head = Int8Linear(model.lm_head.weight)
-    model.depth_decoder.codebooks_head = Int8Heads(model.depth_decoder.codebooks_head.weight)
-
-
-def _join(module: nn.Module, *names: str) -> None:
+def join(module: nn.Module, *names: str) -> None:
     """One product instead of several: the call costs more than a small layer's weights."""
     weights = [getattr(module, name).weight for name in names]
     whole, start = Int8Linear(torch.cat(weights)), 0
@@ -96,14 +77,14 @@ def _join(module: nn.Module, *names: str) -> None:
         start += len(weight)
 
 
-def _replace(module: nn.Module) -> None:
+def replace(module: nn.Module) -> None:
     """Every linear layer inside, one by one: the old weights are let go at once."""
     for name, child in module.named_children():
         if isinstance(child, nn.Linear):
-            assert child.bias is None, "no layer of CSM's decoders has one"
+            assert child.bias is None, "no layer of these decoders has one"
             setattr(module, name, Int8Linear(child.weight))
         elif not isinstance(child, Int8Part):
-            _replace(child)
+            replace(child)
 
 
 @functools.cache

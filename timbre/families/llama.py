@@ -105,6 +105,21 @@ class Stack:
         return heard.reshape(batch, self.groups, count, -1).transpose(1, 2).reshape(batch, count, -1)
 
 
+class CausalLayers(nn.Module):  # type: ignore[misc]  # torch is not typed here
+    """The same layers over whole sequences from their first position on, to learn: no mask to make or to read."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.layers, self.norm, self.rotary_emb = model.layers, model.norm, model.rotary_emb
+
+    def forward(self, hidden: Tensor) -> Tensor:  # (B, S, width)
+        places = torch.arange(hidden.shape[1], device=hidden.device)[None]
+        turned = self.rotary_emb(hidden, position_ids=places)
+        for layer in self.layers:
+            hidden = layer(hidden, position_ids=places, position_embeddings=turned, use_cache=False)
+        return torch.as_tensor(self.norm(hidden))
+
+
 def norm(x: Tensor, by: Any) -> Tensor:
     return F.rms_norm(x, x.shape[-1:], by.weight, by.variance_epsilon)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pickle
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import Generic, Literal, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from timbre.core.errors import EngineError, TimbreError, raise_all
+from timbre.core.sections import ComputeParams
 
 T = TypeVar("T")
 Files = dict[str, bytes | Path]
@@ -21,22 +21,7 @@ ATTEMPTS = 3  # at a batch whose worker is killed
 NAMED = 3  # entries of a batch, in a message
 
 
-@dataclass(frozen=True)
-class Params:
-    """Section `compute` of params.yaml. No result depends on it, so no stage of dvc.yaml names it."""
-
-    engine: Literal["local", "ray"]
-    workers: int | None  # processes; None is one per core, on a cluster one per CPU or GPU
-    address: str | None  # of a Ray cluster; None starts one on this machine
-
-    def __post_init__(self) -> None:
-        if self.workers is not None and self.workers < 1:
-            raise ValueError(f"workers: {self.workers} is not 1 or more, nor null")
-        if self.address is not None and self.engine != "ray":
-            raise ValueError(f"address: {self.address} is of a Ray cluster, and compute.engine is {self.engine}")
-
-
-HERE = Params("local", 1, None)
+HERE = ComputeParams("local", 1, None)
 
 
 class Batch(NamedTuple, Generic[T]):

@@ -1,6 +1,6 @@
 """Where a map's batches are computed: in this process, in processes of this machine, or on a Ray cluster.
 
-    for batch, place, files in run(speak, [Batch(names, payloads), …], Params("local", 2, None)):
+    for batch, place, files in run(speak, [Batch(names, payloads), …], ComputeParams("local", 2, None)):
 
 Every engine computes the same batches with the same code, so no result depends on it; only the order may differ. A
 worker that is killed costs no more than its batch, which another does again; a batch that kills three is told at the
@@ -13,13 +13,14 @@ from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from timbre.core.running import cores
-from timbre.mapping.batch import Batch, Compute, Files, Params, computed
+from timbre.core.sections import ComputeParams
+from timbre.mapping.batch import Batch, Compute, Files, computed
 
 T = TypeVar("T")
 
 
 def run(
-    compute: Compute[T], batches: Sequence[Batch[T]], params: Params, *, independent: bool, gpu: bool
+    compute: Compute[T], batches: Sequence[Batch[T]], params: ComputeParams, *, independent: bool, gpu: bool
 ) -> Iterator[tuple[str, Files]]:
     """Each entry's name and files, as they are done; see `mapping.refresh` for what the last two say."""
     if params.engine == "ray" and batches:

@@ -19,8 +19,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from timbre.core.errors import EngineError
 from timbre.core.running import cores
+from timbre.core.sections import ComputeParams
 from timbre.mapping import ray_worker
-from timbre.mapping.batch import ATTEMPTS, Batch, Compute, Files, Params, tell_lost
+from timbre.mapping.batch import ATTEMPTS, Batch, Compute, Files, tell_lost
 
 T = TypeVar("T")
 ANSWER = 3.0  # seconds that a cluster may take to answer
@@ -33,7 +34,7 @@ ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_memory_monitor_refresh_m
 
 
 def run(
-    compute: Compute[T], batches: Sequence[Batch[T]], params: Params, independent: bool, gpu: bool
+    compute: Compute[T], batches: Sequence[Batch[T]], params: ComputeParams, independent: bool, gpu: bool
 ) -> Iterator[tuple[str, Files]]:
     given_up: dict[str, str] = {}
     with joined(params) as ray:
@@ -116,7 +117,7 @@ def _task() -> Callable[..., Any]:
 
 
 @contextlib.contextmanager
-def joined(params: Params) -> Iterator[Any]:
+def joined(params: ComputeParams) -> Iterator[Any]:
     """The module ray, while this process belongs to the cluster."""
     alone = params.address is None
     here = alone or str(params.address).startswith(("127.", "localhost:"))

@@ -64,7 +64,12 @@ class Source:
 
 def read(path: Path) -> list[Source]:
     """Every source, in the file's order; raises SourceError with a line per mistake."""
-    entries = _load(path)
+    return parse(text_of(path), str(path))
+
+
+def parse(text: str, where: str) -> list[Source]:
+    """As `read`, of a text that is no file yet."""
+    entries = _load(text, where)
     sources: list[Source] = []
     taken = _Taken({}, {})
     problems: list[str] = []
@@ -74,7 +79,7 @@ def read(path: Path) -> list[Source]:
         if not found:
             sources.append(_source(entry))
             found = [(line, text) for text in taken.clashes(sources[-1], line)]
-        problems += [f"{path}:{number}: {text}" for number, text in found]
+        problems += [f"{where}:{number}: {text}" for number, text in found]
     raise_all(SourceError, problems)
     return sources
 
@@ -100,10 +105,10 @@ def recordings(sources: list[Source], raw: Path) -> list[Recording]:
     return made
 
 
-def _load(path: Path) -> Any:
-    entries = document(text_of(path), str(path))
+def _load(text: str, where: str) -> Any:
+    entries = document(text, where)
     if not isinstance(entries, list) or not entries:
-        raise SourceError(f"{path}:1: expected a list of recordings, each beginning `- id: …`")
+        raise SourceError(f"{where}:1: expected a list of recordings, each beginning `- id: …`")
     return entries
 
 

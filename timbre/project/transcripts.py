@@ -7,7 +7,7 @@
     3.90    6.02    ann      ok    The boats go out.
 
 Times are seconds with two decimals. `flag` is empty, `ok` (heard, and right) or `drop` (leave the line out). Git shows
-an edited word as one changed line. `read` reports every bad line at once; `write` writes nothing it could not read.
+an edited word as one changed line. `read` reports every bad line at once, `checked_content` gives what can be read.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from timbre.core.content import content_key, write_atomic
+from timbre.core.content import content_key
 from timbre.core.errors import DataError, TranscriptError, raise_all
 from timbre.core.records import Recording, check_id
 from timbre.core.text import normalise
 
 COLUMNS = ("start", "end", "speaker", "flag", "text")
 FLAGS = ("", "ok", "drop")
+MARKER = "a git conflict marker; keep one of the two versions and remove the markers"
 _SECONDS = re.compile(r"\d{1,7}(\.\d+)?", re.ASCII)
-_CONFLICT = re.compile(r"(<<<<<<<|\|\|\|\|\|\|\||>>>>>>>)( |$)|=======$")
+CONFLICT = re.compile(r"(<<<<<<<|\|\|\|\|\|\|\||>>>>>>>)( |$)|=======$")
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,11 @@ def read(path: Path, seconds: float | None = None) -> Transcript:
         raise TranscriptError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def write(path: Path, transcript: Transcript) -> None:
+def checked_content(transcript: Transcript, path: Path) -> bytes:
+    """The content of the file at `path`; TranscriptError where it could not be read back."""
     content = render(transcript, str(path))
     parse(content, str(path))
-    write_atomic(path, content)
+    return content
 
 
 def render(transcript: Transcript, name: str = "transcript") -> bytes:
@@ -116,8 +118,8 @@ def parse(content: bytes, name: str, seconds: float | None = None, *, overlaps: 
         row, problem = _decode(raw.removesuffix(b"\r"))
         if problem or not row.strip():
             pass
-        elif _CONFLICT.match(row):
-            problem = "a git conflict marker; keep one of the two versions and remove the markers"
+        elif CONFLICT.match(row):
+            problem = MARKER
         elif row.startswith("#"):
             if headed:
                 problem = "a comment; they stand above the header line"
@@ -147,6 +149,12 @@ def _decode(raw: bytes) -> tuple[str, str]:
 
 def _line(row: str, above: Line | None, seconds: float | None) -> tuple[Line | None, str]:
     """The line, where its times can be read, and what is wrong with it."""
+    line, problem = read_row(row)
+    return line, problem or "; ".join(_mistakes(line, above, seconds) if line else ())
+
+
+def read_row(row: str) -> tuple[Line | None, str]:
+    """A row as a line, or None and why it is none; what the line says is not judged."""
     fields = row.split("\t")
     if len(fields) < len(COLUMNS):
         return None, f"{len(fields)} fields instead of 5; fields are separated by a tab, also where one is empty"
@@ -156,8 +164,7 @@ def _line(row: str, above: Line | None, seconds: float | None) -> tuple[Line | N
         if not _SECONDS.fullmatch(value.strip()):
             return None, f"{name} {value!r} is not a number of seconds such as 12.40"
     start, end = (round(float(field), 2) for field in fields[:2])
-    line = Line(start, end, fields[2], fields[3], fields[4])
-    return line, "; ".join(_mistakes(line, above, seconds))
+    return Line(start, end, fields[2], fields[3], fields[4]), ""
 
 
 def _mistakes(line: Line, above: Line | None, seconds: float | None) -> Iterator[str]:

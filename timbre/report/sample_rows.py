@@ -6,7 +6,6 @@ it fails; the worst samples of the tuned voice are listed on top.
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,9 @@ from pathlib import Path
 
 from timbre.core.errors import DataError
 from timbre.core.records import Sample, from_json
+from timbre.evaluation import score_rows
+from timbre.evaluation.metrics import MEASURES
+from timbre.evaluation.score_rows import ScoreRow
 from timbre.report.sound import Sound, sound
 from timbre.report.verdict import NAMES
 
@@ -65,9 +67,7 @@ class Score:
     words: int
     wer: float
     similarity: float | None
-    silent: bool
-    clipped: bool
-    repeated: bool
+    flags: dict[str, bool]  # columns in which a sample can have something wrong
     diff: str
 
 
@@ -81,20 +81,19 @@ class Kind:
 
 
 def read_scores(table: Path, folder: Path) -> list[Score]:
-    with table.open(encoding="utf-8", newline="") as lines:
-        return [_score(row, folder) for row in csv.DictReader(lines)]
+    try:
+        return [_score(row, folder) for row in score_rows.read(table.read_bytes())]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{table}: not the table of scores; run `dvc repro evaluate`") from error
 
 
-def _score(row: dict[str, str], folder: Path) -> Score:
-    path = folder / f"{row['sample']}.json"
+def _score(row: ScoreRow, folder: Path) -> Score:
+    path = folder / f"{row.sample}.json"
     try:
         sample = from_json(path.read_text(encoding="utf-8"), Sample, str(path))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); run `dvc repro`") from error
-    similarity = row.get("similarity")
-    flags = {name: row.get(name) == "True" for name in ("silent", "clipped", "repeated")}
-    counted = int(row["errors"]), int(row["words"]), float(row["wer"])
-    return Score(sample, *counted, float(similarity) if similarity else None, diff=row["diff"], **flags)
+    return Score(sample, row.errors, row.words, row.wer, row.similarity, row.flags, row.diff)
 
 
 def by_kind(scores: Sequence[Score]) -> list[Kind]:
@@ -155,13 +154,7 @@ def take(score: Score, samples: Path) -> Take:
 
 
 def complaints(score: Score) -> list[str]:
-    found = {
-        "silent": score.silent,
-        "ran into the limit on its length": not score.sample.ended,
-        "clipped": score.clipped,
-        "repeats itself": score.repeated,
-    }
-    return [name for name, wrong in found.items() if wrong]
+    return [m.complaint for m in MEASURES if m.complaint and score.flags.get(m.name) is m.complains]
 
 
 def worst(rows: Sequence[Row], most: int = WORST) -> list[Take]:

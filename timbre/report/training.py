@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,6 @@ from timbre.report.charts import Chart, Line, draw
 from timbre.report.sample_rows import Score
 from timbre.report.sound import Sound, sound
 
-GROUP = re.compile(r"eval_depth_loss_(\d+)(?:-(\d+))?")
 STYLES = ("eval", "second", "third", "fourth", "train")  # classes of the style sheet, for lines in one chart
 OVERFIT = 0.01  # of the best loss; less is no more than the wobble of a few evaluation clips
 History = list[dict[str, str]]
@@ -65,31 +63,32 @@ def curves(history: History) -> list[Chart]:
 
     best = best_step(history)
     mark = (best[0], f"best, step {best[0]:,.0f}") if best else None
-    groups = [(name, column) for column in (history[0] if history else {}) if (name := group_name(column))]
-    books = [("1", "eval_backbone_loss"), *groups] if groups else []
-    charts = [
-        draw("Loss", "step", both("train_loss", "eval_loss"), mark),
-        draw("Backbone loss", "step", both("backbone_loss", "eval_backbone_loss"), narrow=True),
-        draw("Depth decoder loss", "step", both("depth_loss", "eval_depth_loss"), narrow=True),
-        draw(
-            "Evaluation loss by codebook",
-            "step",
-            [line(n, c, STYLES[i % len(STYLES)]) for i, (n, c) in enumerate(books)],
-            narrow=True,
-        ),
+    charts = [draw("Loss", "step", both("train_loss", "eval_loss"), mark)]
+    for part, members in parts(history).items():
+        if members:
+            lines = [line(n, f"eval_loss/{part}/{n}", STYLES[i % len(STYLES)]) for i, n in enumerate(members)]
+            charts.append(draw(f"Evaluation loss by {part}", "step", lines, narrow=True))
+        else:
+            title = f"{part.replace('_', ' ').capitalize()} loss"
+            charts.append(draw(title, "step", both(f"train_loss/{part}", f"eval_loss/{part}"), narrow=True))
+    charts += [
         draw("Gradient norm", "step", [line("gradient norm", "grad_norm", "train")], narrow=True),
         draw("Learning rate", "step", [line("learning rate", "learning_rate", "train")], narrow=True),
     ]
     return [chart for chart in charts if chart]
 
 
-def group_name(column: str) -> str:
-    """`eval_depth_loss_1-3`, whose numbers begin at 0 with the backbone's, are the codebooks 2 to 4; else nothing."""
-    found = GROUP.fullmatch(column)
-    if not found:
-        return ""
-    first, last = int(found[1]) + 1, int(found[2] or found[1]) + 1
-    return f"{first}" if first == last else f"{first}–{last}"
+def parts(history: History) -> dict[str, list[str]]:
+    """The parts of the loss as the family names them, in its order; of a part with a slash, what follows it."""
+    found: dict[str, list[str]] = {}
+    for column in history[0] if history else {}:
+        kind, _, name = column.partition("/")
+        if kind in ("train_loss", "eval_loss") and name:
+            part, _, member = name.partition("/")
+            members = found.setdefault(part, [])
+            if member and member not in members:
+                members.append(member)
+    return found
 
 
 def best_step(history: History) -> tuple[float, float] | None:

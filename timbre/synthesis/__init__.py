@@ -22,7 +22,6 @@ from timbre.core.params import read
 from timbre.core.records import Sample, from_json
 from timbre.families import Audio, Turn, Voice
 from timbre.synthesis import reference, sentence
-from timbre.synthesis.params import Params
 
 ADAPTER = Path("models/adapter")
 SAMPLES = Path("reports/samples")
@@ -32,15 +31,15 @@ CODES = Path("data/codes")
 
 def load(adapter: Path | None = ADAPTER) -> Voice:
     """The tuned voice, or without an adapter the base."""
-    voice = read("voice", families.Params)
+    voice = read().voice
     if adapter and not (adapter / "adapter_config.json").is_file():
         raise ModelError(f"{adapter}: there is no tuned voice yet; `dvc repro train` makes it, --base speaks without")
-    return families.load_once(voice, adapter, read("generate", Params).precision)
+    return families.load_once(voice, adapter, read().generate.precision)
 
 
 def say(voice: Voice, text: str, *, seed: int = 0, context: tuple[Turn, ...] = ()) -> Generator[Audio, None, bool]:
     """The sound, piece by piece as it is made; returns whether the voice ended by itself and not by the limit."""
-    how = read("generate", Params)
+    how = read().generate
     return voice.stream(sentence.request(text, how, seed=seed, context=context), sentence.speaking(how))
 
 

@@ -6,13 +6,13 @@ import numpy as np
 
 from timbre import audio
 from timbre.core.content import content_key
+from timbre.core.sections import GenerateParams
 from timbre.families import Audio, Request, Speaking, Turn
-from timbre.synthesis.params import Params
 
 SILENCE = 0.1  # seconds in the file of a sentence without sound, so that every player opens it
 
 
-def request(text: str, params: Params, *, seed: int, context: tuple[Turn, ...] = ()) -> Request:
+def request(text: str, params: GenerateParams, *, seed: int, context: tuple[Turn, ...] = ()) -> Request:
     """The sentence with its limit in seconds, which grows with the text."""
     return Request(text, context, seed, params.cap_seconds + params.cap_seconds_per_character * len(text))
 
@@ -22,7 +22,7 @@ def prompt_seed(seed: int, prompt: str) -> int:
     return int(content_key(seed, prompt), 16) % 2**63
 
 
-def speaking(params: Params, *, slots: int = 1) -> Speaking:
+def speaking(params: GenerateParams, *, slots: int = 1) -> Speaking:
     return Speaking(params.temperature, params.top_k, slots)
 
 

@@ -11,10 +11,10 @@ from pathlib import PurePosixPath
 from timbre.core.errors import DataError
 from timbre.core.text import normalise
 from timbre.trace.facts import Adapter, Clip, Forward, Learnt, Piece, Sample, Use
-from timbre.trace.version import ADAPTER, SAMPLES, Entry, Version
-from timbre.versions.clip_rows import LEFT_OUT, PARTS, REJECTED, TABLE
-from timbre.versions.dvc_lock import mapping
+from timbre.trace.version import TracedVersion
+from timbre.versions.clip_rows import LEFT_OUT, PARTS, REJECTED, TABLE, ClipRow
 from timbre.versions.lenient_rows import FOLDER
+from timbre.versions.tables import ADAPTER, SAMPLES
 
 SPEAKER = "speaker:"  # before a name that a recording has too
 PREFIX = 6  # characters of a key that may stand for it
@@ -24,7 +24,7 @@ class NotHere(DataError):
     """This version has nothing of that name; an older one may."""
 
 
-def follow(version: Version, what: str) -> Sample | Clip | Adapter | Forward:
+def follow(version: TracedVersion, what: str) -> Sample | Clip | Adapter | Forward:
     """`what` is an id, the beginning of a key, `adapter`, or a path as other commands print it."""
     if version.snapshot.size("dvc.yaml") is None:
         raise DataError("no dvc.yaml here, so there is no voice to trace; run this in the repository's root")
@@ -49,7 +49,7 @@ def follow(version: Version, what: str) -> Sample | Clip | Adapter | Forward:
     raise NotHere(f"{what}: no sample, clip, adapter, recording or speaker of this version{hint}")
 
 
-def _named(version: Version, what: str) -> str:
+def _named(version: TracedVersion, what: str) -> str:
     """The id that a path means: `data/clips/ab12.flac`, `data/transcripts/noon.tsv:14`, `models/adapter`."""
     if what.startswith(SPEAKER):
         return what.removeprefix(SPEAKER)
@@ -64,7 +64,7 @@ def _named(version: Version, what: str) -> str:
     return PurePosixPath(path).stem if "/" in path else what
 
 
-def _clip_at(version: Version, recording: str, where: str) -> str:
+def _clip_at(version: TracedVersion, recording: str, where: str) -> str:
     place = where.removeprefix("./")
     line = next((line for line in version.lines(recording) if line.where == place), None)
     if line is None:
@@ -82,60 +82,57 @@ def _begins(name: str, keys: object) -> list[str]:
     return [key for key in keys if key.startswith(name)][:1]  # type: ignore[attr-defined]
 
 
-def speakers_of(version: Version) -> set[str]:
+def speakers_of(version: TracedVersion) -> set[str]:
     lines = {speaker for id in version.recordings for speaker in speakers_in(version, id)}
     return set(version.recordings.values()) | lines | set(version.people)
 
 
-def speakers_in(version: Version, recording: str) -> set[str]:
+def speakers_in(version: TracedVersion, recording: str) -> set[str]:
     return {line.speaker for line in version.lines(recording)} - {""}
 
 
-def clip(version: Version, id: str) -> Clip:
+def clip(version: TracedVersion, id: str) -> Clip:
     row = version.clips[id]
     lines = version.held(row)
-    text = str(row.get("text", ""))
     return Clip(
         id=id,
         audio=f"data/clips/{id}.flac",
-        recording=version.origin(str(row["recording"])),
-        start=float(row["start"]),
-        end=float(row["end"]),
-        spans=tuple((float(start), float(end)) for start, end in row.get("spans", [])),
-        seconds=float(row["seconds"]),
-        text=text,
+        recording=version.origin(row.recording),
+        start=row.start,
+        end=row.end,
+        spans=row.spans,
+        seconds=row.seconds,
+        text=row.text,
         part=version.parts.get(id, LEFT_OUT),
         lines=lines,
-        changed=normalise(" ".join(line.text for line in lines)) != normalise(text),
-        notes=tuple(
-            str(said.get("reason")) for said in version.rejected[str(row["recording"])] if said.get("clip") == id
-        ),
+        changed=normalise(" ".join(line.text for line in lines)) != normalise(row.text),
+        notes=tuple(note.reason for note in version.rejected[row.recording] if note.clip == id),
         learnt_by=(version.adapter_key or ADAPTER) if id in version.learnt_ids else None,
         cloned_by=tuple(_samples(version, "reference", {id})),
     )
 
 
-def adapter(version: Version) -> Adapter:
-    made, voice = version.facts(f"{ADAPTER}/training.json"), version.params("train", "voice")
-    rows: dict[str, list[Entry]] = defaultdict(list)
+def adapter(version: TracedVersion) -> Adapter:
+    training, voice = version.facts(f"{ADAPTER}/training.json"), version.params("train", "voice")
+    rows: dict[str, list[ClipRow]] = defaultdict(list)
     for row in version.learnt:
-        rows[str(row.get("recording"))].append(row)
+        rows[row.recording].append(row)
     key = version.adapter_key
     return Adapter(
         key=key,
         path=ADAPTER,
         base=str(voice["base"]) if "base" in voice else None,
-        best_step=made.get("best_step"),
-        steps=made.get("steps"),
-        best_eval_loss=made.get("best_eval_loss"),
+        best_step=training.get("best_step"),
+        steps=training.get("steps"),
+        best_eval_loss=training.get("best_eval_loss"),
         params=version.params("train", "train"),
         table=version.dependency("train", "data/dataset/train.jsonl"),
-        seconds=round(sum(float(row.get("seconds", 0)) for row in version.learnt), 2),
+        seconds=round(sum(row.seconds for row in version.learnt), 2),
         learnt=tuple(
             Learnt(
                 version.origin(id),
                 tuple(_piece(version, row) for row in some),
-                round(sum(float(row.get("seconds", 0)) for row in some), 2),
+                round(sum(row.seconds for row in some), 2),
             )
             for id, some in rows.items()
         ),
@@ -143,13 +140,12 @@ def adapter(version: Version) -> Adapter:
     )
 
 
-def _piece(version: Version, row: Entry) -> Piece:
-    lines = tuple(line.where for line in version.held(row))
-    return Piece(str(row.get("id")), float(row["start"]), float(row["end"]), str(row.get("text", "")), lines)
+def _piece(version: TracedVersion, row: ClipRow) -> Piece:
+    return Piece(row.id, row.start, row.end, row.text, tuple(line.where for line in version.held(row)))
 
 
-def sample(version: Version, id: str) -> Sample:
-    row, score = version.samples[id], mapping(version.scores.get(id))
+def sample(version: TracedVersion, id: str) -> Sample:
+    row, score = version.samples[id], version.scores.get(id)
     reference, worn, truth = row.get("reference"), row.get("adapter"), row.get("clip")
     if reference and reference not in version.clips:
         version.lacks(
@@ -169,10 +165,10 @@ def sample(version: Version, id: str) -> Sample:
         seed=int(row.get("seed", 0)),
         seconds=float(row.get("seconds", 0)),
         ended=bool(row.get("ended")),
-        heard=score.get("heard"),
-        errors=int(score["errors"]) if "errors" in score else None,
-        words=int(score["words"]) if "words" in score else None,
-        similarity=float(score["similarity"]) if score.get("similarity") else None,
+        heard=score.heard if score else None,
+        errors=score.errors if score else None,
+        words=score.words if score else None,
+        similarity=score.similarity if score else None,
         sampling=version.params("generate", "generate"),
         base=version.params("generate", "voice").get("base"),
         base_key=str(row.get("base")),
@@ -183,7 +179,7 @@ def sample(version: Version, id: str) -> Sample:
     )
 
 
-def use(version: Version, recording: str, speaker: str | None = None) -> Use:
+def use(version: TracedVersion, recording: str, speaker: str | None = None) -> Use:
     """Of another's recording only what holds the `speaker`'s lines."""
     lines, whole = version.lines(recording), speaker in (None, version.recordings.get(recording))
     theirs = [line for line in lines if whole or line.speaker == speaker]
@@ -210,5 +206,5 @@ def use(version: Version, recording: str, speaker: str | None = None) -> Use:
     )
 
 
-def _samples(version: Version, field: str, keys: set[str]) -> Iterator[str]:
+def _samples(version: TracedVersion, field: str, keys: set[str]) -> Iterator[str]:
     yield from (id for id, row in version.samples.items() if row.get(field) in keys)

@@ -6,19 +6,18 @@ A version is told once for each adapter: by the first commit that has it and all
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from timbre.trace.facts import Past
-from timbre.trace.version import ADAPTER, key_of_adapter
+from timbre.trace.version import key_of_adapter
 from timbre.tracking import offline
-from timbre.versions import dvc_lock, history
+from timbre.versions import clip_rows, dvc_lock, history
 from timbre.versions.clip_rows import PARTS
 from timbre.versions.dvc_lock import Lock, mapping
 from timbre.versions.dvc_outs import Outs
 from timbre.versions.snapshot import Snapshot, open_snapshot
-from timbre.versions.tables import SOURCES
+from timbre.versions.tables import ADAPTER, SOURCES
 
 VOICE = ("dvc.lock", SOURCES)  # whatever changes the voice changes one of these
 
@@ -58,7 +57,7 @@ def _clips(
     content = outs.read(made, PARTS["training"], snapshot.name)
     if content is None:
         return None, None
-    rows = [json.loads(line) for line in content.decode().split("\n") if line.strip()]
+    rows = list(clip_rows.json_rows(content))
     return sum(row.get("recording") in theirs or row.get("source") == (speaker or "") for row in rows), len(rows)
 
 

@@ -6,9 +6,7 @@ A table that cannot be reached is empty, and `missing` says so.
 from __future__ import annotations
 
 import bisect
-import csv
 import hashlib
-import io
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -16,24 +14,28 @@ from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any
 
-from timbre.core.content import content_key
+from timbre.core.content import files_key
 from timbre.core.errors import SourceError
+from timbre.core.records import ADAPTER_FILES
+from timbre.evaluation import score_rows
+from timbre.evaluation.score_rows import ScoreRow
 from timbre.project import sources
 from timbre.project import speakers as people
 from timbre.trace.facts import Line, Origin, Voice
-from timbre.versions import dvc_lock
+from timbre.versions import clip_rows, dvc_lock
 from timbre.versions import lenient_rows as rows
-from timbre.versions.clip_rows import PARTS, REJECTED, TABLE
+from timbre.versions.clip_rows import LEFT_OUT, PARTS, REJECTED, TABLE, ClipRow, RejectedRow
 from timbre.versions.dvc_lock import mapping
 from timbre.versions.dvc_outs import Outs
 from timbre.versions.snapshot import Snapshot
+from timbre.versions.tables import ADAPTER, SAMPLES, SCORES, SOURCES
 
-SOURCES, PROMPTS, SAMPLES = "data/sources.yaml", "data/prompts.tsv", "reports/samples"
-ADAPTER, SCORES = "models/adapter", "reports/scores.csv"
+PROMPTS = "data/prompts.tsv"
+DAMAGED = (ValueError, KeyError, TypeError)  # what reading a table raises that somebody cut short or that is another's
 Entry = dict[str, Any]
 
 
-class Version:
+class TracedVersion:
     def __init__(self, snapshot: Snapshot, outs: Outs, today: Snapshot) -> None:
         """`today` is the work tree: whoever has taken the consent back has done so for older versions too."""
         self.snapshot, self.outs, self.today = snapshot, outs, today
@@ -71,13 +73,13 @@ class Version:
         if what not in self.missing:
             self.missing.append(what)
 
-    def table(self, path: str) -> list[Entry]:
-        return self._rows(self.needed(path), path)
+    def table(self, path: str, part: str) -> list[ClipRow]:
+        return self._rows(self.needed(path), path, part)
 
-    def _rows(self, content: bytes, path: str) -> list[Entry]:
+    def _rows(self, content: bytes, path: str, part: str) -> list[ClipRow]:
         try:
-            return [json.loads(line) for line in content.decode().split("\n") if line.strip()]
-        except ValueError:
+            return [clip_rows.clip_row(row, part) for row in clip_rows.json_rows(content)]
+        except DAMAGED:
             self.lacks(f"{path}: is damaged; remove it and run `dvc repro`")
             return []
 
@@ -85,7 +87,7 @@ class Version:
         """A JSON file that may be missing."""
         try:
             return mapping(json.loads(self.read(path) or b"{}"))
-        except ValueError:
+        except DAMAGED:
             self.lacks(f"{path}: is damaged; remove it and run `dvc repro`")
             return {}
 
@@ -140,37 +142,39 @@ class Version:
         )
 
     @cached_property
-    def clips(self) -> dict[str, Entry]:
-        return {str(row.get("id")): row for row in self.table(TABLE)}
+    def clips(self) -> dict[str, ClipRow]:
+        return {row.id: row for row in self.table(TABLE, LEFT_OUT)}
 
     @cached_property
-    def clips_of(self) -> dict[str, dict[str, Entry]]:
+    def clips_of(self) -> dict[str, dict[str, ClipRow]]:
         """Recording → its clips, of the table that is here and of the one that the adapter learnt from."""
-        found: dict[str, dict[str, Entry]] = defaultdict(dict)
+        clips: dict[str, dict[str, ClipRow]] = defaultdict(dict)
         for row in (*self.clips.values(), *self.learnt):
-            found[str(row.get("recording"))].setdefault(str(row.get("id")), row)
-        return found
+            clips[row.recording].setdefault(row.id, row)
+        return clips
 
     @cached_property
     def parts(self) -> dict[str, str]:
         """Clip → training or evaluation."""
-        return {str(row.get("id")): part for part, path in PARTS.items() for row in self.table(path)}
+        return {row.id: part for part, path in PARTS.items() for row in self.table(path, part)}
 
     @cached_property
-    def rejected(self) -> dict[str, list[Entry]]:
+    def rejected(self) -> dict[str, list[RejectedRow]]:
         """Recording → lines and clips that are in no table, and warnings about others."""
-        found: dict[str, list[Entry]] = defaultdict(list)
-        for row in self.table(REJECTED):
-            found[str(row.get("recording"))].append(row)
-        return found
+        rows: dict[str, list[RejectedRow]] = defaultdict(list)
+        try:
+            for row in clip_rows.rejected(self.needed(REJECTED)):
+                rows[row.recording].append(row)
+        except DAMAGED:
+            self.lacks(f"{REJECTED}: is damaged; remove it and run `dvc repro`")
+        return rows
 
     def left_out(self, recording: str) -> int:
-        return sum(row.get("kind", "drop") == "drop" for row in self.rejected[recording])
+        return sum(not row.warning for row in self.rejected[recording])
 
     def notes(self, recording: str, start: float, end: float) -> tuple[str, ...]:
         """What is said of that stretch, or of a part of it."""
-        rows = ((float(row.get("start", end)), float(row.get("end", start)), row) for row in self.rejected[recording])
-        return tuple(str(row.get("reason")) for first, last, row in rows if start < last and first < end)
+        return tuple(row.reason for row in self.rejected[recording] if start < row.end and row.start < end)
 
     def lines(self, recording: str) -> tuple[Line, ...]:
         """The person's where there are any, else the draft's."""
@@ -178,11 +182,11 @@ class Version:
             self._lines[recording] = tuple(sorted(self._read_lines(recording), key=_middle))
         return self._lines[recording]
 
-    def held(self, row: Entry) -> tuple[Line, ...]:
+    def held(self, row: ClipRow) -> tuple[Line, ...]:
         """The lines of a clip, by their middles: its ends are moved into the silence around them."""
-        lines = self.lines(str(row.get("recording")))
-        first = bisect.bisect_left(lines, float(row["start"]), key=_middle)
-        last = bisect.bisect_right(lines, float(row["end"]), key=_middle)
+        lines = self.lines(row.recording)
+        first = bisect.bisect_left(lines, row.start, key=_middle)
+        last = bisect.bisect_right(lines, row.end, key=_middle)
         return tuple(line for line in lines[first:last] if line.flag != "drop")
 
     def _read_lines(self, recording: str) -> Iterator[Line]:
@@ -196,7 +200,7 @@ class Version:
                 yield Line(f"{draft}#{number}", float(said["start"]), float(said["end"]), "", "", str(said["text"]))
 
     @cached_property
-    def learnt(self) -> list[Entry]:
+    def learnt(self) -> list[ClipRow]:
         """The rows of the training table that the adapter learnt from, which may have been changed since."""
         path, digest = PARTS["training"], self.dependency("train", PARTS["training"])
         content = self.read(path)
@@ -208,11 +212,11 @@ class Version:
                 self.lacks(f"{path}: has changed since the adapter learnt; `dvc repro` trains anew")
         elif content is None:
             self.lacks(f"{path}: not here; `dvc repro` makes it")
-        return self._rows(content or b"", path)
+        return self._rows(content or b"", path, "training")
 
     @cached_property
     def learnt_ids(self) -> set[str]:
-        return {str(row.get("id")) for row in self.learnt}
+        return {row.id for row in self.learnt}
 
     def dependency(self, stage: str, path: str) -> str | None:
         """The MD5 of what a stage read, as dvc.lock has it."""
@@ -242,9 +246,12 @@ class Version:
         return {id: self.facts(f"{SAMPLES}/{id}.json") for id in ids}
 
     @cached_property
-    def scores(self) -> dict[str, Entry]:
-        text = (self.read(SCORES) or b"").decode(errors="replace")
-        return {str(row.get("sample")): row for row in csv.DictReader(io.StringIO(text, newline=""))}
+    def scores(self) -> dict[str, ScoreRow]:
+        try:
+            return {row.sample: row for row in score_rows.read(self.read(SCORES) or b"")}
+        except DAMAGED:
+            self.lacks(f"{SCORES}: is no table of scores; `dvc repro evaluate` makes it")
+            return {}
 
     def prompt_line(self, prompt: str) -> str | None:
         text = (self.read(PROMPTS) or b"").decode(errors="replace")
@@ -257,7 +264,7 @@ class Version:
         """Id → speaker of all that are declared, and of those that are not and still lie in a table or data/raw."""
         found = {id: entry.get("speaker") for id, (entry, _) in self.entries.items()}
         for row in self.clips.values():
-            found.setdefault(str(row.get("recording")), row.get("speaker"))
+            found.setdefault(row.recording, row.speaker)
         for path in self.snapshot.list("data/raw"):
             if path.endswith(".json") and (id := PurePosixPath(path).stem) not in found:
                 found[id] = mapping(self.facts(path).get("recording")).get("speaker")
@@ -272,11 +279,11 @@ class Version:
 
 
 def key_of_adapter(read: Callable[[str], bytes | None]) -> str | None:
-    """As `families.adapter_fingerprint` counts it; None where its files are not here."""
-    found = {name: read(f"{ADAPTER}/{name}") for name in ("adapter_config.json", "adapter_model.safetensors")}
-    if None in found.values():
+    """None where the adapter's files are not here."""
+    contents = {name: read(f"{ADAPTER}/{name}") for name in ADAPTER_FILES}
+    if None in contents.values():
         return None
-    return content_key([(name, hashlib.sha256(content or b"").hexdigest()) for name, content in found.items()])
+    return files_key((name, hashlib.sha256(content or b"").hexdigest()) for name, content in contents.items())
 
 
 def _middle(line: Line) -> float:

@@ -1,6 +1,7 @@
-"""The training loop: LoRA steps, evaluations, the best adapter, and the way back in after a kill.
+"""The training loop: steps, evaluations, the best weights, and the way back in after a kill.
 
-    state = Training(voice, clips, held, params, scratch).run()     # the voice wears the best adapter now
+    for run in learn(voice, clips, held, params, own, scratch):    # each course, one after the other
+        ...                                                        # the voice has the course's best weights now
 
 All that is random in a step is drawn from the seed and the step's number alone, and nothing is measured in the way of
 the sums: a run that was killed, watched or timed gives the same bytes as one that was not. Batches are made ahead in a
@@ -16,9 +17,12 @@ from __future__ import annotations
 import math
 import os
 import random
+import shutil
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,19 +30,21 @@ import numpy as np
 from tqdm import tqdm
 
 from timbre.core.errors import ModelError
-from timbre.families import Lora, Losses, Voice
+from timbre.core.sections import TrainParams
+from timbre.families import Course, Lora, Losses, Objective, Voice
 from timbre.training import distributed
 from timbre.training.batches import Lessons, Utterance
 from timbre.training.prefetch import ahead
-from timbre.training.schedule import Params, learning_rate, point_steps
+from timbre.training.schedule import learning_rate, point_steps
 from timbre.training.timing import Gauge
 
-SNAPSHOTS = 4  # adapters kept on the way per point that is wanted: the best step is known at the end only
+POINTS = Path("finished/points")  # in the scratch folder: adapters on the way, by their steps
+SNAPSHOTS = 4  # weights kept on the way per point that is wanted: the best step is known at the end only
 
 
 @dataclass
 class State:
-    """All that a run needs to go on, beside the adapter's weights and the optimiser."""
+    """All that a run needs to go on, beside the weights and the optimisers."""
 
     step: int = 0
     best_step: int = 0
@@ -62,13 +68,12 @@ class Taken(NamedTuple):
 
     step: int
     losses: list[dict[str, Any]]  # of each batch's part; tensors, where the model is
-    norm: Any
+    norms: dict[str, Any]  # of the gradients
 
 
-def named(losses: Losses) -> dict[str, Any]:
-    groups = {f"depth_loss_{name}": loss for name, loss in losses.groups.items()}
-    parts = {"loss": losses.total, "backbone_loss": losses.backbone, "depth_loss": losses.depth} | groups
-    return {name: loss.detach() for name, loss in parts.items()}
+def named(losses: Losses, name: str = "loss") -> dict[str, Any]:
+    parts = {name: losses.total} | {f"loss/{part}": loss for part, loss in losses.parts.items()}
+    return {part: loss.detach() for part, loss in parts.items()}
 
 
 def fetched(rows: Sequence[dict[str, Any]], *, parts: bool = False) -> list[dict[str, float]]:
@@ -87,38 +92,83 @@ def mean(rows: Sequence[dict[str, float]], weights: Sequence[float] | None = Non
     return {name: float(np.average([row[name] for row in rows], weights=weights)) for name in rows[0]}
 
 
+class Run(NamedTuple):
+    """A course that was run to its end."""
+
+    course: Course
+    state: State
+    begun: int  # steps of the courses before it
+
+    def facts(self) -> dict[str, object]:
+        """The weights over-fitted by as much as the last evaluation is worse than the best."""
+        state = self.state
+        last = [row for row in state.history if "eval_loss" in row][-1]
+        return {
+            "steps": self.begun + state.step,
+            "best_step": self.begun + state.best_step,
+            "best_eval_loss": round(state.best_loss, 4),
+            "last_eval_loss": round(last["eval_loss"], 4),
+            "overfit": round(last["eval_loss"] - state.best_loss, 4),
+        }
+
+    def points(self) -> list[int]:
+        return [self.begun + step for step in (*self.state.points, self.state.best_step)]
+
+
+def learn(
+    voice: Voice, clips: Sequence[Utterance], held: Sequence[Utterance], params: TrainParams, own: Any, scratch: Path
+) -> Iterator[Run]:
+    """Each course of the voice, run to its end; `own` is the family's section of params.yaml.
+
+    What the voice had learnt at points on the way lies in `scratch`, in the folder POINTS.
+    """
+    import torch
+
+    lora, begun = Lora(params.rank, params.alpha, params.rslora, params.dropout), 0
+    if distributed.first():
+        shutil.rmtree(scratch / POINTS, ignore_errors=True)
+    for course in voice.courses(lora, own, save_memory=params.gradient_checkpointing):
+        torch.manual_seed(params.seed)
+        course.begin()
+        changed = replace(params, **course.changes)
+        state = Training(voice, course, clips, held, changed, scratch / course.name).run()
+        for step, weights in state.points.items():
+            course.set_weights(weights)
+            voice.save_adapter(scratch / POINTS / f"{begun + step:06}")
+        course.set_weights(state.best)
+        yield Run(course, state, begun)
+        begun += state.step
+
+
 class Training:
-    """One run: `run` leaves the best adapter on the voice."""
+    """One course."""
 
     def __init__(
-        self, voice: Voice, clips: Sequence[Utterance], held: Sequence[Utterance], params: Params, scratch: Path
-    ) -> None:
+        self, voice: Voice, course: Course, clips: Sequence[Utterance], held: Sequence[Utterance], params: TrainParams,
+        scratch: Path,
+    ) -> None:  # fmt: skip
         import torch
 
         self.part = distributed.part()
-        self.voice, self.clips, self.params, self.scratch = voice, clips, params, scratch
+        self.course, self.params, self.scratch = course, params, scratch
         self.held = sorted(held, key=lambda clip: (clip.seconds, clip.id))  # like lengths beside each other
-        torch.manual_seed(params.seed)
-        if params.gradient_checkpointing:
-            voice.save_memory()
-        voice.adapt(Lora(params.rank, params.alpha, params.rslora, params.dropout))
         if params.shard and self.part.of > 1:
-            distributed.spread(voice.stacks)
+            distributed.spread(course.stacks)
         cuda = torch.cuda.is_available()
         half = params.precision == "bf16" or (params.precision == "auto" and cuda and torch.cuda.is_bf16_supported())
         self.autocast = torch.autocast("cuda" if cuda else "cpu", torch.bfloat16, enabled=half)
-        self.weights = [weight for weight in voice.model.parameters() if weight.requires_grad]
-        self.optimiser = optimiser_for(self.weights, params)
-        self.course = Lessons(
+        self.objectives = course.objectives
+        self.optimisers = [optimiser_for(objective, params) for objective in self.objectives]
+        self.order = Lessons(
             voice, clips, batch=params.batch, share=params.context_share, longest=params.context_seconds,
             seed=params.seed,
         )  # fmt: skip
-        steps = math.ceil(params.epochs * self.course.batches / params.accumulation)
+        steps = math.ceil(params.epochs * self.order.batches / params.accumulation)
         self.steps = min(steps, params.max_steps or steps)
         evaluations = math.ceil(self.steps / params.eval_every)
         self.spacing = params.eval_every * math.ceil(evaluations / (SNAPSHOTS * params.points))  # steps
         self.exams = [  # the same each time, so they are made once
-            voice.batch([[clip.turn] for clip in self.held[start : start + params.batch]], 1.0, 0, self.part)
+            course.exam([[clip.turn] for clip in self.held[start : start + params.batch]], self.part)
             for start in range(0, len(self.held), params.batch)
         ]
         self.gauge = Gauge()
@@ -143,7 +193,6 @@ class Training:
                 bar.update()
         bar.close()
         state.points = self.points()
-        self.voice.set_adapter_weights(state.best)
         return state
 
     def lessons(self) -> Generator[Lesson]:
@@ -155,72 +204,86 @@ class Training:
         params = self.params
         draw = random.Random(f"{params.seed} batch {number}")
         seed = draw.getrandbits(63) + self.part.number
-        talks = self.course.dialogues(number)
+        talks = self.order.dialogues(number)
         frames = sum(len(turn.codes) for talk in talks for turn in talk if turn.codes is not None)
-        batch = self.voice.batch(talks, params.depth_share, draw.getrandbits(63), self.part)
+        batch = self.course.batch(talks, draw.getrandbits(63), self.part)
         return Lesson(seed, batch, frames)
 
     def step(self, lessons: Iterator[Lesson]) -> None:
-        """One step of the optimiser."""
+        """Each objective's optimiser takes a step, on the same batches."""
+        self.gauge.start()
+        batches: list[Lesson] = []
+        losses: list[list[dict[str, Any]]] = []
+        norms: dict[str, Any] = {}
+        for objective, optimiser in zip(self.objectives, self.optimisers, strict=True):
+            optimiser.zero_grad()  # of what flowed through to it from another objective
+            some = iter(batches) if batches else self.waited(lessons, batches)
+            losses.append([self.learn(objective, lesson) for lesson in some])
+            norms[self.name("grad_norm", objective)] = self.follow(objective, optimiser)
+        both = [reduce(or_, parts) for parts in zip(*losses, strict=True)]
+        self.taken.append(Taken(self.state.step, both, norms))
+        self.gauge.stop(self.state.step, sum(lesson.frames for lesson in batches))
+
+    def waited(self, lessons: Iterator[Lesson], batches: list[Lesson]) -> Iterator[Lesson]:
+        """A step's batches as they are made, put into `batches` too."""
+        for _ in range(self.params.accumulation):
+            with self.gauge.waiting():
+                batches.append(next(lessons))
+            yield batches[-1]
+
+    def follow(self, objective: Objective, optimiser: Any) -> Any:
+        """Go down the gradients that were added up; returns their norm."""
         import torch
 
-        params = self.params
-        self.gauge.start()
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.state.step, self.steps, params)
-        losses, frames = [], 0
-        for _ in range(params.accumulation):
-            with self.gauge.waiting():
-                lesson = next(lessons)
-            losses.append(self.learn(lesson))
-            frames += lesson.frames
-        distributed.add_up([weight.grad for weight in self.weights])
-        norm = torch.nn.utils.clip_grad_norm_(self.weights, params.max_grad_norm)
-        self.optimiser.step()
-        self.optimiser.zero_grad()
-        self.taken.append(Taken(self.state.step, losses, norm))
-        self.gauge.stop(self.state.step, frames)
+        distributed.add_up([weight.grad for weight in objective.weights])
+        norm = torch.nn.utils.clip_grad_norm_(objective.weights, self.params.max_grad_norm)
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(self.state.step, self.steps, self.params)
+        optimiser.step()
+        optimiser.zero_grad()
+        return norm
 
-    def learn(self, lesson: Lesson) -> dict[str, Any]:
+    def learn(self, objective: Objective, lesson: Lesson) -> dict[str, Any]:
         """Gradients of a batch's part, and its losses."""
         import torch
 
         torch.manual_seed(lesson.seed)
         with self.autocast:
-            losses = self.voice.losses(lesson.batch)
+            losses = objective.losses(lesson.batch)
         (losses.total / self.params.accumulation).backward()
-        return named(losses)
+        return named(losses, self.name("loss", objective))
+
+    def name(self, kind: str, objective: Objective) -> str:
+        """The last objective's numbers are those of the course; the others' carry their names."""
+        return kind if objective is self.objectives[-1] else f"{kind}/{objective.name}"
 
     def look(self) -> None:
         """What the steps since the last look gave, and an evaluation."""
         state, params = self.state, self.params
         batches = iter(fetched([losses for taken in self.taken for losses in taken.losses], parts=True))
-        norms = fetched([{"grad_norm": taken.norm} for taken in self.taken])
+        norms = fetched([taken.norms for taken in self.taken])
         for taken, norm in zip(self.taken, norms, strict=True):
             losses = mean([next(batches) for _ in taken.losses])
             if not math.isfinite(total := losses.pop("loss")):
                 raise ModelError(f"train: the loss is {total} at step {taken.step}; lower train.learning_rate")
-            row = {
-                "step": taken.step,
-                "epoch": taken.step * params.accumulation / self.course.batches,
-                "train_loss": total,
-            }
-            state.history.append(row | losses | norm | {"learning_rate": learning_rate(taken.step, self.steps, params)})
+            row = {"step": taken.step, "epoch": taken.step * params.accumulation / self.order.batches}
+            row |= {"train_loss": total} | {f"train_{name}": loss for name, loss in losses.items()}
+            state.history.append(row | norm | {"learning_rate": learning_rate(taken.step, self.steps, params)})
         self.taken.clear()
         state.speed += self.gauge.rows()
         state.history[-1] |= (seen := distributed.told(self.evaluate()))  # all stop where the first does
         if seen["eval_loss"] < state.best_loss:
             state.best_step, state.best_loss = state.step, seen["eval_loss"]
-            state.best = self.voice.adapter_weights()
+            state.best = self.course.weights()
 
     def evaluate(self) -> dict[str, float]:
-        """Mean over the evaluation clips of their losses, on all frames and codebooks."""
+        """Mean over the evaluation clips of their losses."""
         import torch
 
-        self.voice.model.eval()
+        self.course.model.eval()
         with torch.no_grad(), self.autocast:
-            losses = [named(self.voice.losses(batch)) for batch in self.exams]
-        self.voice.model.train()
+            losses = [named(self.course.evaluate(exam)) for exam in self.exams]
+        self.course.model.train()
         size, count = self.params.batch, len(self.held)
         weights = [min(size, count - start) for start in range(0, count, size)]  # clips
         return {f"eval_{name}": value for name, value in mean(fetched(losses, parts=True), weights).items()}
@@ -235,8 +298,8 @@ class Training:
         if not distributed.first():
             return
         self.scratch.mkdir(parents=True, exist_ok=True)
-        weights = self.voice.adapter_weights()
-        contents = {"state": {"state": vars(self.state), "adapter": weights, "optimiser": self.optimiser.state_dict()}}
+        weights, optimisers = self.course.weights(), [optimiser.state_dict() for optimiser in self.optimisers]
+        contents = {"state": {"state": vars(self.state), "weights": weights, "optimisers": optimisers}}
         if self.params.points > 1 and self.state.step % self.spacing == 0:
             contents = {f"point-{self.state.step}": weights} | contents  # before the state, which counts it as kept
         for name, content in contents.items():
@@ -261,22 +324,24 @@ class Training:
             content = torch.load(path, map_location="cpu", weights_only=True)
         if (content := distributed.told(content)) is None:
             return State()
-        self.voice.set_adapter_weights(content["adapter"])
-        self.optimiser.load_state_dict(content["optimiser"])
+        self.course.set_weights(content["weights"])
+        for optimiser, kept in zip(self.optimisers, content["optimisers"], strict=True):
+            optimiser.load_state_dict(kept)
         state = State(**content["state"])
         print(f"train: goes on from step {state.step}")
         return state
 
 
-def optimiser_for(weights: list[Any], params: Params) -> Any:
+def optimiser_for(objective: Objective, params: TrainParams) -> Any:
     import torch
 
+    asked = {"lr": params.learning_rate, "betas": objective.betas, "weight_decay": params.weight_decay}
     if params.optimiser == "adamw":
-        return torch.optim.AdamW(weights, params.learning_rate, weight_decay=params.weight_decay)
+        return torch.optim.AdamW(objective.weights, **asked)
     if not torch.cuda.is_available():
         raise ModelError("train.optimiser: adamw_8bit needs a CUDA device, and there is none; set adamw")
     try:
         import bitsandbytes
     except ImportError as error:
         raise ModelError("train.optimiser: adamw_8bit needs the package bitsandbytes; add it or set adamw") from error
-    return bitsandbytes.optim.AdamW8bit(weights, params.learning_rate, weight_decay=params.weight_decay)
+    return bitsandbytes.optim.AdamW8bit(objective.weights, **asked)

@@ -25,6 +25,8 @@ class ClipRow:
     seconds: float
     text: str
     part: str  # training, evaluation or left out
+    speaker: str = ""  # empty in an older table
+    spans: tuple[tuple[float, float], ...] = ()  # seconds in the recording; of the table of `chunk`
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class RejectedRow:
     text: str
     reason: str
     warning: bool = False  # the clip is used all the same
+    clip: str | None = None  # id; None of a line that came into no clip, and in an older table
 
     @property
     def kind(self) -> str:
@@ -47,18 +50,22 @@ class RejectedRow:
 def parse(table: bytes, parts: Mapping[str, bytes]) -> list[ClipRow]:
     """`parts` is the content of the dataset's tables, by the names of PARTS."""
     part_of = {row["id"]: part for part, content in parts.items() for row in json_rows(content)}
-    return [
-        ClipRow(
-            id=str(row["id"]),
-            recording=str(row["recording"]),
-            start=float(row["start"]),
-            end=float(row["end"]),
-            seconds=float(row["seconds"]),
-            text=str(row["text"]),
-            part=part_of.get(row["id"], LEFT_OUT),
-        )
-        for row in json_rows(table)
-    ]
+    return [clip_row(row, part_of.get(row["id"], LEFT_OUT)) for row in json_rows(table)]
+
+
+def clip_row(row: dict[str, Any], part: str) -> ClipRow:
+    """Of the table of clips, or of one of the dataset's."""
+    return ClipRow(
+        id=str(row["id"]),
+        recording=str(row["recording"]),
+        start=float(row["start"]),
+        end=float(row["end"]),
+        seconds=float(row["seconds"]),
+        text=str(row["text"]),
+        part=part,
+        speaker=str(row.get("speaker") or row.get("source") or ""),
+        spans=tuple((float(start), float(end)) for start, end in row.get("spans", ())),
+    )
 
 
 def rejected(content: bytes) -> list[RejectedRow]:
@@ -70,6 +77,7 @@ def rejected(content: bytes) -> list[RejectedRow]:
             str(row["text"]),
             str(row["reason"]),
             row.get("kind") == "warning",  # an older version's rows have no kind
+            row.get("clip"),
         )
         for row in json_rows(content)
     ]

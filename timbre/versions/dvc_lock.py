@@ -14,9 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
+from timbre.versions import yaml_files
 from timbre.versions.snapshot import Snapshot
 
 # Bytes from which an equal count is taken for equal content, since recordings of gigabytes would take minutes to hash.
@@ -80,11 +78,11 @@ def document(snapshot: Snapshot, path: str) -> Any:
     return None if content is None else _parsed(content)
 
 
-@lru_cache(maxsize=16)  # both versions often have the same, and a list of 200 sources takes half a second
+@lru_cache(maxsize=64)  # versions beside each other often have the same
 def _parsed(content: bytes) -> Any:
     try:
-        return YAML(typ="safe", pure=True).load(content.decode())
-    except (YAMLError, UnicodeDecodeError):
+        return yaml_files.load(content)
+    except ValueError:
         return None
 
 
@@ -182,6 +180,13 @@ def _same(known: dict[str, Any], path: str, snapshot: Snapshot) -> bool:
 
 def folder_md5(snapshot: Snapshot, folder: str) -> str | None:
     """A folder's hash as DVC counts it: that of the list of its files with theirs."""
+    known = snapshot.folder_hashes  # one folder of code is read by ten stages
+    if folder not in known:
+        known[folder] = _folder_md5(snapshot, folder)
+    return known[folder]
+
+
+def _folder_md5(snapshot: Snapshot, folder: str) -> str | None:
     files = [(path, snapshot.read(path)) for path in snapshot.list(folder)]
     if not files:
         return None

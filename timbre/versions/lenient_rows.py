@@ -1,16 +1,18 @@
-"""Transcripts as they are: a diff must show also the files that `segment` would refuse.
+"""Transcripts as they are: a diff must also show the files that `segment` would refuse.
 
-What cannot be read as a line is told with its number (a conflict marker, a missing tab) and the others are compared.
+A row is read as project/transcripts reads it, but one that is wrong does not spoil the file: it becomes a Problem with
+its line number (a conflict marker, a missing tab), and the other rows are compared.
 """
 
 from __future__ import annotations
 
-import math
-import re
 from dataclasses import dataclass
+from functools import lru_cache
+
+from timbre.project import transcripts
+from timbre.project.transcripts import CONFLICT
 
 FOLDER = "data/transcripts"
-CONFLICT = re.compile(r"(<<<<<<<|\|\|\|\|\|\|\||>>>>>>>)( |$)|=======$")
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Rows:
     problems: tuple[Problem, ...]
 
 
+@lru_cache(maxsize=1024)  # a history reads the same transcripts in each of its versions
 def parse(content: bytes, path: str) -> Rows:
     """Of a conflict's two sides the first counts as what the file says, so that the rest can be compared."""
     rows: list[Row] = []
@@ -60,30 +63,12 @@ def parse(content: bytes, path: str) -> Rows:
     for number, line in enumerate(lines, 1):
         if number in inside or not line.strip() or line.startswith(("#", "start\t")):
             continue
-        row = _row(number, line)
+        row, problem = transcripts.read_row(line)
         if row:
-            rows.append(row)
+            rows.append(Row(number, row.start, row.end, row.speaker, row.flag, row.text))
         else:
-            problems.append(Problem(path, number, _wrong(line)))
+            problems.append(Problem(path, number, transcripts.MARKER if CONFLICT.match(line) else problem))
     return Rows(tuple(rows), tuple(sorted(problems, key=lambda problem: problem.line)))
-
-
-def _row(number: int, line: str) -> Row | None:
-    try:
-        start, end, speaker, flag, words = line.split("\t")
-        found = Row(number, float(start), float(end), speaker, flag, words)
-    except ValueError:
-        return None
-    return found if math.isfinite(found.start + found.end) else None
-
-
-def _wrong(line: str) -> str:
-    if CONFLICT.match(line):
-        return "a git conflict marker; keep one of the two versions and remove the markers"
-    fields = line.count("\t") + 1
-    return (
-        f"{fields} fields instead of 5, between tabs" if fields != 5 else "start and end must be seconds such as 12.40"
-    )
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,20 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import re
+import stat
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from timbre.core.errors import DataError
 
 WORK_TREE = "work tree"
+COMMIT = re.compile(r"[0-9a-f]{40}")
+FILE, FOLDER = b"100", b"040"  # how git's modes begin
 
 
 class Snapshot:
@@ -25,6 +31,11 @@ class Snapshot:
 
     name: str
     commit: str | None = None
+
+    @cached_property
+    def folder_hashes(self) -> dict[str, str | None]:
+        """Those that are known so far, by folder."""
+        return {}
 
     def list(self, folder: str) -> list[str]:
         """Every file below the folder, sorted."""
@@ -60,40 +71,80 @@ class EmptySnapshot(Snapshot):
 
 
 class Commit(Snapshot):
+    """A commit, read by dulwich, which DVC brings: a history opens forty, and git would start a process for each."""
+
     def __init__(self, root: Path, commit: str, name: str) -> None:
-        self.name, self.commit = name, commit
-        entries = git(root, "ls-tree", "-r", "-l", "-z", commit).split(b"\0")
-        parts = (entry.partition(b"\t") for entry in entries if entry)
-        self._blobs = {
-            os.fsdecode(path): (about.split()[2].decode(), int(about.split()[3]))
-            for about, _, path in parts
-            if about.startswith(b"100")  # files; no links, no submodules
-        }
-        # one process for all files: starting one for each of 200 transcripts would take the time of the whole diff
-        self._git = subprocess.Popen(
-            ["git", "cat-file", "--batch"], cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
+        from dulwich.repo import Repo
+
+        self._root, self.name, self.commit = root, name, commit
+        self._repo = Repo.discover(str(root))
+        top = Path(self._repo.path).resolve()
+        inside = root.resolve().relative_to(top).parts  # a project may be a folder of its repository
+        self._trees: dict[str, Any] = {}
+        self._tree = self._entry(self._object(commit).tree.decode(), inside)
 
     def list(self, folder: str) -> list[str]:
-        return sorted(path for path in self._blobs if path.startswith(f"{folder}/"))
+        return sorted(self._files(folder, self._entry(self._tree, folder.split("/"))))
 
     def size(self, path: str) -> int | None:
-        return self._blobs[path][1] if path in self._blobs else None
+        return self._sizes.get(path)
+
+    @cached_property
+    def _sizes(self) -> dict[str, int]:
+        """By git, which need not unpack a file to know its size."""
+        entries = git(self._root, "ls-tree", "-r", "-l", "-z", str(self.commit)).split(b"\0")
+        parts = (entry.partition(b"\t") for entry in entries if entry.startswith(FILE))
+        return {os.fsdecode(path): int(about.split()[3]) for about, _, path in parts}
 
     def read(self, path: str) -> bytes | None:
-        if path not in self._blobs:
-            return None
-        assert self._git.stdin
-        assert self._git.stdout
-        self._git.stdin.write(f"{self._blobs[path][0]}\n".encode())
-        self._git.stdin.flush()
-        header = self._git.stdout.readline().split()  # blob id, kind, bytes
-        if len(header) != 3:
-            raise DataError(f"{path}: git cannot read it at {self.name}; is this a partial clone without its remote?")
-        return self._git.stdout.read(int(header[2]) + 1)[:-1]
+        blob = self._entry(self._tree, path.split("/"), FILE)
+        return None if blob is None else bytes(self._object(blob).data)
+
+    def _files(self, folder: str, tree: str | None) -> Iterator[str]:
+        for name, mode, blob in self._tree_at(tree).iteritems() if tree else ():
+            path = f"{folder}/{os.fsdecode(name)}"
+            if stat.S_ISDIR(mode):
+                yield from self._files(path, blob.decode())
+            elif stat.S_ISREG(mode):  # no link, no submodule
+                yield path
+
+    def _entry(self, tree: str | None, names: Sequence[str], kind: bytes = FOLDER) -> str | None:
+        """The object at a path below the tree; None where there is none of this kind."""
+        for number, name in enumerate(names, 1):
+            if tree is None:
+                return None
+            try:
+                mode, below = self._tree_at(tree)[os.fsencode(name)]
+            except KeyError:
+                return None
+            wanted = kind if number == len(names) else FOLDER
+            tree = below.decode() if f"{mode:06o}".encode().startswith(wanted) else None
+        return tree
+
+    def _tree_at(self, name: str) -> Any:
+        if name not in self._trees:  # 200 transcripts are read through the same two
+            self._trees[name] = self._object(name)
+        return self._trees[name]
+
+    def _object(self, name: str) -> Any:
+        store = self._repo.object_store
+        try:
+            return store[name.encode()]
+        except KeyError:
+            self._fetch(name)
+        return store[name.encode()]
+
+    def _fetch(self, name: str) -> None:
+        """What a partial clone left out: git asks its remote for it."""
+        try:
+            git(self._root, "cat-file", "-e", name)
+        except DataError as error:
+            raise DataError(
+                f"{self.name}: git has not all of it; is this a partial clone without its remote?"
+            ) from error
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._git.communicate()
+        self._repo.close()
 
 
 class WorkTree(Snapshot):
@@ -133,7 +184,7 @@ def open_snapshot(root: Path, revision: str | None) -> Snapshot:
     """The work tree for None, else whatever git finds under that name."""
     if revision is None:
         return WorkTree(root)
-    commit = resolve(root, revision)
+    commit = revision if COMMIT.fullmatch(revision) else resolve(root, revision)
     return Commit(root, commit, commit[:8] if revision == commit else revision)
 
 

@@ -19,11 +19,10 @@ from typing import Any
 import numpy as np
 import torch
 import whisper
-from measure import BASE, HEARING, UNSEEN, Heard, Row, hear, heldout, publish, rate, recordings, row, sound, transcribe
+from check_voices import VOICE_CHECKS
+from measure import BASE, UNSEEN, Heard, Row, hear, heldout, publish, rate, recordings, row, transcribe
 from synthesise import HERE, RATE
 from whisper_windows import noise
-
-__all__ = ["BASE", "HEARING", "UNSEEN", "Heard", "Row", "hear", "heldout", "rate", "recordings", "row", "sound"]
 
 
 def check_whisper(model: Any) -> list[Row]:
@@ -88,8 +87,6 @@ CHECKS: dict[str, Callable[[Any], list[Row]]] = {
 
 
 def main() -> None:
-    from check_voices import VOICE_CHECKS  # which takes its measures from here
-
     checks = CHECKS | VOICE_CHECKS
     parser = argparse.ArgumentParser(description="Measure the tiny voice stack.")
     parser.add_argument("checks", nargs="*", help=f"of {', '.join(checks)}; all by default")

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from check import BASE, HEARING, UNSEEN, Heard, Row, hear, heldout, rate, recordings, row, sound
 from codec_model import round_trip
 from csm import speak
 from csm_turns import Spoken, encode_corpus
+from measure import BASE, HEARING, UNSEEN, Heard, Row, hear, heldout, rate, recordings, row, sound
 from speaker import embed
 from synthesise import HERE, RATE, WORK
 from transformers import CsmForConditionalGeneration, CsmProcessor, WavLMForXVector

@@ -12,14 +12,14 @@ import pytest
 import soundfile
 
 from stages import transcribe
-from timbre import asr
 from timbre.asr import faster_whisper
 from timbre.core.errors import ModelError
 from timbre.core.records import Recording
+from timbre.core.sections import TranscribeParams, WhisperParams
 
 RATE = 16_000
 TALK = Recording("talk", "ann", "en", "CC0-1.0", "own voice", "x", "ab" * 32, RATE, 4.0)
-PARAMS = transcribe.Params(engine="faster-whisper", batch=4)
+PARAMS = TranscribeParams(engine="faster-whisper", batch=4)
 
 
 class Engine:
@@ -53,7 +53,7 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Engine:
 
 def drafted(**change: Any) -> dict[str, Any]:
     recording = Recording(**{**vars(TALK), **change})
-    transcribe.transcribe_all([recording], Path(), "Marlow", Path("out"), PARAMS, asr.Params("turbo"))
+    transcribe.transcribe_all([recording], Path(), "Marlow", Path("out"), PARAMS, WhisperParams("turbo"))
     found: dict[str, Any] = json.loads(Path("out/talk.json").read_text())
     return found
 
@@ -94,12 +94,12 @@ def test_a_language_that_it_lacks_and_a_prompt_that_it_would_cut_are_refused(eng
 
 def test_a_checkpoint_of_the_other_engine_is_told_apart() -> None:
     with pytest.raises(ModelError, match=r"models/tiny/whisper\.pt is openai-whisper's"):
-        faster_whisper.load(asr.Params("models/tiny/whisper.pt"))
+        faster_whisper.load(WhisperParams("models/tiny/whisper.pt"))
 
 
 def test_a_converted_model_is_known_by_its_files(tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"one")
-    before = faster_whisper.fingerprint(asr.Params(str(tmp_path)))
+    before = faster_whisper.fingerprint(WhisperParams(str(tmp_path)))
     (tmp_path / "model.bin").write_bytes(b"two")
-    assert faster_whisper.fingerprint(asr.Params(str(tmp_path))) != before
-    assert faster_whisper.fingerprint(asr.Params("turbo")) == "faster-whisper turbo"
+    assert faster_whisper.fingerprint(WhisperParams(str(tmp_path))) != before
+    assert faster_whisper.fingerprint(WhisperParams("turbo")) == "faster-whisper turbo"

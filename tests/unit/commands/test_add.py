@@ -107,8 +107,15 @@ def test_who_is_known_keeps_the_entry_and_who_took_the_consent_back_gets_no_reco
     assert speakers.PATH.read_text() == PEOPLE.replace("2026-04-01", "null")
 
 
-def test_a_url_is_declared_and_speaker_and_language_are_those_that_all_share(repository: Path) -> None:
-    run("https://example.org/a/Night%20ferry.mp3", "--licence", "CC0-1.0", "--consent", "public: domain # yes")
+def test_a_strangers_recording_is_never_filed_under_the_name_of_the_only_speaker(repository: Path) -> None:
+    with pytest.raises(SourceError, match=r"my-talk-1: give --speaker too"):
+        run("elsewhere/My Tälk (1).M4A", "--licence", "CC0-1.0", "--consent", "the stranger's")
+    assert untouched(repository)
+
+
+def test_a_url_is_declared_and_the_language_is_that_of_all_others(repository: Path) -> None:
+    about = ["--speaker", "ann", "--licence", "CC0-1.0", "--consent", "public: domain # yes"]
+    run("https://example.org/a/Night%20ferry.mp3", *about)
     source = sources.read(Path("data/sources.yaml"))[1]
     assert (source.id, source.url, source.speaker) == ("night-ferry", "https://example.org/a/Night%20ferry.mp3", "ann")
     assert source.consent == "public: domain # yes"
@@ -165,7 +172,7 @@ def test_parts_of_a_recording_that_is_there_already_get_ids_of_their_own(reposit
     [
         (["elsewhere/none.wav", *WHO], "none.wav: does not exist"),
         (["elsewhere", *WHO], "is a folder; add each of its files"),
-        (["elsewhere/My Tälk (1).M4A"], "my-talk-1: give --licence, --consent too"),
+        (["elsewhere/My Tälk (1).M4A"], "my-talk-1: give --speaker, --licence, --consent too"),
         (["elsewhere/My Tälk (1).M4A", *WHO, "--id", "../x"], "cannot be an id"),
         (["elsewhere/My Tälk (1).M4A", *WHO, "--id", "noon"], r"sources\.yaml:\d+: id noon is already taken in line 2"),
         (["elsewhere/My Tälk (1).M4A", *WHO, "--start", "soon"], r"sources\.yaml:\d+: start: 'soon' is not a time"),

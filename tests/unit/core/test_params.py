@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+import typing
 from pathlib import Path
 from typing import Literal
 
@@ -8,33 +9,39 @@ import pytest
 
 from timbre.core import params
 from timbre.core.errors import ParamsError
+from timbre.core.sections import Settings, section
 
 
-@dataclass(frozen=True)
-class Gates:
+@section
+class Limits:
     strict: bool
 
 
-@dataclass(frozen=True)
-class Params:
+@section
+class Learning:
     rate: float
     steps: int
     kind: Literal["a", "b"]
     names: list[str]
     limit: int | None
-    gates: Gates
+    gates: Limits
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError("steps: must be at least 1")
 
 
+@section
+class Document:
+    train: Learning
+
+
 GOOD = {"rate": 1e-4, "steps": 3, "kind": "a", "names": ["x"], "limit": None, "gates": {"strict": True}}
 
 
 def test_a_good_section_has_no_problems_and_becomes_its_dataclass() -> None:
-    assert params.problems({"train": GOOD}, {"train": Params}) == []
-    assert params._build(Params, GOOD) == Params(1e-4, 3, "a", ["x"], None, Gates(True))
+    assert params.problems({"train": GOOD}, Document) == []
+    assert Learning(**{**GOOD, "gates": Limits(True)}) == Learning(1e-4, 3, "a", ["x"], None, Limits(True))
 
 
 @pytest.mark.parametrize(
@@ -53,25 +60,28 @@ def test_a_good_section_has_no_problems_and_becomes_its_dataclass() -> None:
     ],
 )
 def test_a_wrong_value_is_told_with_its_key_and_what_was_expected(change: dict[str, object], message: str) -> None:
-    assert params.problems({"train": {**GOOD, **change}}, {"train": Params}) == [message]
+    assert params.problems({"train": {**GOOD, **change}}, Document) == [message]
 
 
 def test_all_mistakes_are_told_at_once() -> None:
-    found = params.problems({"tran": {}, "train": {"rate": "x", "stepz": 1}}, {"train": Params})
+    found = params.problems({"tran": {}, "train": {"rate": "x", "stepz": 1}}, Document)
     assert len(found) == 8  # section, unknown key, one bad value, five missing
 
 
-def test_a_schema_is_read_from_a_stage_without_importing_it(tmp_path: Path) -> None:
-    (tmp_path / "stages").mkdir()
-    (tmp_path / "stages" / "learn.py").write_text(
-        "from __future__ import annotations\nimport not_installed\nfrom dataclasses import dataclass\n"
-        "@dataclass\nclass Other:\n    best: float = not_installed.inf\n"
-        "@dataclass(frozen=True)\nclass Inner:\n    deep: bool\n"
-        "@dataclass(frozen=True)\nclass Params:\n    rate: float\n    inner: Inner\n    limit: int | None\n"
-    )
-    schema = params.schemas(tmp_path)["learn"]
-    document = {"learn": {"rate": 1, "inner": {"deep": "no"}, "limit": 3}}
-    assert params.problems(document, {"learn": schema}) == ["learn.inner.deep: 'no' is not true or false"]
+def test_a_whole_number_stays_whole_where_a_key_holds_it() -> None:
+    """-23 and -23.0 are two content keys."""
+    text = Path("params.yaml").read_text()
+    assert re.search(r"loudness: -23 ", text)
+    assert repr(params.read().chunk.loudness) == "-23"
+    assert repr(params.read().chunk.gap) == "3.0"
+
+
+def test_the_file_has_the_sections_and_keys_in_the_order_of_their_classes() -> None:
+    document = params.load()
+    fields = typing.get_type_hints(Settings)
+    assert list(document) == list(fields)
+    for name, hint in fields.items():
+        assert list(document[name]) == list(typing.get_type_hints(hint)), name
 
 
 def test_yaml_is_read_as_dvc_reads_it(tmp_path: Path) -> None:
@@ -95,6 +105,6 @@ def test_reading_one_section_checks_the_whole_file() -> None:
     try:
         broken.write_text(text.replace("learning_rate:", "learningrate:"))
         with pytest.raises(ParamsError, match=r"learningrate: unknown key; did you mean `train.learning_rate`"):
-            params.read("chunk", params.schemas()["chunk"], broken)
+            params.read(broken)
     finally:
         broken.unlink(missing_ok=True)

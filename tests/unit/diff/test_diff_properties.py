@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 from collections import Counter
 from itertools import pairwise
@@ -16,6 +15,9 @@ from tests.support.git_history import Voice
 from timbre.core import records
 from timbre.diff import clips, lines, rates, wording
 from timbre.diff.lines import TURNED
+from timbre.evaluation import score_rows, scores
+from timbre.evaluation.score_rows import ScoreRow
+from timbre.evaluation.scores import Score
 from timbre.versions import clip_rows, dvc_lock
 from timbre.versions import lenient_rows as rows
 from timbre.versions.clip_rows import ClipRow
@@ -92,9 +94,9 @@ def test_any_file_can_be_read(content: bytes) -> None:
 @pytest.mark.parametrize(
     ("row", "what"),
     [
-        ("0\t3\tann\tok\tThe\ttide", "6 fields instead of 5, between tabs"),
-        ("0\t3\tann\tThe tide", "4 fields instead of 5, between tabs"),
-        ("0\tsoon\tann\tok\tThe tide", "start and end must be seconds such as 12.40"),
+        ("0\t3\tann\tok\tThe\ttide", "6 fields instead of 5; a tab in the text?"),
+        ("0\t3\tann\tThe tide", "4 fields instead of 5; fields are separated by a tab, also where one is empty"),
+        ("0\tsoon\tann\tok\tThe tide", "end 'soon' is not a number of seconds such as 12.40"),
     ],
 )
 def test_a_row_that_is_no_line_is_told_with_what_is_wrong(row: str, what: str) -> None:
@@ -147,29 +149,39 @@ def test_the_tables_are_those_that_the_stages_write() -> None:
     made = records.Clip("c0ffee", "tape", "ann", 1.0, 4.0, [[1.0, 4.0]], 3.0, "The tide.")
     row = records.Example("data/clips/c0ffee.flac", "The tide.", "ann", "c0ffee", "tape", 1.0, 4.0, 3.0)
     tables = {"training": records.to_json(row).encode(), "evaluation": b""}
-    assert clip_rows.parse(records.to_json(made).encode(), tables) == [clip("c0ffee", 1, 4, "The tide.", "training")]
+    assert clip_rows.parse(records.to_json(made).encode(), tables) == [
+        ClipRow("c0ffee", "tape", 1.0, 4.0, 3.0, "The tide.", "training", "ann", ((1.0, 4.0),))
+    ]
     drop = records.Drop("tape", 1.0, 4.0, "The tide.", "too long: 31 s")
     (read,) = clip_rows.rejected(records.to_json(drop).encode())
     assert (read.recording, read.start, read.text, read.kind) == ("tape", 1.0, "The tide.", "too long")
     warning = records.Drop("tape", 1.0, 4.0, "The tide.", "short: 0.9 s", "warning", "c0ffee")
     (read,) = clip_rows.rejected(records.to_json(warning).encode())
-    assert (read.kind, read.warning) == ("short (a warning)", True)
+    assert (read.kind, read.warning, read.clip) == ("short (a warning)", True, "c0ffee")
 
 
-def test_scores_are_those_that_evaluate_writes() -> None:
-    text = Path("timbre/evaluation/scores.py").read_text()
-    written = set(re.findall(r"^    (\w+): ", text.split("class Score:")[1].split("@dataclass")[0], re.MULTILINE))
-    assert written >= {"sample", "condition", "prompt", "seed", "wer", "errors", "words", "text", "heard"}
+def test_scores_are_those_that_evaluate_writes(tmp_path: Path) -> None:
+    score = Score(
+        "tuned-pier-0", "tuned", "pier", 0, 0.25, 0.1, 1, 4, None, None, 1.0, 0.1, 2.5, True, False, True, False,
+        "To the pier.", "To the peer.", "to the [-pier-] {+peer+}",
+    )  # fmt: skip
+    scores.write(tmp_path / "scores.csv", [score])
+    (row,) = score_rows.read((tmp_path / "scores.csv").read_bytes())
+    read = dict(vars(row))
+    assert read.pop("flags") == {"ended": True, "silent": False, "clipped": True, "repeated": False}
+    assert {name: getattr(score, name) for name in read} == read
+
+
+def scored(prompt: str, errors: int = 0, similarity: float | None = None) -> ScoreRow:
+    return ScoreRow(prompt, "tuned", prompt, 0, errors / 4, errors, 4, "", "", similarity, {}, "")
 
 
 def test_a_change_comes_with_what_chance_would_do() -> None:
-    about = {"condition": "tuned", "words": "4"}
+    def scores(errors: list[int]) -> dict[str, ScoreRow]:
+        return {f"p{i}": scored(f"p{i}", errors=n) for i, n in enumerate(errors)}
 
-    def scores(errors: list[int]) -> dict[str, dict[str, str]]:
-        return {f"s{i}": {**about, "prompt": f"p{i}", "errors": str(n)} for i, n in enumerate(errors)}
-
-    def likeness(values: list[float]) -> dict[str, dict[str, str]]:
-        return {f"s{i}": {**about, "prompt": f"p{i}", "similarity": str(n)} for i, n in enumerate(values)}
+    def likeness(values: list[float]) -> dict[str, ScoreRow]:
+        return {f"p{i}": scored(f"p{i}", similarity=n) for i, n in enumerate(values)}
 
     assert rates.margins("tuned", "wer", scores([1] * 8), scores([0] * 8)) == 0.0, "each sentence gained the same"
     assert rates.margins("tuned", "wer", scores([2, 0] * 4), scores([0, 2] * 4)) == pytest.approx(0.3704, abs=1e-3)

@@ -15,6 +15,7 @@ from timbre.core.errors import DataError, TranscriptError
 from timbre.core.text import normalise
 from timbre.editing import find_replace, transcript_edits
 from timbre.editing.find_replace import Search
+from timbre.editing.owned_files import ChangedMeanwhile
 from timbre.project.transcripts import Line, parse
 
 HEAD = "start\tend\tspeaker\tflag\ttext\n"
@@ -114,8 +115,8 @@ def test_a_file_that_changed_after_the_preview_is_not_overwritten(transcripts: P
     path = transcripts / "noon.tsv"
     (plan,) = find_replace.plan([path], Search("fairy", "ferry"))
     path.write_text(TALK.replace("No change", "A change"))
-    with pytest.raises(transcript_edits.ChangedMeanwhile, match="changed by somebody else"):
-        plan.write()
+    with pytest.raises(ChangedMeanwhile, match="changed by somebody else"):
+        plan.change.write()
     assert path.read_text() == TALK.replace("No change", "A change")
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from timbre.core.errors import DataError, ModelError
 from timbre.core.records import Example
+from timbre.core.sections import SpeakerParams
 from timbre.evaluation import gates, likeness, speaker_encoder
 from timbre.evaluation.speaker_encoder import Encoder, Voices
 
@@ -44,7 +45,7 @@ def test_what_is_learnt_and_judged_is_told(held: Example, prompts: dict[str, str
 
 @pytest.fixture(scope="module")
 def encoder() -> Encoder:
-    return speaker_encoder.load(speaker_encoder.Params(str(TINY / "speaker"), None))
+    return speaker_encoder.load(SpeakerParams(str(TINY / "speaker"), None))
 
 
 def test_other_voices_are_a_file_each_or_a_folder_and_the_other_speakers_of_the_dataset(tmp_path: Path) -> None:
@@ -90,12 +91,9 @@ def test_the_ceiling_never_holds_a_clip_against_itself() -> None:
 
 def test_an_encoder_of_the_hub_needs_its_commit_and_another_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"name its commit in speaker\.revision"):
-        speaker_encoder.fingerprint(speaker_encoder.Params("microsoft/wavlm-base-plus-sv", None))
-    hub = [
-        speaker_encoder.fingerprint(speaker_encoder.Params("microsoft/wavlm-base-plus-sv", commit))
-        for commit in ("a", "b")
-    ]
+        speaker_encoder.fingerprint(SpeakerParams("microsoft/wavlm-base-plus-sv", None))
+    hub = [speaker_encoder.fingerprint(SpeakerParams("microsoft/wavlm-base-plus-sv", commit)) for commit in ("a", "b")]
     assert hub[0] != hub[1]
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ModelError, match="cannot be loaded as a WavLMForXVector"):
-        speaker_encoder.load(speaker_encoder.Params(str(tmp_path), None))
+        speaker_encoder.load(SpeakerParams(str(tmp_path), None))

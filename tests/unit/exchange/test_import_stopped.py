@@ -48,7 +48,7 @@ def test_a_kill_while_files_are_put_in_place_is_mended_by_the_next_run(tmp_path:
         import os, sys
         from timbre.commands import cli
         from timbre.editing import yaml_entries
-        links, link, extended = [], os.link, declare.extended
+        links, link, extended = [], os.link, yaml_entries.extended
         kill = lambda: os.kill(os.getpid(), 9)
         os.link = lambda *names: links.append(link(*names)) if len(links) < LINKS else kill()
         yaml_entries.extended = lambda *_: kill()

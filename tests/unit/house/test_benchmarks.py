@@ -15,6 +15,7 @@ import torch
 from benchmarks import gpu, table
 from benchmarks.table import Row, Table
 from timbre import families
+from timbre.core.sections import VoiceParams
 
 ROOT = Path(__file__).parents[3]
 SPEAKING = Table(
@@ -130,7 +131,7 @@ def test_the_documented_recipe_is_fed_what_the_processor_makes(tmp_path: Path) -
     from benchmarks.recipes import Clip, Way, documented, dress, step
     from tests.support.tiny_models import SAMPLE_RATE, random_csm
 
-    voice: Any = families.load(families.Params("csm", str(random_csm(tmp_path / "csm")), None))
+    voice: Any = families.load(VoiceParams("csm", str(random_csm(tmp_path / "csm")), None))
     sounds = [np.random.default_rng(n).normal(0, 0.1, n * SAMPLE_RATE // 5).astype(np.float32) for n in (3, 5)]
     texts = ["the ferry waits", "green coffee please"]
     clips = [Clip(*made) for made in zip(texts, sounds, voice.encode(sounds), strict=True)]

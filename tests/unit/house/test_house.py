@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 from tests.support import house
 from tests.support.closure import imports
 from timbre.core import params, records
+from timbre.core.sections import Settings
 from timbre.evaluation import metrics
 
 ROOT = Path(__file__).parents[3]
@@ -79,15 +80,12 @@ def test_the_house_is_small_enough_to_find_ones_way() -> None:
 
 
 def test_every_section_of_params_is_a_schema_and_every_key_is_used() -> None:
-    document, schemas = params.load(), params.schemas()
-    assert params.problems(document, schemas) == []
-    assert set(document) == set(schemas)
-    for section, schema in schemas.items():
-        owner = params.SHARED.get(section, Path(f"stages/{section}.py"))
-        users = "".join(p.read_text() for p in [*Path("timbre").rglob("*.py"), *Path("stages").glob("*.py")])
-        own = owner.read_text()
+    assert params.problems(params.load()) == []
+    files = {*Path("timbre").rglob("*.py"), *Path("stages").glob("*.py")} - {Path("timbre/core/sections.py")}
+    users = "".join(path.read_text() for path in files)
+    for section, schema in typing.get_type_hints(Settings).items():
         for name in _keys(schema):
-            assert len(re.findall(rf"\b{name}\b", own)) > 1 or f".{name}" in users, f"{section}.{name} is never used"
+            assert re.search(rf"\.{name}\b", users), f"{section}.{name} is never used"
 
 
 def test_every_key_of_params_says_what_it_is() -> None:
@@ -99,7 +97,7 @@ def test_every_key_of_params_says_what_it_is() -> None:
 @pytest.mark.parametrize("preset", sorted(Path(ROOT, "presets").glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_preset_is_a_whole_params_file_and_names_what_differs(preset: Path) -> None:
     default, other = params.load(), params.load(preset)
-    assert params.problems(other, params.schemas()) == []
+    assert params.problems(other) == []
     differing = {f"{s}.{key}" for s in default for key in default[s] if default[s][key] != other[s][key]}
     header = "".join(takewhile(lambda line: line.startswith("#"), preset.open()))
     assert set(re.findall(r"\b[a-z]+\.[a-z_]+\b", header)) - {"params.yaml"} == differing
@@ -110,7 +108,7 @@ def test_a_stage_declares_the_sections_that_it_reads(stage: str) -> None:
     used = {
         section
         for file in {Path(f"stages/{stage}.py")}
-        for section in re.findall(r"""read\(\s*["'](\w+)["']""", file.read_text())
+        for section in re.findall(r"\bsettings\.(\w+)", file.read_text())
     }
     if stage != "track":  # it records them all
         assert used - {"compute"} == set(STAGES[stage].get("params", []))
@@ -119,12 +117,12 @@ def test_a_stage_declares_the_sections_that_it_reads(stage: str) -> None:
 def test_where_entries_are_computed_reruns_nothing_and_every_map_asks_for_it() -> None:
     assert not [stage for stage in STAGES if "compute" in STAGES[stage].get("params", [])]
     maps = {path.stem for path in Path("stages").glob("*.py") if Path("timbre/mapping/__init__.py") in imports(path)}
-    asking = {path.stem for path in Path("stages").glob("*.py") if 'read("compute"' in path.read_text()}
+    asking = {path.stem for path in Path("stages").glob("*.py") if "settings.compute" in path.read_text()}
     assert maps - asking == {"fetch"}, "a download waits for its server; it is the same for every process"
 
 
 def _keys(schema: Any) -> list[str]:
     names = []
-    for field in dataclasses.fields(schema):
-        names += _keys(field.type) if dataclasses.is_dataclass(field.type) else [field.name]
+    for name, hint in typing.get_type_hints(schema).items():
+        names += _keys(hint) if dataclasses.is_dataclass(hint) else [name]
     return names

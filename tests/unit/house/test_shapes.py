@@ -11,7 +11,7 @@ import torch
 from benchmarks.shapes import csm
 from benchmarks.speaking import texts, versions, weights_of_a_frame
 from timbre.families import Request, Speaking
-from timbre.families.csm import Csm
+from timbre.families.csm.model import Csm
 
 
 @pytest.fixture(scope="module")

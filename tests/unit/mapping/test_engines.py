@@ -15,22 +15,23 @@ import pytest
 from tests.support.entries import jobs, refuse, stumble, upper
 from timbre.core import running
 from timbre.core.errors import DataError, EngineError
+from timbre.core.sections import ComputeParams
 from timbre.mapping import refresh
-from timbre.mapping.batch import Params
 
-TWO = Params("local", 2, None)
+TWO = ComputeParams("local", 2, None)
 TEXTS = [f"T{number}" for number in range(5)]
 LINGERING = """
 import sys
 from pathlib import Path
-from tests.entries import jobs, linger
-from timbre.mapping.batch import Params
+from tests.support.entries import jobs, linger
+from timbre.core.sections import ComputeParams
 from timbre.core.running import run
 from timbre.mapping import refresh
 
 def main():
     folder = Path(sys.argv[1])
-    refresh(folder, jobs(folder, "A", "B"), linger, suffixes=[".json"], label="t", engine=Params("local", 2, None))
+    two = ComputeParams("local", 2, None)
+    refresh(folder, jobs(folder, "A", "B"), linger, suffixes=[".json"], label="t", engine=two)
 
 if __name__ == "__main__":
     run(main)

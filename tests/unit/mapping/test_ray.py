@@ -19,17 +19,17 @@ import pytest
 from stages import encode
 from tests.support.entries import jobs, refuse, upper
 from tests.support.tiny_models import random_csm
-from timbre import audio, families
+from timbre import audio
 from timbre.core.errors import DataError, EngineError
+from timbre.core.sections import ComputeParams, EncodeParams, VoiceParams
 from timbre.mapping import batch, ray_driver, ray_worker, refresh
-from timbre.mapping.batch import Params
 from timbre.mapping.ray_driver import Share
 
 TEXTS = [f"T{number}" for number in range(5)]
 
 
 @pytest.fixture(scope="module")
-def ray() -> Iterator[Params]:
+def ray() -> Iterator[ComputeParams]:
     """Of two CPUs, on the loopback and with a token; `compute` to join it with."""
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     environment = {**os.environ, **token, **ray_driver.SETTINGS, **ray_driver.ALONE, "PYTHONUNBUFFERED": "1"}
@@ -45,7 +45,7 @@ def ray() -> Iterator[Params]:
         with pytest.MonkeyPatch.context() as patch:
             for name, value in token.items():
                 patch.setenv(name, value)
-            yield Params("ray", 2, f"127.0.0.1:{port}")
+            yield ComputeParams("ray", 2, f"127.0.0.1:{port}")
     finally:
         process.terminate()
         process.communicate(timeout=30)
@@ -56,7 +56,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_a_cluster_writes_the_same_folder_though_a_worker_is_killed(ray: Params, tmp_path: Path) -> None:
+def test_a_cluster_writes_the_same_folder_though_a_worker_is_killed(ray: ComputeParams, tmp_path: Path) -> None:
     refresh(tmp_path / "here", jobs(tmp_path, *TEXTS), upper, suffixes=[".json"], label="t", batch=2)
     todo = jobs(tmp_path, *TEXTS, deaths={"T2": 1})
     done = refresh(tmp_path / "there", todo, upper, suffixes=[".json"], label="t", batch=2, engine=ray)
@@ -65,27 +65,29 @@ def test_a_cluster_writes_the_same_folder_though_a_worker_is_killed(ray: Params,
     assert done.computed == len(TEXTS)
 
 
-def test_entries_that_kill_every_worker_are_named_after_the_others_are_finished(ray: Params, tmp_path: Path) -> None:
+def test_entries_that_kill_every_worker_are_named_after_the_others_are_finished(
+    ray: ComputeParams, tmp_path: Path
+) -> None:
     todo = jobs(tmp_path, *TEXTS, deaths={"T1": 9})
     with pytest.raises(EngineError, match=r"^t1: the process that computes it was lost 3 times \(WorkerCrashedError\)"):
         refresh(tmp_path / "there", todo, upper, suffixes=[".json"], label="t", engine=ray)
     assert set(snapshot(tmp_path / "there")) == {"t0.json", "t2.json", "t3.json", "t4.json"}
 
 
-def test_a_mistake_in_an_entry_is_told_as_without_a_cluster(ray: Params, tmp_path: Path) -> None:
+def test_a_mistake_in_an_entry_is_told_as_without_a_cluster(ray: ComputeParams, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"^T\d: is no sound$"):
         refresh(tmp_path, jobs(tmp_path, *TEXTS), refuse, suffixes=[".json"], label="t", engine=ray)
 
 
-def test_the_codec_gives_the_same_bytes_on_a_cluster(ray: Params, tmp_path: Path) -> None:
+def test_the_codec_gives_the_same_bytes_on_a_cluster(ray: ComputeParams, tmp_path: Path) -> None:
     random_csm(tmp_path / "csm")
     (tmp_path / "clips").mkdir()
     sound = np.random.default_rng(0).normal(0, 0.1, 3 * 16_000).astype(np.float32)
     for seconds in (1, 2, 3):
         (tmp_path / f"clips/c{seconds}.flac").write_bytes(audio.flac_bytes(sound[: seconds * 16_000], 16_000))
-    voice = families.Params("csm", str(tmp_path / "csm"), None)
+    voice = VoiceParams("csm", str(tmp_path / "csm"), None)
     for name, engine in (("here", batch.HERE), ("there", ray)):
-        encode.encode_all(tmp_path / "clips", tmp_path / name, encode.Params(batch=2), voice, engine)
+        encode.encode_all(tmp_path / "clips", tmp_path / name, EncodeParams(batch=2), voice, engine)
     assert snapshot(tmp_path / "there") == snapshot(tmp_path / "here")
     assert len(snapshot(tmp_path / "here")) == 6
 
@@ -114,7 +116,7 @@ def test_a_machine_with_other_code_or_files_is_told_so(tmp_path: Path, monkeypat
     model.mkdir(parents=True)
     (model / "weights").write_text("old")
     clip.write_text("sound")
-    compute = functools.partial(encode.encode, voice=families.Params("csm", str(model), None))
+    compute = functools.partial(encode.encode, voice=VoiceParams("csm", str(model), None))
     code = ray_worker.code(Path())
     needed = ray_worker.contents([*ray_worker.named_by(compute), *ray_worker.paths_in([(clip, "key")])])
     assert set(needed) == {"models/base", "clip.flac"}
@@ -134,11 +136,18 @@ def test_a_machine_with_other_code_or_files_is_told_so(tmp_path: Path, monkeypat
 def test_a_cluster_that_does_not_answer_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"^compute\.address: no Ray cluster answers at 127\.0\.0\.1:9 .*cluster\.md"):
         refresh(
-            tmp_path, jobs(tmp_path, "A"), upper, suffixes=[".json"], label="t", engine=Params("ray", 1, "127.0.0.1:9")
+            tmp_path,
+            jobs(tmp_path, "A"),
+            upper,
+            suffixes=[".json"],
+            label="t",
+            engine=ComputeParams("ray", 1, "127.0.0.1:9"),
         )
 
 
 def test_without_the_package_it_is_said_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(EngineError, match=r"needs the package ray: pip install '\.\[ray\]'"):
-        refresh(tmp_path, jobs(tmp_path, "A"), upper, suffixes=[".json"], label="t", engine=Params("ray", 1, None))
+        refresh(
+            tmp_path, jobs(tmp_path, "A"), upper, suffixes=[".json"], label="t", engine=ComputeParams("ray", 1, None)
+        )

@@ -121,7 +121,7 @@ def test_any_words_of_a_consent_are_written_and_read_back(words: str, before: st
         path.write_text(before)
         eve = Person("eve", words, Consent(words, "2026-03-01", words, None, None))
         try:
-            after = yaml_entries.with_people(path, [eve]).decode()
+            after = yaml_entries.with_people(path, [eve]).after.decode()
         except SourceError:
             assert not words.strip(), "only white space is no text"
             return

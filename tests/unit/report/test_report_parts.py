@@ -56,19 +56,18 @@ def test_no_voice_is_called_better_where_the_measurement_is_void(gate: str, head
 def test_intervals_are_drawn_to_scale() -> None:
     shown = rates(made_up())
     tuned = shown.conditions[3]
-    assert [label for _, label in shown.wer.ticks] == ["0%", "10%", "20%", "30%"]
-    assert tuned.wer is not None
-    assert (tuned.wer.at, tuned.wer.left, tuned.wer.width) == (36.0, pytest.approx(22.67), pytest.approx(31.66))
-    assert shown.similarity is not None
-    assert [name for _, name in shown.similarity.marks] == ["other voices", "the speaker"]
+    assert [label for _, label in shown.axes["wer"].ticks] == ["0%", "10%", "20%", "30%"]
+    wer = tuned.figures["wer"]
+    assert (wer.at, wer.left, wer.width) == (36.0, pytest.approx(22.67), pytest.approx(31.66))
+    assert [name for _, name in shown.axes["similarity"].marks] == ["other voices", "the speaker"]
     assert [gate.id for gate in shown.gates if not gate.passed] == ["ends"]
 
 
 def test_a_value_without_an_interval_is_a_dot() -> None:
     metric = Metric(wer=0.2)
     shown = rates(Evidence(conditions={"base": metric, "tuned": dataclasses.replace(metric, wer=0.4)}))
-    assert shown.conditions[0].wer == charts.Interval(50.0, 50.0, 0.0)
-    assert shown.similarity is None
+    assert shown.conditions[0].figures["wer"] == charts.Interval(50.0, 50.0, 0.0)
+    assert "similarity" not in shown.axes
     assert shown.versus == []
 
 
@@ -103,9 +102,11 @@ def test_over_fitting_is_pointed_out_where_the_last_step_is_clearly_worse(last: 
         assert "by step 10 the evaluation loss had risen by 0.300 (15%) to 2.300" in overfit
 
 
-def test_codebooks_are_counted_from_one() -> None:
-    names = ["eval_depth_loss", "eval_depth_loss_1-3", "eval_depth_loss_16-31", "eval_depth_loss_1", "depth_loss_1-3"]
-    assert [training.group_name(name) for name in names] == ["", "2–4", "17–32", "2", ""]
+def test_the_parts_of_the_loss_are_drawn_as_the_family_names_them() -> None:
+    names = ("eval_loss", "eval_loss/text", "eval_loss/codebook/1", "eval_loss/codebook/2-4", "train_loss/text")
+    history = [{"step": str(step), **dict.fromkeys(names, "2.5")} for step in (1, 2)]
+    assert training.parts(history) == {"text": [], "codebook": ["1", "2-4"]}
+    assert [chart.title for chart in training.curves(history)] == ["Loss", "Text loss", "Evaluation loss by codebook"]
 
 
 def test_a_comparison_is_read_word_by_word_and_loses_none() -> None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from stages import check as stage
-from stages.check import Hearing, Params, error_rate, hear, main
+from stages.check import Hearing, error_rate, hear, main
 from tests.conftest import ROOT
 from timbre import asr, audio
 from timbre.core.records import Clip, Label, read_jsonl, write_jsonl
+from timbre.core.sections import CheckParams, WhisperParams
 from timbre.mapping import batch
 
-MODEL = asr.Params(str(ROOT / "models/tiny/whisper.pt"))
+MODEL = WhisperParams(str(ROOT / "models/tiny/whisper.pt"))
 
 
 def clip(number: int, start: float, end: float, text: str) -> Clip:
@@ -43,9 +45,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def root(tmp_path: Path, clips: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(
-        stage, "read", lambda section, _: {"check": Params(2), "whisper": MODEL, "compute": batch.HERE}[section]
-    )
+    monkeypatch.setattr(stage, "read", lambda: SimpleNamespace(check=CheckParams(2), whisper=MODEL, compute=batch.HERE))
     about = {
         "id": "harbour-noon",
         "speaker": "marina",

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.chunk import Params, plan
+from stages.chunk import plan
 from tests.support.segment_factory import TALK, clips_of, correct, ids, stored, talk
 from timbre.audio.speech_activity import Activity
 from timbre.core.records import Clip, Segment
+from timbre.core.sections import ChunkParams
 
 
 def shift(segments: list[Segment], at: int) -> list[Segment]:
@@ -74,7 +75,7 @@ SEGMENTS = st.lists(
     max_size=40,
 )
 OPTIONS = st.builds(
-    Params,
+    ChunkParams,
     vad=st.just("energy"),
     max_seconds=st.sampled_from([8.0, 12.0, 30.0]),
     min_seconds=st.sampled_from([0.0, 1.0, 3.0]),
@@ -107,7 +108,7 @@ def anything(segments: Sequence[Segment], seed: int) -> Activity:
 
 @settings(deadline=None, max_examples=100)
 @given(SEGMENTS, OPTIONS, st.integers(0, 9))
-def test_every_word_is_in_exactly_one_clip_or_drop_and_in_its_sound(rows: list, params: Params, seed: int) -> None:  # type: ignore[type-arg]
+def test_every_word_is_in_exactly_one_clip_or_drop_and_in_its_sound(rows: list, params: ChunkParams, seed: int) -> None:  # type: ignore[type-arg]
     segments = lines(rows)
     sound = anything(segments, seed)
     clips, drops = plan(TALK, segments, sound, params)
@@ -130,7 +131,9 @@ def test_every_word_is_in_exactly_one_clip_or_drop_and_in_its_sound(rows: list, 
 
 @settings(deadline=None, max_examples=50)
 @given(SEGMENTS, OPTIONS, st.integers(0, 9))
-def test_time_maps_back_to_the_recording_and_only_long_pauses_are_gone(rows: list, params: Params, seed: int) -> None:  # type: ignore[type-arg]
+def test_time_maps_back_to_the_recording_and_only_long_pauses_are_gone(
+    rows: list, params: ChunkParams, seed: int
+) -> None:  # type: ignore[type-arg]
     segments = lines(rows)
     sound = anything(segments, seed)
     for clip in plan(TALK, segments, sound, params)[0]:

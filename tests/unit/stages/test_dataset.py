@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages import dataset as stage
-from stages.dataset import Params, duplicates, held_out, main, rejected, repeated, split, unfit, unusual_pace
+from stages.dataset import duplicates, held_out, main, rejected, repeated, split, unfit, unusual_pace
 from timbre.core.content import content_key
 from timbre.core.errors import DataError
 from timbre.core.records import Clip, Drop, Label, read_jsonl, write_jsonl
+from timbre.core.sections import DatasetParams
 from timbre.core.text import words
 from timbre.exchange.dataset_rows import examples, load
 
-PARAMS = Params(
+PARAMS = DatasetParams(
     eval_share=0.1, block_seconds=60, pace_iqr=1.5, snr=15, silence=0.6, clipping=0.001, language=0.5, repeats=2,
     doubtful_cer=0.1, wrong_cer=0.7,
 )  # fmt: skip
@@ -82,7 +84,7 @@ def test_a_clip_whose_pace_cannot_be_is_left_out_where_there_are_enough_to_tell(
     clips = [clip("one", n, seconds=dice.uniform(3.2, 3.8)) for n in range(30)]
     wrong = clip("one", 30, "A word.")
     assert list(unusual_pace([*clips, wrong], 1.5)) == [wrong.id]
-    assert unusual_pace([*clips, wrong], 1.5)[wrong.id].startswith("pace: 1800 ms per character, where ann usually")
+    assert unusual_pace([*clips, wrong], 1.5)[wrong.id].startswith("pace: 1800 ms per letter, where ann usually")
     assert unusual_pace([*clips[:10], wrong], 1.5) == {}
     assert unusual_pace([*clips, wrong], None) == {}
     even = [clip("one", n, seconds=3.5) for n in range(30)]
@@ -176,7 +178,7 @@ def test_what_is_tested_is_never_learnt_under_another_punctuation() -> None:
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(stage, "read", lambda *_: PARAMS)
+    monkeypatch.setattr(stage, "read", lambda: SimpleNamespace(dataset=PARAMS))
     clips = [
         *talk("one", 12),
         clip("one", 12, "..."),

@@ -8,25 +8,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.encode import Params, encode_all
+from stages.encode import encode_all
 from tests.support.tiny_models import CODEBOOKS, random_csm, write_clips
-from timbre import families
 from timbre.core.content import content_key
 from timbre.core.errors import AudioError, DataError
+from timbre.core.sections import EncodeParams, VoiceParams
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> families.Params:
-    return families.Params("csm", str(random_csm(tmp_path_factory.mktemp("models") / "csm")), None)
+def model(tmp_path_factory: pytest.TempPathFactory) -> VoiceParams:
+    return VoiceParams("csm", str(random_csm(tmp_path_factory.mktemp("models") / "csm")), None)
 
 
 def tree(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_every_clip_has_its_codes_and_their_number(model: families.Params, tmp_path: Path) -> None:
+def test_every_clip_has_its_codes_and_their_number(model: VoiceParams, tmp_path: Path) -> None:
     examples = write_clips(tmp_path, 5)
-    encode_all(tmp_path / "data/clips", tmp_path / "codes", Params(1), model)
+    encode_all(tmp_path / "data/clips", tmp_path / "codes", EncodeParams(1), model)
     assert set(tree(tmp_path / "codes")) == {f"{e.id}{suffix}" for e in examples for suffix in (".npy", ".json")}
     for example in examples:
         codes = np.load(tmp_path / f"codes/{example.id}.npy")
@@ -35,47 +35,47 @@ def test_every_clip_has_its_codes_and_their_number(model: families.Params, tmp_p
         assert json.loads((tmp_path / f"codes/{example.id}.json").read_text())["frames"] == len(codes)
 
 
-def test_only_new_clips_are_encoded(model: families.Params, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_new_clips_are_encoded(model: VoiceParams, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     clips, out = tmp_path / "data/clips", tmp_path / "codes"
     write_clips(tmp_path, 4)
-    encode_all(clips, out, Params(1), model)
+    encode_all(clips, out, EncodeParams(1), model)
     first = tree(out)
-    encode_all(clips, out, Params(1), model)
+    encode_all(clips, out, EncodeParams(1), model)
     assert "0 computed, 4 kept, 0 removed" in capsys.readouterr().out
     (clips / f"{content_key('clip', 0)}.flac").unlink()
     write_clips(tmp_path, 5)
-    encode_all(clips, out, Params(1), model)
+    encode_all(clips, out, EncodeParams(1), model)
     told = capsys.readouterr().out
     assert "1 computed, 4 kept, 0 removed" in told
     assert "20 codec frames computed" in told  # 0.8 s at 25 frames per second
     assert {name: content for name, content in tree(out).items() if name in first} == first
 
 
-def test_a_batch_gives_the_same_bytes_as_one_by_one(model: families.Params, tmp_path: Path) -> None:
+def test_a_batch_gives_the_same_bytes_as_one_by_one(model: VoiceParams, tmp_path: Path) -> None:
     write_clips(tmp_path, 5)
     for batch in (1, 3):
-        encode_all(tmp_path / "data/clips", tmp_path / str(batch), Params(batch), model)
+        encode_all(tmp_path / "data/clips", tmp_path / str(batch), EncodeParams(batch), model)
     assert tree(tmp_path / "1") == tree(tmp_path / "3")
 
 
 def test_another_base_model_encodes_all_again(
-    model: families.Params, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: VoiceParams, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_clips(tmp_path, 3)
-    encode_all(tmp_path / "data/clips", tmp_path / "codes", Params(1), model)
-    other = families.Params("csm", str(random_csm(tmp_path / "other", seed=1)), None)
-    encode_all(tmp_path / "data/clips", tmp_path / "codes", Params(1), other)
+    encode_all(tmp_path / "data/clips", tmp_path / "codes", EncodeParams(1), model)
+    other = VoiceParams("csm", str(random_csm(tmp_path / "other", seed=1)), None)
+    encode_all(tmp_path / "data/clips", tmp_path / "codes", EncodeParams(1), other)
     assert "3 computed, 0 kept" in capsys.readouterr().out
 
 
-def test_a_clip_that_is_no_audio_is_named(model: families.Params, tmp_path: Path) -> None:
+def test_a_clip_that_is_no_audio_is_named(model: VoiceParams, tmp_path: Path) -> None:
     write_clips(tmp_path, 2)
     (tmp_path / "data/clips/0123456789abcdef.flac").write_bytes(b"words, no sound")
     with pytest.raises(AudioError, match=r"0123456789abcdef.flac: no audio can be read"):
-        encode_all(tmp_path / "data/clips", tmp_path / "codes", Params(1), model)
+        encode_all(tmp_path / "data/clips", tmp_path / "codes", EncodeParams(1), model)
     assert not (tmp_path / "codes").exists()
 
 
-def test_no_clips_at_all_is_an_error(model: families.Params, tmp_path: Path) -> None:
+def test_no_clips_at_all_is_an_error(model: VoiceParams, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no clips"):
-        encode_all(tmp_path, tmp_path / "codes", Params(1), model)
+        encode_all(tmp_path, tmp_path / "codes", EncodeParams(1), model)

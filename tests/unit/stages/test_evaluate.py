@@ -6,6 +6,7 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jiwer
@@ -14,14 +15,15 @@ import pytest
 import soundfile
 
 from stages import evaluate
-from stages.evaluate import Gates, Heard, Params
+from stages.evaluate import Heard
 from tests.support.fake_outputs import RATE, SENTENCES, voice, write_samples
 from tests.support.tiny_models import random_whisper
-from timbre import asr, audio, families
+from timbre import audio, families
 from timbre.core.content import content_key
 from timbre.core.errors import DataError
 from timbre.core.records import Example, Sample, to_json, write_jsonl
-from timbre.evaluation import metrics, mos, scores, speaker_encoder
+from timbre.core.sections import EvaluateParams, GateParams, SpeakerParams, VoiceParams, WhisperParams
+from timbre.evaluation import metrics, mos, scores
 from timbre.evaluation.likeness import Scale
 from timbre.evaluation.metrics import CONDITIONS, Evidence
 from timbre.evaluation.scores import Score
@@ -33,7 +35,7 @@ ROOT = Path(__file__).parents[3]
 TINY = ROOT / "models/tiny"
 MARINA, MIRA = np.eye(2, dtype=np.float32)
 SCALE = Scale(Voices(MARINA, {"mira": MIRA}), 0.99, 0.0)
-LIMITS = Gates(changes=0.5, words=0.1, likeness=0.0, ends=0.95, leakage=0)
+LIMITS = GateParams(changes=0.5, words=0.1, likeness=0.0, ends=0.95, leakage=0)
 
 
 def sample(text: str, **changes: Any) -> Sample:
@@ -126,7 +128,7 @@ class World:
 
     def encode(self) -> list[np.ndarray]:
         """Codes of the held-out clips; give back what the codec makes of them."""
-        model = families.load_once(families.Params("csm", str(TINY / "csm"), None))
+        model = families.load_once(VoiceParams("csm", str(TINY / "csm"), None))
         (self.root / "data/codes").mkdir(exist_ok=True)
         codes = model.encode([self.clip(row) for row in self.rows[:-1]])
         for row, code in zip(self.rows, codes, strict=False):
@@ -141,14 +143,14 @@ class World:
         made = sample(text, id=name, condition=condition, prompt=prompt, reference=cloned, seconds=len(sound) / RATE)
         (folder / f"{name}.json").write_text(to_json(made) + "\n")
 
-    def read(self, section: str, schema: type) -> Any:
-        return {
-            "evaluate": Params(4, str(TINY / "voices"), False, LIMITS),
-            "whisper": asr.Params(str(self.listener)),
-            "speaker": speaker_encoder.Params(str(TINY / "speaker"), None),
-            "voice": families.Params("csm", str(TINY / "csm"), None),
-            "compute": batch.HERE,
-        }[section]
+    def read(self) -> Any:
+        return SimpleNamespace(
+            evaluate=EvaluateParams(4, str(TINY / "voices"), False, LIMITS),
+            whisper=WhisperParams(str(self.listener)),
+            speaker=SpeakerParams(str(TINY / "speaker"), None),
+            voice=VoiceParams("csm", str(TINY / "csm"), None),
+            compute=batch.HERE,
+        )
 
     def evaluate(self, monkeypatch: pytest.MonkeyPatch) -> Evidence:
         monkeypatch.chdir(self.root)
@@ -280,7 +282,7 @@ def test_only_new_samples_are_heard_and_another_whisper_hears_all_again(
     write_samples(tmp_path / "samples", {name: SENTENCES[name] for name in ("ferry", "one")})
     silence, flac = np.zeros(RATE, np.float32), tmp_path / "samples/tuned-one-0.flac"
     soundfile.write(flac, silence, RATE, subtype="PCM_16")
-    options = asr.Params(str(random_whisper(tmp_path / "whisper.pt", babbles=True)))
+    options = WhisperParams(str(random_whisper(tmp_path / "whisper.pt", babbles=True)))
     paths = sorted((tmp_path / "samples").glob("*.flac"))
 
     def listen() -> str:
@@ -314,4 +316,4 @@ def test_without_held_out_clips_or_other_voices_the_words_are_still_read() -> No
 
 def test_limits_out_of_range_are_told_all_at_once() -> None:
     with pytest.raises(ValueError, match=r"(?s)gates\.changes: 1\.5 is no share.*gates\.ends: -1"):
-        Gates(changes=1.5, words=0.1, likeness=0.0, ends=-1, leakage=0)
+        GateParams(changes=1.5, words=0.1, likeness=0.0, ends=-1, leakage=0)

@@ -14,19 +14,19 @@ import soundfile
 
 from stages import evaluate, generate
 from stages.generate import CONDITIONS, Speed, plan, speak
-from tests.support.tiny_models import CODEBOOK_SIZE, CODEBOOKS, SAMPLE_RATE, random_csm
+from tests.support.tiny_models import CODEBOOK_SIZE, CODEBOOKS, SAMPLE_RATE, adapted, random_csm
 from timbre import audio, families
 from timbre.core.errors import DataError, ModelError
 from timbre.core.records import Example, Sample, from_json
+from timbre.core.sections import GateParams, GenerateParams, VoiceParams
 from timbre.evaluation.metrics import Speaker
 from timbre.evaluation.scores import Score
 from timbre.families import Lora, Turn
 from timbre.mapping import Job, refresh
-from timbre.synthesis.params import Params
 from timbre.synthesis.prompts import Prompt, read_prompts, true_prompts
 from timbre.synthesis.reference import Reference, choose_reference
 
-PARAMS = Params(
+PARAMS = GenerateParams(
     seeds=[0, 1],
     true_prompts=0,
     temperature=0.8,
@@ -46,28 +46,28 @@ def reference(text: str = "The green train.") -> Reference:
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> families.Params:
-    return families.Params("csm", str(random_csm(tmp_path_factory.mktemp("models") / "csm")), None)
+def model(tmp_path_factory: pytest.TempPathFactory) -> VoiceParams:
+    return VoiceParams("csm", str(random_csm(tmp_path_factory.mktemp("models") / "csm")), None)
 
 
 @pytest.fixture(scope="module")
-def adapter(model: families.Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def adapter(model: VoiceParams, tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     folder = tmp_path_factory.mktemp("models") / "adapter"
     voice = families.load(model)
-    voice.adapt(Lora(4, 8, True, 0.0))
+    course = adapted(voice, Lora(4, 8, True, 0.0))
     torch.manual_seed(0)
-    voice.set_adapter_weights({n: torch.randn(w.shape) * 0.2 for n, w in voice.adapter_weights().items()})
+    course.set_weights({n: torch.randn(w.shape) * 0.2 for n, w in course.weights().items()})
     voice.save_adapter(folder)
     return folder
 
 
 def make(
     out: Path,
-    model: families.Params,
+    model: VoiceParams,
     adapter: Path,
-    params: Params = PARAMS,
+    params: GenerateParams = PARAMS,
     worn: str = "a",
     speed: Speed | None = None,
 ) -> set[str]:
@@ -81,7 +81,7 @@ def make(
 
 
 def test_every_prompt_is_said_in_every_condition_with_every_seed(
-    model: families.Params, adapter: Path, tmp_path: Path
+    model: VoiceParams, adapter: Path, tmp_path: Path
 ) -> None:
     made = make(tmp_path, model, adapter)
     assert made == {f"{c}-{p}-{s}" for c in CONDITIONS for p in ("ferry", "coffee") for s in (0, 1)}
@@ -98,16 +98,14 @@ def test_every_prompt_is_said_in_every_condition_with_every_seed(
     assert len(sounds) == len(made), "each sample is another sound"
 
 
-def test_another_adapter_leaves_the_samples_of_the_base(model: families.Params, adapter: Path, tmp_path: Path) -> None:
+def test_another_adapter_leaves_the_samples_of_the_base(model: VoiceParams, adapter: Path, tmp_path: Path) -> None:
     make(tmp_path, model, adapter)
     assert make(tmp_path, model, adapter) == set()
     made = make(tmp_path, model, adapter, worn="b")
     assert made == {f"{c}-{p}-{s}" for c in ("tuned", "tuned_clone") for p in ("ferry", "coffee") for s in (0, 1)}
 
 
-def test_samples_are_the_same_bytes_when_a_run_was_cut_short(
-    model: families.Params, adapter: Path, tmp_path: Path
-) -> None:
+def test_samples_are_the_same_bytes_when_a_run_was_cut_short(model: VoiceParams, adapter: Path, tmp_path: Path) -> None:
     params = dataclasses.replace(PARAMS, temperature=1.0, cap_seconds=1.0)
     make(tmp_path, model, adapter, params)
     whole = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
@@ -118,9 +116,7 @@ def test_samples_are_the_same_bytes_when_a_run_was_cut_short(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == whole
 
 
-def test_samples_are_the_same_bytes_in_slots_of_any_number(
-    model: families.Params, adapter: Path, tmp_path: Path
-) -> None:
+def test_samples_are_the_same_bytes_in_slots_of_any_number(model: VoiceParams, adapter: Path, tmp_path: Path) -> None:
     """Where the likeliest code is taken: sums of other widths differ in their last digits, which a draw may meet."""
     for slots in (1, 5):
         make(tmp_path / str(slots), model, adapter, dataclasses.replace(PARAMS, batch=slots, temperature=0.0))
@@ -153,7 +149,7 @@ def test_a_sample_depends_on_its_own_prompt_seed_model_and_reference() -> None:
 
 
 def test_a_voice_that_says_nothing_leaves_a_record_and_a_short_silence(adapter: Path, tmp_path: Path) -> None:
-    mute = families.Params("csm", str(random_csm(tmp_path / "csm", silent=True)), None)
+    mute = VoiceParams("csm", str(random_csm(tmp_path / "csm", silent=True)), None)
     params = dataclasses.replace(PARAMS, temperature=0.0, seeds=[0])
     planned = [row for row in plan(TEXTS, params, "m", "a", reference()) if row[0].condition == "base"]
     for files in speak(planned, mute, adapter, params, Speed()):
@@ -205,14 +201,14 @@ def test_where_no_clip_is_that_long_the_nearest_is_taken(tmp_path: Path) -> None
 
 
 def test_an_adapter_of_zeros_is_refused_and_one_of_next_to_nothing_trips_the_gate(
-    model: families.Params, adapter: Path, tmp_path: Path
+    model: VoiceParams, adapter: Path, tmp_path: Path
 ) -> None:
     nothing, zeros = tmp_path / "nothing", tmp_path / "zeros"
     voice = families.load(model, adapter=None)
-    voice.adapt(Lora(4, 8, True, 0.0))
-    start = voice.adapter_weights()
+    course = adapted(voice, Lora(4, 8, True, 0.0))
+    start = course.weights()
     for folder, least in ((nothing, 1e-12), (zeros, 0.0)):
-        voice.set_adapter_weights({name: weight * 0 + least for name, weight in start.items()})
+        course.set_weights({name: weight * 0 + least for name, weight in start.items()})
         voice.save_adapter(folder)
     with pytest.raises(ModelError, match="changes nothing in the base model"):
         make(tmp_path / "refused", model, zeros)
@@ -226,7 +222,7 @@ def test_an_adapter_of_zeros_is_refused_and_one_of_next_to_nothing_trips_the_gat
 
     assert changed(nothing) == 0
     assert changed(adapter) == 1
-    limits = evaluate.Gates(changes=0.5, words=1, likeness=-1, ends=0, leakage=0)
+    limits = GateParams(changes=0.5, words=1, likeness=-1, ends=0, leakage=0)
     rows = [scored(name, prompt) for name in CONDITIONS for prompt in ("ferry", "coffee")]
     for share, failed in ((0.0, ["changes"]), (1.0, [])):
         assert evaluate.weigh(rows, Speaker(), share, 0, limits).failed == failed
@@ -244,7 +240,7 @@ def scored(condition: str, prompt: str) -> Score:
 
 
 def test_the_speed_is_written_where_something_was_spoken_and_stays_where_nothing_was(
-    model: families.Params, adapter: Path, tmp_path: Path
+    model: VoiceParams, adapter: Path, tmp_path: Path
 ) -> None:
     path, speed = tmp_path / "speed.json", Speed()
     make(tmp_path / "samples", model, adapter, speed=speed)
@@ -295,4 +291,4 @@ def test_true_prompts_are_sentences_that_the_speaker_says_in_held_out_clips_and_
 
 def test_params_out_of_range_are_told_all_at_once() -> None:
     with pytest.raises(ValueError, match=r"(?s)temperature.*cap_seconds.*seeds"):
-        Params([], 3, -1.0, 0, 0.0, 0.1, 1, "auto")
+        GenerateParams([], 3, -1.0, 0, 0.0, 0.1, 1, "auto")

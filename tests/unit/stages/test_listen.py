@@ -14,11 +14,12 @@ from ruamel.yaml import YAML
 
 from stages import listen
 from tests.support.fake_outputs import write_samples
-from tests.support.tiny_models import CODEBOOK_SIZE, CODEBOOKS, SAMPLE_RATE, random_csm
+from tests.support.tiny_models import CODEBOOK_SIZE, CODEBOOKS, SAMPLE_RATE, adapted, random_csm
 from timbre import families
 from timbre.core import params
 from timbre.core.errors import DataError
 from timbre.core.records import Example, Point, from_json, write_jsonl
+from timbre.core.sections import VoiceParams
 from timbre.families import Lora
 from timbre.synthesis import reference
 
@@ -57,10 +58,10 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def write_adapter(root: Path, step: int) -> None:
     import torch
 
-    voice = families.load(families.Params("csm", str(root / "models/base"), None))
-    voice.adapt(Lora(4, 8, True, 0.0))
+    voice = families.load(VoiceParams("csm", str(root / "models/base"), None))
+    course = adapted(voice, Lora(4, 8, True, 0.0))
     torch.manual_seed(step)
-    voice.set_adapter_weights({n: torch.randn(w.shape) * 0.2 for n, w in voice.adapter_weights().items()})
+    course.set_weights({n: torch.randn(w.shape) * 0.2 for n, w in course.weights().items()})
     voice.save_adapter(root / f"models/points/{step:06}")
 
 

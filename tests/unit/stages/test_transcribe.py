@@ -18,13 +18,14 @@ from timbre import asr, audio
 from timbre.asr import Utterance, Word
 from timbre.core.errors import DataError, ModelError
 from timbre.core.records import Recording
+from timbre.core.sections import ComputeParams, TranscribeParams, WhisperParams
 from timbre.mapping import batch
 from timbre.project import glossary
 
 RATE = 16_000
 RAW, OUT = Path("data/raw"), Path("data/drafts")
-PARAMS = transcribe.Params(engine="openai-whisper", batch=1)
-MODEL = asr.Params("whisper.pt")
+PARAMS = TranscribeParams(engine="openai-whisper", batch=1)
+MODEL = WhisperParams("whisper.pt")
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def recording(id: str, seconds: float = 1.0, pitch: float = 220) -> Recording:
 
 
 def drafted(
-    *recordings: Recording, prompt: str = "", out: Path = OUT, engine: batch.Params = batch.HERE
+    *recordings: Recording, prompt: str = "", out: Path = OUT, engine: ComputeParams = batch.HERE
 ) -> list[dict[str, Any]]:
     transcribe.transcribe_all(recordings, RAW, prompt, out, PARAMS, MODEL, engine)
     return [json.loads((out / f"{r.id}.json").read_bytes()) for r in recordings]
@@ -87,7 +88,7 @@ def test_only_what_could_be_different_is_heard_again(capsys: pytest.CaptureFixtu
 
 def test_two_processes_write_what_one_writes() -> None:
     recordings = [recording("one", pitch=200), recording("two", pitch=300)]
-    assert drafted(*recordings) == drafted(*recordings, out=Path("by-two"), engine=batch.Params("local", 2, None))
+    assert drafted(*recordings) == drafted(*recordings, out=Path("by-two"), engine=ComputeParams("local", 2, None))
 
 
 def test_a_recording_in_a_language_that_the_model_lacks_is_refused() -> None:
@@ -117,11 +118,11 @@ def test_a_model_that_is_missing_unknown_or_no_model_says_what_to_do() -> None:
         ("noise.pt", "noise.pt: is not a Whisper checkpoint"),
     ]:
         with pytest.raises(ModelError, match=told):
-            asr.load(asr.Params(name))
+            asr.load(WhisperParams(name))
 
 
 def test_the_model_is_loaded_once() -> None:
-    assert asr.load(MODEL) is asr.load(asr.Params("whisper.pt"))
+    assert asr.load(MODEL) is asr.load(WhisperParams("whisper.pt"))
 
 
 def test_words_are_compared_without_case_marks_and_spellings_of_numbers() -> None:

@@ -78,7 +78,8 @@ def write_work_tree(voice: Voice) -> None:
         )  # type: ignore[arg-type]  # fmt: skip
         (samples / f"{sample.id}.json").write_text(to_json(sample))
     (voice.root / "reports/scores.csv").write_text(
-        "sample,errors,words,similarity,heard\ntuned_clone-one-0,1,4,0.8765,The fairy waits here.\n"
+        "sample,condition,prompt,seed,wer,errors,words,similarity,text,heard\n"
+        "tuned_clone-one-0,tuned_clone,one,0,0.25,1,4,0.8765,The ferry waits here.,The fairy waits here.\n"
     )
 
 

@@ -157,7 +157,7 @@ def test_a_finish_that_was_cut_short_is_finished_by_another(booth: Booth, monkey
     booth.keep("ann-1", key(SENTENCES[0]), wav())
     with monkeypatch.context() as patch:
         patch.setattr(
-            "timbre.web.booth.recording_sessions.write_atomic", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+            "timbre.web.booth.recording_sessions.write_all", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
         )
         with pytest.raises(KeyboardInterrupt):
             booth.finish("ann-1")
@@ -278,6 +278,18 @@ def test_the_command_opens_the_booth_in_a_repository_without_recordings(
     assert "/record#ann-1\n" in capsys.readouterr().out
     expected = {"id": "ann-1", "speaker": "ann", "language": "en", "licence": "CC0-1.0"}
     assert seen == [{**expected, "sentences": "One sentence."}], "the form begins with what was said"
+
+
+def test_a_take_with_a_warning_stays_unreviewed(booth: Booth) -> None:
+    begun(booth)
+    booth.keep("ann-1", key(SENTENCES[0]), wav())
+    assert booth.keep("ann-1", key(SENTENCES[1]), wav(0.5)).warnings == (
+        "too short for this sentence: are all its words there?",
+    )
+    finished = booth.finish("ann-1")
+    lines = parse(Path(finished.transcript).read_bytes(), "x").lines
+    assert [line.flag for line in lines] == ["ok", ""], "nobody has heard that the second is right"
+    assert (finished.lines, finished.unreviewed) == (2, 1)
 
 
 def test_a_line_begins_and_ends_with_the_voice(booth: Booth) -> None:

@@ -257,7 +257,7 @@ def test_find_shows_and_replace_writes_only_what_was_shown(client: Client) -> No
     assert client.ask("api/replace", asked | {"digests": shown["digests"]}).status == 409
     assert "four" not in Path("data/transcripts/noon.tsv").read_text(), "all or nothing"
     shown = client.ask("api/find", asked).value
-    assert client.ask("api/replace", asked | {"digests": shown["digests"]}).value == {"places": 2}
+    assert client.ask("api/replace", asked | {"digests": shown["digests"]}).value == {"places": 2, "number": 0}
     assert "pier four" in Path("data/transcripts/noon.tsv").read_text()
     assert client.ask("api/find", asked | {"old": " "}).status == 422
 

@@ -26,9 +26,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from timbre.families import Codes, Speaking, Spoken
-from timbre.families.int8 import Int8Heads
+from timbre.families.csm.eight_bits import Int8Heads
 from timbre.families.llama import Layer, Product, Stack, joined, product
+from timbre.families.protocol import Codes, Speaking, Spoken
+from timbre.families.sampling import pick
 
 
 class Sentence(NamedTuple):
@@ -219,18 +220,6 @@ class Depth:
 def heads(head: Any) -> list[Product]:
     """For each codebook but the first, logits from states."""
     return list(head.each) if isinstance(head, Int8Heads) else [product(weight.detach().T) for weight in head.weight]
-
-
-def pick(logits: Tensor, draw: Tensor, how: Speaking) -> Tensor:
-    """A code for each row of logits (B, codes): where the sum of probabilities passes `draw` (B, 1), 0 ≤ draw < 1."""
-    if how.temperature == 0:
-        return logits.argmax(-1)
-    logits = logits.float() / how.temperature
-    if 0 < how.top_k < logits.shape[-1]:
-        logits = logits.masked_fill(logits < logits.topk(how.top_k).values[:, -1:], -torch.inf)
-    # In double precision, sums never fall and the draw stays below the whole, so no code of probability 0 is met.
-    passed = torch.softmax(logits, -1).cumsum(-1, dtype=torch.float64)
-    return torch.searchsorted(passed, draw * passed[:, -1:], right=True)[:, 0]
 
 
 class Replay:

@@ -1,17 +1,14 @@
-"""CSM from a folder or the hub, whole or not at all, and an adapter added to its weights."""
+"""CSM from a folder or the hub, whole or not at all, on its device and in its precision."""
 
 from __future__ import annotations
 
-import warnings
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
 from timbre.core.errors import ModelError
-from timbre.families import Precision
-from timbre.families.int8 import shrink
+from timbre.families.csm.eight_bits import shrink
+from timbre.families.protocol import Precision
 
 HEARD = "backbone_model.embed_tokens.embed_audio_tokens.weight"  # shares the depth decoder's
 
@@ -67,19 +64,3 @@ def prepare(model: Any, precision: Precision) -> Any:
 def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
     half = precision == "bf16" or (precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported())
     return torch.bfloat16 if half else torch.float32
-
-
-def merged(model: Any, adapter: Path) -> Any:
-    """The adapter added to the weights, in single precision: no cost in speaking, and no rounding of small changes."""
-    from peft import PeftModel
-
-    try:
-        with warnings.catch_warnings():  # peft would only warn, and speak with what it found
-            warnings.filterwarnings("error", message="Found missing adapter keys")
-            worn = PeftModel.from_pretrained(model, str(adapter))
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError, UserWarning) as error:
-        reason = str(error).strip().splitlines()[0][:100]
-        raise ModelError(f"{adapter} does not fit the base model ({reason}); run `dvc repro -f train`") from error
-    if not any(bool(weight.any()) for name, weight in worn.named_parameters() if "lora_B" in name):
-        raise ModelError(f"{adapter} changes nothing in the base model; run `dvc repro -f train`")
-    return worn.merge_and_unload()

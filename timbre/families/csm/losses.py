@@ -4,9 +4,9 @@
 waited for each time), and copies the heads of all codebooks. Here the places of the labels come with the batch, padding
 is on the right, where nothing that counts attends to it, and one product makes the logits of all codebooks.
 
-Where the depth decoder errs is told by groups of codebooks, the coarse ones apart from the fine. The first codebook,
-the backbone's, says what is spoken; each further one corrects what those before left over. So the groups grow: 1-3,
-4-7, 8-15 and so on, as far as the model has codebooks.
+The losses are also shown by groups of codebooks, the coarse ones apart from the fine. The first codebook, the
+backbone's, says what is spoken; each further one corrects what those before left over. So the groups grow: 1, 2-4, 5-8,
+9-16 and so on, as far as the model has codebooks.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-PIECES = (
-    8  # in which an evaluation, on all frames, goes through the depth decoder: as many in each of several processes
-)
+from timbre.families.llama import CausalLayers
+from timbre.families.protocol import Losses
+
+# In which an evaluation, on all frames, goes through the depth decoder: as many in each of several processes.
+PIECES = 8
 
 
 class Batch(NamedTuple):
@@ -31,22 +33,7 @@ class Batch(NamedTuple):
     shares: Tensor  # (2) of the whole batch's labels for backbone and depth decoder, those that are in this part
 
 
-class Stack(torch.nn.Module):  # type: ignore[misc]
-    """A decoder's layers over whole sequences from their first position on: causal, and no mask to make or to read."""
-
-    def __init__(self, decoder: Any) -> None:
-        super().__init__()
-        self.layers, self.norm, self.rotary_emb = decoder.layers, decoder.norm, decoder.rotary_emb
-
-    def forward(self, hidden: Tensor) -> Tensor:  # (B, S, width)
-        places = torch.arange(hidden.shape[1], device=hidden.device)[None]
-        turned = self.rotary_emb(hidden, position_ids=places)
-        for layer in self.layers:
-            hidden = layer(hidden, position_ids=places, position_embeddings=turned, use_cache=False)
-        return torch.as_tensor(self.norm(hidden))
-
-
-def label_losses(base: Any, backbone: Stack, depth: Stack, batch: Batch) -> tuple[Tensor, Tensor]:
+def label_losses(base: Any, backbone: CausalLayers, depth: CausalLayers, batch: Batch) -> tuple[Tensor, Tensor]:
     """In nats: of each frame (said), and of each of its further codebooks (codebooks - 1, deep)."""
     codes = batch.codes.flatten(0, 1)
     hidden = backbone(_embedded(base, batch)).flatten(0, 1)  # (B * S, width)
@@ -61,7 +48,7 @@ def _pieces(deep: Tensor) -> list[Tensor]:
     return list(deep.tensor_split(PIECES)) if len(deep) >= PIECES else [deep, *[deep[:1]] * (PIECES - 1)]
 
 
-def _others(base: Any, depth: Stack, hidden: Tensor, codes: Tensor) -> Tensor:
+def _others(base: Any, depth: CausalLayers, hidden: Tensor, codes: Tensor) -> Tensor:
     """hidden (frames, width), codes (frames, codebooks)"""
     decoder, head = base.depth_decoder.model, base.depth_decoder.codebooks_head.weight  # (codebooks - 1, width, size)
     offsets = torch.arange(len(head), device=codes.device) * decoder.vocab_size
@@ -81,13 +68,22 @@ def _embedded(base: Any, batch: Batch) -> Tensor:
     return torch.where(batch.sound[..., None], heard, base.embed_text_tokens(batch.ids))
 
 
+def named_losses(first: Tensor, others: Tensor, shares: Tensor) -> Losses:
+    """Of the losses of each frame (said) and of each of its further codebooks (codebooks - 1, deep): two means, so that
+    the many codes of the depth decoder do not outvote the first; of a part of a batch, weighed by its share."""
+    backbone, depth = first.mean() * shares[0], others.mean() * shares[1]
+    books = {"1": backbone.detach()} | {name: loss * shares[1] for name, loss in group_losses(others).items()}
+    parts = {"backbone": backbone, "depth_decoder": depth} | {f"codebook/{name}": loss for name, loss in books.items()}
+    return Losses(backbone + depth, parts)
+
+
 def groups(codebooks: int) -> dict[str, slice]:
-    """Of 8 codebooks: 1-3 and 4-7; the slices are of the depth decoder's own codebooks, which begin at 1."""
+    """Of 8 codebooks: 2-4 and 5-8; the slices are of the depth decoder's own, the first of which is the second."""
     found = {}
     first, end = 1, 4
     while first < codebooks:
         last = min(end, codebooks) - 1
-        found[f"{first}-{last}" if last > first else f"{first}"] = slice(first - 1, last)
+        found[f"{first + 1}-{last + 1}" if last > first else f"{first + 1}"] = slice(first - 1, last)
         first, end = end, 2 * end
     return found
 

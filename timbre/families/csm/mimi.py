@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from timbre.core.errors import ModelError
-from timbre.families import Audio, Codes
+from timbre.families.protocol import Audio, Codes
 
 LONGEST_PIECE = 16  # frames; longer ones cost as much a frame
 HEARD_AT_ONCE = 2  # seconds of sound that a CPU encodes at once: what a layer makes of it stays in the cache

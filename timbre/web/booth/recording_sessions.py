@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import threading
+import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from timbre.core.errors import DataError, SourceError, TimbreError, TranscriptEr
 from timbre.core.records import check_id
 from timbre.core.text import normalise, words
 from timbre.editing import yaml_entries
+from timbre.editing.owned_files import FileChange, content_of, one_editor, write_all
 from timbre.project import speakers, transcripts
 from timbre.project.speakers import Consent, Person
 from timbre.project.transcripts import Transcript
@@ -61,6 +62,7 @@ class FinishedRecording:
     recording: str  # path
     transcript: str
     lines: int
+    unreviewed: int  # lines whose take has a warning
     seconds: float
 
 
@@ -68,7 +70,6 @@ class Booth:
     def __init__(self, data: Path = Path("data"), folder: Path = Path(".timbre/takes")) -> None:
         self.data, self.folder = data, folder
         self.recordings, self.transcripts = data / "recordings", data / "transcripts"
-        self._writing = threading.Lock()
 
     def speakers(self) -> dict[str, Person]:
         return speakers.read(self.data / "speakers.yaml")
@@ -80,7 +81,7 @@ class Booth:
 
     def begin(self, session: BoothSession, consent: dict[str, Any] | None = None) -> BoothSession:
         """Begin, or go on with another list: what was spoken stays. `consent` is for a speaker without an entry."""
-        with self._writing:
+        with one_editor():
             self.check_free(session.id)
             before = self._read(session.id)
             if before and before.speaker != session.speaker:
@@ -125,32 +126,39 @@ class Booth:
     def finish(self, name: str) -> FinishedRecording:
         """One recording of all takes, its transcript, its entry. A finish that was cut short is finished by another."""
         session = self.session(name)
-        with self._writing:
-            self.check_free(name)
-            self._consent(session, None)
-            spoken = [(s, path) for s in session.sentences if (path := self._path(name, key(s))).exists()]
-            if not spoken:
-                raise DataError(f"{name}: nothing was recorded yet")
-            recording, part = self.recordings / f"{name}.flac", self.recordings / f".{name}.part.flac"
-            try:
-                lines, digest, seconds = microphone_takes.joined(spoken, part, session.speaker)
-                made = transcripts.render(Transcript(tuple(lines), (f"# audio: {digest}",)), f"{name}.tsv")
-                transcripts.parse(made, f"{name}.tsv", seconds)
-                self._check_same(part, recording, made, transcript := self.transcripts / f"{name}.tsv")
-                entry = _entry(session, recording)
-                declared = yaml_entries.appended(self.data / "sources.yaml", entry, str(recording), str(part))
-                part.replace(recording)
-            finally:
-                part.unlink(missing_ok=True)
-            write_atomic(transcript, made)
-            write_atomic(self.data / "sources.yaml", declared)  # last: what is declared is there
-        return FinishedRecording(str(recording), str(transcript), len(lines), round(seconds, 2))
+        self.check_free(name)
+        spoken = [(s, path) for s in session.sentences if (path := self._path(name, key(s))).exists()]
+        if not spoken:
+            raise DataError(f"{name}: nothing was recorded yet")
+        part = self.recordings / f".{name}.{secrets.token_hex(4)}.part.flac"
+        try:
+            lines, digest, seconds = microphone_takes.joined(spoken, part, session.speaker)
+            made = transcripts.render(Transcript(tuple(lines), (f"# audio: {digest}",)), f"{name}.tsv")
+            transcripts.parse(made, f"{name}.tsv", seconds)
+            with one_editor():
+                recording, transcript = self._declare(session, part, made)
+        finally:
+            part.unlink(missing_ok=True)
+        unreviewed = sum(line.flag == "" for line in lines)
+        return FinishedRecording(str(recording), str(transcript), len(lines), unreviewed, round(seconds, 2))
+
+    def _declare(self, session: BoothSession, part: Path, made: bytes) -> tuple[Path, Path]:
+        """Put the recording and its transcript where the project has them, and then the entry that names them."""
+        self.check_free(session.id)
+        self._consent(session, None)
+        recording, transcript = self.recordings / f"{session.id}.flac", self.transcripts / f"{session.id}.tsv"
+        self._check_same(part, recording, made, transcript)
+        entry = _entry(session, recording)
+        declared = yaml_entries.appended(self.data / "sources.yaml", entry, str(recording), str(part))
+        part.replace(recording)
+        write_all([FileChange(transcript, content_of(transcript), made), declared])
+        return recording, transcript
 
     def _consent(self, session: BoothSession, consent: dict[str, Any] | None) -> None:
         known = self.speakers()
         if session.speaker not in known and consent:
             path = self.data / "speakers.yaml"
-            write_atomic(path, yaml_entries.with_people(path, [person(session.speaker, consent)]))
+            yaml_entries.with_people(path, [person(session.speaker, consent)]).write()
             known = self.speakers()
         raise_all(SourceError, speakers.problems(known, {session.speaker: [session.id]}))
 

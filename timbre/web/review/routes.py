@@ -10,7 +10,7 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute
 
 from timbre.editing.find_replace import Search
-from timbre.editing.transcript_edits import ChangedMeanwhile
+from timbre.editing.owned_files import ChangedMeanwhile
 from timbre.web.endpoints import AsciiJson, RequestBody, flac_file, json_get, json_post
 from timbre.web.review.transcripts_service import TranscriptsService, lines_from
 
@@ -39,6 +39,11 @@ class ReplaceRequest(FindRequest):
     digests: dict[str, str]  # recording → content that the preview showed
 
 
+class ReplaceAgainRequest(RequestBody):
+    redo: bool  # else undo
+    open: str  # recording whose lines the page itself takes back
+
+
 def review_routes(transcripts: TranscriptsService) -> list[BaseRoute]:
     def opened(name: str) -> dict[str, Any]:
         recording = transcripts.opened(name)
@@ -61,9 +66,13 @@ def review_routes(transcripts: TranscriptsService) -> list[BaseRoute]:
 
     def replace(body: ReplaceRequest) -> Any:
         try:
-            return {"places": transcripts.replace(body.search, body.digests)}
+            places, number = transcripts.replace(body.search, body.digests)
+            return {"places": places, "number": number}
         except ChangedMeanwhile as error:
             return AsciiJson({"error": str(error)}, HTTPStatus.CONFLICT)
+
+    def replace_again(body: ReplaceAgainRequest, number: int) -> dict[str, Any]:
+        return {"changed_since": transcripts.replace_again(number, redo=body.redo, besides=body.open)}
 
     def glossary_offers() -> list[dict[str, Any]]:
         return [{"written": o.written, "term": o.term, "places": len(o.places)} for o in transcripts.offers()]
@@ -83,6 +92,8 @@ def review_routes(transcripts: TranscriptsService) -> list[BaseRoute]:
         json_get("/api/offers", glossary_offers),
         json_post("/api/find", FindRequest, find),
         json_post("/api/replace", ReplaceRequest, replace),
+        json_post("/api/replace/{number:int}", ReplaceAgainRequest, replace_again),
         json_get("/api/peaks/{name}", peaks),
+        json_get("/api/sound/{name}", transcripts.heard_in),
         json_get("/audio/{name}", sound),
     ]

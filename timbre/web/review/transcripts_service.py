@@ -1,6 +1,6 @@
 """What the review page shows and saves: each recording's transcript, or its draft while there is no transcript yet.
 
-Reads   data/sources.yaml, data/raw, data/drafts, data/transcripts, data/labels.jsonl
+Reads   data/sources.yaml, data/raw, data/speech, data/drafts, data/transcripts, data/labels.jsonl
 Writes  data/transcripts/<id>.tsv, only when asked to save, only over the content that the edit was made from
         .timbre/peaks, .timbre/dismissed, caches
 
@@ -19,13 +19,15 @@ from typing import Any
 
 from timbre.core.errors import DataError, TimbreError, TranscriptError
 from timbre.core.records import Recording, check_id
-from timbre.editing import find_replace, transcript_edits, yaml_entries
+from timbre.editing import find_replace, owned_files, transcript_edits, yaml_entries
 from timbre.editing.find_replace import NearMiss, Plan, Search
+from timbre.editing.owned_files import ChangedMeanwhile, FileChange, one_editor, write_all
 from timbre.project import glossary, sources, transcripts
 from timbre.project.sources import Source
 from timbre.project.transcripts import Line, Transcript
 from timbre.web.review import suggestions
 from timbre.web.review.peaks import peaks
+from timbre.web.review.sound_facts import sound_facts, usual_pace
 from timbre.web.review.suggestions import Dismissals
 
 LONGEST = 1e7  # seconds: what seven digits can write
@@ -73,12 +75,13 @@ class TranscriptsService:
         self._sources: tuple[object, dict[str, Source]] = (None, {})
         self.path, self.transcripts = data / "sources.yaml", data / "transcripts"
         self.raw, self.drafts, self.glossary = data / "raw", data / "drafts", data / "glossary.txt"
+        self.speech = data / "speech"
         self.labels, self.cache, self.dismissals = (
             data / "labels.jsonl",
             cache / "peaks",
             Dismissals(cache / "dismissed"),
         )
-        self._saving = threading.Lock()  # between looking at a file and writing it
+        self._replacements: list[list[FileChange]] = []  # of this run, so that they can be taken back
         self._drawing = threading.Lock()  # two pages do not compute the same peaks
         _ = self.sources  # what is wrong there is told before a page opens
 
@@ -104,7 +107,7 @@ class TranscriptsService:
             name,
             recording.speaker,
             recording.seconds,
-            transcript_edits.digest(content),
+            owned_files.digest(content),
             transcript.lines,
             words,
             draft,
@@ -118,25 +121,24 @@ class TranscriptsService:
         self.dismissals.write(self._known(name), draft, names)
 
     def digest(self, name: str) -> str:
-        return transcript_edits.digest(transcript_edits.content_of(self._path(name)))
+        return owned_files.digest(owned_files.content_of(self._path(name)))
 
     def save(self, name: str, digest: str, lines: Sequence[Line]) -> str:
         """The new digest; ChangedMeanwhile where the file is not the one that was edited."""
         recording = self.recording(name)
         path = self._path(name)
-        with self._saving:
-            content = transcript_edits.content_of(path)
-            if transcript_edits.digest(content) != digest:
-                raise transcript_edits.ChangedMeanwhile(f"{path}: was changed by somebody else; nothing was written")
+        with one_editor():
+            content = owned_files.content_of(path)
+            if owned_files.digest(content) != digest:
+                raise ChangedMeanwhile(f"{path}: was changed by somebody else; nothing was written")
             if content is None:
                 seeded, _ = self._transcript(recording)
-                made = transcripts.render(Transcript(tuple(lines), seeded.comments), str(path))
-                transcripts.parse(made, str(path), recording.seconds)
+                after = transcripts.render(Transcript(tuple(lines), seeded.comments), str(path))
+                transcripts.parse(after, str(path), recording.seconds)
             else:
-                made = transcript_edits.splice(content, lines, str(path), recording.seconds)
-            if made != content:
-                transcript_edits.save(path, content, made)
-        return transcript_edits.digest(made)
+                after = transcript_edits.splice(content, lines, str(path), recording.seconds)
+            FileChange(path, content, after).write()
+        return owned_files.digest(after)
 
     def find(self, search: Search) -> tuple[list[ReplacementPreview], dict[str, str]]:
         """Every line that would change, and the digest of each file that it stands in."""
@@ -144,29 +146,48 @@ class TranscriptsService:
         previews = [
             ReplacementPreview(p.path.stem, edit.number, list(edit.pieces())) for p in plans for edit in p.edits
         ]
-        return previews, {plan.path.stem: transcript_edits.digest(plan.content) for plan in plans}
+        return previews, {plan.path.stem: owned_files.digest(plan.content) for plan in plans}
 
     def offers(self) -> list[NearMiss]:
         """Words that are nearly a term of the glossary."""
         terms = glossary.terms(self.glossary) if self.glossary.exists() else []
         return find_replace.near_misses(self._begun(), terms) if terms else []
 
-    def replace(self, search: Search, digests: dict[str, str]) -> int:
-        """How many places were replaced; only what a preview showed is written, or nothing."""
-        with self._saving:
+    def replace(self, search: Search, digests: dict[str, str]) -> tuple[int, int]:
+        """How many places were replaced, and the replacement's number; only what a preview showed is written."""
+        with one_editor():
             plans = self._plans(search)
-            if {plan.path.stem: transcript_edits.digest(plan.content) for plan in plans} != digests:
-                raise transcript_edits.ChangedMeanwhile(
-                    "the transcripts changed after the preview; nothing was written"
-                )
-            for plan in plans:
-                plan.write()
-        return sum(len(edit.hits) for plan in plans for edit in plan.edits)
+            if {plan.path.stem: owned_files.digest(plan.content) for plan in plans} != digests:
+                raise ChangedMeanwhile("the transcripts changed after the preview; nothing was written")
+            write_all(changes := [plan.change for plan in plans])
+            self._replacements.append(changes)
+            number = len(self._replacements) - 1
+        return sum(len(edit.hits) for plan in plans for edit in plan.edits), number
+
+    def replace_again(self, number: int, *, redo: bool, besides: str) -> list[str]:
+        """Take a replacement back, or do it again, in all recordings but one; those that were edited since stay."""
+        if number >= len(self._replacements):
+            raise DataError("that replacement was made before this page was started")
+        changes = [change for change in self._replacements[number] if change.path.stem != besides]
+        wanted = (
+            changes if redo else [FileChange(change.path, change.after, change.before or b"") for change in changes]
+        )
+        with one_editor():
+            ours = [change for change in wanted if owned_files.content_of(change.path) == change.before]
+            write_all(ours)
+        return [change.path.stem for change in wanted if change not in ours]
 
     def peaks(self, name: str) -> bytes:
         recording = self.recording(name)
         with self._drawing:
             return peaks(recording, self.audio(name), self.cache)
+
+    def heard_in(self, name: str) -> dict[str, Any]:
+        """When somebody speaks, what is clipped, and the pace that is usual in the lines as they are on disk."""
+        recording = self.recording(name)
+        with self._drawing:
+            facts = sound_facts(recording, self.audio(name), self.speech, self.cache)
+        return facts._asdict() | {"pace": usual_pace(self._transcript(recording)[0].lines, facts.speech)}
 
     def audio(self, name: str) -> Path:
         return self.raw / f"{self._known(name)}.flac"
@@ -193,7 +214,7 @@ class TranscriptsService:
     def _transcript(self, recording: Recording) -> tuple[Transcript, bytes | None]:
         """The person's, with the file's content, or what its draft would begin it with."""
         path = self._path(recording.id)
-        content = transcript_edits.content_of(path)
+        content = owned_files.content_of(path)
         if content is not None:
             return transcripts.parse(content, str(path), overlaps=True), content  # the page shows and mends them
         return transcripts.seed(self.drafts / f"{recording.id}.json", recording), None

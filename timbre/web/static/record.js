@@ -129,7 +129,7 @@ async function finish() {
   try {
     const made = await ask(`api/finish/${state.id}`, {});
     microphone.close();
-    $("made").textContent = `${made.lines} ${made.lines === 1 ? "sentence" : "sentences"}, ${Math.round(made.seconds)} seconds, each with its exact times.`;
+    $("made").textContent = `${made.lines} ${made.lines === 1 ? "sentence" : "sentences"}, ${Math.round(made.seconds)} seconds, each with its exact times.${unreviewed(made.unreviewed)}`;
     $("files").replaceChildren(...[made.recording, made.transcript, "data/sources.yaml"].map((file) => make("li", "", file)));
     $("booth").hidden = $("finish").hidden = document.querySelector(".input").hidden = true;
     $("done").hidden = false;
@@ -140,6 +140,11 @@ async function finish() {
     state.busy = false;
     $("finish").disabled = false;
   }
+}
+
+function unreviewed(count) {
+  if (!count) return "";
+  return count === 1 ? " One take has a warning: hear it in the review page." : ` ${count} takes have a warning: hear them in the review page.`;
 }
 
 // ---- what is seen -----------------------------------------------------------------------------------------------------

@@ -30,8 +30,9 @@ export function setUpEdits(page) {
   function stepBack(from, to) {
     commitTyping();
     if (!from.length) { note(from === state.past ? "nothing to undo" : "nothing to redo"); return; }
-    to.push(now());
-    const { lines, key, dismissed } = from.pop();
+    const { lines, key, dismissed, replaced } = from.pop();
+    to.push({ ...now(), replaced });
+    if (replaced !== undefined) page.replaceAgain(replaced, from === state.future);
     page.writing()?.blur();
     state.lines = lines;
     if (dismissed !== state.dismissed) page.dismiss(dismissed);
@@ -100,9 +101,9 @@ export function setUpEdits(page) {
   function accept() {
     const index = current();
     if (index < 0) return;
-    const key = state.key, flag = state.lines[index].flag === "ok" ? "" : "ok";
-    edit(model.change(state.lines, index, { flag }));
-    if (flag && step(1) && !audio.paused) page.playLine();
+    const { key } = state;
+    if (state.lines[index].flag !== "ok") edit(model.change(state.lines, index, { flag: "ok" }));
+    if (step(1) && !audio.paused) page.playLine();
     list.refresh(key);
   }
 
@@ -131,5 +132,5 @@ export function setUpEdits(page) {
 
   const undo = () => stepBack(state.past, state.future), redo = () => stepBack(state.future, state.past);
   const forgetTyping = () => { typing = null; };
-  Object.assign(page, { remember, edit, typed, commitTyping, forgetTyping, drag, nudge, step, accept, drop, split, merge, undo, redo });
+  Object.assign(page, { remember, now, edit, typed, commitTyping, forgetTyping, drag, nudge, step, accept, drop, split, merge, undo, redo });
 }

@@ -3,8 +3,8 @@
 import { $, ask, make, note } from "./review-dom.js";
 
 export function setUpFind(page) {
-  const { state, settled, remember, take, listRecordings, writing } = page;
-  let preview = null;
+  const { state, settled, remember, now, take, listRecordings, writing } = page;
+  let preview = null, replacing = false;
   function openFind() {
     const chosen = String(getSelection()).trim();
     if (chosen && writing() && !chosen.includes("\n")) $("old").value = chosen;
@@ -72,21 +72,35 @@ export function setUpFind(page) {
   $("replace").addEventListener("click", async () => {
     if (!preview) return;
     $("replace").disabled = true;
+    replacing = true; // what changes on disk now is no other editor's work
     try {
-      const { places } = await ask("api/replace", preview);
-      remember();
+      const { places, number } = await ask("api/replace", preview);
+      remember({ ...now(), replaced: number });
       take(await ask(`api/recording/${state.id}`));
       $("find").close();
       listRecordings();
-      note(`${places} ${places === 1 ? "place" : "places"} replaced; git diff shows them`);
+      note(`${places} ${places === 1 ? "place" : "places"} replaced; Z takes them back, git diff shows them`);
     } catch (error) {
       await search();
       $("found").textContent = error.message;
+    } finally {
+      replacing = false;
     }
   });
+
+  // A step back over a replacement, or forth: the open recording's lines are the page's, the others are files.
+  async function replaceAgain(number, redo) {
+    try {
+      const { changed_since: left } = await ask(`api/replace/${number}`, { redo, open: state.id });
+      if (left.length) note(`${left.join(", ")}: edited since then; left as it is`);
+      listRecordings();
+    } catch (error) {
+      note(`The other recordings stay as they are: ${error.message}`);
+    }
+  }
   for (const id of ["old", "new", "case"]) $(id).addEventListener("input", searchSoon);
   $("find").addEventListener("keydown", (event) => { if (event.key === "Enter" && event.target.tagName === "INPUT") search(); });
   $("close-find").addEventListener("click", () => $("find").close());
   $("open-find").addEventListener("click", openFind);
-  Object.assign(page, { openFind });
+  Object.assign(page, { openFind, replaceAgain, replacing: () => replacing });
 }

@@ -7,7 +7,7 @@ const KEYS = [ // [action, what it does, keys as shown, codes]; Shift+ in front 
   ["play", "play the line, or pause", "Space", ["Space"]],
   ["next", "next line", "↓ or J", ["ArrowDown", "KeyJ"]],
   ["previous", "previous line", "↑ or K", ["ArrowUp", "KeyK"]],
-  ["accept", "heard, and right: flag ok, go on", "A", ["KeyA"]],
+  ["accept", "heard, and right: flag ok, go on (Z takes it back)", "A", ["KeyA"]],
   ["drop", "leave the line out, or take it back", "D", ["KeyD"]],
   ["write", "write in the line; Esc leaves it", "Enter", ["Enter"]],
   ["split", "split at the caret, or where the sound is", "S, or Enter in the words", ["KeyS"]],

@@ -55,14 +55,14 @@ export function setUpSaving(page) {
   }
 
   async function look() {
-    if (!state.id || !state.seconds || saving || conflict || document.hidden) return;
+    if (!state.id || !state.seconds || saving || conflict || page.replacing() || document.hidden) return;
     const { id } = state;
     const { digest } = await ask(`api/digest/${id}`).catch(() => ({ digest: state.digest }));
-    if (state.id !== id || digest === state.digest || saving || conflict) return;
+    if (state.id !== id || digest === state.digest || saving || conflict || page.replacing()) return;
     if (unsaved()) { save(); return; }
     try {
       const opened = await ask(`api/recording/${id}`);
-      if (unsaved() || state.id !== id) return;
+      if (unsaved() || state.id !== id || opened.digest === state.digest || page.replacing()) return;
       remember();
       take(opened);
       note("The file was edited elsewhere; these are its lines now");

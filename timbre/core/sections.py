@@ -1,0 +1,296 @@
+"""Every section and key of params.yaml, in its order, with its type and its limits.
+
+A section is a frozen dataclass that pydantic checks strictly: a whole number is a fine float, true and false are no
+numbers, an unknown key is a mistake. `int | float` keeps a whole number whole, since -23 and -23.0 give two content
+keys. What no type can say is said in `__post_init__`, by a ValueError with a line per mistake that begins with the key.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeVar, dataclass_transform
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True)
+def section(cls: type[T]) -> type[T]:
+    rules = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+    return dataclass(cls, frozen=True, config=rules)  # type: ignore[return-value]
+
+
+@section
+class ComputeParams:
+    """Section `compute` of params.yaml. No result depends on it, so no stage of dvc.yaml names it."""
+
+    engine: Literal["local", "ray"]
+    workers: int | None  # processes; None is one per core, on a cluster one per CPU or GPU
+    address: str | None  # of a Ray cluster; None starts one on this machine
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 1:
+            raise ValueError(f"workers: {self.workers} is not 1 or more, nor null")
+        if self.address is not None and self.engine != "ray":
+            raise ValueError(f"address: {self.address} is of a Ray cluster, and compute.engine is {self.engine}")
+
+
+@section
+class FetchParams:
+    max_hours: float  # longest recording
+    max_megabytes: int  # largest download
+    min_seconds: float  # shortest recording
+    retries: int  # per download
+    timeout_seconds: int  # without an answer from the server
+
+    def __post_init__(self) -> None:
+        for name in ("max_hours", "max_megabytes", "timeout_seconds"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name}: {getattr(self, name)} is not above 0")
+        for name in ("min_seconds", "retries"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: {getattr(self, name)} is below 0")
+
+
+@section
+class TranscribeParams:
+    engine: Literal["openai-whisper", "faster-whisper"]
+    batch: int  # windows at once, of faster-whisper
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise ValueError(f"batch: {self.batch} is not 1 or more")
+
+
+@section
+class WhisperParams:
+    """Section `whisper` of params.yaml, shared by transcribe and evaluate."""
+
+    model: str  # path of a .pt file, or a name that openai-whisper knows
+
+    def __post_init__(self) -> None:
+        if not self.model.strip():
+            raise ValueError("model: is empty; name a .pt file or one of openai-whisper's models, such as turbo")
+
+
+@section
+class ChunkParams:
+    vad: Literal["silero", "energy"]  # what finds speech
+    max_seconds: float
+    min_seconds: float
+    gap: float  # seconds without speech that always end a clip
+    max_pause: float  # seconds; longer pauses inside a clip are shortened to it
+    pad: float  # seconds of silence kept before and after a clip, at most
+    loudness: int | float | None  # LUFS that every clip is brought to
+    min_level: float  # dBFS; a segment that is quieter from beginning to end says nothing
+    min_confidence: int | float | None  # Whisper's mean, of a draft's line
+
+    def __post_init__(self) -> None:
+        wrong = [f"{name}: {getattr(self, name)} is below 0" for name in ("gap", "max_pause", "pad", "min_seconds")
+                 if getattr(self, name) < 0]  # fmt: skip
+        if self.max_seconds <= self.min_seconds + 2 * self.pad:
+            wrong.append(f"max_seconds: {self.max_seconds} leaves no room above min_seconds and twice the pad")
+        if self.loudness is not None and not -70 < self.loudness < 0:
+            wrong.append(f"loudness: {self.loudness} is not between -70 and 0 LUFS")
+        if wrong:
+            raise ValueError("\n".join(wrong))
+
+
+@section
+class CheckParams:
+    batch: int  # clips
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise ValueError(f"batch: {self.batch} is not 1 or more")
+
+
+@section
+class DatasetParams:
+    eval_share: float  # of the clips
+    block_seconds: float  # of recording that stay together on one side
+    pace_iqr: int | float | None  # interquartile ranges from the quartiles, beyond which a text is wrong
+    snr: int | float | None  # dB, least
+    silence: int | float | None  # share of a clip, most
+    clipping: int | float | None  # share of a clip's samples, most
+    language: int | float | None  # probability of the recording's language, least
+    repeats: int | None  # clips with the same words, most
+    doubtful_cer: int | float | None  # of what Whisper hears, from which on a warning is written …
+    wrong_cer: int | float | None  # … and from which on the clip is left out
+
+    def __post_init__(self) -> None:
+        wrong = [] if 0 < self.eval_share <= 0.5 else [f"eval_share: {self.eval_share} is not above 0 and at most 0.5"]
+        for name in ("block_seconds", "pace_iqr", "repeats", "doubtful_cer", "wrong_cer"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                wrong.append(f"{name}: {value} is not above 0")
+        for name in ("silence", "clipping", "language"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                wrong.append(f"{name}: {value} is not between 0 and 1")
+        if wrong:
+            raise ValueError("\n".join(wrong))
+
+
+@section
+class VoiceParams:
+    family: Literal["csm"]  # a package of timbre/families
+    base: str  # a folder, or the id of a model on the hub
+    revision: str | None  # commit of the hub model; null for a folder
+
+
+@section
+class CsmParams:
+    """Section `csm` of params.yaml: what only this family's training asks."""
+
+    depth_share: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.depth_share <= 1:
+            raise ValueError(f"depth_share: {self.depth_share} is not between 0 and 1")
+
+
+@section
+class EncodeParams:
+    batch: int  # clips
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise ValueError(f"batch: {self.batch} is not 1 or more")
+
+
+@section
+class TrainParams:
+    rank: int
+    alpha: float
+    rslora: bool
+    dropout: float
+    learning_rate: float
+    warmup: int  # steps
+    epochs: int
+    max_steps: int | None
+    batch: int  # clips
+    accumulation: int  # batches
+    weight_decay: float
+    max_grad_norm: float
+    context_share: float
+    context_seconds: float
+    eval_every: int  # steps
+    patience: int  # evaluations
+    points: int  # of training that one can hear
+    optimiser: Literal["adamw", "adamw_8bit"]
+    precision: Literal["auto", "fp32", "bf16"]
+    gradient_checkpointing: bool
+    processes: int | Literal["auto"]
+    shard: bool
+    seed: int
+
+    def __post_init__(self) -> None:
+        wrong = [
+            f"{name}: {getattr(self, name)} is not {least} or more"
+            for name, least in {
+                "rank": 1, "warmup": 0, "epochs": 1, "batch": 1, "accumulation": 1, "eval_every": 1, "patience": 0,
+                "points": 1, "seed": 0, "weight_decay": 0, "context_seconds": 0,
+            }.items()
+            if getattr(self, name) < least
+        ]  # fmt: skip
+        wrong += [
+            f"{name}: {getattr(self, name)} is not above 0"
+            for name in ("alpha", "learning_rate", "max_grad_norm")
+            if not getattr(self, name) > 0
+        ]
+        wrong += [
+            f"{name}: {getattr(self, name)} is not between 0 and 1"
+            for name in ("dropout", "context_share")
+            if not 0 <= getattr(self, name) <= 1
+        ]
+        if self.processes != "auto" and self.processes < 1:
+            wrong.append(f"processes: {self.processes} is not 1 or more, nor auto")
+        if self.max_steps is not None and self.max_steps < 1:
+            wrong.append(f"max_steps: {self.max_steps} is not 1 or more, nor null")
+        if wrong:
+            raise ValueError("\n".join(wrong))
+
+
+@section
+class GenerateParams:
+    seeds: list[int]
+    true_prompts: int
+    temperature: float
+    top_k: int
+    cap_seconds: float
+    cap_seconds_per_character: float
+    batch: int  # samples
+    precision: Literal["auto", "fp32", "bf16", "int8"]
+
+    def __post_init__(self) -> None:
+        none_below = {"true_prompts": 0, "temperature": 0, "top_k": 0, "cap_seconds_per_character": 0, "batch": 1}
+        wrong = [
+            f"{name}: {getattr(self, name)} is not {least} or more"
+            for name, least in none_below.items()
+            if getattr(self, name) < least
+        ]
+        if not self.cap_seconds > 0:
+            wrong.append(f"cap_seconds: {self.cap_seconds} is not above 0")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+            wrong.append(f"seeds: {self.seeds} is not a list of different numbers, 0 or more")
+        if wrong:
+            raise ValueError("\n".join(wrong))
+
+
+@section
+class GateParams:
+    changes: float
+    words: float
+    likeness: float
+    ends: float
+    leakage: int
+
+    def __post_init__(self) -> None:
+        shares = {"changes": self.changes, "ends": self.ends}
+        wrong = [
+            f"gates.{name}: {share} is no share from 0 to 1" for name, share in shares.items() if not 0 <= share <= 1
+        ]
+        if wrong:
+            raise ValueError("\n".join(wrong))
+
+
+@section
+class EvaluateParams:
+    batch: int  # samples that Whisper hears at once
+    others: str  # folder
+    strict: bool  # asked by stages/track.py, the last
+    gates: GateParams
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise ValueError(f"batch: {self.batch} is not 1 or more")
+
+
+@section
+class SpeakerParams:
+    """Section `speaker` of params.yaml."""
+
+    model: str  # a folder, or the id of a model on the hub
+    revision: str | None  # commit of the hub model; null for a folder
+
+
+@section
+class Settings:
+    """The whole of params.yaml."""
+
+    compute: ComputeParams
+    fetch: FetchParams
+    transcribe: TranscribeParams
+    whisper: WhisperParams
+    chunk: ChunkParams
+    check: CheckParams
+    dataset: DatasetParams
+    voice: VoiceParams
+    csm: CsmParams
+    encode: EncodeParams
+    train: TrainParams
+    generate: GenerateParams
+    evaluate: EvaluateParams
+    speaker: SpeakerParams

@@ -1,0 +1,29 @@
+"""CSM in 8 bits: which of its layers become what timbre/families/int8.py offers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from timbre.families.int8 import Int8Linear, join, replace
+
+
+class Int8Heads(nn.Module):  # type: ignore[misc]  # torch is not typed here
+    """The depth decoder's heads, one for each codebook but the first: `each[i](x)`, x (…, in) → (…, vocabulary)."""
+
+    def __init__(self, weight: Tensor) -> None:
+        """weight (codebooks - 1, in, vocabulary)"""
+        super().__init__()
+        self.each = nn.ModuleList(Int8Linear(head.T) for head in weight)
+
+
+def shrink(model: Any) -> None:
+    """Both decoders of a CSM and all its heads; embeddings, norms and the codec stay as they are."""
+    for layer in (*model.backbone_model.layers, *model.depth_decoder.model.layers):
+        join(layer.self_attn, "q_proj", "k_proj", "v_proj")
+        join(layer.mlp, "gate_proj", "up_proj")
+    replace(model.backbone_model)
+    replace(model.depth_decoder)
+    model.lm_head = Int8Linear(model.lm_head.weight)
+    model.depth_decoder.codebooks_head = Int8Heads(model.depth_decoder.codebooks_head.weight)

@@ -1,0 +1,272 @@
+"""Sesame CSM: a text-and-audio backbone that says the first codebook, a depth decoder the others, Mimi the sound.
+
+A sequence is turns of `[0]text` with begin and end marks, then one position per frame of sound, then a frame of zeros:
+the end. All embeddings are made here (`_embed`), so the model sees codes and the codec never runs in training.
+Loads any folder that `save_pretrained` wrote and any hub id alike. What is learnt is a LoRA adapter on both decoders.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import warnings
+from collections.abc import Generator, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from timbre.core.content import content_key
+from timbre.core.errors import ModelError
+from timbre.core.sections import CsmParams
+from timbre.families import lora as low_rank
+from timbre.families.csm.decode import Decoder, Said, Sentence, alone, decode, whole
+from timbre.families.csm.load import from_pretrained, prepare
+from timbre.families.csm.losses import Batch, label_losses, named_losses
+from timbre.families.csm.mimi import CodecStream, encoded, pieces
+from timbre.families.llama import CausalLayers
+from timbre.families.lora import LoraCourse, evaluating, merged
+from timbre.families.protocol import (
+    WHOLE,
+    Audio,
+    Codes,
+    Lora,
+    Losses,
+    Part,
+    Precision,
+    Request,
+    Speaking,
+    Spoken,
+    Turn,
+)  # fmt: skip
+
+SPEAKER = "0"  # one voice: always the same number
+TARGETS = r".*(backbone_model|depth_decoder\.model)\.layers\.\d+\." + low_rank.PROJECTIONS  # never a layer of Mimi
+
+
+class Row(NamedTuple):
+    """One sequence; S positions."""
+
+    ids: list[int]  # (S) text tokens, 0 where there is sound
+    codes: Codes  # (S, codebooks), 0 where there is text, and at the end frame
+    sound: list[bool]  # (S)
+
+
+def load(base: str, revision: str | None, adapter: Path | None, precision: Precision) -> Csm:
+    from transformers.utils import logging
+
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # peft's calls, not ours
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    local = Path(base).is_dir()
+    try:
+        model, tokenizer = from_pretrained(base, {} if local else {"revision": revision})
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        mend = "the folder is incomplete or damaged: restore it, or name another" if local else (
+            "be online, accept the model's licence on its page on the hub and log in with `hf auth login`, "
+            "or name a folder"
+        )  # fmt: skip
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise ModelError(f"voice.base: {base} cannot be loaded ({reason}); {mend}") from error
+    if adapter:
+        model = merged(model, adapter)
+    return Csm(prepare(model, precision), tokenizer)
+
+
+class CsmCourse(LoraCourse):
+    """One adapter on both decoders."""
+
+    voice: Csm
+
+    def __init__(self, voice: Csm, lora: Lora, own: CsmParams, *, save_memory: bool) -> None:
+        super().__init__(voice, lora, save_memory=save_memory)
+        self.own = own
+
+    def batch(self, dialogues: Sequence[Sequence[Turn]], seed: int, part: Part = WHOLE) -> Batch:
+        return self.voice.batch(dialogues, self.own.depth_share, seed, part)
+
+    def exam(self, dialogues: Sequence[Sequence[Turn]], part: Part = WHOLE) -> Batch:
+        return self.voice.batch(dialogues, 1.0, 0, part)  # all frames
+
+
+class Csm:
+    """A loaded CSM; see `timbre.families.protocol.Voice`."""
+
+    def __init__(self, base: Any, tokenizer: Any) -> None:
+        self.base = base  # CsmForConditionalGeneration; an adapter goes into its layers
+        self.model = base  # what is trained: the same, or peft's wrapper around it
+        self.tokenizer = tokenizer
+        codec = base.config.codec_config
+        self.sample_rate: int = codec.sampling_rate
+        self.frame_rate: float = codec.frame_rate
+        self.positions: int = base.config.max_position_embeddings
+        self.codebooks: int = base.config.num_codebooks
+        self._decoders: dict[Speaking, Decoder] = {}  # the last one's buffers and graphs serve the next call
+        self._frame: int = codec.frame_size  # samples
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self.base.device)
+
+    def encode(self, sounds: Sequence[Audio]) -> list[Codes]:
+        """Codes of each sound. The codec is causal, so silence after a shorter sound of the batch changes nothing;
+        a begun last frame is filled with silence first, or its code would depend on what the batch adds."""
+        longest = max(-(-len(sound) // self._frame) for sound in sounds) * self._frame
+        padded = np.stack([np.pad(sound, (0, longest - len(sound))) for sound in sounds])
+        values = torch.from_numpy(padded)[:, None].to(self.device)  # (B, 1, samples)
+        with torch.inference_mode():
+            codes = encoded(self.base.codec_model, values, self.codebooks)
+        made = codes.transpose(1, 2).cpu().numpy().astype(np.int16)
+        frames = [-(-len(sound) // self._frame) for sound in sounds]
+        return [np.ascontiguousarray(row[:count]) for row, count in zip(made, frames, strict=True)]
+
+    def decode(self, codes: Codes) -> Audio:
+        if not len(codes):
+            return np.zeros(0, np.float32)
+        values = torch.from_numpy(codes.astype(np.int64)).T[None].to(self.device)  # (1, codebooks, frames)
+        with torch.no_grad():
+            sound: Audio = self.base.codec_model.decode(values).audio_values[0, 0].float().cpu().numpy()
+        return sound
+
+    def length(self, turns: Sequence[Turn]) -> int:
+        return len(self._row(turns).ids)
+
+    def _row(self, turns: Sequence[Turn]) -> Row:
+        ids: list[int] = []
+        codes: list[Codes] = []
+        sound: list[bool] = []
+        for turn in turns:
+            text = self.tokenizer(f"[{SPEAKER}]{turn.text}", add_special_tokens=True)["input_ids"]
+            frames = 0 if turn.codes is None else len(turn.codes) + 1  # with the end frame
+            ids += [*text, *[0] * frames]
+            sound += [False] * len(text) + [True] * frames
+            codes.append(np.zeros((len(text), self.codebooks), np.int16))
+            if turn.codes is not None:
+                codes += [turn.codes, np.full((1, self.codebooks), self.base.config.codebook_eos_token_id, np.int16)]
+        return Row(ids, np.concatenate(codes), sound)
+
+    @functools.cached_property
+    def stacks(self) -> tuple[CausalLayers, CausalLayers]:
+        return CausalLayers(self.base.backbone_model), CausalLayers(self.base.depth_decoder.model)
+
+    def batch(self, dialogues: Sequence[Sequence[Turn]], depth_share: float, seed: int, part: Part = WHOLE) -> Batch:
+        """The last turn's frames are to be learnt, a share of them by the depth decoder too.
+
+        They are drawn for the whole batch, so that its parts have those that it would have. It stays in the machine's
+        memory, where a thread makes it; `losses` takes it to the model.
+        """
+        random = np.random.default_rng(seed)
+        spoken = [len(turns[-1].codes) + 1 if turns[-1].codes is not None else 0 for turns in dialogues]
+        deep = [random.random(frames) < depth_share for frames in spoken]  # where the depth decoder learns
+        for frames in deep:
+            frames[-1] = True  # the end always: a voice that never learnt it never stops
+        mine = slice(part.number, None, part.of)
+        own = list(range(len(dialogues))[mine]) or [0]  # more processes than rows: one is computed along, for nothing
+        rows = [self._row(dialogues[i]) for i in own]
+        size = max(len(row.ids) for row in rows)
+        ids, codes, sound = _padded(rows, size)
+        starts = [size * place + len(row.ids) - spoken[i] for place, (i, row) in enumerate(zip(own, rows, strict=True))]
+        said = [start + np.arange(spoken[i]) for i, start in zip(own, starts, strict=True)]
+        learnt = [frames[deep[i]] for i, frames in zip(own, said, strict=True)]
+        places, deeper = (torch.from_numpy(np.concatenate(part)) for part in (said, learnt))
+        counts = np.array([[frames.size, frames.sum()] for frames in deep])
+        shares = torch.tensor(counts[mine].sum(0) / counts.sum(0), dtype=torch.float32)
+        batch = Batch(ids, codes, sound, places, deeper, shares)
+        if self.device.type != "cuda":
+            return batch
+        with torch.cuda.device(self.device):  # a thread begins at the first GPU, and would take of its memory
+            return Batch(*(values.pin_memory() for values in batch))
+
+    def _here(self, batch: Batch) -> Batch:
+        return Batch(*(values.to(self.device, non_blocking=True) for values in batch))
+
+    def _embed(self, ids: Tensor, codes: Tensor, sound: Tensor) -> Tensor:
+        heard = self.base.backbone_model.embed_tokens(codes)
+        return torch.where(sound[..., None], heard, self.base.embed_text_tokens(ids))
+
+    def losses(self, batch: Batch) -> Losses:
+        """The model's own two losses, each a mean, so that the many codes of the depth decoder do not outvote.
+
+        Of a part of a batch they are weighed by its share of the labels.
+        """
+        batch = self._here(batch)
+        return named_losses(*label_losses(self.base, *self.stacks, batch), batch.shares)
+
+    def courses(self, lora: Lora, own: CsmParams, *, save_memory: bool = False) -> Sequence[CsmCourse]:
+        return (CsmCourse(self, lora, own, save_memory=save_memory),)
+
+    def adapt(self, lora: Lora) -> None:
+        self._decoders.clear()  # of the layers as they were
+        config = self.base.config
+        layers = config.num_hidden_layers + config.depth_decoder_config.num_hidden_layers
+        self.model = low_rank.put_on(self.base, TARGETS, lora, layers)
+
+    def logits(self, turns: Sequence[Turn]) -> Tensor:
+        """Of the first codebook, at every position."""
+        batch = self._here(self.batch([turns], 1.0, 0))
+        embedded = self._embed(batch.ids, batch.codes, batch.sound)
+        return torch.as_tensor(self.base.lm_head(self.stacks[0](embedded))).float()
+
+    def save_adapter(self, folder: Path) -> None:
+        low_rank.save(self.model, folder)
+
+    def speak(self, requests: Sequence[Request], how: Speaking) -> Iterator[Spoken]:
+        yield from whole(self._decode(requests, how), self.codebooks)
+
+    def stream(self, request: Request, how: Speaking) -> Generator[Audio, None, bool]:
+        ended = False
+
+        def frames() -> Iterator[Codes]:
+            nonlocal ended
+            ended = yield from alone(self._decode([request], how))
+
+        codec = CodecStream(self.base.codec_model)
+        for piece in pieces(frames()):
+            yield codec.feed(piece)
+        return ended
+
+    def _decode(self, requests: Sequence[Request], how: Speaking) -> Iterator[Said]:
+        sentences = [self._sentence(request) for request in requests]
+        kin = next(iter(self._decoders.values()), None)
+        # nobody else's while it speaks
+        decoder = self._decoders.pop(how, None) or Decoder(self.base, how, weights=kin.weights if kin else None)
+        try:
+            with evaluating(self.base):
+                yield from decode(decoder, sentences)
+        finally:  # also where nobody wants the rest
+            self._decoders = {how: decoder}
+
+    def _sentence(self, request: Request) -> Sentence:
+        text, context = (Turn(request.text),), request.context
+        size = self.length((*context, *text))
+        if size >= self.positions:
+            raise ModelError(
+                f"{request.text!r}: text and reference take {size} of {self.positions} positions, none is left to "
+                "speak in; take a shorter reference clip or sentence"
+            )
+        frames = min(math.ceil(request.seconds * self.frame_rate), self.positions - size)
+        said = [(turn.text, None if turn.codes is None else turn.codes.tolist()) for turn in context]
+        return Sentence(
+            content_key(said) if said else "", partial(self._heard, context), partial(self._heard, text),
+            max(frames, 1), request.seed,
+        )  # fmt: skip
+
+    def _heard(self, turns: Sequence[Turn]) -> Tensor:
+        row = self._row(turns)
+        return self._embed(*(torch.as_tensor(np.asarray(part), device=self.device)[None] for part in row))[0]
+
+
+def _padded(rows: Sequence[Row], size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """ids, codes and sound of all rows, at one length."""
+
+    def fill(values: Any, kind: Any) -> Tensor:
+        value = np.asarray(values, kind)
+        return torch.from_numpy(np.pad(value, [(0, size - len(value))] + [(0, 0)] * (value.ndim - 1)))
+
+    parts = zip(*((fill(r.ids, np.int64), fill(r.codes, np.int64), fill(r.sound, bool)) for r in rows), strict=True)
+    ids, codes, sound = (torch.stack(part) for part in parts)
+    return ids, codes, sound

@@ -1,0 +1,179 @@
+"""LoRA by peft, for any family: an adapter on named layers, its weights, its two files, and the way into the base.
+
+model = put_on(base, TARGETS, lora, layers=20)
+...                                                  # train the weights that require a gradient
+save(model, Path("models/adapter"))
+base = merged(base, Path("models/adapter"))          # to speak: no cost, and no rounding of small changes
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from timbre.core.errors import ModelError
+from timbre.families.protocol import WHOLE, Lora, Losses, Objective, Part, Turn
+
+PROJECTIONS = r"(self_attn\.(q|k|v|o)_proj|mlp\.(gate|up|down)_proj)"
+PER_LAYER = 7  # matrices of a Llama layer: four projections of attention, three of the MLP
+
+
+def put_on(base: Any, targets: str, lora: Lora, layers: int) -> Any:
+    """peft's model around `base`, with a fresh adapter on the projections of so many Llama layers.
+
+    `targets` matches their full names: short names, and peft's "all-linear", would wrap layers of a codec too.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=lora.rank, lora_alpha=lora.alpha, use_rslora=lora.rslora, lora_dropout=lora.dropout, target_modules=targets
+    )
+    model = get_peft_model(base, config)
+    for module in base.modules():
+        if hasattr(module, "cast_input_dtype_enabled"):  # autocast takes what is learnt to half precision instead:
+            module.cast_input_dtype_enabled = False  # half the memory, and no way there and back
+    wrapped = [name for name, _ in base.named_modules() if name.endswith(".lora_A")]
+    assert len(wrapped) == PER_LAYER * layers, "the adapter sits on every projection and on nothing else"
+    return model
+
+
+def learnt(model: Any) -> list[Any]:
+    return [weight for weight in model.parameters() if weight.requires_grad]
+
+
+def weights(model: Any) -> dict[str, Tensor]:
+    from peft import get_peft_model_state_dict
+
+    found = get_peft_model_state_dict(model, save_embedding_layers=False)
+    return {name: weight.detach().cpu().clone() for name, weight in found.items()}
+
+
+def set_weights(model: Any, values: dict[str, Tensor]) -> None:
+    from peft import set_peft_model_state_dict
+
+    result = set_peft_model_state_dict(model, values)
+    assert not result.unexpected_keys, "an adapter of another shape"
+
+
+def effect(model: Any, output: Callable[[], Tensor]) -> float:
+    """How far the adapter moves the numbers that `output` computes, at most."""
+    weight = next(iter(model.parameters()))
+    half = torch.autocast(weight.device.type, torch.bfloat16, enabled=model.get_base_model().dtype == torch.bfloat16)
+    with torch.no_grad(), evaluating(model), half:
+        tuned = output()
+        with model.disable_adapter():
+            return float((tuned - output()).abs().max())
+
+
+def save(model: Any, folder: Path) -> None:
+    """Weights and configuration only, the same bytes for the same adapter."""
+    model.save_pretrained(str(folder), save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)  # peft's card names versions, nothing of this voice
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text())
+    if isinstance(config["target_modules"], list):
+        config["target_modules"].sort()  # peft keeps a set, whose order changes from run to run
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def merged(base: Any, adapter: Path) -> Any:
+    """The adapter added to the weights, in single precision."""
+    from peft import PeftModel
+
+    try:
+        with warnings.catch_warnings():  # peft would only warn, and speak with what it found
+            warnings.filterwarnings("error", message="Found missing adapter keys")
+            tuned = PeftModel.from_pretrained(base, str(adapter))
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError, UserWarning) as error:
+        reason = str(error).strip().splitlines()[0][:100]
+        raise ModelError(f"{adapter} does not fit the base model ({reason}); run `dvc repro -f train`") from error
+    if not any(bool(weight.any()) for name, weight in tuned.named_parameters() if "lora_B" in name):
+        raise ModelError(f"{adapter} changes nothing in the base model; run `dvc repro -f train`")
+    return tuned.merge_and_unload()
+
+
+def save_memory(base: Any) -> None:
+    """Compute activations twice instead of keeping them; for a model whose embeddings are made outside, as leaves."""
+    base.enable_input_require_grads = lambda: None
+    base.gradient_checkpointing_enable({"use_reentrant": False})
+
+
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+class LoraVoice(Protocol):
+    """What a course needs of a voice whose decoder learns by LoRA."""
+
+    base: Any  # the model that the adapter sits on
+    model: Any  # peft's model around it, once `adapt` was called
+
+    @property
+    def stacks(self) -> Sequence[Any]: ...
+
+    def adapt(self, lora: Lora) -> None:
+        """Put on a fresh adapter."""
+
+    def losses(self, batch: Any) -> Losses: ...
+
+    def logits(self, turns: Sequence[Turn]) -> Tensor: ...
+
+
+class LoraCourse(ABC):
+    """The one training of a family that learns by LoRA; the family adds how batches are made."""
+
+    name = "adapter"
+    changes: Mapping[str, Any] = {}
+
+    def __init__(self, voice: LoraVoice, lora: Lora, *, save_memory: bool) -> None:
+        self.voice, self.lora, self.saving = voice, lora, save_memory
+
+    @property
+    def model(self) -> Any:
+        return self.voice.model
+
+    def begin(self) -> None:
+        if self.saving:
+            save_memory(self.voice.base)
+        self.voice.adapt(self.lora)
+
+    @property
+    def objectives(self) -> Sequence[Objective]:
+        return (Objective(self.name, learnt(self.model), self.evaluate),)
+
+    @property
+    def stacks(self) -> Sequence[Any]:
+        return self.voice.stacks
+
+    @abstractmethod
+    def batch(self, dialogues: Sequence[Sequence[Turn]], seed: int, part: Part = WHOLE) -> Any: ...
+
+    @abstractmethod
+    def exam(self, dialogues: Sequence[Sequence[Turn]], part: Part = WHOLE) -> Any: ...
+
+    def evaluate(self, exam: Any) -> Losses:
+        return self.voice.losses(exam)
+
+    def weights(self) -> dict[str, Tensor]:
+        return weights(self.model)
+
+    def set_weights(self, values: dict[str, Tensor]) -> None:
+        set_weights(self.model, values)
+
+    def effect(self, turns: Sequence[Turn]) -> float:
+        return effect(self.model, lambda: self.voice.logits(turns))

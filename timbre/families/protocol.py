@@ -1,0 +1,165 @@
+"""What the pipeline asks of a family of voice models. docs/adding-a-family.md is the recipe.
+
+A `Family` says what can be known without loading anything; its `load` gives a `Voice`, which hears, learns and speaks.
+What a voice learns from is a `Course`, and a training runs its courses one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Audio = npt.NDArray[np.float32]  # mono samples at the voice's rate, -1 to 1
+Codes = npt.NDArray[np.int16]  # (frames, codebooks)
+Precision = Literal["auto", "fp32", "bf16", "int8"]  # int8 only speaks, and on a CPU
+
+
+class Turn(NamedTuple):
+    """Something said: its words, and its sound where it has one already."""
+
+    text: str
+    codes: Codes | None = None
+
+
+class Lora(NamedTuple):
+    """A low-rank adapter, as the section `train` of params.yaml asks for it."""
+
+    rank: int
+    alpha: float
+    rslora: bool
+    dropout: float
+
+
+class Losses(NamedTuple):
+    """Means over what a batch has labels for; tensors while training."""
+
+    total: Any  # what is minimised, and what the best step is chosen by
+    parts: dict[str, Any]  # to look at, named by the family: `text`, or `codebook/2-4` where several belong together
+
+
+class Part(NamedTuple):
+    """A process's share of each batch: of `of` processes the `number`th takes every `of`th row."""
+
+    number: int
+    of: int
+
+
+WHOLE = Part(0, 1)
+
+
+class Objective(NamedTuple):
+    """What one optimiser minimises, and by which weights."""
+
+    name: str
+    weights: Sequence[Any]
+    losses: Callable[[Any], Losses]  # of a batch
+    betas: tuple[float, float] = (0.9, 0.999)  # of AdamW
+
+
+class Course(Protocol):
+    """A training of a voice: what is learnt, from which batches, and the number that tells the best step.
+
+    `begin` comes before all else. A step takes the objectives in turn, on the same batches.
+    """
+
+    name: str
+    changes: Mapping[str, Any]  # keys of the section `train` that have other values in this course
+
+    @property
+    def model(self) -> Any:
+        """The module that is put into training and evaluation mode."""
+
+    def begin(self) -> None:
+        """Make what is to be trained; random numbers come from torch's generator."""
+
+    @property
+    def objectives(self) -> Sequence[Objective]:
+        """The last one's total is the training loss that is shown."""
+
+    @property
+    def stacks(self) -> Sequence[Any]:
+        """Transformers whose `layers` hold most of the weights: what several processes can keep between them."""
+
+    def batch(self, dialogues: Sequence[Sequence[Turn]], seed: int, part: Part = WHOLE) -> Any:
+        """Sequences to learn the last turn of each from; the others are only heard."""
+
+    def exam(self, dialogues: Sequence[Sequence[Turn]], part: Part = WHOLE) -> Any:
+        """The same for evaluation: nothing in it is drawn by lot."""
+
+    def evaluate(self, exam: Any) -> Losses:
+        """Of a part of a batch: what it adds to the whole batch's, so that the parts' sum is that of one process.
+
+        An objective's losses are counted likewise.
+        """
+
+    def weights(self) -> dict[str, Any]:
+        """A copy of what was learnt so far."""
+
+    def set_weights(self, weights: dict[str, Any]) -> None: ...
+
+    def effect(self, turns: Sequence[Turn]) -> float:
+        """How far what was learnt moves the model's output, at most; 0 is a training that changed nothing."""
+
+
+class Request(NamedTuple):
+    """A sentence to be spoken."""
+
+    text: str
+    context: tuple[Turn, ...]  # said before, by the same voice: what is cloned
+    seed: int  # of this row alone: the sentence comes out the same in any company
+    seconds: float  # at most
+
+
+class Speaking(NamedTuple):
+    """How requests are spoken."""
+
+    temperature: float  # 0 takes the likeliest code
+    top_k: int  # only the k likeliest; 0 is all
+    slots: int  # sentences decoded side by side; one that ends leaves its slot to the next
+
+
+class Spoken(NamedTuple):
+    codes: Codes
+    ended: bool  # by its own end, not by the cap
+
+
+class Voice(Protocol):
+    """A loaded model."""
+
+    model: Any  # the module, for threads and devices
+    sample_rate: int  # Hz
+    frame_rate: float  # frames per second
+    positions: int  # of the longest sequence, text and frames
+
+    def encode(self, sounds: Sequence[Audio]) -> list[Codes]: ...
+
+    def decode(self, codes: Codes) -> Audio: ...
+
+    def length(self, turns: Sequence[Turn]) -> int:
+        """Positions that the turns take: those of each, added up."""
+
+    def courses(self, lora: Lora, own: Any, *, save_memory: bool = False) -> Sequence[Course]:
+        """What is learnt, in this order; `own` is the family's section of params.yaml.
+
+        `save_memory` computes activations twice instead of keeping them.
+        """
+
+    def save_adapter(self, folder: Path) -> None:
+        """All that was learnt, the same bytes for the same weights."""
+
+    def speak(self, requests: Sequence[Request], how: Speaking) -> Iterator[Spoken]:
+        """In the order of the requests, each as soon as it and all before it are done."""
+
+    def stream(self, request: Request, how: Speaking) -> Generator[Audio, None, bool]:
+        """What `decode` makes of the request spoken, piece by piece while it is spoken; returns whether it ended."""
+
+
+class Family(NamedTuple):
+    """A family of voice models, known without loading one."""
+
+    name: str  # in voice.family; its package beside this module
+    load: Callable[[str, str | None, Path | None, Precision], Voice]  # base, revision, adapter, precision
