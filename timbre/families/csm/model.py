@@ -61,8 +61,9 @@ def load(base: str, revision: str | None, adapter: Path | None, precision: Preci
 
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # peft's calls, not ours
     logging.set_verbosity_error()
-    logging.disable_progress_bar()
     local = Path(base).is_dir()
+    if local:  # nothing is downloaded, and weights are read in a moment
+        logging.disable_progress_bar()
     try:
         model, tokenizer = from_pretrained(base, {} if local else {"revision": revision})
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
