@@ -1,4 +1,4 @@
-"""Begin transcripts from Whisper's drafts, as files that are yours to edit.
+"""Turn Whisper's drafts into transcripts that you can edit.
 
 Writes data/transcripts/<id>.tsv from data/drafts/<id>.json. A transcript that is there is a person's and stays as it
 is. Nothing is written when any of the recordings asked for cannot be seeded.
@@ -21,8 +21,8 @@ EXAMPLES = [
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("id", nargs="*", default=[], help="recordings, as data/sources.yaml names them")
-    which.add_argument("--all", action="store_true", help="every recording that has no transcript yet")
+    which.add_argument("id", nargs="*", default=[], help="ids of recordings, as in data/sources.yaml")
+    which.add_argument("--all", action="store_true", help="all recordings without a transcript")
 
 
 def command(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Declare a recording: a URL or file becomes an entry of data/sources.yaml.
+"""Add a recording, from a file or an address, to data/sources.yaml.
 
 A file is copied to data/recordings (one that lies there is taken as it is); a URL is fetched by `dvc repro fetch`.
 Everything is checked before anything is written, and what stands in data/sources.yaml stays as it is. Licence,
@@ -30,8 +30,14 @@ from timbre.project.sources import RECORDINGS, Source
 from timbre.project.speakers import Person
 
 EXAMPLES = [
-    ("timbre add talk.m4a --speaker ann --language en --licence CC-BY-4.0 --consent 'Ann, 2026-03-01'", "copies it"),
-    ("timbre add https://example.org/talk --start 1:30 --speaker eve --licence CC0-1.0 --consent …", "a part of it"),
+    (
+        "timbre add talk.m4a --speaker ann --language en --licence CC-BY-4.0 --consent 'Ann, 2026-03-01'",
+        "copies it",
+    ),
+    (
+        "timbre add https://example.org/talk --start 1:30 --speaker eve --licence CC0-1.0 …",
+        "part of a download",
+    ),
 ]
 SOURCES = Path("data/sources.yaml")
 
@@ -45,16 +51,16 @@ class Wanted:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", metavar="URL|FILE", help="what yt-dlp can fetch, or a file of audio or video")
-    parser.add_argument("--id", help="what to call it; else made from the file's name or the address")
-    parser.add_argument("--speaker", help="whose voice it is, as an id; always to be given, one name for one voice")
-    parser.add_argument("--licence", help="by which it may be used, such as CC-BY-4.0")
-    parser.add_argument("--consent", help="who consented, how and when")
-    parser.add_argument("--for", dest="use", help=f"what a new speaker consented to; else “{yaml_entries.USE}”")
-    parser.add_argument("--evidence", help="of a new speaker's consent: a file of the repository, or a link")
-    parser.add_argument("--start", help="only from here: seconds or h:mm:ss")
-    parser.add_argument("--end", help="only up to here")
-    parser.add_argument("--language", help="as two or three letters, such as en")
+    parser.add_argument("what", metavar="URL|FILE", help="file of audio or video, or an address that yt-dlp downloads")
+    parser.add_argument("--id", help="id of the recording (made from the file name or address)")
+    parser.add_argument("--speaker", help="id of the person who speaks; required, one id per voice")
+    parser.add_argument("--licence", help="licence of the recording, such as CC-BY-4.0")
+    parser.add_argument("--consent", help="who consented, and how or when")
+    parser.add_argument("--for", dest="use", help=f"what a new speaker consented to (“{yaml_entries.USE}”)")
+    parser.add_argument("--evidence", help="a new speaker's consent in writing: file or link")
+    parser.add_argument("--start", help="use the recording from here on: seconds or h:mm:ss")
+    parser.add_argument("--end", help="use the recording up to here")
+    parser.add_argument("--language", help="two or three letters, such as en")
 
 
 def command(args: argparse.Namespace) -> int:

@@ -26,7 +26,7 @@ def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     modules = {name: importlib.import_module(f"timbre.commands.{name}") for name in names}
     top = argparse.ArgumentParser(
         prog="timbre",
-        description="A voice, versioned like code. `make` or `dvc repro` builds it; these are the hands beside it.",
+        description="A voice, versioned like code. `dvc repro` computes it; these commands edit, inspect and share it.",
         epilog=_shown([module.EXAMPLES[0] for module in modules.values()]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,4 +1,4 @@
-"""Show what changed between two versions of the voice: words, clips, rights, parameters, error rates.
+"""Compare two versions of the voice: words, clips, rights, parameters, results.
 
 Reads git and the tables that dvc.lock names, in a clone that may hold no data at all; a remote is asked only for what
 DVC's cache lacks. Without versions, what your branch and your unsaved work add to `main`. In a terminal it prints text,
@@ -23,22 +23,22 @@ from timbre.versions.snapshot import fork_point, open_snapshot
 from timbre.versions.tables import VoiceVersion
 
 EXAMPLES = [
-    ("timbre diff", "your branch and work tree, against main"),
-    ("timbre diff v1 v2 --full diff.html", "two versions, and everything in a page"),
-    ("timbre diff main HEAD --check", "fail where the lock is stale or clips leak"),
+    ("timbre diff", "your branch and work tree, compared with main"),
+    ("timbre diff v1 v2 --full diff.html", "two versions, with everything in one page"),
+    ("timbre diff main HEAD --check", "exit with 1 if something must be fixed before a merge"),
 ]
 BY_SUFFIX = {".html": "html", ".json": "json", ".md": "markdown"}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("old", nargs="?", help="a commit, branch or tag (where this branch left main)")
-    parser.add_argument("new", nargs="?", help="another (the work tree)")
-    parser.add_argument("--format", choices=FORMATS, help="terminal in a terminal, else markdown")
+    parser.add_argument("new", nargs="?", help="a commit, branch or tag (the work tree)")
+    parser.add_argument("--format", choices=FORMATS, help="output format (terminal or markdown)")
     parser.add_argument("--full", type=Path, metavar="FILE", help="write the whole report: .html, .md, .json or text")
-    parser.add_argument("--link", default="", metavar="URL", help="address before a file's path, to link lines")
-    parser.add_argument("--artifact-url", default="", metavar="URL", help="where the whole report will be found")
-    parser.add_argument("--local", action="store_true", help="ask no DVC remote and no MLflow")
-    parser.add_argument("--check", action="store_true", help="exit with 1 if something must be mended before a merge")
+    parser.add_argument("--link", default="", metavar="URL", help="base address for links to lines")
+    parser.add_argument("--artifact-url", default="", metavar="URL", help="address of the whole report")
+    parser.add_argument("--local", action="store_true", help="do not ask a DVC remote or MLflow")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if something must be fixed before a merge")
 
 
 def command(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Say what this machine has and lacks, and what to do about it.
+"""Check what this machine has and lacks, and say what to do about it.
 
 Each line is `ok`, `warn` (works, but you may want more) or `FAIL` (a stage would stop here); the exit code is 1 when
 one fails. Nothing is loaded and nothing is changed: packages are asked for their versions, models looked for on disk,

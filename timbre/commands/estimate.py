@@ -1,4 +1,4 @@
-"""Estimate what a voice will cost on a device: training, its memory, and the time of what comes before and after.
+"""Estimate how long each stage takes on a device, and how much memory training needs.
 
 Minutes of sound are those of data/dataset as it is, or `--minutes`. What this machine measured in its last run of this
 voice (models/speed.json, reports/speed.json) is taken as it is; all else is computed from the model's shape and the
@@ -28,7 +28,7 @@ from timbre.training.cost_estimate import DEVICES, Device, Lesson, Shape
 
 EXAMPLES = [
     ("timbre estimate", "the voice of params.yaml on this machine"),
-    ("timbre estimate --minutes 60 --model csm-1b --device h200", "an hour of sound, the real model, a GPU"),
+    ("timbre estimate --minutes 60 --model csm-1b --device h200", "an hour of audio, CSM-1B, a GPU"),
 ]
 PRESETS = {"csm-1b": Path("presets/csm-1b.yaml"), "tiny": Path("params.yaml")}
 BASES = {"csm-1b": "sesame/csm-1b", "tiny": "models/tiny/csm"}
@@ -65,10 +65,10 @@ class Estimate:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--minutes", type=float, metavar="M", help="of sound in the dataset; as it is, if not said")
-    parser.add_argument("--model", choices=sorted(BASES), help="instead of the voice in params.yaml")
-    parser.add_argument("--device", choices=["cpu", *DEVICES], help="instead of this machine's")
-    parser.add_argument("--json", action="store_true", help="for a program")
+    parser.add_argument("--minutes", type=float, metavar="M", help="minutes of audio in the dataset (what is there)")
+    parser.add_argument("--model", choices=sorted(BASES), help="model (the one in params.yaml)")
+    parser.add_argument("--device", choices=["cpu", *DEVICES], help="device (that of this machine)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def command(args: argparse.Namespace) -> int:

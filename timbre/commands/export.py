@@ -1,4 +1,4 @@
-"""Write the dataset for another project: LJSpeech's layout, GPT-SoVITS' lists, or a Hugging Face dataset.
+"""Export the dataset in the format of LJSpeech, GPT-SoVITS or Hugging Face.
 
 Reads data/dataset and data/clips as they are now, and writes a new folder: the clips, their text by split, and a
 README.md that says whose voices they are and by what right. The same dataset gives the same bytes.
@@ -23,8 +23,8 @@ WRITERS = {"ljspeech": "ljspeech", "gpt-sovits": "sovits", "hf": "huggingface"} 
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("format", choices=WRITERS, help="for which project")
-    parser.add_argument("folder", metavar="DIR", type=Path, help="folder to make")
+    parser.add_argument("format", choices=WRITERS, help="format of the export")
+    parser.add_argument("folder", metavar="DIR", type=Path, help="folder to create")
 
 
 def command(args: argparse.Namespace) -> int:

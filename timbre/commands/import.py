@@ -1,4 +1,4 @@
-"""Take a dataset of another project, or a transcript made elsewhere, into this one.
+"""Import a dataset of another project, or subtitles of a recording.
 
 LJSpeech's layout, a Hugging Face dataset (folder or parquet), or the subtitles of one recording (SRT, WebVTT, Whisper's
 JSON). Short clips are joined to recordings of up to 20 minutes with silence between; each gets an entry in
@@ -21,32 +21,32 @@ from timbre.exchange import Options, importing
 from timbre.exchange.importing import Arrival, Told
 
 EXAMPLES = [
-    ("timbre import LJSpeech-1.1 --dry-run …", "what is in it, and what it would become"),
-    ("timbre import talk.srt --recording talk", "the transcript of a recording that is declared"),
-    ("timbre import talk.vtt --audio talk.m4a …", "a recording with its words"),
-    ("timbre import clips.parquet --text-column sentence …", "where columns have other names"),
-    ("  … is --speaker ann --language en --licence CC0-1.0 --consent 'Ann, by e-mail'", ""),
+    ("timbre import LJSpeech-1.1 --dry-run …", "show what is in it and what it would become"),
+    ("timbre import talk.srt --recording talk", "subtitles of a recording that is already in data/sources.yaml"),
+    ("timbre import talk.vtt --audio talk.m4a …", "subtitles together with their recording"),
+    ("timbre import clips.parquet --text-column sentence …", "columns with other names"),
+    ("  … stands for --speaker ann --language en --licence CC0-1.0 --consent 'Ann, by e-mail'", ""),
 ]
 READERS = {"ljspeech": "ljspeech", "hf": "huggingface", "subtitles": "subtitles"}  # --as → module of timbre/exchange
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", metavar="FROM", type=Path, help="a folder, or a .csv, .parquet, .srt, .vtt or .json")
-    parser.add_argument("--as", dest="kind", choices=READERS, help="what it is; else guessed")
-    parser.add_argument("--name", help="what to call it; else made from its name")
-    parser.add_argument("--speaker", help="whose voice it is throughout, as an id; else as the data say")
-    parser.add_argument("--licence", help="by which it may be used, such as CC-BY-4.0")
-    parser.add_argument("--consent", help="who consented, how and when")
-    parser.add_argument("--language", help="as two or three letters, such as en")
-    parser.add_argument("--recording", metavar="ID", help="of subtitles: the declared recording that they are of")
-    parser.add_argument("--audio", type=Path, metavar="FILE", help="of subtitles: the recording, to be declared too")
-    parser.add_argument("--trim-overlaps", action="store_true", help="of subtitles: end a cue where the next begins")
-    parser.add_argument("--text-column", default="text", metavar="NAME", help="of a dataset: the words (text)")
-    parser.add_argument("--audio-column", default="audio", metavar="NAME", help="of a dataset: the sound (audio)")
-    parser.add_argument("--speaker-column", metavar="NAME", help="of a dataset: who speaks; '' where no column does")
-    parser.add_argument("--encoding", default="utf-8", help="of text files (utf-8)")
-    parser.add_argument("--skip-bad", action="store_true", help="leave out rows that cannot be used, instead of all")
-    parser.add_argument("--dry-run", action="store_true", help="only check and show")
+    parser.add_argument("--as", dest="kind", choices=READERS, help="format (guessed)")
+    parser.add_argument("--name", help="id of the recording, or what ids begin with (made from the file name)")
+    parser.add_argument("--speaker", help="id of the person who speaks in all of it (as the dataset says)")
+    parser.add_argument("--licence", help="licence, such as CC-BY-4.0")
+    parser.add_argument("--consent", help="who consented, and how or when")
+    parser.add_argument("--language", help="two or three letters, such as en")
+    parser.add_argument("--recording", metavar="ID", help="subtitles: id of their recording in data/sources.yaml")
+    parser.add_argument("--audio", type=Path, metavar="FILE", help="subtitles: their recording, which is added too")
+    parser.add_argument("--trim-overlaps", action="store_true", help="subtitles: end a line where the next one begins")
+    parser.add_argument("--text-column", default="text", metavar="NAME", help="dataset: column of the words (text)")
+    parser.add_argument("--audio-column", default="audio", metavar="NAME", help="dataset: column of the audio (audio)")
+    parser.add_argument("--speaker-column", metavar="NAME", help="dataset: column of the speaker; '' if there is none")
+    parser.add_argument("--encoding", default="utf-8", help="encoding of text files (utf-8)")
+    parser.add_argument("--skip-bad", action="store_true", help="import the other rows if some cannot be used")
+    parser.add_argument("--dry-run", action="store_true", help="check and show, write nothing")
 
 
 def command(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Show the voice's history: a line per version, with what changed in its data and how well it is understood.
+"""Show the history in git, a line per version: changes in the data, and results.
 
 A version is a commit that changed recordings, transcripts, parameters or results; a merged branch is one. Reads git,
 and DVC's cache where it is there; asks no remote.
@@ -21,19 +21,19 @@ from timbre.report.numbers import rate, signed
 
 EXAMPLES = [
     ("timbre log", "the last twenty versions"),
-    ("timbre log --plot", "and their WER and similarity as a picture"),
-    ("timbre log v1.0 -n 5 --json", "the five up to a tag, for a program"),
+    ("timbre log --plot", "draw their WER and similarity as well"),
+    ("timbre log v1.0 -n 5 --json", "the five up to a tag, as JSON"),
 ]
 AUTHOR = 20  # characters of a name, at most
 PICTURE = Path("reports/log.html")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("revision", nargs="?", default="HEAD", help="where to begin (HEAD)")
-    parser.add_argument("-n", type=int, default=20, metavar="N", help="how many (20)")
-    parser.add_argument("--json", action="store_true", help="as a list of objects")
+    parser.add_argument("revision", nargs="?", default="HEAD", help="newest version to show (HEAD)")
+    parser.add_argument("-n", type=int, default=20, metavar="N", help="number of versions (20)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
-        "--plot", nargs="?", type=Path, const=PICTURE, metavar="FILE", help=f"draw them on a page ({PICTURE})"
+        "--plot", nargs="?", type=Path, const=PICTURE, metavar="FILE", help=f"also draw them on a page ({PICTURE})"
     )
 
 

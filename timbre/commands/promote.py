@@ -1,4 +1,4 @@
-"""Make a version of the voice the champion: the one that people use.
+"""Make a version the champion, which is the one people use.
 
 A run can be promoted when all its gates passed, or with a reason, which then stands beside the version. What loads
 `models:/timbre@champion` gets its adapter from there on.
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 EXAMPLES = [
     ("timbre promote", "the candidate, if its gates passed"),
-    ("timbre promote sober-tern", "the version of a run, see `timbre runs`"),
-    ('timbre promote --force "the new studio"', "although a gate failed"),
+    ("timbre promote sober-tern", "the version of another run; `timbre runs` lists them"),
+    ('timbre promote --force "the new studio"', "even though a gate failed"),
 ]
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", nargs="?", help="name or id of a run (the candidate's)")
-    parser.add_argument("--force", metavar="REASON", help="although gates failed; the reason is kept with the version")
+    parser.add_argument("run", nargs="?", help="name or id of a run (that of the candidate)")
+    parser.add_argument("--force", metavar="REASON", help="promote even if gates failed; the reason is kept")
 
 
 def command(args: argparse.Namespace) -> int:

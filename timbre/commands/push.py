@@ -1,4 +1,4 @@
-"""Put the dataset on the Hugging Face hub, where everybody's consent and licence allow it.
+"""Publish the dataset on the Hugging Face hub, if each consent and licence allows it.
 
 The same folder as `timbre export hf`, shown before it goes. It goes only if each speaker's entry in data/speakers.yaml
 has `publish` among the uses that the consent is for, and each recording has a licence; --private does not change that.
@@ -15,17 +15,17 @@ from timbre.commands.export import export
 from timbre.core.errors import DataError, raise_all
 
 EXAMPLES = [
-    ("timbre push dataset ann/harbour --dry-run", "make the folder, and show what would go out"),
-    ("timbre push dataset ann/harbour --private", "to a repository that only you can see"),
+    ("timbre push dataset ann/harbour --dry-run", "write the folder and show what would be published"),
+    ("timbre push dataset ann/harbour --private", "into a repository that only you can see"),
 ]
 STAGING = Path(".timbre/push")  # what goes out; safe to delete
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", choices=["dataset"], help="what to send")
-    parser.add_argument("repo", metavar="OWNER/NAME", help="repository on the hub; made where it is not there")
-    parser.add_argument("--private", action="store_true", help="make it so that only its owner sees it")
-    parser.add_argument("--dry-run", action="store_true", help="send nothing")
+    parser.add_argument("what", choices=["dataset"], help="what to publish")
+    parser.add_argument("repo", metavar="OWNER/NAME", help="repository on the hub; created if it does not exist")
+    parser.add_argument("--private", action="store_true", help="create a repository that only its owner can see")
+    parser.add_argument("--dry-run", action="store_true", help="publish nothing")
 
 
 def command(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Take a speaker or a recording out of the voice, and see first what goes.
+"""Remove a speaker or a recording; without --write, show what would go.
 
 Of a recording go its entry in data/sources.yaml, its transcript, and its file in data/recordings where no other entry
 uses it; of a speaker, all their recordings, and their lines in the recordings of others are flagged `drop`. The entry
@@ -25,8 +25,8 @@ from timbre.versions import dvc_lock
 from timbre.versions.snapshot import WorkTree, changed_files
 
 EXAMPLES = [
-    ("timbre remove ann", "show what of a speaker would go, and what stays"),
-    ("timbre remove harbour-noon --write", "take one recording out"),
+    ("timbre remove ann", "show what of a speaker would go and what stays"),
+    ("timbre remove harbour-noon --write", "remove one recording"),
 ]
 SOURCES, TRANSCRIPTS = Path("data/sources.yaml"), Path("data/transcripts")
 PEOPLE = people.PATH
@@ -42,8 +42,8 @@ class Plan:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", nargs="+", metavar="ID", help="of a speaker or a recording")
-    parser.add_argument("--write", action="store_true", help="do it; else what would go is only shown")
+    parser.add_argument("what", nargs="+", metavar="ID", help="id of a speaker or a recording")
+    parser.add_argument("--write", action="store_true", help="remove it; without this, only show what would go")
 
 
 def command(args: argparse.Namespace) -> int:

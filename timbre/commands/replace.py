@@ -1,4 +1,4 @@
-"""Find and replace words in all transcripts, and see every change first.
+"""Find and replace words in all transcripts; without --write, show the changes.
 
 Looks for whole words or a phrase in data/transcripts, and shows the lines as they would become. Only `--write` edits:
 times, comments and line ends stay as they are, and no file is written when one cannot be read. `--glossary` suggests:
@@ -23,18 +23,18 @@ from timbre.project import glossary
 EXAMPLES = [
     ("timbre replace Penzanse Penzance", "show what would change"),
     ("timbre replace 'pier for' 'pier four' --write", "change it"),
-    ("timbre replace --glossary", "words that are nearly a term of the glossary"),
+    ("timbre replace --glossary", "suggest corrections to terms of data/glossary.txt"),
 ]
 TRANSCRIPTS, GLOSSARY = Path("data/transcripts"), Path("data/glossary.txt")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("old", nargs="?", help="words as they are written now, with their capitals")
+    parser.add_argument("old", nargs="?", help="words to find; upper and lower case matter")
     parser.add_argument("new", nargs="?", help="words to put in their place; '' removes them")
-    parser.add_argument("--write", action="store_true", help="edit the files; else the changes are only shown")
-    parser.add_argument("--id", action="append", default=[], help="only in this recording; may be repeated")
-    parser.add_argument("-i", "--ignore-case", action="store_true", help="find them in capitals and small letters")
-    parser.add_argument("--glossary", action="store_true", help="suggest replacements from data/glossary.txt")
+    parser.add_argument("--write", action="store_true", help="change the files; without this, only show the changes")
+    parser.add_argument("--id", action="append", default=[], help="only in this recording; can be repeated")
+    parser.add_argument("-i", "--ignore-case", action="store_true", help="find them in upper and lower case")
+    parser.add_argument("--glossary", action="store_true", help="suggest corrections to terms of data/glossary.txt")
 
 
 def command(args: argparse.Namespace) -> int:

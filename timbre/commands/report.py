@@ -1,4 +1,4 @@
-"""Make a copy of the report that also tells what changed since another version: one file to send around.
+"""Copy the report and add what changed since another version: one file to share.
 
 The pipeline's own page is made from its inputs alone, so that the same voice is the same bytes whatever lies around it
 in git. What changed is a question about two versions; it is answered here, from git and the tables that dvc.lock names.
@@ -21,17 +21,17 @@ from timbre.versions.snapshot import git, open_snapshot
 from timbre.versions.tables import VoiceVersion
 
 EXAMPLES = [
-    ("timbre report", "with what changed since the version before"),
-    ("timbre report v1 --out v2.html", "since a tag, commit or branch"),
+    ("timbre report", "what changed since the previous version"),
+    ("timbre report v1 --out v2.html", "what changed since a tag, commit or branch"),
 ]
 REPORT, COPY, LOCK = Path("reports/index.html"), Path("reports/report.html"), "dvc.lock"
 BEGIN, END = "<!-- changes -->\n", "<!-- /changes -->"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("old", nargs="?", help="a commit, branch or tag (the last with other data or results)")
-    parser.add_argument("--out", type=Path, default=COPY, metavar="FILE", help=f"where to ({COPY})")
-    parser.add_argument("--local", action="store_true", help="ask no DVC remote and no MLflow")
+    parser.add_argument("old", nargs="?", help="commit, branch or tag (the last with other data or results)")
+    parser.add_argument("--out", type=Path, default=COPY, metavar="FILE", help=f"file to write ({COPY})")
+    parser.add_argument("--local", action="store_true", help="do not ask a DVC remote or MLflow")
 
 
 def command(args: argparse.Namespace) -> int:

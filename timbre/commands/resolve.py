@@ -1,4 +1,4 @@
-"""End a merge's conflict in dvc.lock and in results that git keeps: `dvc repro` will make them right.
+"""Resolve a merge conflict in dvc.lock and results; then `dvc repro` makes them right.
 
 What the pipeline writes is not merged but made: either side will do, as `dvc repro` then runs what neither has, and
 takes the rest from its cache. What people write (transcripts, sources, parameters) is left for people.
@@ -21,7 +21,9 @@ OURS, THEIRS = 2, 3  # git's numbers for the two sides
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--theirs", action="store_true", help="take the other branch's side; less to run if it is far on"
+        "--theirs",
+        action="store_true",
+        help="take the other branch's side; less to compute if it changed more",
     )
 
 

@@ -1,4 +1,4 @@
-"""Hear recordings and correct their words in the browser; record your own voice there.
+"""Listen to recordings and correct their transcripts in the browser, or record yourself.
 
 Opens a local page with the sound, the lines and how sure Whisper was of each word. Each edit is saved at once to
 data/transcripts/<id>.tsv, beginning from the draft where nobody has begun. Only this machine can reach the page. Press
@@ -19,21 +19,21 @@ from timbre.core.errors import DataError, TimbreError
 
 EXAMPLES = [
     ("timbre review", "open the page"),
-    ("timbre review harbour-noon", "with this recording"),
-    ("timbre review --record ann-1 --speaker ann --licence CC0-1.0", "read sentences into the microphone"),
-    ("timbre review --no-browser --port 8137", "only show its address, for instance to forward the port"),
+    ("timbre review harbour-noon", "begin with this recording"),
+    ("timbre review --record ann-1 --speaker ann --licence CC0-1.0", "record yourself reading sentences"),
+    ("timbre review --no-browser --port 8137", "print the address only, to forward the port for example"),
 ]
 SENTENCES = Path("presets/sentences.txt")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("id", nargs="?", help="recording to begin with")
-    parser.add_argument("--record", metavar="ID", help="record this, from the microphone")
-    parser.add_argument("--speaker", default="", help="who reads, as data/speakers.yaml names them")
-    parser.add_argument("--language", default="en", help="of the sentences, such as en")
-    parser.add_argument("--licence", default="", help="by which the recording may be used")
-    parser.add_argument("--prompts", type=Path, metavar="FILE", help=f"sentences, one per line; else {SENTENCES}")
-    parser.add_argument("--port", type=int, default=0, help="of 127.0.0.1; else one that is free")
+    parser.add_argument("id", nargs="?", help="id of the recording to begin with")
+    parser.add_argument("--record", metavar="ID", help="record from the microphone; id of the new recording")
+    parser.add_argument("--speaker", default="", help="id of the person who reads")
+    parser.add_argument("--language", default="en", help="language of the sentences, such as en")
+    parser.add_argument("--licence", default="", help="licence of the recording")
+    parser.add_argument("--prompts", type=Path, metavar="FILE", help=f"sentences to read, one per line ({SENTENCES})")
+    parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (any that is free)")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
 
 

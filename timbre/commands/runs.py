@@ -1,4 +1,4 @@
-"""Show the last runs: what changed in data and parameters from one to the next, and how the voice did.
+"""List the last runs in MLflow: what changed in data and parameters, and the results.
 
 Each run is a version of the voice that `dvc repro` recorded; it is compared with the one recorded before it. Rates are
 of the tuned voice with a reference clip, `(+1.2)` the difference from the run before. `*` after a commit: with changes
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = [
     ("timbre runs", "the last ten"),
-    ("timbre runs -n 50 --json", "more, for a program"),
+    ("timbre runs -n 50 --json", "more, as JSON"),
 ]
 SHOWN = 3  # changed parameters named in a line
 HEAD = ("run", "day", "commit", "wrong words", "likeness", "gates", "changed")
@@ -45,8 +45,8 @@ class Row:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-n", type=int, default=10, metavar="N", help="how many (10)")
-    parser.add_argument("--json", action="store_true", help="as a list of objects")
+    parser.add_argument("-n", type=int, default=10, metavar="N", help="number of runs (10)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def command(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Speak a sentence with the voice as it is now, to a file, a player or a pipe, while it is spoken.
+"""Speak a sentence with the current voice, to a file, a player or a pipe.
 
 Loads the base model that params.yaml names with the adapter in models/adapter. Files are FLAC, or WAV if the name ends
 so; a pipe and a player get WAV as it is made. Temperature and the cap on the length are those of `generate`.
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 EXAMPLES = [
     ('timbre say "The night ferry waits."', "write say.flac"),
-    ('timbre say --clone --play "Hello."', "as the voice is best, to be heard at once"),
-    ('timbre say "Hello." --out - | aplay', "the same on a machine with another player"),
+    ('timbre say --clone --play "Hello."', "play it at once, cloning the reference clip: the best quality"),
+    ('timbre say "Hello." --out - | aplay', "write a WAV to a pipe while it is spoken"),
     ('timbre say --base "Hello." --out a.wav', "the base model, without the adapter"),
 ]
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("text", help="the sentence")
+    parser.add_argument("text", help="sentence to speak")
     to = parser.add_mutually_exclusive_group()
     to.add_argument("--out", type=Path, default=Path("say.flac"), help="file to write (say.flac); - is a pipe")
-    to.add_argument("--play", action="store_true", help="to the loudspeaker, by a player that is installed")
-    parser.add_argument("--clone", action="store_true", help="hear first the clip that the samples were cloned from")
-    parser.add_argument("--seed", type=int, default=0, help="another one is another take (0)")
-    parser.add_argument("--base", action="store_true", help="without the adapter")
+    to.add_argument("--play", action="store_true", help="play it with aplay, ffplay, mpv or sox")
+    parser.add_argument("--clone", action="store_true", help="let the voice hear the reference clip first")
+    parser.add_argument("--seed", type=int, default=0, help="random seed; another seed gives another take (0)")
+    parser.add_argument("--base", action="store_true", help="use the base model without the adapter")
 
 
 def command(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Show how good the voice is: the verdict, the four conditions with their intervals, the gates, and where to listen.
+"""Show how good the voice is: verdict, results of the four conditions, gates.
 
 Reads reports/metrics.json, like the report, and reports/mos.json where DNSMOS judged the samples. These are the lines
 that `make` ends with.
@@ -19,8 +19,8 @@ from timbre.report import tables
 from timbre.report.verdict import NAMES, verdict
 
 EXAMPLES = [
-    ("timbre summary", "the verdict, the table, the report, the runs"),
-    ("timbre summary --readme", "put the table into README.md, between its marks"),
+    ("timbre summary", "verdict, table, gates, and where to listen"),
+    ("timbre summary --readme", "update the table in README.md"),
 ]
 METRICS, REPORT, README = Path("reports/metrics.json"), Path("reports/index.html"), Path("README.md")
 MOS, SAMPLES = Path("reports/mos.json"), Path("reports/samples")
@@ -28,7 +28,7 @@ BEGIN, END = "<!-- summary -->\n```\n", "\n```\n<!-- /summary -->"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--readme", action="store_true", help="write the table into README.md instead")
+    parser.add_argument("--readme", action="store_true", help="update the table in README.md instead")
 
 
 def command(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Where a sound comes from, and what was made of it.
+"""Show where a sound comes from, and what was made from it.
 
 Back from a sample, a clip, the adapter or a transcript's line: to the prompt, the parameters, the clips, the lines, the
 seconds of the recording, its source, licence and consent. Forward from a recording or a speaker: to the clips, the
@@ -25,22 +25,22 @@ from timbre.versions.snapshot import changed_files, head, open_snapshot
 from timbre.versions.tables import ADAPTER
 
 EXAMPLES = [
-    ("timbre trace tuned-bridge-0", "all that made a sample"),
+    ("timbre trace tuned-bridge-0", "everything that made a sample"),
     ("timbre trace data/transcripts/harbour-noon.tsv:14", "the clip that holds a line"),
-    ("timbre trace adapter --every", "each clip that the adapter learnt from"),
-    ("timbre trace marina --history", "what was made of a voice, in older versions too"),
+    ("timbre trace adapter --every", "every clip that the adapter was trained on"),
+    ("timbre trace marina --history", "what was made from a voice, in older versions too"),
 ]
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    who = "a sample, clip, recording or speaker (speaker:ID where a recording has that id too); else the adapter"
+    who = "sample, clip, recording or speaker (speaker:ID if a recording has that id too); default: the adapter"
     parser.add_argument("what", nargs="?", default="adapter", metavar="WHAT", help=who)
-    parser.add_argument("--rev", metavar="VERSION", help="in this version of git's, not in the work tree")
+    parser.add_argument("--rev", metavar="VERSION", help="look into this commit, branch or tag (the work tree)")
     parser.add_argument(
-        "--history", action="store_true", help="of a recording or speaker: each adapter that knew it, on any branch"
+        "--history", action="store_true", help="recording or speaker: list each adapter trained on it, on any branch"
     )
-    parser.add_argument("--every", action="store_true", help="list all clips and samples, not only the first")
-    parser.add_argument("--json", action="store_true", help="for a program: all of it, nothing shortened")
+    parser.add_argument("--every", action="store_true", help="list all clips and samples, not only the first few")
+    parser.add_argument("--json", action="store_true", help="print JSON, with nothing shortened")
 
 
 def command(args: argparse.Namespace) -> int:
