@@ -105,10 +105,7 @@ def load(params: SpeakerParams) -> Encoder:
     fingerprint(params)
     import torch
     from transformers import AutoFeatureExtractor, WavLMForXVector
-    from transformers.utils import logging
 
-    if Path(params.model).is_dir():  # nothing is downloaded, and weights are read in a moment
-        logging.disable_progress_bar()
     try:
         model = WavLMForXVector.from_pretrained(params.model, revision=params.revision)
         extractor = AutoFeatureExtractor.from_pretrained(params.model, revision=params.revision)
