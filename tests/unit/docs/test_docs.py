@@ -40,6 +40,11 @@ def hooks() -> SimpleNamespace:
 
 
 @pytest.fixture(scope="module")
+def licences() -> SimpleNamespace:
+    return SimpleNamespace(**runpy.run_path(str(ROOT / "docs/licence_table.py")))
+
+
+@pytest.fixture(scope="module")
 def picture() -> SimpleNamespace:
     return SimpleNamespace(**runpy.run_path(str(ROOT / "docs/pipeline_picture.py")))
 
@@ -151,3 +156,18 @@ def test_the_readme_shows_the_rates_that_were_committed() -> None:
 def test_pages_show_small_pictures() -> None:
     for picture in Path("docs/pictures").iterdir():
         assert picture.stat().st_size < 200_000, f"{picture} is too large; docs/screenshots.py makes small ones"
+
+
+def test_the_licence_of_every_package_is_on_its_page(licences: SimpleNamespace) -> None:
+    """What is installed depends on the platform, so the page may list more than there is here."""
+    installed, listed = licences.installed(), licences.listed(licences.PAGE.read_text(encoding="utf-8"))
+    assert "" not in installed.values(), "a package names no licence"
+    assert installed.items() <= listed.items(), "run `python docs/licence_table.py`"
+    pinned = {licences.name_of(line.partition("==")[0]) for line in Path("constraints.txt").read_text().splitlines()}
+    assert listed.keys() - pinned <= {"triton", "setuptools"}, "the page lists what nothing depends on"
+
+
+def test_every_copyleft_package_is_named_with_who_needs_it(licences: SimpleNamespace) -> None:
+    text = licences.PAGE.read_text(encoding="utf-8")
+    named = set(re.findall(r"^\| ([\w-]+) \|", text.partition("## Copyleft")[2], re.MULTILINE))
+    assert {name for name, its in licences.listed(text).items() if licences.COPYLEFT.search(its)} <= named
