@@ -1,7 +1,8 @@
 """What mkdocs adds to pages when it builds them, so that nobody has to copy it: `--help`, and the keys of params.yaml.
 
-commands.md     every command's `--help`
-parameters.md   a table per section of params.yaml: key, value, and the comment that explains it
+commands.md               every command's `--help`
+parameters.md             a table per section of params.yaml: key, value, and the comment that explains it
+what-a-number-means.md    a table of the measures, at its mark
 """
 
 from __future__ import annotations
@@ -15,15 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from timbre.commands import cli
+from timbre.evaluation.metrics import MEASURES
 
 ROOT = Path(__file__).parents[1]
 SECTION = re.compile(r"(\w+):(?:\s+#\s*(.*))?$")
 TABLE = ("| key | value | meaning |", "|---|---|---|")
+MEASURES_HERE = "<!-- measures -->"
 KEY = re.compile(r"(\s+)(\w+):\s*(.*?)\s*(?:#\s*(.*))?$")
 
 
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     """Called by mkdocs for each page."""
+    markdown = markdown.replace(MEASURES_HERE, "\n".join(measures()))
     more = {"commands.md": commands, "parameters.md": parameters}.get(page.file.src_uri)
     return "\n".join([markdown, *more()]) if more else markdown
 
@@ -40,6 +44,14 @@ def help_of(command: str) -> str:
     with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.suppress(SystemExit):
         cli.execute([command, "--help"])
     return printed.getvalue().rstrip()
+
+
+def measures() -> Iterator[str]:
+    """The table of timbre/evaluation/metrics.py."""
+    yield from ("| name | in tables | better | computed as | |", "|---|---|---|---|---|")
+    for measure in MEASURES:
+        about = (measure.title, measure.better or "–", f"`{measure.total.formula}`", measure.explained)
+        yield f"| `{measure.name}` | {' | '.join(map(_cell, about))} |"
 
 
 def parameters() -> Iterator[str]:

@@ -34,7 +34,7 @@ import numpy.typing as npt
 
 from timbre import audio
 from timbre.audio import LEVEL_WINDOW as MOMENT
-from timbre.audio import loudness, speech_activity
+from timbre.audio import delivery, loudness, speech_activity
 from timbre.audio.clip_plan import Limits, Part, Spoken, length, pauses, stack
 from timbre.audio.speech_activity import Activity
 from timbre.core.content import content_key
@@ -199,7 +199,7 @@ def cut(cuts: Sequence[Cut]) -> Iterator[Files]:
             pieces.append(samples)
         joined = np.concatenate(pieces)
         gain = 0.0 if job.loudness is None else loudness.gain(joined, rate, job.loudness)
-        record = {"key": job.key, "gain": gain, "clipped": round(loudness.clipped(joined), 6)}
+        record = {"key": job.key, "gain": gain, "clipped": round(delivery.clipped_share(joined), 6)}
         made = audio.flac_bytes(loudness.amplified(joined, gain), rate)
         yield {".flac": made, ".json": f"{json.dumps(record)}\n".encode()}
 

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import json
 import math
-import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,9 +36,7 @@ from timbre.core.records import Clip, Drop, Example, Label, read_jsonl, write_js
 from timbre.core.running import run_stage
 from timbre.core.sections import DatasetParams
 from timbre.core.text import words
-
-ENOUGH = 20  # clips of one speaker; with fewer, quartiles say nothing about what is usual
-SLACK = 0.25  # of the median: a speaker who is as even as a clock may still vary so much
+from timbre.project import pace
 
 
 def unfit(clip: Clip, label: Label, params: DatasetParams) -> str | None:
@@ -78,27 +75,18 @@ def warnings(clip: Clip, label: Label, params: DatasetParams) -> Iterator[str]:
         yield f"clipping: {clip.clipped:.2%} of its samples were recorded too loud and are cut off"
 
 
-def pace(clip: Clip) -> float:
-    """Seconds of speech per letter or digit: silence around it says nothing about the text."""
-    return clip.speech / len("".join(words(clip.text)))
-
-
 def unusual_pace(clips: Sequence[Clip], ranges: float | None) -> dict[str, str]:
     """Clip id → reason, where text and sound hardly belong together: too many words for the time, or too few."""
     found: dict[str, str] = {}
-    if ranges is None:
-        return found
-    for speaker in sorted({clip.speaker for clip in clips}):
-        spoken = [clip for clip in clips if clip.speaker == speaker]
-        if len(spoken) < ENOUGH:
+    for speaker in sorted({clip.speaker for clip in clips}) if ranges else ():
+        paces = {c.id: pace.seconds_per_letter(c.speech, c.text) for c in clips if c.speaker == speaker}
+        if not (limits := pace.usual(list(paces.values()), ranges or 0.0)):
             continue
-        low, middle, high = statistics.quantiles(map(pace, spoken), n=4, method="inclusive")
-        least = min(low - ranges * (high - low), (1 - SLACK) * middle)
-        most = max(high + ranges * (high - low), (1 + SLACK) * middle)
-        for clip in spoken:
-            if not least <= pace(clip) <= most:
-                found[clip.id] = (
-                    f"pace: {1000 * pace(clip):.0f} ms per character, where {speaker} usually takes "
+        least, most = limits
+        for name, own in paces.items():
+            if not least <= own <= most:
+                found[name] = (
+                    f"pace: {1000 * own:.0f} ms per letter, where {speaker} usually takes "
                     f"{1000 * least:.0f} to {1000 * most:.0f}; is the text what is said?"
                 )
     return found

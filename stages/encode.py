@@ -27,7 +27,7 @@ from timbre.core.errors import AudioError, DataError
 from timbre.core.params import read
 from timbre.core.running import run_stage
 from timbre.core.sections import ComputeParams, EncodeParams, VoiceParams
-from timbre.mapping import Job, batch, is_fresh, refresh
+from timbre.mapping import Job, batch, refresh
 from timbre.mapping.batch import Files
 
 VERSION = 1  # raise when the code gives other bytes for the same input
@@ -44,10 +44,9 @@ def encode_all(
         raise DataError(f"{clips}: no clips; `dvc repro chunk` makes them from segments that are not dropped")
     keys = {path.stem: content_key(VERSION, path.stem, fingerprint) for path in paths}
     jobs = [Job(path.stem, keys[path.stem], (path, keys[path.stem])) for path in paths]
-    stale = [job.name for job in jobs if not is_fresh(out, job, SUFFIXES)]
     compute = partial(encode, voice=voice)
-    refresh(out, jobs, compute, suffixes=SUFFIXES, label="encode", batch=params.batch, engine=engine, gpu=True)
-    frames = sum(json.loads((out / f"{name}.json").read_bytes())["frames"] for name in stale)
+    done = refresh(out, jobs, compute, suffixes=SUFFIXES, label="encode", batch=params.batch, engine=engine, gpu=True)
+    frames = sum(json.loads((out / f"{name}.json").read_bytes())["frames"] for name in done.names)
     print(f"encode: {frames} codec frames computed")
 
 
@@ -55,7 +54,7 @@ def seconds(path: Path) -> float:
     try:
         return float(soundfile.info(path).duration)
     except soundfile.LibsndfileError as error:
-        raise AudioError(f"{path}: no audio can be read; remove it and run `dvc repro -f chunk`") from error
+        raise AudioError(f"{path}: no audio can be read; `dvc repro chunk` makes it again") from error
 
 
 def encode(clips: Sequence[tuple[Path, str]], voice: VoiceParams) -> Iterator[Files]:
@@ -63,7 +62,7 @@ def encode(clips: Sequence[tuple[Path, str]], voice: VoiceParams) -> Iterator[Fi
     sounds = audio.read_all([path for path, _ in clips], model.sample_rate)
     for (path, key), codes in zip(clips, model.encode(sounds), strict=True):
         if not len(codes):
-            raise AudioError(f"{path}: is empty; remove it and run `dvc repro -f chunk`")
+            raise AudioError(f"{path}: is empty; `TIMBRE_ANEW=1 dvc repro -f chunk` cuts all clips again")
         buffer = io.BytesIO()
         np.save(buffer, codes)
         record = json.dumps({"key": key, "frames": len(codes)})

@@ -17,7 +17,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,13 +25,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tqdm import tqdm
 
 from timbre.audio import to_flac
-from timbre.core.content import content_key, file_sha256, write_atomic
+from timbre.core.content import HASHES, content_key, file_sha256
 from timbre.core.errors import DataError, SourceError, raise_all
 from timbre.core.params import read
 from timbre.core.records import Recording
 from timbre.core.running import run_stage
 from timbre.core.sections import FetchParams
-from timbre.mapping import Job, refresh
+from timbre.mapping import Job, refresh, rewrite
 from timbre.mapping.batch import Files
 from timbre.project.sources import Source
 from timbre.project.sources import read as read_sources
@@ -50,8 +50,8 @@ def fetch_all(declared: Sequence[Source], out: Path, params: FetchParams) -> Non
     jobs = [Job(source.id, key, (source, key)) for source in declared for key in [key_of(source)]]
     problems: list[str] = []
     refresh(out, jobs, partial(bring_each, params=params, problems=problems), suffixes=SUFFIXES, label="fetch")
-    for source in declared:
-        redeclare(source, out / f"{source.id}.json")
+    for job in jobs:
+        redeclare(job, out)
     raise_all(SourceError, problems)
 
 
@@ -106,12 +106,15 @@ def declared_fields(source: Source) -> dict[str, str]:
     return {**fields, "origin": source.origin}
 
 
-def redeclare(source: Source, record: Path) -> None:
-    if record.exists():
-        written = json.loads(record.read_bytes())
-        current = {**written, "recording": {**written["recording"], **declared_fields(source)}}
-        if current != written:
-            write_atomic(record, as_json(current))
+def redeclare(job: Job[tuple[Source, str]], out: Path) -> None:
+    """Say in the record what a person says now; a recording that could not be fetched has none, or an older one."""
+    source, path = job.payload[0], out / f"{job.name}.json"
+    if not path.exists():
+        return
+    written = {name: value for name, value in json.loads(path.read_bytes()).items() if name != HASHES}
+    current = {**written, "recording": {**written["recording"], **declared_fields(source)}}
+    if current != written:
+        rewrite(out, replace(job, key=written["key"]), SUFFIXES, as_json(current))
 
 
 def as_json(document: dict[str, Any]) -> bytes:

@@ -30,9 +30,10 @@ from timbre.core.content import write_atomic
 from timbre.core.records import Example
 from timbre.core.running import run_stage
 from timbre.core.safe_text import escaped, visible
+from timbre.evaluation.metrics import COMPARED, MEASURES
 from timbre.evaluation.metrics import read as read_metrics
 from timbre.project.permissions import Permissions, of_dataset
-from timbre.report import data, sample_rows, tables, training
+from timbre.report import data, method, sample_rows, tables, training
 from timbre.report.data import Data
 from timbre.report.rates import rates
 from timbre.report.sample_rows import Score, Take
@@ -122,6 +123,9 @@ def main(
         verdict=verdict(found),
         rates=rates(found),
         speaker=found.speaker,
+        measures=COMPARED,
+        others=[m for m in MEASURES if not m.compared and m.name not in ("errors", "words")],
+        explained=method.explained(),
         failed=found.failed,
         rows=rows,
         by_kind=sample_rows.by_kind(scored),

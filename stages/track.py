@@ -236,7 +236,7 @@ def main(
         print(f"track: {record(client, version, parameters)}")
     if parameters["evaluate"]["strict"]:
         failed = evidence.read(version.metrics).failed
-        raise_all(TimbreError, (f"gate `{name}` failed: it asks that {evidence.GATES[name]}" for name in failed))
+        raise_all(TimbreError, (f"gate `{name}` failed: it asks that {evidence.asks(name)}" for name in failed))
 
 
 if __name__ == "__main__":

@@ -47,6 +47,16 @@ class Repro:
         found = re.search(rf"^{stage}: (\d+) computed", self.output, re.MULTILINE)
         return int(found[1]) if found else 0
 
+    def restored(self, stage: str) -> int:
+        found = re.search(rf"^{stage}: \d+ computed, (\d+) restored", self.output, re.MULTILINE)
+        return int(found[1]) if found else 0
+
+    @property
+    def trained(self) -> bool | None:
+        """Whether steps were taken; False where the adapter was kept or restored, None where `train` didn't run."""
+        found = re.search(r"^train: (best at|kept|restored)", self.output, re.MULTILINE)
+        return found[1] == "best at" if found else None
+
 
 @dataclass(frozen=True)
 class Repository:

@@ -139,7 +139,7 @@ def test_a_pace_counts_what_is_spoken_and_not_the_silence_around_it(serve: Any, 
     tab, complaints = opened(browser, server.url, viewport={"width": 1280, "height": 1400})
     until(tab, "document.querySelector('main').textContent.includes('slow')")
     chips = [chip.inner_text() for chip in tab.locator(".chip").all()]
-    assert chips == ["slow: 9.0 characters a second"], "27 characters in three seconds, where others take one"
+    assert chips == ["slow: 7.2 letters a second"], "22 letters in three seconds, where others take one"
     for _ in range(12):  # padding is not pace
         tab.keyboard.press("Shift+BracketRight")
     saved(tab, lambda: float(rows()[0][1]) > 3.9)

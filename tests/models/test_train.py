@@ -181,8 +181,10 @@ def test_an_adapter_that_changes_nothing_is_an_error(place: Path, tmp_path: Path
 def test_training_json_says_what_was_learnt_from(place: Path, tmp_path: Path) -> None:
     voice, state = trained(place, tmp_path, dataclasses.replace(PARAMS, max_steps=2))
     clips, _ = utterances(place / "data/dataset/train.jsonl", place / "data/codes")
-    stage.write(voice, state, clips, tmp_path / "adapter", tmp_path / "points", tmp_path / "history.csv")
-    facts = json.loads((tmp_path / "adapter/training.json").read_text())
+    made = stage.finished(voice, state, clips, "0123456789abcdef", tmp_path / "finished")
+    assert set(made) == {"adapter/adapter_config.json", "adapter/adapter_model.safetensors", "history.csv", ".json"}
+    facts = json.loads(cast(bytes, made[".json"]))
+    assert facts["key"] == "0123456789abcdef"
     assert (facts["steps"], facts["clips"], facts["seconds"]) == (2, 8, pytest.approx(sum(c.seconds for c in clips)))
     assert 0 < facts["trainable_share"] < 0.2
     assert facts["points"] == [facts["best_step"]] == [2], "the only evaluation"

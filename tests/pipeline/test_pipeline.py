@@ -24,6 +24,7 @@ pytestmark = pytest.mark.pipeline
 
 AFTER_TRAINING = ["generate", "listen", "evaluate", "report", "track"]
 LEARN_AGAIN = ["train", *AFTER_TRAINING]
+MAPS = ["fetch", "transcribe", "speech", "chunk", "check", "encode", "generate", "listen", "evaluate", "likeness"]
 
 
 def runs(repository: Repository) -> int:
@@ -100,10 +101,13 @@ def test_a_word_costs_no_cut_and_no_codec_frame(made: Repository, corrected: Cor
     assert runs(corrected.repository) == 2
 
 
-def test_a_revert_trains_not_and_adds_no_run(made: Repository, corrected: Corrected, tmp_path: Path) -> None:
+def test_a_revert_computes_nothing_and_adds_no_run(made: Repository, corrected: Corrected, tmp_path: Path) -> None:
     repository = corrected.repository.copy(tmp_path / "voice")
     repository.edit(corrected.file, corrected.new, corrected.old)
-    assert "train" not in repository.repro().ran, "training comes from the run cache"
+    done = repository.repro()
+    assert done.trained is False
+    assert not [stage for stage in MAPS if done.computed(stage)]
+    assert done.restored("generate") == done.restored("evaluate") == 6, "the tuned samples"
     assert repository.lock() == made.lock()
     assert runs(repository) == 2
 

@@ -1,4 +1,4 @@
-"""How loud speech sounds (ITU-R BS.1770, LUFS), the gain to a stated loudness, and what was recorded too loud."""
+"""How loud speech sounds (ITU-R BS.1770, LUFS), and the gain to a stated loudness."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from timbre.audio import Samples, decibels, peak
 PEAK = -1.0  # dBFS; no gain lifts a sample above, so that lossy formats and filters later have room
 MOST = 20.0  # dB; what needs more is noise as much as speech
 SHORTEST = 0.4  # seconds, the block of BS.1770; less has no loudness
-FULL = 0.995  # of full scale; a converter's own ceiling may lie a little below 1
-RUN = 3  # samples in a row at full scale; one alone is a peak that just fits
 
 
 def loudness(samples: Samples, rate: int) -> float | None:
@@ -35,10 +33,3 @@ def gain(samples: Samples, rate: int, target: float) -> float:
 
 def amplified(samples: Samples, decibels: float) -> Samples:
     return samples * np.float32(10 ** (decibels / 20))
-
-
-def clipped(samples: Samples) -> float:
-    """The share of the samples that stand at full scale, three or more in a row: what was louder there is lost."""
-    edges = np.flatnonzero(np.diff((np.abs(samples) >= FULL).astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
-    runs = edges[:, 1] - edges[:, 0]
-    return float(runs[runs >= RUN].sum() / max(1, len(samples)))

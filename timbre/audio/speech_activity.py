@@ -4,7 +4,8 @@
 leaves that on the disk until a stretch is asked for. A *moment* is 10 ms.
 
 silero    a small recurrent network that knows voices (silero-vad, MIT licence, 2 MB, comes with its package)
-energy    what is louder than a level between the recording's quiet and its loud moments; knows nothing of voices
+energy    what is louder than a level between the recording's quiet and its loud moments (timbre/audio/delivery.py);
+          knows nothing of voices
 """
 
 from __future__ import annotations
@@ -24,23 +25,22 @@ import numpy.typing as npt
 
 from timbre import audio
 from timbre.audio import LEVEL_WINDOW as MOMENT
-from timbre.audio import Samples
+from timbre.audio import Samples, delivery
 from timbre.core.content import content_key
 from timbre.core.errors import DataError
 
 Vad = Literal["silero", "energy"]
 Flags = npt.NDArray[np.bool_]
 
-VERSION = 1  # raise when the code finds otherwise in the same sound
+VERSION = 1  # raise when the code finds otherwise in the same sound …
+BY_LEVEL = "2"  # … or this one, when only energy does
 QUIETEST = -127.5  # dBFS, stored as 0; half a decibel a step up to 255, full scale
 RATE, FRAME = 16_000, 512  # Hz and samples of silero: 32 ms at a time
 SURE, UNSURE = 0.5, 0.35  # probability from which a voice is heard, and until which it goes on: silero's own
 BREAK = 10  # moments: a shorter break, as before a t, belongs to the word
 SHORTEST = 5  # moments: what is shorter is a click
 EDGE = 3  # moments on either side, because a word begins and ends softly: silero's own
-QUIET_BELOW, LOUD_ABOVE = 5, 95  # percentiles of a recording's levels, for energy
-BETWEEN = 0.35  # of the way from quiet to loud is where energy hears a voice begin …
-FAINT = -60.0  # dBFS … but never below
+QUIET_BELOW = 5  # percentile of a recording's levels that counts as its quiet
 
 
 @dataclass(frozen=True)
@@ -89,17 +89,22 @@ def _within(start: float, end: float) -> slice:
     return slice(first, max(first, floor(end / MOMENT + 1e-6)))
 
 
+def load(file: Path | io.BytesIO) -> Activity:
+    """OSError or ValueError where it is no activity."""
+    levels, speech = np.load(file, mmap_mode="r" if isinstance(file, Path) else None)
+    return Activity(levels, speech)
+
+
 def open(path: Path) -> Activity:
     try:
-        levels, speech = np.load(path, mmap_mode="r")
-        return Activity(levels, speech)
+        return load(path)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({error}); remove it and run `dvc repro chunk`") from error
 
 
 def key(sha256: str, vad: Vad) -> str:
     """What the activity of a recording with these samples depends on."""
-    return content_key(VERSION, sha256, vad, version("silero-vad") if vad == "silero" else "")
+    return content_key(VERSION, sha256, vad, version("silero-vad") if vad == "silero" else BY_LEVEL)
 
 
 def measure(path: Path, vad: Vad) -> bytes:
@@ -129,9 +134,8 @@ def _stored(levels: Samples) -> npt.NDArray[np.uint8]:
 
 
 def _loud(levels: npt.NDArray[np.uint8]) -> Flags:
-    quiet, loud = np.percentile(levels, [QUIET_BELOW, LOUD_ABOVE]) / 2 + QUIETEST if len(levels) else (0.0, 0.0)
-    least = max(FAINT, quiet + BETWEEN * (loud - quiet))
-    return _smooth(levels / 2 + QUIETEST >= least)
+    level = 10 ** ((levels / 2 + QUIETEST) / 20)
+    return _smooth(level > delivery.speech_level(level))
 
 
 def _voiced(path: Path, moments: int) -> Flags:

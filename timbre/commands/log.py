@@ -13,11 +13,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from timbre.core.content import write_atomic
-from timbre.core.numbers import rate, signed
 from timbre.core.safe_text import visible
 from timbre.diff import plot
 from timbre.diff.history import HistoryEntry, history
 from timbre.evaluation.metrics import Metric
+from timbre.report.numbers import rate, signed
 
 EXAMPLES = [
     ("timbre log", "the last twenty versions"),

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+HASHES = "md5"  # in a JSON record: the hashes of an entry's files, see timbre/mapping/entries.py
+
 
 def content_key(*parts: Any) -> str:
     """A short name for content: 16 hex digits of the SHA-256 of the parts as canonical JSON."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from timbre.core.content import write_atomic
+from timbre.core.content import HASHES, write_atomic
 from timbre.core.errors import DataError
 
 # What may become a file name: no separators, no dots, no leading dash, nothing a shell or a URL would read otherwise.
@@ -194,8 +194,10 @@ def to_json(record: Any) -> str:
 
 
 def from_json(line: str, kind: type[R], where: str) -> R:
+    """A record as `to_json` wrote it; the hashes that an entry's record has beside it are nobody's business here."""
     try:
         values = json.loads(line)
+        values.pop(HASHES, None)
         missing = {f.name for f in dataclasses.fields(typing.cast(Any, kind))} ^ set(values)
         if missing:
             raise ValueError(f"missing or unknown: {', '.join(sorted(missing))}")

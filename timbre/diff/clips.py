@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from timbre.diff.lines import groups
+from timbre.project import pace
 from timbre.versions.clip_rows import LEFT_OUT, PARTS, ClipRow, RejectedRow
 
-PACE = 2.0  # times what is usual, or a part of it: nobody speaks so
-ENOUGH = 5  # from which something can be called usual
 Kind = Literal["re-worded", "re-cut", "moved", "added", "removed"]
 
 
@@ -53,21 +52,23 @@ def outliers(changes: Sequence[ClipChange], clips: Sequence[ClipRow]) -> dict[st
     """New or other-worded clips in which nobody speaks as fast, or as slowly, as in the others of the recording."""
     paces: dict[str, list[float]] = defaultdict(list)
     for clip in clips:
-        if clip.seconds > 0:
-            paces[clip.recording].append(len(clip.text) / clip.seconds)
+        if clip.seconds > 0 and pace.letters(clip.text):
+            paces[clip.recording].append(pace.seconds_per_letter(clip.seconds, clip.text))
     found = {}
-    for clip in (clip for change in changes if change.kind != "moved" for clip in change.new if clip.seconds > 0):
-        why = unusual(len(clip.text) / clip.seconds, paces[clip.recording])
+    for clip in (clip for change in changes if change.kind != "moved" for clip in change.new):
+        if clip.seconds <= 0 or not pace.letters(clip.text):
+            continue
+        why = unusual(pace.seconds_per_letter(clip.seconds, clip.text), paces[clip.recording])
         if why:
             found[clip.id] = why
     return found
 
 
-def unusual(pace: float, others: Sequence[float]) -> str:
-    """In words, where a pace is far from what is usual; too few say nothing."""
-    usual = statistics.median(others) if len(others) >= ENOUGH else 0.0
-    if usual and not usual / PACE <= pace <= usual * PACE:
-        return f"{pace:.0f} characters a second, usual here are {usual:.0f}"
+def unusual(own: float, others: Sequence[float]) -> str:
+    """In words, where a pace (seconds per letter) is far from what is usual; too few say nothing."""
+    limits = pace.usual(others, enough=pace.ENOUGH_TO_WARN)
+    if limits and not limits[0] <= own <= limits[1]:
+        return f"{1 / own:.0f} letters a second, usual here are {1 / statistics.median(others):.0f}"
     return ""
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from timbre.diff.clips import unusual
 from timbre.diff.lines import LineChange
 from timbre.diff.report import Doubt
+from timbre.project import pace
 from timbre.versions.lenient_rows import FOLDER, Row
 from timbre.versions.tables import VoiceVersion
 
@@ -59,7 +60,7 @@ def find(
     found, labels = [], _labels(version)
     for number, (name, lines) in enumerate(touched.items()):
         rows = version.transcripts[_path(name)].rows
-        paces = [_pace(row) for row in rows if row.seconds > 0 and not row.dropped]
+        paces = [own for row in rows if not row.dropped and (own := _pace(row))]
         words = _words(name, version) if number < MOST else []
         for row, old in lines:
             if row.seconds <= 0 or row.dropped:
@@ -74,7 +75,7 @@ def _path(name: str) -> str:
 
 
 def _reasons(row: Row, old: str, paces: Sequence[float], words: Sequence[Word], meant: Container[str]) -> Iterator[str]:
-    if why := unusual(_pace(row), paces):
+    if (own := _pace(row)) and (why := unusual(own, paces)):
         yield why
     if row.flag == "ok":
         return
@@ -105,8 +106,8 @@ def _start(word: Word) -> float:
     return word.start
 
 
-def _pace(row: Row) -> float:
-    return len(row.text) / row.seconds
+def _pace(row: Row) -> float | None:
+    return pace.seconds_per_letter(row.seconds, row.text) if row.seconds > 0 and pace.letters(row.text) else None
 
 
 def _tokens(text: str) -> list[str]:

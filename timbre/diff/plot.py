@@ -6,14 +6,15 @@ import html
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from timbre.core.numbers import rate
 from timbre.core.safe_text import visible
 from timbre.diff.history import HistoryEntry
 from timbre.diff.html import style
+from timbre.evaluation.metrics import COMPARED
 from timbre.report.charts import label, ticks
+from timbre.report.numbers import rate
 
 BARS = "▁▂▃▄▅▆▇█"
-MEASURES = (("wer", "Word error rate, lower is better"), ("similarity", "Similarity to the speaker, higher is better"))
+MEASURES = [(measure.name, f"{measure.title.capitalize()}, {measure.better} is better") for measure in COMPARED]
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 880, 240, 56, 16, 12, 30  # pixels of a chart, and of its edges
 NAMED = 12  # versions whose names have room below a chart
 

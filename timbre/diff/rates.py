@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import fields
 
 from timbre.diff.report import Gate, Prompt, Rate
-from timbre.evaluation.metrics import GATES, Metric
+from timbre.evaluation.metrics import AMOUNTS, BY_NAME, COMPARED, MEASURES, Mean, Metric, Ratio, asks
 from timbre.evaluation.score_rows import ScoreRow
 from timbre.versions.tables import VoiceVersion
 
 ENOUGH = 5  # sentences that say something about chance
-COUNTS = ("errors", "words", "samples", "seconds")  # say how much was measured, not how well
 AUDIBLE = 0.05  # of similarity, from which a sample is told for it alone
 Scores = dict[str, ScoreRow]
 
 
 def rates(old: VoiceVersion, new: VoiceVersion) -> Iterator[Rate]:
     before, after = old.evidence.conditions, new.evidence.conditions
-    names = [f.name for f in fields(Metric) if not f.name.endswith(("_low", "_high")) and f.name not in COUNTS]
+    names = [measure.name for measure in MEASURES if measure.name not in AMOUNTS]
     for condition in [*after, *(name for name in before if name not in after)]:
         a, b = before.get(condition, Metric()), after.get(condition, Metric())
         for name in names:
@@ -31,7 +29,7 @@ def rates(old: VoiceVersion, new: VoiceVersion) -> Iterator[Rate]:
 
 
 def _range(metric: Metric, name: str) -> tuple[float, float] | None:
-    low, high = getattr(metric, f"{name}_low", None), getattr(metric, f"{name}_high", None)
+    _, low, high = BY_NAME[name].interval(metric)
     return None if low is None or high is None else (low, high)
 
 
@@ -39,22 +37,22 @@ def margins(condition: str, name: str, old: Scores, new: Scores) -> float | None
     """Half of a 95 % interval of a change, from sentences that both versions spoke; None where too few did.
 
     Word errors count over words, so each sentence's part in the change is how far its errors changed more than its
-    share of all words would have it: the usual variance of a ratio, with each sentence paired with itself. Similarity
-    is a mean, a ratio over the count of samples.
+    share of all words would have it: the usual variance of a ratio, with each sentence paired with itself. Likeness is
+    a mean, a ratio over the count of samples.
     """
+    measure = BY_NAME[name]
+    if measure not in COMPARED:
+        return None
+    assert isinstance(measure.total, Ratio | Mean)
     change: dict[str, float] = defaultdict(float)  # by sentence, however often it was spoken: takes are not independent
-    weight: Counter[str] = Counter()
+    weight: dict[str, float] = defaultdict(float)
     for sample in old.keys() & new.keys():
         a, b = old[sample], new[sample]
-        if b.condition != condition:
-            continue
-        if name == "wer":
-            change[b.prompt] += b.errors - a.errors
-            weight[b.prompt] += b.words
-        elif name == "similarity" and a.similarity is not None and b.similarity is not None:
-            change[b.prompt] += b.similarity - a.similarity
-            weight[b.prompt] += 1
-    total, count = weight.total(), len(weight)
+        before, after = measure.total.part(a), measure.total.part(b)
+        if b.condition == condition and before and after:
+            change[b.prompt] += after[0] - before[0]
+            weight[b.prompt] += after[1]
+    total, count = sum(weight.values()), len(weight)
     if count < ENOUGH or not total:
         return None
     mean = sum(change.values()) / total
@@ -67,7 +65,7 @@ def gates(old: VoiceVersion, new: VoiceVersion) -> Iterator[Gate]:
     for name in [*after, *(name for name in before if name not in after)]:
         a, b = before.get(name), after.get(name)
         passed = (a.passed if a else None), (b.passed if b else None)
-        yield Gate(name, GATES.get(name, name), *passed, b.value if b else None, b.limit if b else None)
+        yield Gate(name, asks(name), *passed, b.value if b else None, b.limit if b else None)
 
 
 def prompts(old: Scores | None, new: Scores | None) -> list[Prompt]:

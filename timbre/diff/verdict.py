@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from timbre.core.numbers import decimals, minutes, plural, rate, signed
 from timbre.diff.lines import count
 from timbre.diff.report import DataChanges, Rate, Report, Total
+from timbre.evaluation.metrics import BY_NAME
+from timbre.report.numbers import decimals, minutes, plural, rate, signed
 
 MAIN = ("tuned_clone", "tuned")  # the condition that a version of the voice is judged by: the first that it has
-MEASURES = {
-    "wer": "WER", "cer": "CER", "similarity": "similarity", "named": "named right", "pace": "pace",
-    "pauses": "pauses", "ended": "ended itself", "silent": "silent", "clipped": "clipped", "repeated": "repeated",
-}  # fmt: skip
-COUNTED = ("silent", "clipped", "repeated")
 
 
 def said(report: Report) -> str:
@@ -65,10 +61,10 @@ def _voice(report: Report) -> Iterator[str]:
     for found in report.rates:
         if found.condition != main or found.old is None or found.new is None:
             continue
-        if found.name == "wer":
-            yield f"WER {rate(found.old)} → {rate(found.new)} ({rate_change(found)})"
-        elif found.name == "similarity":
-            yield f"similarity {rate_change(found)}"
+        measure = BY_NAME[found.name]
+        if measure.compared:
+            both = f"{rate(found.old)} → {rate(found.new)} ({rate_change(found)})"
+            yield f"{measure.short} {both if measure.unit == 'share' else rate_change(found)}"
 
 
 def _gates(report: Report) -> Iterator[str]:
@@ -99,11 +95,15 @@ def change_of(total: Total) -> str:
 
 
 def measured(name: str, value: float | None) -> str:
-    return f"{value:.0f}" if name in COUNTED and value is not None else rate(value)
+    return f"{value:.0f}" if is_counted(name) and value is not None else rate(value)
+
+
+def is_counted(name: str) -> bool:
+    return name in BY_NAME and BY_NAME[name].unit == "count"
 
 
 def rate_change(found: Rate) -> str:
     if found.old is None or found.new is None:
         return ""
-    decimals = 0 if found.name in COUNTED else 3
+    decimals = 0 if is_counted(found.name) else 3
     return signed(found.new - found.old, decimals) + ("" if found.margin is None else f" ± {found.margin:.3f}")

@@ -6,6 +6,8 @@ import csv
 import io
 from dataclasses import dataclass
 
+from timbre.evaluation.metrics import MEASURES
+
 
 @dataclass(frozen=True)
 class ScoreRow:
@@ -18,10 +20,8 @@ class ScoreRow:
     words: int  # of the prompt
     text: str
     heard: str
-    similarity: float | None  # this and what follows: None, False or empty where an older table has no such column
-    silent: bool
-    clipped: bool
-    repeated: bool
+    similarity: float | None  # this and what follows: None or empty where an older table has no such column
+    flags: dict[str, bool]  # of the measures that can name something wrong with a sample
     diff: str  # text and heard, word by word, in wdiff's notation
 
 
@@ -43,8 +43,6 @@ def _row(row: dict[str, str]) -> ScoreRow:
         text=row["text"],
         heard=row["heard"],
         similarity=float(similarity) if similarity else None,
-        silent=row.get("silent") == "True",
-        clipped=row.get("clipped") == "True",
-        repeated=row.get("repeated") == "True",
+        flags={m.name: row[m.name] == "True" for m in MEASURES if m.complaint and row.get(m.name)},
         diff=row.get("diff") or "",
     )

@@ -10,14 +10,26 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from timbre.core.content import write_atomic
 from timbre.evaluation import bootstrap, word_errors
-from timbre.evaluation.bootstrap import Part
-from timbre.evaluation.metrics import COMPARISONS, CONDITIONS, Difference, Metric
+from timbre.evaluation.bootstrap import Estimate, Part
+from timbre.evaluation.metrics import (
+    BY_NAME,
+    COMPARED,
+    COMPARISONS,
+    CONDITIONS,
+    MEASURES,
+    Difference,
+    Mean,
+    Measure,
+    Metric,
+    Ratio,
+)
 
 
 @dataclass(frozen=True)
@@ -50,6 +62,15 @@ class Score:
         """Seconds."""
         return 0.0 if self.pauses is None else self.seconds * (1 - self.pauses)
 
+    @property
+    def characters(self) -> int:
+        """Of the prompt, after the normaliser."""
+        return word_errors.characters(self.text, self.heard).of
+
+    @property
+    def wrong_characters(self) -> int:
+        return word_errors.characters(self.text, self.heard).wrong
+
 
 def write(path: Path, scores: Sequence[Score]) -> None:
     write_atomic(path, to_csv([asdict(score) for score in scores], [field.name for field in fields(Score)]))
@@ -71,71 +92,39 @@ def summarise(scores: Sequence[Score]) -> tuple[dict[str, Metric], dict[str, Dif
 
 
 def metric(scores: Sequence[Score]) -> Metric:
-    """Rounded as the rows are, so that the tables agree."""
-    wer, similar = bootstrap.estimate(word_parts(scores)), voice_parts(scores)
-    like = bootstrap.estimate(similar) if similar else None
-    audible = [score for score in scores if score.pauses is not None]
-    seconds, speech = (sum(getattr(score, name) for score in audible) for name in ("seconds", "speech"))
-    paced = [score for score in audible if score.pace is not None]
-    return Metric(
-        wer=round(wer.value, 4),
-        wer_low=wer.low,
-        wer_high=wer.high,
-        cer=round(word_errors.wrong_characters([score.text for score in scores], [score.heard for score in scores]), 4),
-        similarity=like.value if like else None,
-        similarity_low=like.low if like else None,
-        similarity_high=like.high if like else None,
-        named=_share(score.named for score in scores),
-        pace=sum((score.pace or 0) * score.speech for score in paced) / speech if paced else None,
-        pauses=1 - speech / seconds if audible else None,
-        ended=_share(score.ended for score in scores),
-        silent=sum(score.silent for score in scores),
-        clipped=sum(score.clipped for score in scores),
-        repeated=sum(score.repeated for score in scores),
-        errors=sum(score.errors for score in scores),
-        words=sum(score.words for score in scores),
-        samples=len(scores),
-        seconds=round(sum(score.seconds for score in scores), 2),
-    )
+    """Every measure of the table."""
+    found: dict[str, Any] = {}
+    for measure in MEASURES:
+        found[measure.name] = measure.total.of(scores)
+        if measure.compared and (given := parts(scores, measure)):
+            found |= _ends(measure.name, bootstrap.estimate(given))
+    return Metric(**found)
 
 
 def difference(first: Sequence[Score], second: Sequence[Score]) -> Difference:
-    wer = bootstrap.difference(word_parts(first), word_parts(second))
-    won = bootstrap.tally(word_parts(first), word_parts(second))
-    one, other = voice_parts(first), voice_parts(second)
-    like = bootstrap.difference(one, other) if one and other else None
-    return Difference(
-        wer=wer.value,
-        wer_low=wer.low,
-        wer_high=wer.high,
-        similarity=like.value if like else None,
-        similarity_low=like.low if like else None,
-        similarity_high=like.high if like else None,
-        wins=won.wins,
-        ties=won.ties,
-        losses=won.losses,
-    )
+    found: dict[str, Any] = {}
+    for measure in COMPARED:
+        one, other = parts(first, measure), parts(second, measure)
+        if one and other:
+            estimate = bootstrap.difference(one, other)
+            found |= {measure.name: estimate.value, **_ends(measure.name, estimate)}
+    won = bootstrap.tally(*(parts(some, BY_NAME["wer"]) or [] for some in (first, second)))
+    return Difference(**found, **won._asdict())
 
 
-def word_parts(scores: Sequence[Score]) -> list[Part]:
-    return _parts(scores, lambda score: score.errors, lambda score: score.words)
+def _ends(name: str, estimate: Estimate) -> dict[str, float | None]:
+    return {f"{name}_low": estimate.low, f"{name}_high": estimate.high}
 
 
-def voice_parts(scores: Sequence[Score]) -> list[Part] | None:
-    """None where nobody knows the speaker's voice."""
-    if any(score.similarity is None for score in scores):
-        return None
-    return _parts(scores, lambda score: score.similarity or 0.0, lambda score: 1)
+def parts(scores: Sequence[Score], measure: Measure) -> list[Part] | None:
+    """A part per prompt, all its seeds together, in the order of the prompts' names; None where a sample has no value.
 
-
-def _parts(scores: Sequence[Score], count: Callable[[Score], float], of: Callable[[Score], float]) -> list[Part]:
-    """A part per prompt, all its seeds together, in the order of the prompts' names."""
-    mine: dict[str, list[Score]] = {prompt: [] for prompt in sorted({score.prompt for score in scores})}
+    That is so where nobody knows the speaker's voice."""
+    assert isinstance(measure.total, Ratio | Mean), f"{measure.name} is a sum, and has no interval"
+    mine: dict[str, list[tuple[float, float]]] = {prompt: [] for prompt in sorted({score.prompt for score in scores})}
     for score in scores:
-        mine[score.prompt].append(score)
-    return [Part(sum(map(count, some)), sum(map(of, some))) for some in mine.values()]
-
-
-def _share(answers: Iterable[bool | None]) -> float | None:
-    known = [answer for answer in answers if answer is not None]
-    return sum(known) / len(known) if known else None
+        part = measure.total.part(score)
+        if part is None:
+            return None
+        mine[score.prompt].append(part)
+    return [Part(sum(total for total, _ in some), sum(over for _, over in some)) for some in mine.values()]

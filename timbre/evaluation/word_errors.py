@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import jiwer
 
@@ -40,10 +42,16 @@ def compare(text: str, heard: str) -> Reading:
     )
 
 
-def wrong_characters(texts: Sequence[str], heard: Sequence[str]) -> float:
-    """Share over all texts together."""
-    said, understood = ([asr.normalise(text) for text in some] for some in (texts, heard))
-    return float(jiwer.process_characters(said, understood).cer)
+class Characters(NamedTuple):
+    wrong: int  # substituted, left out or added
+    of: int
+
+
+@functools.lru_cache
+def characters(text: str, heard: str) -> Characters:
+    found = jiwer.process_characters(asr.normalise(text), asr.normalise(heard))
+    wrong = found.substitutions + found.deletions + found.insertions
+    return Characters(wrong, found.hits + found.substitutions + found.deletions)
 
 
 def repeats(said: Sequence[str], heard: Sequence[str]) -> bool:

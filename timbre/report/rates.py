@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from timbre.evaluation.metrics import CONDITIONS, GATES, Difference, Evidence, Gate, Metric
+from timbre.evaluation.metrics import (
+    BY_NAME,
+    COMPARED,
+    CONDITIONS,
+    GATES,
+    Difference,
+    Evidence,
+    Gate,
+    Measure,
+    Metric,
+    Speaker,
+    asks,
+)
 from timbre.report.charts import Interval, Scale
-from timbre.report.verdict import NAMES, points, signed, span
+from timbre.report.verdict import NAMES, change, signed
 
 VERSUS = {  # which differences are shown, the first against the second, and what each is good to know for
     "tuned_clone-base": "the voice as it is used, and the base",
@@ -30,8 +42,7 @@ class Condition:
     name: str
     what: str
     metric: Metric
-    wer: Interval | None
-    similarity: Interval | None
+    figures: dict[str, Interval]  # of each measure that was measured with an interval
 
 
 @dataclass(frozen=True)
@@ -39,10 +50,9 @@ class Versus:
     name: str
     what: str
     difference: Difference
-    wer: Interval | None
-    similarity: Interval | None
-    wer_told: str
-    similarity_told: str
+    figures: dict[str, Interval]
+    told: dict[str, str]
+    better: dict[str, str]  # better or worse, where the interval leaves out zero
 
 
 @dataclass(frozen=True)
@@ -55,98 +65,99 @@ class GateRow:
 
 @dataclass(frozen=True)
 class Rates:
+    """Axes are by measure; a measure that nobody measured has none."""
+
     conditions: list[Condition]
-    wer: Axis
-    similarity: Axis | None  # None where nobody measured it
+    axes: dict[str, Axis]
     versus: list[Versus]
-    wer_change: Axis | None
-    similarity_change: Axis | None
+    change_axes: dict[str, Axis]
     gates: list[GateRow]
 
 
 def rates(evidence: Evidence) -> Rates:
     found = evidence.conditions
-    rate = _scale((0.0, m.wer, m.wer_low, m.wer_high) for m in found.values()) or Scale([0.0, 1.0])
-    likeness = _scale([*((m.similarity, m.similarity_low, m.similarity_high) for m in found.values()), _ends(evidence)])
     compared = {name: evidence.differences[name] for name in VERSUS if name in evidence.differences}
-    rate_change = _scale((0.0, d.wer, d.wer_low, d.wer_high) for d in compared.values())
-    likeness_change = _scale(
-        (0.0, d.similarity, d.similarity_low, d.similarity_high) for d in compared.values() if d.similarity is not None
-    )
-    zero = [(0.0, "")]
+    scales = {m.name: scale for m in COMPARED if (scale := _scale(m, found.values(), _ends(evidence, m)))}
+    changes = {m.name: scale for m in COMPARED if (scale := _scale(m, compared.values(), [0.0]))}
     return Rates(
-        conditions=[_condition(name, found[name], rate, likeness) for name in CONDITIONS if name in found],
-        wer=_axis(rate, lambda value: f"{100 * value:.3g}%"),
-        similarity=_axis(likeness, lambda value: f"{value:.2g}", _marks(evidence)) if likeness else None,
-        versus=[_versus(name, difference, rate_change, likeness_change) for name, difference in compared.items()],
-        wer_change=_axis(rate_change, lambda value: _around(100 * value, 0), zero) if rate_change else None,
-        similarity_change=_axis(likeness_change, lambda value: _around(value, 2), zero) if likeness_change else None,
+        conditions=[
+            Condition(name, *NAMES[name], found[name], _figures(scales, found[name]))
+            for name in CONDITIONS
+            if name in found
+        ],
+        axes={
+            name: _axis(scale, _tick(BY_NAME[name]), _marks(evidence, BY_NAME[name])) for name, scale in scales.items()
+        },
+        versus=[_versus(name, difference, changes) for name, difference in compared.items()],
+        change_axes={name: _axis(scale, _change_tick(BY_NAME[name]), [(0.0, "")]) for name, scale in changes.items()},
         gates=[gate_row(name, gate) for name, gate in evidence.gates.items()],
     )
 
 
-def _around(value: float, digits: int) -> str:
-    return signed(value, digits) if value else "0"
+def _scale(measure: Measure, records: Iterable[Metric | Difference], ends: Sequence[float]) -> Scale | None:
+    """Over all values and intervals, and the ends; None where nothing was measured."""
+    measured = [found for record in records for found in [measure.interval(record)] if found[0] is not None]
+    values = [value for found in measured for value in found if value is not None]
+    return Scale.over([*values, *ends]) if values else None
 
 
-def _scale(groups: Iterator[tuple[float | None, ...]] | Sequence[tuple[float | None, ...]]) -> Scale | None:
-    values = [value for group in groups for value in group if value is not None]
-    return Scale.over(values) if len(values) > 1 else None
+def _tick(measure: Measure) -> Callable[[float], str]:
+    return (lambda value: f"{100 * value:.3g}%") if measure.unit == "share" else "{:.2g}".format
 
 
-def _ends(evidence: Evidence) -> tuple[float | None, float | None]:
-    return (evidence.speaker.floor, evidence.speaker.ceiling) if evidence.speaker else (None, None)
+def _change_tick(measure: Measure) -> Callable[[float], str]:
+    factor, digits = (100, 0) if measure.unit == "share" else (1, 2)
+    return lambda value: signed(factor * value, digits) if value else "0"
 
 
-def _marks(evidence: Evidence) -> list[tuple[float, str]]:
-    floor, ceiling = _ends(evidence)
-    named = [(floor, "other voices"), (ceiling, "the speaker")]
-    return [(value, name) for value, name in named if value is not None]
+def _ends(evidence: Evidence, measure: Measure) -> list[float]:
+    """What the axis holds in any case: a share begins at none, a likeness lies between other voices and the speaker."""
+    return [0.0] if measure.unit == "share" else [value for value, _ in _marks(evidence, measure)]
 
 
-def _axis(scale: Scale, label: Callable[[float], str], marks: Sequence[tuple[float, str]] = ()) -> Axis:
+def _marks(evidence: Evidence, measure: Measure) -> list[tuple[float, str]]:
+    speaker = evidence.speaker or Speaker()
+    named = [(speaker.floor, "other voices"), (speaker.ceiling, "the speaker")]
+    return [(value, name) for value, name in named if value is not None and measure.name == "similarity"]
+
+
+def _axis(scale: Scale, label: Callable[[float], str], marks: Sequence[tuple[float, str]]) -> Axis:
     return Axis([(scale.at(t), label(t)) for t in scale.ticks], [(scale.at(value), name) for value, name in marks])
 
 
-def _condition(name: str, metric: Metric, wer: Scale, similarity: Scale | None) -> Condition:
-    return Condition(
-        name,
-        *NAMES[name],
-        metric,
-        _interval(wer, metric.wer, metric.wer_low, metric.wer_high),
-        _interval(similarity, metric.similarity, metric.similarity_low, metric.similarity_high),
-    )
+def _figures(scales: Mapping[str, Scale], record: Metric | Difference) -> dict[str, Interval]:
+    found = {}
+    for name, scale in scales.items():
+        value, low, high = BY_NAME[name].interval(record)
+        if value is not None:
+            found[name] = scale.interval(value, low, high)
+    return found
 
 
-def _versus(name: str, difference: Difference, wer: Scale | None, similarity: Scale | None) -> Versus:
+def _versus(name: str, difference: Difference, scales: Mapping[str, Scale]) -> Versus:
     first, second = (NAMES[part][0] for part in name.split("-"))
+    measured = [measure for measure in COMPARED if measure.interval(difference)[0] is not None]
     return Versus(
         name=f"{first} − {second[0].lower()}{second[1:]}",
         what=VERSUS[name],
         difference=difference,
-        wer=_interval(wer, difference.wer, difference.wer_low, difference.wer_high),
-        similarity=_interval(similarity, difference.similarity, difference.similarity_low, difference.similarity_high),
-        wer_told="" if difference.wer is None else f"{points(difference.wer)} ({span(difference, 'wer')})",
-        similarity_told=""
-        if difference.similarity is None
-        else f"{signed(difference.similarity)} ({span(difference, 'similarity')})",
+        figures=_figures(scales, difference),
+        told={m.name: change(difference, m) for m in measured},
+        better={m.name: _better(difference, m) for m in measured},
     )
 
 
-def _interval(scale: Scale | None, value: float | None, low: float | None, high: float | None) -> Interval | None:
-    return None if scale is None or value is None else scale.interval(value, low, high)
+def _better(difference: Difference, measure: Measure) -> str:
+    _, low, high = measure.interval(difference)
+    sign = (low is not None and low > 0) - (high is not None and high < 0)
+    return {0: "", 1: "better", -1: "worse"}[sign if measure.better == "higher" else -sign]
 
 
 def gate_row(name: str, gate: Gate) -> GateRow:
     """What the gate asks, and its value beside its limit."""
-    told: dict[str, tuple[str, Callable[[float], str], str]] = {
-        "changes": ("", lambda value: f"{100 * value:.0f}%", "at least"),
-        "words": ("upper end ", lambda value: f"{points(value)} points", "at most"),
-        "likeness": ("lower end ", signed, "above"),
-        "ends": ("", lambda value: f"{100 * value:.0f}%", "at least"),
-        "leakage": ("", lambda value: f"{value:.0f}", "at most"),
-    }
-    what, shown, relation = told.get(name, ("", lambda value: f"{value:g}", "limit"))
-    value = "not measured" if gate.value is None else what + shown(gate.value)
+    rule = GATES.get(name)
+    shown: Callable[[float], str] = rule.text if rule else "{:g}".format
+    end, relation = (f"{rule.end} " if rule.end else "", rule.relation) if rule else ("", "limit")
+    value = "not measured" if gate.value is None else end + shown(gate.value)
     limit = "" if gate.limit is None else f", {relation} {shown(gate.limit)}"
-    return GateRow(name, GATES.get(name, name), gate.passed, value + limit)
+    return GateRow(name, asks(name), gate.passed, value + limit)

@@ -14,6 +14,7 @@ from pathlib import Path
 from timbre.core.errors import DataError
 from timbre.core.records import Sample, from_json
 from timbre.evaluation import score_rows
+from timbre.evaluation.metrics import MEASURES
 from timbre.evaluation.score_rows import ScoreRow
 from timbre.report.sound import Sound, sound
 from timbre.report.verdict import NAMES
@@ -66,9 +67,7 @@ class Score:
     words: int
     wer: float
     similarity: float | None
-    silent: bool
-    clipped: bool
-    repeated: bool
+    flags: dict[str, bool]  # columns in which a sample can have something wrong
     diff: str
 
 
@@ -94,8 +93,7 @@ def _score(row: ScoreRow, folder: Path) -> Score:
         sample = from_json(path.read_text(encoding="utf-8"), Sample, str(path))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); run `dvc repro`") from error
-    counted = row.errors, row.words, row.wer, row.similarity
-    return Score(sample, *counted, silent=row.silent, clipped=row.clipped, repeated=row.repeated, diff=row.diff)
+    return Score(sample, row.errors, row.words, row.wer, row.similarity, row.flags, row.diff)
 
 
 def by_kind(scores: Sequence[Score]) -> list[Kind]:
@@ -156,13 +154,7 @@ def take(score: Score, samples: Path) -> Take:
 
 
 def complaints(score: Score) -> list[str]:
-    found = {
-        "silent": score.silent,
-        "ran into the limit on its length": not score.sample.ended,
-        "clipped": score.clipped,
-        "repeats itself": score.repeated,
-    }
-    return [name for name, wrong in found.items() if wrong]
+    return [m.complaint for m in MEASURES if m.complaint and score.flags.get(m.name) is m.complains]
 
 
 def worst(rows: Sequence[Row], most: int = WORST) -> list[Take]:

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from timbre.core.safe_text import escaped
-from timbre.evaluation.metrics import CONDITIONS, Evidence, Metric
+from timbre.evaluation.metrics import COMPARED, CONDITIONS, MEASURES, Evidence, Measure, Metric
 from timbre.report.rates import VERSUS, gate_row
-from timbre.report.verdict import NAMES, points, signed, span, verdict
+from timbre.report.verdict import NAMES, change, verdict
 
-HEAD = ("", "wrong words", "likeness", "named", "ended")
+SHOWN = [measure for measure in MEASURES if measure.first]
+HEAD = ("", *(measure.title for measure in SHOWN))
 
 
 @dataclass(frozen=True)
@@ -30,17 +31,13 @@ def cells(evidence: Evidence) -> list[tuple[str, ...]]:
 
 
 def _row(name: str, m: Metric) -> tuple[str, ...]:
-    return (
-        name,
-        "" if m.wer is None else f"{m.wer:.1%}" + _between(m.wer_low, m.wer_high, 100, 1),
-        "" if m.similarity is None else f"{m.similarity:.3f}" + _between(m.similarity_low, m.similarity_high, 1, 3),
-        "" if m.named is None else f"{m.named:.0%}",
-        "" if m.ended is None else f"{m.ended:.0%}",
-    )
+    return (name, *(_cell(measure, m) for measure in SHOWN))
 
 
-def _between(low: float | None, high: float | None, factor: int, digits: int) -> str:
-    return "" if low is None or high is None else f" ({factor * low:.{digits}f}–{factor * high:.{digits}f})"
+def _cell(measure: Measure, m: Metric) -> str:
+    value, low, high = measure.interval(m)
+    between = "" if low is None or high is None else f" ({measure.bare(low)}–{measure.bare(high)})"
+    return "" if value is None else measure.text(value) + between
 
 
 def terminal(evidence: Evidence) -> Iterator[str]:
@@ -85,13 +82,13 @@ def markdown(evidence: Evidence, facts: Sequence[Fact]) -> str:
 
 def _changes(evidence: Evidence) -> list[tuple[str, ...]]:
     """A row per difference, below a head; nothing without differences."""
-    rows: list[tuple[str, ...]] = [("difference", "wrong words, points", "likeness", "better, as good, worse")]
+    titles = (f"{m.title}, points" if m.unit == "share" else m.title for m in COMPARED)
+    rows: list[tuple[str, ...]] = [("difference", *titles, "better, as good, worse")]
     for name, found in ((name, evidence.differences[name]) for name in VERSUS if name in evidence.differences):
         first, second = (NAMES[part][0] for part in name.split("-"))
-        wer = "" if found.wer is None else f"{points(found.wer)} ({span(found, 'wer')})"
-        likeness = "" if found.similarity is None else f"{signed(found.similarity)} ({span(found, 'similarity')})"
         counts = [str(number) for number in (found.wins, found.ties, found.losses) if number is not None]
-        rows.append((f"{first} − {second.lower()}", wer, likeness, ", ".join(counts)))
+        changes = (change(found, measure) for measure in COMPARED)
+        rows.append((f"{first} − {second.lower()}", *changes, ", ".join(counts)))
     return rows if len(rows) > 1 else []
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from timbre.evaluation.metrics import Difference, Evidence, Metric
+from timbre.evaluation.metrics import BY_NAME, Difference, Evidence, Measure, Metric
 
 NAMES = {
     "base": ("Base", "the model as it came"),
@@ -104,11 +104,21 @@ def _told(difference: Difference) -> str:
     return ", ".join(parts)
 
 
+def change(difference: Difference, measure: Measure) -> str:
+    """A difference and its interval, such as `−1.4 (−4.0 to +1.2)`; empty where it was not measured."""
+    value, _, _ = measure.interval(difference)
+    return "" if value is None else f"{_change(measure, value)} ({span(difference, measure.name)})"
+
+
 def span(difference: Difference, name: str) -> str:
     """Its interval, such as `−4.0 to +1.2`."""
-    told = points if name == "wer" else signed
-    low, high = getattr(difference, f"{name}_low"), getattr(difference, f"{name}_high")
-    return "no interval" if low is None or high is None else f"{told(low)} to {told(high)}"
+    measure = BY_NAME[name]
+    _, low, high = measure.interval(difference)
+    return "no interval" if low is None or high is None else f"{_change(measure, low)} to {_change(measure, high)}"
+
+
+def _change(measure: Measure, value: float) -> str:
+    return points(value) if measure.unit == "share" else signed(value)
 
 
 def signed(value: float, digits: int = 3) -> str:

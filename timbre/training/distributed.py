@@ -140,6 +140,11 @@ def _world() -> int:
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
+def alone() -> bool:
+    """Whether no launcher started this process, nor is it to start its share of what runs on several machines."""
+    return _world() == 1 and int(os.environ.get("PET_NNODES", 1)) == 1
+
+
 def gpus() -> int:
     import torch
 

@@ -10,8 +10,9 @@ import json
 import re
 from pathlib import Path
 
+from timbre.mapping.dvc_cache import objects
 from timbre.versions.dvc_lock import Lock
-from timbre.versions.dvc_remote import Remote, settings
+from timbre.versions.dvc_remote import Remote
 
 DIGEST = re.compile(r"[0-9a-f]{32}(\.dir)?")
 
@@ -22,7 +23,7 @@ class Outs:
     def __init__(self, root: Path, remotes: bool = True) -> None:
         self.root = root
         self.remote = Remote(root, remotes)
-        self._cache = root / ".dvc" / settings(root).get("cache", "dir", fallback="cache")
+        self._cache = objects(root)
         self._listings: dict[str, dict[str, str] | None] = {}
         self.unreachable: list[str] = []
 
@@ -71,7 +72,7 @@ class Outs:
         if not DIGEST.fullmatch(digest):  # a lock may come from anybody, and names no other files
             return None
         try:
-            return (self._cache / "files/md5" / digest[:2] / digest[2:]).read_bytes()
+            return (self._cache / digest[:2] / digest[2:]).read_bytes()
         except OSError:
             pass
         try:

@@ -5,7 +5,6 @@ A remote may be a server that never answers. Whoever asks waits seconds, and aft
 
 from __future__ import annotations
 
-import configparser
 import re
 import threading
 from collections.abc import Callable, Iterable
@@ -13,15 +12,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from timbre.mapping.dvc_cache import settings
+
 T = TypeVar("T")
 PATIENCE = 20.0  # seconds, for one answer; a cloud's library alone takes two to load
-
-
-def settings(root: Path) -> configparser.RawConfigParser:
-    """DVC's own settings of the repository, and those that are this machine's alone."""
-    config = configparser.RawConfigParser(strict=False)
-    config.read([root / ".dvc/config", root / ".dvc/config.local"])
-    return config
 
 
 class Remote:

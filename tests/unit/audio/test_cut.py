@@ -13,7 +13,7 @@ import soundfile
 from stages.chunk import Cut, cut, plan
 from tests.support.segment_factory import PARAMS, TALK
 from timbre import audio
-from timbre.audio import loudness, speech_activity
+from timbre.audio import delivery, loudness, speech_activity
 from timbre.core.records import Segment
 
 RATE = 16000
@@ -70,9 +70,9 @@ def test_no_gain_lifts_a_peak_over_the_ceiling_or_noise_out_of_silence() -> None
 
 def test_what_was_recorded_too_loud_is_counted_and_a_lone_peak_is_not() -> None:
     wave = np.sin(np.arange(RATE) / 20).astype(np.float32)
-    assert loudness.clipped(np.clip(1.5 * wave, -1, 1)) == pytest.approx(0.53, abs=0.02)
-    assert loudness.clipped(0.9 * wave) == 0
-    assert loudness.clipped(np.array([0, 1, 0, -1, 0], np.float32)) == 0
+    assert delivery.clipped_share(np.clip(1.5 * wave, -1, 1)) == pytest.approx(0.53, abs=0.02)
+    assert delivery.clipped_share(0.9 * wave) == 0
+    assert delivery.clipped_share(np.array([0, 1, 0, -1, 0], np.float32)) == 0
 
 
 def test_silence_is_found_in_the_sound_itself(recording: Path) -> None:

@@ -95,4 +95,4 @@ def test_a_clip_in_which_nobody_speaks_so_fast_is_an_outlier() -> None:
     usual = [ClipRow(str(n), "noon", 5.0 * n, 5.0 * n + 4, 4.0, "a" * 40, "training") for n in range(6)]
     fast = ClipRow("fast", "noon", 40, 44, 4.0, "a" * 120, "training")
     changes = [ClipChange("added", (), (usual[0],)), ClipChange("re-worded", (fast,), (fast,))]
-    assert outliers(changes, [*usual, fast]) == {"fast": "30 characters a second, usual here are 10"}
+    assert outliers(changes, [*usual, fast]) == {"fast": "30 letters a second, usual here are 10"}

@@ -171,7 +171,7 @@ def test_scores_are_those_that_evaluate_writes(tmp_path: Path) -> None:
 
 
 def scored(prompt: str, errors: int = 0, similarity: float | None = None) -> ScoreRow:
-    return ScoreRow(prompt, "tuned", prompt, 0, errors / 4, errors, 4, "", "", similarity, False, False, False, "")
+    return ScoreRow(prompt, "tuned", prompt, 0, errors / 4, errors, 4, "", "", similarity, {}, "")
 
 
 def test_a_change_comes_with_what_chance_would_do() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -66,5 +68,37 @@ def test_another_file_is_refused_by_its_name(tmp_path: Path, text: str) -> None:
 
 
 def test_reading_needs_neither_numpy_nor_torch() -> None:
-    code = "import sys, timbre.judging.evidence; print({'numpy', 'torch'} & set(sys.modules))"
+    code = "import sys, timbre.evaluation.metrics; print({'numpy', 'torch'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+
+
+def test_each_measure_is_a_row_of_the_table_and_a_field_of_what_is_written() -> None:
+    ends = [f"{measure.name}_{end}" for measure in metrics.COMPARED for end in ("low", "high")]
+    names = {measure.name for measure in metrics.MEASURES} | set(ends)
+    assert names == {field.name for field in dataclasses.fields(Metric)}
+    told = {field.name for field in dataclasses.fields(Difference)} - {"wins", "ties", "losses"}
+    assert told == {measure.name for measure in metrics.COMPARED} | set(ends)
+    for measure in metrics.MEASURES:
+        assert measure.explained or measure.name in metrics.AMOUNTS, "whoever reads the number can read what it is"
+        assert measure.under in ("", *metrics.BY_NAME)
+        assert bool(measure.better) or measure.name in (*metrics.AMOUNTS, "pauses")
+
+
+@pytest.mark.parametrize(
+    ("measure", "value", "text"),
+    [("wer", 0.0537, "5.4%"), ("named", 0.7, "70%"), ("similarity", 0.8147, "0.815"), ("pace", 1.0017, "×1.00"),
+     ("silent", 3, "3"), ("seconds", 105.68, "1:46"), ("cer", None, "–")],
+)  # fmt: skip
+def test_a_value_is_written_by_its_unit(measure: str, value: float | None, text: str) -> None:
+    assert metrics.BY_NAME[measure].text(value) == text
+
+
+def test_a_rate_is_a_sum_over_a_sum_and_a_mean_leaves_out_who_has_no_value() -> None:
+    rows = [
+        SimpleNamespace(errors=3, words=8, pace=1.2, speech=2.0),
+        SimpleNamespace(errors=0, words=4, pace=None, speech=0.0),
+    ]
+    assert metrics.BY_NAME["wer"].total.of(rows) == 0.25
+    assert metrics.BY_NAME["pace"].total.of(rows) == pytest.approx(1.2)
+    assert metrics.BY_NAME["pace"].total.of(rows[1:]) is None
+    assert metrics.BY_NAME["samples"].total.of(rows) == 2

@@ -23,8 +23,8 @@ TEXTS = [f"T{number}" for number in range(5)]
 LINGERING = """
 import sys
 from pathlib import Path
-from tests.entries import jobs, linger
-from timbre.mapping.batch import ComputeParams
+from tests.support.entries import jobs, linger
+from timbre.core.sections import ComputeParams
 from timbre.core.running import run
 from timbre.mapping import refresh
 

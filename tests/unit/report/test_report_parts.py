@@ -56,19 +56,18 @@ def test_no_voice_is_called_better_where_the_measurement_is_void(gate: str, head
 def test_intervals_are_drawn_to_scale() -> None:
     shown = rates(made_up())
     tuned = shown.conditions[3]
-    assert [label for _, label in shown.wer.ticks] == ["0%", "10%", "20%", "30%"]
-    assert tuned.wer is not None
-    assert (tuned.wer.at, tuned.wer.left, tuned.wer.width) == (36.0, pytest.approx(22.67), pytest.approx(31.66))
-    assert shown.similarity is not None
-    assert [name for _, name in shown.similarity.marks] == ["other voices", "the speaker"]
+    assert [label for _, label in shown.axes["wer"].ticks] == ["0%", "10%", "20%", "30%"]
+    wer = tuned.figures["wer"]
+    assert (wer.at, wer.left, wer.width) == (36.0, pytest.approx(22.67), pytest.approx(31.66))
+    assert [name for _, name in shown.axes["similarity"].marks] == ["other voices", "the speaker"]
     assert [gate.id for gate in shown.gates if not gate.passed] == ["ends"]
 
 
 def test_a_value_without_an_interval_is_a_dot() -> None:
     metric = Metric(wer=0.2)
     shown = rates(Evidence(conditions={"base": metric, "tuned": dataclasses.replace(metric, wer=0.4)}))
-    assert shown.conditions[0].wer == charts.Interval(50.0, 50.0, 0.0)
-    assert shown.similarity is None
+    assert shown.conditions[0].figures["wer"] == charts.Interval(50.0, 50.0, 0.0)
+    assert "similarity" not in shown.axes
     assert shown.versus == []
 
 

@@ -84,7 +84,7 @@ def test_a_clip_whose_pace_cannot_be_is_left_out_where_there_are_enough_to_tell(
     clips = [clip("one", n, seconds=dice.uniform(3.2, 3.8)) for n in range(30)]
     wrong = clip("one", 30, "A word.")
     assert list(unusual_pace([*clips, wrong], 1.5)) == [wrong.id]
-    assert unusual_pace([*clips, wrong], 1.5)[wrong.id].startswith("pace: 1800 ms per character, where ann usually")
+    assert unusual_pace([*clips, wrong], 1.5)[wrong.id].startswith("pace: 1800 ms per letter, where ann usually")
     assert unusual_pace([*clips[:10], wrong], 1.5) == {}
     assert unusual_pace([*clips, wrong], None) == {}
     even = [clip("one", n, seconds=3.5) for n in range(30)]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from timbre.core.numbers import amount
 from timbre.diff.clips import ClipChange
 from timbre.diff.clips import Kind as ClipKind
 from timbre.diff.document import Block, Inline, Items, Span, Table
 from timbre.diff.report import Change, Source
 from timbre.diff.sections.page import Page, cells, clock, folded, say
 from timbre.diff.verdict import change_of
+from timbre.report.numbers import amount
 
 # of clips, what a reviewer can least foresee first
 ORDER: tuple[ClipKind, ...] = ("moved", "re-cut", "removed", "added", "re-worded")

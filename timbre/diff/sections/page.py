@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from timbre.core.numbers import plural
 from timbre.diff.document import Block, Folded, Inline, Items, Paragraph, Span, Style, Table
 from timbre.diff.report import Report
 from timbre.diff.sounds import Pair
 from timbre.diff.wording import Piece
+from timbre.report.numbers import plural
 
 T = TypeVar("T")
 LONGEST = 600  # characters of one text, unless everything is wanted

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from timbre.core.numbers import minutes
 from timbre.diff.document import Block, Items, Paragraph, Span
 from timbre.diff.report import said_of
 from timbre.diff.sections.page import Page, say
+from timbre.report.numbers import minutes
 
 REASONS = 6  # of a stage, in a short report
 NAMED = 2  # files of code

@@ -5,25 +5,25 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from timbre.core.numbers import plural, rate, signed
 from timbre.diff import wording
 from timbre.diff.document import Block, Folded, Inline, Paragraph, Span, Table
 from timbre.diff.report import Gate, Prompt, Rate
 from timbre.diff.sections.page import OPEN, Page, cells, folded, pieces, say
-from timbre.diff.verdict import MEASURES, measured, rate_change
+from timbre.diff.verdict import measured, rate_change
+from timbre.evaluation.metrics import BY_NAME
+from timbre.report.numbers import plural, rate, signed
 
 SAID = {True: "pass", False: "FAIL", None: "—"}
 CONDITIONS = {"base": "base", "base_clone": "base, cloning", "tuned": "tuned", "tuned_clone": "tuned, cloning"}
 TO = "\u00a0→\u00a0"  # does not break in a narrow column
-FIRST = ("wer", "cer", "similarity")  # measures that are always shown; the others can be opened
 
 
 def rates(page: Page) -> Iterator[Block]:
     report = page.report
     if any(gate.old != gate.new or gate.new is False for gate in report.gates):
         yield Table(("gate", "asks", "before", "now", "measured", "limit"), tuple(map(_gate, report.gates)))
-    first = [found for found in report.rates if found.name in FIRST]
-    others = [found for found in report.rates if found.name not in FIRST]
+    first = [found for found in report.rates if BY_NAME[found.name].first]
+    others = [found for found in report.rates if not BY_NAME[found.name].first]
     head = ("condition", "", "before", "now", "change")
     if first:
         yield Table(head, tuple(map(_rate, first)))
@@ -41,8 +41,9 @@ def _gate(gate: Gate) -> tuple[Inline, ...]:
 
 def _rate(found: Rate) -> tuple[Inline, ...]:
     values = (_with_range(found.name, found.old, found.old_range), _with_range(found.name, found.new, found.new_range))
-    name = MEASURES.get(found.name, found.name)
-    return cells(CONDITIONS.get(found.condition, found.condition), name, *values, rate_change(found))
+    return cells(
+        CONDITIONS.get(found.condition, found.condition), BY_NAME[found.name].short, *values, rate_change(found)
+    )
 
 
 def _with_range(name: str, value: float | None, span: tuple[float, float] | None) -> str:

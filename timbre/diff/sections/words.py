@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
-from timbre.core.numbers import plural, signed
 from timbre.diff import wording
 from timbre.diff.document import Block, Inline, Items, Paragraph, Span, Table
 from timbre.diff.lines import Kind, LineChange, count
 from timbre.diff.report import Doubt
 from timbre.diff.sections.page import Page, cells, clock, folded, pieces, say
+from timbre.report.numbers import plural, signed
 from timbre.versions.lenient_rows import FOLDER, Row
 
 SHOWN: set[Kind] = {"reworded", "split", "merged", "regrouped", "dropped", "restored", "speaker", "added", "removed"}

@@ -18,23 +18,20 @@ import numpy as np
 import soundfile
 
 from timbre import audio
-from timbre.audio import LEVEL_WINDOW, Pcm, Samples, decibels
+from timbre.audio import LEVEL_WINDOW, Pcm, Samples, decibels, delivery
 from timbre.core.errors import AudioError
+from timbre.project import pace
 from timbre.project.transcripts import Line
 
 LONGEST = 60.0  # seconds; a sentence takes ten
 MAX_BYTES = 24 << 20  # of an upload: the longest take with 16 bits at 192 kHz
-OVER_NOISE = 8  # dB above the quietest tenth that are sound
-UNDER_VOICE = 28  # dB below the loudest twentieth that still are
 CLICK = 0.06  # seconds; sound that is shorter and stands alone is a key or a chair
 ALONE = 0.2  # seconds of silence that part a click from the voice
 CLOSE = 0.05  # seconds from the take's edge: a voice there was probably cut
 QUIET = -36  # dBFS over the voice; good takes have −27 to −18
 NOISY = 20  # dB between voice and noise, at least
-CLIPPED = 3  # samples at full scale
 AROUND = 0.35  # seconds of the room kept before and after the voice; `chunk` cuts within it
 MARGIN = 0.05  # seconds by which a line begins before the voice and ends after it: soft consonants
-SLOWEST, FASTEST = 4, 26  # characters a second; read speech has 10 to 20
 
 
 @dataclass(frozen=True)
@@ -81,8 +78,7 @@ def measure(samples: Samples, rate: int, text: str) -> MeasuredTake:
     noise = float(np.percentile(levels, 10)) if len(levels) else 0.0
     seconds = len(samples) / rate
     start, end = (first * LEVEL_WINDOW, min(last * LEVEL_WINDOW, seconds)) if heard.any() else (0.0, seconds)
-    clipped = int(np.count_nonzero(np.abs(samples) >= (audio.FULL_SCALE - 1) / audio.FULL_SCALE)) >= CLIPPED
-    warnings = (*_of_levels(voice, noise, clipped), *_of_times(start, end, seconds, text))
+    warnings = (*_of_levels(voice, noise, delivery.is_clipped(samples)), *_of_times(start, end, seconds, text))
     return MeasuredTake(round(seconds, 2), round(start, 2), round(end, 2), round(decibels(voice), 1), warnings)
 
 
@@ -90,9 +86,7 @@ def _heard(levels: Samples) -> np.ndarray:
     """Which windows hold the voice: loud ones, without what is short and stands alone."""
     if not len(levels):
         return np.zeros(0, bool)
-    noise, loud = (max(float(np.percentile(levels, share)), 1e-6) for share in (10, 95))
-    least = min(max(noise * 10 ** (OVER_NOISE / 20), loud * 10 ** (-UNDER_VOICE / 20)), float(np.sqrt(noise * loud)))
-    heard = levels > least
+    heard = np.asarray(levels > delivery.speech_level(levels))
     kept = heard.copy()
     for first, last in _islands(heard):
         if np.count_nonzero(heard[first:last]) * LEVEL_WINDOW < CLICK:
@@ -125,10 +119,10 @@ def _of_times(start: float, end: float, seconds: float, text: str) -> Iterator[s
         yield "the first word may be cut: press the key, then speak"
     if seconds - end < CLOSE:
         yield "the last word may be cut: speak, then press the key"
-    pace = len(text) / max(end - start, LEVEL_WINDOW)
-    if pace > FASTEST:
+    fastest, slowest = (limit * pace.letters(text) for limit in pace.LIMITS)
+    if end - start < fastest:
         yield "too short for this sentence: are all its words there?"
-    elif pace < SLOWEST:
+    elif end - start > slowest:
         yield "too long for this sentence: is anything else in it?"
 
 

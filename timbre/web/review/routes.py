@@ -94,5 +94,6 @@ def review_routes(transcripts: TranscriptsService) -> list[BaseRoute]:
         json_post("/api/replace", ReplaceRequest, replace),
         json_post("/api/replace/{number:int}", ReplaceAgainRequest, replace_again),
         json_get("/api/peaks/{name}", peaks),
+        json_get("/api/sound/{name}", transcripts.heard_in),
         json_get("/audio/{name}", sound),
     ]

@@ -1,6 +1,6 @@
 """What the review page shows and saves: each recording's transcript, or its draft while there is no transcript yet.
 
-Reads   data/sources.yaml, data/raw, data/drafts, data/transcripts, data/labels.jsonl
+Reads   data/sources.yaml, data/raw, data/speech, data/drafts, data/transcripts, data/labels.jsonl
 Writes  data/transcripts/<id>.tsv, only when asked to save, only over the content that the edit was made from
         .timbre/peaks, .timbre/dismissed, caches
 
@@ -27,6 +27,7 @@ from timbre.project.sources import Source
 from timbre.project.transcripts import Line, Transcript
 from timbre.web.review import suggestions
 from timbre.web.review.peaks import peaks
+from timbre.web.review.sound_facts import sound_facts, usual_pace
 from timbre.web.review.suggestions import Dismissals
 
 LONGEST = 1e7  # seconds: what seven digits can write
@@ -74,6 +75,7 @@ class TranscriptsService:
         self._sources: tuple[object, dict[str, Source]] = (None, {})
         self.path, self.transcripts = data / "sources.yaml", data / "transcripts"
         self.raw, self.drafts, self.glossary = data / "raw", data / "drafts", data / "glossary.txt"
+        self.speech = data / "speech"
         self.labels, self.cache, self.dismissals = (
             data / "labels.jsonl",
             cache / "peaks",
@@ -179,6 +181,13 @@ class TranscriptsService:
         recording = self.recording(name)
         with self._drawing:
             return peaks(recording, self.audio(name), self.cache)
+
+    def heard_in(self, name: str) -> dict[str, Any]:
+        """When somebody speaks, what is clipped, and the pace that is usual in the lines as they are on disk."""
+        recording = self.recording(name)
+        with self._drawing:
+            facts = sound_facts(recording, self.audio(name), self.speech, self.cache)
+        return facts._asdict() | {"pace": usual_pace(self._transcript(recording)[0].lines, facts.speech)}
 
     def audio(self, name: str) -> Path:
         return self.raw / f"{self._known(name)}.flac"

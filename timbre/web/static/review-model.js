@@ -94,47 +94,32 @@ export function order(lines, words, { unsure, unheard, suggested, labels, table 
 }
 
 const EDGE = 0.08; // seconds on both sides of a cut that are looked at
-const LEAST = 8; // characters; shorter lines have any pace
+const FEW = 8; // letters; so short a line may have any pace (timbre/project/pace.py)
+const letters = (text) => spelling(text).length;
 
-// Seconds of speech per character: without the silence that a line has around its words.
+// Seconds of speech per letter: without the silence that a line has around its words.
 function paceOf(line, speech) {
-  return speech && line.text.length >= LEAST ? speech(line.start, line.end) / line.text.length : null;
+  return speech && letters(line.text) >= FEW ? speech(line.start, line.end) / letters(line.text) : null;
 }
 
-// Quartiles of it: what lies far outside them has probably the wrong words or times.
-export function usualPace(lines, speech) {
-  const paces = lines.filter((line) => line.flag !== "drop").map((line) => paceOf(line, speech)).filter((pace) => pace !== null).sort((a, b) => a - b);
-  if (paces.length < 8) return [1 / 40, 1 / 3];
-  const at = (share) => paces[Math.floor(share * (paces.length - 1))];
-  const spread = Math.max(at(0.75) - at(0.25), 0.01);
-  return [at(0.25) - 1.5 * spread, at(0.75) + 1.5 * spread];
-}
-
-export function warnings(line, above, words, pace, peaks, speech) {
+// `pace` is the least and the most that is usual; `speech` and `clipped` tell how much of a stretch is so.
+export function warnings(line, above, words, { pace, speech, clipped }) {
   const found = [];
   if (!line.text.trim()) found.push({ text: "no words: write them, or merge the line", blocks: true });
   if (above && line.start < above.end) found.push({ text: "overlaps the line above", blocks: true });
   if (line.flag === "drop") return found;
   const own = paceOf(line, speech);
   if (own === 0) found.push({ text: "nothing is heard here" });
-  else if (own !== null && own < pace[0]) found.push({ text: `fast: ${Math.round(1 / own)} characters a second` });
-  if (own !== null && own > pace[1]) found.push({ text: `slow: ${(1 / own).toFixed(1)} characters a second` });
+  else if (own !== null && own < pace[0]) found.push({ text: `fast: ${Math.round(1 / own)} letters a second` });
+  if (own !== null && own > pace[1]) found.push({ text: `slow: ${(1 / own).toFixed(1)} letters a second` });
   for (const time of [line.start, line.end]) {
     if (speech && (speech(time - EDGE, time) < EDGE / 2 || speech(time, time + EDGE) < EDGE / 2)) continue; // cut in silence
     for (let i = firstAtOrAfter(words, time - 2); i < words.length && words[i].start < time - EDGE; i++) {
       if (words[i].end > time + EDGE) found.push({ text: `cuts “${words[i].text}”` });
     }
   }
-  if (peaks && isClipped(peaks, line)) found.push({ text: "clipped" });
+  if (clipped?.(line.start, line.end) > 0) found.push({ text: "clipped" });
   return found;
-}
-
-function isClipped(peaks, line) {
-  let loud = 0;
-  for (let i = Math.floor(line.start * 100); i < Math.min(peaks.length, line.end * 100); i++) {
-    if (peaks[i] === 255 && ++loud === 3) return true;
-  }
-  return false;
 }
 
 const swap = (lines, index, count, ...made) => [...lines.slice(0, index), ...made, ...lines.slice(index + count)];

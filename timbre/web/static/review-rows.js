@@ -5,7 +5,7 @@ import * as model from "./review-model.js";
 
 export function setUpRows(page) {
   const { state } = page;
-  const warned = (line, index) => model.warnings(line, state.lines[index - 1], state.words, state.pace, state.peaks, state.speech);
+  const warned = (line, index) => model.warnings(line, state.lines[index - 1], state.words, state);
 
   function makeRow(key) {
     const row = make("article", "row");

@@ -11,14 +11,14 @@ import { setUpOrder } from "./review-order.js";
 import { setUpRows } from "./review-rows.js";
 import { setUpSaving } from "./review-saving.js";
 import { setUpSound } from "./review-sound.js";
-import { speechIn } from "./review-speech.js";
+import { secondsIn } from "./review-speech.js";
 import { setUpSuggestions } from "./review-suggestions.js";
 import { setUpText } from "./review-text.js";
 import { Wave } from "./review-wave.js";
 
 // What is open. `lines` is replaced at every edit, never changed: undo keeps the old ones.
 const state = { id: "", speaker: "", seconds: 0, digest: "", lines: [], saved: [], words: [], draft: "", newer: false, dismissed: [],
-  labels: [], pace: [0, Infinity], peaks: null, speech: null, key: 0, past: [], future: [] };
+  labels: [], pace: [0, Infinity], peaks: null, speech: null, clipped: null, key: 0, past: [], future: [] };
 const page = { state, audio: $("audio"), sync, select, take, listRecordings, open };
 page.list = new List($("lines"), (key) => page.makeRow(key), (row, key) => page.fillRow(row, key));
 page.wave = new Wave($("wave"), $("strip"), { seek: (time) => page.seek(time), drag: (...how) => page.drag(...how) });
@@ -46,7 +46,7 @@ async function open(id) {
   } catch (error) {
     opened = { id, speaker: "", seconds: 0, digest: "", lines: [], words: [], draft: "", newer: false, dismissed: [], labels: [], warning: error.message };
   }
-  Object.assign(state, { id: opened.id, peaks: null, speech: null, past: [], future: [], key: 0 });
+  Object.assign(state, { id: opened.id, peaks: null, speech: null, clipped: null, past: [], future: [], key: 0 });
   history.replaceState(null, "", `#${opened.id}`);
   document.title = `${opened.id} · Timbre review`;
   $("which").value = opened.id;
@@ -62,11 +62,11 @@ async function open(id) {
 }
 
 async function bringPeaks(id) {
-  const answer = await fetch(`api/peaks/${id}`).catch(() => null);
-  if (!answer?.ok) { note("the sound cannot be drawn; see the terminal"); return; }
+  const [answer, facts] = await Promise.all([fetch(`api/peaks/${id}`).catch(() => null), ask(`api/sound/${id}`).catch(() => null)]);
+  if (!answer?.ok || !facts) { note("the sound cannot be drawn; see the terminal"); return; }
   const peaks = new Uint8Array(await answer.arrayBuffer());
   if (state.id !== id) return;
-  Object.assign(state, { peaks, speech: speechIn(peaks) });
+  Object.assign(state, { peaks, speech: secondsIn(facts.speech), clipped: secondsIn(facts.clipped), pace: facts.pace });
   page.wave.set({ peaks });
   sync(false);
 }
@@ -88,7 +88,6 @@ function take(opened) {
 
 // After any change of lines. With `structure` lines may have come, gone or changed their order.
 function sync(structure) {
-  state.pace = model.usualPace(state.lines, state.speech);
   if (structure) page.arrange();
   page.list.refreshAll();
   page.wave.set({ lines: state.lines, selected: page.current(), seconds: state.seconds || 1 });

@@ -1,0 +1,65 @@
+"""Where DVC keeps what it committed: a file per content, named by its MD5; and what dvc.lock says is which.
+
+Read here without DVC, whose import takes a second: the layout is the documented one of DVC 3.
+"""
+
+from __future__ import annotations
+
+import configparser
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+LOCK = Path("dvc.lock")
+
+
+def settings(root: Path) -> configparser.RawConfigParser:
+    """DVC's own settings of the repository, and those that are this machine's alone."""
+    config = configparser.RawConfigParser(strict=False)
+    config.read([root / ".dvc/config", root / ".dvc/config.local"])
+    return config
+
+
+def objects(root: Path) -> Path:
+    """The folder of DVC's objects; there is none before the first commit."""
+    return root / ".dvc" / settings(root).get("cache", "dir", fallback="cache") / "files/md5"
+
+
+class Locked:
+    """The files that dvc.lock names, those inside of its folders with them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._objects = objects(root)
+        self._listings: dict[str, dict[str, str]] = {}
+
+    def md5(self, path: Path) -> str | None:
+        """None where it names no such file, or nobody here has the list of its folder."""
+        if digest := self._outs.get(path.as_posix()):
+            return digest
+        for folder in path.parents:
+            if digest := self._outs.get(folder.as_posix()):
+                return self._listing(digest).get(path.relative_to(folder).as_posix())
+        return None
+
+    @cached_property
+    def _outs(self) -> dict[str, str]:
+        try:
+            lock: Any = YAML(typ="safe").load((self.root / LOCK).read_text(encoding="utf-8"))
+            stages = lock["stages"].values()
+            return {str(out["path"]): str(out["md5"]) for stage in stages for out in stage.get("outs", [])}
+        except (OSError, ValueError, YAMLError, KeyError, TypeError, AttributeError):
+            return {}
+
+    def _listing(self, digest: str) -> dict[str, str]:
+        if digest not in self._listings:
+            try:
+                rows = json.loads((self._objects / digest[:2] / digest[2:]).read_bytes())
+                self._listings[digest] = {str(row["relpath"]): str(row["md5"]) for row in rows}
+            except (OSError, ValueError, KeyError, TypeError):
+                self._listings[digest] = {}
+        return self._listings[digest]
