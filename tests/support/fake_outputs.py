@@ -12,6 +12,7 @@ import soundfile
 from timbre import audio
 from timbre.core.content import content_key
 from timbre.core.records import Clip, Drop, Example, Point, Sample, to_json, write_jsonl
+from timbre.core.sections import GateParams
 from timbre.evaluation.likeness import Scale
 from timbre.evaluation.metrics import CONDITIONS, Speaker
 from timbre.evaluation.speaker_encoder import Voices, unit
@@ -138,7 +139,7 @@ def write_scores(root: Path) -> None:
         heard_file = root / f"reports/heard/{sample.id}.json"
         heard_file.parent.mkdir(exist_ok=True)
         heard_file.write_text(json.dumps({"heard": "…", "key": sample.key, "silent": False}))
-    own, limits = Speaker(0.97, 0.05, 14.0, 0.2), evaluate.Gates(0.5, 0.1, 0.0, 0.95, 0)
+    own, limits = Speaker(0.97, 0.05, 14.0, 0.2), GateParams(0.5, 0.1, 0.0, 0.95, 0)
     judged = evaluate.weigh(rows, own, evaluate.changed(samples, sounds), 0, limits)
     tables = [root / f"reports/{name}" for name in ("scores.csv", "wer.csv", "metrics.json")]
     evaluate.write(rows, judged, *tables)
