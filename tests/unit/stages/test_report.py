@@ -19,6 +19,7 @@ from tests.support.report_outs import HOSTILE, write_owned, write_report_outs
 from tests.support.report_page import CONTRAST, ROOT, make_report
 from timbre.core.errors import DataError, SourceError
 from timbre.evaluation import metrics
+from timbre.project.permissions import Permissions
 from timbre.report import data, sample_rows
 
 
@@ -122,6 +123,7 @@ def test_what_people_wrote_shows_as_text(copy: Path, browser: Any, monkeypatch: 
         writer = csv.DictWriter(target, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
+    monkeypatch.setattr(Permissions, "check", lambda *_: None)  # as if somebody of that name had consented
     page = make_report(copy, monkeypatch)
     assert "<img src=x" not in page
     assert page.count("<script>") == page.count("</script>") == 1
@@ -172,7 +174,9 @@ def test_the_worst_prompts_come_first(outs: Path) -> None:
 
 def test_what_was_left_out_can_be_heard_while_there_is_room(outs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data, "PLAYERS", 3)
-    read = data.read(outs / "data/dataset", outs / "data/review.json", outs / "data/clips", outs / "data/raw")
+    owned = [outs / f"data/{name}" for name in ("sources.yaml", "speakers.yaml", "transcripts")]
+    folders = [outs / f"data/{name}" for name in ("dataset", "review.json", "clips", "raw")]
+    read = data.read(*folders, Permissions(*owned))
     heard = {reason.name: [row.sound is not None for row in reason.rows] for reason in read.reasons}
     assert heard == {"too short": [True, False], "dropped": [True], "noisy": [True, False]}
     assert [reason.name for reason in read.reasons if reason.warning] == ["noisy"]
