@@ -36,10 +36,10 @@ from timbre.project.permissions import Permissions, of_dataset
 from timbre.report import data, method, sample_rows, tables, training
 from timbre.report.data import Data
 from timbre.report.rates import rates
-from timbre.report.sample_rows import Score, Take
-from timbre.report.sound import Sound, sound
+from timbre.report.sample_rows import ShownScore, Take
+from timbre.report.sound import EmbeddedSound, sound
 from timbre.report.tables import Fact
-from timbre.report.training import Training
+from timbre.report.training import TrainingFigures
 from timbre.report.verdict import NAMES, verdict
 
 PAGE = Path("timbre/report/page")
@@ -53,7 +53,9 @@ def percent(share: float, digits: int = 0) -> str:
     return f"{100 * share:.{digits}f}%"
 
 
-def reference(scores: Sequence[Score], examples: Sequence[Example], clips: Path) -> tuple[Example, Sound] | None:
+def reference(
+    scores: Sequence[ShownScore], examples: Sequence[Example], clips: Path
+) -> tuple[Example, EmbeddedSound] | None:
     """The clip of the true speaker that the cloning conditions heard first."""
     used = next((s.sample.reference for s in scores if s.sample.reference), None)
     example = next((e for e in examples if e.id == used), None)
@@ -76,7 +78,7 @@ def render(**page: object) -> str:
     return environment.get_template("page.html").render(page) + "\n"
 
 
-def facts(learnt: Data, trained: Training, worst: Sequence[Take]) -> list[Fact]:
+def facts(learnt: Data, trained: TrainingFigures, worst: Sequence[Take]) -> list[Fact]:
     """The rest of the Markdown page."""
     train, held = learnt.seconds
     found = [

@@ -12,7 +12,7 @@ from typing import Any
 from timbre.core.errors import DataError
 from timbre.core.records import Drop, Example, read_jsonl
 from timbre.project.permissions import Permissions
-from timbre.report.sound import Sound, sound
+from timbre.report.sound import EmbeddedSound, sound
 
 PLAYERS = 40  # of drops and warnings, together; the page must stay small enough to send
 LISTED = 200  # lines of one reason
@@ -20,7 +20,7 @@ LONGEST = 12.0  # seconds of a left-out stretch in its player
 
 
 @dataclass(frozen=True)
-class Source:
+class ReportedSource:
     """What one recording gave."""
 
     id: str
@@ -34,7 +34,7 @@ class Source:
 @dataclass(frozen=True)
 class Rejected:
     drop: Drop
-    sound: Sound | None
+    sound: EmbeddedSound | None
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Data:
     train: list[Example]
     evaluation: list[Example]
     median: float  # seconds of a clip
-    sources: list[Source]
+    sources: list[ReportedSource]
     review: dict[str, Any]
     drops: int
     warnings: int
@@ -89,10 +89,10 @@ def is_warning(drop: Drop) -> bool:
 
 def sources(
     train: Sequence[Example], evaluation: Sequence[Example], drops: Sequence[Drop], review: Any
-) -> list[Source]:
+) -> list[ReportedSource]:
     named = {e.recording for e in [*train, *evaluation]} | {d.recording for d in drops}
     return [
-        Source(
+        ReportedSource(
             id=name,
             train=sum(e.recording == name for e in train),
             evaluation=sum(e.recording == name for e in evaluation),
@@ -128,7 +128,7 @@ def _in_turns(groups: Sequence[Sequence[Drop]]) -> list[Drop]:
     return [group[place] for place in range(longest) for group in groups if place < len(group)]
 
 
-def stretch(drop: Drop, clips: Path, raw: Path, allowed: Permissions) -> Sound | None:
+def stretch(drop: Drop, clips: Path, raw: Path, allowed: Permissions) -> EmbeddedSound | None:
     """Its sound: the clip's where it became one, else that of the recording.
 
     None where neither is here, or where somebody speaks in it whose voice may not be heard.

@@ -26,7 +26,7 @@ from timbre.core.sections import CsmParams
 from timbre.families import lora as low_rank
 from timbre.families.csm.decode import Decoder, Said, Sentence, alone, decode, whole
 from timbre.families.csm.load import from_pretrained, prepare
-from timbre.families.csm.losses import Batch, label_losses, named_losses
+from timbre.families.csm.losses import CsmBatch, label_losses, named_losses
 from timbre.families.csm.mimi import CodecStream, encoded, pieces
 from timbre.families.llama import CausalLayers
 from timbre.families.lora import LoraCourse, evaluating, merged
@@ -86,10 +86,10 @@ class CsmCourse(LoraCourse):
         super().__init__(voice, lora, save_memory=save_memory)
         self.own = own
 
-    def batch(self, dialogues: Sequence[Sequence[Turn]], seed: int, part: Part = WHOLE) -> Batch:
+    def batch(self, dialogues: Sequence[Sequence[Turn]], seed: int, part: Part = WHOLE) -> CsmBatch:
         return self.voice.batch(dialogues, self.own.depth_share, seed, part)
 
-    def exam(self, dialogues: Sequence[Sequence[Turn]], part: Part = WHOLE) -> Batch:
+    def exam(self, dialogues: Sequence[Sequence[Turn]], part: Part = WHOLE) -> CsmBatch:
         return self.voice.batch(dialogues, 1.0, 0, part)  # all frames
 
 
@@ -153,7 +153,7 @@ class Csm:
     def stacks(self) -> tuple[CausalLayers, CausalLayers]:
         return CausalLayers(self.base.backbone_model), CausalLayers(self.base.depth_decoder.model)
 
-    def batch(self, dialogues: Sequence[Sequence[Turn]], depth_share: float, seed: int, part: Part = WHOLE) -> Batch:
+    def batch(self, dialogues: Sequence[Sequence[Turn]], depth_share: float, seed: int, part: Part = WHOLE) -> CsmBatch:
         """The last turn's frames are to be learnt, a share of them by the depth decoder too.
 
         They are drawn for the whole batch, so that its parts have those that it would have. It stays in the machine's
@@ -175,20 +175,20 @@ class Csm:
         places, deeper = (torch.from_numpy(np.concatenate(part)) for part in (said, learnt))
         counts = np.array([[frames.size, frames.sum()] for frames in deep])
         shares = torch.tensor(counts[mine].sum(0) / counts.sum(0), dtype=torch.float32)
-        batch = Batch(ids, codes, sound, places, deeper, shares)
+        batch = CsmBatch(ids, codes, sound, places, deeper, shares)
         if self.device.type != "cuda":
             return batch
         with torch.cuda.device(self.device):  # a thread begins at the first GPU, and would take of its memory
-            return Batch(*(values.pin_memory() for values in batch))
+            return CsmBatch(*(values.pin_memory() for values in batch))
 
-    def _here(self, batch: Batch) -> Batch:
-        return Batch(*(values.to(self.device, non_blocking=True) for values in batch))
+    def _here(self, batch: CsmBatch) -> CsmBatch:
+        return CsmBatch(*(values.to(self.device, non_blocking=True) for values in batch))
 
     def _embed(self, ids: Tensor, codes: Tensor, sound: Tensor) -> Tensor:
         heard = self.base.backbone_model.embed_tokens(codes)
         return torch.where(sound[..., None], heard, self.base.embed_text_tokens(ids))
 
-    def losses(self, batch: Batch) -> Losses:
+    def losses(self, batch: CsmBatch) -> Losses:
         """The model's own two losses, each a mean, so that the many codes of the depth decoder do not outvote.
 
         Of a part of a batch they are weighed by its share of the labels.
