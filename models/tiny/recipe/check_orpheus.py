@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import snac_model
 import torch
-from measure import BASE, HEARING, UNSEEN, Row, hear, heldout, rate, recordings, row, sound
 from check_voices import Pair, Voices, mean, voicing, worse
 from corpus import Corpus
+from measure import BASE, HEARING, UNSEEN, Row, hear, heldout, rate, recordings, row, sound
 from orpheus import losses, speak, whole_loss
 from orpheus_model import Ids
 from orpheus_turns import Spoken, compose, recorded, stacked
