@@ -74,7 +74,7 @@ def parts(
     codes = np.random.default_rng(0).integers(1, 60, (frames, voice.codebooks)).astype(np.int16)
     talk = [Turn("The ferry to the island waits at pier five.", codes)]
     batch = voice.batch([talk] * clips, SHARE, 0)
-    lesson = cost_estimate.Lesson(clips, voice.length(talk), clips * (frames + 1), len(batch.deep))
+    lesson = cost_estimate.BatchShape(clips, voice.length(talk), clips * (frames + 1), len(batch.deep))
     work = cost_estimate.learning_step(shape, lesson, RANK, checkpointing=False)
     yield f"a step of learning, {clips} clips", (partial(learn, voice, batch), 1, work / device.pace(shape.weights))
 

@@ -35,7 +35,7 @@ import numpy.typing as npt
 from timbre import audio
 from timbre.audio import LEVEL_WINDOW as MOMENT
 from timbre.audio import delivery, loudness, speech_activity
-from timbre.audio.clip_plan import Limits, Part, Spoken, length, pauses, stack
+from timbre.audio.clip_plan import ClipLimits, Part, SpokenSegment, length, pauses, stack
 from timbre.audio.speech_activity import Activity
 from timbre.core.content import content_key
 from timbre.core.errors import DataError
@@ -88,21 +88,21 @@ def plan(
     return clips, [Drop(s.recording, s.start, s.end, s.text, why) for s, why in left_out]
 
 
-def limits_of(params: ChunkParams) -> Limits:
-    return Limits(params.max_seconds, params.min_seconds, params.gap, params.max_pause, params.pad)
+def limits_of(params: ChunkParams) -> ClipLimits:
+    return ClipLimits(params.max_seconds, params.min_seconds, params.gap, params.max_pause, params.pad)
 
 
-def spoken_of(segment: Segment, sound: Activity, max_pause: float) -> Spoken:
+def spoken_of(segment: Segment, sound: Activity, max_pause: float) -> SpokenSegment:
     """The segment without its long pauses; whole where nobody is heard in it."""
     runs = sound.runs(segment.start, segment.end)
     edges = [segment.start, *(time for stretch in runs for time in stretch), segment.end]
     quiet = [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if b - a > max_pause + TINY] if runs else []
     times = [segment.start, *(time for pause in quiet for time in pause), segment.end]
     stretches = [(a, b) for a, b in zip(times[::2], times[1::2], strict=True) if b > a]
-    return Spoken(segment, tuple(stretches))
+    return SpokenSegment(segment, tuple(stretches))
 
 
-def unfit(spoken: Spoken, sound: Activity, params: ChunkParams) -> str | None:
+def unfit(spoken: SpokenSegment, sound: Activity, params: ChunkParams) -> str | None:
     segment = spoken.segment
     if segment.dropped:
         return "dropped: flagged so in the transcript"
@@ -123,7 +123,7 @@ def unfit(spoken: Spoken, sound: Activity, params: ChunkParams) -> str | None:
 
 
 def spans_of(
-    part: Part, spoken: Sequence[Spoken], sound: Activity, params: ChunkParams, seconds: float
+    part: Part, spoken: Sequence[SpokenSegment], sound: Activity, params: ChunkParams, seconds: float
 ) -> list[list[float]]:
     """What to keep of the recording, to a millisecond: its words and silence around them, no neighbour's word."""
     first, last = part[0], part[-1]
@@ -141,7 +141,7 @@ def spans_of(
     return [[round(a, 3), round(b, 3)] for a, b in zip(times[::2], times[1::2], strict=True)]
 
 
-def between(before: Spoken, after: Spoken, sound: Activity) -> float:
+def between(before: SpokenSegment, after: SpokenSegment, sound: Activity) -> float:
     """Where the clip of one line must end and that of the next may begin, so that no two hold the same sound."""
     start, end = before.segment.end, after.segment.start
     return sound.quietest((3 * start + end) / 4, (start + 3 * end) / 4, QUIET, 0.5)

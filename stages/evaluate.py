@@ -42,7 +42,7 @@ from timbre.core.sections import ComputeParams, GateParams, WhisperParams
 from timbre.evaluation import gates, scores, word_errors
 from timbre.evaluation import likeness as embeddings
 from timbre.evaluation import metrics as evidence
-from timbre.evaluation.likeness import Scale, Sound
+from timbre.evaluation.likeness import JudgedSound, Scale
 from timbre.evaluation.metrics import CONDITIONS, Evidence, Speaker
 from timbre.evaluation.mos import judge as predict_opinions
 from timbre.evaluation.scores import Score
@@ -55,7 +55,7 @@ ADAPTED = {"tuned": "base", "tuned_clone": "base_clone"}  # what the adapter may
 
 
 @dataclass(frozen=True)
-class Heard:
+class HeardSample:
     text: str  # as Whisper wrote it
     silent: bool
     samples: Samples
@@ -82,7 +82,7 @@ def read_samples(folder: Path) -> list[Sample]:
 
 def listen(
     folder: Path, paths: Sequence[Path], options: WhisperParams, batch: int, engine: ComputeParams = batch.HERE
-) -> list[Heard]:
+) -> list[HeardSample]:
     """Let Whisper hear what is new; give what it heard and what there is to hear."""
     heard_by = [asr.fingerprint(options), asr.normaliser()]
     keys = {path: content_key(VERSION, file_sha256(path), *heard_by) for path in paths}
@@ -90,7 +90,7 @@ def listen(
     compute = functools.partial(hear, options)
     refresh(folder, jobs, compute, suffixes=[".json"], label="evaluate", batch=batch, engine=engine, gpu=True)
     held = [json.loads((folder / f"{path.stem}.json").read_bytes()) for path in paths]
-    return [Heard(h["heard"], h["silent"], *audio.read(path)) for h, path in zip(held, paths, strict=True)]
+    return [HeardSample(h["heard"], h["silent"], *audio.read(path)) for h, path in zip(held, paths, strict=True)]
 
 
 def hear(options: WhisperParams, some: Sequence[tuple[Path, str]]) -> Iterator[Files]:
@@ -113,7 +113,7 @@ def own_delivery(rows: Sequence[Example], clips: Path) -> tuple[float | None, fl
     return sum(len(row.text) for row in rows) / spoken, 1 - spoken / seconds
 
 
-def score(sample: Sample, sound: Heard, whose: Vector, scale: Scale, own: float | None) -> Score:
+def score(sample: Sample, sound: HeardSample, whose: Vector, scale: Scale, own: float | None) -> Score:
     """`own` is the speaker's pace in characters per second of speech."""
     try:
         reading = word_errors.compare(sample.text, sound.text)
@@ -154,7 +154,7 @@ def target(samples: Sequence[Sample], rows: Sequence[Example]) -> str:
     return found
 
 
-def changed(samples: Sequence[Sample], sounds: Sequence[Heard]) -> float:
+def changed(samples: Sequence[Sample], sounds: Sequence[HeardSample]) -> float:
     """Share of the samples that the adapter made other ones: tuned and base draw their codes by the same seeds."""
     made: dict[tuple[str, str, int], str] = {}
     for sample, sound in zip(samples, sounds, strict=True):
@@ -210,7 +210,7 @@ def main(
     paths = [samples / f"{sample.id}.flac" for sample in spoken]
     sounds = listen(heard, paths, options, params.batch, engine)
     compared = [
-        *(Sound("sample", path.stem, "", path) for path in paths),
+        *(JudgedSound("sample", path.stem, "", path) for path in paths),
         *embeddings.true_sounds(own, clips, codes),
         *(other for other in embeddings.other_sounds(Path(params.others), strangers, clips) if other.voice != name),
     ]

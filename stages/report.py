@@ -3,12 +3,14 @@
 Reads   reports/samples, reports/scores.csv, reports/metrics.json   what was said, heard and measured
         models/history.csv, reports/points                          the curves, and a sentence at points of training
         data/dataset, data/clips, data/raw, data/review.json        what it learnt from, and what was left out
+        data/sources.yaml, data/speakers.yaml, data/transcripts     whose voice may be heard
 Writes  reports/index.html                                          sound, style and charts inside the one file
         reports/report.md                                           the verdict and the tables, for a pull request
 
     python -m stages.report --samples reports/samples --scores reports/scores.csv --metrics reports/metrics.json \\
         --history models/history.csv --points reports/points --dataset data/dataset --clips data/clips --raw data/raw \\
-        --review data/review.json --out reports/index.html --markdown reports/report.md
+        --review data/review.json --sources data/sources.yaml --speakers data/speakers.yaml \\
+        --transcripts data/transcripts --out reports/index.html --markdown reports/report.md
 
 Both hold no time and no path of this machine: the same inputs give the same bytes. So they know no other version
 either; `timbre report` makes a copy of the page that tells what changed. What the page says is made in timbre/report.
@@ -30,13 +32,14 @@ from timbre.core.running import run_stage
 from timbre.core.safe_text import escaped, visible
 from timbre.evaluation.metrics import COMPARED, MEASURES
 from timbre.evaluation.metrics import read as read_metrics
+from timbre.project.permissions import Permissions, of_dataset
 from timbre.report import data, method, sample_rows, tables, training
 from timbre.report.data import Data
 from timbre.report.rates import rates
-from timbre.report.sample_rows import Score, Take
-from timbre.report.sound import Sound, sound
+from timbre.report.sample_rows import ShownScore, Take
+from timbre.report.sound import EmbeddedSound, sound
 from timbre.report.tables import Fact
-from timbre.report.training import Training
+from timbre.report.training import TrainingFigures
 from timbre.report.verdict import NAMES, verdict
 
 PAGE = Path("timbre/report/page")
@@ -50,7 +53,9 @@ def percent(share: float, digits: int = 0) -> str:
     return f"{100 * share:.{digits}f}%"
 
 
-def reference(scores: Sequence[Score], examples: Sequence[Example], clips: Path) -> tuple[Example, Sound] | None:
+def reference(
+    scores: Sequence[ShownScore], examples: Sequence[Example], clips: Path
+) -> tuple[Example, EmbeddedSound] | None:
     """The clip of the true speaker that the cloning conditions heard first."""
     used = next((s.sample.reference for s in scores if s.sample.reference), None)
     example = next((e for e in examples if e.id == used), None)
@@ -73,7 +78,7 @@ def render(**page: object) -> str:
     return environment.get_template("page.html").render(page) + "\n"
 
 
-def facts(learnt: Data, trained: Training, worst: Sequence[Take]) -> list[Fact]:
+def facts(learnt: Data, trained: TrainingFigures, worst: Sequence[Take]) -> list[Fact]:
     """The rest of the Markdown page."""
     train, held = learnt.seconds
     found = [
@@ -103,11 +108,16 @@ def main(
     clips: Annotated[Path, "folder of the clips"],
     raw: Annotated[Path, "folder of the recordings"],
     review: Annotated[Path, "how much of the transcripts a person has heard"],
+    sources: Annotated[Path, "the recordings, data/sources.yaml"],
+    speakers: Annotated[Path, "who allowed what, data/speakers.yaml"],
+    transcripts: Annotated[Path, "folder of the transcripts"],
     out: Annotated[Path, "the page"],
     markdown: Annotated[Path, "the short page"],
 ) -> None:
+    allowed = Permissions(sources, speakers, transcripts)
+    allowed.check(of_dataset(dataset))
     found, scored = read_metrics(metrics), sample_rows.read_scores(scores, samples)
-    learnt = data.read(dataset, review, clips, raw)
+    learnt = data.read(dataset, review, clips, raw, allowed)
     trained = training.read(history, points, scored, samples)
     rows = sample_rows.rows(scored, samples, lambda clip: sound(clips / f"{clip}.flac"))
     worst = sample_rows.worst(rows)

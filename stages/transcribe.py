@@ -23,7 +23,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from timbre import asr, audio
-from timbre.asr import Transcript, Utterance, faster_whisper
+from timbre.asr import HeardUtterance, WhisperTranscript, faster_whisper
 from timbre.core.content import content_key
 from timbre.core.params import read
 from timbre.core.records import Recording
@@ -41,7 +41,7 @@ PAUSE = 0.5  # seconds over which it is to be quiet
 SHORTEST = 0.02  # seconds: Whisper's own resolution; what is shorter holds no speech
 
 
-Listen = Callable[..., Transcript]
+Listen = Callable[..., WhisperTranscript]
 """samples, language=…, prompt=… → what is said, with word times."""
 
 
@@ -91,7 +91,7 @@ def listener(params: TranscribeParams, model: WhisperParams, recordings: Sequenc
 
 
 def draft_of(recording: Recording, path: Path, listen: Listen) -> dict[str, Any]:
-    heard: list[Utterance] = []
+    heard: list[HeardUtterance] = []
     for start, end in pieces(path, recording.seconds):
         samples, _ = audio.read(path, asr.SAMPLE_RATE, start, end)
         heard += [shifted(utterance, start) for utterance in listen(samples, language=recording.language).utterances]
@@ -120,13 +120,13 @@ def pieces(
     yield start, seconds
 
 
-def in_order(heard: Sequence[Utterance], seconds: float) -> tuple[list[Utterance], list[str], int]:
+def in_order(heard: Sequence[HeardUtterance], seconds: float) -> tuple[list[HeardUtterance], list[str], int]:
     """The utterances within the recording and one after the other; texts without room; how many were moved.
 
     Whisper may let two overlap, end after the recording, or give two the same time.
     """
     last = int(seconds * 100) / 100  # not rounded up: no segment ends after its recording
-    kept: list[Utterance] = []
+    kept: list[HeardUtterance] = []
     left_out, moved = [], 0
     for utterance in sorted(heard, key=lambda u: (u.start, u.end)):
         start, end = max(0.0, round(utterance.start, 2)), min(last, round(utterance.end, 2))
@@ -144,7 +144,7 @@ def in_order(heard: Sequence[Utterance], seconds: float) -> tuple[list[Utterance
     return kept, left_out, moved
 
 
-def fitted(utterance: Utterance, start: float, end: float) -> Utterance:
+def fitted(utterance: HeardUtterance, start: float, end: float) -> HeardUtterance:
     """With these times, and its words inside them and in order."""
     words, reached = [], start
     for word in utterance.words:
@@ -154,12 +154,12 @@ def fitted(utterance: Utterance, start: float, end: float) -> Utterance:
     return replace(utterance, start=start, end=end, words=words)
 
 
-def shifted(utterance: Utterance, seconds: float) -> Utterance:
+def shifted(utterance: HeardUtterance, seconds: float) -> HeardUtterance:
     words = [replace(word, start=word.start + seconds, end=word.end + seconds) for word in utterance.words]
     return replace(utterance, start=utterance.start + seconds, end=utterance.end + seconds, words=words)
 
 
-def rounded(utterance: Utterance) -> dict[str, Any]:
+def rounded(utterance: HeardUtterance) -> dict[str, Any]:
     """To a thousandth: the last digits of probabilities differ between machines."""
     words = [replace(word, probability=round(word.probability, 3)) for word in utterance.words]
     return asdict(

@@ -122,7 +122,7 @@ def write_dataset(root: Path) -> None:
 def write_scores(root: Path) -> None:
     """What `evaluate` would write: made-up hearings and voices, worse for the base than for the tuned voice."""
     from stages import evaluate
-    from stages.evaluate import Heard
+    from stages.evaluate import HeardSample
 
     samples = evaluate.read_samples(root / "reports/samples")
     random, marina = np.random.default_rng(2), np.eye(4, dtype=np.float32)[0]
@@ -133,7 +133,7 @@ def write_scores(root: Path) -> None:
         every = {"base": 2, "base_clone": 3, "tuned": 5, "tuned_clone": 9}[sample.condition]
         heard = ["lantern" if (n + place) % every == 0 else word for n, word in enumerate(words)]
         sound, rate = audio.read(root / f"reports/samples/{sample.id}.flac")
-        sounds.append(Heard(" ".join(heard[: 12 if place % 7 else -1]), False, sound, rate))
+        sounds.append(HeardSample(" ".join(heard[: 12 if place % 7 else -1]), False, sound, rate))
         away = {"base": 2.0, "base_clone": 0.7, "tuned": 0.6, "tuned_clone": 0.3}[sample.condition]
         whose = unit(marina + away * np.abs(random.normal(size=4)))
         rows.append(evaluate.score(sample, sounds[-1], whose, scale, own=14.0))

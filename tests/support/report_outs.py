@@ -55,6 +55,7 @@ def write_report_outs(root: Path, seeds: int = 1) -> None:
     _widen_scores(root / "reports/scores.csv")
     _write_history(root / "models/history.csv")
     _write_rejected(root)
+    write_owned(root)
 
 
 def _widen_scores(path: Path) -> None:
@@ -98,6 +99,22 @@ def _write_rejected(root: Path) -> None:
             Drop("gone", 9.0, 15.2, "A recording that is not here.", "noisy: 7 dB over the noise", "warning"),
         ],
     )
+
+
+def write_owned(root: Path, revoked: str = "null", noon: str = "") -> None:
+    """What people own: whose recordings they are. Marina's consent, and the lines of harbour-noon beside hers."""
+    consent = f"{{by: Marina, when: 2026-03-01, for: a demo, evidence: null, revoked: {revoked}}}"
+    bob = "{by: Bob, when: 2026-03-01, for: ads, evidence: null, revoked: 2026-04-01}"
+    people = f"speakers:\n  marina: {{name: Marina, consent: {consent}}}\n  bob: {{name: Bob, consent: {bob}}}\n"
+    (root / "data/speakers.yaml").write_text(people)
+    entries = [
+        f"- {{id: {name}, url: 'https://a.b/{name}', speaker: marina, language: en, licence: CC0-1.0, consent: hers}}\n"
+        for name in ("harbour-morning", "harbour-night", "harbour-noon")
+    ]
+    (root / "data/sources.yaml").write_text("".join(entries))
+    (root / "data/transcripts").mkdir(exist_ok=True)
+    rows = f"start\tend\tspeaker\tflag\ttext\n0.5\t2.5\tmarina\t\tYes.\n{noon}"
+    (root / "data/transcripts/harbour-noon.tsv").write_text(rows)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,9 @@ ROOT = Path(__file__).parents[2]
 ARGUMENTS = {
     "samples": "reports/samples", "scores": "reports/scores.csv", "metrics": "reports/metrics.json",
     "history": "models/history.csv", "points": "reports/points", "dataset": "data/dataset", "clips": "data/clips",
-    "raw": "data/raw", "review": "data/review.json", "out": "reports/index.html", "markdown": "reports/report.md",
+    "raw": "data/raw", "review": "data/review.json", "sources": "data/sources.yaml",
+    "speakers": "data/speakers.yaml", "transcripts": "data/transcripts", "out": "reports/index.html",
+    "markdown": "reports/report.md",
 }  # fmt: skip
 # Every text that is seen, with the colours it is seen in; `ratio` as WCAG defines contrast.
 CONTRAST = """() => {

@@ -35,7 +35,7 @@ class Word:
 
 
 @dataclass(frozen=True)
-class Utterance:
+class HeardUtterance:
     start: float  # seconds
     end: float
     text: str
@@ -45,9 +45,9 @@ class Utterance:
 
 
 @dataclass(frozen=True)
-class Transcript:
+class WhisperTranscript:
     language: str
-    utterances: list[Utterance]  # none where nothing was heard
+    utterances: list[HeardUtterance]  # none where nothing was heard
 
     @property
     def text(self) -> str:
@@ -106,7 +106,7 @@ def transcribe(
     language: str = "en",
     prompt: str = "",
     word_timestamps: bool = False,
-) -> Transcript:
+) -> WhisperTranscript:
     """What is said in the samples; `prompt` is given to every window, not only to the first."""
     import torch
     import whisper
@@ -126,7 +126,7 @@ def transcribe(
             fp16=on_gpu,
         )
     utterances = [_utterance(segment) for segment in heard["segments"] if segment["text"].strip()]
-    return Transcript(heard["language"], utterances)
+    return WhisperTranscript(heard["language"], utterances)
 
 
 def hear(model: Model, sounds: Sequence[Any], languages: Sequence[str]) -> list[Heard]:
@@ -208,11 +208,11 @@ def normalise(text: str) -> str:
     return str(_normaliser()(text))
 
 
-def _utterance(segment: dict[str, Any]) -> Utterance:
+def _utterance(segment: dict[str, Any]) -> HeardUtterance:
     words = [
         Word(float(w["start"]), float(w["end"]), w["word"], float(w["probability"])) for w in segment.get("words", [])
     ]
-    return Utterance(
+    return HeardUtterance(
         start=float(segment["start"]),
         end=float(segment["end"]),
         text=" ".join(segment["text"].split()),

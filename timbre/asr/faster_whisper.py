@@ -11,7 +11,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from timbre.asr import Transcript, Utterance, Word
+from timbre.asr import HeardUtterance, WhisperTranscript, Word
 from timbre.core.content import content_key, file_sha256
 from timbre.core.errors import ModelError
 from timbre.core.running import SMALL, threads
@@ -67,7 +67,7 @@ def check_prompt(model: Model, prompt: str) -> None:
         raise ModelError(f"the glossary has {tokens} tokens and Whisper reads {most}; keep the rarest terms")
 
 
-def transcribe(model: Model, samples: Any, *, language: str, prompt: str, batch: int) -> Transcript:
+def transcribe(model: Model, samples: Any, *, language: str, prompt: str, batch: int) -> WhisperTranscript:
     """What is said in the samples (float32, 16 kHz, one channel), with word times; `batch` windows at once."""
     segments, about = model.transcribe(
         samples,
@@ -80,11 +80,11 @@ def transcribe(model: Model, samples: Any, *, language: str, prompt: str, batch:
         word_timestamps=True,
         batch_size=batch,
     )
-    return Transcript(about.language, [_utterance(segment) for segment in segments if segment.text.strip()])
+    return WhisperTranscript(about.language, [_utterance(segment) for segment in segments if segment.text.strip()])
 
 
-def _utterance(segment: Any) -> Utterance:
-    return Utterance(
+def _utterance(segment: Any) -> HeardUtterance:
+    return HeardUtterance(
         start=float(segment.start),
         end=float(segment.end),
         text=" ".join(segment.text.split()),

@@ -30,7 +30,7 @@ Span = tuple[float, float]  # seconds in the recording
 
 
 @dataclass(frozen=True)
-class Limits:
+class ClipLimits:
     """What a clip may be, in seconds."""
 
     longest: float
@@ -41,7 +41,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Spoken:
+class SpokenSegment:
     """A segment and the stretches of it that are kept: what lies between two is a pause longer than `max_pause`."""
 
     segment: Segment
@@ -56,26 +56,28 @@ class Spoken:
         return self.stretches[-1][1]
 
 
-def stack(spoken: Sequence[Spoken], left_out: Collection[int], ends: Sequence[bool], limits: Limits) -> Iterator[Part]:
+def stack(
+    spoken: Sequence[SpokenSegment], left_out: Collection[int], ends: Sequence[bool], limits: ClipLimits
+) -> Iterator[Part]:
     """Every segment that is not left out, in parts that each fit into a clip; `ends`: which ones end a sentence."""
     for stretch in _stretches(spoken, left_out, limits.gap):
         yield from _parted(stretch, spoken, ends, limits)
 
 
-def pauses(part: Part, spoken: Sequence[Spoken]) -> list[Span]:
+def pauses(part: Part, spoken: Sequence[SpokenSegment]) -> list[Span]:
     """What lies between two kept stretches of the part."""
     kept = [stretch for index in part for stretch in spoken[index].stretches]
     return [(here[1], there[0]) for here, there in pairwise(kept)]
 
 
-def length(part: Part, spoken: Sequence[Spoken], limits: Limits) -> float:
+def length(part: Part, spoken: Sequence[SpokenSegment], limits: ClipLimits) -> float:
     """Seconds of the clip that the part becomes, at most."""
     speech = sum(end - start for index in part for start, end in spoken[index].stretches)
     silence = sum(min(end - start, limits.max_pause) for start, end in pauses(part, spoken))
     return speech + silence + 2 * limits.pad
 
 
-def _stretches(spoken: Sequence[Spoken], left_out: Collection[int], gap: float) -> Iterator[Part]:
+def _stretches(spoken: Sequence[SpokenSegment], left_out: Collection[int], gap: float) -> Iterator[Part]:
     stretch: Part = []
     for index, this in enumerate(spoken):
         last = spoken[stretch[-1]] if stretch else None
@@ -88,7 +90,7 @@ def _stretches(spoken: Sequence[Spoken], left_out: Collection[int], gap: float) 
         yield stretch
 
 
-def _parted(stretch: Part, spoken: Sequence[Spoken], ends: Sequence[bool], limits: Limits) -> list[Part]:
+def _parted(stretch: Part, spoken: Sequence[SpokenSegment], ends: Sequence[bool], limits: ClipLimits) -> list[Part]:
     partings = _partings(stretch, spoken, ends, limits)
     parts: list[Part] = [[]]
     for index in stretch:
@@ -106,7 +108,7 @@ def _parted(stretch: Part, spoken: Sequence[Spoken], ends: Sequence[bool], limit
     return [small for part in parts for small in ([part] if fits(part) else _fewest(part, spoken, ends, limits))]
 
 
-def _partings(stretch: Part, spoken: Sequence[Spoken], ends: Sequence[bool], limits: Limits) -> set[int]:
+def _partings(stretch: Part, spoken: Sequence[SpokenSegment], ends: Sequence[bool], limits: ClipLimits) -> set[int]:
     """After which segments the stretch is parted: the best near each anchor."""
     pitch, reach = limits.longest * 2 / 3, limits.longest / 6
     middles = {a: (spoken[a].end + spoken[b].start) / 2 for a, b in pairwise(stretch)}  # of the pause after each
@@ -123,7 +125,7 @@ def _partings(stretch: Part, spoken: Sequence[Spoken], ends: Sequence[bool], lim
     return {here for _, here in best.values()}
 
 
-def _fewest(part: Part, spoken: Sequence[Spoken], ends: Sequence[bool], limits: Limits) -> list[Part]:
+def _fewest(part: Part, spoken: Sequence[SpokenSegment], ends: Sequence[bool], limits: ClipLimits) -> list[Part]:
     """Part what is too long: first of all no clip too short to keep, then sentence ends, then few clips, then even."""
     best: list[tuple[float, int]] = [(0.0, 0)]  # for each count of segments: its cost, and where its last clip begins
     for count in range(1, len(part) + 1):

@@ -24,7 +24,7 @@ from timbre.core.errors import DataError
 from timbre.core.records import Example, read_jsonl
 from timbre.core.sections import GenerateParams, Settings, TrainParams
 from timbre.training import cost_estimate, timing
-from timbre.training.cost_estimate import DEVICES, Device, Lesson, Shape
+from timbre.training.cost_estimate import DEVICES, BatchShape, Device, Shape
 
 EXAMPLES = [
     ("timbre estimate", "the voice of params.yaml on this machine"),
@@ -42,7 +42,7 @@ CONDITIONS = 4  # that `generate` speaks each prompt in
 MEASURED, COMPUTED = "measured in the last run", "computed"
 
 
-class Line(NamedTuple):
+class CostLine(NamedTuple):
     what: str  # the stage
     seconds: float
     work: str
@@ -50,11 +50,11 @@ class Line(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Estimate:
+class CostEstimate:
     voice: str
     data: str
     device: str
-    lines: list[Line]
+    lines: list[CostLine]
     memory: dict[str, float]  # bytes, by what they are for
     available: float  # bytes
     advice: list[str]  # where the memory does not suffice
@@ -80,7 +80,7 @@ def command(args: argparse.Namespace) -> int:
     return 0
 
 
-def estimate(settings: Settings, args: argparse.Namespace) -> Estimate:
+def estimate(settings: Settings, args: argparse.Namespace) -> CostEstimate:
     base = BASES.get(args.model, settings.voice.base)
     shape, here = cost_estimate.read_shape(base), this_machine()
     device = here if args.device is None else _cpu() if args.device == "cpu" else DEVICES[args.device]
@@ -89,7 +89,7 @@ def estimate(settings: Settings, args: argparse.Namespace) -> Estimate:
     lesson = mean_lesson(shape, settings, train)
     lines = list(_lines(settings, shape, device, train, held, lesson, as_here))
     memory = _memory(shape, lesson, settings.train, device)
-    return Estimate(
+    return CostEstimate(
         voice=f"{base}, {shape.weights / 1e6:,.0f} million weights",
         data=f"{sum(c for c, _ in train + held) / 60:.1f} minutes in {len(train + held)} clips, "
         f"{len(held)} of them held out",
@@ -120,7 +120,7 @@ def clips(settings: Settings, minutes: float | None) -> tuple[Clips, Clips]:
     return every[aside:], every[:aside]
 
 
-def mean_lesson(shape: Shape, settings: Settings, rows: Clips) -> Lesson:
+def mean_lesson(shape: Shape, settings: Settings, rows: Clips) -> BatchShape:
     train = settings.train
     count = min(train.batch, len(rows))
     frames, positions = _means(shape, rows)
@@ -128,7 +128,7 @@ def mean_lesson(shape: Shape, settings: Settings, rows: Clips) -> Lesson:
     before = [row for row in rows if row[0] * shape.frame_rate <= longest]
     heard = train.context_share * _means(shape, before)[1] if before else 0
     deep = frames * settings.csm.depth_share + 1
-    return Lesson(count, PADDED * (positions + heard), count * frames, count * deep)
+    return BatchShape(count, PADDED * (positions + heard), count * frames, count * deep)
 
 
 def _means(shape: Shape, rows: Clips) -> tuple[float, float]:
@@ -138,30 +138,32 @@ def _means(shape: Shape, rows: Clips) -> tuple[float, float]:
 
 
 def _lines(
-    settings: Settings, shape: Shape, device: Device, train: Clips, held: Clips, lesson: Lesson, here: bool
-) -> Iterator[Line]:
+    settings: Settings, shape: Shape, device: Device, train: Clips, held: Clips, lesson: BatchShape, here: bool
+) -> Iterator[CostLine]:
     whisper = cost_estimate.listener(settings.whisper.model)
     pace = device.pace(whisper.weights)
     every = train + held
     seconds = sum(length for length, _ in every)
     windows = math.ceil(seconds / 30)
-    yield Line("transcribe", windows * cost_estimate.hearing_window(whisper, 30) / pace, f"{windows} windows", COMPUTED)
+    yield CostLine(
+        "transcribe", windows * cost_estimate.hearing_window(whisper, 30) / pace, f"{windows} windows", COMPUTED
+    )
     hearing = sum(cost_estimate.hearing_window(whisper, length) for length, _ in every)
-    yield Line("check", hearing / pace, f"{len(every)} clips", COMPUTED)
+    yield CostLine("check", hearing / pace, f"{len(every)} clips", COMPUTED)
     encoding = seconds * cost_estimate.encoding_second(shape.codec)
     codec = device.pace(cost_estimate.codec_weights(shape.codec), half=False)
-    yield Line("encode", encoding / codec, f"{seconds / 60:.1f} minutes", COMPUTED)
+    yield CostLine("encode", encoding / codec, f"{seconds / 60:.1f} minutes", COMPUTED)
     yield _training(settings.train, shape, device, train, held, lesson, here)
     texts = _prompts(settings.generate, held)
     yield _generation(settings.generate, shape, device, texts, here)
     spoken = [0.06 * length for length in texts]
     heard = sum(cost_estimate.hearing_window(whisper, length) for length in spoken)
-    yield Line("evaluate", heard / pace, f"{len(texts)} samples heard", COMPUTED)
+    yield CostLine("evaluate", heard / pace, f"{len(texts)} samples heard", COMPUTED)
 
 
 def _training(
-    section: TrainParams, shape: Shape, device: Device, train: Clips, held: Clips, lesson: Lesson, here: bool
-) -> Line:
+    section: TrainParams, shape: Shape, device: Device, train: Clips, held: Clips, lesson: BatchShape, here: bool
+) -> CostLine:
     pace = device.pace(shape.weights)
     steps = math.ceil(section.epochs * math.ceil(len(train) / section.batch) / section.accumulation)
     steps = min(steps, section.max_steps or steps)
@@ -170,14 +172,14 @@ def _training(
     if here and (rows := timing.read(TRAINED, ADAPTER)):
         step, source = statistics.median(row["seconds"] for row in rows), MEASURED
     frames, positions = _means(shape, held)
-    whole = Lesson(len(held), PADDED * positions, len(held) * frames, len(held) * frames)
+    whole = BatchShape(len(held), PADDED * positions, len(held) * frames, len(held) * frames)
     looks = math.ceil(steps / section.eval_every) + 1
     evaluation = looks * cost_estimate.hearing_step(shape, whole, section.rank) / pace
     said = f"{steps} steps at most, {_duration(step)} each, and {looks} evaluations"
-    return Line("train", steps * step + evaluation, said, source)
+    return CostLine("train", steps * step + evaluation, said, source)
 
 
-def _generation(section: GenerateParams, shape: Shape, device: Device, texts: Sequence[int], here: bool) -> Line:
+def _generation(section: GenerateParams, shape: Shape, device: Device, texts: Sequence[int], here: bool) -> CostLine:
     speech = sum(0.06 * length for length in texts)
     slots = min(section.batch, len(texts))
     frame, source = cost_estimate.speaking_frame(shape, slots, device), COMPUTED
@@ -185,7 +187,7 @@ def _generation(section: GenerateParams, shape: Shape, device: Device, texts: Se
     if here and (measured := _real_time_factor()):
         factor, source = measured, MEASURED
     said = f"{len(texts)} samples, {speech / 60:.1f} minutes at {1 / factor:,.3g}× real time"
-    return Line("generate", speech * factor, said, source)
+    return CostLine("generate", speech * factor, said, source)
 
 
 def _prompts(section: GenerateParams, held: Clips) -> list[int]:
@@ -203,7 +205,7 @@ def _real_time_factor() -> float | None:
         return None
 
 
-def _memory(shape: Shape, lesson: Lesson, section: TrainParams, device: Device) -> dict[str, float]:
+def _memory(shape: Shape, lesson: BatchShape, section: TrainParams, device: Device) -> dict[str, float]:
     half = device.half if section.precision == "auto" else section.precision == "bf16"
     return cost_estimate.learning_memory(
         shape, lesson, section.rank, half=half, checkpointing=section.gradient_checkpointing,
@@ -211,7 +213,7 @@ def _memory(shape: Shape, lesson: Lesson, section: TrainParams, device: Device) 
     )  # fmt: skip
 
 
-def _advice(shape: Shape, lesson: Lesson, section: TrainParams, device: Device) -> Iterator[str]:
+def _advice(shape: Shape, lesson: BatchShape, section: TrainParams, device: Device) -> Iterator[str]:
     """Changes, the cheapest first, until it fits."""
     tried = section
     if sum(_memory(shape, lesson, tried, device).values()) <= device.memory:
@@ -227,7 +229,7 @@ def _advice(shape: Shape, lesson: Lesson, section: TrainParams, device: Device) 
     while batch > 1:
         batch //= 2
         part = batch / lesson.clips
-        smaller = Lesson(batch, lesson.positions, lesson.frames * part, lesson.deep * part)
+        smaller = BatchShape(batch, lesson.positions, lesson.frames * part, lesson.deep * part)
         if sum(_memory(shape, smaller, tried, device).values()) <= device.memory:
             yield f"train.batch: {batch}, with train.accumulation: {math.ceil(lesson.clips / batch)}"
             return
@@ -248,7 +250,7 @@ def _cpu() -> Device:
     return cost_estimate.cpu(os.cpu_count() or 1, memory)
 
 
-def shown(found: Estimate) -> Iterator[str]:
+def shown(found: CostEstimate) -> Iterator[str]:
     for name in ("voice", "data", "device"):
         yield f"{name:11} {getattr(found, name)}"
     yield ""
@@ -262,7 +264,7 @@ def shown(found: Estimate) -> Iterator[str]:
         yield "does not fit; change " + ", then ".join(found.advice)
 
 
-def as_dict(found: Estimate) -> dict[str, Any]:
+def as_dict(found: CostEstimate) -> dict[str, Any]:
     lines = {line.what: line._asdict() | {"seconds": round(line.seconds, 3)} for line in found.lines}
     memory = {name: round(size / cost_estimate.GB, 3) for name, size in found.memory.items()}
     return {

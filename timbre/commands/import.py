@@ -18,7 +18,7 @@ from timbre.core.errors import DataError
 from timbre.core.records import check_id
 from timbre.editing import yaml_entries
 from timbre.exchange import Options, importing
-from timbre.exchange.importing import Arrival, Told
+from timbre.exchange.importing import Arrival, ImportTerms
 
 EXAMPLES = [
     ("timbre import LJSpeech-1.1 --dry-run …", "show what is in it and what it would become"),
@@ -90,7 +90,7 @@ def captions(args: argparse.Namespace, options: Options) -> Arrival:
     return importing.captions(args.what, told(args), args.recording, args.audio, options, args.trim_overlaps)
 
 
-def told(args: argparse.Namespace) -> Told:
+def told(args: argparse.Namespace) -> ImportTerms:
     """What the options say; whose right and which language it is has to be among it, unless that is declared."""
     name = (
         args.name
@@ -101,7 +101,7 @@ def told(args: argparse.Namespace) -> Told:
     missing = [f"--{key}" for key, value in entry.items() if not (value or "").strip()]
     if missing and not args.recording:
         raise DataError(f"{args.what}: add {', '.join(missing)}: it is never guessed whose right it is")
-    return Told(check_id(name), args.speaker, entry)
+    return ImportTerms(check_id(name), args.speaker, entry)
 
 
 def longest_sentence(path: Path = Path("params.yaml")) -> float | None:

@@ -33,7 +33,7 @@ PEOPLE = people.PATH
 
 
 @dataclass(frozen=True)
-class Plan:
+class RemovalPlan:
     ids: tuple[str, ...]  # of the recordings that go
     files: tuple[Path, ...]  # that go with them
     edits: tuple[tuple[FileChange, int], ...]  # transcripts that stay, and how many of their lines are flagged drop
@@ -63,7 +63,7 @@ def command(args: argparse.Namespace) -> int:
     return 0
 
 
-def plan(declared: Sequence[Source], what: Sequence[str]) -> Plan:
+def plan(declared: Sequence[Source], what: Sequence[str]) -> RemovalPlan:
     known = {source.id for source in declared} | {source.speaker for source in declared} | speakers_of_lines()
     raise_all(SourceError, (unknown(name, known) for name in what if name not in known))
     gone = [source for source in declared if {source.id, source.speaker} & set(what)]
@@ -73,7 +73,7 @@ def plan(declared: Sequence[Source], what: Sequence[str]) -> Plan:
     files += [Path(source.file) for source in gone if source.file and source.file not in used]
     silenced = list(flagged([TRANSCRIPTS / f"{source.id}.tsv" for source in left], what))
     there = tuple(path for path in dict.fromkeys(files) if path.exists())
-    return Plan(tuple(source.id for source in gone), there, tuple(silenced), len(left), people_of(what))
+    return RemovalPlan(tuple(source.id for source in gone), there, tuple(silenced), len(left), people_of(what))
 
 
 def people_of(what: Sequence[str]) -> tuple[str, ...]:
@@ -101,7 +101,7 @@ def flagged(paths: Sequence[Path], speakers: Collection[str]) -> Iterator[tuple[
             yield FileChange(path, before, transcript_edits.splice(before, after, str(path))), sum(theirs)
 
 
-def told(made: Plan) -> Iterator[str]:
+def told(made: RemovalPlan) -> Iterator[str]:
     yield from (f"{SOURCES}: {name} goes" for name in made.ids)
     lost = unsaved(made.files)
     yield from (f"{path} goes" + ", WITH CHANGES THAT GIT DOES NOT HAVE" * (str(path) in lost) for path in made.files)

@@ -16,7 +16,7 @@ from pathlib import Path
 from timbre.core.errors import DataError, raise_all
 from timbre.core.records import check_id
 from timbre.editing import find_replace
-from timbre.editing.find_replace import Edit, NearMiss, Plan, Search
+from timbre.editing.find_replace import Edit, NearMiss, ReplacePlan, Search
 from timbre.editing.owned_files import write_all
 from timbre.project import glossary
 
@@ -77,7 +77,7 @@ def shown(edit: Edit, colour: bool) -> str:
     )
 
 
-def told(plans: Sequence[Plan], old: str, files: int, written: bool) -> str:
+def told(plans: Sequence[ReplacePlan], old: str, files: int, written: bool) -> str:
     if not plans:
         return f"{old!r} is in no line of {_count(files, 'transcript')}"
     places = sum(len(edit.hits) for plan in plans for edit in plan.edits)

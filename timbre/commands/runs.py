@@ -30,7 +30,7 @@ HEAD = ("run", "day", "commit", "wrong words", "likeness", "gates", "changed")
 
 
 @dataclass(frozen=True)
-class Row:
+class RunRow:
     run: str
     id: str
     day: str
@@ -59,7 +59,7 @@ def command(args: argparse.Namespace) -> int:
     return 0
 
 
-def last(uri: str, most: int) -> list[Row]:
+def last(uri: str, most: int) -> list[RunRow]:
     from timbre.tracking import registry
 
     client = tracking.connect(uri)
@@ -72,9 +72,9 @@ def last(uri: str, most: int) -> list[Row]:
     ][:most]
 
 
-def row(run: Run, before: Run | None, aliases: list[str]) -> Row:
+def row(run: Run, before: Run | None, aliases: list[str]) -> RunRow:
     tags, metrics = run.data.tags, run.data.metrics
-    return Row(
+    return RunRow(
         run=visible(str(run.info.run_name)),
         id=run.info.run_id,
         day=datetime.datetime.fromtimestamp(run.info.start_time / 1000).strftime("%Y-%m-%d"),
@@ -115,7 +115,7 @@ def param_changes(old: dict[str, str], new: dict[str, str]) -> Iterator[str]:
             yield visible(f"{name} {old[name]} → {new[name]}")
 
 
-def table(rows: Sequence[Row]) -> Iterator[str]:
+def table(rows: Sequence[RunRow]) -> Iterator[str]:
     cells = [HEAD, *(line(found) for found in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(HEAD) - 1)]
     for found in cells:
@@ -123,7 +123,7 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
         yield f"{start}  {found[-1]}".rstrip()
 
 
-def line(found: Row) -> tuple[str, ...]:
+def line(found: RunRow) -> tuple[str, ...]:
     wer = "" if found.wer is None else f"{found.wer:.1%}"
     if found.wer is not None and found.wer_before is not None and round(found.wer - found.wer_before, 3):
         wer += f" ({100 * (found.wer - found.wer_before):+.1f})"

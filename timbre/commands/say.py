@@ -67,7 +67,7 @@ def check(text: str, out: Path) -> None:
         raise DataError(f"{out}: there is no folder {out.parent}")
 
 
-class Told(NamedTuple):
+class SpeakingSummary(NamedTuple):
     """How a sentence went."""
 
     samples: int
@@ -83,14 +83,14 @@ class Told(NamedTuple):
         return f"{name or 'sound'}: {seconds:.1f} s, {begun}"
 
 
-def perform(pieces: Generator[Audio, None, bool], write: Write) -> Told:
+def perform(pieces: Generator[Audio, None, bool], write: Write) -> SpeakingSummary:
     samples, first, took = 0, 0.0, 0.0
     while True:
         began = time.perf_counter()
         try:
             piece = next(pieces)
         except StopIteration as end:
-            return Told(samples, first, took + time.perf_counter() - began, end.value)
+            return SpeakingSummary(samples, first, took + time.perf_counter() - began, end.value)
         took += time.perf_counter() - began
         first = first or took
         samples += len(piece)

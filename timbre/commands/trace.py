@@ -16,7 +16,7 @@ from pathlib import Path
 
 from timbre.core.errors import DataError
 from timbre.trace import past, text
-from timbre.trace.facts import Adapter, Forward, Past, Sample, Trace
+from timbre.trace.facts import Adapter, Forward, Past, Trace, TracedSample
 from timbre.trace.follow import NotHere, follow
 from timbre.trace.version import TracedVersion
 from timbre.tracking import offline
@@ -77,7 +77,7 @@ def trace(root: Path, what: str, revision: str | None, with_history: bool) -> Tr
 def _by_adapter(found: object) -> bool:
     if isinstance(found, Forward):
         return any(use.adapter for use in found.uses)
-    return isinstance(found, Adapter) or (isinstance(found, Sample) and found.adapter is not None)
+    return isinstance(found, Adapter) or (isinstance(found, TracedSample) and found.adapter is not None)
 
 
 def _history(root: Path, found: object, missing: list[str]) -> list[Past]:

@@ -9,13 +9,13 @@ Style = Literal["plain", "code", "old", "new", "strong", "link", "sound"]
 
 
 @dataclass(frozen=True)
-class Span:
+class TextSpan:
     text: str
     style: Style = "plain"
     href: str = ""  # of a link; of a sound, its address or itself
 
 
-Inline = tuple[Span, ...]
+Inline = tuple[TextSpan, ...]
 
 
 @dataclass(frozen=True)

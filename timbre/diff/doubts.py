@@ -18,7 +18,7 @@ from timbre.diff.clips import unusual
 from timbre.diff.lines import LineChange
 from timbre.diff.report import Doubt
 from timbre.project import pace
-from timbre.versions.lenient_rows import FOLDER, Row
+from timbre.versions.lenient_rows import FOLDER, TranscriptRow
 from timbre.versions.tables import VoiceVersion
 
 DRAFTS, LABELS = "data/drafts", "data/labels.jsonl"
@@ -29,7 +29,7 @@ TOLD = 3  # words of a line
 
 
 @dataclass(frozen=True)
-class Label:
+class HeardLabel:
     """A clip as the label check heard it."""
 
     start: float
@@ -40,7 +40,7 @@ class Label:
 
 
 @dataclass(frozen=True)
-class Word:
+class DraftWord:
     start: float
     text: str  # as the comparison wants it
     said: str
@@ -52,7 +52,7 @@ def find(
 ) -> list[Doubt]:
     """The worst first. `added` are recordings of which every line is new; who makes a `usual` replacement means it."""
     meant = {token for old, _ in usual for token in _tokens(old)}
-    touched: dict[str, list[tuple[Row, str]]] = {
+    touched: dict[str, list[tuple[TranscriptRow, str]]] = {
         name: [(row, "") for row in version.transcripts[_path(name)].rows] for name in added
     }
     for change in changes:
@@ -74,7 +74,9 @@ def _path(name: str) -> str:
     return f"{FOLDER}/{name}.tsv"
 
 
-def _reasons(row: Row, old: str, paces: Sequence[float], words: Sequence[Word], meant: Container[str]) -> Iterator[str]:
+def _reasons(
+    row: TranscriptRow, old: str, paces: Sequence[float], words: Sequence[DraftWord], meant: Container[str]
+) -> Iterator[str]:
     if (own := _pace(row)) and (why := unusual(own, paces)):
         yield why
     if row.flag == "ok":
@@ -89,7 +91,7 @@ def _reasons(row: Row, old: str, paces: Sequence[float], words: Sequence[Word], 
         yield f"Whisper was sure of {_named(overruled)}"
 
 
-def _misheard(row: Row, labels: Sequence[Label]) -> Iterator[str]:
+def _misheard(row: TranscriptRow, labels: Sequence[HeardLabel]) -> Iterator[str]:
     spoken = " ".join(_tokens(row.text))
     at_this = (x for x in labels if x.start < row.end and x.end > row.start and f" {spoken} " in f" {x.text} ")
     worst = max(at_this, key=lambda label: label.cer, default=None)
@@ -97,16 +99,16 @@ def _misheard(row: Row, labels: Sequence[Label]) -> Iterator[str]:
         yield f"in the clip Whisper heard “{worst.heard}”, {worst.cer:.0%} of it otherwise"
 
 
-def _named(words: Sequence[Word]) -> str:
+def _named(words: Sequence[DraftWord]) -> str:
     some = ", ".join(f"“{word.said}” ({word.sure:.0%})" for word in words[:TOLD])
     return some + (f" and {len(words) - TOLD} more" if len(words) > TOLD else "")
 
 
-def _start(word: Word) -> float:
+def _start(word: DraftWord) -> float:
     return word.start
 
 
-def _pace(row: Row) -> float | None:
+def _pace(row: TranscriptRow) -> float | None:
     return pace.seconds_per_letter(row.seconds, row.text) if row.seconds > 0 and pace.letters(row.text) else None
 
 
@@ -114,13 +116,13 @@ def _tokens(text: str) -> list[str]:
     return re.findall(r"\w+(?:['’]\w+)*", text.casefold())
 
 
-def _words(name: str, version: VoiceVersion) -> list[Word]:
+def _words(name: str, version: VoiceVersion) -> list[DraftWord]:
     """In the order of time; none where there is no draft, or none to be had."""
     content = version.outs.find(version.lock, f"{DRAFTS}/{name}.json")
     try:
         listed = [word for segment in json.loads(content or b"{}")["segments"] for word in segment["words"]]
         words = [
-            Word(float(w["start"]), "".join(_tokens(w["word"])), str(w["word"]).strip(), float(w["probability"]))
+            DraftWord(float(w["start"]), "".join(_tokens(w["word"])), str(w["word"]).strip(), float(w["probability"]))
             for w in listed
         ]
     except (ValueError, KeyError, TypeError):
@@ -128,14 +130,14 @@ def _words(name: str, version: VoiceVersion) -> list[Word]:
     return sorted(words, key=_start)
 
 
-def _labels(version: VoiceVersion) -> dict[str, list[Label]]:
+def _labels(version: VoiceVersion) -> dict[str, list[HeardLabel]]:
     """By recording; none where nobody has checked, or where the table is of another make."""
-    found: dict[str, list[Label]] = defaultdict(list)
+    found: dict[str, list[HeardLabel]] = defaultdict(list)
     try:
         for line in (version.outs.find(version.lock, LABELS) or b"").splitlines():
             row = json.loads(line)
             about = float(row["start"]), float(row["end"]), " ".join(_tokens(row["text"]))
-            found[str(row["recording"])].append(Label(*about, str(row["heard"]), float(row["cer"])))
+            found[str(row["recording"])].append(HeardLabel(*about, str(row["heard"]), float(row["cer"])))
     except (ValueError, KeyError, TypeError):
         return {}
     return found

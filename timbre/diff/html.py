@@ -7,7 +7,7 @@ from functools import lru_cache
 from importlib import resources
 
 from timbre.core.safe_text import turns, visible
-from timbre.diff.document import Block, Document, Folded, Inline, Items, Paragraph, Span, Table
+from timbre.diff.document import Block, Document, Folded, Inline, Items, Paragraph, Table, TextSpan
 
 
 def page(made: Document) -> str:
@@ -67,7 +67,7 @@ def _tagged(spans: Inline) -> str:
     return "".join(map(_tag, spans))
 
 
-def _tag(span: Span) -> str:
+def _tag(span: TextSpan) -> str:
     text = f"<bdi>{_text(span.text)}</bdi>" if turns(span.text) else _text(span.text)
     href = html.escape(span.href)
     if span.style == "sound":

@@ -15,7 +15,7 @@ from typing import Literal, Protocol, TypeVar
 
 from timbre.core.text import normalise
 from timbre.diff import wording
-from timbre.versions.lenient_rows import Row
+from timbre.versions.lenient_rows import TranscriptRow
 
 SHARED = 0.5  # of the shorter one's time, from which two rows are one place
 Kind = Literal["reworded", "respelled", "retimed", "dropped", "restored", "heard", "unheard", "speaker",
@@ -31,8 +31,8 @@ class LineChange:
     """Rows of the old version and what they became; one of the two may be empty."""
 
     recording: str
-    old: tuple[Row, ...]
-    new: tuple[Row, ...]
+    old: tuple[TranscriptRow, ...]
+    new: tuple[TranscriptRow, ...]
 
     @cached_property
     def old_text(self) -> str:
@@ -47,7 +47,7 @@ class LineChange:
         return wording.compare(self.old_text, self.new_text)
 
     @property
-    def at(self) -> Row:
+    def at(self) -> TranscriptRow:
         return (self.new or self.old)[0]
 
     @cached_property
@@ -79,10 +79,10 @@ def _same_words(old: str, new: str) -> bool:
     return normalise(old) == normalise(new)
 
 
-def compare(recording: str, old: Sequence[Row], new: Sequence[Row]) -> list[LineChange]:
+def compare(recording: str, old: Sequence[TranscriptRow], new: Sequence[TranscriptRow]) -> list[LineChange]:
     """The rows that differ, in the order of time."""
     old, new, _ = _pair(old, new, lambda row: (row.start, row.end, row.speaker, row.flag, row.text))
-    pairs: list[tuple[Row, Row]] = []
+    pairs: list[tuple[TranscriptRow, TranscriptRow]] = []
     for key in (lambda row: (row.start, row.end), lambda row: row.text):
         old, new, found = _pair(old, new, key)
         pairs += found
@@ -93,10 +93,10 @@ def compare(recording: str, old: Sequence[Row], new: Sequence[Row]) -> list[Line
 
 
 def _pair(
-    old: Sequence[Row], new: Sequence[Row], key: Callable[[Row], Hashable]
-) -> tuple[list[Row], list[Row], list[tuple[Row, Row]]]:
+    old: Sequence[TranscriptRow], new: Sequence[TranscriptRow], key: Callable[[TranscriptRow], Hashable]
+) -> tuple[list[TranscriptRow], list[TranscriptRow], list[tuple[TranscriptRow, TranscriptRow]]]:
     """What is left of both sides, and the pairs of equal key, in order where a key occurs more than once."""
-    waiting: dict[Hashable, list[Row]] = defaultdict(list)
+    waiting: dict[Hashable, list[TranscriptRow]] = defaultdict(list)
     for row in reversed(old):
         waiting[key(row)].append(row)
     rest, pairs = [], []
@@ -110,7 +110,7 @@ def _pair(
     return [row for row in old if id(row) not in taken], rest, pairs
 
 
-class Span(Protocol):
+class LineSpan(Protocol):
     @property
     def start(self) -> float: ...
 
@@ -118,7 +118,7 @@ class Span(Protocol):
     def end(self) -> float: ...
 
 
-S = TypeVar("S", bound=Span)
+S = TypeVar("S", bound=LineSpan)
 
 
 def groups(old: Sequence[S], new: Sequence[S]) -> list[tuple[list[S], list[S]]]:
@@ -148,7 +148,7 @@ def groups(old: Sequence[S], new: Sequence[S]) -> list[tuple[list[S], list[S]]]:
     return list(found.values())
 
 
-def _shared(a: Span, b: Span) -> float:
+def _shared(a: LineSpan, b: LineSpan) -> float:
     shorter = min(a.end - a.start, b.end - b.start)
     common = min(a.end, b.end) - max(a.start, b.start)
     return common / shorter if shorter > 0 else 0.0

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from timbre.core.safe_text import escaped, turns
-from timbre.diff.document import Block, Document, Folded, Inline, Items, Paragraph, Span, Table
+from timbre.diff.document import Block, Document, Folded, Inline, Items, Paragraph, Table, TextSpan
 
 MARKER = "<!-- timbre diff -->"  # by which a workflow finds its comment again
 
@@ -49,7 +49,7 @@ def _marked(spans: Inline) -> str:
     return "".join(map(_mark, spans))
 
 
-def _mark(span: Span) -> str:
+def _mark(span: TextSpan) -> str:
     text = escaped(span.text)
     if span.style == "link" and span.href.startswith(("https://", "http://")):
         return f"[{text}]({_address(span.href)})"

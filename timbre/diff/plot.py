@@ -20,7 +20,7 @@ NAMED = 12  # versions whose names have room below a chart
 
 
 @dataclass(frozen=True)
-class Point:
+class PlotPoint:
     place: int  # of the version, from the oldest
     value: float
     low: float
@@ -28,7 +28,7 @@ class Point:
     version: HistoryEntry
 
 
-def points(versions: Sequence[HistoryEntry], measure: str) -> list[Point]:
+def points(versions: Sequence[HistoryEntry], measure: str) -> list[PlotPoint]:
     """From the oldest to the newest; `versions` come newest first, as `timbre log` lists them."""
     found = []
     for place, version in enumerate(reversed(versions)):
@@ -36,7 +36,7 @@ def points(versions: Sequence[HistoryEntry], measure: str) -> list[Point]:
         if value is not None:
             ends = (getattr(version.measured, f"{measure}_{end}") for end in ("low", "high"))
             low, high = (value if end is None else end for end in ends)
-            found.append(Point(place, value, low, high, version))
+            found.append(PlotPoint(place, value, low, high, version))
     return found
 
 
@@ -68,11 +68,11 @@ def page(versions: Sequence[HistoryEntry]) -> str:
     )
 
 
-def _section(title: str, found: list[Point], count: int) -> str:
+def _section(title: str, found: list[PlotPoint], count: int) -> str:
     return f"<section><h2>{title}</h2>{_chart(title, found, count)}</section>\n" if found else ""
 
 
-def _chart(title: str, found: list[Point], count: int) -> str:
+def _chart(title: str, found: list[PlotPoint], count: int) -> str:
     marks = ticks(min(point.low for point in found), max(point.high for point in found), 4)
     path = " L".join(f"{_across(point.place, count)} {_down(point.value, marks)}" for point in found)
     said = f"{title}: from {rate(found[0].value)} to {rate(found[-1].value)}"
@@ -98,7 +98,7 @@ def _grid(marks: Sequence[float]) -> str:
     )
 
 
-def _dot(point: Point, count: int, marks: Sequence[float]) -> str:
+def _dot(point: PlotPoint, count: int, marks: Sequence[float]) -> str:
     x, version = _across(point.place, count), point.version
     told = html.escape(visible(f"{version.date} {version.commit[:8]} {rate(point.value)} {version.subject}"))
     state = "failed" if version.failed else "passed"

@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator
 
-from timbre.diff.report import Gate, Prompt, Rate
+from timbre.diff.report import GateChange, PromptChange, Rate
 from timbre.evaluation.metrics import AMOUNTS, BY_NAME, COMPARED, MEASURES, Mean, Metric, Ratio, asks
 from timbre.evaluation.score_rows import ScoreRow
 from timbre.versions.tables import VoiceVersion
@@ -60,15 +60,15 @@ def margins(condition: str, name: str, old: Scores, new: Scores) -> float | None
     return round(1.96 * math.sqrt(squares * count / (count - 1)) / total, 4)
 
 
-def gates(old: VoiceVersion, new: VoiceVersion) -> Iterator[Gate]:
+def gates(old: VoiceVersion, new: VoiceVersion) -> Iterator[GateChange]:
     before, after = old.evidence.gates, new.evidence.gates
     for name in [*after, *(name for name in before if name not in after)]:
         a, b = before.get(name), after.get(name)
         passed = (a.passed if a else None), (b.passed if b else None)
-        yield Gate(name, asks(name), *passed, b.value if b else None, b.limit if b else None)
+        yield GateChange(name, asks(name), *passed, b.value if b else None, b.limit if b else None)
 
 
-def prompts(old: Scores | None, new: Scores | None) -> list[Prompt]:
+def prompts(old: Scores | None, new: Scores | None) -> list[PromptChange]:
     """Samples that are understood or sound otherwise, what became worse first."""
     old, new = old or {}, new or {}
     changed = []
@@ -77,9 +77,9 @@ def prompts(old: Scores | None, new: Scores | None) -> list[Prompt]:
         like = None if a.similarity is None or b.similarity is None else (a.similarity, b.similarity)
         if a.wer != b.wer or (like and abs(like[1] - like[0]) >= AUDIBLE):
             where = (sample, b.condition, b.prompt, str(b.seed), b.text)
-            changed.append(Prompt(*where, a.wer, b.wer, a.heard, b.heard, like))
+            changed.append(PromptChange(*where, a.wer, b.wer, a.heard, b.heard, like))
     return sorted(changed, key=lambda p: (p.old - p.new, _lost(p), p.condition, p.prompt, p.seed))
 
 
-def _lost(prompt: Prompt) -> float:
+def _lost(prompt: PromptChange) -> float:
     return prompt.similarity[1] - prompt.similarity[0] if prompt.similarity else 0.0

@@ -13,7 +13,7 @@ from timbre.diff.lines import LineChange
 from timbre.tracking.run import TrackedRun
 from timbre.versions.clip_rows import RejectedRow
 from timbre.versions.dvc_lock import Stale
-from timbre.versions.lenient_rows import Problem, Row
+from timbre.versions.lenient_rows import Problem, TranscriptRow
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Replacement:
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceChange:
     """An entry of data/sources.yaml that changed: key → old and new value, None where it had none."""
 
     id: str
@@ -81,7 +81,7 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class Gate:
+class GateChange:
     name: str
     asks: str  # in words
     old: bool | None  # whether it passed
@@ -91,7 +91,7 @@ class Gate:
 
 
 @dataclass(frozen=True)
-class Prompt:
+class PromptChange:
     """A sample that is understood better or worse, or sounds more or less like the speaker."""
 
     sample: str
@@ -112,7 +112,7 @@ class Doubt:
 
     recording: str
     path: str
-    row: Row
+    row: TranscriptRow
     why: tuple[str, ...]
 
 
@@ -133,7 +133,7 @@ class DataChanges:
     transcripts: list[Transcribed]
     words: list[LineChange]
     clips: list[ClipChange]
-    sources: list[Source]
+    sources: list[SourceChange]
     people: list[Change]
     params: list[Param]
 
@@ -153,12 +153,12 @@ class Report:
     leaks: list[Leak] | None  # None where the tables could not be reached
     left_out: dict[str, tuple[int, int]]
     rejected: list[RejectedRow]  # that were not before
-    sources: list[Source]
+    sources: list[SourceChange]
     people: list[Change]
     params: list[Param]
     rates: list[Rate]
-    gates: list[Gate]
-    prompts: list[Prompt]
+    gates: list[GateChange]
+    prompts: list[PromptChange]
     stale: list[Stale]
     shared: Shared
     unreachable: list[str]
@@ -172,7 +172,7 @@ class Report:
         return not (any(found) or self.prompts or self.people or any(gate.old != gate.new for gate in self.gates))
 
     @property
-    def failed(self) -> list[Gate]:
+    def failed(self) -> list[GateChange]:
         return [gate for gate in self.gates if gate.new is False]
 
     @property
@@ -187,7 +187,7 @@ class Report:
         return found
 
 
-def said_of(gate: Gate) -> str:
+def said_of(gate: GateChange) -> str:
     """What it asks, and what it found."""
     numbers = (("measured", gate.value), ("limit", gate.limit))
     about = [f"{name} {value:.4g}" for name, value in numbers if value is not None]

@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 
-from timbre.diff.report import Change, Source
+from timbre.diff.report import Change, SourceChange
 from timbre.project import speakers as people
 from timbre.project.speakers import Person
 from timbre.versions.lenient_rows import Problem
@@ -48,13 +48,13 @@ def _placed(told: str) -> Problem:
     return Problem(found["path"], int(found["line"] or 0), found["what"])
 
 
-def sources(old: dict[str, dict[str, str]], new: dict[str, dict[str, str]]) -> Iterator[Source]:
+def sources(old: dict[str, dict[str, str]], new: dict[str, dict[str, str]]) -> Iterator[SourceChange]:
     for name in [*new, *(name for name in old if name not in new)]:
         values = _differing(_without_id(old.get(name, {})), _without_id(new.get(name, {})))
         if name not in old or name not in new:
-            yield Source(name, "added" if name in new else "removed", values)
+            yield SourceChange(name, "added" if name in new else "removed", values)
         elif values:
-            yield Source(name, "changed", values)
+            yield SourceChange(name, "changed", values)
 
 
 def speakers(old: dict[str, Person] | None, new: dict[str, Person] | None) -> Iterator[Change]:

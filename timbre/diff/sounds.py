@@ -14,12 +14,12 @@ KINDS = {b"fLaC": "audio/flac", b"RIFF": "audio/wav"}
 
 
 @dataclass(frozen=True)
-class Sound:
+class SampleSound:
     kind: str  # of its bytes, as a browser names it
     content: bytes
 
 
-Pair = tuple[Sound, Sound]
+Pair = tuple[SampleSound, SampleSound]
 
 
 def fetch(report: Report, old: VoiceVersion, new: VoiceVersion) -> dict[str, Pair]:
@@ -32,8 +32,8 @@ def fetch(report: Report, old: VoiceVersion, new: VoiceVersion) -> dict[str, Pai
     return found
 
 
-def _sound(version: VoiceVersion, sample: str) -> Sound | None:
+def _sound(version: VoiceVersion, sample: str) -> SampleSound | None:
     content = version.outs.find(version.lock, f"{SAMPLES}/{sample}.flac")
     if not content or len(content) > LARGEST or content[:4] not in KINDS:
         return None
-    return Sound(KINDS[content[:4]], content)
+    return SampleSound(KINDS[content[:4]], content)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from timbre.core.safe_text import apart, visible
-from timbre.diff.document import Block, Document, Folded, Inline, Items, Paragraph, Span, Table
+from timbre.diff.document import Block, Document, Folded, Inline, Items, Paragraph, Table, TextSpan
 
 COLOURS = {"old": "31;9", "new": "32;1", "strong": "1", "code": "36", "link": "36"}
 WIDEST = 40  # characters that a column is filled up to
 
 
 def terminal(made: Document, colour: bool = False) -> str:
-    lines = [_paint(Span(made.verdict, "strong"), colour), _line(made.about, colour), ""]
+    lines = [_paint(TextSpan(made.verdict, "strong"), colour), _line(made.about, colour), ""]
     for section in made.sections:
-        lines.append(_paint(Span(section.title.upper(), "strong"), colour))
+        lines.append(_paint(TextSpan(section.title.upper(), "strong"), colour))
         for block in section.blocks:
             lines += _block(block, colour)
         lines.append("")
@@ -38,7 +38,7 @@ def _line(spans: Inline, colour: bool) -> str:
     return "".join(_paint(span, colour) for span in spans)
 
 
-def _paint(span: Span, colour: bool) -> str:
+def _paint(span: TextSpan, colour: bool) -> str:
     text = apart(visible(span.text))
     if colour and span.style in COLOURS:
         return f"\x1b[{COLOURS[span.style]}m{text}\x1b[0m"

@@ -75,7 +75,7 @@ class Edit:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ReplacePlan:
     """What a search changes in one transcript; `content` is what the plan was made from."""
 
     path: Path
@@ -88,7 +88,7 @@ class Plan:
         return FileChange(self.path, self.content, self.after)
 
 
-def plan(paths: Sequence[Path], search: Search) -> list[Plan]:
+def plan(paths: Sequence[Path], search: Search) -> list[ReplacePlan]:
     """A plan for each file that holds the words; every file is read and every change checked before any is written."""
     plans, problems = [], []
     for path in paths:
@@ -149,7 +149,7 @@ def near_misses(paths: Sequence[Path], terms: Sequence[str]) -> list[NearMiss]:
     return sorted(misses, key=lambda miss: (-len(miss.places), miss.term, miss.written))
 
 
-def _plan(path: Path, search: Search) -> Plan:
+def _plan(path: Path, search: Search) -> ReplacePlan:
     content = content_of(path)
     if content is None:
         raise TranscriptError(f"{path}: does not exist; `timbre accept` begins it from the draft")
@@ -165,7 +165,7 @@ def _plan(path: Path, search: Search) -> Plan:
         after.append(new)
     raise_all(TranscriptError, problems)
     spliced = transcript_edits.splice(content, after, str(path)) if changed else content
-    return Plan(path, content, tuple(changed), spliced)
+    return ReplacePlan(path, content, tuple(changed), spliced)
 
 
 def _numbers(content: bytes) -> Iterator[int]:

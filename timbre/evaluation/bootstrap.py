@@ -26,7 +26,7 @@ OUTSIDE = 0.05  # share of the cases in which the truth may lie outside the inte
 Array = npt.NDArray[np.float64]
 
 
-class Part(NamedTuple):
+class TallyPart(NamedTuple):
     total: float  # errors, or the sum of the samples' values
     of: float  # words, or samples
 
@@ -43,19 +43,19 @@ class Tally(NamedTuple):
     losses: int
 
 
-def estimate(parts: Sequence[Part]) -> Estimate:
+def estimate(parts: Sequence[TallyPart]) -> Estimate:
     """The rate over all parts."""
     return _interval(_rate(_table(parts)), _rate(_draws(_table(parts))), len(parts))
 
 
-def difference(first: Sequence[Part], second: Sequence[Part]) -> Estimate:
+def difference(first: Sequence[TallyPart], second: Sequence[TallyPart]) -> Estimate:
     """The first rate minus the second; both tell of the same prompts in the same order."""
     assert len(first) == len(second), "conditions of different prompts cannot be paired"
     value = _rate(_table(first)) - _rate(_table(second))
     return _interval(value, _rate(_draws(_table(first))) - _rate(_draws(_table(second))), len(first))
 
 
-def tally(first: Sequence[Part], second: Sequence[Part]) -> Tally:
+def tally(first: Sequence[TallyPart], second: Sequence[TallyPart]) -> Tally:
     """Of how many prompts the first has the lower rate, the same, the higher."""
     assert len(first) == len(second), "conditions of different prompts cannot be paired"
     signs = [_sign(a.total * b.of - b.total * a.of) for a, b in zip(first, second, strict=True)]
@@ -66,7 +66,7 @@ def _sign(value: float) -> int:
     return (value > 1e-9) - (value < -1e-9)
 
 
-def _table(parts: Sequence[Part]) -> Array:
+def _table(parts: Sequence[TallyPart]) -> Array:
     return np.asarray(parts, np.float64).reshape(len(parts), 2)
 
 

@@ -12,7 +12,7 @@ from timbre.evaluation.metrics import Evidence, Gate
 OVERLAP = 0.5  # seconds that two clips of a recording may share: the silence that both were padded with
 
 
-class Limits(Protocol):
+class GateLimits(Protocol):
     """Section `evaluate.gates` of params.yaml, which says what each is."""
 
     @property
@@ -27,7 +27,7 @@ class Limits(Protocol):
     def leakage(self) -> int: ...
 
 
-def judge(evidence: Evidence, changed: float, leaks: int, limits: Limits) -> dict[str, Gate]:
+def judge(evidence: Evidence, changed: float, leaks: int, limits: GateLimits) -> dict[str, Gate]:
     """`changed` is the share of samples that the adapter made other ones, `leaks` how much is learnt and judged.
 
     What could not be measured does not pass.

@@ -37,7 +37,7 @@ Kind = Literal["sample", "true", "coded", "other"]
 
 
 @dataclass(frozen=True)
-class Sound:
+class JudgedSound:
     kind: Kind  # coded: codes of a true clip, which the codec makes sound of
     name: str
     voice: str
@@ -57,13 +57,13 @@ class Scale:
     floor: float | None
 
 
-def true_sounds(rows: Sequence[Example], clips: Path, codes: Path) -> Iterator[Sound]:
+def true_sounds(rows: Sequence[Example], clips: Path, codes: Path) -> Iterator[JudgedSound]:
     for row in rows:
-        yield Sound("true", row.id, row.source, clips / f"{row.id}.flac")
-        yield Sound("coded", row.id, row.source, codes / f"{row.id}.npy")
+        yield JudgedSound("true", row.id, row.source, clips / f"{row.id}.flac")
+        yield JudgedSound("coded", row.id, row.source, codes / f"{row.id}.npy")
 
 
-def other_sounds(folder: Path, rows: Sequence[Example], clips: Path) -> Iterator[Sound]:
+def other_sounds(folder: Path, rows: Sequence[Example], clips: Path) -> Iterator[JudgedSound]:
     """Other voices: the folder's, <voice>.flac or <voice>/<any>.flac, and a few clips of each speaker in `rows`."""
     if not folder.is_dir():
         raise DataError(
@@ -71,20 +71,20 @@ def other_sounds(folder: Path, rows: Sequence[Example], clips: Path) -> Iterator
         )
     for path in sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES):
         parts = path.relative_to(folder).with_suffix("").parts
-        yield Sound("other", "-".join(check_id(part) for part in parts), parts[0], path)
+        yield JudgedSound("other", "-".join(check_id(part) for part in parts), parts[0], path)
     for voice in sorted({row.source for row in rows}):
         own = sorted((row for row in rows if row.source == voice), key=lambda row: content_key(row.id))
         for row in own[:CLIPS]:
-            yield Sound("other", f"clip-{row.id}", voice, clips / f"{row.id}.flac")
+            yield JudgedSound("other", f"clip-{row.id}", voice, clips / f"{row.id}.flac")
 
 
 def bring(
     folder: Path,
-    sounds: Sequence[Sound],
+    sounds: Sequence[JudgedSound],
     options: SpeakerParams,
     voice: VoiceParams,
     engine: ComputeParams = batch.HERE,
-) -> dict[Kind, list[tuple[Sound, Vector]]]:
+) -> dict[Kind, list[tuple[JudgedSound, Vector]]]:
     """Embed what is new, and give all of it, by kind."""
     encoder, base = speaker_encoder.fingerprint(options), families.fingerprint(voice)
     jobs = []
@@ -94,14 +94,14 @@ def bring(
         jobs.append(Job(sound.entry, key, (sound, key)))
     compute = partial(_embed, options=options, voice=voice)
     refresh(folder, jobs, compute, suffixes=[".json"], label="likeness", engine=engine, gpu=True)
-    found: dict[Kind, list[tuple[Sound, Vector]]] = {"sample": [], "true": [], "coded": [], "other": []}
+    found: dict[Kind, list[tuple[JudgedSound, Vector]]] = {"sample": [], "true": [], "coded": [], "other": []}
     for sound in sounds:
         held = json.loads((folder / f"{sound.entry}.json").read_bytes())
         found[sound.kind].append((sound, speaker_encoder.unit(np.asarray(held["embedding"]))))
     return found
 
 
-def _embed(some: Sequence[tuple[Sound, str]], options: SpeakerParams, voice: VoiceParams) -> Iterator[Files]:
+def _embed(some: Sequence[tuple[JudgedSound, str]], options: SpeakerParams, voice: VoiceParams) -> Iterator[Files]:
     for sound, key in some:
         if sound.kind == "coded":
             model = families.load_once(voice)
@@ -112,7 +112,7 @@ def _embed(some: Sequence[tuple[Sound, str]], options: SpeakerParams, voice: Voi
         yield {".json": f"{json.dumps({'embedding': numbers, 'key': key})}\n".encode()}
 
 
-def measure(found: Mapping[Kind, Sequence[tuple[Sound, Vector]]]) -> Scale:
+def measure(found: Mapping[Kind, Sequence[tuple[JudgedSound, Vector]]]) -> Scale:
     true, coded = ([vector for _, vector in found[kind]] for kind in ("true", "coded"))
     if not true:
         return Scale(None, None, None)

@@ -36,7 +36,7 @@ DIGITS = 4  # of a number in the file
 Unit = Literal["share", "cosine", "times", "count", "seconds"]
 
 
-class Row(Protocol):
+class MetricRow(Protocol):
     """A sample's measurements, by the names of their columns: see scores.Score."""
 
     def __getattribute__(self, name: str, /) -> Any: ...
@@ -46,7 +46,7 @@ class Row(Protocol):
 class Sum:
     column: str
 
-    def of(self, rows: Sequence[Row]) -> float:
+    def of(self, rows: Sequence[MetricRow]) -> float:
         total: float = sum(getattr(row, self.column) for row in rows)
         return round(total, 2)  # hundredths of a second; counts are whole
 
@@ -57,7 +57,7 @@ class Sum:
 
 @dataclass(frozen=True)
 class Count:
-    def of(self, rows: Sequence[Row]) -> float:
+    def of(self, rows: Sequence[MetricRow]) -> float:
         return len(rows)
 
     @property
@@ -72,10 +72,10 @@ class Ratio:
     column: str
     over: str
 
-    def part(self, row: Row) -> tuple[float, float] | None:
+    def part(self, row: MetricRow) -> tuple[float, float] | None:
         return getattr(row, self.column), getattr(row, self.over)
 
-    def of(self, rows: Sequence[Row]) -> float | None:
+    def of(self, rows: Sequence[MetricRow]) -> float | None:
         rate = _quotient(map(self.part, rows))
         return None if rate is None else round(rate, DIGITS)
 
@@ -91,12 +91,12 @@ class Mean:
     column: str
     weight: str = ""
 
-    def part(self, row: Row) -> tuple[float, float] | None:
+    def part(self, row: MetricRow) -> tuple[float, float] | None:
         """None where the sample has no value."""
         value, weight = getattr(row, self.column), getattr(row, self.weight) if self.weight else 1
         return None if value is None else (value * weight, weight)
 
-    def of(self, rows: Sequence[Row]) -> float | None:
+    def of(self, rows: Sequence[MetricRow]) -> float | None:
         return _quotient(map(self.part, rows))
 
     @property

@@ -17,7 +17,7 @@ from typing import Any
 
 from timbre.core.content import write_atomic
 from timbre.evaluation import bootstrap, word_errors
-from timbre.evaluation.bootstrap import Estimate, Part
+from timbre.evaluation.bootstrap import Estimate, TallyPart
 from timbre.evaluation.metrics import (
     BY_NAME,
     COMPARED,
@@ -116,7 +116,7 @@ def _ends(name: str, estimate: Estimate) -> dict[str, float | None]:
     return {f"{name}_low": estimate.low, f"{name}_high": estimate.high}
 
 
-def parts(scores: Sequence[Score], measure: Measure) -> list[Part] | None:
+def parts(scores: Sequence[Score], measure: Measure) -> list[TallyPart] | None:
     """A part per prompt, all its seeds together, in the order of the prompts' names; None where a sample has no value.
 
     That is so where nobody knows the speaker's voice."""
@@ -127,4 +127,4 @@ def parts(scores: Sequence[Score], measure: Measure) -> list[Part] | None:
         if part is None:
             return None
         mine[score.prompt].append(part)
-    return [Part(sum(total for total, _ in some), sum(over for _, over in some)) for some in mine.values()]
+    return [TallyPart(sum(total for total, _ in some), sum(over for _, over in some)) for some in mine.values()]

@@ -22,7 +22,7 @@ AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a")
 
 
 @dataclass(frozen=True)
-class Utterance:
+class ImportedUtterance:
     """A sentence of another project's dataset and its own small file of sound."""
 
     where: str  # how an error names it: metadata.csv:12
@@ -31,7 +31,7 @@ class Utterance:
     voice: str = ""  # who speaks, as the dataset names them; empty where it does not
 
 
-Row = Utterance | DataError
+Row = ImportedUtterance | DataError
 """An error is one row's: it is told with the others, and the next row is read."""
 
 

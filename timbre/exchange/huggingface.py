@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from timbre.core.errors import DataError
-from timbre.exchange import Options, Row, Utterance, named_file, plain, text_of
+from timbre.exchange import ImportedUtterance, Options, Row, named_file, plain, text_of
 from timbre.exchange.dataset_rows import COLUMNS
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def _row(where: str, values: dict[str, Any], which: Columns, folder: Path) -> Ro
         return DataError(f"{where}: has no text")
     audio = _sound(values.get(which.audio), where, folder)
     named = "" if voice is None else plain(str(voice))
-    return audio if isinstance(audio, DataError) else Utterance(where, plain(text), audio, named)
+    return audio if isinstance(audio, DataError) else ImportedUtterance(where, plain(text), audio, named)
 
 
 def _sound(value: Any, where: str, folder: Path) -> Path | bytes | DataError:

@@ -18,9 +18,9 @@ from timbre.core.errors import DataError, raise_all
 from timbre.core.records import Recording
 from timbre.editing.owned_files import FileChange, one_editor, write_all
 from timbre.exchange import Options, Reader, Row, joined_recordings, placing, subtitles
-from timbre.exchange.joined_recordings import Plan
+from timbre.exchange.joined_recordings import JoinPlan
 from timbre.exchange.placing import Item
-from timbre.exchange.voices import Voices
+from timbre.exchange.voices import ImportedVoices
 from timbre.project import sources, speakers, transcripts
 from timbre.project.speakers import Person
 from timbre.project.transcripts import Draft, Line, Transcript
@@ -30,7 +30,7 @@ MANY = 300e6  # bytes of sound, from which git is slow with them
 
 
 @dataclass(frozen=True)
-class Told:
+class ImportTerms:
     """What only a person can say."""
 
     name: str  # of the recording, or what the recordings' names begin with
@@ -46,10 +46,15 @@ class Arrival:
 
 
 def dataset(
-    reader: Reader, path: Path, options: Options, told: Told, skip_bad: bool = False, longest: float | None = None
+    reader: Reader,
+    path: Path,
+    options: Options,
+    told: ImportTerms,
+    skip_bad: bool = False,
+    longest: float | None = None,
 ) -> Arrival:
     """`longest` is the length in seconds from which the chunk stage leaves a sentence out."""
-    voices = Voices(told.speaker)
+    voices = ImportedVoices(told.speaker)
 
     def rows() -> Iterator[Row]:
         return reader.rows(path, options)
@@ -83,7 +88,7 @@ def dataset(
     return Arrival(lines, ids, settle)
 
 
-def _described(path: Path, plan: Plan, voices: Voices, longest: float | None) -> Iterator[str]:
+def _described(path: Path, plan: JoinPlan, voices: ImportedVoices, longest: float | None) -> Iterator[str]:
     lengths = [line.end - line.start for line in plan.lines]
     rates = sorted({book.rate for book in plan.books})
     megabytes = sum(book.frames * 2 for book in plan.books) / 1e6 * 0.55  # FLAC takes about half of clean speech
@@ -98,11 +103,11 @@ def _described(path: Path, plan: Plan, voices: Voices, longest: float | None) ->
 
 
 def captions(
-    path: Path, told: Told, recording: str | None, sound: Path | None, options: Options, trim: bool
+    path: Path, told: ImportTerms, recording: str | None, sound: Path | None, options: Options, trim: bool
 ) -> Arrival:
     """Subtitles of a declared recording, or of a file of sound that becomes one."""
     cues, draft = subtitles.read(path, options.encoding, trim), subtitles.is_draft(path)
-    voices = Voices(told.speaker)
+    voices = ImportedVoices(told.speaker)
     if options.speaker_column == "":
         cues = [subtitles.Cue(c.line, c.start, c.end, c.text) for c in cues]
     who = [voices.id_of(cue.voice) for cue in cues]
@@ -153,7 +158,7 @@ def _declared(name: str) -> Recording:
     return sources.recordings([declared[name]], Path("data/raw"))[0]
 
 
-def _measured(sound: Path, staged: Path, told: Told, speaker: str) -> Recording:
+def _measured(sound: Path, staged: Path, told: ImportTerms, speaker: str) -> Recording:
     """The recording that the file will be, as the fetch stage will hear it."""
     if not sound.is_file():
         raise DataError(f"{sound}: " + ("is a folder" if sound.is_dir() else "does not exist"))
@@ -182,7 +187,7 @@ def _beyond(path: Path, cue: subtitles.Cue, facts: Recording) -> str:
     return f"{path}:{cue.line}: begins at {cue.start:.2f} s, and {facts.id} ends at {facts.seconds:.2f} s"
 
 
-def _told(path: Path, lines: Sequence[Line], facts: Recording, draft: bool, voices: Voices) -> Iterator[str]:
+def _told(path: Path, lines: Sequence[Line], facts: Recording, draft: bool, voices: ImportedVoices) -> Iterator[str]:
     seconds = sum(line.end - line.start for line in lines)
     yield f"{path}: {len(lines):,} lines, {_minutes(seconds)} of speech in {_minutes(facts.seconds)}, {voices.shown()}"
     if noises := sum(line.flag == "drop" for line in lines):

@@ -28,7 +28,7 @@ from tqdm import tqdm
 from timbre import audio
 from timbre.core.content import content_key, write_atomic
 from timbre.core.errors import DataError
-from timbre.exchange import Row, Utterance
+from timbre.exchange import ImportedUtterance, Row
 from timbre.project import transcripts
 from timbre.project.transcripts import Line, Transcript
 
@@ -75,7 +75,7 @@ class Book:
 
 
 @dataclass
-class Plan:
+class JoinPlan:
     books: list[Book] = field(default_factory=list)
     placed: list[int | None] = field(default_factory=list)  # per row: its book's index; None for a row with a problem
     problems: list[str] = field(default_factory=list)
@@ -90,14 +90,14 @@ class Plan:
         return content_key([(book.id, book.key) for book in self.books])
 
 
-def plan(rows: Rows, name: str, speaker_of: Callable[[str], str]) -> Plan:
+def plan(rows: Rows, name: str, speaker_of: Callable[[str], str]) -> JoinPlan:
     """Where every sentence will stand; `speaker_of` turns the dataset's name of a voice into ours."""
     with tempfile.TemporaryDirectory() as scratch:
         return _plan(rows, name, speaker_of, Path(scratch))
 
 
-def _plan(rows: Rows, name: str, speaker_of: Callable[[str], str], scratch: Path) -> Plan:
-    made = Plan()
+def _plan(rows: Rows, name: str, speaker_of: Callable[[str], str], scratch: Path) -> JoinPlan:
+    made = JoinPlan()
     unfinished: dict[tuple[str, int], int] = {}  # speaker and rate → index of the book that still takes sentences
     heard: dict[str, str] = {}  # digest of a sound → where it was first
     for row in tqdm(rows(), desc="check", unit="sentence", dynamic_ncols=True):
@@ -126,7 +126,7 @@ def _plan(rows: Rows, name: str, speaker_of: Callable[[str], str], scratch: Path
     return made
 
 
-def sound(row: Utterance, scratch: Path) -> tuple[audio.Pcm, int]:
+def sound(row: ImportedUtterance, scratch: Path) -> tuple[audio.Pcm, int]:
     """The clip's samples as a recording keeps them, and their rate; AudioError where nobody could learn from it."""
     scratch.mkdir(parents=True, exist_ok=True)
     path, converted = row.audio, scratch / "clip.flac"
@@ -158,7 +158,7 @@ def _checked(path: Path, where: str) -> tuple[audio.Pcm, int]:
     return audio.to_pcm(samples), rate
 
 
-def bind(rows: Rows, made: Plan, folder: Path, comment: str) -> None:
+def bind(rows: Rows, made: JoinPlan, folder: Path, comment: str) -> None:
     """Every book as <id>.flac and <id>.tsv in the folder; those that are there from an earlier run stay.
 
     Rows of many speakers come mixed, so the samples of unfinished books wait in files, not in memory.
@@ -182,7 +182,7 @@ def bind(rows: Rows, made: Plan, folder: Path, comment: str) -> None:
                 _close(folder, book, comment)
 
 
-def _append(spool: Path, book: Book, number: int, row: Utterance, scratch: Path) -> None:
+def _append(spool: Path, book: Book, number: int, row: ImportedUtterance, scratch: Path) -> None:
     pcm, rate = sound(row, scratch)
     start = round(book.lines[number].start * book.rate)
     if (rate, start + len(pcm)) != (book.rate, book.ends[number]):

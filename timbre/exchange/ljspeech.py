@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from timbre.core.errors import DataError
-from timbre.exchange import AUDIO_SUFFIXES, Options, Row, Utterance, named_file, plain, text_of
+from timbre.exchange import AUDIO_SUFFIXES, ImportedUtterance, Options, Row, named_file, plain, text_of
 from timbre.exchange.collection import Collection, without_bars, write_wavs
 
 TABLE, WAVS = "metadata.csv", "wavs"
@@ -49,7 +49,7 @@ def _row(where: str, fields: list[str], folder: Path, seen: dict[str, int], numb
     named = Path(name).suffix.lower() in AUDIO_SUFFIXES
     found = [named_file(folder, name + suffix, where) for suffix in ([""] if named else AUDIO_SUFFIXES)]
     audio = next((file for file in found if isinstance(file, Path)), found[0])
-    return audio if isinstance(audio, DataError) else Utterance(where, text, audio)
+    return audio if isinstance(audio, DataError) else ImportedUtterance(where, text, audio)
 
 
 def write(collection: Collection, folder: Path) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from timbre.editing import yaml_entries
 
 
-class Voices:
+class ImportedVoices:
     """Ids for names as they come; what cannot be decided is told at the end, once and not once per row."""
 
     def __init__(self, speaker: str | None) -> None:

@@ -55,6 +55,11 @@ class Person:
     def allowed(self) -> bool:
         return self.consent.revoked is None
 
+    @property
+    def uses(self) -> frozenset[str]:
+        """What the consent is for; several uses are separated by commas."""
+        return frozenset(use.strip().casefold() for use in self.consent.use.split(","))
+
 
 def read(path: Path = PATH) -> dict[str, Person]:
     """Every person by id; nobody where there is no file. Evidence that is a file has to be there."""

@@ -140,6 +140,13 @@ def parse(content: bytes, name: str, seconds: float | None = None, *, overlaps: 
     return Transcript(tuple(lines), tuple(comments), newline)
 
 
+def readable_lines(content: bytes) -> tuple[Line, ...]:
+    """Every line whose times can be read, in a file that may hold mistakes."""
+    rows = (_decode(raw.removesuffix(b"\r"))[0] for raw in content.removeprefix(b"\xef\xbb\xbf").split(b"\n"))
+    lines = (_line(row, None, None)[0] for row in rows if row.count("\t") == len(COLUMNS) - 1)
+    return tuple(line for line in lines if line)
+
+
 def _decode(raw: bytes) -> tuple[str, str]:
     try:
         return raw.decode(), ""

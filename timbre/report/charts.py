@@ -17,7 +17,7 @@ Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Line:
+class ChartLine:
     name: str
     points: Sequence[Point]
     style: str  # class of the style sheet
@@ -59,13 +59,13 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Scale:
+class ChartScale:
     """An axis between two round numbers."""
 
     ticks: list[float]
 
     @classmethod
-    def over(cls, values: Sequence[float], about: int = 4) -> Scale:
+    def over(cls, values: Sequence[float], about: int = 4) -> ChartScale:
         return cls(ticks(min(values), max(values), about))
 
     def at(self, value: float) -> float:
@@ -79,7 +79,7 @@ class Scale:
 
 
 def draw(
-    title: str, x_label: str, lines: Sequence[Line], mark: tuple[float, str] | None = None, narrow: bool = False
+    title: str, x_label: str, lines: Sequence[ChartLine], mark: tuple[float, str] | None = None, narrow: bool = False
 ) -> Chart | None:
     """None where nothing was measured. A narrow chart has room for few ticks."""
     lines = [line for line in lines if line.points]
@@ -122,7 +122,7 @@ def _span(lines: Sequence[Sequence[Point]]) -> tuple[float, float]:
     return ys[0], max(ys[math.ceil(0.98 * len(ys)) - 1], *(points[-1][1] for points in lines))
 
 
-def _in_words(line: Line) -> str:
+def _in_words(line: ChartLine) -> str:
     (x, y), (x_last, y_last) = line.points[0], line.points[-1]
     return f"{line.name} from {label(y)} at {label(x)} to {label(y_last)} at {label(x_last)}"
 

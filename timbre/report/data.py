@@ -11,7 +11,8 @@ from typing import Any
 
 from timbre.core.errors import DataError
 from timbre.core.records import Drop, Example, read_jsonl
-from timbre.report.sound import Sound, sound
+from timbre.project.permissions import Permissions
+from timbre.report.sound import EmbeddedSound, sound
 
 PLAYERS = 40  # of drops and warnings, together; the page must stay small enough to send
 LISTED = 200  # lines of one reason
@@ -19,7 +20,7 @@ LONGEST = 12.0  # seconds of a left-out stretch in its player
 
 
 @dataclass(frozen=True)
-class Source:
+class ReportedSource:
     """What one recording gave."""
 
     id: str
@@ -33,7 +34,7 @@ class Source:
 @dataclass(frozen=True)
 class Rejected:
     drop: Drop
-    sound: Sound | None
+    sound: EmbeddedSound | None
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Data:
     train: list[Example]
     evaluation: list[Example]
     median: float  # seconds of a clip
-    sources: list[Source]
+    sources: list[ReportedSource]
     review: dict[str, Any]
     drops: int
     warnings: int
@@ -63,7 +64,7 @@ class Data:
         return sum(e.seconds for e in self.train), sum(e.seconds for e in self.evaluation)
 
 
-def read(dataset: Path, review: Path, clips: Path, raw: Path) -> Data:
+def read(dataset: Path, review: Path, clips: Path, raw: Path, allowed: Permissions) -> Data:
     train, evaluation = (read_jsonl(dataset / f"{name}.jsonl", Example) for name in ("train", "eval"))
     rejected = read_jsonl(dataset / "rejected.jsonl", Drop)
     reviewed = json.loads(review.read_text(encoding="utf-8"))
@@ -78,7 +79,7 @@ def read(dataset: Path, review: Path, clips: Path, raw: Path) -> Data:
         review=reviewed,
         drops=len(drops),
         warnings=len(rejected) - len(drops),
-        reasons=reasons(rejected, clips, raw),
+        reasons=reasons(rejected, clips, raw, allowed),
     )
 
 
@@ -88,10 +89,10 @@ def is_warning(drop: Drop) -> bool:
 
 def sources(
     train: Sequence[Example], evaluation: Sequence[Example], drops: Sequence[Drop], review: Any
-) -> list[Source]:
+) -> list[ReportedSource]:
     named = {e.recording for e in [*train, *evaluation]} | {d.recording for d in drops}
     return [
-        Source(
+        ReportedSource(
             id=name,
             train=sum(e.recording == name for e in train),
             evaluation=sum(e.recording == name for e in evaluation),
@@ -103,7 +104,7 @@ def sources(
     ]
 
 
-def reasons(rejected: Sequence[Drop], clips: Path, raw: Path) -> list[Reason]:
+def reasons(rejected: Sequence[Drop], clips: Path, raw: Path, allowed: Permissions) -> list[Reason]:
     """Drops before warnings, the commonest reason first. The first of each have players, in turns."""
     found: dict[tuple[bool, str], list[Drop]] = {}
     for drop in rejected:
@@ -114,7 +115,7 @@ def reasons(rejected: Sequence[Drop], clips: Path, raw: Path) -> list[Reason]:
         Reason(
             name=name,
             warning=warning,
-            rows=[Rejected(d, stretch(d, clips, raw) if d in heard else None) for d in drops[:LISTED]],
+            rows=[Rejected(d, stretch(d, clips, raw, allowed) if d in heard else None) for d in drops[:LISTED]],
             more=max(0, len(drops) - LISTED),
         )
         for (warning, name), drops in ranked
@@ -127,8 +128,13 @@ def _in_turns(groups: Sequence[Sequence[Drop]]) -> list[Drop]:
     return [group[place] for place in range(longest) for group in groups if place < len(group)]
 
 
-def stretch(drop: Drop, clips: Path, raw: Path) -> Sound | None:
-    """Its sound: the clip's where it became one, else that of the recording; None where neither is here."""
+def stretch(drop: Drop, clips: Path, raw: Path, allowed: Permissions) -> EmbeddedSound | None:
+    """Its sound: the clip's where it became one, else that of the recording.
+
+    None where neither is here, or where somebody speaks in it whose voice may not be heard.
+    """
+    if allowed.holds_barred_voice(drop.recording, drop.start, drop.end):
+        return None
     if drop.clip and (clips / f"{drop.clip}.flac").exists():
         return sound(clips / f"{drop.clip}.flac")
     recording = raw / f"{drop.recording}.flac"

@@ -18,7 +18,7 @@ from timbre.evaluation.metrics import (
     Speaker,
     asks,
 )
-from timbre.report.charts import Interval, Scale
+from timbre.report.charts import ChartScale, Interval
 from timbre.report.verdict import NAMES, change, signed
 
 VERSUS = {  # which differences are shown, the first against the second, and what each is good to know for
@@ -94,11 +94,11 @@ def rates(evidence: Evidence) -> Rates:
     )
 
 
-def _scale(measure: Measure, records: Iterable[Metric | Difference], ends: Sequence[float]) -> Scale | None:
+def _scale(measure: Measure, records: Iterable[Metric | Difference], ends: Sequence[float]) -> ChartScale | None:
     """Over all values and intervals, and the ends; None where nothing was measured."""
     measured = [found for record in records for found in [measure.interval(record)] if found[0] is not None]
     values = [value for found in measured for value in found if value is not None]
-    return Scale.over([*values, *ends]) if values else None
+    return ChartScale.over([*values, *ends]) if values else None
 
 
 def _tick(measure: Measure) -> Callable[[float], str]:
@@ -121,11 +121,11 @@ def _marks(evidence: Evidence, measure: Measure) -> list[tuple[float, str]]:
     return [(value, name) for value, name in named if value is not None and measure.name == "similarity"]
 
 
-def _axis(scale: Scale, label: Callable[[float], str], marks: Sequence[tuple[float, str]]) -> Axis:
+def _axis(scale: ChartScale, label: Callable[[float], str], marks: Sequence[tuple[float, str]]) -> Axis:
     return Axis([(scale.at(t), label(t)) for t in scale.ticks], [(scale.at(value), name) for value, name in marks])
 
 
-def _figures(scales: Mapping[str, Scale], record: Metric | Difference) -> dict[str, Interval]:
+def _figures(scales: Mapping[str, ChartScale], record: Metric | Difference) -> dict[str, Interval]:
     found = {}
     for name, scale in scales.items():
         value, low, high = BY_NAME[name].interval(record)
@@ -134,7 +134,7 @@ def _figures(scales: Mapping[str, Scale], record: Metric | Difference) -> dict[s
     return found
 
 
-def _versus(name: str, difference: Difference, scales: Mapping[str, Scale]) -> Versus:
+def _versus(name: str, difference: Difference, scales: Mapping[str, ChartScale]) -> Versus:
     first, second = (NAMES[part][0] for part in name.split("-"))
     measured = [measure for measure in COMPARED if measure.interval(difference)[0] is not None]
     return Versus(

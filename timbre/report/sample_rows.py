@@ -16,7 +16,7 @@ from timbre.core.records import Sample, from_json
 from timbre.evaluation import score_rows
 from timbre.evaluation.metrics import MEASURES
 from timbre.evaluation.score_rows import ScoreRow
-from timbre.report.sound import Sound, sound
+from timbre.report.sound import EmbeddedSound, sound
 from timbre.report.verdict import NAMES
 
 WORST = 8  # samples that are listed on top
@@ -24,7 +24,7 @@ KINDS = {"domain": "in-domain", "hard": "hard", "true": "held out"}
 
 
 @dataclass(frozen=True)
-class Word:
+class ShownWord:
     kind: str  # right, missed or added
     text: str
 
@@ -39,27 +39,27 @@ class Take:
     prompt: str
     text: str
     seed: int
-    sound: Sound
+    sound: EmbeddedSound
     wer: float
     similarity: float | None
     complaints: list[str]
-    words: list[Word]
+    words: list[ShownWord]
 
 
 @dataclass(frozen=True)
-class Row:
+class SampleRow:
     """A prompt in every condition: one take of each in sight, those with other seeds behind a fold."""
 
     prompt: str
     kind: str
     text: str
-    true: Sound | None  # the speaker's own recording
+    true: EmbeddedSound | None  # the speaker's own recording
     first: list[Take]
     others: list[list[Take]]  # by seed
 
 
 @dataclass(frozen=True)
-class Score:
+class ShownScore:
     """What the page needs of a row of reports/scores.csv."""
 
     sample: Sample
@@ -80,29 +80,29 @@ class Kind:
     wer: list[float | None]  # in the conditions' order
 
 
-def read_scores(table: Path, folder: Path) -> list[Score]:
+def read_scores(table: Path, folder: Path) -> list[ShownScore]:
     try:
         return [_score(row, folder) for row in score_rows.read(table.read_bytes())]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{table}: not the table of scores; run `dvc repro evaluate`") from error
 
 
-def _score(row: ScoreRow, folder: Path) -> Score:
+def _score(row: ScoreRow, folder: Path) -> ShownScore:
     path = folder / f"{row.sample}.json"
     try:
         sample = from_json(path.read_text(encoding="utf-8"), Sample, str(path))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); run `dvc repro`") from error
-    return Score(sample, row.errors, row.words, row.wer, row.similarity, row.flags, row.diff)
+    return ShownScore(sample, row.errors, row.words, row.wer, row.similarity, row.flags, row.diff)
 
 
-def by_kind(scores: Sequence[Score]) -> list[Kind]:
+def by_kind(scores: Sequence[ShownScore]) -> list[Kind]:
     """Nothing where all sentences are of one kind."""
     kinds = sorted({score.sample.kind for score in scores}, key=list(KINDS).index)
     return [_kind(kind, [s for s in scores if s.sample.kind == kind]) for kind in kinds] if len(kinds) > 1 else []
 
 
-def _kind(kind: str, scores: Sequence[Score]) -> Kind:
+def _kind(kind: str, scores: Sequence[ShownScore]) -> Kind:
     def rate(condition: str) -> float | None:
         some = [score for score in scores if score.sample.condition == condition]
         return sum(score.errors for score in some) / sum(score.words for score in some) if some else None
@@ -110,16 +110,16 @@ def _kind(kind: str, scores: Sequence[Score]) -> Kind:
     return Kind(KINDS[kind], len({score.sample.prompt for score in scores}), [rate(name) for name in NAMES])
 
 
-def rows(scores: Sequence[Score], samples: Path, true: Callable[[str], Sound | None]) -> list[Row]:
+def rows(scores: Sequence[ShownScore], samples: Path, true: Callable[[str], EmbeddedSound | None]) -> list[SampleRow]:
     """`true` finds the sound of a clip by its id. The prompts whose tuned takes are worst come first."""
-    found: dict[str, dict[int, list[Score]]] = {}
+    found: dict[str, dict[int, list[ShownScore]]] = {}
     for score in scores:
         found.setdefault(score.sample.prompt, {}).setdefault(score.sample.seed, []).append(score)
     ranked = sorted(found.values(), key=lambda seeds: _badness([s for takes in seeds.values() for s in takes]))
     return [_row(seeds, samples, true) for seeds in ranked]
 
 
-def _badness(scores: Sequence[Score]) -> tuple[float, float, str]:
+def _badness(scores: Sequence[ShownScore]) -> tuple[float, float, str]:
     tuned = [score for score in scores if score.sample.adapter] or list(scores)
     likeness = [score.similarity for score in tuned if score.similarity is not None]
     return (
@@ -129,14 +129,14 @@ def _badness(scores: Sequence[Score]) -> tuple[float, float, str]:
     )
 
 
-def _row(seeds: dict[int, list[Score]], samples: Path, true: Callable[[str], Sound | None]) -> Row:
+def _row(seeds: dict[int, list[ShownScore]], samples: Path, true: Callable[[str], EmbeddedSound | None]) -> SampleRow:
     takes = [[take(score, samples) for score in seeds[seed]] for seed in sorted(seeds)]
     sample = seeds[min(seeds)][0].sample
     heard = true(sample.clip) if sample.clip else None
-    return Row(sample.prompt, sample.kind, sample.text, heard, takes[0], takes[1:])
+    return SampleRow(sample.prompt, sample.kind, sample.text, heard, takes[0], takes[1:])
 
 
-def take(score: Score, samples: Path) -> Take:
+def take(score: ShownScore, samples: Path) -> Take:
     sample = score.sample
     return Take(
         id=sample.id,
@@ -153,19 +153,19 @@ def take(score: Score, samples: Path) -> Take:
     )
 
 
-def complaints(score: Score) -> list[str]:
+def complaints(score: ShownScore) -> list[str]:
     return [m.complaint for m in MEASURES if m.complaint and score.flags.get(m.name) is m.complains]
 
 
-def worst(rows: Sequence[Row], most: int = WORST) -> list[Take]:
+def worst(rows: Sequence[SampleRow], most: int = WORST) -> list[Take]:
     """Of the tuned voice: most words wrong, then least like the speaker; none that has nothing wrong."""
     every = [take for row in rows for takes in (row.first, *row.others) for take in takes]
     wrong = [t for t in every if t.condition.startswith("tuned") and (t.wer > 0 or t.complaints)]
     return sorted(wrong, key=lambda t: (-t.wer, 1.0 if t.similarity is None else t.similarity, t.id))[:most]
 
 
-def words(diff: str) -> list[Word]:
+def words(diff: str) -> list[ShownWord]:
     """The pieces of a comparison in wdiff's notation: said [-left out-] {+added+}."""
     found = re.findall(r"\[-(.*?)-\]|\{\+(.*?)\+\}|((?:(?!\[-|\{\+).)+)", diff)
     pieces = [("missed", a) if a else ("added", b) if b else ("right", c.strip()) for a, b, c in found]
-    return [Word(kind, text) for kind, text in pieces if text]
+    return [ShownWord(kind, text) for kind, text in pieces if text]

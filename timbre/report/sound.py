@@ -22,13 +22,13 @@ COMPRESSION = 0.2  # of libsndfile's 0 (largest) to 1; with a variable bit rate 
 
 
 @dataclass(frozen=True)
-class Sound:
+class EmbeddedSound:
     mp3: str  # base64
     picture: str  # base64 of a PNG
     seconds: float
 
 
-def sound(path: Path, start: float = 0.0, end: float | None = None) -> Sound:
+def sound(path: Path, start: float = 0.0, end: float | None = None) -> EmbeddedSound:
     """start–end (seconds) of the file."""
     try:
         samples, rate = audio.read(path, None, start, end)
@@ -39,7 +39,7 @@ def sound(path: Path, start: float = 0.0, end: float | None = None) -> Sound:
     buffer = io.BytesIO()
     soundfile.write(buffer, samples, rate, format="MP3", bitrate_mode="VARIABLE", compression_level=COMPRESSION)
     picture = spectrogram.png(samples, rate)
-    return Sound(_text(buffer.getvalue()), _text(picture), len(samples) / rate)
+    return EmbeddedSound(_text(buffer.getvalue()), _text(picture), len(samples) / rate)
 
 
 def _text(content: bytes) -> str:

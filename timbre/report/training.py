@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from timbre.report.charts import Chart, Line, draw
-from timbre.report.sample_rows import Score
-from timbre.report.sound import Sound, sound
+from timbre.report.charts import Chart, ChartLine, draw
+from timbre.report.sample_rows import ShownScore
+from timbre.report.sound import EmbeddedSound, sound
 
 STYLES = ("eval", "second", "third", "fourth", "train")  # classes of the style sheet, for lines in one chart
 OVERFIT = 0.01  # of the best loss; less is no more than the wobble of a few evaluation clips
@@ -18,30 +18,30 @@ History = list[dict[str, str]]
 
 
 @dataclass(frozen=True)
-class Point:
+class LossPoint:
     """The sentence as it sounded at a step."""
 
     title: str
     note: str
-    sound: Sound
+    sound: EmbeddedSound
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingFigures:
     charts: list[Chart]
     best: str  # a sentence on the best step; empty where nothing was evaluated
     overfit: str  # a sentence; empty where the last step is about as good as the best
     measured: list[tuple[str, str, str]]  # step, training loss and evaluation loss, where there was an evaluation
     text: str  # of the points
-    points: list[Point]
+    points: list[LossPoint]
 
 
-def read(history: Path, points: Path, scores: Sequence[Score], samples: Path) -> Training:
+def read(history: Path, points: Path, scores: Sequence[ShownScore], samples: Path) -> TrainingFigures:
     rows = read_history(history)
     best, overfit = sentences(rows)
     text, heard = learning(points, scores, samples)
     measured = [(r["step"], _last_train(rows, r), r["eval_loss"]) for r in rows if r.get("eval_loss")]
-    return Training(curves(rows), best, overfit, measured, text, heard)
+    return TrainingFigures(curves(rows), best, overfit, measured, text, heard)
 
 
 def read_history(path: Path) -> History:
@@ -54,11 +54,11 @@ def _last_train(rows: History, row: dict[str, str]) -> str:
 
 
 def curves(history: History) -> list[Chart]:
-    def line(name: str, column: str, style: str, dots: bool = False) -> Line:
+    def line(name: str, column: str, style: str, dots: bool = False) -> ChartLine:
         points = [(float(row["step"]), float(row[column])) for row in history if row.get(column)]
-        return Line(name, points, style, dots)
+        return ChartLine(name, points, style, dots)
 
-    def both(train: str, evaluation: str) -> list[Line]:
+    def both(train: str, evaluation: str) -> list[ChartLine]:
         return [line("training", train, "train"), line("evaluation", evaluation, "eval", dots=True)]
 
     best = best_step(history)
@@ -114,16 +114,16 @@ def sentences(history: History) -> tuple[str, str]:
     )
 
 
-def learning(points: Path, scores: Sequence[Score], samples: Path) -> tuple[str, list[Point]]:
+def learning(points: Path, scores: Sequence[ShownScore], samples: Path) -> tuple[str, list[LossPoint]]:
     """The sentence, and how the base said it, the adapters on the way, and the adapter that was kept."""
     found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(points.glob("*.json"))]
     last = next((s.sample for s in scores if found and s.sample.id == found[0]["sample"]), None)
     if last is None:
         return "", []
     first = f"base_clone-{last.prompt}-{last.seed}"
-    heard = [Point("Base", "before the first step", sound(samples / f"{first}.flac"))]
+    heard = [LossPoint("Base", "before the first step", sound(samples / f"{first}.flac"))]
     heard += [
-        Point(f"Step {point['step']:,}", "on the way", sound(points / f"{point['step']:06}.flac"))
+        LossPoint(f"Step {point['step']:,}", "on the way", sound(points / f"{point['step']:06}.flac"))
         for point in sorted(found, key=lambda point: point["step"])
     ]
-    return last.text, [*heard, Point("The adapter", "as it was kept", sound(samples / f"{last.id}.flac"))]
+    return last.text, [*heard, LossPoint("The adapter", "as it was kept", sound(samples / f"{last.id}.flac"))]

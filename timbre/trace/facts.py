@@ -9,7 +9,7 @@ from timbre.tracking.run import TrackedRun
 
 
 @dataclass(frozen=True)
-class Voice:
+class TracedVoice:
     """A speaker, and what data/speakers.yaml says."""
 
     id: str
@@ -28,7 +28,7 @@ class Origin:
 
     id: str
     where: str | None  # file:line of the entry; None where it is no longer declared
-    speaker: Voice
+    speaker: TracedVoice
     language: str | None = None
     licence: str | None = None
     consent: str | None = None  # for this recording, in the declaring person's words
@@ -47,7 +47,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Line:
+class TracedLine:
     """A line of a transcript, or of a draft where nobody wrote one."""
 
     where: str  # file:line
@@ -59,7 +59,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Clip:
+class TracedClip:
     id: str
     audio: str
     recording: Origin
@@ -69,7 +69,7 @@ class Clip:
     seconds: float
     text: str
     part: str  # training, evaluation or left out
-    lines: tuple[Line, ...]
+    lines: tuple[TracedLine, ...]
     changed: bool  # the lines say something else today than the clip was made with
     notes: tuple[str, ...]  # why it was left out, and warnings about it
     learnt_by: str | None  # the adapter, or its path where its key is not known
@@ -77,7 +77,7 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class Piece:
+class TracedPiece:
     """A clip that an adapter learnt from."""
 
     id: str
@@ -92,7 +92,7 @@ class Learnt:
     """What an adapter learnt from one recording."""
 
     recording: Origin
-    clips: tuple[Piece, ...]
+    clips: tuple[TracedPiece, ...]
     seconds: float
 
 
@@ -112,7 +112,7 @@ class Adapter:
 
 
 @dataclass(frozen=True)
-class Sample:
+class TracedSample:
     id: str
     audio: str
     condition: str
@@ -120,7 +120,7 @@ class Sample:
     prompt: str
     prompt_where: str | None  # file:line; None for a sentence that a held-out clip says
     kind: str | None  # of prompt: domain, hard or true
-    truth: Clip | None  # the held-out clip in which the speaker says it
+    truth: TracedClip | None  # the held-out clip in which the speaker says it
     seed: int
     seconds: float
     ended: bool
@@ -132,7 +132,7 @@ class Sample:
     base: str | None  # folder or hub name
     base_key: str
     adapter_key: str | None
-    reference: Clip | None
+    reference: TracedClip | None
     reference_id: str | None
     adapter: Adapter | None  # None also where the one that spoke it is not here any more
 
@@ -160,7 +160,7 @@ class Forward:
     """What was made of a recording, or of all that a speaker is heard in."""
 
     name: str  # that was asked for
-    voice: Voice | None  # where a speaker was asked for
+    voice: TracedVoice | None  # where a speaker was asked for
     uses: tuple[Use, ...]
 
 
@@ -184,7 +184,7 @@ class Past:
 class Trace:
     commit: str | None
     changed: int  # files that differ from the commit
-    found: Sample | Clip | Adapter | Forward
+    found: TracedSample | TracedClip | Adapter | Forward
     runs: tuple[TrackedRun, ...]  # MLflow's, of the adapter that is meant
     history: tuple[Past, ...]
     missing: tuple[str, ...]  # what could not be reached, and what brings it

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from timbre.core.errors import DataError
 from timbre.core.text import normalise
-from timbre.trace.facts import Adapter, Clip, Forward, Learnt, Piece, Sample, Use
+from timbre.trace.facts import Adapter, Forward, Learnt, TracedClip, TracedPiece, TracedSample, Use
 from timbre.trace.version import TracedVersion
 from timbre.versions.clip_rows import LEFT_OUT, PARTS, REJECTED, TABLE, ClipRow
 from timbre.versions.lenient_rows import FOLDER
@@ -24,7 +24,7 @@ class NotHere(DataError):
     """This version has nothing of that name; an older one may."""
 
 
-def follow(version: TracedVersion, what: str) -> Sample | Clip | Adapter | Forward:
+def follow(version: TracedVersion, what: str) -> TracedSample | TracedClip | Adapter | Forward:
     """`what` is an id, the beginning of a key, `adapter`, or a path as other commands print it."""
     if version.snapshot.size("dvc.yaml") is None:
         raise DataError("no dvc.yaml here, so there is no voice to trace; run this in the repository's root")
@@ -91,10 +91,10 @@ def speakers_in(version: TracedVersion, recording: str) -> set[str]:
     return {line.speaker for line in version.lines(recording)} - {""}
 
 
-def clip(version: TracedVersion, id: str) -> Clip:
+def clip(version: TracedVersion, id: str) -> TracedClip:
     row = version.clips[id]
     lines = version.held(row)
-    return Clip(
+    return TracedClip(
         id=id,
         audio=f"data/clips/{id}.flac",
         recording=version.origin(row.recording),
@@ -140,11 +140,11 @@ def adapter(version: TracedVersion) -> Adapter:
     )
 
 
-def _piece(version: TracedVersion, row: ClipRow) -> Piece:
-    return Piece(row.id, row.start, row.end, row.text, tuple(line.where for line in version.held(row)))
+def _piece(version: TracedVersion, row: ClipRow) -> TracedPiece:
+    return TracedPiece(row.id, row.start, row.end, row.text, tuple(line.where for line in version.held(row)))
 
 
-def sample(version: TracedVersion, id: str) -> Sample:
+def sample(version: TracedVersion, id: str) -> TracedSample:
     row, score = version.samples[id], version.scores.get(id)
     reference, worn, truth = row.get("reference"), row.get("adapter"), row.get("clip")
     if reference and reference not in version.clips:
@@ -153,7 +153,7 @@ def sample(version: TracedVersion, id: str) -> Sample:
         )
     if worn and worn != version.adapter_key:
         version.lacks(f"adapter {worn}, which spoke it, is not {ADAPTER} of this version; `dvc repro` speaks anew")
-    return Sample(
+    return TracedSample(
         id=id,
         audio=f"{SAMPLES}/{id}.flac",
         condition=str(row.get("condition")),

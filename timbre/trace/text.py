@@ -5,8 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from timbre.trace.facts import Adapter, Clip, Forward, Learnt, Line, Origin, Past, Sample, Trace, Use, Voice
-from timbre.trace.tree import Node, Row, rows
+from timbre.trace.facts import (
+    Adapter,
+    Forward,
+    Learnt,
+    Origin,
+    Past,
+    Trace,
+    TracedClip,
+    TracedLine,
+    TracedSample,
+    TracedVoice,
+    Use,
+)
+from timbre.trace.tree import Node, TreeRow, rows
 from timbre.tracking.run import TrackedRun
 
 SHOWN = 20  # recordings or gaps that are listed without --every
@@ -21,9 +33,9 @@ LEAVING = (
 def draw(trace: Trace, every: bool = False, width: int | None = None) -> str:
     """`every`: list all clips and samples, not only the first few. Rows are broken at `width` characters."""
     found = trace.found
-    if isinstance(found, Sample):
+    if isinstance(found, TracedSample):
         head, nodes = _sample(found, every)
-    elif isinstance(found, Clip):
+    elif isinstance(found, TracedClip):
         head, nodes = _clip_head(found), [*_clip(found), *_from_clip(found, every)]
     elif isinstance(found, Adapter):
         head, nodes = _adapter_head(found), _adapter(found, every)
@@ -35,11 +47,11 @@ def draw(trace: Trace, every: bool = False, width: int | None = None) -> str:
         nodes.append(Node("history", "", [_past(past, now) for past in trace.history]))
     nodes.append(Node("version", _version(trace)))
     nodes += _some_of([Node("missing", line) for line in trace.missing], every, "gap")
-    drawn = [Row("", "", text) for text in head] + list(rows(nodes))
+    drawn = [TreeRow("", "", text) for text in head] + list(rows(nodes))
     return "\n".join(text for row in drawn for text in row.broken(width))
 
 
-def _sample(found: Sample, every: bool) -> tuple[list[str], list[Node]]:
+def _sample(found: TracedSample, every: bool) -> tuple[list[str], list[Node]]:
     ended = "ended by itself" if found.ended else "cut off at its longest"
     head = [f"{found.id}  “{found.text}”", f"{found.audio}, {found.seconds:.2f} s, {ended}"]
     if found.heard is not None:
@@ -64,15 +76,15 @@ def _sample(found: Sample, every: bool) -> tuple[list[str], list[Node]]:
     return head, nodes
 
 
-def _clip_line(clip: Clip) -> str:
+def _clip_line(clip: TracedClip) -> str:
     return f"clip {clip.id}, {_span(clip.start, clip.end)} of {clip.recording.id}: “{clip.text}”"
 
 
-def _clip_head(clip: Clip) -> list[str]:
+def _clip_head(clip: TracedClip) -> list[str]:
     return [f"{clip.id}  “{clip.text}”", f"{clip.audio}, {clip.seconds:.2f} s, {clip.part}"]
 
 
-def _clip(clip: Clip) -> list[Node]:
+def _clip(clip: TracedClip) -> list[Node]:
     cut = f", in {len(clip.spans)} pieces with the pause between them shortened" if len(clip.spans) > 1 else ""
     nodes = [Node("line", _line(line)) for line in clip.lines]
     if clip.changed:
@@ -81,12 +93,12 @@ def _clip(clip: Clip) -> list[Node]:
     return [*nodes, Node("from", f"{_span(clip.start, clip.end)} of {clip.recording.id}{cut}", _origin(clip.recording))]
 
 
-def _from_clip(clip: Clip, every: bool) -> list[Node]:
+def _from_clip(clip: TracedClip, every: bool) -> list[Node]:
     learnt = f"{clip.learnt_by} learnt from it" if clip.learnt_by else "the one here has not learnt from it"
     return [Node("adapter", learnt), Node("cloned", f"by {_samples(clip.cloned_by, every)}")]
 
 
-def _line(line: Line) -> str:
+def _line(line: TracedLine) -> str:
     flag = f" [{line.flag}]" if line.flag else ""
     return f"{line.where}  {_span(line.start, line.end)}{flag}  “{line.text}”"
 
@@ -158,12 +170,12 @@ def _source(origin: Origin) -> str:
     return f"{origin.url or origin.file or 'unknown'}{part} ({origin.where or 'no longer declared'})"
 
 
-def _voice(voice: Voice) -> str:
+def _voice(voice: TracedVoice) -> str:
     name = f", {voice.name}" if voice.name and voice.name != voice.id else ""
     return f"{voice.id}{name}" + (f" ({voice.where})" if voice.where else ": NO ENTRY in data/speakers.yaml")
 
 
-def _consent(voice: Voice) -> list[Node]:
+def _consent(voice: TracedVoice) -> list[Node]:
     if voice.where is None:
         return []
     nodes = [Node("consent", f"{voice.when}, by {voice.by}"), Node("for", voice.use or "")]

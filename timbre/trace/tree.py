@@ -17,7 +17,7 @@ class Node:
     below: list[Node] = field(default_factory=list)
 
 
-class Row(NamedTuple):
+class TreeRow(NamedTuple):
     first: str  # what stands before the text in its first line …
     other: str  # … and in those below
     text: str
@@ -29,11 +29,11 @@ class Row(NamedTuple):
         return [f"{self.other if number else self.first}{piece}".rstrip() for number, piece in enumerate(pieces)]
 
 
-def rows(nodes: Sequence[Node], indent: str = "") -> Iterator[Row]:
+def rows(nodes: Sequence[Node], indent: str = "") -> Iterator[TreeRow]:
     width = max((len(node.label) for node in nodes), default=0)
     for node in nodes:
         last = node is nodes[-1]
         below = indent + ("   " if last else "│  ")
         first = f"{indent}{'└─' if last else '├─'} {visible(node.label):{width}}  "
-        yield Row(first, below + ("│" if node.below else " ").ljust(width + 2), node.text)
+        yield TreeRow(first, below + ("│" if node.below else " ").ljust(width + 2), node.text)
         yield from rows(node.below, below)

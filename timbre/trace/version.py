@@ -21,7 +21,7 @@ from timbre.evaluation import score_rows
 from timbre.evaluation.score_rows import ScoreRow
 from timbre.project import sources
 from timbre.project import speakers as people
-from timbre.trace.facts import Line, Origin, Voice
+from timbre.trace.facts import Origin, TracedLine, TracedVoice
 from timbre.versions import clip_rows, dvc_lock
 from timbre.versions import lenient_rows as rows
 from timbre.versions.clip_rows import LEFT_OUT, PARTS, REJECTED, TABLE, ClipRow, RejectedRow
@@ -41,7 +41,7 @@ class TracedVersion:
         self.snapshot, self.outs, self.today = snapshot, outs, today
         self.lock = dvc_lock.read(snapshot)
         self.missing: list[str] = []
-        self._lines: dict[str, tuple[Line, ...]] = {}
+        self._lines: dict[str, tuple[TracedLine, ...]] = {}
 
     def read(self, path: str) -> bytes | None:
         found = self.snapshot.read(path)
@@ -114,12 +114,12 @@ class TracedVersion:
             self.lacks(str(error).splitlines()[0])
             return {}
 
-    def voice(self, speaker: str) -> Voice:
+    def voice(self, speaker: str) -> TracedVoice:
         if not (person := self.people.get(speaker)):
-            return Voice(speaker, None)
+            return TracedVoice(speaker, None)
         said = person.consent
         where = f"{people.PATH}:{person.line}"
-        return Voice(speaker, where, person.name, said.by, said.when, said.use, said.evidence, said.revoked)
+        return TracedVoice(speaker, where, person.name, said.by, said.when, said.use, said.evidence, said.revoked)
 
     def origin(self, recording: str) -> Origin:
         entry, line = self.entries.get(recording, ({}, 0))
@@ -176,28 +176,30 @@ class TracedVersion:
         """What is said of that stretch, or of a part of it."""
         return tuple(row.reason for row in self.rejected[recording] if start < row.end and row.start < end)
 
-    def lines(self, recording: str) -> tuple[Line, ...]:
+    def lines(self, recording: str) -> tuple[TracedLine, ...]:
         """The person's where there are any, else the draft's."""
         if recording not in self._lines:
             self._lines[recording] = tuple(sorted(self._read_lines(recording), key=_middle))
         return self._lines[recording]
 
-    def held(self, row: ClipRow) -> tuple[Line, ...]:
+    def held(self, row: ClipRow) -> tuple[TracedLine, ...]:
         """The lines of a clip, by their middles: its ends are moved into the silence around them."""
         lines = self.lines(row.recording)
         first = bisect.bisect_left(lines, row.start, key=_middle)
         last = bisect.bisect_right(lines, row.end, key=_middle)
         return tuple(line for line in lines[first:last] if line.flag != "drop")
 
-    def _read_lines(self, recording: str) -> Iterator[Line]:
+    def _read_lines(self, recording: str) -> Iterator[TracedLine]:
         path, draft = f"{rows.FOLDER}/{recording}.tsv", f"data/drafts/{recording}.json"
         content = self.read(path)
         if content is not None:
             for row in rows.parse(content, path).rows:
-                yield Line(f"{path}:{row.number}", row.start, row.end, row.speaker, row.flag, row.text)
+                yield TracedLine(f"{path}:{row.number}", row.start, row.end, row.speaker, row.flag, row.text)
         else:
             for number, said in enumerate(self.facts(draft).get("segments", []), 1):
-                yield Line(f"{draft}#{number}", float(said["start"]), float(said["end"]), "", "", str(said["text"]))
+                yield TracedLine(
+                    f"{draft}#{number}", float(said["start"]), float(said["end"]), "", "", str(said["text"])
+                )
 
     @cached_property
     def learnt(self) -> list[ClipRow]:
@@ -286,7 +288,7 @@ def key_of_adapter(read: Callable[[str], bytes | None]) -> str | None:
     return files_key((name, hashlib.sha256(content or b"").hexdigest()) for name, content in contents.items())
 
 
-def _middle(line: Line) -> float:
+def _middle(line: TracedLine) -> float:
     return (line.start + line.end) / 2
 
 

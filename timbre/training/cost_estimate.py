@@ -60,7 +60,7 @@ DEVICES = {
 }
 
 
-class Decoder(NamedTuple):
+class DecoderShape(NamedTuple):
     layers: int
     width: int
     heads: int  # width of all queries together
@@ -82,8 +82,8 @@ class Decoder(NamedTuple):
 
 
 class Shape(NamedTuple):
-    backbone: Decoder
-    depth: Decoder
+    backbone: DecoderShape
+    depth: DecoderShape
     codebooks: int
     codes: int  # ids of a codebook
     words: int  # ids of text
@@ -128,15 +128,15 @@ def read_shape(base: str) -> Shape:
     )  # fmt: skip
 
 
-def _decoder(config: dict[str, Any]) -> Decoder:
+def _decoder(config: dict[str, Any]) -> DecoderShape:
     head = config["head_dim"]
-    return Decoder(
+    return DecoderShape(
         config["num_hidden_layers"], config["hidden_size"], head * config["num_attention_heads"],
         head * config["num_key_value_heads"], config["intermediate_size"],
     )  # fmt: skip
 
 
-class Lesson(NamedTuple):
+class BatchShape(NamedTuple):
     """A batch, padded: what a step learns from."""
 
     clips: int
@@ -145,7 +145,7 @@ class Lesson(NamedTuple):
     deep: float  # of them, that the depth decoder learns
 
 
-def learning_step(shape: Shape, lesson: Lesson, rank: int, checkpointing: bool) -> float:
+def learning_step(shape: Shape, lesson: BatchShape, rank: int, checkpointing: bool) -> float:
     """Operations forwards and backwards: what is frozen costs twice, what learns three times its way forwards."""
     tokens, deep = lesson.clips * lesson.positions, lesson.deep * shape.codebooks
     frozen, learnt, attended = 0.0, 0.0, 0.0
@@ -163,7 +163,7 @@ def learning_step(shape: Shape, lesson: Lesson, rank: int, checkpointing: bool) 
     return 2 * (frozen + heads) - first + 3 * (learnt + attended) + again
 
 
-def hearing_step(shape: Shape, lesson: Lesson, rank: int) -> float:
+def hearing_step(shape: Shape, lesson: BatchShape, rank: int) -> float:
     """Operations of an evaluation's batch, forwards only."""
     tokens, deep = lesson.clips * lesson.positions, lesson.deep * shape.codebooks
     made = 2 * (shape.backbone.weights + shape.backbone.adapter(rank)) * tokens
@@ -172,7 +172,7 @@ def hearing_step(shape: Shape, lesson: Lesson, rank: int) -> float:
 
 
 def learning_memory(
-    shape: Shape, lesson: Lesson, rank: int, *, half: bool, checkpointing: bool, small_optimiser: bool
+    shape: Shape, lesson: BatchShape, rank: int, *, half: bool, checkpointing: bool, small_optimiser: bool
 ) -> dict[str, float]:
     """Bytes at the highest."""
     size = 2 if half else 4
@@ -193,7 +193,7 @@ def learning_memory(
     }
 
 
-def _kept(decoder: Decoder) -> float:
+def _kept(decoder: DecoderShape) -> float:
     """Numbers that a layer keeps of a position for its way back; counted on a random model."""
     return 10.25 * decoder.width + 3.25 * decoder.heads + 2 * decoder.keys + 5 * decoder.inner
 

@@ -55,7 +55,7 @@ class State:
     points: dict[int, dict[str, Any]] = field(default_factory=dict)  # weights at steps before the best, in the end
 
 
-class Lesson(NamedTuple):
+class PreparedBatch(NamedTuple):
     """A batch to learn from, made ahead."""
 
     seed: int  # of dropout
@@ -195,11 +195,11 @@ class Training:
         state.points = self.points()
         return state
 
-    def lessons(self) -> Generator[Lesson]:
+    def lessons(self) -> Generator[PreparedBatch]:
         params = self.params
         return ahead(self.lesson, range(self.state.step * params.accumulation, self.steps * params.accumulation))
 
-    def lesson(self, number: int) -> Lesson:
+    def lesson(self, number: int) -> PreparedBatch:
         """The `number`th batch of the run; what is random in it follows from the number alone."""
         params = self.params
         draw = random.Random(f"{params.seed} batch {number}")
@@ -207,12 +207,12 @@ class Training:
         talks = self.order.dialogues(number)
         frames = sum(len(turn.codes) for talk in talks for turn in talk if turn.codes is not None)
         batch = self.course.batch(talks, draw.getrandbits(63), self.part)
-        return Lesson(seed, batch, frames)
+        return PreparedBatch(seed, batch, frames)
 
-    def step(self, lessons: Iterator[Lesson]) -> None:
+    def step(self, lessons: Iterator[PreparedBatch]) -> None:
         """Each objective's optimiser takes a step, on the same batches."""
         self.gauge.start()
-        batches: list[Lesson] = []
+        batches: list[PreparedBatch] = []
         losses: list[list[dict[str, Any]]] = []
         norms: dict[str, Any] = {}
         for objective, optimiser in zip(self.objectives, self.optimisers, strict=True):
@@ -224,7 +224,7 @@ class Training:
         self.taken.append(Taken(self.state.step, both, norms))
         self.gauge.stop(self.state.step, sum(lesson.frames for lesson in batches))
 
-    def waited(self, lessons: Iterator[Lesson], batches: list[Lesson]) -> Iterator[Lesson]:
+    def waited(self, lessons: Iterator[PreparedBatch], batches: list[PreparedBatch]) -> Iterator[PreparedBatch]:
         """A step's batches as they are made, put into `batches` too."""
         for _ in range(self.params.accumulation):
             with self.gauge.waiting():
@@ -243,7 +243,7 @@ class Training:
         optimiser.zero_grad()
         return norm
 
-    def learn(self, objective: Objective, lesson: Lesson) -> dict[str, Any]:
+    def learn(self, objective: Objective, lesson: PreparedBatch) -> dict[str, Any]:
         """Gradients of a batch's part, and its losses."""
         import torch
 

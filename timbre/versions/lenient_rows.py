@@ -16,7 +16,7 @@ FOLDER = "data/transcripts"
 
 
 @dataclass(frozen=True)
-class Row:
+class TranscriptRow:
     """One line of data/transcripts/<recording>.tsv."""
 
     number: int  # of the line in its file, from 1
@@ -46,14 +46,14 @@ class Problem:
 
 @dataclass(frozen=True)
 class Rows:
-    rows: tuple[Row, ...]
+    rows: tuple[TranscriptRow, ...]
     problems: tuple[Problem, ...]
 
 
 @lru_cache(maxsize=1024)  # a history reads the same transcripts in each of its versions
 def parse(content: bytes, path: str) -> Rows:
     """Of a conflict's two sides the first counts as what the file says, so that the rest can be compared."""
-    rows: list[Row] = []
+    rows: list[TranscriptRow] = []
     problems: list[Problem] = []
     text = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", errors="replace")
     lines = [line.removesuffix("\r") for line in text.split("\n")]
@@ -65,7 +65,7 @@ def parse(content: bytes, path: str) -> Rows:
             continue
         row, problem = transcripts.read_row(line)
         if row:
-            rows.append(Row(number, row.start, row.end, row.speaker, row.flag, row.text))
+            rows.append(TranscriptRow(number, row.start, row.end, row.speaker, row.flag, row.text))
         else:
             problems.append(Problem(path, number, transcripts.MARKER if CONFLICT.match(line) else problem))
     return Rows(tuple(rows), tuple(sorted(problems, key=lambda problem: problem.line)))

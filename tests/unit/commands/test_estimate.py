@@ -29,7 +29,7 @@ def voice() -> Any:
 
 
 @pytest.fixture(scope="module")
-def step(voice: Any) -> tuple[cost_estimate.Lesson, float, float]:
+def step(voice: Any) -> tuple[cost_estimate.BatchShape, float, float]:
     """What is learnt from, the operations of a step as torch counts them, and the bytes kept for the way back."""
     voice.adapt(Lora(RANK, 16, True, 0.05))
     voice.model.train()
@@ -50,19 +50,19 @@ def step(voice: Any) -> tuple[cost_estimate.Lesson, float, float]:
     with hooks:
         losses = voice.losses(batch)
     del losses
-    lesson = cost_estimate.Lesson(4, voice.length([turn]), 4 * 101, len(batch.deep))
+    lesson = cost_estimate.BatchShape(4, voice.length([turn]), 4 * 101, len(batch.deep))
     return lesson, counter.get_total_flops(), sum(kept.values())
 
 
 SHAPE = cost_estimate.read_shape(str(shapes.TINY))
 
 
-def test_a_steps_operations_are_those_that_torch_counts(step: tuple[cost_estimate.Lesson, float, float]) -> None:
+def test_a_steps_operations_are_those_that_torch_counts(step: tuple[cost_estimate.BatchShape, float, float]) -> None:
     lesson, counted, _ = step
     assert cost_estimate.learning_step(SHAPE, lesson, RANK, checkpointing=False) == pytest.approx(counted, rel=0.03)
 
 
-def test_what_a_step_keeps_is_what_autograd_keeps(step: tuple[cost_estimate.Lesson, float, float]) -> None:
+def test_what_a_step_keeps_is_what_autograd_keeps(step: tuple[cost_estimate.BatchShape, float, float]) -> None:
     lesson, _, kept = step
     parts = cost_estimate.learning_memory(SHAPE, lesson, RANK, half=False, checkpointing=False, small_optimiser=False)
     assert parts["activations"] + parts["logits"] == pytest.approx(kept, rel=0.2)

@@ -22,7 +22,7 @@ from timbre.versions import clip_rows, dvc_lock
 from timbre.versions import lenient_rows as rows
 from timbre.versions.clip_rows import ClipRow
 from timbre.versions.dvc_lock import read, stale
-from timbre.versions.lenient_rows import Row
+from timbre.versions.lenient_rows import TranscriptRow
 from timbre.versions.snapshot import open_snapshot
 
 WORDS = st.sampled_from(["the", "tide", "Tide", "comes", "in", "can't", "—", "…", "a  b", "ß", "שלום", ".", ","])
@@ -31,12 +31,12 @@ TIMES = st.integers(0, 60)
 
 
 @st.composite
-def transcripts(draw: st.DrawFn) -> list[Row]:
+def transcripts(draw: st.DrawFn) -> list[TranscriptRow]:
     """Lines one after the other, as a transcript has them; few words and few times, so that many are alike."""
     times = sorted(draw(st.lists(TIMES, max_size=24, unique=True)))
     pairs = zip(times[::2], times[1::2], strict=False)
     one = st.tuples(st.sampled_from(["ann", "ben"]), st.sampled_from(["", "ok", "drop"]), st.sampled_from("abcd"))
-    return [Row(number, start / 2, end / 2, *draw(one)) for number, (start, end) in enumerate(pairs, 2)]
+    return [TranscriptRow(number, start / 2, end / 2, *draw(one)) for number, (start, end) in enumerate(pairs, 2)]
 
 
 @given(TEXTS, TEXTS)
@@ -60,10 +60,10 @@ def test_a_fold_leaves_out_and_never_adds(text: str, first: bool, last: bool) ->
 
 @settings(deadline=None)
 @given(transcripts(), transcripts())
-def test_every_line_that_differs_is_in_exactly_one_change(old: list[Row], new: list[Row]) -> None:
+def test_every_line_that_differs_is_in_exactly_one_change(old: list[TranscriptRow], new: list[TranscriptRow]) -> None:
     changes = lines.compare("tape", old, new)
 
-    def content(some: list[Row]) -> Counter[tuple[object, ...]]:
+    def content(some: list[TranscriptRow]) -> Counter[tuple[object, ...]]:
         return Counter((row.start, row.end, row.speaker, row.flag, row.text) for row in some)
 
     gone = content([row for change in changes for row in change.old])
@@ -74,14 +74,14 @@ def test_every_line_that_differs_is_in_exactly_one_change(old: list[Row], new: l
 
 @settings(deadline=None)
 @given(transcripts(), transcripts())
-def test_the_way_back_tells_the_same_turned(old: list[Row], new: list[Row]) -> None:
+def test_the_way_back_tells_the_same_turned(old: list[TranscriptRow], new: list[TranscriptRow]) -> None:
     there = {(change.old, change.new): sorted(change.kinds) for change in lines.compare("tape", old, new)}
     back = {(change.new, change.old): change.kinds for change in lines.compare("tape", new, old)}
     assert there == {rows: sorted(TURNED.get(kind, kind) for kind in kinds) for rows, kinds in back.items()}
 
 
 @given(transcripts())
-def test_a_transcript_against_itself_is_empty(some: list[Row]) -> None:
+def test_a_transcript_against_itself_is_empty(some: list[TranscriptRow]) -> None:
     assert lines.compare("tape", some, list(some)) == []
 
 
@@ -105,8 +105,8 @@ def test_a_row_that_is_no_line_is_told_with_what_is_wrong(row: str, what: str) -
     ]
 
 
-def line(number: int, start: float, end: float, text: str, flag: str = "") -> Row:
-    return Row(number, start, end, "ann", flag, text)
+def line(number: int, start: float, end: float, text: str, flag: str = "") -> TranscriptRow:
+    return TranscriptRow(number, start, end, "ann", flag, text)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def line(number: int, start: float, end: float, text: str, flag: str = "") -> Ro
         ([line(2, 0, 2, "a"), line(3, 2, 4, "b")], [line(2, 0, 4, "a b")], ["merged"]),
     ],
 )
-def test_what_happened_to_a_line(old: list[Row], new: list[Row], kinds: list[str]) -> None:
+def test_what_happened_to_a_line(old: list[TranscriptRow], new: list[TranscriptRow], kinds: list[str]) -> None:
     assert [kind for change in lines.compare("tape", old, new) for kind in change.kinds] == kinds
 
 

@@ -6,16 +6,19 @@ import numpy as np
 import pytest
 
 from timbre.evaluation import bootstrap
-from timbre.evaluation.bootstrap import Part, Tally
+from timbre.evaluation.bootstrap import Tally, TallyPart
 
 SIMULATIONS = 200
 PROMPTS, SEEDS, WORDS = 14, 2, 8
 
 
-def spoken(random: np.random.Generator, rates: np.ndarray, hardness: np.ndarray) -> list[list[Part]]:
+def spoken(random: np.random.Generator, rates: np.ndarray, hardness: np.ndarray) -> list[list[TallyPart]]:
     """Conditions that read the same prompts, some of which are hard for all: word errors by chance around a rate."""
     return [
-        [Part(float(random.binomial(SEEDS * WORDS, np.clip(rate * hard, 0, 1))), SEEDS * WORDS) for hard in hardness]
+        [
+            TallyPart(float(random.binomial(SEEDS * WORDS, np.clip(rate * hard, 0, 1))), SEEDS * WORDS)
+            for hard in hardness
+        ]
         for rate in rates
     ]
 
@@ -34,18 +37,18 @@ def test_an_interval_covers_the_truth_in_about_95_of_100_cases(what: str, truth:
 
 
 def test_a_rate_weighs_each_word_the_same() -> None:
-    assert bootstrap.estimate([Part(1, 1), Part(0, 9)]).value == pytest.approx(0.1)
+    assert bootstrap.estimate([TallyPart(1, 1), TallyPart(0, 9)]).value == pytest.approx(0.1)
 
 
 def test_the_same_parts_give_the_same_interval_and_one_prompt_gives_none() -> None:
-    parts = [Part(1, 8), Part(0, 5), Part(4, 9)]
+    parts = [TallyPart(1, 8), TallyPart(0, 5), TallyPart(4, 9)]
     assert bootstrap.estimate(parts) == bootstrap.estimate(list(parts))
     assert bootstrap.estimate(parts[:1]) == (1 / 8, None, None)
 
 
 def test_what_is_hard_for_both_does_not_widen_their_difference() -> None:
-    hard = [Part(float(n), 10) for n in range(10)]
-    other = [Part(part.total + (n % 2), 10) for n, part in enumerate(hard)]
+    hard = [TallyPart(float(n), 10) for n in range(10)]
+    other = [TallyPart(part.total + (n % 2), 10) for n, part in enumerate(hard)]
     apart, paired = bootstrap.estimate(hard), bootstrap.difference(other, hard)
     assert apart.low is not None
     assert apart.high is not None
@@ -57,4 +60,6 @@ def test_what_is_hard_for_both_does_not_widen_their_difference() -> None:
 
 
 def test_wins_ties_and_losses_are_counted_by_prompt_whatever_their_length() -> None:
-    assert bootstrap.tally([Part(1, 8), Part(2, 4), Part(3, 8)], [Part(2, 8), Part(4, 8), Part(1, 8)]) == Tally(1, 1, 1)
+    assert bootstrap.tally(
+        [TallyPart(1, 8), TallyPart(2, 4), TallyPart(3, 8)], [TallyPart(2, 8), TallyPart(4, 8), TallyPart(1, 8)]
+    ) == Tally(1, 1, 1)

@@ -7,10 +7,13 @@ import os
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
 from tests.support.git_history import Voice
@@ -117,7 +120,21 @@ def test_what_is_installed_to_compare_is_all_that_it_imports(tmp_path: Path) -> 
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=voice.root, env=env, capture_output=True, text=True, check=True
     )
-    assert set(done.stdout.splitlines()[-1].split()) - {"setuptools", "timbre"} <= set(found[1].split())
+    imported = {canonicalize_name(name) for name in done.stdout.splitlines()[-1].split()}
+    assert imported - {"setuptools", "timbre"} <= installed_with(found[1].split())
+
+
+def installed_with(names: list[str]) -> set[str]:
+    """The packages, and all that they require."""
+    packages: set[str] = set()
+    todo = [canonicalize_name(name) for name in names]
+    while todo:
+        name = todo.pop()
+        if name not in packages:
+            packages.add(name)
+            wanted = [Requirement(line) for line in metadata.requires(name) or []]
+            todo += [canonicalize_name(r.name) for r in wanted if r.marker is None or r.marker.evaluate({"extra": ""})]
+    return packages
 
 
 def merged(folder: Path, stale: bool = False) -> Voice:

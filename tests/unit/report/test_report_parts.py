@@ -86,7 +86,7 @@ def test_ticks_are_round_and_hold_the_data(low: float, high: float, expected: li
 
 
 def test_a_curve_that_was_never_measured_is_left_out() -> None:
-    assert charts.draw("Loss", "step", [charts.Line("evaluation", [], "eval")]) is None
+    assert charts.draw("Loss", "step", [charts.ChartLine("evaluation", [], "eval")]) is None
     history = [{"step": "1", "train_loss": "3.0", "eval_loss": ""}]
     assert [chart.title for chart in training.curves(history)] == ["Loss"]
     assert training.sentences(history) == ("", "")

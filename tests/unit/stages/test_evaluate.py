@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from stages import evaluate
-from stages.evaluate import Heard
+from stages.evaluate import HeardSample
 from tests.support.fake_outputs import RATE, SENTENCES, voice, write_samples
 from tests.support.tiny_models import random_whisper
 from timbre import audio, families
@@ -45,7 +45,7 @@ def sample(text: str, **changes: Any) -> Sample:
 
 def scored(text: str, heard: str, silent: bool = False, **changes: Any) -> Score:
     sound = np.zeros(RATE, np.float32) if silent else voice(2.0, 1)
-    return evaluate.score(sample(text, **changes), Heard(heard, silent, sound, RATE), MARINA, SCALE, own=10.0)
+    return evaluate.score(sample(text, **changes), HeardSample(heard, silent, sound, RATE), MARINA, SCALE, own=10.0)
 
 
 def test_a_condition_weighs_words_and_not_samples() -> None:

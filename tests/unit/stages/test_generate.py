@@ -228,8 +228,8 @@ def test_an_adapter_of_zeros_is_refused_and_one_of_next_to_nothing_trips_the_gat
         assert evaluate.weigh(rows, Speaker(), share, 0, limits).failed == failed
 
 
-def heard(path: Path) -> evaluate.Heard:
-    return evaluate.Heard("", False, *audio.read(path))
+def heard(path: Path) -> evaluate.HeardSample:
+    return evaluate.HeardSample("", False, *audio.read(path))
 
 
 def scored(condition: str, prompt: str) -> Score:

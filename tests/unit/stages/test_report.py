@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 from tests.support.fake_outputs import SENTENCES
-from tests.support.report_outs import HOSTILE, write_report_outs
+from tests.support.report_outs import HOSTILE, write_owned, write_report_outs
 from tests.support.report_page import CONTRAST, ROOT, make_report
-from timbre.core.errors import DataError
+from timbre.core.errors import DataError, SourceError
 from timbre.evaluation import metrics
+from timbre.project.permissions import Permissions
 from timbre.report import data, sample_rows
 
 
@@ -122,6 +123,7 @@ def test_what_people_wrote_shows_as_text(copy: Path, browser: Any, monkeypatch: 
         writer = csv.DictWriter(target, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
+    monkeypatch.setattr(Permissions, "check", lambda *_: None)  # as if somebody of that name had consented
     page = make_report(copy, monkeypatch)
     assert "<img src=x" not in page
     assert page.count("<script>") == page.count("</script>") == 1
@@ -172,7 +174,9 @@ def test_the_worst_prompts_come_first(outs: Path) -> None:
 
 def test_what_was_left_out_can_be_heard_while_there_is_room(outs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data, "PLAYERS", 3)
-    read = data.read(outs / "data/dataset", outs / "data/review.json", outs / "data/clips", outs / "data/raw")
+    owned = [outs / f"data/{name}" for name in ("sources.yaml", "speakers.yaml", "transcripts")]
+    folders = [outs / f"data/{name}" for name in ("dataset", "review.json", "clips", "raw")]
+    read = data.read(*folders, Permissions(*owned))
     heard = {reason.name: [row.sound is not None for row in reason.rows] for reason in read.reasons}
     assert heard == {"too short": [True, False], "dropped": [True], "noisy": [True, False]}
     assert [reason.name for reason in read.reasons if reason.warning] == ["noisy"]
@@ -235,6 +239,24 @@ def test_everything_has_a_name_for_who_cannot_see_it(opened: Any) -> None:
     assert all(b - a <= 1 for a, b in pairwise(levels)), "no level of headings is left out"
     for landmark in ("header", "nav", "main", "footer"):
         assert opened.locator(f"body > {landmark}").count() == 1
+
+
+def players_of_drops(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    page = make_report(root, monkeypatch)
+    return re.findall(r'<audio[^>]*aria-label="([^"]*)"', page[page.index('<div id="drops">') :])
+
+
+def test_a_voice_that_may_not_be_heard_is_in_no_player(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [label for label in players_of_drops(copy, monkeypatch) if "Erm" in label]
+    write_owned(copy, noon="3.0\t4.1\tbob\tdrop\tErm.\n")
+    labels = players_of_drops(copy, monkeypatch)
+    assert labels, "others are still played"
+    assert not [label for label in labels if "Erm" in label], "bob took the consent back"
+    write_owned(copy, noon="3.0\t4.1\tguest\tdrop\tErm.\n")
+    assert not [label for label in players_of_drops(copy, monkeypatch) if "Erm" in label], "nobody asked the guest"
+    write_owned(copy, revoked="2026-11-20")
+    with pytest.raises(SourceError, match="marina took the consent back on 2026-11-20"):
+        make_report(copy, monkeypatch)
 
 
 def test_players_work_by_keyboard_and_one_sounds_at_a_time(opened: Any) -> None:

@@ -15,7 +15,7 @@ import soundfile
 from stages import transcribe
 from tests.support.tiny_models import random_whisper
 from timbre import asr, audio
-from timbre.asr import Utterance, Word
+from timbre.asr import HeardUtterance, Word
 from timbre.core.errors import DataError, ModelError
 from timbre.core.records import Recording
 from timbre.core.sections import ComputeParams, TranscribeParams, WhisperParams
@@ -53,8 +53,8 @@ def drafted(
     return [json.loads((out / f"{r.id}.json").read_bytes()) for r in recordings]
 
 
-def utterance(start: float, end: float, *words: tuple[float, float]) -> Utterance:
-    return Utterance(start, end, "text", -0.5, 0.0, [Word(a, b, " w", 0.9) for a, b in words])
+def utterance(start: float, end: float, *words: tuple[float, float]) -> HeardUtterance:
+    return HeardUtterance(start, end, "text", -0.5, 0.0, [Word(a, b, " w", 0.9) for a, b in words])
 
 
 def test_a_draft_names_its_audio_and_model_and_holds_words_in_order() -> None:

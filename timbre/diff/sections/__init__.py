@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from timbre.diff.document import Block, Document, Inline, Section, Span
+from timbre.diff.document import Block, Document, Inline, Section, TextSpan
 from timbre.diff.sections import made, state, voice, words
 from timbre.diff.sections.page import Page
 from timbre.diff.verdict import said
@@ -37,15 +37,15 @@ def build(page: Page) -> Document:
     return Document(said(report), tuple(_about(page)), shown, bool(report.failures))
 
 
-def _about(page: Page) -> Iterator[Span]:
+def _about(page: Page) -> Iterator[TextSpan]:
     report = page.report
-    yield from (Span(report.old, "code"), *_run(report.runs[0]), Span(" → "))
-    yield from (Span(report.new, "code"), *_run(report.runs[1]))
-    yield from (Span(" · "), page.everything) if page.whole and page.most else ()
+    yield from (TextSpan(report.old, "code"), *_run(report.runs[0]), TextSpan(" → "))
+    yield from (TextSpan(report.new, "code"), *_run(report.runs[1]))
+    yield from (TextSpan(" · "), page.everything) if page.whole and page.most else ()
 
 
 def _run(run: TrackedRun | None) -> Inline:
     if run is None:
         return ()
     name = f"MLflow run {run.name}"
-    return (Span(" ("), Span(name, "link", run.href) if run.href else Span(name), Span(")"))
+    return (TextSpan(" ("), TextSpan(name, "link", run.href) if run.href else TextSpan(name), TextSpan(")"))

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from timbre.diff.clips import ClipChange
 from timbre.diff.clips import Kind as ClipKind
-from timbre.diff.document import Block, Inline, Items, Span, Table
-from timbre.diff.report import Change, Source
+from timbre.diff.document import Block, Inline, Items, Table, TextSpan
+from timbre.diff.report import Change, SourceChange
 from timbre.diff.sections.page import Page, cells, clock, folded, say
 from timbre.diff.verdict import change_of
 from timbre.report.numbers import amount
@@ -44,7 +44,12 @@ def clips(page: Page) -> Iterator[Block]:
     rejected, more = page.cut(report.rejected, "stretch")
     if rejected:
         items = (
-            (Span(r.recording, "strong"), Span(f" {clock(r.start)} "), page.text(r.text), page.text(f" — {r.reason}"))
+            (
+                TextSpan(r.recording, "strong"),
+                TextSpan(f" {clock(r.start)} "),
+                page.text(r.text),
+                page.text(f" — {r.reason}"),
+            )
             for r in rejected
         )
         yield from folded("Among them, that were not before", [Items(tuple(items)), *more])
@@ -59,9 +64,9 @@ def _clip(page: Page, change: ClipChange) -> tuple[Inline, ...]:
     seconds = [" + ".join(f"{clip.seconds:.1f}" for clip in side) for side in (change.old, change.new) if side]
     parts = [", ".join(dict.fromkeys(clip.part for clip in side)) for side in (change.old, change.new) if side]
     odd = _odd(change, page.report.outliers)
-    kind = (Span(change.kind), *((Span(" — outlier: ", "strong"), Span("; ".join(odd))) if odd else ()))
+    kind = (TextSpan(change.kind), *((TextSpan(" — outlier: ", "strong"), TextSpan("; ".join(odd))) if odd else ()))
     return (
-        (Span(", ".join(clip.id[:8] for clip in some), "code"),),
+        (TextSpan(", ".join(clip.id[:8] for clip in some), "code"),),
         kind,
         *cells(
             some[0].recording,
@@ -73,7 +78,7 @@ def _clip(page: Page, change: ClipChange) -> tuple[Inline, ...]:
 
 
 def rights(page: Page) -> Iterator[Block]:
-    parts: tuple[tuple[Sequence[Change | Source], str], ...] = (
+    parts: tuple[tuple[Sequence[Change | SourceChange], str], ...] = (
         (page.report.people, "speaker"),
         (page.report.sources, "recording"),
     )
@@ -84,22 +89,22 @@ def rights(page: Page) -> Iterator[Block]:
             yield from more
 
 
-def _entry(page: Page, entry: Source | Change, what: str) -> Iterator[Span]:
-    yield from (Span(f"{what} "), Span(entry.id, "code"), Span(" "))
-    yield Span(entry.kind, "strong" if entry.kind in ("revoked", "removed") else "plain")
+def _entry(page: Page, entry: SourceChange | Change, what: str) -> Iterator[TextSpan]:
+    yield from (TextSpan(f"{what} "), TextSpan(entry.id, "code"), TextSpan(" "))
+    yield TextSpan(entry.kind, "strong" if entry.kind in ("revoked", "removed") else "plain")
     for key, (old, new) in entry.values.items():
-        yield from (Span("; "), Span(key, "strong" if key in STRONG else "plain"), Span(" "))
+        yield from (TextSpan("; "), TextSpan(key, "strong" if key in STRONG else "plain"), TextSpan(" "))
         if entry.kind in ("added", "removed"):
             yield page.text(new or old or "")
             continue
-        yield from [page.text(old, "old"), Span(" ")] if old is not None else []
-        yield page.text(new, "new") if new is not None else Span("(gone)")
+        yield from [page.text(old, "old"), TextSpan(" ")] if old is not None else []
+        yield page.text(new, "new") if new is not None else TextSpan("(gone)")
 
 
 def params(page: Page) -> Iterator[Block]:
     found, more = page.cut(page.report.params, "parameter")
     if found:
-        rows = (((Span(p.key, "code"),), *((page.text(_shown(v)),) for v in (p.old, p.new))) for p in found)
+        rows = (((TextSpan(p.key, "code"),), *((page.text(_shown(v)),) for v in (p.old, p.new))) for p in found)
         table = Table(("parameter", "before", "now"), tuple(rows))
         yield from folded(f"{len(page.report.params)} changed", [table, *more])
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from timbre.diff.document import Block, Folded, Inline, Items, Paragraph, Span, Style, Table
+from timbre.diff.document import Block, Folded, Inline, Items, Paragraph, Style, Table, TextSpan
 from timbre.diff.report import Report
 from timbre.diff.sounds import Pair
 from timbre.diff.wording import Piece
@@ -34,20 +34,24 @@ class Page:
         if self.most is None or len(items) <= self.most:
             return items, []
         rest = f"… and {plural(len(items) - self.most, what)} more, in "
-        return items[: self.most], [Paragraph((Span(rest), self.everything, Span(".")))]
+        return items[: self.most], [Paragraph((TextSpan(rest), self.everything, TextSpan(".")))]
 
     @property
-    def everything(self) -> Span:
-        return Span("the whole report", "link", self.whole) if self.whole else Span("the whole report (--full FILE)")
+    def everything(self) -> TextSpan:
+        return (
+            TextSpan("the whole report", "link", self.whole)
+            if self.whole
+            else TextSpan("the whole report (--full FILE)")
+        )
 
-    def text(self, text: str, style: Style = "plain") -> Span:
+    def text(self, text: str, style: Style = "plain") -> TextSpan:
         if self.most is not None and len(text) > LONGEST:
             text = f"{text[: LONGEST // 2]} … {text[-LONGEST // 2 :]}"
-        return Span(text, style)
+        return TextSpan(text, style)
 
-    def place(self, path: str, line: int) -> Span:
+    def place(self, path: str, line: int) -> TextSpan:
         name = f"{path.rpartition('/')[2]}:{line}" if line else path
-        return Span(name, "link", f"{self.link}{path}#L{line}") if self.link and line else Span(name, "code")
+        return TextSpan(name, "link", f"{self.link}{path}#L{line}") if self.link and line else TextSpan(name, "code")
 
     def players(self, sample: str) -> tuple[Inline, ...]:
         """Cells with the sample's sound, before and now; empty ones where it is not at hand."""
@@ -56,28 +60,28 @@ class Page:
             return ((), ())
         sides = zip(("before", "now"), pair, strict=True)
         return tuple(
-            (Span(f"{sample} {name}", "sound", f"data:{one.kind};base64,{base64.b64encode(one.content).decode()}"),)
+            (TextSpan(f"{sample} {name}", "sound", f"data:{one.kind};base64,{base64.b64encode(one.content).decode()}"),)
             for name, one in sides
         )
 
 
 def cells(*texts: str) -> tuple[Inline, ...]:
-    return tuple((Span(text),) for text in texts)
+    return tuple((TextSpan(text),) for text in texts)
 
 
-def pieces(page: Page, piece: Piece) -> Iterator[Span]:
+def pieces(page: Page, piece: Piece) -> Iterator[TextSpan]:
     """A change of words: what went, and what came."""
     old, new = piece.old.strip(), piece.new.strip()
     some = piece.old or piece.new
-    yield Span(" " if some[0].isspace() else "")
+    yield TextSpan(" " if some[0].isspace() else "")
     yield from [page.text(old, "old")] if old else []
-    yield Span(" " if old and new else "")
+    yield TextSpan(" " if old and new else "")
     yield from [page.text(new, "new")] if new else []
-    yield Span(" " if some[-1].isspace() else "")
+    yield TextSpan(" " if some[-1].isspace() else "")
 
 
 def say(text: str) -> Paragraph:
-    return Paragraph((Span(text),))
+    return Paragraph((TextSpan(text),))
 
 
 def folded(title: str, blocks: Sequence[Block]) -> Iterator[Block]:

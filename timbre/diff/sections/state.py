@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from timbre.diff.document import Block, Items, Paragraph, Span
+from timbre.diff.document import Block, Items, Paragraph, TextSpan
 from timbre.diff.report import said_of
 from timbre.diff.sections.page import Page, say
 from timbre.report.numbers import minutes
@@ -19,18 +19,20 @@ def problems(page: Page) -> Iterator[Block]:
     report = page.report
     found, more = page.cut(report.problems, "place")
     if found:
-        yield Items(tuple((page.place(p.path, p.line), Span(" "), page.text(p.what)) for p in found))
+        yield Items(tuple((page.place(p.path, p.line), TextSpan(" "), page.text(p.what)) for p in found))
         yield from more
     if report.failed:
         told = (page.text(f": {said_of(gate)}") for gate in report.failed)
-        items = ((Span("gate "), Span(g.name, "code"), said) for g, said in zip(report.failed, told, strict=True))
+        items = (
+            (TextSpan("gate "), TextSpan(g.name, "code"), said) for g, said in zip(report.failed, told, strict=True)
+        )
         yield Items(tuple(items))
     if report.leaks:
         yield say("In training and in evaluation, so that the evaluation tests what was learnt:")
         leaks, more = page.cut(report.leaks, "text")
         clips = (", ".join(leak.training + leak.evaluation) for leak in leaks)
         rows = zip(leaks, clips, strict=True)
-        yield Items(tuple((Span(names, "code"), Span(" "), page.text(leak.text)) for leak, names in rows))
+        yield Items(tuple((TextSpan(names, "code"), TextSpan(" "), page.text(leak.text)) for leak, names in rows))
         yield from more
 
 
@@ -45,7 +47,7 @@ def reruns(page: Page) -> Iterator[Block]:
         found = _summed(stage.reasons)
         reasons = found if page.most is None else found[:REASONS]
         rest = [f"and {len(found) - REASONS} more"] if len(reasons) < len(found) else []
-        items.append((Span(stage.stage, "code"), page.text(": " + "; ".join(reasons + rest))))
+        items.append((TextSpan(stage.stage, "code"), page.text(": " + "; ".join(reasons + rest))))
     yield Items(tuple(items))
     after = [stage.stage for stage in report.stale if not stage.reasons]
     if after:
@@ -80,13 +82,17 @@ def shared(page: Page) -> Iterator[Block]:
     found = page.report.shared
     if found.refused:
         text = page.text(f" could not be asked: {found.refused}")
-        yield Paragraph((Span("The remote "), Span(found.remote, "code"), text))
+        yield Paragraph((TextSpan("The remote "), TextSpan(found.remote, "code"), text))
     elif found.lacks:
         yield Paragraph(
-            (Span("A colleague cannot get what "), Span(found.remote, "code"), Span(" lacks; `dvc push` sends it:"))
+            (
+                TextSpan("A colleague cannot get what "),
+                TextSpan(found.remote, "code"),
+                TextSpan(" lacks; `dvc push` sends it:"),
+            )
         )
         paths, more = page.cut(found.lacks, "output")
-        yield Items(tuple((Span(path, "code"),) for path in paths))
+        yield Items(tuple((TextSpan(path, "code"),) for path in paths))
         yield from more
 
 
@@ -98,4 +104,4 @@ def unreachable(page: Page) -> Iterator[Block]:
     if versions:
         yield say("Neither in DVC's cache here nor to be had from a remote, so not compared:")
         told = ((path, f" of {' and '.join(found)}") for path, found in versions.items())
-        yield Items(tuple((Span(path, "code"), page.text(text)) for path, text in told))
+        yield Items(tuple((TextSpan(path, "code"), page.text(text)) for path, text in told))

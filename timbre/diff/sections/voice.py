@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from timbre.diff import wording
-from timbre.diff.document import Block, Folded, Inline, Paragraph, Span, Table
-from timbre.diff.report import Gate, Prompt, Rate
+from timbre.diff.document import Block, Folded, Inline, Paragraph, Table, TextSpan
+from timbre.diff.report import GateChange, PromptChange, Rate
 from timbre.diff.sections.page import OPEN, Page, cells, folded, pieces, say
 from timbre.diff.verdict import measured, rate_change
 from timbre.evaluation.metrics import BY_NAME
@@ -33,10 +33,10 @@ def rates(page: Page) -> Iterator[Block]:
     yield from _prompts(page)
 
 
-def _gate(gate: Gate) -> tuple[Inline, ...]:
-    now = Span(SAID[gate.new], "strong" if gate.new is False else "plain")
+def _gate(gate: GateChange) -> tuple[Inline, ...]:
+    now = TextSpan(SAID[gate.new], "strong" if gate.new is False else "plain")
     numbers = ("—" if value is None else f"{value:.4g}" for value in (gate.value, gate.limit))
-    return ((Span(gate.name, "code"),), *cells(gate.asks, SAID[gate.old]), (now,), *cells(*numbers))
+    return ((TextSpan(gate.name, "code"),), *cells(gate.asks, SAID[gate.old]), (now,), *cells(*numbers))
 
 
 def _rate(found: Rate) -> tuple[Inline, ...]:
@@ -60,17 +60,19 @@ def _prompts(page: Page) -> Iterator[Block]:
         yield Folded(plural(len(found) - OPEN, "sample") + " more", (_table(page, found[OPEN:]),))
     yield from more
     if page.sounds and not page.embeds:
-        yield Paragraph((Span(f"Hear {len(page.sounds)} of them, before and now, in "), page.everything, Span(".")))
+        yield Paragraph(
+            (TextSpan(f"Hear {len(page.sounds)} of them, before and now, in "), page.everything, TextSpan("."))
+        )
 
 
-def _table(page: Page, prompts: Sequence[Prompt]) -> Table:
+def _table(page: Page, prompts: Sequence[PromptChange]) -> Table:
     played = page.embeds and any(prompt.sample in page.sounds for prompt in prompts)
     like = any(prompt.similarity for prompt in prompts)
     head = ["sample", "WER", *["similarity"] * like, "heard before", "heard now", *["before", "now"] * played]
     return Table(tuple(head), tuple(_row(page, prompt, like, played) for prompt in prompts))
 
 
-def _row(page: Page, prompt: Prompt, like: bool, played: bool) -> tuple[Inline, ...]:
+def _row(page: Page, prompt: PromptChange, like: bool, played: bool) -> tuple[Inline, ...]:
     name = f"{CONDITIONS.get(prompt.condition, prompt.condition)}: {prompt.prompt} (seed {prompt.seed})"
     row = [*cells(name, f"{rate(prompt.old)}{TO}{rate(prompt.new)}")]
     if like:
@@ -79,7 +81,7 @@ def _row(page: Page, prompt: Prompt, like: bool, played: bool) -> tuple[Inline, 
     return (*row, *(page.players(prompt.sample) if played else ()))
 
 
-def _heard(page: Page, said: str, heard: str) -> Iterator[Span]:
+def _heard(page: Page, said: str, heard: str) -> Iterator[TextSpan]:
     """What was to be said, and against it what was heard."""
     for piece in wording.compare(said, heard):
         if _letters(piece.old) == _letters(piece.new):
@@ -93,7 +95,7 @@ def _letters(text: str) -> list[str]:
     return re.findall(r"\w+", text.casefold())
 
 
-def _likeness(prompt: Prompt) -> str:
+def _likeness(prompt: PromptChange) -> str:
     if prompt.similarity is None:
         return "—"
     old, new = prompt.similarity

@@ -6,12 +6,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 from timbre.diff import wording
-from timbre.diff.document import Block, Inline, Items, Paragraph, Span, Table
+from timbre.diff.document import Block, Inline, Items, Paragraph, Table, TextSpan
 from timbre.diff.lines import Kind, LineChange, count
 from timbre.diff.report import Doubt
 from timbre.diff.sections.page import Page, cells, clock, folded, pieces, say
 from timbre.report.numbers import plural, signed
-from timbre.versions.lenient_rows import FOLDER, Row
+from timbre.versions.lenient_rows import FOLDER, TranscriptRow
 
 SHOWN: set[Kind] = {"reworded", "split", "merged", "regrouped", "dropped", "restored", "speaker", "added", "removed"}
 NAMES = {
@@ -34,7 +34,7 @@ def _transcripts(page: Page) -> Iterator[Block]:
     whole, more = page.cut(page.report.transcripts, "transcript")
     if whole:
         told = (f" {t.kind}: {plural(t.lines, 'line')}, {t.seconds / 60:.1f} min" for t in whole)
-        yield Items(tuple((Span(t.path, "code"), Span(text)) for t, text in zip(whole, told, strict=True)))
+        yield Items(tuple((TextSpan(t.path, "code"), TextSpan(text)) for t, text in zip(whole, told, strict=True)))
         yield from more
 
 
@@ -44,7 +44,10 @@ def _replacements(page: Page) -> Iterator[Block]:
     if often:
         yield say("Replaced again and again:")
         yield Items(
-            tuple((page.text(r.old, "old"), Span(" "), page.text(r.new, "new"), Span(f" ×{r.times}")) for r in often)
+            tuple(
+                (page.text(r.old, "old"), TextSpan(" "), page.text(r.new, "new"), TextSpan(f" ×{r.times}"))
+                for r in often
+            )
         )
 
 
@@ -62,7 +65,7 @@ def _lines(page: Page) -> Iterator[Block]:
     for name, changes in by_recording.items():
         told = [change for change in changes if id(change) in kept]
         if told or page.most is None or len(by_recording) <= page.most:
-            yield Paragraph((Span(name, "strong"), Span(f": {_counted(changes)}")))
+            yield Paragraph((TextSpan(name, "strong"), TextSpan(f": {_counted(changes)}")))
         if told:
             yield Items(tuple(_line(page, change, doubts) for change in told))
     yield from more
@@ -71,9 +74,9 @@ def _lines(page: Page) -> Iterator[Block]:
 def _line(page: Page, change: LineChange, doubts: dict[tuple[str, int], Doubt]) -> Inline:
     row = change.at
     path = f"{FOLDER}/{change.recording}.tsv"
-    spans = [page.place(path, row.number) if change.new else Span(f"{change.recording}.tsv", "code")]
-    spans.append(Span(f" {clock(row.start)} "))
-    spans += [Span(f"{note} ") for note in _notes(change)]
+    spans = [page.place(path, row.number) if change.new else TextSpan(f"{change.recording}.tsv", "code")]
+    spans.append(TextSpan(f" {clock(row.start)} "))
+    spans += [TextSpan(f"{note} ") for note in _notes(change)]
     for index, piece in enumerate(change.pieces):
         if piece.changed:
             spans += pieces(page, piece)
@@ -82,7 +85,7 @@ def _line(page: Page, change: LineChange, doubts: dict[tuple[str, int], Doubt]) 
             alone = index == 0 and last  # nothing changed but what the line is for
             spans.append(page.text(piece.old if alone else wording.fold(piece.old, index == 0, last)))
     why = [reason for row in change.new for reason in _why(doubts.get((path, row.number)))]
-    return (*spans, Span(" — likely wrong?", "strong"), page.text(f" {'; '.join(why)}")) if why else tuple(spans)
+    return (*spans, TextSpan(" — likely wrong?", "strong"), page.text(f" {'; '.join(why)}")) if why else tuple(spans)
 
 
 def _why(doubt: Doubt | None) -> tuple[str, ...]:
@@ -130,12 +133,16 @@ def _doubts(page: Page) -> Iterator[Block]:
 
 
 def _doubt(page: Page, doubt: Doubt) -> Inline:
-    where = (page.place(doubt.path, doubt.row.number), Span(f" {clock(doubt.row.start)} "), page.text(doubt.row.text))
-    return (*where, Span(" — "), page.text("; ".join(doubt.why)))
+    where = (
+        page.place(doubt.path, doubt.row.number),
+        TextSpan(f" {clock(doubt.row.start)} "),
+        page.text(doubt.row.text),
+    )
+    return (*where, TextSpan(" — "), page.text("; ".join(doubt.why)))
 
 
 def times(page: Page) -> Iterator[Block]:
-    moves: dict[tuple[str, float, float], list[tuple[Row, Row]]] = defaultdict(list)
+    moves: dict[tuple[str, float, float], list[tuple[TranscriptRow, TranscriptRow]]] = defaultdict(list)
     for change in page.report.words:
         if "retimed" in change.kinds:
             (old,), (new,) = change.old, change.new

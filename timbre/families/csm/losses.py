@@ -24,7 +24,7 @@ from timbre.families.protocol import Losses
 PIECES = 8
 
 
-class Batch(NamedTuple):
+class CsmBatch(NamedTuple):
     ids: Tensor  # (B, S)
     codes: Tensor  # (B, S, codebooks), padded on the right
     sound: Tensor  # (B, S)
@@ -33,7 +33,7 @@ class Batch(NamedTuple):
     shares: Tensor  # (2) of the whole batch's labels for backbone and depth decoder, those that are in this part
 
 
-def label_losses(base: Any, backbone: CausalLayers, depth: CausalLayers, batch: Batch) -> tuple[Tensor, Tensor]:
+def label_losses(base: Any, backbone: CausalLayers, depth: CausalLayers, batch: CsmBatch) -> tuple[Tensor, Tensor]:
     """In nats: of each frame (said), and of each of its further codebooks (codebooks - 1, deep)."""
     codes = batch.codes.flatten(0, 1)
     hidden = backbone(_embedded(base, batch)).flatten(0, 1)  # (B * S, width)
@@ -60,7 +60,7 @@ def _others(base: Any, depth: CausalLayers, hidden: Tensor, codes: Tensor) -> Te
     return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape)
 
 
-def _embedded(base: Any, batch: Batch) -> Tensor:
+def _embedded(base: Any, batch: CsmBatch) -> Tensor:
     """A frame's codes are summed where they are looked up: all of them side by side would be gigabytes."""
     audio = base.backbone_model.embed_tokens
     codes = (batch.codes + audio.audio_tokens_offsets).flatten(0, 1)

@@ -20,7 +20,7 @@ from typing import Any
 from timbre.core.errors import DataError, TimbreError, TranscriptError
 from timbre.core.records import Recording, check_id
 from timbre.editing import find_replace, owned_files, transcript_edits, yaml_entries
-from timbre.editing.find_replace import NearMiss, Plan, Search
+from timbre.editing.find_replace import NearMiss, ReplacePlan, Search
 from timbre.editing.owned_files import ChangedMeanwhile, FileChange, one_editor, write_all
 from timbre.project import glossary, sources, transcripts
 from timbre.project.sources import Source
@@ -232,7 +232,7 @@ class TranscriptsService:
         except (OSError, ValueError, KeyError, TypeError, AttributeError, DataError):
             return "", []
 
-    def _plans(self, search: Search) -> list[Plan]:
+    def _plans(self, search: Search) -> list[ReplacePlan]:
         return find_replace.plan(self._begun(), search)
 
     def _begun(self) -> list[Path]:

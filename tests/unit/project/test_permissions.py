@@ -1,0 +1,80 @@
+"""May this voice be heard: by consent, by what is declared, and by who speaks when."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from timbre.core.errors import SourceError
+from timbre.project import permissions
+from timbre.project.permissions import Permissions
+
+HEAD = "start\tend\tspeaker\tflag\ttext\n"
+CONSENT = "{by: X, when: 2026-03-01, for: '%s', evidence: null, revoked: %s}"
+
+
+@pytest.fixture
+def allowed(project: Path) -> Permissions:
+    """Ann's recordings, in one of which Bob (withdrawn), Eve (taken out) and a stranger say something."""
+    Path("data/transcripts").mkdir(parents=True)
+    people = {"ann": ("talks, Publish", "null"), "bob": ("ads", "2026-04-01"), "eve": ("ads", "null")}
+    rows = [f"  {name}: {{name: {name}, consent: {CONSENT % about}}}\n" for name, about in people.items()]
+    Path("data/speakers.yaml").write_text("speakers:\n" + "".join(rows))
+    entry = {"speaker": "ann", "language": "en", "licence": "CC0-1.0", "consent": "hers", "url": "https://a.b/c"}
+    Path("data/sources.yaml").write_text(json.dumps([{"id": "noon", **entry}, {"id": "night", **entry}]))
+    Path("data/transcripts/noon.tsv").write_text(
+        f"{HEAD}0\t1\tann\tok\tYes.\n1\t2\tbob\tdrop\tNo.\n3\t4\teve\tdrop\tHm.\n5\t6\tguest\tdrop\tOh.\n"
+    )
+    return Permissions()
+
+
+def test_a_voice_is_heard_with_a_consent_that_stands_and_a_part_in_the_project(allowed: Permissions) -> None:
+    heard = [name for name in ("ann", "bob", "eve", "guest", "") if allowed.may_be_heard(name)]
+    assert heard == ["ann"]
+    assert [name for name in ("ann", "bob", "eve", "guest") if allowed.withdrawn(name)] == ["bob"]
+    assert (allowed.may("ann", "publish"), allowed.may("bob", "ads"), allowed.may("eve", "serve")) == (
+        True,
+        False,
+        False,
+    )
+
+
+def test_a_stretch_is_barred_by_whoever_speaks_in_it(allowed: Permissions) -> None:
+    stretches = [(0, 1), (0.5, 1.2), (2, 3), (3.9, 5), (5.5, 5.6), (6, 9)]
+    assert [allowed.holds_barred_voice("noon", *stretch) for stretch in stretches] == [
+        False, True, False, True, True, False,
+    ]  # fmt: skip
+    assert not allowed.holds_barred_voice("night", 0, 9), "all of it is Ann's as long as nobody wrote a transcript"
+    assert allowed.holds_barred_voice("dawn", 0, 9), "which is declared no more"
+    assert allowed.withdrawn_stretches("noon") == [(1.0, 2.0)]
+
+
+def test_whoever_uses_a_voice_is_told_by_what_entry_not(allowed: Permissions) -> None:
+    allowed.check({"ann": ["noon"], "eve": ["noon"]})
+    with pytest.raises(SourceError) as told:
+        allowed.check({"bob": ["noon"], "guest": ["noon"]}, "models/adapter: ")
+    first, second = str(told.value).splitlines()
+    assert first.startswith("models/adapter: data/speakers.yaml:3: bob took the consent back on 2026-04-01")
+    assert second.startswith("models/adapter: data/speakers.yaml: no entry for guest")
+
+
+def test_a_transcript_with_a_mistake_still_says_who_speaks(allowed: Permissions) -> None:
+    path = Path("data/transcripts/noon.tsv")
+    path.write_bytes(b"<<<<<<< HEAD\n" + path.read_bytes() + b"x\ty\tann\t\tno times\n\xff\tz\n7\t8\tbob\t\tAgain.\n")
+    assert allowed.withdrawn_stretches("noon") == [(1.0, 2.0), (7.0, 8.0)]
+    assert not Permissions().may_be_heard("bob")
+
+
+def test_an_adapter_says_whose_voices_it_learnt_and_an_older_one_is_judged_by_the_dataset(project: Path) -> None:
+    rows = [{"source": "ann", "recording": "noon"}, {"source": "ann", "recording": "night"}]
+    Path("data/dataset").mkdir(parents=True)
+    Path("data/dataset/train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    adapter = Path("models/adapter")
+    adapter.mkdir(parents=True)
+    assert permissions.of_adapter(adapter) == {"ann": ["noon", "night"]}
+    (adapter / "training.json").write_text('{"steps": 3}')
+    assert permissions.of_adapter(adapter) == {"ann": ["noon", "night"]}
+    (adapter / "training.json").write_text('{"steps": 3, "speakers": {"bob": ["dawn"]}}')
+    assert permissions.of_adapter(adapter) == {"bob": ["dawn"]}
