@@ -47,26 +47,18 @@ def help_of(command: str) -> str:
 
 
 def measures() -> Iterator[str]:
-    """The table of timbre/evaluation/metrics.py."""
-    yield from ("| name | in tables | better | computed as | |", "|---|---|---|---|---|")
-    for measure in MEASURES:
-        about = (measure.title, measure.better or "–", f"`{measure.total.formula}`", measure.explained)
-        yield f"| `{measure.name}` | {' | '.join(map(_cell, about))} |"
+    """How each measure is computed; the columns are those of reports/scores.csv."""
+    yield from ("| name | in tables | better | computed as |", "|---|---|---|---|")
+    for one in MEASURES:
+        about = (one.title, one.better or "–", one.formula or one.total.formula)
+        yield f"| `{one.name}` | {' | '.join(map(_cell, about))} |"
 
 
 def parameters() -> Iterator[str]:
     outer = ""
     for line in (ROOT / "params.yaml").read_text(encoding="utf-8").splitlines():
         if found := SECTION.match(line):
-            yield from (
-                "",
-                f"## {found[1]}",
-                "",
-                *filter(None, [_sentence(found[2])]),
-                "",
-                "| key | here | |",
-                "|---|---|---|",
-            )
+            yield from ("", f"## {found[1]}", "", _sentence(found[2]), "", *TABLE)
         elif found := KEY.match(line):
             indent, key, value, comment = found.groups()
             outer = outer if len(indent) > 2 else key

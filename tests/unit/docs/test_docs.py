@@ -123,6 +123,24 @@ def test_every_parameter_that_a_page_names_exists() -> None:
             assert key in document[section], f"{page} names {section}.{key}"
 
 
+def test_every_measure_and_gate_is_explained(hooks: SimpleNamespace) -> None:
+    text = Path("docs/what-a-number-means.md").read_text(encoding="utf-8")
+    table = "\n".join(hooks.measures())
+    for measure in metrics.MEASURES:
+        assert f"| `{measure.name}` |" in table
+        assert measure.name in metrics.AMOUNTS or f"`{measure.name}`" in text, f"{measure.name} is not explained"
+    assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == set(metrics.GATES)
+
+
+@pytest.mark.parametrize("page", [README, *DOCS], ids=str)
+def test_every_file_that_a_page_names_exists(page: Path) -> None:
+    """Of what is in git: outputs come and go."""
+    for name in re.findall(
+        r"`((?:timbre|stages|docs|tests|presets|benchmarks|models/tiny)/[\w./-]+)`", page.read_text()
+    ):
+        assert Path(name).exists(), f"{page} names {name}"
+
+
 def test_architecture_has_a_line_for_every_room_and_for_none_that_is_gone() -> None:
     tree = Path("docs/architecture.md").read_text(encoding="utf-8").split("```")[1]
     named = set(re.findall(r"^  (\w+)/ ", tree, re.MULTILINE))
