@@ -9,13 +9,9 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 export NO_MKDOCS_2_WARNING := 1
-# `dvc repro` without its four warnings that the tiny models' stages are frozen, which they are meant to be.
-REPRO := python -c 'import logging, sys; from dvc.cli import main; logging.getLogger("dvc.repo.reproduce").addFilter(lambda line: "is frozen" not in line.getMessage()); sys.exit(main(["repro"]))'
-
 .PHONY: run test test-fast check docs bench
 run: .venv/installed
-	@echo 'dvc repro'
-	@$(REPRO)
+	dvc repro
 	@timbre summary
 	@echo 'next      source .venv/bin/activate, which puts timbre, dvc and mlflow on your PATH'
 
