@@ -91,5 +91,5 @@ def _history(root: Path, found: object, missing: list[str]) -> list[Past]:
 def as_json(traced: Trace) -> dict[str, object]:
     found = traced.found
     forward = "speaker" if isinstance(found, Forward) and found.voice else "recording"
-    kind = forward if isinstance(found, Forward) else type(found).__name__.lower()
+    kind = forward if isinstance(found, Forward) else type(found).__name__.removeprefix("Traced").lower()
     return {"kind": kind, **dataclasses.asdict(traced)}

@@ -57,7 +57,9 @@ def test_the_transcripts_audio_is_what_fetch_will_find(tmp_path: Path) -> None:
 
 def test_a_dry_run_counts_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ljspeech(tmp_path / "lj")
-    Path("params.yaml").write_text("chunk: {max_seconds: 0.9, pad: 0.1}\n")
+    text = (ROOT / "params.yaml").read_text().replace("max_seconds: 5 ", "max_seconds: 0.9 ")
+    text = text.replace("min_seconds: 1  # seconds; shorter clips", "min_seconds: 0.5  # seconds; shorter").replace("pad: 0.2 ", "pad: 0.1 ")
+    Path("params.yaml").write_text(text)
     assert run(tmp_path / "lj", *ANN, "--dry-run") == 0
     told = capsys.readouterr().out
     for part in ("5 sentences, 0.1 min of speech, ann", "from 0.5 to 0.9 s; 22,050 Hz", "become lj-001 (0.2 min)"):

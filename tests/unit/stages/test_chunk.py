@@ -104,8 +104,8 @@ def test_the_same_sound_under_two_names_is_refused() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"pad": -1}, "pad: -1 is below 0"),
-        ({"max_seconds": 2}, "max_seconds: 2 leaves"),
+        ({"pad": -1}, "pad: -1.0 is below 0"),
+        ({"max_seconds": 2}, "max_seconds: 2.0 leaves"),
         ({"loudness": 3}, "loudness: 3 is not"),
     ],
 )

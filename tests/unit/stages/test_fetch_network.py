@@ -20,6 +20,8 @@ from stages import fetch
 from tests.support.fetching import PARAMS, RATE, RAW, encoded, failures, record, remote, tone
 from timbre.core.content import file_sha256
 
+MEMORY = Path(".timbre/entries/data/raw.json")  # of the entries that were made
+
 
 class Server(http.server.ThreadingHTTPServer):
     """Serves the folder `web`, and remembers what was asked for."""
@@ -254,8 +256,8 @@ def test_what_a_site_says_of_itself_becomes_no_path_no_command_and_no_control_ch
     Path("web/page.html").write_text(page)
     before = set(Path().rglob("*"))
     fetch.fetch_all([remote("talk", server.address("page.html?a=$(touch%20pwned)`touch%20pwned`"))], RAW, PARAMS)
-    assert set(Path().rglob("*")) - before == {
-        RAW, RAW / "talk.flac", RAW / "talk.json", fetch.SCRATCH.parent, fetch.SCRATCH
+    assert set(Path().rglob("*")) - before - {MEMORY, *MEMORY.parents} == {
+        RAW, RAW / "talk.flac", RAW / "talk.json", fetch.SCRATCH
     }  # fmt: skip
     title = record("talk")["provenance"]["title"]
     assert title.startswith("../../$(touch pwned)")
