@@ -57,8 +57,10 @@ def test_the_transcripts_audio_is_what_fetch_will_find(tmp_path: Path) -> None:
 
 def test_a_dry_run_counts_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ljspeech(tmp_path / "lj")
-    text = (ROOT / "params.yaml").read_text().replace("max_seconds: 5 ", "max_seconds: 0.9 ")
-    text = text.replace("min_seconds: 1  # seconds; shorter clips", "min_seconds: 0.5  # seconds; shorter").replace("pad: 0.2 ", "pad: 0.1 ")
+    text = (ROOT / "params.yaml").read_text()
+    for key, value in (("max_seconds: 5 ", "max_seconds: 0.9 "), ("pad: 0.2 ", "pad: 0.1 ")):
+        text = text.replace(key, value)
+    text = text.replace("min_seconds: 1  # seconds; shorter clips", "min_seconds: 0.5  # seconds; shorter clips")
     Path("params.yaml").write_text(text)
     assert run(tmp_path / "lj", *ANN, "--dry-run") == 0
     told = capsys.readouterr().out
