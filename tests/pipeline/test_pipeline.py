@@ -112,9 +112,9 @@ def test_a_revert_computes_nothing_and_adds_no_run(made: Repository, corrected: 
     assert runs(repository) == 2
 
 
-def test_a_change_that_leaves_the_words_stops_at_segment(repository: Repository) -> None:
+def test_a_change_that_leaves_the_words_costs_segment_and_the_report(repository: Repository) -> None:
     repository.edit("data/transcripts/alpha.tsv", "the third", "the  third")
-    assert repository.repro().ran == ["segment"]
+    assert repository.repro().ran == ["segment", "report"], "the report reads whose voice each line is"
 
 
 def test_a_review_flag_costs_segment_and_the_report(repository: Repository) -> None:
@@ -122,9 +122,9 @@ def test_a_review_flag_costs_segment_and_the_report(repository: Repository) -> N
     assert repository.repro().ran == ["segment", "report", "track"]
 
 
-def test_a_speakers_entry_costs_segment(repository: Repository) -> None:
+def test_a_speakers_entry_costs_segment_and_the_report(repository: Repository) -> None:
     repository.edit("data/speakers.yaml", "name: Ann, a sound", "name: Ann, a sound that no person makes")
-    assert repository.repro().ran == ["segment"]
+    assert repository.repro().ran == ["segment", "report"], "the report asks which voices may be heard"
 
 
 def test_a_segments_times_cut_and_encode_only_the_clips_that_contain_it(repository: Repository) -> None:

@@ -69,7 +69,11 @@ class PageServer:
         return f"http://{LOOPBACK}:{self.port}/{self.access.token}/"
 
     def serve(self) -> None:
-        self._server.run(sockets=[self._socket])
+        serving = self._server.serve(sockets=[self._socket])
+        try:
+            asyncio.run(serving)
+        finally:
+            serving.close()  # a Ctrl+C before the loop runs leaves it unstarted, and Python warns about that
 
     def stop(self) -> None:
         """End `serve`, which may run in another thread."""
