@@ -24,14 +24,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import jinja2
-
 from timbre.core.content import write_atomic
 from timbre.core.records import Example
-from timbre.core.running import run_stage
-from timbre.core.safe_text import escaped, visible
+from timbre.core.safe_text import escaped
 from timbre.evaluation.metrics import COMPARED, MEASURES
 from timbre.evaluation.metrics import read as read_metrics
+from timbre.mapping.stage import run_stage
 from timbre.project.permissions import Permissions, of_dataset
 from timbre.report import data, method, sample_rows, tables, training
 from timbre.report.data import Data
@@ -39,6 +37,7 @@ from timbre.report.rates import rates
 from timbre.report.sample_rows import ShownScore, Take
 from timbre.report.sound import EmbeddedSound, sound
 from timbre.report.tables import Fact
+from timbre.report.templates import environment
 from timbre.report.training import TrainingFigures
 from timbre.report.verdict import NAMES, verdict
 
@@ -63,19 +62,13 @@ def reference(
 
 
 def render(**page: object) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(PAGE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"clock": clock, "percent": percent, "visible": visible}
+    templates = environment(PAGE)
+    templates.filters |= {"clock": clock, "percent": percent}
     style, script = ((PAGE / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
     # the page's own script may run and no other: whatever got into the page as text stays text
     allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page |= {"style": style, "script": script, "script_hash": allowed, "names": NAMES, "kinds": sample_rows.KINDS}
-    return environment.get_template("page.html").render(page) + "\n"
+    return templates.get_template("page.html").render(page) + "\n"
 
 
 def facts(learnt: Data, trained: TrainingFigures, worst: Sequence[Take]) -> list[Fact]:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from timbre.core import running
+from timbre.report.columns import columns
 
 # modules of timbre/commands, in the order of --help
 COMMANDS = (
@@ -50,9 +51,8 @@ def _first_line(module: ModuleType) -> str:
 
 
 def _shown(examples: Sequence[tuple[str, str]]) -> str:
-    width = max((len(line) for line, meaning in examples if meaning and len(line) <= WIDTH), default=0)
-    rows = [f"  {line:{width}}  # {meaning}" if meaning else f"  {line}" for line, meaning in examples]
-    return "\n".join(["examples:", *rows])
+    rows = [(line, f"# {meaning}" if meaning else "") for line, meaning in examples]
+    return "\n".join(["examples:", *(f"  {line}" for line in columns(rows, widest=WIDTH))])
 
 
 def execute(arguments: Sequence[str]) -> int:

@@ -23,6 +23,7 @@ from timbre.core import params
 from timbre.core.errors import DataError
 from timbre.core.records import Example, read_jsonl
 from timbre.core.sections import GenerateParams, Settings, TrainParams
+from timbre.report.columns import columns
 from timbre.training import cost_estimate, timing
 from timbre.training.cost_estimate import DEVICES, BatchShape, Device, Shape
 
@@ -251,15 +252,13 @@ def _cpu() -> Device:
 
 
 def shown(found: CostEstimate) -> Iterator[str]:
-    for name in ("voice", "data", "device"):
-        yield f"{name:11} {getattr(found, name)}"
+    yield from columns([(name, getattr(found, name)) for name in ("voice", "data", "device")])
     yield ""
-    for line in found.lines:
-        yield f"{line.what:11} {_duration(line.seconds):>8}  {line.work} ({line.source})"
-    yield f"{'together':11} {_duration(sum(line.seconds for line in found.lines)):>8}"
+    stages = [(line.what, _duration(line.seconds), f"{line.work} ({line.source})") for line in found.lines]
+    yield from columns([*stages, ("together", _duration(sum(line.seconds for line in found.lines)), "")])
     parts = ", ".join(f"{name} {size / cost_estimate.GB:.1f}" for name, size in found.memory.items())
     needed, available = found.needed / cost_estimate.GB, found.available / cost_estimate.GB
-    yield f"\n{'memory':11} {needed:.1f} of {available:.0f} GB: {parts} ({COMPUTED})"
+    yield f"\nmemory  {needed:.1f} of {available:.0f} GB: {parts} ({COMPUTED})"
     if found.advice:
         yield "does not fit; change " + ", then ".join(found.advice)
 

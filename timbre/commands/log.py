@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from timbre.core.content import write_atomic
@@ -17,6 +16,7 @@ from timbre.core.safe_text import visible
 from timbre.diff import plot
 from timbre.diff.history import HistoryEntry, history
 from timbre.evaluation.metrics import Metric
+from timbre.report.columns import columns
 from timbre.report.numbers import rate, signed
 
 EXAMPLES = [
@@ -45,23 +45,13 @@ def command(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([dataclasses.asdict(version) for version in versions], indent=1))
         return 0
-    for line in lines(versions):
+    for line in columns([_cells(version) for version in versions]):
         print(line)
     if not versions:
         print("no version yet: no commit has transcripts, parameters or results")
     elif args.plot:
         print("", *plot.sparklines(measured), f"drawn in {args.plot}" if measured else "nothing measured yet", sep="\n")
     return 0
-
-
-def lines(versions: Sequence[HistoryEntry]) -> Iterator[str]:
-    """In columns; one that no version has anything for is left out."""
-    rows = [_cells(version) for version in versions]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for version, row in zip(versions, rows, strict=True):
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True) if width)
-        what = version.changed or "only code or results"
-        yield "  ".join([*cells, f"{what} · {visible(version.subject)}"])
 
 
 def _cells(version: HistoryEntry) -> tuple[str, ...]:
@@ -71,7 +61,8 @@ def _cells(version: HistoryEntry) -> tuple[str, ...]:
     if version.failed is not None:
         gates = f"gates {'pass' if not version.failed else 'FAIL: ' + ', '.join(version.failed)}"
     author = visible(version.author)[:AUTHOR]
-    return version.date, version.commit[:8], author, _measured("WER", version, "wer"), similar, gates
+    changes = f"{version.changed or 'only code or results'} · {visible(version.subject)}"
+    return version.date, version.commit[:8], author, _measured("WER", version, "wer"), similar, gates, changes
 
 
 def _measured(name: str, version: HistoryEntry, measure: str) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from timbre import tracking
 from timbre.core.safe_text import visible
+from timbre.report.columns import columns
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -53,7 +54,7 @@ def command(args: argparse.Namespace) -> int:
     uri = tracking.store_uri()
     rows = last(uri, max(args.n, 0)) if tracking.exists(uri) else []
     if args.json:
-        print(json.dumps([dataclasses.asdict(found) for found in rows], indent=1))
+        print(json.dumps([dataclasses.asdict(row) for row in rows], indent=1))
     else:
         print("\n".join(table(rows)) if rows else f"no run yet in {uri}; `dvc repro` records one")
     return 0
@@ -115,20 +116,16 @@ def param_changes(old: dict[str, str], new: dict[str, str]) -> Iterator[str]:
             yield visible(f"{name} {old[name]} → {new[name]}")
 
 
-def table(rows: Sequence[RunRow]) -> Iterator[str]:
-    cells = [HEAD, *(line(found) for found in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(HEAD) - 1)]
-    for found in cells:
-        start = "  ".join(cell.ljust(width) for cell, width in zip(found, widths, strict=False))
-        yield f"{start}  {found[-1]}".rstrip()
+def table(rows: Sequence[RunRow]) -> list[str]:
+    return columns([HEAD, *map(cells, rows)])
 
 
-def line(found: RunRow) -> tuple[str, ...]:
-    wer = "" if found.wer is None else f"{found.wer:.1%}"
-    if found.wer is not None and found.wer_before is not None and round(found.wer - found.wer_before, 3):
-        wer += f" ({100 * (found.wer - found.wer_before):+.1f})"
-    similarity = "" if found.similarity is None else f"{found.similarity:.2f}"
-    more = len(found.params) - SHOWN
-    changed = [*found.data, *found.params[:SHOWN], *([f"{more} more parameters"] if more > 0 else [])]
-    name = f"{found.run} [{', '.join(found.aliases)}]" if found.aliases else found.run
-    return name, found.day, found.commit, wer, similarity, found.gates, ", ".join(changed)
+def cells(row: RunRow) -> tuple[str, ...]:
+    wer = "" if row.wer is None else f"{row.wer:.1%}"
+    if row.wer is not None and row.wer_before is not None and round(row.wer - row.wer_before, 3):
+        wer += f" ({100 * (row.wer - row.wer_before):+.1f})"
+    similarity = "" if row.similarity is None else f"{row.similarity:.2f}"
+    more = len(row.params) - SHOWN
+    changed = [*row.data, *row.params[:SHOWN], *([f"{more} more parameters"] if more > 0 else [])]
+    name = f"{row.run} [{', '.join(row.aliases)}]" if row.aliases else row.run
+    return name, row.day, row.commit, wer, similarity, row.gates, ", ".join(changed)

@@ -1,78 +1,36 @@
-"""A Document as a page that opens offline: its style and its sounds are within it."""
+"""A Document as a page that opens offline: its style and its sounds are within it. The templates lie in page/."""
 
 from __future__ import annotations
 
-import html
 from functools import lru_cache
-from importlib import resources
+from pathlib import Path
 
-from timbre.core.safe_text import turns, visible
-from timbre.diff.document import Block, Document, Folded, Inline, Items, Paragraph, Table, TextSpan
+import jinja2
 
+from timbre.core.safe_text import turns
+from timbre.diff.document import Document
+from timbre.report.templates import environment
 
-def page(made: Document) -> str:
-    state = "alarming" if made.alarming else "calm"
-    return (
-        '<!doctype html>\n<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>timbre diff</title><style>{style()}</style>\n"
-        f'<header class="{state}"><p>{_tagged(made.about)}</p>\n<h1>{_lines(made.verdict)}</h1></header>\n'
-        + "".join(_section(section.title, section.blocks) for section in made.sections)
-        + "</html>\n"
-    )
+PAGE = Path(__file__).with_name("page")
 
 
-def part(made: Document) -> str:
+def page(document: Document) -> str:
+    return fill("page.html", document=document) + "\n"
+
+
+def part(document: Document) -> str:
     """For a section of another page, which has a heading of its own and knows how tables look."""
-    said = f"<p>{_tagged(made.about)}</p>\n<p><strong>{_text(made.verdict)}</strong></p>\n"
-    return said + "".join(_section(section.title, section.blocks, "h3") for section in made.sections)
+    return fill("part.html", document=document)
 
 
-def _lines(verdict: str) -> str:
-    """What changed, what it did, what is in the way: a line each."""
-    return "<br>".join(map(_text, verdict.split("; ")))
+def fill(template: str, **values: object) -> str:
+    """A template of page/ with the style that all whole pages share."""
+    style = (PAGE / "style.css").read_text(encoding="utf-8")
+    return _templates().get_template(template).render(style=style, **values)
 
 
 @lru_cache(maxsize=1)
-def style() -> str:
-    return resources.files("timbre.diff").joinpath("diff.css").read_text(encoding="utf-8")
-
-
-def _section(title: str, blocks: tuple[Block, ...], heading: str = "h2") -> str:
-    return f"<section><{heading}>{_text(title)}</{heading}>\n" + "".join(map(_block, blocks)) + "</section>\n"
-
-
-def _block(block: Block) -> str:
-    if isinstance(block, Paragraph):
-        return f"<p>{_tagged(block.spans)}</p>\n"
-    if isinstance(block, Items):
-        return "<ul>\n" + "".join(f"<li>{_tagged(item)}</li>\n" for item in block.items) + "</ul>\n"
-    if isinstance(block, Folded):
-        inner = "".join(map(_block, block.blocks))
-        return f"<details><summary>{_text(block.title)}</summary>\n{inner}</details>\n"
-    return _table(block)
-
-
-def _table(block: Table) -> str:
-    head = "".join(f"<th>{_text(cell)}</th>" for cell in block.head)
-    rows = ("".join(f"<td>{_tagged(cell)}</td>" for cell in row) for row in block.rows)
-    body = "".join(f"<tr>{row}</tr>\n" for row in rows)
-    return f'<div class="scroll"><table><tr>{head}</tr>\n{body}</table></div>\n'
-
-
-def _text(text: str) -> str:
-    return html.escape(visible(text))
-
-
-def _tagged(spans: Inline) -> str:
-    return "".join(map(_tag, spans))
-
-
-def _tag(span: TextSpan) -> str:
-    text = f"<bdi>{_text(span.text)}</bdi>" if turns(span.text) else _text(span.text)
-    href = html.escape(span.href)
-    if span.style == "sound":
-        return f'<audio controls preload="none" aria-label="{_text(span.text)}" src="{href}"></audio>'
-    if span.style == "link" and span.href.startswith(("https://", "http://")):
-        return f'<a href="{href}">{text}</a>'
-    tag = {"old": "del", "new": "ins", "strong": "strong", "code": "code"}.get(span.style, "")
-    return f"<{tag}>{text}</{tag}>" if tag else text
+def _templates() -> jinja2.Environment:
+    made = environment(PAGE)
+    made.filters["turns"] = turns
+    return made

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from timbre.core.safe_text import apart, visible
 from timbre.diff.document import Block, Document, Folded, Inline, Items, Paragraph, Table, TextSpan
+from timbre.report.columns import columns
 
 COLOURS = {"old": "31;9", "new": "32;1", "strong": "1", "code": "36", "link": "36"}
-WIDEST = 40  # characters that a column is filled up to
+WIDEST = 40  # characters of a column; a longer cell moves the rest of its line
 
 
 def terminal(made: Document, colour: bool = False) -> str:
@@ -46,7 +47,5 @@ def _paint(span: TextSpan, colour: bool) -> str:
 
 
 def _columns(table: Table) -> Iterator[str]:
-    rows = [list(table.head), *([_line(cell, False) for cell in row] for row in table.rows)]
-    widths = [min(max(len(row[column]) for row in rows), WIDEST) for column in range(len(table.head))]
-    for row in rows:
-        yield ("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))).rstrip()
+    rows = [table.head, *([_line(cell, False) for cell in row] for row in table.rows)]
+    yield from (f"  {line}" for line in columns(rows, widest=WIDEST))

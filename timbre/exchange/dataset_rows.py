@@ -31,8 +31,10 @@ def load(table: Path, root: Path = Path()) -> Dataset:
     The sound is in the rows as the clips' own files, so that an export carries it; it is not decoded, because
     `datasets` would do so by torchcodec, which does not load beside a CPU build of torch.
     """
-    from datasets import Audio, Dataset, Features, Value  # here: importing it takes seconds
-
+    try:
+        from datasets import Audio, Dataset, Features, Value  # here: importing it takes seconds
+    except ImportError as error:
+        raise DataError("load() needs the package datasets: pip install '.[datasets]'") from error
     rows = examples(table)
     files = [root / row.audio for row in rows]
     missing = (f"{path}: is named by {table} and missing; `dvc pull`, or `dvc repro chunk`" for path in files)

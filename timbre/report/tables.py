@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from timbre.core.safe_text import escaped
 from timbre.evaluation.metrics import COMPARED, CONDITIONS, MEASURES, Evidence, Measure, Metric
+from timbre.report.columns import columns
 from timbre.report.rates import VERSUS, gate_row
 from timbre.report.verdict import NAMES, change, verdict
 
@@ -42,10 +43,7 @@ def _cell(measure: Measure, m: Metric) -> str:
 
 def terminal(evidence: Evidence) -> Iterator[str]:
     """The table in columns, and what the likeness is measured by."""
-    rows = cells(evidence)
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    for row in rows:
-        yield "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+    yield from columns(cells(evidence), numbers=True)
     if scale := speaker_line(evidence):
         yield scale
 
@@ -59,8 +57,8 @@ def speaker_line(evidence: Evidence) -> str:
 
 def gates(evidence: Evidence) -> Iterator[str]:
     """A line per gate, for a terminal."""
-    for row in (gate_row(name, gate) for name, gate in evidence.gates.items()):
-        yield f"{'passed' if row.passed else 'FAILED':7} {row.asks}: {row.told}"
+    rows = [gate_row(name, gate) for name, gate in evidence.gates.items()]
+    yield from columns([("passed" if row.passed else "FAILED", f"{row.asks}: {row.told}") for row in rows])
 
 
 def markdown(evidence: Evidence, facts: Sequence[Fact]) -> str:

@@ -90,8 +90,8 @@ def test_it_is_drawn_in_the_terminal_and_on_a_page_that_opens_offline(
     cli.execute(["log", "--plot"])
     assert capsys.readouterr().out.splitlines()[-4:] == [
         "",
-        "Wrong words               ▅█▁▁  0.250 → 0.000",
-        "Likeness                  █▁██  0.500 → 0.500",
+        "Wrong words  ▅█▁▁  0.250 → 0.000",
+        "Likeness     █▁██  0.500 → 0.500",
         "drawn in reports/log.html",
     ]
     page = (voice.root / "reports/log.html").read_text()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -228,6 +229,12 @@ def test_the_loader_gives_sound_text_source_and_where_they_are_from(root: Path) 
     Path(rows[3].audio).unlink()
     with pytest.raises(DataError, match=rf"{rows[3].id}\.flac: is named by .*train\.jsonl and missing"):
         load(table)
+
+
+def test_without_datasets_one_line_says_how_to_install_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)  # an import of it fails
+    with pytest.raises(DataError, match=r"needs the package datasets: pip install '\.\[datasets\]'"):
+        load(Path("data/dataset/train.jsonl"))
 
 
 def test_nothing_to_learn_from_is_an_error_that_says_where_to_look(root: Path) -> None:
