@@ -230,11 +230,11 @@ def main(
 ) -> None:
     version = Version(dataset, adapter, history, speed, samples, points, heard, scores, metrics, mos, report)
     check([dataset, adapter, history, samples, points, heard, scores, metrics, report])
-    uri, parameters = tracking.store_uri(), params.load()
+    uri, settings = tracking.store_uri(), params.read()
     client = tracking.connect(uri)
     with tracking.explained(uri):
-        print(f"track: {record(client, version, parameters)}")
-    if parameters["evaluate"]["strict"]:
+        print(f"track: {record(client, version, dataclasses.asdict(settings))}")
+    if settings.evaluate.strict:
         failed = evidence.read(version.metrics).failed
         raise_all(TimbreError, (f"gate `{name}` failed: it asks that {evidence.asks(name)}" for name in failed))
 
