@@ -36,7 +36,7 @@ from timbre.audio import Samples, delivery
 from timbre.core.content import content_key, file_sha256, write_atomic
 from timbre.core.errors import DataError, raise_all
 from timbre.core.params import read
-from timbre.core.records import Example, Sample, from_json, read_jsonl
+from timbre.core.records import Example, Sample, cloned_clip, from_json, read_jsonl
 from timbre.core.sections import ComputeParams, GateParams, WhisperParams
 from timbre.evaluation import gates, scores, word_errors
 from timbre.evaluation import likeness as embeddings
@@ -147,11 +147,10 @@ def score(sample: Sample, sound: HeardSample, whose: Vector, scale: Scale, own: 
 
 def target(samples: Sequence[Sample], rows: Sequence[Example]) -> str:
     """The speaker that is to be spoken like: of the clip that the samples cloned."""
-    cloned = {sample.reference for sample in samples if sample.reference}
-    found = next((row.source for row in rows if row.id in cloned), None)
-    if found is None:
+    clip = cloned_clip(samples, rows)
+    if clip is None:
         raise DataError("reports/samples: the clip that was cloned is in no table of data/dataset; run `dvc repro`")
-    return found
+    return clip.source
 
 
 def changed(samples: Sequence[Sample], sounds: Sequence[HeardSample]) -> float:
