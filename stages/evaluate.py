@@ -42,6 +42,7 @@ from timbre.evaluation import gates, scores, word_errors
 from timbre.evaluation import likeness as embeddings
 from timbre.evaluation import metrics as evidence
 from timbre.evaluation.likeness import JudgedSound, Scale
+from timbre.evaluation.measures import asks
 from timbre.evaluation.metrics import CONDITIONS, Evidence, Speaker
 from timbre.evaluation.mos import judge as predict_opinions
 from timbre.evaluation.scores import Score
@@ -178,9 +179,7 @@ def write(rows: Sequence[Score], judged: Evidence, table: Path, wer: Path, metri
 def tell(judged: Evidence, leaks: Sequence[str]) -> None:
     for name, gate in judged.gates.items():
         value = "not measured" if gate.value is None else f"{gate.value:.4g}"
-        print(
-            f"evaluate: {'passed' if gate.passed else 'FAILED'}  {evidence.asks(name)}: {value}, limit {gate.limit:g}"
-        )
+        print(f"evaluate: {'passed' if gate.passed else 'FAILED'}  {asks(name)}: {value}, limit {gate.limit:g}")
     for leak in leaks:
         print(f"evaluate: leakage: {leak}")
 

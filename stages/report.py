@@ -27,7 +27,7 @@ from typing import Annotated
 from timbre.core.content import write_atomic
 from timbre.core.records import Example, cloned_clip
 from timbre.core.safe_text import escaped
-from timbre.evaluation.metrics import COMPARED, MEASURES
+from timbre.evaluation.measures import COMPARED, MEASURES
 from timbre.evaluation.metrics import read as read_metrics
 from timbre.mapping.stage import run_stage
 from timbre.project.permissions import Permissions, of_dataset

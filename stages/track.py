@@ -38,6 +38,7 @@ from timbre.core.content import file_sha256
 from timbre.core.errors import DataError, TimbreError, raise_all
 from timbre.evaluation import metrics as evidence
 from timbre.evaluation import mos
+from timbre.evaluation.measures import asks
 from timbre.mapping.stage import run_stage
 from timbre.tracking import lineage, pictures, registry
 from timbre.training import timing
@@ -236,7 +237,7 @@ def main(
         print(f"track: {record(client, version, dataclasses.asdict(settings))}")
     if settings.evaluate.strict:
         failed = evidence.read(version.metrics).failed
-        raise_all(TimbreError, (f"gate `{name}` failed: it asks that {evidence.asks(name)}" for name in failed))
+        raise_all(TimbreError, (f"gate `{name}` failed: it asks that {asks(name)}" for name in failed))
 
 
 if __name__ == "__main__":
