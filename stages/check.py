@@ -30,10 +30,10 @@ from timbre import asr, audio
 from timbre.core.content import content_key
 from timbre.core.params import read
 from timbre.core.records import Clip, Label, read_jsonl, write_jsonl
-from timbre.core.running import run_stage
 from timbre.core.sections import WhisperParams
 from timbre.mapping import Job, refresh
 from timbre.mapping.batch import Files
+from timbre.mapping.stage import run_stage
 from timbre.project.sources import fetched
 
 VERSION = 1  # raise when the code gives other bytes for the same input

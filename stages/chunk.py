@@ -41,11 +41,11 @@ from timbre.core.content import content_key
 from timbre.core.errors import DataError
 from timbre.core.params import read
 from timbre.core.records import Clip, Drop, Recording, Segment, read_jsonl, write_jsonl
-from timbre.core.running import run_stage
 from timbre.core.sections import ChunkParams, ComputeParams
 from timbre.core.text import ends_sentence, join
 from timbre.mapping import Job, refresh
 from timbre.mapping.batch import Files
+from timbre.mapping.stage import run_stage
 from timbre.project.sources import fetched
 
 VERSION = 2  # raise when the code gives other bytes for the same input

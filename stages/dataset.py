@@ -33,9 +33,9 @@ from timbre.core.content import content_key, write_atomic
 from timbre.core.errors import DataError, raise_all
 from timbre.core.params import read
 from timbre.core.records import Clip, Drop, Example, Label, read_jsonl, write_jsonl
-from timbre.core.running import run_stage
 from timbre.core.sections import DatasetParams
 from timbre.core.text import words
+from timbre.mapping.stage import run_stage
 from timbre.project import pace
 
 

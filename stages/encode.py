@@ -25,10 +25,10 @@ from timbre import audio, families
 from timbre.core.content import content_key
 from timbre.core.errors import AudioError, DataError
 from timbre.core.params import read
-from timbre.core.running import run_stage
 from timbre.core.sections import ComputeParams, EncodeParams, VoiceParams
 from timbre.mapping import Job, batch, refresh
 from timbre.mapping.batch import Files
+from timbre.mapping.stage import run_stage
 
 VERSION = 1  # raise when the code gives other bytes for the same input
 SUFFIXES = [".npy", ".json"]

@@ -37,7 +37,6 @@ from timbre.core.content import content_key, file_sha256, write_atomic
 from timbre.core.errors import DataError, raise_all
 from timbre.core.params import read
 from timbre.core.records import Example, Sample, from_json, read_jsonl
-from timbre.core.running import run_stage
 from timbre.core.sections import ComputeParams, GateParams, WhisperParams
 from timbre.evaluation import gates, scores, word_errors
 from timbre.evaluation import likeness as embeddings
@@ -49,6 +48,7 @@ from timbre.evaluation.scores import Score
 from timbre.evaluation.speaker_encoder import Vector
 from timbre.mapping import Job, batch, refresh
 from timbre.mapping.batch import Files
+from timbre.mapping.stage import run_stage
 
 VERSION = 3  # raise when the code gives other bytes for the same input
 ADAPTED = {"tuned": "base", "tuned_clone": "base_clone"}  # what the adapter may have changed, and from what

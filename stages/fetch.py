@@ -29,10 +29,10 @@ from timbre.core.content import HASHES, content_key, file_sha256
 from timbre.core.errors import DataError, SourceError, raise_all
 from timbre.core.params import read
 from timbre.core.records import Recording
-from timbre.core.running import run_stage
 from timbre.core.sections import FetchParams
 from timbre.mapping import Job, refresh, rewrite
 from timbre.mapping.batch import Files
+from timbre.mapping.stage import run_stage
 from timbre.project.sources import Source
 from timbre.project.sources import read as read_sources
 

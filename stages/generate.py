@@ -28,11 +28,11 @@ from timbre import families
 from timbre.core.content import content_key, write_atomic
 from timbre.core.params import read
 from timbre.core.records import Condition, Example, Sample, read_jsonl, to_json
-from timbre.core.running import run_stage
 from timbre.core.sections import GenerateParams, VoiceParams
 from timbre.families import Request
 from timbre.mapping import Job, refresh
 from timbre.mapping.batch import Files
+from timbre.mapping.stage import run_stage
 from timbre.synthesis import sentence
 from timbre.synthesis.params import of_a_sound
 from timbre.synthesis.prompts import Prompt, read_prompts, true_prompts

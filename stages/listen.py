@@ -26,11 +26,11 @@ from timbre.core.content import content_key
 from timbre.core.errors import DataError
 from timbre.core.params import read
 from timbre.core.records import Point, Sample, from_json, to_json
-from timbre.core.running import run_stage
 from timbre.core.sections import GenerateParams, VoiceParams
 from timbre.families import Request
 from timbre.mapping import Job, refresh
 from timbre.mapping.batch import Files
+from timbre.mapping.stage import run_stage
 from timbre.synthesis import reference, sentence
 from timbre.synthesis.prompts import read_prompts
 

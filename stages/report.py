@@ -26,10 +26,10 @@ from typing import Annotated
 
 from timbre.core.content import write_atomic
 from timbre.core.records import Example
-from timbre.core.running import run_stage
 from timbre.core.safe_text import escaped
 from timbre.evaluation.metrics import COMPARED, MEASURES
 from timbre.evaluation.metrics import read as read_metrics
+from timbre.mapping.stage import run_stage
 from timbre.project.permissions import Permissions, of_dataset
 from timbre.report import data, method, sample_rows, tables, training
 from timbre.report.data import Data

@@ -27,8 +27,8 @@ from typing import Annotated
 from timbre.core.content import write_atomic
 from timbre.core.errors import DataError, TranscriptError
 from timbre.core.records import Recording, Segment, write_jsonl
-from timbre.core.running import run_stage
 from timbre.core.text import normalise
+from timbre.mapping.stage import run_stage
 from timbre.project import speakers as people
 from timbre.project import transcripts
 from timbre.project.sources import fetched

@@ -36,9 +36,9 @@ from timbre import tracking
 from timbre.core import params
 from timbre.core.content import file_sha256
 from timbre.core.errors import DataError, TimbreError, raise_all
-from timbre.core.running import run_stage
 from timbre.evaluation import metrics as evidence
 from timbre.evaluation import mos
+from timbre.mapping.stage import run_stage
 from timbre.tracking import lineage, pictures, registry
 from timbre.training import timing
 

@@ -33,10 +33,11 @@ from timbre import families
 from timbre.core.content import content_key
 from timbre.core.errors import ModelError
 from timbre.core.params import read
-from timbre.core.running import run_stage, settle
+from timbre.core.running import settle
 from timbre.core.sections import Settings, TrainParams, VoiceParams
 from timbre.families import Course, Voice
 from timbre.mapping.entries import RECORD, Entry
+from timbre.mapping.stage import run_stage
 from timbre.mapping.store import Store
 from timbre.training import distributed, timing
 from timbre.training.batches import Utterance, check_lengths, utterances

@@ -27,10 +27,10 @@ from timbre.asr import HeardUtterance, WhisperTranscript, faster_whisper
 from timbre.core.content import content_key
 from timbre.core.params import read
 from timbre.core.records import Recording
-from timbre.core.running import run_stage
 from timbre.core.sections import ComputeParams, TranscribeParams, WhisperParams
 from timbre.mapping import Job, batch, refresh
 from timbre.mapping.batch import Files
+from timbre.mapping.stage import run_stage
 from timbre.project.glossary import terms
 from timbre.project.sources import fetched
 

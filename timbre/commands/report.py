@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from timbre.commands.options import add_local
 from timbre.core.content import write_atomic
 from timbre.core.errors import DataError
 from timbre.diff import html, sounds
@@ -31,7 +32,7 @@ BEGIN, END = "<!-- changes -->\n", "<!-- /changes -->"
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("old", nargs="?", help="commit, branch or tag (the last with other data or results)")
     parser.add_argument("--out", type=Path, default=COPY, metavar="FILE", help=f"file to write ({COPY})")
-    parser.add_argument("--local", action="store_true", help="do not ask a DVC remote or MLflow")
+    add_local(parser)
 
 
 def command(args: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@
     │   ├── SourceError         data/sources.yaml, or what it points to
     │   ├── AudioError          a file that is not audio, or audio nobody could learn from
     │   └── TranscriptError     data/transcripts/*.tsv
+    ├── StageError           a stage whose inputs changed while it ran
     ├── EngineError             worker processes that were lost, or a cluster that cannot be reached
     ├── ModelError              a base model or adapter that is missing or does not fit
     └── TrackingError           the MLflow store cannot be reached
@@ -40,6 +41,10 @@ class AudioError(DataError):
 
 
 class TranscriptError(DataError):
+    pass
+
+
+class StageError(TimbreError):
     pass
 
 

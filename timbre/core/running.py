@@ -1,13 +1,12 @@
-"""How a stage or a command runs on this machine: its arguments, errors and time, and the threads that a model gets.
+"""How a stage or a command runs on this machine: its errors and time, and the threads that a model gets.
 
-`run_stage` is the entry point of every stage, `run` that of every command. The number of threads depends on the
-model's size and the machine, never on the number of workers: with other threads, sums come in another order and their
-last digits differ, and so would the outputs.
+`run` is the entry point of every command, and of every stage by `run_stage` (timbre/mapping/stage.py). The number of
+threads depends on the model's size and the machine, never on the number of workers: with other threads, sums come in
+another order and their last digits differ, and so would the outputs.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -15,32 +14,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 from timbre.core.errors import TimbreError
 
 TIMES = Path(".timbre/times.json")  # stage → seconds of its last run on this machine; git and DVC know nothing of it
 SMALL = 30e6  # parameters, below which a second thread costs more than it brings; on a busy machine, many times more
 MOST = 8  # threads, beyond which they bring a larger model little; another worker brings more
-
-
-def run_stage(main: Callable[..., None]) -> None:
-    """Run a stage: each parameter of its function is a flag of the command line, `Annotated` with its help."""
-    run(lambda: main(**arguments(main)))
-
-
-def arguments(main: Callable[..., None]) -> dict[str, Any]:
-    """What the command line says, by the function's parameters; `--help` begins with the module's first line."""
-    module = main.__globals__
-    spec = module.get("__spec__")  # none where the file itself is run, instead of its module
-    parser = argparse.ArgumentParser(
-        prog=spec and f"python -m {spec.name}", description=(module["__doc__"] or "").partition("\n")[0]
-    )
-    for name, hint in get_type_hints(main, include_extras=True).items():
-        if name != "return":
-            kind, meaning = get_args(hint)
-            parser.add_argument(f"--{name.replace('_', '-')}", type=kind, required=True, help=meaning)
-    return vars(parser.parse_args())
 
 
 def run(main: Callable[[], int | None]) -> None:

@@ -6,6 +6,8 @@ Read here without DVC, whose import takes a second: the layout is the documented
 from __future__ import annotations
 
 import configparser
+import contextlib
+import io
 import json
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +15,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+
+from timbre.core.content import write_atomic
 
 LOCK = Path("dvc.lock")
 
@@ -63,3 +67,26 @@ class Locked:
             except (OSError, ValueError, KeyError, TypeError):
                 self._listings[digest] = {}
         return self._listings[digest]
+
+
+def forget_run(root: Path, stage: str) -> None:
+    """Let DVC forget what it recorded of a stage last, in dvc.lock and among the runs that it would restore."""
+    yaml = YAML()
+    yaml.width = 2**16
+    lock = yaml.load((root / LOCK).read_text(encoding="utf-8"))
+    entry = lock["stages"].pop(stage, None)
+    if entry is None:
+        return
+    text = io.StringIO()
+    yaml.dump(lock, text)
+    write_atomic(root / LOCK, text.getvalue())
+    for run in (objects(root).parents[1] / "runs").glob("*/*/*"):
+        with contextlib.suppress(OSError, YAMLError):
+            kept = YAML(typ="safe").load(run.read_text(encoding="utf-8"))
+            if kept.get("cmd") == entry["cmd"] and _hashes(kept) == _hashes(entry):
+                run.unlink()
+                run.parent.rmdir()  # DVC fails on an empty one; OSError where it holds other runs
+
+
+def _hashes(entry: dict[str, Any]) -> dict[str, str]:
+    return {dep["path"]: dep["md5"] for dep in entry.get("deps", [])}

@@ -249,8 +249,10 @@ def _loaded(memory: Path | None) -> dict[str, dict[str, Any]]:
     """Empty where it was lost or is broken: it only saves work."""
     try:
         content = json.loads(memory.read_bytes()) if memory else {}
-        return {"entries": dict(content["entries"]), "files": dict(content["files"])}
-    except (OSError, ValueError, KeyError, TypeError):
+        entries = {name: digest for name, digest in content["entries"].items() if isinstance(digest, str)}
+        files = {path: row for path, row in content["files"].items() if isinstance(row, list) and len(row) == 4}
+        return {"entries": entries, "files": files}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {"entries": {}, "files": {}}
 
 

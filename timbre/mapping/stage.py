@@ -1,0 +1,61 @@
+"""The entry point of every stage: its command line from its function, and the watch over what it was given.
+
+if __name__ == "__main__":
+    run_stage(main)
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from typing import Any, get_args, get_type_hints
+
+from timbre.core.errors import StageError
+from timbre.core.running import run
+from timbre.mapping import inputs
+
+NAMED = 3  # changed files, in a message
+
+
+def run_stage(main: Callable[..., None]) -> None:
+    """Run a stage: each parameter of its function is a flag of the command line, `Annotated` with its help."""
+    run(lambda: watched(main))
+
+
+def watched(main: Callable[..., None]) -> None:
+    """Do the stage's work; fail where it began from other files or parameters than DVC is about to record."""
+    options = arguments(main)
+    stage = os.environ.get("DVC_STAGE", "").rpartition(":")[2]  # DVC sets it; by hand, nothing is recorded
+    if not stage:
+        main(**options)
+        return
+    for earlier, names in inputs.recorded_wrongly().items():
+        raise StageError(changed(earlier, names))
+    seen = inputs.given(stage)
+    main(**options)
+    if names := inputs.differences(seen, inputs.given(stage)):
+        raise StageError(changed(stage, names))
+    inputs.remember(stage, seen)
+
+
+def changed(stage: str, names: list[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return (
+        f"changed while {stage} ran: {', '.join(names[:NAMED])}{more}; run again, so that what is recorded is what was "
+        "used (all that is finished and still fits is kept)"
+    )
+
+
+def arguments(main: Callable[..., None]) -> dict[str, Any]:
+    """What the command line says, by the function's parameters; `--help` begins with the module's first line."""
+    module = main.__globals__
+    spec = module.get("__spec__")  # none where the file itself is run, instead of its module
+    parser = argparse.ArgumentParser(
+        prog=spec and f"python -m {spec.name}", description=(module["__doc__"] or "").partition("\n")[0]
+    )
+    for name, hint in get_type_hints(main, include_extras=True).items():
+        if name != "return":
+            kind, meaning = get_args(hint)
+            parser.add_argument(f"--{name.replace('_', '-')}", type=kind, required=True, help=meaning)
+    return vars(parser.parse_args())
