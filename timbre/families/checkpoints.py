@@ -43,7 +43,7 @@ def plain(value: Any) -> Any:
 def read(path: Path, classes: Sequence[str] = (), *, content: bytes | None = None) -> Any:
     """What torch saved in a file, or in these bytes of it: tensors, plain values and the named classes alone."""
     if content is None and not path.is_file():
-        raise ModelError(f"{path} is missing; the folder is incomplete: restore it, or name another")
+        raise missing(path)
     source = path if content is None else io.BytesIO(content)
     stand_ins: list[tuple[type, str]] = [(PickledObject, name) for name in classes]
     try:
@@ -60,6 +60,10 @@ def read(path: Path, classes: Sequence[str] = (), *, content: bytes | None = Non
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
         raise damaged(path, error) from error
+
+
+def missing(path: Path) -> ModelError:
+    return ModelError(f"{path} is missing; the folder is incomplete: restore it, or name another")
 
 
 def damaged(path: Path, error: Exception) -> ModelError:

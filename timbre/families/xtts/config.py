@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from timbre.core.errors import ModelError
+from timbre.families.checkpoints import missing
 
 
 class GptArgs(BaseModel):
@@ -50,7 +51,7 @@ class XttsSettings(BaseModel):
 
 def read_settings(path: Path) -> XttsSettings:
     if not path.is_file():
-        raise ModelError(f"{path} is missing; the folder is incomplete: restore it, or name another")
+        raise missing(path)
     try:
         return settings_of(json.loads(path.read_text()), path)
     except json.JSONDecodeError as error:
