@@ -8,13 +8,14 @@ into a file or a pipe Markdown, cut to what fits into a comment on GitHub.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 from timbre.commands.options import add_local
 from timbre.core.content import write_atomic
 from timbre.core.errors import DataError
+from timbre.core.running import tell
+from timbre.core.terminal import colours
 from timbre.diff import sounds
 from timbre.diff.compare import compare
 from timbre.diff.render import FORMATS, render
@@ -57,9 +58,9 @@ def command(args: argparse.Namespace) -> int:
     page = Page(report, link=f"{args.link.rstrip('/')}/" if args.link else "", whole=args.artifact_url, sounds=heard)
     if args.full:
         write_atomic(args.full, render(page, full, whole=True))
-    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    colour = colours()
     sys.stdout.write(render(page, form, colour))
     if args.check:
         for failure in report.failures:
-            print(f"error: {failure}", file=sys.stderr)
+            tell(failure)
     return 1 if args.check and report.failures else 0

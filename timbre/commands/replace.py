@@ -49,7 +49,7 @@ def command(args: argparse.Namespace) -> int:
     plans = find_replace.plan(paths, Search(args.old, args.new, args.ignore_case))
     for plan in plans:
         for edit in plan.edits:
-            print(f"{plan.path}:{edit.number}: {shown(edit, sys.stdout.isatty())}")
+            print(f"{plan.path}:{edit.number}: {shown(edit, colours())}")
     if args.write:
         write_all([plan.change for plan in plans])
     print(told(plans, args.old, len(paths), args.write))
@@ -73,7 +73,8 @@ def shown(edit: Edit, colour: bool) -> str:
     """The line's text with what goes and what comes: in colours, or as `git diff --word-diff` marks it."""
     gone, come = ("\033[31;9m{}\033[0m", "\033[32;1m{}\033[0m") if colour else ("[-{}-]", "{{+{}+}}")
     return "".join(
-        same + (gone.format(old) if old else "") + (come.format(new) if new else "") for same, old, new in edit.pieces()
+        visible(same) + (gone.format(visible(old)) if old else "") + (come.format(visible(new)) if new else "")
+        for same, old, new in edit.pieces()
     )
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import shutil
 import sys
 from pathlib import Path
 
 from timbre.commands.options import add_json
 from timbre.core.errors import DataError
+from timbre.core.terminal import print_json
 from timbre.trace import past, text
 from timbre.trace.facts import Adapter, Forward, Past, Trace, TracedSample
 from timbre.trace.follow import NotHere, follow
@@ -47,7 +47,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def command(args: argparse.Namespace) -> int:
     traced = trace(Path(), args.what, args.rev, args.history)
     if args.json:
-        print(json.dumps(as_json(traced), ensure_ascii=False, indent=1))
+        print_json(as_json(traced))
     else:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         print(text.draw(traced, args.every, width))

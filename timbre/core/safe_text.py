@@ -8,7 +8,7 @@ import unicodedata
 _MARKDOWN = re.compile(r"[&<>\\`*_~|\[\]!$^{}]")
 _RINGS = re.compile(r"(?<=[@#])(?=\w)|(?<=:)(?=//|\w+:)|(?<=www)(?=\.)|(?<=GH-)(?=\d)", re.IGNORECASE)
 # user and password end at the last @ before the host; a password may hold a slash, or a second @
-_ADDRESS = re.compile(r"(\w[\w+.-]*://)(?:[^\s/?#'\"]*@|[^\s/?#'\":]*:[^\s'\"]*@(?=[\w\[]))")
+_ADDRESS = re.compile(r"(\w[\w+.-]{0,40}://)(?:[^\s/?#'\"]*@|[^\s/?#'\":]*:[^\s'\"]*@(?=[\w\[]))")
 _SECRET_WORDS = "password|passwd|pwd|secret|token|signature|key|credential"
 _SECRETS = re.compile(rf"([?&;][\w-]*(?:{_SECRET_WORDS})[\w-]*=)[^&;\s'\"]+", re.IGNORECASE)
 _BREAK = "&#8203;"  # a space of no width: GitHub links names, numbers and addresses also where marks are escaped
