@@ -5,6 +5,7 @@ Reads   data/dataset, models/adapter, models/history.csv, reports/samples, repor
         models/speed.json               what training cost, where it was this machine that trained
         reports/mos.json                predicted opinions, where DNSMOS is installed
         params.yaml, dvc.lock           the parameters; DVC's names of the data
+        data/speakers.yaml              whether all the voices may be heard: else nothing is recorded
 Writes  a run in the MLflow store       parameters, curves, rates, gates, data lineage, sounds and their pictures, the
                                         report; its adapter as the `candidate` of the model registry
 
@@ -38,7 +39,9 @@ from timbre.core.content import file_sha256
 from timbre.core.errors import DataError, TimbreError, raise_all
 from timbre.evaluation import metrics as evidence
 from timbre.evaluation import mos
+from timbre.evaluation.measures import asks
 from timbre.mapping.stage import run_stage
+from timbre.project.permissions import Permissions, of_dataset
 from timbre.tracking import lineage, pictures, registry
 from timbre.training import timing
 
@@ -215,6 +218,14 @@ def check(paths: Sequence[Path]) -> None:
             raise DataError(f"{path}: missing; `dvc repro` makes it")
 
 
+def check_voices(dataset: Path, adapter: Path, report: Path) -> None:
+    """The run holds sounds of these voices, in samples and the page, and an adapter to make more."""
+    allowed = Permissions()
+    allowed.check_adapter(adapter, dataset)
+    allowed.check(of_dataset(dataset), f"{dataset}: ", taking_part=True)
+    allowed.check_page(report)
+
+
 def main(
     dataset: Annotated[Path, "folder of the training and evaluation tables"],
     adapter: Annotated[Path, "folder of the trained adapter"],
@@ -230,13 +241,14 @@ def main(
 ) -> None:
     version = Version(dataset, adapter, history, speed, samples, points, heard, scores, metrics, mos, report)
     check([dataset, adapter, history, samples, points, heard, scores, metrics, report])
-    uri, parameters = tracking.store_uri(), params.load()
+    check_voices(dataset, adapter, report)
+    uri, settings = tracking.store_uri(), params.read()
     client = tracking.connect(uri)
     with tracking.explained(uri):
-        print(f"track: {record(client, version, parameters)}")
-    if parameters["evaluate"]["strict"]:
+        print(f"track: {record(client, version, dataclasses.asdict(settings))}")
+    if settings.evaluate.strict:
         failed = evidence.read(version.metrics).failed
-        raise_all(TimbreError, (f"gate `{name}` failed: it asks that {evidence.asks(name)}" for name in failed))
+        raise_all(TimbreError, (f"gate `{name}` failed: it asks that {asks(name)}" for name in failed))
 
 
 if __name__ == "__main__":

@@ -15,8 +15,10 @@ import pytest
 from stages import track
 from tests.support import mlflow_store
 from tests.support.mlflow_store import ARGUMENTS, DIGEST, PARAMS
+from tests.support.report_outs import write_owned
 from timbre import tracking
-from timbre.core.errors import TimbreError, TrackingError
+from timbre.core import params
+from timbre.core.errors import SourceError, TimbreError, TrackingError
 from timbre.tracking import registry
 from timbre.training import timing
 
@@ -55,11 +57,10 @@ def test_a_run_holds_all_that_people_compare(root: Path) -> None:
     (run,) = runs(root)
     client = tracking.connect()
     assert run.info.status == "FINISHED"
-    assert run.data.params == {
+    assert set(run.data.params) == set(track.flat(params.load()))
+    assert {name: run.data.params[name] for name in ("evaluate.strict", "train.learning_rate", "voice.revision")} == {
         "evaluate.strict": "False",
         "train.learning_rate": "0.0001",
-        "train.lora.rank": "8",
-        "voice.base": "models/tiny",
         "voice.revision": "None",
     }
     metrics = json.loads((root / "reports/metrics.json").read_text())
@@ -216,12 +217,12 @@ def test_a_voice_without_gates_says_nothing_of_them(root: Path) -> None:
 def test_tags_name_the_data_the_lock_and_the_base_model(root: Path) -> None:
     track.main(**ARGUMENTS)
     mlflow_store.write_lock(root, {"data/dataset": DIGEST, "models/adapter": "fedcba9876543210fedcba9876543210.dir"})
-    (root / "params.yaml").write_text(PARAMS.replace("null", "0a1b2c3"))
+    (root / "params.yaml").write_text(PARAMS.replace("revision: null", "revision: 0a1b2c3"))
     track.main(**ARGUMENTS)
     second, first = (run.data.tags for run in runs(root))
     assert first["data.version"] == second["data.version"] == DIGEST
     assert first["dvc.lock"] != second["dvc.lock"]
-    assert first["base.model"] == "models/tiny"
+    assert first["base.model"] == "models/tiny/csm"
     assert first["base.revision"] == "b0b1b2b3b4b5b6b7", "the content of a folder"
     assert second["base.revision"] == "0a1b2c3", "the commit of a hub model"
 
@@ -299,3 +300,15 @@ def test_a_dataset_is_found_by_dvcs_hash_and_comes_back_from_its_cache(root: Pat
     shutil.rmtree(root / ".dvc/cache")
     with pytest.raises(TrackingError, match=r"data/dataset/train.jsonl: .*not in DVC's cache; .*dvc pull data/dataset"):
         source.load()
+
+
+def test_nothing_is_recorded_of_a_voice_that_may_not_be_heard(root: Path) -> None:
+    write_owned(root, revoked="2026-04-01")
+    with pytest.raises(SourceError, match=r"models/adapter: .* marina took the consent back"):
+        track.main(**ARGUMENTS)
+    write_owned(root)
+    page = root / "reports/index.html"
+    page.write_text(page.read_text().replace("marina", "marina bob"))
+    with pytest.raises(SourceError, match=r"reports/index\.html: holds the voice of bob"):
+        track.main(**ARGUMENTS)
+    assert runs(root) == []
