@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from timbre import tracking
-from timbre.core.safe_text import visible
+from timbre.core.safe_text import redacted, visible
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -55,7 +55,7 @@ def command(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([dataclasses.asdict(found) for found in rows], indent=1))
     else:
-        print("\n".join(table(rows)) if rows else f"no run yet in {uri}; `dvc repro` records one")
+        print("\n".join(table(rows)) if rows else f"no run yet in {redacted(uri)}; `dvc repro` records one")
     return 0
 
 
