@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from timbre.diff.report import Report
-from timbre.tracking.offline import SAMPLES
-from timbre.versions.tables import VoiceVersion
+from timbre.versions.tables import SAMPLES, VoiceVersion
 
 MOST = 8  # pairs; the page carries them within itself
 LARGEST = 2_000_000  # bytes of one
