@@ -37,12 +37,13 @@ LISTED = ("data/sources.yaml", "data/speakers.yaml", "data/glossary.txt", "data/
 
 
 def main() -> None:
-    parser = table.parser(__doc__)
+    table.run("data_path", __doc__, arguments, measure)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hours", type=float, nargs="*", default=[1, 10], help="of sound, with chunk.vad: energy")
     parser.add_argument("--silero-hours", type=float, nargs="*", default=[1], help="the same with chunk.vad: silero")
     parser.add_argument("--no-edit", action="store_true", help="leave out the edit of a word")
-    options = parser.parse_args()
-    table.record("data_path", measure(options), options.out)
 
 
 def measure(options: argparse.Namespace) -> Iterator[Table]:

@@ -27,13 +27,14 @@ TALK = "Passengers with coffee to pier {} please, the {} ferry waits under the o
 
 
 def main() -> None:
-    parser = table.parser(__doc__)
+    table.run("diff", __doc__, arguments, measure)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recordings", type=int, default=200)
     parser.add_argument("--lines", type=int, default=100, help="of each recording")
     parser.add_argument("--changed", type=float, default=0.5, help="share of the lines")
     parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
-    table.record("diff", measure(options), options.out)
 
 
 def measure(options: argparse.Namespace) -> Iterator[Table]:

@@ -35,17 +35,12 @@ RATE = "hours of sound a minute"
 
 
 def main() -> None:
-    parser = table.parser(__doc__)
-    add_options(parser)
-    options = parser.parse_args()
-    table.record("encoding", measure(options), options.out)
+    table.run("encoding", __doc__, arguments, measure)
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    here = "cuda" if torch.cuda.is_available() else "cpu"
-    parser.add_argument("--device", choices=["cpu", "cuda"], default=here)
+def arguments(parser: argparse.ArgumentParser) -> None:
+    table.add_device(parser, runs=3)
     parser.add_argument("--size", choices=["tiny", "csm-1b"], nargs="+", default=["tiny", "csm-1b"])
-    parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--clips", type=int, default=16)
     parser.add_argument("--seconds", type=float, help="of the longest clip; 30 on a GPU, 10 on a CPU, 5 for tiny")
 

@@ -30,13 +30,12 @@ FRAMES = {"tiny": 50, "csm-1b": 4}  # of speech
 
 
 def main() -> None:
-    parser = table.parser(__doc__)
-    here = "cuda" if torch.cuda.is_available() else "cpu"
-    parser.add_argument("--device", choices=["cpu", "cuda"], default=here)
+    table.run("estimate", __doc__, arguments, measure)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    table.add_device(parser, runs=3)
     parser.add_argument("--size", choices=sorted(BASES), nargs="+", default=["tiny", "csm-1b"])
-    parser.add_argument("--runs", type=int, default=3)
-    options = parser.parse_args()
-    table.record("estimate", measure(options), options.out)
 
 
 def measure(options: argparse.Namespace) -> Iterator[Table]:

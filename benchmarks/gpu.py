@@ -43,15 +43,17 @@ PARTS = (
 
 
 def main() -> None:
-    parser = table.parser(__doc__)
+    options = table.parse(__doc__, arguments)
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("torch sees no GPU here; rehearse with --device cpu --size tiny")
+    table.record("gpu", measure(options), options.out)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda")
     parser.add_argument("--size", choices=["tiny", "csm-1b"], default="csm-1b")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--parts", nargs="+", default=[part.name for part in PARTS], help="only these")
-    options = parser.parse_args()
-    if options.device == "cuda" and not torch.cuda.is_available():
-        parser.error("torch sees no GPU here; rehearse with --device cpu --size tiny")
-    table.record("gpu", measure(options), options.out)
 
 
 def measure(options: argparse.Namespace) -> Iterator[Table]:

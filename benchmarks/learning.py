@@ -57,10 +57,7 @@ LEARNING = (Way(DOCUMENTED, raw=True), Way("ours", raw=False), Way("ours, bf16",
 
 
 def main() -> None:
-    parser = table.parser(__doc__)
-    arguments(parser)
-    parser.add_argument("--child", help=argparse.SUPPRESS)  # a way, as JSON: measured in this process, told as JSON
-    options = parser.parse_args()
+    options = table.parse(__doc__, arguments)
     if options.child:
         print(json.dumps(child(Way(*json.loads(options.child)), options)))
     else:
@@ -70,14 +67,14 @@ def main() -> None:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     here = "cuda" if torch.cuda.is_available() else "cpu"
-    parser.add_argument("--device", choices=["cpu", "cuda"], default=here)
+    table.add_device(parser, runs=5 if here == "cuda" else 2)
     parser.add_argument("--size", choices=list(shapes.SIZES), default="csm-1b")
     parser.add_argument("--seconds", type=float, default=30 if here == "cuda" else 15, help="of a clip")
     parser.add_argument("--batch", type=int, default=8 if here == "cuda" else 1, help="clips")
-    parser.add_argument("--runs", type=int, default=5 if here == "cuda" else 2, help="steps; on a CPU 1 of documented")
     parser.add_argument("--only", choices=["speed", "epoch", "loss"], nargs="+")
     parser.add_argument("--steps", type=int, default=16, help="on the tiny stack")
     parser.add_argument("--seeds", type=int, default=2, help="on the tiny stack")
+    parser.add_argument("--child", help=argparse.SUPPRESS)  # a way, as JSON: measured in this process, told as JSON
     parser.add_argument("--rate", type=float, default=5e-4, help="of learning, on the tiny stack")
 
 

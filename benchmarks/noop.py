@@ -35,14 +35,15 @@ PER_RECORDING = {  # folder → suffixes of an entry
 
 
 def main() -> None:
-    parser = table.parser(__doc__)
+    table.run("noop", __doc__, arguments, measure)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recordings", type=int, nargs="+", default=[3, 1000])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--stage-per-recording", type=int, default=100, help="size of the other design; 0 leaves it out"
     )
-    options = parser.parse_args()
-    table.record("noop", measure(options), options.out)
 
 
 def measure(options: argparse.Namespace) -> Iterator[Table]:

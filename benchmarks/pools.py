@@ -35,13 +35,10 @@ STAGES = {
 
 
 def main() -> None:
-    parser = table.parser(__doc__)
-    add_options(parser)
-    options = parser.parse_args()
-    table.record("pools", measure(options), options.out)
+    table.run("pools", __doc__, arguments, measure)
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--runs", type=int, default=2)
 

@@ -35,7 +35,15 @@ SIZES = ("tiny", "small", "csm-1b")
 
 
 def main() -> None:
-    parser = table.parser(__doc__)
+    options = table.parse(__doc__, arguments)
+    if options.child is None:
+        table.record("processes", measure(options), options.out)
+    elif not distributed.launch(options.processes, "benchmarks.processes"):
+        with distributed.joined(options.processes):
+            learn(options)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", choices=SIZES, default="small", help="of the voice; see benchmarks/shapes.py")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--steps", type=int, default=5, help="that are measured")
@@ -43,12 +51,6 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=60, help="of a clip; 12.5 are a second of csm-1b")
     parser.add_argument("--shard", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.child is None:
-        table.record("processes", measure(options), options.out)
-    elif not distributed.launch(options.processes, "benchmarks.processes"):
-        with distributed.joined(options.processes):
-            learn(options)
 
 
 def measure(options: argparse.Namespace) -> Iterator[Table]:

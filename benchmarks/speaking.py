@@ -70,19 +70,16 @@ class Contender(NamedTuple):
 
 
 def main() -> None:
-    parser = table.parser(__doc__)
-    add_options(parser)
-    options = parser.parse_args()
+    options = table.parse(__doc__, arguments)
     for size in options.size:
         table.record(f"speaking-{size}", measure(size, options), options.out)
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", nargs="+", choices=SIZES, default=["tiny", "csm-1b"])
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
+    table.add_device(parser, runs=3)
     parser.add_argument("--slots", type=int, nargs="+", help="sentences side by side; 1 8 16, on a GPU 64 too")
     parser.add_argument("--frames", type=int, help="of a run, for each sentence")
-    parser.add_argument("--runs", type=int, default=3)
 
 
 def measure(size: Size, options: argparse.Namespace) -> Iterator[Table]:

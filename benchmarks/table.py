@@ -110,11 +110,32 @@ def _processor() -> str:
     return found[1] if found else platform.processor() or platform.machine()
 
 
-def parser(doc: str | None) -> argparse.ArgumentParser:
-    """A benchmark's arguments, to which it adds its own."""
+def run(
+    name: str,
+    doc: str | None,
+    arguments: Callable[[argparse.ArgumentParser], None],
+    measure: Callable[[argparse.Namespace], Iterable[Table]],
+) -> None:
+    """A benchmark from its command line to its results: `arguments` adds its options, `measure` makes its tables."""
+    options = parse(doc, arguments)
+    record(name, measure(options), options.out)
+
+
+def parse(doc: str | None, arguments: Callable[[argparse.ArgumentParser], None]) -> argparse.Namespace:
+    """For a benchmark that writes several results, or calls itself."""
     made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--out", type=Path, default=RESULTS, help="folder for the JSON file")
-    return made
+    arguments(made)
+    return made.parse_args()
+
+
+def add_device(parser: argparse.ArgumentParser, runs: int) -> None:
+    """Where models run, and how often each is measured."""
+    import torch
+
+    here = "cuda" if torch.cuda.is_available() else "cpu"
+    parser.add_argument("--device", choices=["cpu", "cuda"], default=here, help="the GPU where there is one")
+    parser.add_argument("--runs", type=int, default=runs, help="of each, after a warm-up")
 
 
 def record(name: str, tables: Iterable[Table], folder: Path) -> None:

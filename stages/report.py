@@ -30,7 +30,7 @@ from timbre.core.safe_text import escaped
 from timbre.evaluation.metrics import COMPARED, MEASURES
 from timbre.evaluation.metrics import read as read_metrics
 from timbre.mapping.stage import run_stage
-from timbre.project.permissions import Permissions, of_dataset
+from timbre.project.permissions import Permissions, Used, of_dataset
 from timbre.report import data, method, sample_rows, tables, training
 from timbre.report.data import Data
 from timbre.report.rates import rates
@@ -91,6 +91,13 @@ def facts(learnt: Data, trained: TrainingFigures, worst: Sequence[Take]) -> list
     return [*found, Fact("Listen", "`dvc pull`, then open `reports/index.html`")]
 
 
+def voices(learnt: Data, used: Used, allowed: Permissions) -> list[str]:
+    """Whose sound is in the page: `timbre report` asks for their consent before it copies the page."""
+    drops = [row.drop for reason in learnt.reasons for row in reason.rows if row.sound]
+    beside = (name for drop in drops for name in allowed.voices_in(drop.recording, drop.start, drop.end))
+    return sorted({*used, *beside})
+
+
 def main(
     samples: Annotated[Path, "folder of generated samples"],
     scores: Annotated[Path, "what was heard, a row per sample"],
@@ -128,6 +135,7 @@ def main(
         training=trained,
         data=learnt,
         reference=reference(scored, [*learnt.train, *learnt.evaluation], clips),
+        voices=voices(learnt, of_dataset(dataset), allowed),
         base=scored[0].sample.base,
         adapter=next((s.sample.adapter for s in scored if s.sample.adapter), None),
     )

@@ -5,6 +5,7 @@ Reads   data/dataset, models/adapter, models/history.csv, reports/samples, repor
         models/speed.json               what training cost, where it was this machine that trained
         reports/mos.json                predicted opinions, where DNSMOS is installed
         params.yaml, dvc.lock           the parameters; DVC's names of the data
+        data/speakers.yaml              whether all the voices may be heard: else nothing is recorded
 Writes  a run in the MLflow store       parameters, curves, rates, gates, data lineage, sounds and their pictures, the
                                         report; its adapter as the `candidate` of the model registry
 
@@ -40,6 +41,7 @@ from timbre.core.safe_text import redacted, visible
 from timbre.evaluation import metrics as evidence
 from timbre.evaluation import mos
 from timbre.mapping.stage import run_stage
+from timbre.project.permissions import Permissions, of_dataset
 from timbre.tracking import about, lineage, registry, version
 from timbre.tracking.version import TrackedFiles
 from timbre.training import timing
@@ -222,6 +224,14 @@ def curves(path: Path) -> Iterator[tuple[str, float, int]]:
         yield from (("best_eval_loss", loss, step), ("best_step", float(step), step))
 
 
+def check_voices(dataset: Path, adapter: Path, report: Path) -> None:
+    """The run holds sounds of these voices, in samples and the page, and an adapter to make more."""
+    allowed = Permissions()
+    allowed.check_adapter(adapter, dataset)
+    allowed.check(of_dataset(dataset), f"{dataset}: ", taking_part=True)
+    allowed.check_page(report)
+
+
 def main(
     dataset: Annotated[Path, "folder of the training and evaluation tables"],
     adapter: Annotated[Path, "folder of the trained adapter"],
@@ -237,6 +247,7 @@ def main(
 ) -> None:
     files = TrackedFiles(dataset, adapter, history, speed, samples, points, heard, scores, metrics, mos, report)
     raise_all(DataError, (f"{path}: missing; `dvc repro` makes it" for path in files.missing()))
+    check_voices(dataset, adapter, report)
     parameters = params.load()
     print(f"track: {track(files, parameters)}")
     if parameters["evaluate"]["strict"]:

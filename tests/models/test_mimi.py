@@ -12,7 +12,7 @@ import torch
 from tests.support.tiny_models import ROOT
 from timbre.core.errors import ModelError
 from timbre.families import Audio, Codes
-from timbre.families.csm.mimi import LONGEST_PIECE, CodecStream, pieces
+from timbre.families.csm.mimi import LONGEST_PIECE, CodecRows, CodecStream, pieces
 
 FRAMES = 40
 WINDOW = 10  # positions of the random codec's transformer: 5 frames
@@ -74,9 +74,32 @@ def test_what_is_remembered_does_not_grow(mimi: Any) -> None:
     sizes = []
     for start in range(0, FRAMES, 4):
         stream.feed(codes[start : start + 4])
-        layers = sum(layer.keys.untyped_storage().nbytes() for layer in stream.cache.layers)
-        sizes.append((layers, sum(heard.untyped_storage().nbytes() for heard in stream.heard.values())))
-    assert len(set(sizes[2:])) == 1
+        sizes.append(sum(kept.untyped_storage().nbytes() for kept in stream.rows.memory))
+    assert len(set(sizes)) == 1
+
+
+def test_a_row_sounds_the_same_whatever_the_others_hold(mimi: Any) -> None:
+    """Byte for byte: rows begin at different times, idle rows compute on, and one goes on alone."""
+    codes = torch.from_numpy(codes_of(mimi).astype(np.int64)).T[None]
+    other = (codes + 1) % mimi.config.codebook_size
+
+    def spoken(beside: int) -> torch.Tensor:
+        rows, sound = CodecRows(mimi, 3), []
+        for frame in range(beside):  # somebody else's frames, in a row that begins before
+            rows.feed(other[..., frame : frame + 1].expand(3, -1, -1), torch.tensor([True, False, False]))
+        busy = torch.tensor([beside > 0, True, False])
+        for frame in range(12):
+            step = torch.cat((other[..., frame : frame + 1], codes[..., frame : frame + 1], codes[..., :1]))
+            sound.append(rows.feed(step, busy)[1])
+        sound.append(rows.row(1).feed(codes[..., 12:20])[0])
+        rows.clear(1)
+        sound.append(rows.row(1).feed(codes[..., :4])[0])
+        return torch.cat(sound)
+
+    alone = spoken(0)
+    assert torch.equal(alone, spoken(7))
+    expected = whole(mimi, codes_of(mimi))[: 20 * mimi.config.frame_size]
+    assert np.abs(alone[: len(expected)].numpy() - expected).max() < 1e-5 * np.abs(expected).max()
 
 
 def test_no_frames_are_no_sound_and_a_stream_belongs_to_one_sentence(mimi: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.fake_outputs import write_outs
+from tests.support.report_outs import write_owned
 from timbre import tracking
 
 PARAMS = (
@@ -35,7 +36,8 @@ DIGEST = "0123456789abcdef0123456789abcdef.dir"
 def write_template(root: Path) -> None:
     """Outs, and a store with its tables made: making them takes seconds."""
     write_outs(root)
-    (root / "reports/index.html").write_text("<h1>a page</h1>")
+    (root / "reports/index.html").write_text('<meta name="timbre:voices" content="marina"><h1>a page</h1>')
+    write_owned(root)
     (root / "params.yaml").write_text(PARAMS)
     write_lock(root, {"data/dataset": DIGEST})
     tracking.connect(f"sqlite:///{root}/mlflow.db").search_experiments()

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+from timbre.commands.options import add_rights
 from timbre.core.content import file_sha256
 from timbre.core.errors import SourceError, raise_all
 from timbre.core.records import check_id
@@ -54,13 +55,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", metavar="URL|FILE", help="file of audio or video, or an address that yt-dlp downloads")
     parser.add_argument("--id", help="id of the recording (made from the file name or address)")
     parser.add_argument("--speaker", help="id of the person who speaks; required, one id per voice")
-    parser.add_argument("--licence", help="licence of the recording, such as CC-BY-4.0")
-    parser.add_argument("--consent", help="who consented, and how or when")
+    add_rights(parser)
     parser.add_argument("--for", dest="use", help=f"what a new speaker consented to (“{yaml_entries.USE}”)")
     parser.add_argument("--evidence", help="a new speaker's consent in writing: file or link")
     parser.add_argument("--start", help="use the recording from here on: seconds or h:mm:ss")
     parser.add_argument("--end", help="use the recording up to here")
-    parser.add_argument("--language", help="two or three letters, such as en")
 
 
 def command(args: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ import os
 import sys
 from pathlib import Path
 
+from timbre.commands.options import add_local
 from timbre.core.content import write_atomic
 from timbre.core.errors import DataError
 from timbre.diff import sounds
@@ -37,7 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--full", type=Path, metavar="FILE", help="write the whole report: .html, .md, .json or text")
     parser.add_argument("--link", default="", metavar="URL", help="base address for links to lines")
     parser.add_argument("--artifact-url", default="", metavar="URL", help="address of the whole report")
-    parser.add_argument("--local", action="store_true", help="do not ask a DVC remote or MLflow")
+    add_local(parser)
     parser.add_argument("--check", action="store_true", help="exit with 1 if something must be fixed before a merge")
 
 
@@ -52,7 +53,7 @@ def command(args: argparse.Namespace) -> int:
         outs = Outs(root, remotes=not args.local)
         old, new = VoiceVersion(before, outs), VoiceVersion(after, outs)
         report = compare(old, new, remote=not args.local)
-        heard = sounds.fetch(report, old, new) if full == "html" else {}
+        heard = sounds.fetch_allowed(report, old, new) if full == "html" else {}
     page = Page(report, link=f"{args.link.rstrip('/')}/" if args.link else "", whole=args.artifact_url, sounds=heard)
     if args.full:
         write_atomic(args.full, render(page, full, whole=True))

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from timbre.commands.options import add_json
 from timbre.core import params
 from timbre.core.errors import DataError
 from timbre.core.records import Example, read_jsonl
@@ -69,7 +70,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, metavar="M", help="minutes of audio in the dataset (what is there)")
     parser.add_argument("--model", choices=sorted(BASES), help="model (the one in params.yaml)")
     parser.add_argument("--device", choices=["cpu", *DEVICES], help="device (that of this machine)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
 
 
 def command(args: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
+from timbre.commands.options import add_rights
 from timbre.core import params
 from timbre.core.errors import DataError
 from timbre.core.records import check_id
@@ -35,9 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--as", dest="kind", choices=READERS, help="format (guessed)")
     parser.add_argument("--name", help="id of the recording, or what ids begin with (made from the file name)")
     parser.add_argument("--speaker", help="id of the person who speaks in all of it (as the dataset says)")
-    parser.add_argument("--licence", help="licence, such as CC-BY-4.0")
-    parser.add_argument("--consent", help="who consented, and how or when")
-    parser.add_argument("--language", help="two or three letters, such as en")
+    add_rights(parser)
     parser.add_argument("--recording", metavar="ID", help="subtitles: id of their recording in data/sources.yaml")
     parser.add_argument("--audio", type=Path, metavar="FILE", help="subtitles: their recording, which is added too")
     parser.add_argument("--trim-overlaps", action="store_true", help="subtitles: end a line where the next one begins")

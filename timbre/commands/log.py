@@ -11,6 +11,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+from timbre.commands.options import add_count, add_json
 from timbre.core.content import write_atomic
 from timbre.core.safe_text import visible
 from timbre.diff import plot
@@ -30,8 +31,8 @@ PICTURE = Path("reports/log.html")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("revision", nargs="?", default="HEAD", help="newest version to show (HEAD)")
-    parser.add_argument("-n", type=int, default=20, metavar="N", help="number of versions (20)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_count(parser, "versions", 20)
+    add_json(parser)
     parser.add_argument(
         "--plot", nargs="?", type=Path, const=PICTURE, metavar="FILE", help=f"also draw them on a page ({PICTURE})"
     )

@@ -1,7 +1,8 @@
 """Make a version the champion, which is the one people use.
 
-A run can be promoted when all its gates passed, or with a reason, which then stands beside the version. What loads
-`models:/timbre@champion` gets its adapter from there on.
+A run can be promoted when all its gates passed, or with a reason, which then stands beside the version. No reason
+promotes the voice of a person who did not allow it, or withdrew consent. What loads `models:/timbre@champion` gets its
+adapter from there on.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from timbre import tracking
 from timbre.core import params
 from timbre.core.errors import TrackingError
 from timbre.core.safe_text import redacted, visible
+from timbre.project.permissions import Permissions
 from timbre.tracking.version import TrackedFiles
 
 if TYPE_CHECKING:
@@ -45,12 +47,14 @@ def command(args: argparse.Namespace) -> int:
 
 def promote(client: MlflowClient, name: str | None, reason: str | None) -> None:
     from timbre.tracking import registry
+    from timbre.tracking.voices import voices_of
 
     standing = registry.aliases(client)
     run = wanted(client, name) if name else candidate(client, standing.get(registry.CANDIDATE))
     version = registry.version_of(client, run.info.run_id)
     if version is None:
         raise TrackingError(f"{shown(run)}: no adapter of this run is registered; record it anew, `dvc repro -f track`")
+    Permissions().check(voices_of(client, run), f"{shown(run)}: ")
     before = standing.get(registry.CHAMPION)
     if before == run.info.run_id:
         print(f"{shown(run)} is the champion already")

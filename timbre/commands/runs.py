@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from timbre import tracking
+from timbre.commands.options import add_count, add_json
 from timbre.core.safe_text import redacted, visible
 from timbre.report.columns import columns
 
@@ -46,8 +47,8 @@ class RunRow:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-n", type=int, default=10, metavar="N", help="number of runs (10)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_count(parser, "runs", 10)
+    add_json(parser)
 
 
 def command(args: argparse.Namespace) -> int:

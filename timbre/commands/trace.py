@@ -14,6 +14,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from timbre.commands.options import add_json
 from timbre.core.errors import DataError
 from timbre.trace import past, text
 from timbre.trace.facts import Adapter, Forward, Past, Trace, TracedSample
@@ -40,7 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--history", action="store_true", help="recording or speaker: list each adapter trained on it, on any branch"
     )
     parser.add_argument("--every", action="store_true", help="list all clips and samples, not only the first few")
-    parser.add_argument("--json", action="store_true", help="print JSON, with nothing shortened")
+    add_json(parser, ", with nothing shortened")
 
 
 def command(args: argparse.Namespace) -> int:

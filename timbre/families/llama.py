@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from timbre.families.int8 import joint
+from timbre.families.int8 import Int8Part, joint
+from timbre.families.lora_rows import RowProduct
 
 Product = Callable[[Tensor], Tensor]
 PACKED = 1 << 20  # numbers in a weight from which on oneDNN's own layout pays, on a CPU: 1.5 times as fast for one row,
@@ -43,6 +44,15 @@ class Layer:
         self.said = joined(attention.o_proj)
         self.gates, self.activation, self.down = joined(mlp.gate_proj, mlp.up_proj), mlp.act_fn, joined(mlp.down_proj)
 
+    def row(self, number: int) -> Layer:
+        """The layer for one row alone: of products that differ from row to row, that row's."""
+        part = copy.copy(self)
+        part.heard, part.said, part.gates, part.down = (
+            product.row(number) if isinstance(product, RowProduct) else product
+            for product in (self.heard, self.said, self.gates, self.down)
+        )
+        return part
+
     def think(self, x: Tensor) -> Tensor:
         gate, up = self.gates(norm(x, self.after)).chunk(2, -1)
         return x + self.down(self.activation(gate) * up)
@@ -66,6 +76,7 @@ class Stack:
     def row(self, number: int) -> Stack:
         """The same layers over one row's part of the caches."""
         part = copy.copy(self)
+        part.layers = [layer.row(number) for layer in self.layers]
         part.keys, part.values = self.keys[:, number : number + 1], self.values[:, number : number + 1]
         return part
 
@@ -132,6 +143,14 @@ def joined(*layers: nn.Module) -> Product:
         return layers[0] if len(layers) == 1 else lambda x: torch.cat([layer(x) for layer in layers], -1)
     weights = [layer.weight.detach() for layer in layers]
     return product(weights[0] if len(weights) == 1 else torch.cat(weights))
+
+
+def shape_of(layer: Any) -> tuple[int, int]:
+    """Outputs and inputs of a linear layer, in 8 bits or not."""
+    if isinstance(layer, Int8Part):
+        return layer.outputs.stop - layer.outputs.start, int(layer.whole.shape[1])
+    outputs, inputs = layer.weight.shape if isinstance(layer, nn.Linear) else layer.shape
+    return int(outputs), int(inputs)
 
 
 def product(weight: Tensor) -> Product:

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from timbre.families.protocol import Speaking
 
+TINY = 1e-4  # instead of a temperature of 0, where the likeliest code is taken anyway
+
 
 def pick(logits: Tensor, draw: Tensor, how: Speaking) -> Tensor:
     """A code for each row of logits (B, codes): where the sum of probabilities passes `draw` (B, 1), 0 ≤ draw < 1."""
@@ -18,3 +20,38 @@ def pick(logits: Tensor, draw: Tensor, how: Speaking) -> Tensor:
     # In double precision, sums never fall and the draw stays below the whole, so no code of probability 0 is met.
     passed = torch.softmax(logits, -1).cumsum(-1, dtype=torch.float64)
     return torch.searchsorted(passed, draw * passed[:, -1:], right=True)[:, 0]
+
+
+class RowSampling:
+    """How each row of a running decoder draws: tensors that keep their places, so that a graph reads the new values."""
+
+    def __init__(self, rows: int, device: torch.device) -> None:
+        self.temperature = torch.ones(rows, 1, device=device)  # 0 takes the likeliest
+        self.top_k = torch.zeros(rows, 1, dtype=torch.int64, device=device)  # 0 is all
+        self.top_p = torch.ones(rows, 1, device=device)  # 1 is all
+        self.limited = {*range(rows)} if device.type == "cuda" else set[int]()  # rows that need the order of the codes
+
+    def set(self, row: int, how: Speaking, top_p: float = 1.0) -> None:
+        self.temperature[row], self.top_k[row], self.top_p[row] = how.temperature, how.top_k, top_p
+        if self.top_k.device.type != "cuda":  # a graph does all that any row may ask for
+            (self.limited.add if how.top_k > 0 or top_p < 1 else self.limited.discard)(row)
+
+    def pick(self, logits: Tensor, draw: Tensor) -> Tensor:
+        """As `pick`, each row in its own way: logits (rows, codes), draw (rows, 1) → (rows)."""
+        scaled = logits.float() / self.temperature.clamp(min=TINY)
+        if self.limited:
+            scaled = scaled.masked_fill(scaled < self._least(scaled), -torch.inf)
+        passed = torch.softmax(scaled, -1).cumsum(-1, dtype=torch.float64)
+        drawn = torch.searchsorted(passed, draw * passed[:, -1:], right=True)[:, 0]
+        return torch.where(self.temperature[:, 0] > 0, drawn, logits.argmax(-1))
+
+    def _least(self, scaled: Tensor) -> Tensor:
+        """The smallest logit of each row (rows, 1) that may be drawn."""
+        size = scaled.shape[-1]
+        ordered = scaled.sort(-1, descending=True).values
+        least = ordered.gather(-1, torch.where(self.top_k > 0, self.top_k, size).clamp(max=size) - 1)
+        # The smallest set of the likeliest whose probabilities reach top_p: before its last member they do not.
+        probabilities = torch.softmax(ordered, -1)
+        before = probabilities.cumsum(-1) - probabilities
+        nucleus = ((before < self.top_p) | (self.top_p >= 1)).sum(-1, keepdim=True).clamp(min=1)
+        return torch.maximum(least, ordered.gather(-1, nucleus - 1))

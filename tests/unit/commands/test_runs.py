@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -11,9 +12,10 @@ import pytest
 
 from stages import track
 from tests.support import mlflow_store
+from tests.support.report_outs import write_owned
 from timbre import tracking
 from timbre.commands import cli
-from timbre.core.errors import TrackingError
+from timbre.core.errors import SourceError, TrackingError
 from timbre.core.records import Example, read_jsonl, write_jsonl
 from timbre.tracking import registry
 
@@ -172,3 +174,41 @@ def test_a_run_is_meant_by_its_name_or_the_beginning_of_its_id(three: Path) -> N
         tracking.named(found, "fourth")
     with pytest.raises(TrackingError, match="3 runs are meant"):
         tracking.named(found, "")
+
+
+def test_no_reason_promotes_a_voice_whose_consent_was_withdrawn(three: Path) -> None:
+    write_owned(three, revoked="2026-04-01")
+    for arguments in (["promote"], ["promote", "second", "--force", "she will not mind"]):
+        with pytest.raises(SourceError, match=r"^(third|second): data/speakers\.yaml:2: marina took the consent back"):
+            cli.execute(arguments)
+    assert registry.CHAMPION not in registry.aliases(tracking.connect())
+
+
+def test_an_adapter_that_does_not_say_whose_voice_it_is_is_judged_by_its_dataset(
+    three: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_file(self: object, run_id: str, path: str, folder: str) -> str:
+        raise OSError(path)
+
+    monkeypatch.setattr("mlflow.MlflowClient.download_artifacts", without_file)  # as of an adapter of before
+    with pytest.raises(TrackingError, match="first: whose voice it learnt is not known"):
+        cli.execute(["promote", "first"])
+    table = keep((three / "data/dataset/train.jsonl").read_bytes())
+    rows = [{"relpath": name, "md5": table} for name in ("train.jsonl", "eval.jsonl")]
+    listing = keep(json.dumps(rows).encode(), ".dir")
+    client = tracking.connect()
+    run = tracking.named(tracking.finished(client), "first")
+    client.set_tag(run.info.run_id, "dvc.data/dataset", listing)
+    assert cli.execute(["promote", "first"]) == 0
+    write_owned(three, revoked="2026-04-01")
+    with pytest.raises(SourceError, match=r"first: .* marina took the consent back"):
+        cli.execute(["promote", "first"])
+
+
+def keep(content: bytes, suffix: str = "") -> str:
+    """Put it into DVC's cache."""
+    digest = hashlib.md5(content).hexdigest() + suffix
+    path = Path(".dvc/cache/files/md5", digest[:2], digest[2:])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return digest

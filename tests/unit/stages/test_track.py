@@ -16,10 +16,11 @@ import pytest
 from stages import track
 from tests.support import mlflow_store
 from tests.support.mlflow_store import ARGUMENTS, DIGEST, PARAMS
+from tests.support.report_outs import write_owned
 from timbre import tracking
 from timbre.core import params
 from timbre.core.content import file_sha256
-from timbre.core.errors import TimbreError, TrackingError
+from timbre.core.errors import SourceError, TimbreError, TrackingError
 from timbre.tracking import registry, version
 from timbre.tracking.version import TrackedFiles
 from timbre.training import timing
@@ -390,3 +391,15 @@ def test_a_dataset_is_found_by_dvcs_hash_and_comes_back_from_its_cache(root: Pat
     shutil.rmtree(root / ".dvc/cache")
     with pytest.raises(TrackingError, match=r"data/dataset/train.jsonl: .*not in DVC's cache; .*dvc pull data/dataset"):
         source.load()
+
+
+def test_nothing_is_recorded_of_a_voice_that_may_not_be_heard(root: Path) -> None:
+    write_owned(root, revoked="2026-04-01")
+    with pytest.raises(SourceError, match=r"models/adapter: .* marina took the consent back"):
+        track.main(**ARGUMENTS)
+    write_owned(root)
+    page = root / "reports/index.html"
+    page.write_text(page.read_text().replace("marina", "marina bob"))
+    with pytest.raises(SourceError, match=r"reports/index\.html: holds the voice of bob"):
+        track.main(**ARGUMENTS)
+    assert runs(root) == []

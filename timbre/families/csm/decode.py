@@ -19,6 +19,7 @@ from bisect import bisect_left
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,9 +28,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from timbre.families.csm.eight_bits import Int8Heads
-from timbre.families.llama import Layer, Product, Stack, joined, product
+from timbre.families.llama import Layer, Product, Stack, joined, product, shape_of
+from timbre.families.lora_rows import RowAdapters, RowProduct
 from timbre.families.protocol import Codes, Speaking, Spoken
-from timbre.families.sampling import pick
+from timbre.families.sampling import RowSampling, pick
+
+Pick = Callable[[Tensor, Tensor], Tensor]  # logits (rows, codes), draws (rows, 1) → codes (rows)
 
 
 class Sentence(NamedTuple):
@@ -116,30 +120,55 @@ class Caches(NamedTuple):
 
 
 class Weights:
-    """A voice's weights as the loop wants them. On a CPU most are copies, so decoders of one voice share them."""
+    """A voice's weights as the loop wants them. On a CPU most are copies, so decoders of one voice share them.
 
-    def __init__(self, model: Any) -> None:
+    With `adapters`, each row of a decoder may speak with an adapter of its own.
+    """
+
+    def __init__(self, model: Any, adapters: RowAdapters | None = None) -> None:
         depth = model.depth_decoder
-        self.backbone = [Layer(layer) for layer in model.backbone_model.layers]
-        self.depth = [Layer(layer) for layer in depth.model.layers]
+        self.backbone = layers(model.backbone_model.layers, "backbone_model.layers", adapters)
+        self.depth = layers(depth.model.layers, "depth_decoder.model.layers", adapters)
         self.head, self.project = joined(model.lm_head), joined(depth.model.inputs_embeds_projector)
         self.heads = heads(depth.codebooks_head)
+
+
+def layers(modules: Any, prefix: str, adapters: RowAdapters | None) -> list[Layer]:
+    made = [Layer(module) for module in modules]
+    if adapters is None:
+        return made
+    for number, (layer, module) in enumerate(zip(made, modules, strict=True)):
+        attention, mlp = (module.self_attn, f"{prefix}.{number}.self_attn"), (module.mlp, f"{prefix}.{number}.mlp")
+        layer.heard = adapted(adapters, layer.heard, *attention, "q_proj", "k_proj", "v_proj")
+        layer.said = adapted(adapters, layer.said, *attention, "o_proj")
+        layer.gates = adapted(adapters, layer.gates, *mlp, "gate_proj", "up_proj")
+        layer.down = adapted(adapters, layer.down, *mlp, "down_proj")
+    return made
+
+
+def adapted(adapters: RowAdapters, plain: Product, module: Any, prefix: str, *names: str) -> RowProduct:
+    shapes = [shape_of(getattr(module, name)) for name in names]
+    parts = [(f"{prefix}.{name}", outputs) for name, (outputs, _) in zip(names, shapes, strict=True)]
+    return adapters.put_on(plain, shapes[0][1], *parts)
 
 
 class Decoder:
     """Slots of a voice: caches and buffers that keep their places from call to call."""
 
     def __init__(
-        self, model: Any, how: Speaking, *, graphs: bool | None = None, weights: Weights | None = None
-    ) -> None:
+        self, model: Any, how: Speaking, *, graphs: bool | None = None, weights: Weights | None = None,
+        sampling: RowSampling | None = None,
+    ) -> None:  # fmt: skip
+        """With `sampling`, each row draws in a way of its own instead of `how`."""
         self.weights = weights or Weights(model)
+        self.pick: Pick = sampling.pick if sampling else partial(pick, how=how)
         weight, config = model.backbone_model.norm.weight, model.config
         self.slots, self.how, self.end = how.slots, how, config.codebook_eos_token_id
         self.size: int = config.codec_config.codebook_size  # the few ids above are no codes, and crash the codec
         self.embed, self.device = model.backbone_model.embed_tokens, weight.device
         positions, codebooks = config.max_position_embeddings, config.num_codebooks
         self.backbone = Stack(model.backbone_model, self.weights.backbone, how.slots, positions)
-        self.depth = Depth(model, self.weights, self.size, how)
+        self.depth = Depth(model, self.weights, self.size, self.pick, how.slots)
         self.state = torch.zeros(how.slots, config.hidden_size, dtype=weight.dtype, device=self.device)
         self.codes = torch.zeros(how.slots, codebooks, dtype=torch.int64, device=self.device)
         self.draws = torch.zeros(how.slots, positions, codebooks, dtype=torch.float64, device=self.device)
@@ -186,7 +215,7 @@ class Decoder:
     def frame(self, length: int) -> None:
         """From the states the next codes, and the states after them. Asks the host nothing, so it can be a graph."""
         draws = self.draws[self.backbone.rows[:, 0], self.number]
-        first = pick(self.weights.head(self.state)[:, : self.size], draws[:, :1], self.how)
+        first = self.pick(self.weights.head(self.state)[:, : self.size], draws[:, :1])
         self.codes.copy_(self.depth.frame(self.state, first, draws))
         where = self.backbone.at(self.place[:, None], length)
         self.state.copy_(self.backbone.step(self.embed(self.codes[:, None]), where)[:, 0])
@@ -197,12 +226,12 @@ class Decoder:
 class Depth:
     """From the backbone's state and the first code, the other codes of a frame; its cache begins anew each time."""
 
-    def __init__(self, model: Any, weights: Weights, size: int, how: Speaking) -> None:
+    def __init__(self, model: Any, weights: Weights, size: int, pick: Pick, rows: int) -> None:
         depth, codebooks = model.depth_decoder, model.config.num_codebooks
-        self.vocabulary, self.size, self.how = depth.config.vocab_size, size, how
+        self.vocabulary, self.size, self.pick = depth.config.vocab_size, size, pick
         self.embed, self.project, self.heads = depth.model.embed_tokens, weights.project, weights.heads
-        self.stack = Stack(depth.model, weights.depth, how.slots, codebooks)
-        places = self.stack.every.expand(how.slots, -1)  # the first is the backbone's state's, then one for each code
+        self.stack = Stack(depth.model, weights.depth, rows, codebooks)
+        places = self.stack.every.expand(rows, -1)  # the first is the backbone's state's, then one for each code
         self.places = [self.stack.at(places[:, :2], 2)]
         self.places += [self.stack.at(places[:, i : i + 1], i + 1)._replace(mask=None) for i in range(2, codebooks)]
 
@@ -212,7 +241,7 @@ class Depth:
         x = torch.stack((state, self.embed(first)), 1)
         for codebook, (head, where) in enumerate(zip(self.heads, self.places, strict=True), 1):
             logits = head(self.stack.step(self.project(x), where)[:, -1])[:, : self.size]
-            codes.append(pick(logits, draws[:, codebook, None], self.how))
+            codes.append(self.pick(logits, draws[:, codebook, None]))
             x = self.embed(codes[-1] + codebook * self.vocabulary)[:, None]
         return torch.stack(codes, 1)
 

@@ -6,12 +6,14 @@ as far back as its window reaches. So a piece costs what its own frames cost, ho
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from timbre.core.errors import ModelError
 from timbre.families.protocol import Audio, Codes
@@ -58,51 +60,126 @@ def _encoded_in_pieces(codec: Any, sound: Tensor, codebooks: int) -> Tensor:
     return torch.cat(made, -1)
 
 
-class CodecStream:
-    """The decoder of a MimiModel for one sentence; `feed` gives the sound of the next frames."""
+class CodecRows:
+    """The decoder of a MimiModel for several sentences side by side, each at a place of its own.
 
-    def __init__(self, codec: Any) -> None:
-        from transformers import DynamicCache
+    All that it remembers has a row for each sentence: the end of each convolution's input, and keys and values as far
+    back as the window reaches. With the same number of rows and frames in a call, a row's sound does not depend on
+    what the other rows hold.
+    """
 
+    def __init__(self, codec: Any, rows: int = 1) -> None:
         config = codec.config
         if not (config.use_causal_conv and config.pad_mode == "constant" and config.trim_right_ratio == 1):
             raise ModelError("the codec's convolutions look ahead, so it cannot speak piece by piece; speak whole")
         half = codec.decoder if hasattr(codec.decoder, "decoder_seanet") else codec  # one model in older transformers
         self.quantizer, self.upsample, self.transformer = codec.quantizer, half.upsample, half.decoder_transformer
         self.layers = getattr(half, "decoder_seanet", codec.decoder).layers
-        self.device = codec.device
-        self.cache = DynamicCache(config=self.transformer.config)  # forgets what is beyond the sliding window
-        self.heard: dict[nn.Module, Tensor] = {}  # the end of each convolution's input so far
+        self.device, self.window = codec.device, config.sliding_window
+        shape = rows, config.num_attention_heads, self.window - 1, config.head_dim
+        self.keys, self.values = (
+            [torch.zeros(shape, device=self.device) for _ in self.transformer.layers] for _ in range(2)
+        )
+        self.age = torch.zeros(rows, dtype=torch.int64, device=self.device)  # positions of the transformer so far
+        self.heard: dict[nn.Module, Tensor] = {}  # (rows, channels, past)
+        self.feed(torch.zeros(rows, config.num_quantizers, 1, dtype=torch.int64, device=self.device))
+        self.clear(slice(rows))
+
+    @property
+    def memory(self) -> list[Tensor]:
+        return [self.age, *self.keys, *self.values, *self.heard.values()]
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def clear(self, rows: int | slice) -> None:
+        for part in self.memory:
+            part[rows] = 0
+
+    def row(self, number: int) -> CodecRows:
+        """The same codec over one row's part of what is remembered."""
+        part, only = copy.copy(self), slice(number, number + 1)
+        part.age = self.age[only]
+        part.keys, part.values = ([kept[only] for kept in every] for every in (self.keys, self.values))
+        part.heard = {conv: kept[only] for conv, kept in self.heard.items()}
+        return part
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def feed(self, codes: Tensor, busy: Tensor | None = None) -> Tensor:
+        """codes (rows, codebooks, frames) after those fed before → (rows, samples).
+
+        Rows that are not `busy` (rows) remember nothing of it, and their sound means nothing.
+        """
+        latents = self._convolve(self.upsample.conv, self.quantizer.decode(codes), busy).transpose(1, 2)
+        x = self._attend(latents, busy).transpose(1, 2)
+        for layer in self.layers:
+            x = self._pass(layer, x, busy)
+        return x[:, 0].float()
+
+    def _attend(self, x: Tensor, busy: Tensor | None) -> Tensor:
+        count, past = x.shape[1], self.window - 1
+        new = torch.arange(count, device=self.device)
+        turned = self.transformer.rotary_emb(x, self.age[:, None] + new)
+        place = torch.arange(past + count, device=self.device)
+        near = (place <= past + new[:, None]) & (place >= new[:, None])  # (T, past + T)
+        mask = (near & (place >= past - self.age[:, None, None]))[:, None]  # what lies before the first was never said
+        for layer, keys, values in zip(self.transformer.layers, self.keys, self.values, strict=True):
+            attention, y = layer.self_attn, layer.input_layernorm(x)
+            query, key, value = (
+                part(y).view(len(y), count, -1, attention.head_dim).transpose(1, 2)
+                for part in (attention.q_proj, attention.k_proj, attention.v_proj)
+            )
+            query, key = turn(query, *turned), turn(key, *turned)
+            key, value = torch.cat((keys, key), 2), torch.cat((values, value), 2)
+            heard = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+            remember(keys, key[:, :, count:], busy)
+            remember(values, value[:, :, count:], busy)
+            x = x + layer.self_attn_layer_scale(attention.o_proj(heard.transpose(1, 2).flatten(2)))
+            x = x + layer.mlp_layer_scale(layer.mlp(layer.post_attention_layernorm(x)))
+        remember(self.age, self.age + count, busy)
+        return x
+
+    def _pass(self, layer: Any, x: Tensor, busy: Tensor | None) -> Tensor:
+        if hasattr(layer, "conv"):
+            return self._convolve(layer.conv, x, busy)
+        if not hasattr(layer, "block"):
+            return torch.as_tensor(layer(x))
+        y = x
+        for part in layer.block:
+            y = self._pass(part, y, busy)
+        return self._pass(layer.shortcut, x, busy) + y
+
+    def _convolve(self, conv: Any, x: Tensor, busy: Tensor | None) -> Tensor:
+        """What `conv` makes of x (rows, channels, T) when it has heard what came before; at first silence."""
+        (kernel,), (stride,), (dilation,) = conv.kernel_size, conv.stride, conv.dilation
+        upwards = isinstance(conv, nn.ConvTranspose1d)
+        past = -(-kernel // stride) - 1 if upwards else (kernel - 1) * dilation  # inputs before the first of x
+        if conv not in self.heard:
+            self.heard[conv] = x.new_zeros(*x.shape[:2], past)
+        x = torch.cat((self.heard[conv], x), -1)
+        remember(self.heard[conv], x[..., x.shape[-1] - past :], busy)
+        y = torch.as_tensor(conv(x))
+        return y[..., past * stride : x.shape[-1] * stride] if upwards else y
+
+
+def remember(kept: Tensor, new: Tensor, busy: Tensor | None) -> None:
+    kept.copy_(new if busy is None else torch.where(busy.view(-1, *[1] * (new.dim() - 1)), new, kept))
+
+
+def turn(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    """x (B, heads, T, width) by the angles of its positions (B, T, width)."""
+    low, high = x.chunk(2, -1)
+    return x * cosine[:, None] + torch.cat((-high, low), -1) * sine[:, None]
+
+
+class CodecStream:
+    """The decoder of a MimiModel for one sentence; `feed` gives the sound of the next frames."""
+
+    def __init__(self, codec: Any) -> None:
+        self.rows = CodecRows(codec)
 
     def feed(self, codes: Codes) -> Audio:
         """codes (frames, codebooks) that follow those fed before."""
         if not len(codes):
             return np.zeros(0, np.float32)
-        values = torch.from_numpy(codes.astype(np.int64)).T[None].to(self.device)  # (1, codebooks, frames)
-        with torch.no_grad():
-            latents = self._convolve(self.upsample.conv, self.quantizer.decode(values)).transpose(1, 2)
-            x = self.transformer(latents, past_key_values=self.cache).last_hidden_state.transpose(1, 2)
-            for layer in self.layers:
-                x = self._pass(layer, x)
-            sound: Audio = x[0, 0].float().cpu().numpy()
+        values = torch.from_numpy(codes.astype(np.int64)).T[None].to(self.rows.device)  # (1, codebooks, frames)
+        sound: Audio = self.rows.feed(values)[0].cpu().numpy()
         return sound
-
-    def _pass(self, layer: Any, x: Tensor) -> Tensor:
-        if hasattr(layer, "conv"):
-            return self._convolve(layer.conv, x)
-        if not hasattr(layer, "block"):
-            return torch.as_tensor(layer(x))
-        y = x
-        for part in layer.block:
-            y = self._pass(part, y)
-        return self._pass(layer.shortcut, x) + y
-
-    def _convolve(self, conv: Any, x: Tensor) -> Tensor:
-        """What `conv` makes of x (1, channels, T) when it has heard what came before; at first silence."""
-        (kernel,), (stride,), (dilation,) = conv.kernel_size, conv.stride, conv.dilation
-        upwards = isinstance(conv, nn.ConvTranspose1d)
-        past = -(-kernel // stride) - 1 if upwards else (kernel - 1) * dilation  # inputs before the first of x
-        x = torch.cat((self.heard.get(conv, x.new_zeros(*x.shape[:2], past)), x), -1)
-        self.heard[conv] = x[..., x.shape[-1] - past :].clone()  # a view would hold all of x
-        y = torch.as_tensor(conv(x))
-        return y[..., past * stride : x.shape[-1] * stride] if upwards else y

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 import warnings
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,6 +43,7 @@ from timbre.families.protocol import (
     Spoken,
     Turn,
 )  # fmt: skip
+from timbre.families.slots import Slots
 
 SPEAKER = "0"  # one voice: always the same number
 TARGETS = r".*(backbone_model|depth_decoder\.model)\.layers\.\d+\." + low_rank.PROJECTIONS  # never a layer of Mimi
@@ -228,6 +229,11 @@ class Csm:
         for piece in pieces(frames()):
             yield codec.feed(piece)
         return ended
+
+    def slots(self, count: int, adapters: Mapping[str, Path]) -> Slots:
+        from timbre.families.csm.slots import CsmSlots
+
+        return CsmSlots(self, count, adapters)
 
     def _decode(self, requests: Sequence[Request], how: Speaking) -> Iterator[Said]:
         sentences = [self._sentence(request) for request in requests]

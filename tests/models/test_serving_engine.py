@@ -1,0 +1,167 @@
+"""Continuous batching on a random CSM: a sentence comes out the same whoever shares the batch."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support.tiny_models import CODEBOOK_SIZE, CODEBOOKS, WORDS, adapted, random_csm
+from timbre import families
+from timbre.core.errors import EngineError, ModelError
+from timbre.core.sections import VoiceParams
+from timbre.families import Audio, Lora, Request, Speaking, Turn
+from timbre.families.slots import Drawing, Slots, StreamSlots, open_slots
+from timbre.synthesis.engine import Ask, Engine, Heard, OneSentence, QueueFull, spoken
+
+REFERENCE = Turn("green train", np.random.default_rng(0).integers(1, CODEBOOK_SIZE, (9, CODEBOOKS)).astype(np.int16))
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = random_csm(tmp_path_factory.mktemp("csm") / "base")
+    return families.load(VoiceParams("csm", str(folder), None))
+
+
+@pytest.fixture(scope="module")
+def adapters(base: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Two adapters that change the voice a lot; one has a smaller rank."""
+    import torch
+
+    made = {}
+    for number, rank in enumerate((8, 4)):
+        voice = families.load(VoiceParams("csm", base.base.config._name_or_path, None))
+        adapted(voice, Lora(rank, 8, True, 0.0))
+        torch.manual_seed(number)
+        for name, weight in voice.model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weight, std=0.3)
+        made[f"voice-{number}"] = tmp_path_factory.mktemp("adapters") / f"voice-{number}"
+        voice.save_adapter(made[f"voice-{number}"])
+    return made
+
+
+def asks(count: int = 8) -> list[Ask]:
+    """Different texts, seeds, temperatures, references and adapters."""
+    ways = [Drawing(0.8), Drawing(0.0), Drawing(1.2, top_k=5), Drawing(0.9, top_p=0.5)]
+    return [
+        Ask(
+            Request(" ".join(WORDS[: 1 + i % 5]), (REFERENCE,) if i % 3 == 1 else (), i, 0.4 + 0.2 * (i % 4)),
+            ways[i % 4],
+            [None, "voice-0", "voice-1"][i % 3],
+        )
+        for i in range(count)
+    ]
+
+
+def said(engine: Engine, ask: Ask) -> Audio:
+    return np.concatenate([*spoken(engine, OneSentence(ask)), np.zeros(0, np.float32)])
+
+
+@pytest.fixture
+def engine(base: Any, adapters: dict[str, Path]) -> Any:
+    engine = Engine(lambda: open_slots(base, 4, adapters), waiting=16)
+    engine.wait_until_ready()
+    yield engine
+    engine.close()
+
+
+def test_eight_callers_at_once_hear_what_each_hears_alone(engine: Engine) -> None:
+    alone = [said(engine, ask) for ask in asks()]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda ask: said(engine, ask), asks()))
+    assert all(len(sound) for sound in alone)
+    assert [one.tobytes() for one in together] == [one.tobytes() for one in alone]
+    assert len({one.tobytes() for one in alone}) == 8
+
+
+def test_a_slot_with_an_adapter_says_what_the_merged_voice_says(
+    base: Any, adapters: dict[str, Path], engine: Engine
+) -> None:
+    for name in adapters:
+        ask = Ask(Request("the ferry to Oslo", (REFERENCE,), 3, 1.0), Drawing(0.0), name)
+        tuned = families.load(VoiceParams("csm", base.base.config._name_or_path, None), adapters[name])
+        expected = np.concatenate(list(tuned.stream(ask.request, Speaking(0.0, 0, 1))))
+        mine = said(engine, ask)
+        assert mine.shape == expected.shape
+        assert np.abs(mine - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+def test_who_hangs_up_frees_the_slot_and_a_full_queue_says_so(base: Any, adapters: dict[str, Path]) -> None:
+    engine = Engine(lambda: open_slots(base, 1, adapters), waiting=1)
+    engine.wait_until_ready()
+    begun, long = threading.Event(), Ask(Request("the", (), 1, 60.0), Drawing(1.0), None)
+
+    def listen(heard: Heard) -> None:
+        begun.set()
+
+    first = engine.submit(OneSentence(long), listen)
+    assert begun.wait(20)
+    second = engine.submit(OneSentence(long), lambda heard: None)
+    with pytest.raises(QueueFull, match="1 are speaking and 1 are waiting"):
+        engine.submit(OneSentence(long), listen)
+    engine.cancel(second)
+    engine.cancel(first)
+    short = Ask(Request("ferry", (), 1, 0.2), Drawing(1.0), None)
+    assert len(said(engine, short))
+    assert not engine.speaking
+    assert engine.drain(1)
+    with pytest.raises(EngineError, match="the server is ending"):
+        engine.submit(OneSentence(short), listen)
+    engine.close()
+    assert not engine.thread.is_alive()
+
+
+def test_a_model_that_fails_is_made_again_and_whoever_spoke_is_told(base: Any, adapters: dict[str, Path]) -> None:
+    made: list[Slots] = []
+
+    def make() -> Slots:
+        made.append(open_slots(base, 2, adapters))
+        return made[-1]
+
+    engine = Engine(make)
+    engine.wait_until_ready()
+    made[0].step = lambda: 1 / 0  # type: ignore[method-assign, assignment, return-value]
+    ask = asks()[0]
+    with pytest.raises(EngineError, match=r"the model failed \(ZeroDivisionError\); ask again"):
+        said(engine, ask)
+    end = time.monotonic() + 20
+    while not engine.ready and time.monotonic() < end:
+        time.sleep(0.01)
+    assert len(said(engine, ask))
+    assert engine.restarts == 1
+    engine.close()
+
+
+def test_a_sentence_that_cannot_be_spoken_is_told_to_its_caller_alone(engine: Engine) -> None:
+    with pytest.raises(ModelError, match="positions, none is left to speak in"):
+        said(engine, Ask(Request("the " * 3000, (), 0, 1.0), Drawing(1.0), None))
+    assert len(said(engine, asks()[0]))
+
+
+def test_an_adapter_comes_and_goes_while_others_speak(
+    engine: Engine, adapters: dict[str, Path], tmp_path: Path
+) -> None:
+    ask = asks()[1]
+    expected = said(engine, ask)
+    engine.between_frames(lambda slots: slots.load("again", adapters["voice-0"]))
+    assert said(engine, ask._replace(adapter="again")).tobytes() == expected.tobytes()
+    engine.between_frames(lambda slots: slots.forget("again"))
+    with pytest.raises(ModelError, match="is no adapter"):
+        engine.between_frames(lambda slots: slots.load("none", tmp_path))
+
+
+def test_a_family_without_slots_speaks_for_several_in_turn(base: Any) -> None:
+    engine = Engine(lambda: StreamSlots(base, 2))
+    engine.wait_until_ready()
+    several = [ask._replace(how=Drawing(0.8), adapter=None) for ask in asks(4)]
+    alone = [said(engine, ask) for ask in several]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda ask: said(engine, ask), several))
+    assert [one.tobytes() for one in together] == [one.tobytes() for one in alone]
+    engine.close()

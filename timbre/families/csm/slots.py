@@ -1,0 +1,136 @@
+"""CSM for many callers: continuous batching of the decode loop, with an adapter, a seed and a way of drawing per slot.
+
+Every step computes all slots, busy or not, so a sentence comes out the same byte for byte whoever shares the batch. The
+codec does likewise for sentences that have just begun: their frames become sound together, at once. Later a sentence
+waits for larger pieces and is decoded alone, which costs a CPU less a frame than many small pieces together.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from timbre.families.csm.decode import Caches, Decoder, Weights
+from timbre.families.csm.mimi import CodecRows
+from timbre.families.lora_rows import RowAdapters, rank_of
+from timbre.families.protocol import Audio, Codes, Request, Speaking
+from timbre.families.sampling import RowSampling
+from timbre.families.slots import Drawing, SlotSound
+
+if TYPE_CHECKING:
+    from timbre.families.csm.model import Csm
+
+RANK = 32  # room for later adapters, where none was there at the start
+YOUNG = 4  # frames that are decoded at once, with those of the other young sentences
+PIECE = 8  # frames of the longest piece after them; longer ones would hold up the others' first sound
+CONTEXTS = 32  # references and conversations whose keys and values are kept
+
+
+@dataclass
+class Speaker:
+    """Who speaks in a slot."""
+
+    places: int  # of the cache that it takes
+    left: int  # frames
+    made: int = 0  # frames
+    waiting: list[Codes] = field(default_factory=list)  # frames that are not sound yet
+
+    @property
+    def piece(self) -> int:
+        """Frames of the next piece: half of what is heard while it is made."""
+        return 1 if self.made <= YOUNG else min(self.made // 2, PIECE)
+
+
+class CsmSlots:
+    """See `timbre.families.slots.Slots`."""
+
+    def __init__(self, voice: Csm, count: int, adapters: Mapping[str, Path]) -> None:
+        model = voice.base
+        self.voice, self.count, self.sample_rate = voice, count, voice.sample_rate
+        rank = max((rank_of(folder) for folder in adapters.values()), default=RANK)
+        self.adapters = RowAdapters(count, rank, model.backbone_model.norm.weight)
+        self.sampling = RowSampling(count, voice.device)
+        weights = Weights(model, self.adapters)
+        self.decoder = Decoder(model, Speaking(1.0, 0, count), weights=weights, sampling=self.sampling)
+        self.codec = CodecRows(model.codec_model, count)
+        self.alone = [self.codec.row(slot) for slot in range(count)]
+        self.speakers: dict[int, Speaker] = {}
+        self.contexts: OrderedDict[str, Caches] = OrderedDict()
+        for name, folder in adapters.items():
+            self.load(name, folder)
+
+    def load(self, name: str, adapter: Path) -> None:
+        self.adapters.load(name, adapter)
+
+    def forget(self, name: str) -> None:
+        self.adapters.forget(name)
+        for key in [key for key in self.contexts if key.startswith(f"{name}\n")]:
+            del self.contexts[key]
+
+    def admit(self, slot: int, request: Request, how: Drawing, adapter: str | None) -> None:
+        sentence = self.voice._sentence(request)
+        if sentence.before:  # the same words are heard differently by each adapter
+            sentence = sentence._replace(before=f"{adapter or ''}\n{sentence.before}")
+        self.adapters.use(slot, adapter)
+        self.sampling.set(slot, Speaking(how.temperature, how.top_k, self.count), how.top_p)
+        places = self.decoder.admit(slot, sentence, self.contexts)
+        if sentence.before:
+            self.contexts.move_to_end(sentence.before)
+            while len(self.contexts) > CONTEXTS:
+                self.contexts.popitem(last=False)
+        self.codec.clear(slot)
+        self.speakers[slot] = Speaker(places, sentence.frames)
+
+    def free(self, slot: int) -> None:
+        if self.speakers.pop(slot, None):
+            self.decoder.free([slot])
+
+    def step(self) -> Iterator[SlotSound]:
+        if not self.speakers:
+            return
+        frames = self.decoder.frames(max(speaker.places for speaker in self.speakers.values()) + 1)
+        over: dict[int, bool] = {}  # slot → whether it ended by itself
+        for slot, speaker in self.speakers.items():
+            if ended := bool((frames[slot, :-1] == self.decoder.end).all()):
+                over[slot] = ended
+                continue
+            speaker.waiting.append(frames[slot])
+            speaker.places, speaker.left, speaker.made = speaker.places + 1, speaker.left - 1, speaker.made + 1
+            if not speaker.left:
+                over[slot] = False
+        sounds = self._young(frames) | self._grown(over)
+        for slot in {**sounds, **over}:
+            if slot in over:
+                self.free(slot)
+            sound = sounds.get(slot, np.zeros(0, np.float32))
+            yield SlotSound(slot, sound, slot in over, over.get(slot, False))
+
+    def _young(self, frames: Codes) -> dict[int, Audio]:
+        """The first frames of sentences, all in one call of the codec."""
+        young = [slot for slot, speaker in self.speakers.items() if speaker.waiting and speaker.made <= YOUNG]
+        if not young:
+            return {}
+        busy = torch.zeros(self.count, dtype=torch.bool)
+        busy[young] = True
+        codes = torch.from_numpy(frames.astype(np.int64))[..., None].to(self.codec.device)
+        sound = self.codec.feed(codes * busy.to(codes.device)[:, None, None], busy.to(codes.device)).cpu().numpy()
+        for slot in young:
+            self.speakers[slot].waiting.clear()
+        return {slot: sound[slot].copy() for slot in young}
+
+    def _grown(self, over: Mapping[int, bool]) -> dict[int, Audio]:
+        """Larger pieces of sentences that have been heard for a while, and the rest of those that are over."""
+        made = {}
+        for slot, speaker in self.speakers.items():
+            if speaker.waiting and (len(speaker.waiting) >= speaker.piece or slot in over):
+                values: Tensor = torch.from_numpy(np.stack(speaker.waiting).astype(np.int64)).T[None]
+                made[slot] = self.alone[slot].feed(values.to(self.codec.device))[0].cpu().numpy()
+                speaker.waiting.clear()
+        return made

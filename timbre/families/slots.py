@@ -1,0 +1,103 @@
+"""A voice that speaks for many callers: sentences join and leave between two steps, in slots of their own.
+
+    slots = open_slots(voice, 8, adapters={"champion": Path("models/adapter")})
+    slots.admit(3, request, Drawing(temperature=0.7), "champion")
+    for slot, sound, over in slots.step(): ...
+
+A family whose decoder can do it (CSM) brings its own `Slots`. Any other voice speaks through `StreamSlots`, which
+takes one piece from each sentence in turn: nobody waits for another's end, and nothing is computed together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from timbre.core.errors import ModelError
+from timbre.families.protocol import Audio, Request, Speaking, Voice
+
+
+class Drawing(NamedTuple):
+    """How one sentence is drawn."""
+
+    temperature: float  # 0 takes the likeliest
+    top_k: int = 0  # 0 is all
+    top_p: float = 1.0  # 1 is all
+
+
+class SlotSound(NamedTuple):
+    """What a step made in a slot."""
+
+    slot: int
+    sound: Audio
+    over: bool = False
+    ended: bool = False  # by its own end, not by the cap
+
+
+class Slots(Protocol):
+    """Sentences side by side; nothing here is called from two threads at once."""
+
+    sample_rate: int  # Hz
+    count: int
+
+    def admit(self, slot: int, request: Request, how: Drawing, adapter: str | None) -> None:
+        """Begin a sentence in a free slot; ModelError where it cannot be spoken."""
+
+    def step(self) -> Iterator[SlotSound]:
+        """A frame of every sentence; what became sound by it."""
+
+    def free(self, slot: int) -> None:
+        """Leave the sentence where it is; of a free slot, nothing."""
+
+    def load(self, name: str, adapter: Path) -> None:
+        """Add an adapter, beside those that speak."""
+
+    def forget(self, name: str) -> None:
+        """Let go of an adapter that no slot uses any more."""
+
+
+class StreamSlots:
+    """Any voice, with the adapter that it was loaded with: its own `stream` for each sentence, in turn."""
+
+    def __init__(self, voice: Voice, count: int) -> None:
+        self.voice, self.count, self.sample_rate = voice, count, voice.sample_rate
+        self.streams: dict[int, Generator[Audio, None, bool]] = {}
+
+    def admit(self, slot: int, request: Request, how: Drawing, adapter: str | None) -> None:
+        self.streams[slot] = self.voice.stream(request, Speaking(how.temperature, how.top_k, 1))
+
+    def step(self) -> Iterator[SlotSound]:
+        for slot, stream in list(self.streams.items()):
+            try:
+                yield SlotSound(slot, next(stream))
+            except StopIteration as end:
+                self.free(slot)
+                yield SlotSound(slot, np.zeros(0, np.float32), True, bool(end.value))
+
+    def free(self, slot: int) -> None:
+        if stream := self.streams.pop(slot, None):
+            stream.close()
+
+    def load(self, name: str, adapter: Path) -> None:
+        raise ModelError("voices of this family are not exchanged while the server runs; start it anew")
+
+    def forget(self, name: str) -> None:
+        raise ModelError("voices of this family are not exchanged while the server runs; start it anew")
+
+
+class ManySlots(Protocol):
+    """A voice with a decoder for many callers."""
+
+    def slots(self, count: int, adapters: Mapping[str, Path]) -> Slots: ...
+
+
+def open_slots(voice: Voice, count: int, adapters: Mapping[str, Path]) -> Slots:
+    """`voice` is the base, and `adapters` are those that its slots may speak with at first."""
+    own = getattr(voice, "slots", None)
+    if own is None:
+        return StreamSlots(voice, count)
+    opened: Slots = own(count, adapters)
+    return opened

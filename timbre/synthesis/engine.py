@@ -1,0 +1,301 @@
+"""Speaks for many callers at once: a thread that owns the model, a bounded queue before it, slots inside it.
+
+    engine = Engine(lambda: open_slots(voice, 8, adapters), waiting=32)
+    job = engine.submit(Script([Ask(request, drawing, "champion")]), heard)   # heard(Heard) is called from the thread
+    engine.cancel(job)                                                        # its slot is free within a frame
+
+A job is a script of sentences. Between two of them it keeps its slot, and the next may depend on how the last one came
+out: that is how a long text hears its own beginning, and how a sentence that failed is spoken again. When the model
+fails, everybody who was speaking is told, and a new one is made; meanwhile `submit` raises `NotReady`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from timbre.core.errors import EngineError, TimbreError
+from timbre.families import Audio, Request
+from timbre.families.slots import Drawing, Slots
+
+log = logging.getLogger("timbre.engine")
+REBUILD = 1.0  # second before another model is made, after one that failed
+
+
+class QueueFull(EngineError):
+    """More callers than slots and places to wait in."""
+
+
+class NotReady(EngineError):
+    """The model is being loaded, or loaded again."""
+
+
+class Draining(EngineError):
+    """The engine is ending, and begins nothing new."""
+
+
+class Ask(NamedTuple):
+    """One sentence of a script."""
+
+    request: Request
+    how: Drawing
+    adapter: str | None
+
+
+class Outcome(NamedTuple):
+    """How a sentence came out."""
+
+    sound: Audio
+    ended: bool  # by itself, not by its cap
+
+
+class Script(Protocol):
+    """The sentences of one caller."""
+
+    def next(self, last: Outcome | None) -> Ask | None:
+        """The first sentence, or the one after `last`; None ends the job."""
+
+
+class Heard(NamedTuple):
+    """What a listener is told, in this order: sound, sound, …, and at the end `over`."""
+
+    sound: Audio
+    over: bool = False
+    error: Exception | None = None
+
+
+@dataclass(eq=False)
+class Job:
+    script: Script
+    listen: Callable[[Heard], None]
+    asked: float = field(default_factory=time.monotonic)  # when it was submitted
+    begun: float | None = None  # when it got a slot
+    cancelled: bool = False
+    made: list[Audio] = field(default_factory=list)  # of the sentence that is being spoken
+
+    def tell(self, heard: Heard) -> None:
+        if not self.cancelled:
+            try:
+                self.listen(heard)
+            except Exception:  # a listener's mistake is not the others'
+                log.exception("a listener failed")
+                self.cancelled = True
+
+
+class Engine:
+    """Jobs in slots. `make` loads the model, in the engine's own thread."""
+
+    def __init__(self, make: Callable[[], Slots], waiting: int = 32) -> None:
+        self.make, self.most = make, waiting
+        self.slots: Slots | None = None
+        self.queue: deque[Job] = deque()
+        self.speaking: dict[int, Job] = {}
+        self.orders: deque[Callable[[Slots], None]] = deque()  # what is to be done between two frames
+        self.frames = 0
+        self.restarts = 0
+        self.draining = self.closed = False
+        self.failure: TimbreError | None = None  # a mistake of the user's that no new try mends
+        self.wake = threading.Condition()
+        self.thread = threading.Thread(target=self._run, name="timbre-engine", daemon=True)
+        self.thread.start()
+
+    @property
+    def ready(self) -> bool:
+        return self.slots is not None and not self.draining and not self.closed
+
+    def submit(self, script: Script, listen: Callable[[Heard], None]) -> Job:
+        with self.wake:
+            if self.draining or self.closed:
+                raise Draining("the server is ending; ask another one, or again in a moment")
+            if self.failure:
+                raise NotReady(str(self.failure))
+            if self.slots is None:
+                raise NotReady("the voice is being loaded; ask again in a moment")
+            if len(self.queue) >= self.most:
+                raise QueueFull(f"{len(self.speaking)} are speaking and {len(self.queue)} are waiting; ask again later")
+            job = Job(script, listen)
+            self.queue.append(job)
+            self.wake.notify()
+            return job
+
+    def cancel(self, job: Job) -> None:
+        """Nobody listens any more; safe from any thread, at any time."""
+        with self.wake:
+            job.cancelled = True
+            with contextlib.suppress(ValueError):
+                self.queue.remove(job)
+            self.wake.notify()
+
+    def between_frames(self, order: Callable[[Slots], None], patience: float = 120) -> None:
+        """Do something with the slots while no frame is being made; returns when it is done, or raises its error."""
+        done, errors = threading.Event(), list[Exception]()
+
+        def carried_out(slots: Slots) -> None:
+            try:
+                order(slots)
+            except Exception as error:
+                errors.append(error)
+            finally:
+                done.set()
+
+        with self.wake:
+            self.orders.append(carried_out)
+            self.wake.notify()
+        if not done.wait(patience):
+            raise EngineError("the model did not answer; see the server's log")
+        if errors:
+            raise errors[0]
+
+    def drain(self, patience: float) -> bool:
+        """Begin nothing new and wait for those that speak or wait; False where somebody was left."""
+        self.draining = True
+        end = time.monotonic() + patience
+        while (self.speaking or self.queue) and time.monotonic() < end:
+            time.sleep(0.02)
+        return not (self.speaking or self.queue)
+
+    def close(self) -> None:
+        with self.wake:
+            self.closed = True
+            self.wake.notify()
+        self.thread.join(timeout=30)
+
+    def wait_until_ready(self, patience: float = 600) -> None:
+        end = time.monotonic() + patience
+        while not self.ready:
+            if self.failure:
+                raise self.failure
+            if time.monotonic() > end or not self.thread.is_alive():
+                raise EngineError("the voice could not be loaded in time; see the server's log")
+            time.sleep(0.01)
+
+    def _run(self) -> None:
+        while not self.closed:
+            try:
+                slots = self.make()
+            except TimbreError as error:
+                self.failure = error
+                return
+            except Exception:
+                log.exception("the voice cannot be loaded; another try follows")
+                time.sleep(REBUILD)
+                continue
+            self.slots = slots
+            try:
+                self._serve(slots)
+            except Exception as error:
+                log.exception("the model failed; it is loaded again")
+                self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        with self.wake:
+            self.slots = None
+            self.restarts += 1
+            lost = [*self.speaking.values(), *self.queue]
+            self.speaking.clear()
+            self.queue.clear()
+            orders = list(self.orders)
+            self.orders.clear()
+        for job in lost:
+            job.tell(Heard(silence(), True, EngineError(f"the model failed ({type(error).__name__}); ask again")))
+        for order in orders:
+            with contextlib.suppress(Exception):
+                order(None)  # type: ignore[arg-type]  # it waits for an answer
+
+    def _serve(self, slots: Slots) -> None:
+        while not self.closed:
+            with self.wake:
+                while not (self.speaking or self.queue or self.orders or self.closed):
+                    self.wake.wait()
+                orders, self.orders = self.orders, deque()
+            for order in orders:
+                order(slots)
+            for slot, job in list(self.speaking.items()):
+                if job.cancelled:
+                    self._leave(slots, slot)
+            self._fill(slots)
+            if self.speaking:
+                for made in slots.step():
+                    self._hand_out(slots, made.slot, made.sound, made.over, made.ended)
+                self.frames += 1
+
+    def _fill(self, slots: Slots) -> None:
+        for slot in range(slots.count):
+            while slot not in self.speaking:
+                with self.wake:
+                    if not self.queue:
+                        return
+                    job = self.queue.popleft()
+                    self.speaking[slot] = job
+                job.begun = time.monotonic()
+                self._next_sentence(slots, slot, job, None)
+
+    def _next_sentence(self, slots: Slots, slot: int, job: Job, last: Outcome | None) -> None:
+        try:
+            ask = job.script.next(last)
+            if ask is not None:
+                slots.admit(slot, ask.request, ask.how, ask.adapter)
+                return
+        except TimbreError as error:
+            job.tell(Heard(silence(), True, error))
+        else:
+            job.tell(Heard(silence(), True))
+        self._leave(slots, slot)
+
+    def _hand_out(self, slots: Slots, slot: int, sound: Audio, over: bool, ended: bool) -> None:
+        job = self.speaking[slot]
+        if len(sound):
+            job.made.append(sound)
+            job.tell(Heard(sound))
+        if over:
+            whole = np.concatenate(job.made) if job.made else silence()
+            job.made = []
+            if job.cancelled:
+                self._leave(slots, slot)
+            else:
+                self._next_sentence(slots, slot, job, Outcome(whole, ended))
+
+    def _leave(self, slots: Slots, slot: int) -> None:
+        with self.wake:
+            self.speaking.pop(slot, None)
+        slots.free(slot)
+
+
+def silence() -> Audio:
+    return np.zeros(0, np.float32)
+
+
+class OneSentence:
+    """A script of one sentence."""
+
+    def __init__(self, ask: Ask) -> None:
+        self.ask = ask
+
+    def next(self, last: Outcome | None) -> Ask | None:
+        return self.ask if last is None else None
+
+
+def spoken(engine: Engine, script: Script) -> Iterator[Audio]:
+    """The sound of a script piece by piece, for who may wait in a thread; its errors are raised."""
+    import queue
+
+    told: queue.Queue[Heard] = queue.Queue()
+    job = engine.submit(script, told.put)
+    try:
+        while True:
+            heard = told.get()
+            if heard.error:
+                raise heard.error
+            if heard.over:
+                return
+            yield heard.sound
+    finally:
+        engine.cancel(job)
