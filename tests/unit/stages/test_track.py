@@ -217,7 +217,7 @@ def test_a_run_is_named_after_its_commit_and_says_whose_it_is_and_how_to_get_bac
 
 def test_a_page_drawn_anew_replaces_that_of_its_run(root: Path) -> None:
     track.main(**ARGUMENTS)
-    (root / "reports/index.html").write_text("<h1>a better page</h1>")
+    (root / "reports/index.html").write_text(mlflow_store.PAGE.replace("a page", "a better page"))
     track.main(**ARGUMENTS)
     (run,) = runs(root)
     assert "better" in (root / "mlruns" / run.info.run_id / "artifacts/report/index.html").read_text()
