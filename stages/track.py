@@ -40,6 +40,7 @@ from timbre.core.errors import DataError, TimbreError, TrackingError, raise_all
 from timbre.core.safe_text import redacted, visible
 from timbre.evaluation import metrics as evidence
 from timbre.evaluation import mos
+from timbre.evaluation.measures import asks
 from timbre.mapping.stage import run_stage
 from timbre.project.permissions import Permissions, of_dataset
 from timbre.tracking import about, lineage, registry, version
@@ -248,11 +249,11 @@ def main(
     files = TrackedFiles(dataset, adapter, history, speed, samples, points, heard, scores, metrics, mos, report)
     raise_all(DataError, (f"{path}: missing; `dvc repro` makes it" for path in files.missing()))
     check_voices(dataset, adapter, report)
-    parameters = params.load()
-    print(f"track: {track(files, parameters)}")
-    if parameters["evaluate"]["strict"]:
+    settings = params.read()
+    print(f"track: {track(files, dataclasses.asdict(settings))}")
+    if settings.evaluate.strict:
         failed = evidence.read(files.metrics).failed
-        raise_all(TimbreError, (f"gate `{name}` failed: it asks that {evidence.asks(name)}" for name in failed))
+        raise_all(TimbreError, (f"gate `{name}` failed: it asks that {asks(name)}" for name in failed))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ adapter from there on.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from timbre import tracking
@@ -81,7 +82,7 @@ def candidate(client: MlflowClient, run_id: str | None) -> Run:
     files = TrackedFiles()
     if gone := [str(path) for path in files.missing()]:
         raise TrackingError(f"{gone[0]}: missing, so it is unknown which version is here; `dvc pull`, or name a run")
-    key = files.key(params.load())
+    key = files.key(dataclasses.asdict(params.read()))
     here = tracking.find(client, str(tracking.experiment_of(client, create=False)), key)
     if here is None or not tracking.is_complete(here):
         raise TrackingError(
