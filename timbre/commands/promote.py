@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from timbre import tracking
 from timbre.core.errors import TrackingError
-from timbre.core.safe_text import visible
+from timbre.core.safe_text import redacted, visible
 from timbre.project.permissions import Permissions
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def command(args: argparse.Namespace) -> int:
         raise TrackingError("--force: give a reason; whoever uses the voice will want to know it")
     uri = tracking.store_uri()
     if not tracking.exists(uri):
-        raise TrackingError(f"no run yet in {uri}; `dvc repro` records one")
+        raise TrackingError(f"no run yet in {redacted(uri)}; `dvc repro` records one")
     client = tracking.connect(uri)
     with tracking.explained(uri):
         promote(client, args.run, args.force)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from timbre.core.content import write_atomic
 from timbre.core.errors import DataError
+from timbre.core.safe_text import redacted
 from timbre.evaluation import metrics, mos
 from timbre.evaluation.metrics import Evidence
 from timbre.report import tables
@@ -70,5 +71,5 @@ def opinions() -> Iterator[str]:
 def places() -> Iterator[str]:
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     yield f"listen    {REPORT}" + ("" if REPORT.exists() else "  (not here; `dvc pull` or `dvc repro` brings it)")
-    yield f"runs      {uri}" if uri else "runs      mlflow ui, then http://127.0.0.1:5000"
+    yield f"runs      {redacted(uri)}" if uri else "runs      mlflow ui, then http://127.0.0.1:5000"
     yield "edit      data/transcripts, params.yaml or data/sources.yaml, then dvc repro"
