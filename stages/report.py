@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Annotated
 
 from timbre.core.content import write_atomic
-from timbre.core.records import Example
+from timbre.core.records import Example, cloned_clip
 from timbre.core.safe_text import escaped
-from timbre.evaluation.metrics import COMPARED, MEASURES
+from timbre.evaluation.measures import COMPARED, MEASURES
 from timbre.evaluation.metrics import read as read_metrics
 from timbre.mapping.stage import run_stage
 from timbre.project.permissions import Permissions, Used, of_dataset
@@ -56,9 +56,8 @@ def reference(
     scores: Sequence[ShownScore], examples: Sequence[Example], clips: Path
 ) -> tuple[Example, EmbeddedSound] | None:
     """The clip of the true speaker that the cloning conditions heard first."""
-    used = next((s.sample.reference for s in scores if s.sample.reference), None)
-    example = next((e for e in examples if e.id == used), None)
-    return (example, sound(clips / f"{example.id}.flac")) if example else None
+    clip = cloned_clip((score.sample for score in scores), examples)
+    return (clip, sound(clips / f"{clip.id}.flac")) if clip else None
 
 
 def render(**page: object) -> str:

@@ -39,6 +39,7 @@ from timbre.core.content import file_sha256
 from timbre.core.errors import DataError, TimbreError, raise_all
 from timbre.evaluation import metrics as evidence
 from timbre.evaluation import mos
+from timbre.evaluation.measures import asks
 from timbre.mapping.stage import run_stage
 from timbre.project.permissions import Permissions, of_dataset
 from timbre.tracking import lineage, pictures, registry
@@ -241,13 +242,13 @@ def main(
     version = Version(dataset, adapter, history, speed, samples, points, heard, scores, metrics, mos, report)
     check([dataset, adapter, history, samples, points, heard, scores, metrics, report])
     check_voices(dataset, adapter, report)
-    uri, parameters = tracking.store_uri(), params.load()
+    uri, settings = tracking.store_uri(), params.read()
     client = tracking.connect(uri)
     with tracking.explained(uri):
-        print(f"track: {record(client, version, parameters)}")
-    if parameters["evaluate"]["strict"]:
+        print(f"track: {record(client, version, dataclasses.asdict(settings))}")
+    if settings.evaluate.strict:
         failed = evidence.read(version.metrics).failed
-        raise_all(TimbreError, (f"gate `{name}` failed: it asks that {evidence.asks(name)}" for name in failed))
+        raise_all(TimbreError, (f"gate `{name}` failed: it asks that {asks(name)}" for name in failed))
 
 
 if __name__ == "__main__":

@@ -12,10 +12,8 @@ from tests.support.fake_outputs import write_outs
 from tests.support.report_outs import write_owned
 from timbre import tracking
 
-PARAMS = (
-    "train:\n  learning_rate: 1e-4\n  lora: {rank: 8}\nvoice:\n  base: models/tiny\n  revision: null\n"
-    "evaluate:\n  strict: false\n"
-)
+ROOT = Path(__file__).parents[2]
+PARAMS = (ROOT / "params.yaml").read_text(encoding="utf-8").replace("2.0e-4", "1e-4").replace("rank: 32", "rank: 8")
 FLAGS = {
     "dataset": "data/dataset",
     "adapter": "models/adapter",

@@ -20,7 +20,7 @@ from timbre.core.records import ADAPTER_FILES
 from timbre.core.safe_text import redacted
 from timbre.evaluation import score_rows
 from timbre.evaluation.score_rows import ScoreRow
-from timbre.project import sources
+from timbre.project import prompts, sources
 from timbre.project import speakers as people
 from timbre.trace.facts import Origin, TracedLine, TracedVoice
 from timbre.versions import clip_rows, dvc_lock
@@ -31,7 +31,7 @@ from timbre.versions.dvc_outs import Outs
 from timbre.versions.snapshot import Snapshot
 from timbre.versions.tables import ADAPTER, SAMPLES, SCORES, SOURCES
 
-PROMPTS = "data/prompts.tsv"
+PROMPTS = prompts.PATH.as_posix()
 DAMAGED = (ValueError, KeyError, TypeError)  # what reading a table raises that somebody cut short or that is another's
 Entry = dict[str, Any]
 
