@@ -37,10 +37,12 @@ class Repro:
 
     code: int
     output: str
-    ran: list[str] = field(init=False)  # the stages whose command was run
+    ran: list[str] = field(init=False)  # the stages whose command had something to do; `track` is asked in every run
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ran", re.findall(r"^Running stage '(\w+)'", self.output, re.MULTILINE))
+        ran = re.findall(r"^Running stage '(\w+)'", self.output, re.MULTILINE)
+        known = re.search(r"^track: version \w+ has its run already, [^;]*$", self.output, re.MULTILINE)
+        object.__setattr__(self, "ran", [stage for stage in ran if stage != "track" or not known])
 
     def computed(self, stage: str) -> int:
         """Entries that the stage's map computed; 0 when it didn't run at all."""
