@@ -1,4 +1,4 @@
-"""A repository after its first `dvc repro`: only the tests of this folder may ask for it, as it takes a minute to make."""
+"""A repository after its first `dvc repro`. It takes a minute to make, so only the tests of this folder use it."""
 
 from __future__ import annotations
 
