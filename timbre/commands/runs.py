@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from timbre import tracking
 from timbre.commands.options import add_count, add_json
-from timbre.core.safe_text import visible
+from timbre.core.safe_text import redacted, visible
 from timbre.core.terminal import print_json
 from timbre.report.columns import columns
 
@@ -58,7 +58,7 @@ def command(args: argparse.Namespace) -> int:
     if args.json:
         print_json([dataclasses.asdict(row) for row in rows])
     else:
-        print("\n".join(table(rows)) if rows else f"no run yet in {uri}; `dvc repro` records one")
+        print("\n".join(table(rows)) if rows else f"no run yet in {redacted(uri)}; `dvc repro` records one")
     return 0
 
 

@@ -1,6 +1,7 @@
 """How a stage or a command runs on this machine: its errors and time, and the threads that a model gets.
 
-`run` is the entry point of every command, and of every stage by `run_stage` (timbre/mapping/stage.py). The number of
+`run` is the entry point of every command, and of every stage by `run_stage` (timbre/mapping/stage.py). What it says on
+stderr of an error, be it a message or the traceback of a bug, has no password of an address in it. The number of
 threads depends on the model's size and the machine, never on the number of workers: with other threads, sums come in
 another order and their last digits differ, and so would the outputs.
 """
@@ -13,8 +14,10 @@ import json
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from timbre.core import terminal
@@ -50,7 +53,7 @@ def run(main: Callable[[], int | None]) -> None:
     terminal.guard()
     if not terminal.capable():
         os.environ.setdefault("TQDM_DISABLE", "1")  # a bar goes back to the line's beginning
-    begun = time.monotonic()
+    begun, sys.excepthook = time.monotonic(), _traceback
     try:
         try:
             code = main() or 0
@@ -116,6 +119,11 @@ def _forget_output() -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
+
+
+def _traceback(kind: type[BaseException], error: BaseException, at: TracebackType | None) -> None:
+    """As Python shows it; the library that failed may have put an address with its password into its message."""
+    sys.stderr.write(terminal.harmless(redacted("".join(traceback.format_exception(kind, error, at)))))
 
 
 def remember(seconds: float) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from timbre.core.errors import DataError
 from timbre.versions.snapshot import git
 
-FIELD = "\x1f"  # occurs in no name and no subject
+FIELD = "\0"  # occurs in no name and no subject
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,16 @@ def on_any_branch(root: Path, paths: Sequence[str]) -> list[CommitInfo]:
 
 
 def _log(root: Path, *arguments: str) -> Iterator[CommitInfo]:
-    form = FIELD.join(("%H", "%P", "%ad", "%an", "%s"))
+    form = "%x00".join(("%H", "%P", "%ad", "%an", "%s"))
     listed = git(root, "log", "--date=short", f"--format={form}", *arguments)
     for line in listed.decode(errors="replace").split("\n"):
         if line:
             commit, parents, date, author, subject = line.split(FIELD)
             yield CommitInfo(commit, tuple(parents.split()), date, author, subject)
+
+
+def commit_info(root: Path, commit: str) -> CommitInfo:
+    return next(_log(root, "-1", commit))
 
 
 def tags(root: Path, paths: Sequence[str]) -> dict[str, tuple[str, ...]]:
