@@ -11,6 +11,7 @@ import dataclasses
 from pathlib import Path
 
 from timbre.commands.options import add_count, add_json
+from timbre.commands.place import given_path
 from timbre.core.content import write_atomic
 from timbre.core.safe_text import visible
 from timbre.core.terminal import print_json
@@ -34,7 +35,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_count(parser, "versions", 20)
     add_json(parser)
     parser.add_argument(
-        "--plot", nargs="?", type=Path, const=PICTURE, metavar="FILE", help=f"also draw them on a page ({PICTURE})"
+        "--plot",
+        nargs="?",
+        type=given_path,
+        const=PICTURE,
+        metavar="FILE",
+        help=f"also draw them on a page ({PICTURE})",
     )
 
 

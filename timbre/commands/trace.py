@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from timbre.commands.options import add_json
+from timbre.commands.place import given_place
 from timbre.core.errors import DataError
 from timbre.core.terminal import print_json
 from timbre.trace import past, text
@@ -35,7 +36,7 @@ EXAMPLES = [
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     who = "sample, clip, recording or speaker (speaker:ID if a recording has that id too); default: the adapter"
-    parser.add_argument("what", nargs="?", default="adapter", metavar="WHAT", help=who)
+    parser.add_argument("what", nargs="?", default="adapter", type=given_place, metavar="WHAT", help=who)
     parser.add_argument("--rev", metavar="VERSION", help="look into this commit, branch or tag (the work tree)")
     parser.add_argument(
         "--history", action="store_true", help="recording or speaker: list each adapter trained on it, on any branch"

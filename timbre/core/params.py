@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
+
 from timbre.core.errors import ParamsError, raise_all
 from timbre.core.sections import Settings
 from timbre.core.terminal import short_repr
