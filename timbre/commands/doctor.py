@@ -26,6 +26,7 @@ from timbre.core.errors import ParamsError, SourceError, TrackingError, Transcri
 from timbre.core.safe_text import redacted
 from timbre.project import sources, speakers, transcripts
 from timbre.project.sources import Source
+from timbre.versions import repair
 
 EXAMPLES = [("timbre doctor", "check Python, device, disk, models, DVC, MLflow")]
 PACKAGES = ("torch", "transformers", "peft", "openai-whisper", "dvc", "mlflow")
@@ -250,6 +251,8 @@ def versions() -> Findings:
     if not Path(".dvc/config").exists():
         yield Finding("FAIL", "DVC", "this is no DVC repository", "run this in the repository's root, or `dvc init`")
         return
+    for path in repair.damaged(Path()):
+        yield Finding("FAIL", "DVC", f"{path} is damaged; DVC starts no stage", "`timbre repair` makes it whole again")
     config = configparser.ConfigParser()
     config.read([".dvc/config", ".dvc/config.local"])
     remotes = [section for section in config.sections() if section.strip("'").startswith("remote")]

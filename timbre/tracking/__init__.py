@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from timbre.core.content import content_key, file_sha256
 from timbre.core.errors import TrackingError
 from timbre.core.safe_text import redacted
+from timbre.tracking import database
 
 if TYPE_CHECKING:  # it takes seconds to import, and a reader of `--help` needs none of it
     from mlflow import MlflowClient
@@ -83,6 +84,8 @@ def connect(uri: str | None = None) -> MlflowClient:
     from mlflow import MlflowClient
 
     with explained(uri):
+        if uri.startswith("sqlite:///"):
+            database.make(Path(uri.removeprefix("sqlite:///")))
         return MlflowClient(tracking_uri=uri)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -309,7 +308,7 @@ def test_a_take_of_somebody_who_took_the_consent_back_is_not_played(client: Clie
     booth.keep("ann-1", key(SENTENCES[0]), wav())
     assert client.ask(take).status == 200
     path = Path("data/speakers.yaml")
-    path.write_text(re.sub(r"(\n *)evidence: .*", r"\1evidence: null\1revoked: 2026-04-01", path.read_text()))
+    path.write_text(path.read_text().replace("revoked: null", "revoked: 2026-04-01"))
     refused = client.ask(take)
     assert refused.status == 422
     assert b"took the consent back" in refused.body
