@@ -230,6 +230,13 @@ class Csm:
             yield codec.feed(piece)
         return ended
 
+    def unknown_words(self, text: str) -> list[str]:
+        """Those that the tokenizer has no name for, so that the voice would mumble; a real tokenizer has for all."""
+        model = self.tokenizer.backend_tokenizer.model
+        unknown = model.token_to_id(model.unk_token) if getattr(model, "unk_token", None) else None
+        tokens = {word: self.tokenizer(word, add_special_tokens=False)["input_ids"] for word in text.split()}
+        return [word for word, ids in tokens.items() if unknown is not None and unknown in ids]
+
     def slots(self, count: int, adapters: Mapping[str, Path]) -> Slots:
         from timbre.families.csm.slots import CsmSlots
 
