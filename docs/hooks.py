@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from timbre.commands import cli
-from timbre.evaluation.metrics import MEASURES
+from timbre.evaluation.measures import MEASURES
 
 ROOT = Path(__file__).parents[1]
 SECTION = re.compile(r"(\w+):(?:\s+#\s*(.*))?$")

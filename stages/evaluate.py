@@ -36,12 +36,13 @@ from timbre.audio import Samples, delivery
 from timbre.core.content import content_key, file_sha256, write_atomic
 from timbre.core.errors import DataError, raise_all
 from timbre.core.params import read
-from timbre.core.records import Example, Sample, from_json, read_jsonl
+from timbre.core.records import Example, Sample, cloned_clip, from_json, read_jsonl
 from timbre.core.sections import ComputeParams, GateParams, WhisperParams
 from timbre.evaluation import gates, scores, word_errors
 from timbre.evaluation import likeness as embeddings
 from timbre.evaluation import metrics as evidence
 from timbre.evaluation.likeness import JudgedSound, Scale
+from timbre.evaluation.measures import asks
 from timbre.evaluation.metrics import CONDITIONS, Evidence, Speaker
 from timbre.evaluation.mos import judge as predict_opinions
 from timbre.evaluation.scores import Score
@@ -147,11 +148,10 @@ def score(sample: Sample, sound: HeardSample, whose: Vector, scale: Scale, own: 
 
 def target(samples: Sequence[Sample], rows: Sequence[Example]) -> str:
     """The speaker that is to be spoken like: of the clip that the samples cloned."""
-    cloned = {sample.reference for sample in samples if sample.reference}
-    found = next((row.source for row in rows if row.id in cloned), None)
-    if found is None:
+    clip = cloned_clip(samples, rows)
+    if clip is None:
         raise DataError("reports/samples: the clip that was cloned is in no table of data/dataset; run `dvc repro`")
-    return found
+    return clip.source
 
 
 def changed(samples: Sequence[Sample], sounds: Sequence[HeardSample]) -> float:
@@ -179,9 +179,7 @@ def write(rows: Sequence[Score], judged: Evidence, table: Path, wer: Path, metri
 def tell(judged: Evidence, leaks: Sequence[str]) -> None:
     for name, gate in judged.gates.items():
         value = "not measured" if gate.value is None else f"{gate.value:.4g}"
-        print(
-            f"evaluate: {'passed' if gate.passed else 'FAILED'}  {evidence.asks(name)}: {value}, limit {gate.limit:g}"
-        )
+        print(f"evaluate: {'passed' if gate.passed else 'FAILED'}  {asks(name)}: {value}, limit {gate.limit:g}")
     for leak in leaks:
         print(f"evaluate: leakage: {leak}")
 

@@ -11,7 +11,7 @@ Writes  reports/samples/<condition>-<prompt>-<seed>.flac and .json (Sample)
 
 A sample is made again when its own text, seed, model or reference changes: after another training the samples of the
 base stay. All conditions draw by the same seed, so that an adapter that changes nothing changes no sample. How the
-reference is chosen stands in timbre/synthesis/reference.py, what a true prompt is in timbre/synthesis/prompts.py.
+reference is chosen stands in timbre/synthesis/reference.py, what a true prompt is in timbre/synthesis/true_prompts.py.
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ from timbre.families import Request
 from timbre.mapping import Job, refresh
 from timbre.mapping.batch import Files
 from timbre.mapping.stage import run_stage
+from timbre.project.prompts import Prompt, read_prompts
 from timbre.synthesis import sentence
 from timbre.synthesis.params import of_a_sound
-from timbre.synthesis.prompts import Prompt, read_prompts, true_prompts
 from timbre.synthesis.reference import Reference, choose_reference
+from timbre.synthesis.true_prompts import true_prompts
 
 VERSION = 3  # raise when the code gives other bytes for the same input
 CONDITIONS: tuple[Condition, ...] = get_args(Condition)

@@ -31,8 +31,8 @@ from timbre.families import Request
 from timbre.mapping import Job, refresh
 from timbre.mapping.batch import Files
 from timbre.mapping.stage import run_stage
+from timbre.project.prompts import read_prompts
 from timbre.synthesis import reference, sentence
-from timbre.synthesis.prompts import read_prompts
 
 VERSION = 2  # raise when the code gives other bytes for the same input
 CONDITION = "tuned_clone"

@@ -25,12 +25,12 @@ from pathlib import Path
 from typing import Annotated
 
 from timbre.core.content import write_atomic
-from timbre.core.records import Example
+from timbre.core.records import Example, cloned_clip
 from timbre.core.safe_text import escaped
-from timbre.evaluation.metrics import COMPARED, MEASURES
+from timbre.evaluation.measures import COMPARED, MEASURES
 from timbre.evaluation.metrics import read as read_metrics
 from timbre.mapping.stage import run_stage
-from timbre.project.permissions import Permissions, of_dataset
+from timbre.project.permissions import Permissions, Used, of_dataset
 from timbre.report import data, method, sample_rows, tables, training
 from timbre.report.data import Data
 from timbre.report.rates import rates
@@ -56,9 +56,8 @@ def reference(
     scores: Sequence[ShownScore], examples: Sequence[Example], clips: Path
 ) -> tuple[Example, EmbeddedSound] | None:
     """The clip of the true speaker that the cloning conditions heard first."""
-    used = next((s.sample.reference for s in scores if s.sample.reference), None)
-    example = next((e for e in examples if e.id == used), None)
-    return (example, sound(clips / f"{example.id}.flac")) if example else None
+    clip = cloned_clip((score.sample for score in scores), examples)
+    return (clip, sound(clips / f"{clip.id}.flac")) if clip else None
 
 
 def render(**page: object) -> str:
@@ -89,6 +88,13 @@ def facts(learnt: Data, trained: TrainingFigures, worst: Sequence[Take]) -> list
         named = [f"{escaped(take.text)} ({take.name}, {percent(take.wer)} wrong)" for take in each[:3]]
         found.append(Fact("Worst sentences", "; ".join(named)))
     return [*found, Fact("Listen", "`dvc pull`, then open `reports/index.html`")]
+
+
+def voices(learnt: Data, used: Used, allowed: Permissions) -> list[str]:
+    """Whose sound is in the page: `timbre report` asks for their consent before it copies the page."""
+    drops = [row.drop for reason in learnt.reasons for row in reason.rows if row.sound]
+    beside = (name for drop in drops for name in allowed.voices_in(drop.recording, drop.start, drop.end))
+    return sorted({*used, *beside})
 
 
 def main(
@@ -128,6 +134,7 @@ def main(
         training=trained,
         data=learnt,
         reference=reference(scored, [*learnt.train, *learnt.evaluation], clips),
+        voices=voices(learnt, of_dataset(dataset), allowed),
         base=scored[0].sample.base,
         adapter=next((s.sample.adapter for s in scored if s.sample.adapter), None),
     )

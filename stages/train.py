@@ -39,13 +39,14 @@ from timbre.families import Course, Voice
 from timbre.mapping.entries import RECORD, Entry
 from timbre.mapping.stage import run_stage
 from timbre.mapping.store import Store
+from timbre.project.permissions import SPEAKERS, used_by
 from timbre.training import distributed, timing
 from timbre.training.batches import Utterance, check_lengths, utterances
 from timbre.training.loop import Run, learn
 from timbre.training.results import facts, to_csv
 from timbre.training.schedule import asked
 
-VERSION = 3  # raise when the code gives another adapter for the same input
+VERSION = 4  # raise when the code gives another adapter for the same input
 SCRATCH = Path(".timbre/train")
 
 
@@ -66,16 +67,16 @@ def check_effect(course: Course, clip: Utterance) -> None:
         )
 
 
-def finished(
-    voice: Voice, runs: Sequence[Run], clips: Sequence[Utterance], key: str, folder: Path
-) -> dict[str, bytes | Path]:
+def finished(voice: Voice, runs: Sequence[Run], task: Task, folder: Path) -> dict[str, bytes | Path]:
     """The entry's files by their names in its record; those of adapters on the way lie in `folder` already."""
     shutil.rmtree(folder / "adapter", ignore_errors=True)
     voice.save_adapter(folder / "adapter")
     files: dict[str, bytes | Path] = {
         path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()
     }
-    record = json.dumps({"key": key, **facts(voice, runs, clips)}, indent=2)
+    # whoever plays, promotes or exports the adapter asks for these voices' consent: the clips held back chose its step
+    voices = used_by((clip.speaker, clip.recording) for clip in [*task.clips, *task.held])
+    record = json.dumps({"key": task.key, **facts(voice, runs, task.clips), SPEAKERS: voices}, indent=2)
     return {**files, "history.csv": to_csv(runs).encode(), RECORD: f"{record}\n".encode()}
 
 
@@ -149,7 +150,7 @@ def train(task: Task, entry: Entry, speed: Path, params: TrainParams, base: Voic
     if not distributed.first():
         return
     with Store(entry.record.parent) as store:
-        store.write(entry, finished(voice, runs, task.clips, task.key, scratch / "finished"))
+        store.write(entry, finished(voice, runs, task, scratch / "finished"))
     timing.write(speed, entry.record.parent, [row for run in runs for row in run.state.speed])
     shutil.rmtree(scratch, ignore_errors=True)
     begun, state = runs[-1].begun, runs[-1].state

@@ -17,7 +17,7 @@ from tests.support.tiny_models import CODEBOOK_SIZE, CODEBOOKS, SAMPLE_RATE, ran
 from timbre import audio, families, synthesis
 from timbre.commands import cli
 from timbre.core import params
-from timbre.core.errors import DataError, ModelError
+from timbre.core.errors import DataError, ModelError, SourceError
 from timbre.core.records import Example, write_jsonl
 from timbre.core.sections import VoiceParams
 from timbre.families import Voice
@@ -126,9 +126,10 @@ def test_cloning_hears_the_clip_that_generate_cloned_from(place: Path) -> None:
     write_samples(place / "reports/samples", {"ferry": "The ferry waits."})
     example = Example(f"data/clips/{REFERENCE}.flac", "The green train.", "ann", REFERENCE, "talk", 0.0, 1.0, 1.0)
     write_jsonl(place / "data/dataset/train.jsonl", [example])
+    write_people(place)
     with pytest.raises(DataError, match=f"base_clone-ferry-0: its reference {REFERENCE} is gone"):
         cli.execute([*SAY, "--clone"])
-    (place / "data/codes").mkdir()
+    (place / "data/codes").mkdir(exist_ok=True)
     heard = np.random.default_rng(0).integers(1, CODEBOOK_SIZE, (20, CODEBOOKS)).astype(np.int16)
     np.save(place / f"data/codes/{REFERENCE}.npy", heard)
     [turn] = synthesis.reference_clip()
@@ -163,3 +164,40 @@ def test_a_program_hears_the_sentence_as_the_command_does(place: Path) -> None:
     assert len(pieces) > 3
     cli.execute([*SAY, "--seed", "1", "--out", "a.wav"])
     assert (audio.to_pcm(np.concatenate(pieces)) == soundfile.read("a.wav", dtype="int16")[0]).all()
+
+
+def write_people(place: Path, revoked: str = "null") -> None:
+    """Ann, whose recording is `talk`."""
+    (place / "data").mkdir(exist_ok=True)
+    consent = f"{{by: Ann, when: 2026-03-01, for: tests, evidence: null, revoked: {revoked}}}"
+    (place / "data/speakers.yaml").write_text(f"speakers:\n  ann: {{name: Ann, consent: {consent}}}\n")
+    entry = "- {id: talk, url: 'https://a.b/c', speaker: ann, language: en, licence: CC0-1.0, consent: hers}\n"
+    (place / "data/sources.yaml").write_text(entry)
+
+
+def write_adapter(place: Path) -> None:
+    adapter = place / "models/adapter"
+    adapter.mkdir(parents=True)
+    (adapter / "adapter_config.json").write_text("{}")
+    (adapter / "training.json").write_text('{"speakers": {"ann": ["talk"]}}')
+
+
+def test_a_voice_whose_consent_was_withdrawn_says_nothing_more(place: Path) -> None:
+    write_people(place)
+    write_adapter(place)
+    assert cli.execute(["say", "the ferry waits"]) == 0
+    Path("say.flac").unlink()
+    write_people(place, revoked="2026-04-01")
+    with pytest.raises(SourceError, match=r"models/adapter: data/speakers\.yaml:2: ann took the consent back"):
+        cli.execute(["say", "the ferry waits"])
+    assert not Path("say.flac").exists()
+    assert cli.execute(SAY) == 0, "the base model is nobody's voice"
+
+
+def test_a_clip_of_somebody_who_withdrew_consent_is_not_cloned(place: Path) -> None:
+    write_people(place, revoked="2026-04-01")
+    write_samples(place / "reports/samples", {"ferry": "The ferry waits."})
+    example = Example(f"data/clips/{REFERENCE}.flac", "The green train.", "ann", REFERENCE, "talk", 0.0, 1.0, 1.0)
+    write_jsonl(place / "data/dataset/train.jsonl", [example])
+    with pytest.raises(SourceError, match=f"{REFERENCE}: .* ann took the consent back"):
+        cli.execute([*SAY, "--clone"])

@@ -182,12 +182,17 @@ def test_an_adapter_that_changes_nothing_is_an_error(place: Path, tmp_path: Path
 def test_training_json_says_what_was_learnt_from(place: Path, tmp_path: Path) -> None:
     voice, run = trained(place, tmp_path, dataclasses.replace(PARAMS, max_steps=2))
     clips, _ = utterances(place / "data/dataset/train.jsonl", place / "data/codes")
-    made = stage.finished(voice, [run], clips, "0123456789abcdef", tmp_path / "finished")
+    held = [clip._replace(speaker="eve", recording="dusk") for clip in clips[:1]]
+    task = stage.Task(clips, held, None, "0123456789abcdef")
+    made = stage.finished(voice, [run], task, tmp_path / "finished")
     assert set(made) == {"adapter/adapter_config.json", "adapter/adapter_model.safetensors", "history.csv", ".json"}
     found = json.loads(cast(bytes, made[".json"]))
     assert found["key"] == "0123456789abcdef"
     assert (found["steps"], found["clips"], found["seconds"]) == (2, 8, pytest.approx(sum(c.seconds for c in clips)))
     assert 0 < found["trainable_share"] < 0.2
+    learnt = {clip.speaker: sorted({other.recording for other in clips}) for clip in clips}
+    assert found["speakers"] == {"eve": ["dusk"], **learnt}, "whose consent is asked for wherever the adapter goes"
+    assert all(learnt.values())
     assert found["points"] == [found["best_step"]] == [2], "the only evaluation"
 
 

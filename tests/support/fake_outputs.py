@@ -163,8 +163,17 @@ def write_outs(root: Path, seeds: int = 1) -> None:
     adapter.mkdir(parents=True, exist_ok=True)
     (adapter / "adapter_config.json").write_text(json.dumps({"r": 32, "target_modules": ["q_proj"]}))
     (adapter / "adapter_model.safetensors").write_bytes(b"weights")
-    facts = {"steps": 120, "best_step": 108, "best_eval_loss": 4.2, "last_eval_loss": 4.35, "overfit": 0.15}
-    (adapter / "training.json").write_text(json.dumps(facts | {"points": [36, 72, 108], "clips": 16}))
+    speakers = {"marina": ["harbour-morning", "harbour-night", "harbour-noon"]}
+    facts = {
+        "steps": 120,
+        "best_step": 108,
+        "best_eval_loss": 4.2,
+        "last_eval_loss": 4.35,
+        "overfit": 0.15,
+    }
+    (adapter / "training.json").write_text(
+        json.dumps({"speakers": speakers} | facts | {"points": [36, 72, 108], "clips": 16})
+    )
 
     def review(origin: str, lines: int, ok: int, dropped: int) -> dict[str, object]:
         times = {"seconds": 4.0 * lines, "reviewed_seconds": 4.0 * (ok + dropped)}

@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 
 from tests.support.fake_outputs import write_outs
+from tests.support.report_outs import write_owned
 from timbre import tracking
 
-PARAMS = (
-    "train:\n  learning_rate: 1e-4\n  lora: {rank: 8}\nvoice:\n  base: models/tiny\n  revision: null\n"
-    "evaluate:\n  strict: false\n"
-)
+ROOT = Path(__file__).parents[2]
+PARAMS = (ROOT / "params.yaml").read_text(encoding="utf-8").replace("2.0e-4", "1e-4").replace("rank: 32", "rank: 8")
 FLAGS = {
     "dataset": "data/dataset",
     "adapter": "models/adapter",
@@ -29,13 +28,15 @@ FLAGS = {
     "report": "reports/index.html",
 }
 ARGUMENTS = {name: Path(path) for name, path in FLAGS.items()}
+PAGE = '<meta name="timbre:voices" content="marina"><h1>a page</h1>'
 DIGEST = "0123456789abcdef0123456789abcdef.dir"
 
 
 def write_template(root: Path) -> None:
     """Outs, and a store with its tables made: making them takes seconds."""
     write_outs(root)
-    (root / "reports/index.html").write_text("<h1>a page</h1>")
+    (root / "reports/index.html").write_text(PAGE)
+    write_owned(root)
     (root / "params.yaml").write_text(PARAMS)
     write_lock(root, {"data/dataset": DIGEST})
     tracking.connect(f"sqlite:///{root}/mlflow.db").search_experiments()

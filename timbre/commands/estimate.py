@@ -24,6 +24,7 @@ from timbre.core import params
 from timbre.core.errors import DataError
 from timbre.core.records import Example, read_jsonl
 from timbre.core.sections import GenerateParams, Settings, TrainParams
+from timbre.project import prompts
 from timbre.report.columns import columns
 from timbre.training import cost_estimate, timing
 from timbre.training.cost_estimate import DEVICES, BatchShape, Device, Shape
@@ -34,7 +35,7 @@ EXAMPLES = [
 ]
 PRESETS = {"csm-1b": Path("presets/csm-1b.yaml"), "tiny": Path("params.yaml")}
 BASES = {"csm-1b": "sesame/csm-1b", "tiny": "models/tiny/csm"}
-DATASET, PROMPTS = Path("data/dataset"), Path("data/prompts.tsv")
+DATASET = Path("data/dataset")
 TRAINED, SPOKEN, ADAPTER = Path("models/speed.json"), Path("reports/speed.json"), Path("models/adapter")
 CHARACTERS = 15  # a second of speech
 TOKEN = 4  # characters of text
@@ -194,8 +195,8 @@ def _generation(section: GenerateParams, shape: Shape, device: Device, texts: Se
 
 def _prompts(section: GenerateParams, held: Clips) -> list[int]:
     """Characters of every sample."""
-    lines = PROMPTS.read_text(encoding="utf-8").splitlines() if PROMPTS.is_file() else []
-    texts = [len(line.split("\t")[-1]) for line in lines[1:] if line and not line.startswith("#")] or [60] * 12
+    table = prompts.PATH
+    texts = [len(prompt.text) for prompt in prompts.read_prompts(table)] if table.is_file() else [60] * 12
     texts += [characters for _, characters in held[: section.true_prompts]]
     return [length for length in texts for _ in range(CONDITIONS * len(section.seeds))]
 

@@ -16,6 +16,7 @@ from timbre.diff import html, sounds
 from timbre.diff.compare import compare
 from timbre.diff.sections import build
 from timbre.diff.sections.page import Page
+from timbre.project.permissions import Permissions
 from timbre.versions import dvc_lock
 from timbre.versions.dvc_outs import Outs
 from timbre.versions.snapshot import git, open_snapshot
@@ -39,6 +40,7 @@ def command(args: argparse.Namespace) -> int:
     root = Path.cwd()
     if not REPORT.exists():
         raise DataError(f"{REPORT}: there is no report yet; `dvc repro report` makes it, `dvc pull` brings it")
+    Permissions().check_page(REPORT)
     page = REPORT.read_text(encoding="utf-8")
     if page.count(BEGIN) != 1 or page.count(END) != 1:
         raise DataError(f"{REPORT}: has no place for what changed; `dvc repro report` makes it anew")
@@ -55,7 +57,7 @@ def changes(root: Path, revision: str, remote: bool) -> str:
         outs = Outs(root, remotes=remote)
         old, new = VoiceVersion(before, outs), VoiceVersion(after, outs)
         found = compare(old, new, remote=remote)
-        return html.part(build(Page(found, sounds=sounds.fetch(found, old, new), embeds=True)))
+        return html.part(build(Page(found, sounds=sounds.fetch_allowed(found, old, new), embeds=True)))
 
 
 def version_before(root: Path) -> tuple[str, str]:

@@ -173,6 +173,12 @@ class Sample:
     key: str
 
 
+def cloned_clip(samples: Iterable[Sample], clips: Iterable[Example]) -> Example | None:
+    """The clip that the samples cloned: one for all of them."""
+    used = {sample.reference for sample in samples if sample.reference}
+    return next((clip for clip in clips if clip.id in used), None)
+
+
 @dataclass(frozen=True)
 class Point:
     """The sentence of a sample, said by the voice part of the way through its training."""

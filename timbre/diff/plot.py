@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from timbre.diff import html
 from timbre.diff.history import HistoryEntry
-from timbre.evaluation.metrics import COMPARED
+from timbre.evaluation.measures import COMPARED
 from timbre.report.charts import label, ticks
 from timbre.report.columns import columns
 from timbre.report.numbers import rate

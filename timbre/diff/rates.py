@@ -7,7 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from timbre.diff.report import GateChange, PromptChange, Rate
-from timbre.evaluation.metrics import AMOUNTS, BY_NAME, COMPARED, MEASURES, Mean, Metric, Ratio, asks
+from timbre.evaluation.aggregates import Mean, Ratio
+from timbre.evaluation.measures import AMOUNTS, BY_NAME, COMPARED, MEASURES, asks
+from timbre.evaluation.metrics import Metric
 from timbre.evaluation.score_rows import ScoreRow
 from timbre.versions.tables import VoiceVersion
 

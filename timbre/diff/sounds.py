@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from timbre.core.safe_text import visible
+from timbre.diff import rights
 from timbre.diff.report import Report
-from timbre.tracking.offline import SAMPLES
-from timbre.versions.tables import VoiceVersion
+from timbre.project.permissions import Permissions
+from timbre.versions.clip_rows import LEFT_OUT
+from timbre.versions.tables import SAMPLES, SPEAKERS, VoiceVersion
 
 MOST = 8  # pairs; the page carries them within itself
 LARGEST = 2_000_000  # bytes of one
@@ -20,6 +25,31 @@ class SampleSound:
 
 
 Pair = tuple[SampleSound, SampleSound]
+
+
+def fetch_allowed(report: Report, old: VoiceVersion, new: VoiceVersion) -> dict[str, Pair]:
+    """As `fetch`; none, and on stderr the reason, where a voice of one of the versions may not be heard."""
+    reasons = list(barred(old, new, Permissions()))
+    for reason in reasons:
+        print(f"no samples to hear: {reason}", file=sys.stderr)
+    return {} if reasons else fetch(report, old, new)
+
+
+def barred(old: VoiceVersion, new: VoiceVersion, allowed: Permissions) -> Iterator[str]:
+    """A line for every voice of either version whose consent was withdrawn, here or there, or is written nowhere."""
+    for version in (old, new):
+        for voice in _voices(version):
+            entries = [allowed.people.get(voice), *((one.people or {}).get(voice) for one in (old, new))]
+            if not any(entries):
+                yield f"{visible(voice)}, whose voice is in {version.name}, has no entry in {SPEAKERS}"
+            elif not all(entry.allowed for entry in entries if entry):
+                yield f"{visible(voice)}, whose voice is in {version.name}, withdrew consent"
+
+
+def _voices(version: VoiceVersion) -> list[str]:
+    """Of all that is declared, and of the clips that were learnt, which the next run may change."""
+    learnt = (clip.speaker for clip in version.clips or () if clip.part != LEFT_OUT and clip.speaker)
+    return list(dict.fromkeys([*rights.voices(version), *learnt]))
 
 
 def fetch(report: Report, old: VoiceVersion, new: VoiceVersion) -> dict[str, Pair]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from timbre.diff.lines import count
 from timbre.diff.report import DataChanges, Rate, Report, Total
-from timbre.evaluation.metrics import BY_NAME
+from timbre.evaluation.measures import BY_NAME
 from timbre.report.numbers import decimals, minutes, plural, rate, signed
 
 MAIN = ("tuned_clone", "tuned")  # the condition that a version of the voice is judged by: the first that it has

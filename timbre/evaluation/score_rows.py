@@ -6,7 +6,7 @@ import csv
 import io
 from dataclasses import dataclass
 
-from timbre.evaluation.metrics import MEASURES
+from timbre.evaluation.measures import MEASURES
 
 
 @dataclass(frozen=True)

@@ -17,19 +17,10 @@ from typing import Any
 
 from timbre.core.content import write_atomic
 from timbre.evaluation import bootstrap, word_errors
+from timbre.evaluation.aggregates import Mean, Ratio
 from timbre.evaluation.bootstrap import Estimate, TallyPart
-from timbre.evaluation.metrics import (
-    BY_NAME,
-    COMPARED,
-    COMPARISONS,
-    CONDITIONS,
-    MEASURES,
-    Difference,
-    Mean,
-    Measure,
-    Metric,
-    Ratio,
-)
+from timbre.evaluation.measures import BY_NAME, COMPARED, MEASURES, Measure
+from timbre.evaluation.metrics import COMPARISONS, CONDITIONS, Difference, Metric
 
 
 @dataclass(frozen=True)
@@ -97,7 +88,8 @@ def metric(scores: Sequence[Score]) -> Metric:
     for measure in MEASURES:
         found[measure.name] = measure.total.of(scores)
         if measure.compared and (given := parts(scores, measure)):
-            found |= _ends(measure.name, bootstrap.estimate(given))
+            of = bootstrap.share if isinstance(measure.total, Ratio) else bootstrap.estimate
+            found |= _ends(measure.name, of(given))
     return Metric(**found)
 
 

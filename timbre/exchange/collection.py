@@ -19,13 +19,13 @@ from timbre.core.records import Example
 from timbre.exchange.dataset_rows import examples
 from timbre.project import sources
 from timbre.project import speakers as people
+from timbre.project.permissions import PUBLISH, Permissions, used_by
 from timbre.project.sources import Source
 from timbre.project.speakers import Person
 from timbre.versions import dvc_lock
 from timbre.versions.snapshot import WorkTree
 
 SPLITS = ("train", "eval")
-PUBLISH = "publish"  # in the comma-separated `for` of a consent
 NO_LICENCE = {"", "?", "-", "none", "no", "tbd", "todo", "unknown", "unlicensed"}  # said, and nothing allowed by it
 
 
@@ -61,19 +61,12 @@ def gather(root: Path = Path()) -> Collection:
     gone = [name for name in named if name not in declared]
     if gone:
         raise DataError(f"data/dataset: holds {', '.join(gone)}, which data/sources.yaml does not; `dvc repro dataset`")
-    known, used = people.read(root / people.PATH), _used(rows)
-    raise_all(DataError, people.problems(known, used))
+    known, used = people.read(root / people.PATH), used_by((row.source, row.recording) for row in rows)
+    allowed = Permissions(root / "data/sources.yaml", root / people.PATH, root / "data/transcripts")
+    allowed.check(used, taking_part=True)
     return Collection(
         root, splits, {name: declared[name] for name in named}, {name: known[name] for name in used}, _version(root)
     )
-
-
-def _used(rows: list[Example]) -> dict[str, list[str]]:
-    """Speaker → the recordings that the voice is in."""
-    used: dict[str, dict[str, None]] = {}
-    for row in rows:
-        used.setdefault(row.source, {})[row.recording] = None
-    return {speaker: list(recordings) for speaker, recordings in sorted(used.items())}
 
 
 def _version(root: Path) -> str:
@@ -84,14 +77,10 @@ def _version(root: Path) -> str:
     return here
 
 
-def may_publish(person: Person) -> bool:
-    return person.allowed and PUBLISH in (use.strip().casefold() for use in person.consent.use.split(","))
-
-
 def unpublishable(collection: Collection) -> Iterator[str]:
     """A line for everything that forbids to hand the collection to others."""
     for person in collection.people.values():
-        if not may_publish(person):
+        if PUBLISH not in person.uses:
             yield (
                 f"{people.PATH}:{person.line}: {person.id}: the consent is for {person.consent.use!r}; publishing "
                 f"needs `{PUBLISH}` among its uses, separated by commas, and their owner to agree"

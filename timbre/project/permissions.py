@@ -2,6 +2,7 @@
 
     permissions = Permissions()
     permissions.check({"ann": ["noon"]})         # SourceError with a line for each voice that may not be used
+    permissions.check_adapter(Path("models/adapter"))     # the same for the voices that it learnt
     permissions.may_be_heard("ann")              # ann consented, did not take it back, and was not taken out
     permissions.may("ann", "publish")            # and the consent names this use
     permissions.holds_barred_voice("noon", 2.0, 3.5)
@@ -14,8 +15,10 @@ so that a person can hear whose line it is.
 
 from __future__ import annotations
 
+import html
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +29,10 @@ from timbre.project.speakers import Person
 from timbre.project.transcripts import Line
 
 PUBLISH = "publish"  # in the comma-separated `for` of a consent
+DATASET = Path("data/dataset")
+SPEAKERS = "speakers"  # in training.json: whose voices the adapter learnt, and from which recordings
+PAGE = re.compile(r'<meta name="timbre:voices" content="([^"<>]*)">')
+HEAD = 4096  # characters of a page in which that stands
 Used = Mapping[str, Sequence[str]]
 """Speaker → the recordings that hold the voice."""
 
@@ -64,8 +71,11 @@ class Permissions:
         return person is not None and not person.allowed
 
     def may_be_heard(self, speaker: str) -> bool:
+        return self._allowed(speaker) and speaker in self._taking_part
+
+    def _allowed(self, speaker: str) -> bool:
         person = self.people.get(speaker)
-        return person is not None and person.allowed and speaker in self._taking_part
+        return person is not None and person.allowed
 
     def may(self, speaker: str, use: str) -> bool:
         """Whether the consent, which was not withdrawn, names this use."""
@@ -76,17 +86,44 @@ class Permissions:
         """A line for every voice that nobody allowed, or whose consent was withdrawn; `to` begins each line."""
         return (to + problem for problem in speakers.problems(self.people, used, str(self.speakers_file)))
 
-    def check(self, used: Used, to: str = "") -> None:
-        raise_all(SourceError, self.objections(used, to))
+    def check(self, used: Used, to: str = "", *, taking_part: bool = False) -> None:
+        """`taking_part` also asks that nobody was taken out: of what is made from the work tree as it is."""
+        gone = [speaker for speaker in used if self._allowed(speaker) and not self.may_be_heard(speaker)]
+        left = [f"{to}{name}: was taken out; `dvc repro` makes the voice without" for name in gone if taking_part]
+        raise_all(SourceError, [*self.objections(used, to), *left])
+
+    def check_adapter(self, adapter: Path, dataset: Path = DATASET) -> None:
+        """Of the work tree's adapter; one of which nobody knows whose voice it learnt is not heard."""
+        used = of_adapter(adapter, dataset)
+        if not used:
+            raise SourceError(
+                f"{adapter}: whose voice it learnt is not known, as its training.json does not say and {dataset} "
+                "is not here; `dvc pull` brings it, `dvc repro train` makes it"
+            )
+        self.check(used, f"{adapter}: ", taking_part=True)
+
+    def check_page(self, page: Path) -> None:
+        """Of a report: the voices whose sound is in it."""
+        voices = of_page(page)
+        if voices is None:
+            raise DataError(f"{page}: does not say whose voices are in it; `dvc repro report` makes it anew")
+        why = "who may not be heard any more; `dvc repro report` makes the page without"
+        raise_all(
+            SourceError, (f"{page}: holds the voice of {name}, {why}" for name in voices if not self.may_be_heard(name))
+        )
 
     def holds_barred_voice(self, recording: str, start: float, end: float) -> bool:
         """Whether somebody who may not be heard speaks between these seconds, or nobody knows who does."""
         if recording not in self.recordings:
             return True
+        return not all(map(self.may_be_heard, self.voices_in(recording, start, end)))
+
+    def voices_in(self, recording: str, start: float, end: float) -> list[str]:
+        """Who speaks between these seconds of a declared recording; its speaker, where nobody wrote a transcript."""
         lines = self.lines(recording)
         if lines is None:
-            return not self.may_be_heard(self.recordings[recording])
-        return any(line.start < end and start < line.end and not self.may_be_heard(line.speaker) for line in lines)
+            return [self.recordings[recording]]
+        return list(dict.fromkeys(line.speaker for line in lines if line.start < end and start < line.end))
 
     def withdrawn_stretches(self, recording: str) -> list[tuple[float, float]]:
         """Seconds of the lines whose speaker took the consent back."""
@@ -99,27 +136,57 @@ class Permissions:
         return frozenset(line.speaker for line in lines if line.flag != "drop") | set(self.recordings.values())
 
 
-def of_adapter(adapter: Path, dataset: Path = Path("data/dataset")) -> Used:
+def of_adapter(adapter: Path, dataset: Path = DATASET) -> Used:
     """Whose voices an adapter learnt, as it says itself; of one that does not, the speakers of the dataset here."""
     try:
-        said = json.loads((adapter / "training.json").read_bytes()).get("speakers")
-        if said is not None:
-            return {str(speaker): [str(name) for name in names] for speaker, names in said.items()}
-    except (OSError, ValueError, AttributeError):
-        pass
-    return of_dataset(dataset)
+        said = of_training((adapter / "training.json").read_bytes())
+    except OSError:
+        said = None
+    return of_dataset(dataset) if said is None else said
+
+
+def of_training(content: bytes) -> Used | None:
+    """As a training.json says; None where it does not."""
+    try:
+        said = json.loads(content)[SPEAKERS]
+        return {str(speaker): [str(name) for name in names] for speaker, names in said.items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def of_page(page: Path) -> list[str] | None:
+    """Whose voices are in a report; None where it does not say, as one of before does not."""
+    with page.open(encoding="utf-8", errors="replace") as stream:
+        found = PAGE.search(stream.read(HEAD))
+    return html.unescape(found[1]).split() if found else None
 
 
 def of_dataset(dataset: Path) -> Used:
     """Whose voices the clips of a dataset hold; nobody's where there is none."""
-    used: dict[str, dict[str, None]] = {}
+    voices: list[tuple[str, str]] = []
     for path in (dataset / "train.jsonl", dataset / "eval.jsonl"):
         try:
-            rows = [json.loads(row) for row in path.read_text(encoding="utf-8").splitlines() if row]
-            for row in rows:
-                used.setdefault(str(row["source"]), {})[str(row["recording"])] = None
+            voices += _voices(path.read_bytes())
         except FileNotFoundError:
             continue
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path}: cannot be read ({error}); `dvc repro dataset` makes it anew") from error
+    return used_by(voices)
+
+
+def of_tables(*contents: bytes) -> Used:
+    """As `of_dataset`, of tables that are no files here."""
+    return used_by(voice for content in contents for voice in _voices(content))
+
+
+def used_by(voices: Iterable[tuple[str, str]]) -> Used:
+    """Of pairs of speaker and recording."""
+    used: dict[str, dict[str, None]] = {}
+    for speaker, recording in voices:
+        used.setdefault(speaker, {})[recording] = None
     return {speaker: list(names) for speaker, names in sorted(used.items())}
+
+
+def _voices(content: bytes) -> Iterator[tuple[str, str]]:
+    rows = (json.loads(row) for row in content.split(b"\n") if row)
+    yield from ((str(row["source"]), str(row["recording"])) for row in rows)

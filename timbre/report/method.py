@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from timbre.evaluation.metrics import MEASURES
+from timbre.evaluation.measures import MEASURES
 
 
 @dataclass(frozen=True)

@@ -5,19 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from timbre.evaluation.metrics import (
-    BY_NAME,
-    COMPARED,
-    CONDITIONS,
-    GATES,
-    Difference,
-    Evidence,
-    Gate,
-    Measure,
-    Metric,
-    Speaker,
-    asks,
-)
+from timbre.evaluation.measures import BY_NAME, COMPARED, GATES, Measure, asks
+from timbre.evaluation.metrics import CONDITIONS, Difference, Evidence, Gate, Metric, Speaker
 from timbre.report.charts import ChartScale, Interval
 from timbre.report.verdict import NAMES, change, signed
 

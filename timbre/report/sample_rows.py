@@ -14,7 +14,7 @@ from pathlib import Path
 from timbre.core.errors import DataError
 from timbre.core.records import Sample, from_json
 from timbre.evaluation import score_rows
-from timbre.evaluation.metrics import MEASURES
+from timbre.evaluation.measures import MEASURES
 from timbre.evaluation.score_rows import ScoreRow
 from timbre.report.sound import EmbeddedSound, sound
 from timbre.report.verdict import NAMES

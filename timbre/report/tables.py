@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from timbre.core.safe_text import escaped
-from timbre.evaluation.metrics import COMPARED, CONDITIONS, MEASURES, Evidence, Measure, Metric
+from timbre.evaluation.measures import COMPARED, MEASURES, Measure
+from timbre.evaluation.metrics import CONDITIONS, Evidence, Metric
 from timbre.report.columns import columns
 from timbre.report.rates import VERSUS, gate_row
 from timbre.report.verdict import NAMES, change, verdict

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from timbre.evaluation.metrics import BY_NAME, Difference, Evidence, Measure, Metric
+from timbre.evaluation.measures import BY_NAME, Measure
+from timbre.evaluation.metrics import Difference, Evidence, Metric
 
 NAMES = {
     "base": ("Base", "the model as it came"),

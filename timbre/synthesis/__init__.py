@@ -8,7 +8,7 @@
 
 Run in the repository's root. A sentence is spoken as the section `generate` of params.yaml says. With
 `context=synthesis.reference_clip()` the voice first hears the clip that `generate` cloned from, which gives its best
-samples.
+samples. A voice whose owner took the consent back, or was taken out, is not spoken with: SourceError.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from pathlib import Path
 from timbre import families
 from timbre.core.errors import DataError, ModelError
 from timbre.core.params import read
-from timbre.core.records import Sample, from_json
+from timbre.core.records import Example, Sample, from_json, read_jsonl
 from timbre.families import Audio, Turn, Voice
+from timbre.project.permissions import Permissions
 from timbre.synthesis import reference, sentence
 
 ADAPTER = Path("models/adapter")
@@ -34,6 +35,8 @@ def load(adapter: Path | None = ADAPTER) -> Voice:
     voice = read().voice
     if adapter and not (adapter / "adapter_config.json").is_file():
         raise ModelError(f"{adapter}: there is no tuned voice yet; `dvc repro train` makes it, --base speaks without")
+    if adapter:
+        Permissions().check_adapter(adapter, DATASET)
     return families.load_once(voice, adapter, read().generate.precision)
 
 
@@ -48,4 +51,8 @@ def reference_clip() -> tuple[Turn, ...]:
     path = min(SAMPLES.glob("*_clone-*.json"), default=None)
     if path is None:
         raise DataError(f"{SAMPLES}: no sample that cloned a clip, so none to clone; `dvc repro generate` makes them")
-    return reference.of_sample(from_json(path.read_text(encoding="utf-8"), Sample, str(path)), DATASET, CODES)
+    sample = from_json(path.read_text(encoding="utf-8"), Sample, str(path))
+    examples = read_jsonl(DATASET / "train.jsonl", Example)
+    heard = {clip.source: [clip.recording] for clip in examples if clip.id == sample.reference}
+    Permissions().check(heard, f"{sample.reference}: ", taking_part=True)
+    return reference.of_sample(sample, DATASET, CODES)

@@ -29,6 +29,7 @@ class Utterance(NamedTuple):
     speaker: str
     seconds: float
     turn: Turn
+    recording: str = ""
 
 
 def utterances(table: Path, codes: Path) -> tuple[list[Utterance], list[str]]:
@@ -40,7 +41,7 @@ def utterances(table: Path, codes: Path) -> tuple[list[Utterance], list[str]]:
             turn = Turn(example.text, np.load(codes / f"{example.id}.npy"))
         except (OSError, ValueError, KeyError) as error:
             raise DataError(f"{example.id}: no codes of this clip in {codes}; `dvc repro encode` makes them") from error
-        found.append(Utterance(example.id, example.source, example.seconds, turn))
+        found.append(Utterance(example.id, example.source, example.seconds, turn, example.recording))
     if not found:
         raise DataError(f"{table}: no clips; add recordings, or change the shares under `dataset` in params.yaml")
     return found, keys

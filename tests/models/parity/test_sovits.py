@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tests.models.parity.fixture import Fixture
 from timbre.families.checkpoints import renamed
+from timbre.families.code_decoder import CodeDecoder, CodeDrawing
 from timbre.families.sovits.discriminators import (
     PERIODS,
     Discriminators,
@@ -20,7 +21,7 @@ from timbre.families.sovits.discriminators import (
 )
 from timbre.families.sovits.load import NORMS, SovitsFile, discriminators_of, stage1_of, stage2_of
 from timbre.families.sovits.spectrogram import HOP, Spectrograms, below
-from timbre.families.sovits.stage1 import Stage1, Stage1Batch
+from timbre.families.sovits.stage1 import Stage1, Stage1Batch, Stage1Speaker
 from timbre.families.sovits.stage2 import Learnt, Stage2, Stage2Batch, mel_distance, prior_divergence
 
 
@@ -43,6 +44,28 @@ def test_stage_1_learns_as_upstream_does_row_by_row(first: Fixture, stage1: Stag
     first.close("losses", losses)
     losses.sum().backward()
     first.gradients("grad_names_stage1", "grad_norms_stage1", stage1, {"model.": "", "in_proj_": "in_proj."})
+
+
+def spoken(model: Stage1, phones: Tensor, prompt: Tensor, penalty: float, bert: Tensor | None = None) -> list[int]:
+    speaker = Stage1Speaker(model)
+    decoder = CodeDecoder(speaker, CodeDrawing(0.0, penalty=penalty), 2, model.bert_proj.weight)
+    said = list(decoder.speak([speaker.sentence(phones, prompt, 61, 0, bert)]))
+    return [code for _, code, _, _, ended in said if not ended]
+
+
+@pytest.mark.parametrize(
+    ("name", "penalty", "prompted"), [("plain", 1.0, True), ("penalised", 1.35, True), ("unprompted", 1.35, False)]
+)
+def test_greedy_codes_are_upstream_s(first: Fixture, stage1: Stage1, name: str, penalty: float, prompted: bool) -> None:
+    prompt = first.array("in_speech_prompt")[: None if prompted else 0]
+    bert = first.array("in_speech_bert")[None]
+    first.same(f"speech_{name}", spoken(stage1, first.array("in_speech_phones"), prompt, penalty, bert))
+
+
+def test_speech_ends_where_upstream_s_does(first: Fixture) -> None:
+    config = first.json("config_stage1_stopping")
+    model = stage1_of(SovitsFile(first.state("state_stage1_stopping"), config, Path("s1.ckpt")))
+    first.same("stopping", spoken(model, first.array("in_stopping_phones"), first.array("in_stopping_prompt"), 1.35))
 
 
 class Voiced(NamedTuple):

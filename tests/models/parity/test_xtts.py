@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from tests.models.parity.fixture import Fixture
+from timbre.families.checkpoints import fit, under
+from timbre.families.code_decoder import CodeDecoder, CodeDrawing, SaidCode
 from timbre.families.xtts.config import settings_of
-from timbre.families.xtts.gpt import XttsBatch, learnt_codes
+from timbre.families.xtts.gpt import GptSpeaker, SpeechGpt, XttsBatch, learnt_codes
 from timbre.families.xtts.load import XttsModel, model_of
 
 HERE = Path("model.pth"), Path("dvae.pth")
@@ -96,6 +98,36 @@ def test_the_training_step_is_upstream_s(theirs: Fixture, model: XttsModel) -> N
     model.zero_grad()
     total.backward()
     theirs.gradients("grad_names", "grad_norms", model.gpt, {"gpt.gpt.": "gpt@", "gpt.": "", "gpt@": "gpt."})
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("name", "penalty"), [("plain", 1.0), ("penalised", 5.0)])
+def test_greedy_codes_and_their_latents_are_upstream_s(
+    theirs: Fixture, model: XttsModel, reference: Tensor, name: str, penalty: float
+) -> None:
+    spoken = speak(model.gpt, model.latents(reference, 6), theirs.array("in_text_ids"), penalty)
+    theirs.same(f"codes_{name}", [said.code for said in spoken])
+    theirs.close(f"latents_{name}", torch.stack([said.state for said in spoken]))
+
+
+@torch.no_grad()
+def test_speech_ends_where_upstream_s_does(theirs: Fixture, model: XttsModel, reference: Tensor) -> None:
+    """64 codes only: they are right if the penalty counts the start and upstream's placeholder."""
+    content = theirs.json("config")
+    content["model_args"] |= theirs.json("config_small")
+    gpt = SpeechGpt(settings_of(content, Path("config.json")).model_args, 300)
+    fit(gpt, under(theirs.state("state_small"), "gpt."), "the small gpt")
+    gpt.eval()
+    spoken = speak(gpt, model.latents(reference, 6), theirs.array("in_small_text_ids"), 5.0)
+    assert spoken[-1].ended
+    theirs.same("codes_small", [said.code for said in spoken])
+    theirs.close("latents_small", torch.stack([said.state for said in spoken]))
+
+
+def speak(gpt: SpeechGpt, latents: Tensor, text: Tensor, penalty: float) -> list[SaidCode]:
+    speaker = GptSpeaker(gpt)
+    decoder = CodeDecoder(speaker, CodeDrawing(0.0, penalty=penalty), 2, gpt.mel_head.weight)
+    return list(decoder.speak([speaker.sentence(latents, text, 48, 0)]))
 
 
 @torch.no_grad()

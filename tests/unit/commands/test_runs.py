@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -11,9 +12,10 @@ import pytest
 
 from stages import track
 from tests.support import mlflow_store
+from tests.support.report_outs import write_owned
 from timbre import tracking
 from timbre.commands import cli
-from timbre.core.errors import TrackingError
+from timbre.core.errors import SourceError, TrackingError
 from timbre.core.records import Example, read_jsonl, write_jsonl
 from timbre.tracking import registry
 
@@ -104,6 +106,31 @@ def test_without_a_run_it_says_what_makes_one(root: Path, capsys: pytest.Capture
     assert not (root / "mlflow.db").exists(), "to look makes no store"
 
 
+def test_summary_links_to_the_page_that_shows_the_runs(three: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    link = "http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning"
+    assert output(capsys, "summary").splitlines()[-2] == f"runs      mlflow ui, then {link}"
+
+
+def test_promote_takes_the_version_in_the_work_tree_and_no_other(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = (three / "params.yaml").read_text()
+    set_params(three, "5e-4")
+    with pytest.raises(TrackingError, match=r"this work tree has no run yet, and the candidate is third; `dvc repro`"):
+        cli.execute(["promote"])
+    (three / "params.yaml").write_text(rates)
+    client = tracking.connect()
+    second = next(run for run in tracking.finished(client) if run.info.run_name == "second")
+    registry.point(client, registry.CANDIDATE, second.info.run_id)  # a colleague's clone stands there
+    with pytest.raises(TrackingError, match="this work tree holds third, and the candidate is second; `dvc repro`"):
+        cli.execute(["promote"])
+    assert registry.CHAMPION not in registry.aliases(client)
+    track.main(**mlflow_store.ARGUMENTS)
+    cli.execute(["promote"])
+    assert registry.aliases(client)["champion"] != second.info.run_id
+    (three / "reports/scores.csv").unlink()
+    with pytest.raises(TrackingError, match=r"reports/scores.csv: missing, so it is unknown which version is here"):
+        cli.execute(["promote"])
+
+
 def test_promote_moves_the_champion_to_the_candidate_and_says_from_where(
     three: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -147,3 +174,41 @@ def test_a_run_is_meant_by_its_name_or_the_beginning_of_its_id(three: Path) -> N
         tracking.named(found, "fourth")
     with pytest.raises(TrackingError, match="3 runs are meant"):
         tracking.named(found, "")
+
+
+def test_no_reason_promotes_a_voice_whose_consent_was_withdrawn(three: Path) -> None:
+    write_owned(three, revoked="2026-04-01")
+    for arguments in (["promote"], ["promote", "second", "--force", "she will not mind"]):
+        with pytest.raises(SourceError, match=r"^(third|second): data/speakers\.yaml:2: marina took the consent back"):
+            cli.execute(arguments)
+    assert registry.CHAMPION not in registry.aliases(tracking.connect())
+
+
+def test_an_adapter_that_does_not_say_whose_voice_it_is_is_judged_by_its_dataset(
+    three: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_file(self: object, run_id: str, path: str, folder: str) -> str:
+        raise OSError(path)
+
+    monkeypatch.setattr("mlflow.MlflowClient.download_artifacts", without_file)  # as of an adapter of before
+    with pytest.raises(TrackingError, match="first: whose voice it learnt is not known"):
+        cli.execute(["promote", "first"])
+    table = keep((three / "data/dataset/train.jsonl").read_bytes())
+    rows = [{"relpath": name, "md5": table} for name in ("train.jsonl", "eval.jsonl")]
+    listing = keep(json.dumps(rows).encode(), ".dir")
+    client = tracking.connect()
+    run = tracking.named(tracking.finished(client), "first")
+    client.set_tag(run.info.run_id, "dvc.data/dataset", listing)
+    assert cli.execute(["promote", "first"]) == 0
+    write_owned(three, revoked="2026-04-01")
+    with pytest.raises(SourceError, match=r"first: .* marina took the consent back"):
+        cli.execute(["promote", "first"])
+
+
+def keep(content: bytes, suffix: str = "") -> str:
+    """Put it into DVC's cache."""
+    digest = hashlib.md5(content).hexdigest() + suffix
+    path = Path(".dvc/cache/files/md5", digest[:2], digest[2:])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return digest

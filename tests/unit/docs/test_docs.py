@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 from timbre.commands import cli, summary
 from timbre.core import params
-from timbre.evaluation import metrics
+from timbre.evaluation import measures, metrics
 
 ROOT = Path(__file__).parents[3]
 STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
@@ -126,10 +126,10 @@ def test_every_parameter_that_a_page_names_exists() -> None:
 def test_every_measure_and_gate_is_explained(hooks: SimpleNamespace) -> None:
     text = Path("docs/what-a-number-means.md").read_text(encoding="utf-8")
     table = "\n".join(hooks.measures())
-    for measure in metrics.MEASURES:
+    for measure in measures.MEASURES:
         assert f"| `{measure.name}` |" in table
-        assert measure.name in metrics.AMOUNTS or f"`{measure.name}`" in text, f"{measure.name} is not explained"
-    assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == set(metrics.GATES)
+        assert measure.name in measures.AMOUNTS or f"`{measure.name}`" in text, f"{measure.name} is not explained"
+    assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == set(measures.GATES)
 
 
 @pytest.mark.parametrize("page", [README, *DOCS], ids=str)

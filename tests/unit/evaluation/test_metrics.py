@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from timbre.core.errors import DataError
-from timbre.evaluation import metrics
+from timbre.evaluation import measures, metrics
 from timbre.evaluation.metrics import Difference, Evidence, Gate, Metric, Speaker
 
 OLD = {"cer": 0.089, "ended": 1.0, "errors": 19, "samples": 24, "seconds": 76.76, "silent": 0, "wer": 0.1022}
@@ -39,9 +39,9 @@ def test_what_is_written_is_read_again_rounded_and_sorted(tmp_path: Path) -> Non
 
 
 def test_gates_are_told_in_their_order_with_those_that_failed() -> None:
-    held = {"gates": {name: {"passed": name != "ends"} for name in sorted(metrics.GATES)}}
+    held = {"gates": {name: {"passed": name != "ends"} for name in sorted(measures.GATES)}}
     found = metrics.from_dict(held)
-    assert list(found.gates) == list(metrics.GATES)
+    assert list(found.gates) == list(measures.GATES)
     assert (found.failed, found.passed) == (["ends"], False)
 
 
@@ -73,15 +73,15 @@ def test_reading_needs_neither_numpy_nor_torch() -> None:
 
 
 def test_each_measure_is_a_row_of_the_table_and_a_field_of_what_is_written() -> None:
-    ends = [f"{measure.name}_{end}" for measure in metrics.COMPARED for end in ("low", "high")]
-    names = {measure.name for measure in metrics.MEASURES} | set(ends)
+    ends = [f"{measure.name}_{end}" for measure in measures.COMPARED for end in ("low", "high")]
+    names = {measure.name for measure in measures.MEASURES} | set(ends)
     assert names == {field.name for field in dataclasses.fields(Metric)}
     told = {field.name for field in dataclasses.fields(Difference)} - {"wins", "ties", "losses"}
-    assert told == {measure.name for measure in metrics.COMPARED} | set(ends)
-    for measure in metrics.MEASURES:
-        assert measure.explained or measure.name in metrics.AMOUNTS, "whoever reads the number can read what it is"
-        assert measure.under in ("", *metrics.BY_NAME)
-        assert bool(measure.better) or measure.name in (*metrics.AMOUNTS, "pauses")
+    assert told == {measure.name for measure in measures.COMPARED} | set(ends)
+    for measure in measures.MEASURES:
+        assert measure.explained or measure.name in measures.AMOUNTS, "whoever reads the number can read what it is"
+        assert measure.under in ("", *measures.BY_NAME)
+        assert bool(measure.better) or measure.name in (*measures.AMOUNTS, "pauses")
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_each_measure_is_a_row_of_the_table_and_a_field_of_what_is_written() -> 
      ("silent", 3, "3"), ("seconds", 105.68, "1:46"), ("cer", None, "–")],
 )  # fmt: skip
 def test_a_value_is_written_by_its_unit(measure: str, value: float | None, text: str) -> None:
-    assert metrics.BY_NAME[measure].text(value) == text
+    assert measures.BY_NAME[measure].text(value) == text
 
 
 def test_a_rate_is_a_sum_over_a_sum_and_a_mean_leaves_out_who_has_no_value() -> None:
@@ -98,7 +98,7 @@ def test_a_rate_is_a_sum_over_a_sum_and_a_mean_leaves_out_who_has_no_value() -> 
         SimpleNamespace(errors=3, words=8, pace=1.2, speech=2.0),
         SimpleNamespace(errors=0, words=4, pace=None, speech=0.0),
     ]
-    assert metrics.BY_NAME["wer"].total.of(rows) == 0.25
-    assert metrics.BY_NAME["pace"].total.of(rows) == pytest.approx(1.2)
-    assert metrics.BY_NAME["pace"].total.of(rows[1:]) is None
-    assert metrics.BY_NAME["samples"].total.of(rows) == 2
+    assert measures.BY_NAME["wer"].total.of(rows) == 0.25
+    assert measures.BY_NAME["pace"].total.of(rows) == pytest.approx(1.2)
+    assert measures.BY_NAME["pace"].total.of(rows[1:]) is None
+    assert measures.BY_NAME["samples"].total.of(rows) == 2

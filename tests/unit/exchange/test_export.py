@@ -327,3 +327,12 @@ def test_neither_a_revoked_consent_nor_a_missing_licence_goes_out() -> None:
             run(*command)
     with pytest.raises(DataError, match="is no name on the hub; write OWNER/NAME"):
         run("push", "dataset", "../harbour")
+
+
+def test_the_clips_of_somebody_who_was_taken_out_stay_until_the_dataset_is_made_anew() -> None:
+    path = Path("data/sources.yaml")
+    path.write_text(path.read_text().splitlines(keepends=True)[0])
+    rows = Path("data/dataset/train.jsonl")
+    rows.write_text(rows.read_text().replace('"night"', '"noon"'))
+    with pytest.raises(DataError, match=r"^bob: was taken out; `dvc repro` makes the voice without$"):
+        run("export", "ljspeech", "../out")

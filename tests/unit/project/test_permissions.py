@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from timbre.core.errors import SourceError
+from timbre.core.errors import DataError, SourceError
 from timbre.project import permissions
 from timbre.project.permissions import Permissions
 
@@ -78,3 +78,41 @@ def test_an_adapter_says_whose_voices_it_learnt_and_an_older_one_is_judged_by_th
     assert permissions.of_adapter(adapter) == {"ann": ["noon", "night"]}
     (adapter / "training.json").write_text('{"steps": 3, "speakers": {"bob": ["dawn"]}}')
     assert permissions.of_adapter(adapter) == {"bob": ["dawn"]}
+
+
+def write_adapter(content: str) -> Path:
+    path = Path("models/adapter/training.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    return path.parent
+
+
+def test_an_adapter_is_heard_with_the_consent_of_all_it_learnt(allowed: Permissions) -> None:
+    allowed.check_adapter(write_adapter('{"speakers": {"ann": ["noon"]}}'))
+    with pytest.raises(SourceError, match=r"^models/adapter: data/speakers\.yaml:3: bob took the consent back"):
+        allowed.check_adapter(write_adapter('{"speakers": {"ann": ["noon"], "bob": ["noon"]}}'))
+    with pytest.raises(SourceError, match=r"^models/adapter: eve: was taken out; `dvc repro` makes the voice without"):
+        allowed.check_adapter(write_adapter('{"speakers": {"ann": ["noon"], "eve": ["noon"]}}'))
+    with pytest.raises(SourceError, match="whose voice it learnt is not known"):
+        allowed.check_adapter(write_adapter("{}"))
+
+
+def test_a_page_is_copied_with_the_consent_of_all_who_sound_in_it(allowed: Permissions) -> None:
+    page = Path("index.html")
+    page.write_text('<meta charset="utf-8">\n<meta name="timbre:voices" content="ann">\n')
+    allowed.check_page(page)
+    page.write_text('<meta name="timbre:voices" content="ann bob eve">')
+    with pytest.raises(SourceError) as told:
+        allowed.check_page(page)
+    assert [line.split(",")[0] for line in str(told.value).splitlines()] == [
+        "index.html: holds the voice of bob",
+        "index.html: holds the voice of eve",
+    ]
+    page.write_text("<h1>ann</h1>")
+    with pytest.raises(DataError, match="does not say whose voices are in it"):
+        allowed.check_page(page)
+
+
+def test_who_speaks_in_a_stretch_is_said_by_the_transcript_or_else_by_the_entry(allowed: Permissions) -> None:
+    assert allowed.voices_in("noon", 0.5, 3.5) == ["ann", "bob", "eve"]
+    assert allowed.voices_in("night", 0, 1) == ["ann"]

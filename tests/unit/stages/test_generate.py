@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from stages import evaluate, generate
+from stages import evaluate
 from stages.generate import CONDITIONS, Speed, plan, speak
 from tests.support.tiny_models import CODEBOOK_SIZE, CODEBOOKS, SAMPLE_RATE, adapted, random_csm
 from timbre import audio, families
@@ -23,8 +23,9 @@ from timbre.evaluation.metrics import Speaker
 from timbre.evaluation.scores import Score
 from timbre.families import Lora, Turn
 from timbre.mapping import Job, refresh
-from timbre.synthesis.prompts import Prompt, read_prompts, true_prompts
+from timbre.project.prompts import Prompt
 from timbre.synthesis.reference import Reference, choose_reference
+from timbre.synthesis.true_prompts import true_prompts
 
 PARAMS = GenerateParams(
     seeds=[0, 1],
@@ -252,29 +253,6 @@ def test_the_speed_is_written_where_something_was_spoken_and_stays_where_nothing
     make(tmp_path / "samples", model, adapter, speed=again)
     again.write(path)
     assert json.loads(path.read_text()) == measured
-
-
-def test_bad_prompts_are_told_all_at_once_with_their_lines(tmp_path: Path) -> None:
-    path = tmp_path / "prompts.tsv"
-    path.write_text(
-        "id\tkind\ttext\nferry\tdomain\tThe ferry.\nferry\thard\tAgain.\n../up\tdomain\tA path.\nempty\tdomain\t\n"
-        "no tab\nodd\teasy\tA text.\ntrue-1\tdomain\tA text.\nmine\ttrue\tA text.\n"
-    )
-    with pytest.raises(DataError) as caught:
-        read_prompts(path)
-    told = str(caught.value).splitlines()
-    expected = {3: "twice", 4: "cannot be an id", 5: "one tab between", 6: "one tab between", 7: "'easy' is no kind"}
-    for line, words in (expected | {8: "as those of true prompts do", 9: "'true' is no kind"}).items():
-        assert any(f"prompts.tsv:{line}: " in message and words in message for message in told), line
-    path.write_text("id\ttext\nferry\tThe ferry.\n")
-    with pytest.raises(DataError, match=r"prompts.tsv:1: expected the header `id<tab>kind<tab>text`"):
-        read_prompts(path)
-
-
-def test_the_prompts_of_the_repository_are_fine_and_of_both_kinds() -> None:
-    found = read_prompts(Path(generate.__file__).parents[1] / "data/prompts.tsv")
-    assert {prompt.kind for prompt in found} == {"domain", "hard"}
-    assert len({prompt.text for prompt in found}) == len(found) >= 12
 
 
 def test_true_prompts_are_sentences_that_the_speaker_says_in_held_out_clips_and_stay_when_others_come() -> None:

@@ -10,7 +10,7 @@ from timbre.diff.document import Block, Folded, Inline, Paragraph, Table, TextSp
 from timbre.diff.report import GateChange, PromptChange, Rate
 from timbre.diff.sections.page import OPEN, Page, cells, folded, pieces, say
 from timbre.diff.verdict import measured, rate_change
-from timbre.evaluation.metrics import BY_NAME
+from timbre.evaluation.measures import BY_NAME
 from timbre.report.numbers import plural, rate, signed
 
 SAID = {True: "pass", False: "FAIL", None: "—"}

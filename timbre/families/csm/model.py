@@ -23,6 +23,7 @@ from torch import Tensor
 from timbre.core.content import content_key
 from timbre.core.errors import ModelError
 from timbre.core.sections import CsmParams
+from timbre.core.text import words
 from timbre.families import lora as low_rank
 from timbre.families.csm.decode import Decoder, Said, Sentence, alone, decode, whole
 from timbre.families.csm.load import from_pretrained, prepare
@@ -231,11 +232,15 @@ class Csm:
         return ended
 
     def unknown_words(self, text: str) -> list[str]:
-        """Those that the tokenizer has no name for, so that the voice would mumble; a real tokenizer has for all."""
+        """Those that the voice would mumble: a tokenizer of whole words, as the tiny model's, has to spell them.
+
+        A real tokenizer makes pieces of any word, and its model has learnt them.
+        """
         model = self.tokenizer.backend_tokenizer.model
-        unknown = model.token_to_id(model.unk_token) if getattr(model, "unk_token", None) else None
-        tokens = {word: self.tokenizer(word, add_special_tokens=False)["input_ids"] for word in text.split()}
-        return [word for word, ids in tokens.items() if unknown is not None and unknown in ids]
+        if type(model).__name__ != "WordPiece":
+            return []
+        tokens = {word: self.tokenizer(word, add_special_tokens=False)["input_ids"] for word in words(text)}
+        return [word for word, ids in tokens.items() if len(ids) > 1 or self.tokenizer.unk_token_id in ids]
 
     def slots(self, count: int, adapters: Mapping[str, Path]) -> Slots:
         from timbre.families.csm.slots import CsmSlots

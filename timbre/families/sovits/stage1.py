@@ -7,18 +7,20 @@ that LoRA can sit on it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from timbre.families.code_decoder import Attend, CodeSentence, Layer
 from timbre.families.sovits.spectrogram import below
 
 LONGEST = 4000  # positions of phones, and of codes
+ROOM = 2048  # places of phones and codes together when speaking: 54 s, which upstream's training goes up to, and more
+SILENT_STEPS = 11  # in which the end cannot be said
 BERT = 1024  # width of the text model's states; all zero except for Chinese
-Attend = Callable[[Tensor], Tensor]  # query, key and value (B, T, 3 C) -> what was heard (B, T, C)
 
 
 class Stage1Batch(NamedTuple):
@@ -136,6 +138,38 @@ class Stage1(nn.Module):  # type: ignore[misc]  # torch is not typed here
         targets = F.pad(batch.codes, (0, 1)).masked_fill(~below(batch.code_lengths, width), self.eos)
         each = F.cross_entropy(logits.transpose(1, 2).float(), targets, reduction="none")
         return (each * below(batch.code_lengths + 1, width)).sum(1)
+
+
+class Stage1Speaker:
+    """Stage 1 as the decode loop asks for it; see `timbre.families.code_decoder.CodeModel`."""
+
+    places, silent_steps = ROOM, SILENT_STEPS
+
+    def __init__(self, model: Stage1) -> None:
+        self.model, self.heads, self.end = model, model.heads, model.eos
+        self.vocabulary, self.channels = model.ar_predict_layer.weight.shape
+        self.layers: Sequence[Layer] = list(model.h.layers)
+
+    def embed(self, codes: Tensor, places: Tensor) -> Tensor:
+        return self.model.embed_codes(codes, places)
+
+    def normed(self, x: Tensor) -> Tensor:
+        return x
+
+    def logits(self, states: Tensor) -> Tensor:
+        return torch.as_tensor(self.model.ar_predict_layer(states))
+
+    def sentence(
+        self, phones: Tensor, prompt: Tensor, most: int, seed: int, bert: Tensor | None = None
+    ) -> CodeSentence:
+        """phones (P) of the reference and the text, prompt (M) codes of the reference, which may be none"""
+
+        def embedded() -> Tensor:
+            places = torch.arange(len(prompt), device=prompt.device)
+            codes = self.model.embed_codes(prompt[None], places)
+            return torch.cat((self.model.embed_phones(phones[None], bert), codes), 1)[0]
+
+        return CodeSentence(embedded, len(phones), len(prompt), prompt.tolist(), most, seed)
 
 
 def visible(phones: Tensor, codes: int) -> Tensor:

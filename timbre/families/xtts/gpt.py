@@ -7,14 +7,16 @@ released checkpoint.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import GPT2Config, GPT2Model
 
-from timbre.families.xtts.conditioning import MelEncoder, Perceiver
+from timbre.families.code_decoder import Attend, CodeSentence, Layer
+from timbre.families.xtts.conditioning import LATENTS, MelEncoder, Perceiver
 from timbre.families.xtts.config import GptArgs
 
 TEXT_WEIGHT = 0.01  # of the loss on text beside that on codes, as upstream fine-tunes
@@ -128,6 +130,40 @@ class SpeechGpt(nn.Module):  # type: ignore[misc]  # torch is not typed here
         real = torch.arange(inputs.shape[1], device=lengths.device) < lengths + STOPS
         told = F.pad(batch.learnt, (0, STOPS + 1), value=True)
         return inputs, F.pad(codes, (0, 1), value=stop).masked_fill(~(real & told), NO_TARGET), real
+
+
+class GptSpeaker:
+    """The language model as the decode loop asks for it; see `timbre.families.code_decoder.CodeModel`."""
+
+    silent_steps = 0
+
+    def __init__(self, gpt: SpeechGpt) -> None:
+        self.gpt, args = gpt, gpt.args
+        self.heads, self.channels, self.end = args.gpt_n_heads, args.gpt_n_model_channels, args.gpt_stop_audio_token
+        self.vocabulary, self.start = args.gpt_num_audio_tokens, args.gpt_start_audio_token
+        self.places = LATENTS + args.gpt_max_text_tokens + 2 + args.gpt_max_audio_tokens + 3
+        self.layers: Sequence[Layer] = [partial(block, layer) for layer in gpt.gpt.h]
+
+    def embed(self, codes: Tensor, places: Tensor) -> Tensor:
+        return self.gpt.embed_codes(codes, places)
+
+    def normed(self, x: Tensor) -> Tensor:
+        return torch.as_tensor(self.gpt.final_norm(self.gpt.gpt.ln_f(x)))
+
+    def logits(self, states: Tensor) -> Tensor:
+        return torch.as_tensor(self.gpt.mel_head(states))
+
+    def sentence(self, latents: Tensor, text: Tensor, most: int, seed: int) -> CodeSentence:
+        """latents (1, 32, C), text (P) ids. Like upstream's, the repetition penalty counts the start as said, and the
+        code 1, which upstream puts in place of each position of the prompt."""
+        counted = (1, self.start)
+        return CodeSentence(lambda: self.gpt.prompt(latents, text[None])[0], 0, 1, counted, most, seed)
+
+
+def block(layer: Any, x: Tensor, attend: Attend) -> Tensor:
+    """One layer of GPT-2."""
+    x = x + layer.attn.c_proj(attend(layer.attn.c_attn(layer.ln_1(x))))
+    return torch.as_tensor(x + layer.mlp(layer.ln_2(x)))
 
 
 def learnt_codes(lengths: Sequence[int], heard: Sequence[Span | None]) -> Tensor:

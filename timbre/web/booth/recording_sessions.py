@@ -26,7 +26,7 @@ from timbre.core.records import check_id
 from timbre.core.text import normalise, words
 from timbre.editing import yaml_entries
 from timbre.editing.owned_files import FileChange, content_of, one_editor, write_all
-from timbre.project import speakers, transcripts
+from timbre.project import prompts, speakers, transcripts
 from timbre.project.speakers import Consent, Person
 from timbre.project.transcripts import Transcript
 from timbre.web.booth import microphone_takes
@@ -181,12 +181,9 @@ class Booth:
         return {source.id for source in yaml_entries.read(self.data / "sources.yaml")}
 
     def _prompts(self) -> set[tuple[str, ...]]:
-        """The words that voices are measured on."""
-        try:
-            rows = (self.data / "prompts.tsv").read_text(encoding="utf-8").splitlines()[1:]
-        except OSError:
-            return set()
-        return {tuple(words(row.split("\t")[-1])) for row in rows}
+        """The words that voices are evaluated on."""
+        table = self.data / prompts.PATH.name
+        return {tuple(words(prompt.text)) for prompt in prompts.read_prompts(table)} if table.exists() else set()
 
     def _read(self, name: str) -> BoothSession | None:
         try:
@@ -244,7 +241,7 @@ def cleaned(sentences: Sequence[str], measured_on: set[tuple[str, ...]] = frozen
             problems.append(f"sentence {number} has {len(text)} characters; {WIDEST} are the most, break it up")
         elif tuple(words(text)) in measured_on:
             problems.append(
-                f"sentence {number} is one of data/prompts.tsv; a voice is measured on what it never learnt"
+                f"sentence {number} is one of data/prompts.tsv; a voice must not train on what it is evaluated by"
             )
         else:
             found.setdefault(key(text), text)

@@ -1,21 +1,17 @@
-"""The sentences that are spoken for evaluation: a table that people own, and sentences of held-out clips.
-
-Prompts from held-out clips are called true prompts: the speaker's own recording of them exists, so one can compare.
-"""
+"""data/prompts.tsv: the sentences that people want to hear spoken, by which a voice is evaluated."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import NamedTuple, cast
 
 from timbre.core.errors import DataError, raise_all
-from timbre.core.records import Example, Kind, check_id
-from timbre.core.text import words
-from timbre.synthesis.reference import order
+from timbre.core.records import Kind, check_id
 
-COLUMNS = ("id", "kind", "text")  # of the table of prompts
-KINDS = ("domain", "hard")  # of prompts in the table; `true` ones are chosen from the held-out clips
+PATH = Path("data/prompts.tsv")
+COLUMNS = ("id", "kind", "text")
+KINDS = ("domain", "hard")  # that a person writes; prompts of the kind `true` come from held-out clips
 TRUE = "true-"  # begins the id of a true prompt; its clip's id follows
 
 
@@ -58,14 +54,3 @@ def mistakes(line: str, known: Container[str]) -> Iterator[str]:
         yield f"the id {cells[0]} is there twice"
     if cells[0].startswith(TRUE):
         yield f"the id {cells[0]} begins as those of true prompts do; choose another"
-
-
-def true_prompts(rows: Sequence[Example], speaker: str, known: Sequence[Prompt], count: int) -> list[Prompt]:
-    """Sentences of clips for evaluation, each once, and none that is a prompt already."""
-    said = {tuple(words(prompt.text)) for prompt in known}
-    chosen: list[Prompt] = []
-    for row in sorted((row for row in rows if row.source == speaker), key=order):
-        if len(chosen) < count and tuple(words(row.text)) not in said:
-            said.add(tuple(words(row.text)))
-            chosen.append(Prompt(f"{TRUE}{row.id}", "true", row.text, row.id))
-    return chosen

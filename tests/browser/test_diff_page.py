@@ -61,3 +61,24 @@ def test_a_sample_is_heard_before_and_now(report: Path, browser: Any) -> None:
     assert lengths == pytest.approx([0.6, 0.9], abs=0.01)
     assert tab.locator("audio").first.get_attribute("aria-label") == "tuned-ferry-0 before"
     tab.close()
+
+
+@pytest.mark.parametrize("revoked_in", ["the versions", "the work tree"])
+def test_a_voice_whose_consent_was_withdrawn_is_not_heard_in_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], revoked_in: str
+) -> None:
+    voice = git_histories.first(tmp_path / "voice")
+    voice.sounds = {"ferry": flac_bytes(sound(0.6, 0), 16_000)}
+    voice.commit("Speak")
+    git_histories.reword(voice)
+    voice.sounds = {"ferry": flac_bytes(sound(0.9, 1), 16_000)}
+    if revoked_in == "the versions":
+        voice.allow("marina", revoked="2026-11-03")
+    voice.commit("Correct")
+    if revoked_in == "the work tree":
+        voice.allow("marina", revoked="2026-11-03")
+        voice.write()
+    monkeypatch.chdir(voice.root)
+    assert cli.execute(["diff", "HEAD~1", "HEAD", "--full", "diff.html"]) == 0
+    assert "no samples to hear: marina, whose voice is in " in capsys.readouterr().err
+    assert "<audio" not in Path("diff.html").read_text()

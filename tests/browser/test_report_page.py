@@ -17,8 +17,10 @@ import pytest
 from tests.support.fake_outputs import SENTENCES
 from tests.support.report_outs import HOSTILE, write_owned, write_report_outs
 from tests.support.report_page import CONTRAST, ROOT, make_report
+from timbre.commands import cli
 from timbre.core.errors import DataError, SourceError
 from timbre.evaluation import metrics
+from timbre.project import permissions
 from timbre.project.permissions import Permissions
 from timbre.report import data, sample_rows
 
@@ -309,3 +311,23 @@ def test_without_scripts_there_are_the_browsers_own_players(outs: Path, page: st
     assert tab.locator("#listen .picture").first.is_visible()
     assert not tab.locator(".filter").is_visible()
     tab.close()
+
+
+def test_the_page_says_whose_voices_are_in_it(copy: Path, page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert permissions.of_page(copy / "reports/index.html") == ["marina"]
+    people = copy / "data/speakers.yaml"
+    people.write_text(people.read_text().replace("revoked: 2026-04-01", "revoked: null"))
+    transcript = copy / "data/transcripts/harbour-noon.tsv"
+    transcript.write_text(f"{transcript.read_text()}3.0\t4.1\tbob\tdrop\tErm.\n6.0\t7.0\tbob\t\tYes.\n")
+    make_report(copy, monkeypatch)
+    assert permissions.of_page(copy / "reports/index.html") == ["bob", "marina"], "he is heard among what was left out"
+
+
+def test_the_page_is_not_copied_once_a_voice_in_it_may_not_be_heard(
+    copy: Path, page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(copy)
+    write_owned(copy, revoked="2026-04-01")
+    with pytest.raises(SourceError, match=r"reports/index\.html: holds the voice of marina, who may not be heard"):
+        cli.execute(["report"])
+    assert not Path("reports/report.html").exists()

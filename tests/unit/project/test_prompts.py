@@ -1,0 +1,35 @@
+"""The table of prompts: all its mistakes at once, and the repository's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from timbre.core.errors import DataError
+from timbre.project.prompts import read_prompts
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_bad_prompts_are_told_all_at_once_with_their_lines(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.tsv"
+    path.write_text(
+        "id\tkind\ttext\nferry\tdomain\tThe ferry.\nferry\thard\tAgain.\n../up\tdomain\tA path.\nempty\tdomain\t\n"
+        "no tab\nodd\teasy\tA text.\ntrue-1\tdomain\tA text.\nmine\ttrue\tA text.\n"
+    )
+    with pytest.raises(DataError) as caught:
+        read_prompts(path)
+    told = str(caught.value).splitlines()
+    expected = {3: "twice", 4: "cannot be an id", 5: "one tab between", 6: "one tab between", 7: "'easy' is no kind"}
+    for line, words in (expected | {8: "as those of true prompts do", 9: "'true' is no kind"}).items():
+        assert any(f"prompts.tsv:{line}: " in message and words in message for message in told), line
+    path.write_text("id\ttext\nferry\tThe ferry.\n")
+    with pytest.raises(DataError, match=r"prompts.tsv:1: expected the header `id<tab>kind<tab>text`"):
+        read_prompts(path)
+
+
+def test_the_prompts_of_the_repository_are_fine_and_of_both_kinds() -> None:
+    found = read_prompts(ROOT / "data/prompts.tsv")
+    assert {prompt.kind for prompt in found} == {"domain", "hard"}
+    assert len({prompt.text for prompt in found}) == len(found) >= 12

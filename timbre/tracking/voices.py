@@ -1,0 +1,54 @@
+"""Whose voices a run's adapter learnt: as its training.json in the store says, else as its dataset does."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from timbre.core.errors import TrackingError
+from timbre.core.safe_text import visible
+from timbre.project import permissions
+from timbre.project.permissions import Used
+from timbre.tracking.registry import ADAPTER
+from timbre.versions.dvc_outs import Outs
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+DATASET = "dvc.data/dataset"  # tag of a run: DVC's hash of the folder
+TABLES = ("train.jsonl", "eval.jsonl")
+
+
+def voices_of(client: MlflowClient, run: Run) -> Used:
+    """TrackingError where nobody knows: such an adapter is not handed to anybody."""
+    found = _of_artifact(client, run.info.run_id) or _of_dataset(run.data.tags.get(DATASET, ""))
+    if not found:
+        raise TrackingError(
+            f"{visible(str(run.info.run_name))}: whose voice it learnt is not known, as its adapter does not say and "
+            "neither DVC's cache nor its remote has its dataset; `dvc pull`, or check it out and `dvc repro`"
+        )
+    return found
+
+
+def _of_artifact(client: MlflowClient, run_id: str) -> Used | None:
+    from mlflow.exceptions import MlflowException
+
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            path = client.download_artifacts(run_id, f"{ADAPTER}/training.json", folder)
+            return permissions.of_training(Path(path).read_bytes())
+        except (MlflowException, OSError):
+            return None  # an adapter of before has no such file, or it does not name them
+
+
+def _of_dataset(digest: str) -> Used | None:
+    outs = Outs(Path())
+    try:
+        listed = {str(row["relpath"]): str(row["md5"]) for row in json.loads(outs.named(digest) or b"[]")}
+        tables = [outs.named(listed[name]) for name in TABLES]
+        return permissions.of_tables(*(table for table in tables if table is not None)) if all(tables) else None
+    except (ValueError, KeyError, TypeError):
+        return None
