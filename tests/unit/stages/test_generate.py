@@ -198,7 +198,7 @@ def test_where_no_clip_is_that_long_the_nearest_is_taken(tmp_path: Path) -> None
         choose_reference(rows, tmp_path / "clips", tmp_path / "codes")
 
 
-def test_an_adapter_of_zeros_is_refused_and_one_of_next_to_nothing_trips_the_gate(
+def test_an_adapter_of_zeros_is_refused_and_one_of_next_to_nothing_changes_no_sound(
     model: VoiceParams, adapter: Path, tmp_path: Path
 ) -> None:
     nothing, zeros = tmp_path / "nothing", tmp_path / "zeros"
