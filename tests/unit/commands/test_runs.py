@@ -212,3 +212,12 @@ def keep(content: bytes, suffix: str = "") -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return digest
+
+
+def test_a_voice_that_is_removed_is_the_champion_no_more(three: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.execute(["promote", "first"])
+    (three / "data/recordings").mkdir()
+    shown = output(capsys, "remove", "marina", "--write")
+    assert "MLflow: first learnt marina, and is the champion no more" in shown
+    assert "MLflow: third learnt marina, and is the candidate no more" in shown
+    assert registry.aliases(tracking.connect()) == {}
