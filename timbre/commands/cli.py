@@ -17,8 +17,8 @@ from timbre.report.columns import columns
 
 # modules of timbre/commands, in the order of --help
 COMMANDS = (
-    "add", "remove", "import", "accept", "review", "replace", "trace", "diff", "log", "resolve", "say", "export",
-    "push", "summary", "report", "runs", "promote", "serve", "estimate", "doctor", "repair",
+    "init", "add", "remove", "import", "accept", "review", "replace", "trace", "diff", "log", "resolve", "say",
+    "export", "push", "summary", "report", "runs", "promote", "serve", "estimate", "doctor", "repair",
 )  # fmt: skip
 WIDTH = 52  # of an example; a longer one moves its own remark only
 
