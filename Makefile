@@ -13,6 +13,7 @@ export NO_MKDOCS_2_WARNING := 1
 .PHONY: run install test test-fast check docs bench
 run: .venv/installed
 	@timbre repair --quiet
+	@timbre hooks --ask
 	dvc repro
 	@timbre summary
 	@echo 'next      source .venv/bin/activate, which puts timbre, dvc and mlflow on your PATH'
