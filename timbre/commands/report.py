@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 from timbre.commands.options import add_local
+from timbre.commands.place import given_path
 from timbre.core.content import write_atomic
 from timbre.core.errors import DataError
 from timbre.diff import html, sounds
@@ -32,7 +33,7 @@ BEGIN, END = "<!-- changes -->\n", "<!-- /changes -->"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("old", nargs="?", help="commit, branch or tag (the last with other data or results)")
-    parser.add_argument("--out", type=Path, default=COPY, metavar="FILE", help=f"file to write ({COPY})")
+    parser.add_argument("--out", type=given_path, default=COPY, metavar="FILE", help=f"file to write ({COPY})")
     add_local(parser)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from timbre.commands.place import given_path
 from timbre.core.errors import DataError
 from timbre.synthesis.sinks import PIPE, Write, found_player, sink
 
@@ -30,7 +31,7 @@ EXAMPLES = [
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("text", help="sentence to speak")
     to = parser.add_mutually_exclusive_group()
-    to.add_argument("--out", type=Path, default=Path("say.flac"), help="file to write (say.flac); - is a pipe")
+    to.add_argument("--out", type=given_path, default=Path("say.flac"), help="file to write (say.flac); - is a pipe")
     to.add_argument("--play", action="store_true", help="play it with aplay, ffplay, mpv or sox")
     parser.add_argument("--clone", action="store_true", help="let the voice hear the reference clip first")
     parser.add_argument("--seed", type=int, default=0, help="random seed; another seed gives another take (0)")

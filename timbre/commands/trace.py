@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import shutil
 import sys
 from pathlib import Path
 
 from timbre.commands.options import add_json
+from timbre.commands.place import given_place
 from timbre.core.errors import DataError
+from timbre.core.terminal import print_json
 from timbre.trace import past, text
 from timbre.trace.facts import Adapter, Forward, Past, Trace, TracedSample
 from timbre.trace.follow import NotHere, follow
@@ -35,7 +36,7 @@ EXAMPLES = [
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     who = "sample, clip, recording or speaker (speaker:ID if a recording has that id too); default: the adapter"
-    parser.add_argument("what", nargs="?", default="adapter", metavar="WHAT", help=who)
+    parser.add_argument("what", nargs="?", default="adapter", type=given_place, metavar="WHAT", help=who)
     parser.add_argument("--rev", metavar="VERSION", help="look into this commit, branch or tag (the work tree)")
     parser.add_argument(
         "--history", action="store_true", help="recording or speaker: list each adapter trained on it, on any branch"
@@ -47,7 +48,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def command(args: argparse.Namespace) -> int:
     traced = trace(Path(), args.what, args.rev, args.history)
     if args.json:
-        print(json.dumps(as_json(traced), ensure_ascii=False, indent=1))
+        print_json(as_json(traced))
     else:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         print(text.draw(traced, args.every, width))
