@@ -19,6 +19,7 @@ from timbre.core.errors import DataError
 from timbre.core.sections import GenerateParams
 from timbre.core.text import normalise
 from timbre.families import Request, Turn
+from timbre.families import codes as clip_codes
 from timbre.families.slots import Drawing
 from timbre.synthesis import sentence
 from timbre.synthesis.engine import Ask, Outcome
@@ -126,7 +127,8 @@ class Narration:
         if not last.ended or not len(last.sound):
             self.cut.append(text)
         elif last.codes is not None:
-            self.earlier.append(Turn(text, last.codes))
+            like = self.manner.reference[-1] if self.manner.reference else Turn("")
+            self.earlier.append(like._replace(text=text, codes=last.codes, clip=None))
 
     def _ask(self, again: bool = False) -> Ask:
         manner, part = self.manner, self.parts[self.number]
@@ -138,7 +140,7 @@ class Narration:
         """The last sentences, as far back as may be heard."""
         frames, kept = 0, 0
         for turn in reversed(self.earlier):
-            frames += 0 if turn.codes is None else len(turn.codes)
+            frames += 0 if turn.codes is None else clip_codes.frames(turn.codes)
             if frames > HEARD_BEFORE * self.manner.frame_rate:
                 break
             kept += 1
