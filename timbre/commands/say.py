@@ -116,7 +116,7 @@ def speak(args: argparse.Namespace, text: str, player: tuple[str, ...] | None) -
     warn(voice, text)
     params, rate = read().generate, voice.sample_rate
     manner = Manner(
-        params, Drawing(params.temperature, params.top_k), args.seed, None, reference,
+        params, Drawing(params.temperature, params.top_k, params.top_p), args.seed, None, reference,
         whole=player is None and args.out != PIPE and len(passages(text, args.language)) > 1,
         frame_rate=voice.frame_rate, sample_rate=rate,
     )  # fmt: skip

@@ -107,6 +107,8 @@ def recordings(sources: list[Source], raw: Path) -> list[Recording]:
 
 def _load(text: str, where: str) -> Any:
     entries = document(text, where)
+    if entries == []:
+        raise SourceError(f"{where}: there is no recording yet; `timbre add FILE` or `timbre review --record` adds one")
     if not isinstance(entries, list) or not entries:
         raise SourceError(f"{where}:1: expected a list of recordings, each beginning `- id: …`")
     return entries

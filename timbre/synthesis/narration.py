@@ -19,7 +19,8 @@ from timbre.core.content import content_key
 from timbre.core.errors import DataError
 from timbre.core.sections import GenerateParams
 from timbre.core.text import normalise
-from timbre.families import Audio, Request, Speaking, Turn, Voice
+from timbre.families import Audio, Request, Turn, Voice
+from timbre.families import codes as clip_codes
 from timbre.families.slots import Drawing
 from timbre.synthesis import sentence
 from timbre.synthesis.engine import Ask, Outcome
@@ -127,7 +128,8 @@ class Narration:
         if not last.ended or not len(last.sound):
             self.cut.append(text)
         elif last.codes is not None:
-            self.earlier.append(Turn(text, last.codes))
+            like = self.manner.reference[-1] if self.manner.reference else Turn("")
+            self.earlier.append(like._replace(text=text, codes=last.codes, clip=None))
 
     def _ask(self, again: bool = False) -> Ask:
         manner, part = self.manner, self.parts[self.number]
@@ -139,7 +141,7 @@ class Narration:
         """The last sentences, as far back as may be heard."""
         frames, kept = 0, 0
         for turn in reversed(self.earlier):
-            frames += 0 if turn.codes is None else len(turn.codes)
+            frames += 0 if turn.codes is None else clip_codes.frames(turn.codes)
             if frames > HEARD_BEFORE * self.manner.frame_rate:
                 break
             kept += 1
@@ -163,7 +165,7 @@ def narrated(voice: Voice, script: Narration) -> Generator[Audio, None, bool]:
         if ask is None:
             return not script.cut
         rest, ahead = rest if ask.again else ask.pause, []
-        made, spoken = list[Audio](), voice.stream(ask.request, Speaking(ask.how.temperature, ask.how.top_k, 1))
+        made, spoken = list[Audio](), voice.stream(ask.request, sentence.speaking(script.manner.params))
         while True:
             try:
                 piece = next(spoken)
@@ -176,7 +178,7 @@ def narrated(voice: Voice, script: Narration) -> Generator[Audio, None, bool]:
                 rest = 0.0
         ahead = made if ask.held else []
         sound = np.concatenate(made) if made else np.zeros(0, np.float32)
-        follows = len(sound) and script.number + 1 < len(script.parts)
+        follows = len(sound) and script.number + 1 < len(script.parts) and voice.hearing_rate == voice.sample_rate
         last = Outcome(sound, ended, voice.encode([sound])[0] if follows else None)
 
 

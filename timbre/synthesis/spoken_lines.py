@@ -9,6 +9,7 @@ that was stopped goes on where it was.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from timbre.core.content import content_key, write_atomic
 from timbre.core.errors import DataError, raise_all
 from timbre.core.params import read
 from timbre.core.records import check_id
+from timbre.families import codes
 from timbre.families.slots import Drawing
 from timbre.synthesis.emitting import Mark, MarkedSound
 from timbre.synthesis.narration import Manner, Narration, narrated, passages
@@ -98,7 +100,7 @@ def speak_lines(
         if loaded is None or line.voice != name:
             loaded, name = voices.get(line.voice), line.voice
         text = spelled_out(line.text, language) if spelled else line.text
-        heard = [(turn.text, None if turn.codes is None else turn.codes.tolist()) for turn in loaded.reference]
+        heard = [(turn.text, heard_of(turn)) for turn in loaded.reference]
         mark = loaded.mark
         key = content_key(text, line.seed, mark.version, mark.why_not, heard, speed, of_a_sound(read().generate))
         record = folder / f"{line.id}.json"
@@ -114,6 +116,10 @@ def speak_lines(
     return f"{folder}: {new} spoken, {len(lines) - new} were there; {seconds:.1f} s of sound in {took:.1f} s{factor}"
 
 
+def heard_of(turn: Turn) -> str:
+    return "" if turn.codes is None else hashlib.sha256(codes.to_bytes(turn.codes)).hexdigest()
+
+
 def is_there(record: Path, sound: Path, key: str) -> bool:
     try:
         return bool(json.loads(record.read_bytes())["key"] == key) and sound.is_file()
@@ -127,7 +133,7 @@ def speak_line(
     """Seconds of sound, and what is written down."""
     voice, params = loaded.voice, read().generate
     manner = Manner(
-        params, Drawing(params.temperature, params.top_k), line.seed, None, loaded.reference, whole=True,
+        params, Drawing(params.temperature, params.top_k, params.top_p), line.seed, None, loaded.reference, whole=True,
         frame_rate=voice.frame_rate, sample_rate=voice.sample_rate,
     )  # fmt: skip
     script = Narration(passages(text, language), manner)
