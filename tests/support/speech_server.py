@@ -19,6 +19,7 @@ from timbre.core import params
 from timbre.core.records import Example, write_jsonl
 from timbre.core.sections import VoiceParams
 from timbre.families import Lora
+from timbre.families.codes import to_bytes
 from timbre.web.serve.keys import ApiKeys
 from timbre.web.serve.server import SpeechServer
 from timbre.web.serve.speech_routes import SpeechService
@@ -43,14 +44,14 @@ def build_served(root: Path) -> None:
         YAML().dump(document, stream)
     for number, (name, speaker) in enumerate((("adapter", "ann"), ("second", "ann"), ("third", "bob"))):
         write_adapter(root, root / f"models/{name}", speaker, number)
-    (root / "data/codes").mkdir(parents=True)
+    (root / "data/codes/csm").mkdir(parents=True)
     (root / "data/speakers.yaml").write_text(
         SPEAKERS.format(name="ann") + SPEAKERS.format(name="bob").partition("\n")[2]
     )
     example = Example(f"data/clips/{CLIP}.flac", "The green train.", "ann", CLIP, "talk", 0.0, 1.0, 1.0)
     write_jsonl(root / "data/dataset/train.jsonl", [example])
     codes = np.random.default_rng(0).integers(1, CODEBOOK_SIZE, (12, CODEBOOKS)).astype(np.int16)
-    np.save(root / f"data/codes/{CLIP}.npy", codes)
+    (root / f"data/codes/csm/{CLIP}.safetensors").write_bytes(to_bytes({"codes": codes}))
 
 
 def write_adapter(root: Path, folder: Path, speaker: str, seed: int) -> None:

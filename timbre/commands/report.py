@@ -41,10 +41,10 @@ def command(args: argparse.Namespace) -> int:
     root = Path.cwd()
     if not REPORT.exists():
         raise DataError(f"{REPORT}: there is no report yet; `dvc repro report` makes it, `dvc pull` brings it")
-    Permissions().check_page(REPORT)
     page = REPORT.read_text(encoding="utf-8")
     if page.count(BEGIN) != 1 or page.count(END) != 1:
         raise DataError(f"{REPORT}: has no place for what changed; `dvc repro report` makes it anew")
+    Permissions().check_page(REPORT)
     before, rest = page.split(BEGIN)
     old, which = (args.old, "") if args.old else version_before(root)
     write_atomic(args.out, before + changes(root, old, remote=not args.local) + rest.partition(END)[2])

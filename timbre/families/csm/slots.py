@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from timbre.families.csm.decode import Caches, Decoder, Weights
+from timbre.families.csm.frames import Frames
 from timbre.families.csm.mimi import CodecRows
 from timbre.families.lora_rows import RowAdapters, rank_of
-from timbre.families.protocol import Audio, Codes, Request, Speaking
+from timbre.families.protocol import Audio, Request, Speaking
 from timbre.families.sampling import RowSampling
 from timbre.families.slots import Drawing, SlotSound
 
@@ -39,8 +40,8 @@ class Speaker:
 
     places: int  # of the cache that it takes
     left: int  # frames
-    frames: list[Codes] = field(default_factory=list)
-    waiting: list[Codes] = field(default_factory=list)  # frames that are not sound yet
+    frames: list[Frames] = field(default_factory=list)
+    waiting: list[Frames] = field(default_factory=list)  # frames that are not sound yet
 
     @property
     def made(self) -> int:
@@ -119,9 +120,9 @@ class CsmSlots:
                 continue
             codes = np.array(self.speakers[slot].frames, np.int16).reshape(-1, self.voice.codebooks)
             self.free(slot)
-            yield SlotSound(slot, sound, True, over[slot], codes)
+            yield SlotSound(slot, sound, True, over[slot], {"codes": codes})
 
-    def _young(self, frames: Codes) -> dict[int, Audio]:
+    def _young(self, frames: Frames) -> dict[int, Audio]:
         """The first frames of sentences, all in one call of the codec."""
         young = [slot for slot, speaker in self.speakers.items() if speaker.waiting and speaker.made <= YOUNG]
         if not young:

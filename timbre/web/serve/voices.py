@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from timbre import families
 from timbre.core.errors import DataError, ModelError, SourceError, TimbreError
 from timbre.core.params import read
@@ -24,6 +22,7 @@ from timbre.core.records import Example, read_jsonl
 from timbre.exchange import voice_versions
 from timbre.exchange.voice_versions import ALIASES, VoiceVersion
 from timbre.families import Turn
+from timbre.families import codes as clip_codes
 from timbre.families.slots import Slots, open_slots
 from timbre.project import speakers
 from timbre.project.permissions import Permissions
@@ -46,7 +45,7 @@ class Places:
     """Where a server finds clips to clone from and who consented."""
 
     dataset: Path = Path("data/dataset")
-    codes: Path = Path("data/codes")
+    codes: Path = Path("data/codes")  # a folder for each family
     speakers: Path = speakers.PATH
 
 
@@ -167,10 +166,7 @@ class ServedVoices:
         if row is None:
             raise Refusal(400, "there is no clip of this id among those for training", param="reference")
         Permissions(speakers_file=self.places.speakers).check({row.source: [row.recording]}, f"{row.id}: ")
-        try:
-            return Turn(row.text, np.load(self.places.codes / f"{row.id}.npy"))
-        except OSError as error:
-            raise DataError(f"{row.id}: no codes of this clip; `dvc repro encode` makes them") from error
+        return clip_codes.turn(row, self.places.codes / self.base.family)
 
     def _follow(self) -> None:
         while not self.stopped.wait(FOLLOW):
