@@ -1,8 +1,8 @@
 """Estimate how long each stage takes on a device, and how much memory training needs.
 
-Minutes of sound are those of data/dataset as it is, or `--minutes`. What this machine measured in its last run of this
-voice (models/speed.json, reports/speed.json) is taken as it is; all else is computed from the model's shape and the
-device's pace, and marked so. Steps are those of all epochs: training ends sooner where it runs out of patience.
+The minutes of audio are those of data/dataset, or of `--minutes`. Times that this machine measured in its last run of
+the same voice (models/speed.json, reports/speed.json) are used as they are. All others are computed from the model's
+shape and the device's speed, and are marked so. Training is counted with all its epochs; it may stop earlier.
 """
 
 from __future__ import annotations
