@@ -37,7 +37,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(args: argparse.Namespace) -> int:
-    folder = hooks_folder(Path.cwd())
+    try:
+        folder = hooks_folder(Path.cwd())
+    except DataError:
+        if args.ask:  # `make` goes on where there is nothing to install
+            return 0
+        raise
     if args.ask and not agreed(folder):
         return 0
     for line in install(folder, remote=bool(settings(Path()).get("core", "remote", fallback=""))):

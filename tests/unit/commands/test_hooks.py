@@ -56,6 +56,7 @@ def test_hooks_that_other_repositories_share_are_left_alone(tmp_path: Path) -> N
     with pytest.raises(DataError, match="which other repositories share; nothing was installed"):
         cli.execute(["hooks"])
     assert not (tmp_path / "mine").exists()
+    assert cli.execute(["hooks", "--ask"]) == 0, "it is not in the way of `make`"
 
 
 def test_without_dvc_git_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
