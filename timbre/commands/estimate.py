@@ -34,8 +34,12 @@ EXAMPLES = [
     ("timbre estimate", "the voice of params.yaml on this machine"),
     ("timbre estimate --minutes 60 --model csm-1b --device h200", "an hour of audio, CSM-1B, a GPU"),
 ]
-PRESETS = {"csm-1b": Path("presets/csm-1b.yaml"), "tiny": Path("params.yaml")}
-BASES = {"csm-1b": "sesame/csm-1b", "tiny": "models/tiny/csm"}
+PRESETS = {
+    "csm-1b": Path("presets/csm-1b.yaml"),
+    "orpheus-3b": Path("presets/orpheus-3b.yaml"),
+    "tiny": Path("params.yaml"),
+}
+BASES = {"csm-1b": "sesame/csm-1b", "orpheus-3b": "canopylabs/orpheus-3b-0.1-ft", "tiny": "models/tiny/csm"}
 DATASET = Path("data/dataset")
 TRAINED, SPOKEN, ADAPTER = Path("models/speed.json"), Path("reports/speed.json"), Path("models/adapter")
 CHARACTERS = 15  # a second of speech

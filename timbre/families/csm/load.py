@@ -8,6 +8,7 @@ import torch
 
 from timbre.core.errors import ModelError
 from timbre.families.csm.eight_bits import shrink
+from timbre.families.precision import device_for, dtype_of
 from timbre.families.protocol import Precision
 from timbre.families.published import SAFE, WEIGHTS, harmless
 
@@ -51,17 +52,10 @@ def tie(model: Any) -> bool:
 
 def prepare(model: Any, precision: Precision) -> Any:
     """The model on its device in its precision, to be evaluated."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device_for(precision)
     if precision == "int8":
-        if device.type == "cuda":
-            raise ModelError("precision: int8 is for processors, and here is a GPU: choose auto or bf16")
         shrink(model)
     elif dtype_of(precision, device) == torch.bfloat16:
         model.to(torch.bfloat16)
         model.codec_model.float()  # convolutions in half precision are coarse, and wrong on some CPUs
     return model.to(device).eval()
-
-
-def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
-    half = precision == "bf16" or (precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported())
-    return torch.bfloat16 if half else torch.float32

@@ -25,11 +25,11 @@ from timbre.core.errors import ModelError
 from timbre.core.sections import CsmParams
 from timbre.core.text import words
 from timbre.families import lora as low_rank
-from timbre.families.csm.decode import Decoder, Said, Sentence, alone, decode, whole
-from timbre.families.csm.frames import Frames, SpokenFrames
+from timbre.families.csm.decode import Decoder
 from timbre.families.csm.load import from_pretrained, prepare
 from timbre.families.csm.losses import CsmBatch, label_losses, named_losses
 from timbre.families.csm.mimi import CodecStream, encoded, pieces
+from timbre.families.frame_loop import Frames, Said, Sentence, SpokenFrames, alone, decode, whole
 from timbre.families.llama import CausalLayers
 from timbre.families.lora import LoraCourse, evaluating, merged
 from timbre.families.protocol import (
