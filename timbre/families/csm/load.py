@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from timbre.core.errors import ModelError
 from timbre.families.csm.eight_bits import shrink
@@ -56,6 +58,17 @@ def prepare(model: Any, precision: Precision) -> Any:
     if precision == "int8":
         shrink(model)
     elif dtype_of(precision, device) == torch.bfloat16:
+        angles = [(module, name, buffer.clone()) for module, name, buffer in rotary(model)]
         model.to(torch.bfloat16)
+        for module, name, buffer in angles:  # as transformers loads a model in 16 bits: rounded, positions drift
+            setattr(module, name, buffer)
         model.codec_model.float()  # convolutions in half precision are coarse, and wrong on some CPUs
     return model.to(device).eval()
+
+
+def rotary(model: Any) -> Iterator[tuple[Any, str, Tensor]]:
+    """Module, name and buffer of the angles by which positions turn."""
+    for module in model.modules():
+        for name in ("inv_freq", "original_inv_freq"):
+            if isinstance(buffer := getattr(module, name, None), Tensor):
+                yield module, name, buffer

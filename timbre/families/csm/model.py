@@ -259,6 +259,19 @@ class Csm:
         tokens = {word: self.tokenizer(word, add_special_tokens=False)["input_ids"] for word in words(text)}
         return [word for word, ids in tokens.items() if len(ids) > 1 or self.tokenizer.unk_token_id in ids]
 
+    def save_merged(self, folder: Path) -> None:
+        """See `timbre.exchange.releasing.Mergeable`. The codec stays in single precision, as it is loaded."""
+        import copy
+
+        half = copy.deepcopy(self.base).to(torch.bfloat16)
+        half.codec_model = self.base.codec_model
+        # Written twice: some releases of transformers leave a shared one random on loading.
+        heard = half.backbone_model.embed_tokens.embed_audio_tokens
+        heard.weight = torch.nn.Parameter(heard.weight.detach().clone())
+        half.config.tie_codebooks_embeddings = False
+        half.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
     def slots(self, count: int, adapters: Mapping[str, Path]) -> Slots:
         from timbre.families.csm.slots import CsmSlots
 
