@@ -119,10 +119,10 @@ def _lines(old: VoiceVersion, new: VoiceVersion) -> tuple[list[lines.LineChange]
 def _problems(new: VoiceVersion) -> Iterator[Problem]:
     yield from (problem for one in new.transcripts.values() for problem in one.problems)
     for path, remedy in MEND.items():
-        found = lenient_rows.conflicts(new.snapshot.read(path), path, remedy)
+        conflicts = lenient_rows.conflicts(new.snapshot.read(path), path, remedy)
         # what is wrong in the file of speakers is told in its own words
-        broken = not found and path != SPEAKERS and not _is_yaml(path, new.snapshot)
-        yield from [Problem(path, 0, "is not YAML")] if broken else found
+        broken = not conflicts and path != SPEAKERS and not _is_yaml(path, new.snapshot)
+        yield from [Problem(path, 0, "is not YAML")] if broken else conflicts
     yield from rights.problems(new)
 
 

@@ -48,5 +48,5 @@ def _entry(root: Path, at: CommitInfo, outs: Outs) -> HistoryEntry:
     return HistoryEntry(at.commit, at.date, at.author, at.subject, changed, measured, before_it, _failed(evidence))
 
 
-def _failed(found: Evidence) -> list[str] | None:
-    return found.failed if found.gates else None
+def _failed(evidence: Evidence) -> list[str] | None:
+    return evidence.failed if evidence.gates else None

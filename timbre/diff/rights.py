@@ -42,11 +42,11 @@ def voices(version: VoiceVersion) -> dict[str, list[str]]:
     return used
 
 
-def _placed(told: str) -> Problem:
+def _placed(problem: str) -> Problem:
     """`data/speakers.yaml:3: …` as a place and what is there."""
-    found = re.match(r"(?P<path>[^:]+):(?:(?P<line>\d+):)? (?P<what>.*)", told)
-    assert found, told
-    return Problem(found["path"], int(found["line"] or 0), found["what"])
+    match = re.match(r"(?P<path>[^:]+):(?:(?P<line>\d+):)? (?P<what>.*)", problem)
+    assert match, problem
+    return Problem(match["path"], int(match["line"] or 0), match["what"])
 
 
 def sources(old: dict[str, dict[str, str]], new: dict[str, dict[str, str]]) -> Iterator[SourceChange]:
@@ -61,7 +61,7 @@ def sources(old: dict[str, dict[str, str]], new: dict[str, dict[str, str]]) -> I
 
 def speakers(old: dict[str, Person] | None, new: dict[str, Person] | None) -> Iterator[Change]:
     """Who took their consent back stands first; nobody where one of the versions cannot be read."""
-    found = []
+    changes = []
     if old is None or new is None:
         return
     for name in [*new, *(name for name in old if name not in new)]:
@@ -74,8 +74,8 @@ def speakers(old: dict[str, Person] | None, new: dict[str, Person] | None) -> It
             kind = "added" if after else "removed"
         elif before.allowed != after.allowed:
             kind = "allowed again" if after.allowed else "revoked"
-        found.append(Change(name, kind, values))
-    yield from sorted(found, key=lambda change: change.kind != "revoked")
+        changes.append(Change(name, kind, values))
+    yield from sorted(changes, key=lambda change: change.kind != "revoked")
 
 
 def _differing(old: dict[str, str], new: dict[str, str]) -> Values:

@@ -54,12 +54,12 @@ def _voices(version: VoiceVersion) -> list[str]:
 
 def fetch(report: Report, old: VoiceVersion, new: VoiceVersion) -> dict[str, Pair]:
     """Sample → its sound before and now, of the first of `report.prompts`; those are told worst first."""
-    found: dict[str, Pair] = {}
+    pairs: dict[str, Pair] = {}
     for prompt in report.prompts[: 2 * MOST]:
         pair = [_sound(side, prompt.sample) for side in (old, new)]
-        if pair[0] and pair[1] and len(found) < MOST:
-            found[prompt.sample] = (pair[0], pair[1])
-    return found
+        if pair[0] and pair[1] and len(pairs) < MOST:
+            pairs[prompt.sample] = (pair[0], pair[1])
+    return pairs
 
 
 def _sound(version: VoiceVersion, sample: str) -> SampleSound | None:

@@ -48,8 +48,8 @@ def _drafted(version: VoiceVersion) -> float | None:
     waiting = _waiting(version)
     if not waiting:
         return 0.0
-    found = version.drafted or {}
-    return sum(found[name] for name in waiting) if waiting <= found.keys() else None
+    drafted = version.drafted or {}
+    return sum(drafted[name] for name in waiting) if waiting <= drafted.keys() else None
 
 
 def _clips(old: VoiceVersion, new: VoiceVersion) -> Iterator[Total]:

@@ -33,8 +33,8 @@ def follow(version: TracedVersion, what: str) -> TracedSample | TracedClip | Ada
         return adapter(version)
     if name in version.samples:
         return sample(version, name)
-    if found := ([name] if name in version.clips else _begins(name, version.clips)):
-        return clip(version, found[0])
+    if names := ([name] if name in version.clips else _begins(name, version.clips)):
+        return clip(version, names[0])
     if name in version.recordings and not what.startswith(SPEAKER):
         return Forward(name, None, (use(version, name),))
     speakers = speakers_of(version)
