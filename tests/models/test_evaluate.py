@@ -33,7 +33,7 @@ from timbre.families.codes import to_bytes
 from timbre.mapping import batch
 from timbre.project.transcripts import read as read_transcript
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 TINY = ROOT / "models/tiny"
 MARINA, MIRA = np.eye(2, dtype=np.float32)
 SCALE = Scale(Voices(MARINA, {"mira": MIRA}), 0.99, 0.0)

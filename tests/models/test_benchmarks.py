@@ -17,7 +17,7 @@ from benchmarks.table import Row, Table
 from timbre import families
 from timbre.core.sections import VoiceParams
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 SPEAKING = Table(
     "a minute of speech",
     [
