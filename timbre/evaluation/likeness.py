@@ -24,7 +24,7 @@ from timbre.core.errors import DataError
 from timbre.core.records import Example, check_id
 from timbre.core.sections import ComputeParams, SpeakerParams, VoiceParams
 from timbre.evaluation import speaker_encoder
-from timbre.evaluation.speaker_encoder import Vector, Voices, centre
+from timbre.evaluation.speaker_encoder import KnownVoices, Vector, centre
 from timbre.families import codes as clip_codes
 from timbre.mapping import Job, batch, refresh
 from timbre.mapping.batch import Files
@@ -55,7 +55,7 @@ class JudgedSound:
 class Scale:
     """What a similarity is read on. None where there are no clips of the speaker, or no other voices."""
 
-    voices: Voices | None
+    voices: KnownVoices | None
     ceiling: float | None
     floor: float | None
 
@@ -128,5 +128,5 @@ def measure(vectors: Mapping[Kind, Sequence[tuple[JudgedSound, Vector]]]) -> Sca
         return Scale(None, None, None)
     names = dict.fromkeys(sound.voice for sound, _ in vectors["other"])
     others = {name: centre([v for sound, v in vectors["other"] if sound.voice == name]) for name in names}
-    voices = Voices(centre(true), others)
+    voices = KnownVoices(centre(true), others)
     return Scale(voices, speaker_encoder.ceiling(coded, true), speaker_encoder.floor(voices))
