@@ -114,7 +114,9 @@ def _embed(some: Sequence[tuple[JudgedSound, str]], options: SpeakerParams, voic
             model = families.load_once(voice)
             assert sound.said, "codes are of a clip"
             said = clip_codes.turn(sound.said, sound.path.parent)
-            reference = clip_codes.turn(sound.reference, sound.path.parent) if sound.reference else None
+            # where a reference is something said before, codes alone make the sound
+            kind, row = families.family(voice.family).cloning.kind, sound.reference
+            reference = clip_codes.turn(row, sound.path.parent) if row and kind != "turns" else None
             samples = audio.resample(model.resound(said, reference), model.sample_rate, speaker_encoder.SAMPLE_RATE)
         else:
             samples, _ = audio.read(sound.path, speaker_encoder.SAMPLE_RATE)
