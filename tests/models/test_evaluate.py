@@ -27,7 +27,7 @@ from timbre.evaluation import metrics, mos, scores
 from timbre.evaluation.likeness import Scale
 from timbre.evaluation.metrics import CONDITIONS, Evidence
 from timbre.evaluation.scores import Score
-from timbre.evaluation.speaker_encoder import Voices
+from timbre.evaluation.speaker_encoder import KnownVoices
 from timbre.families import Turn
 from timbre.families.codes import to_bytes
 from timbre.mapping import batch
@@ -36,7 +36,7 @@ from timbre.project.transcripts import read as read_transcript
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "models/tiny"
 MARINA, MIRA = np.eye(2, dtype=np.float32)
-SCALE = Scale(Voices(MARINA, {"mira": MIRA}), 0.99, 0.0)
+SCALE = Scale(KnownVoices(MARINA, {"mira": MIRA}), 0.99, 0.0)
 LIMITS = GateParams(changes=0.5, words=0.1, likeness=0.0, ends=0.95, leakage=0)
 
 

@@ -19,7 +19,7 @@ from timbre.diff.lines import LineChange
 from timbre.diff.report import Doubt
 from timbre.project import pace
 from timbre.versions.lenient_rows import FOLDER, TranscriptRow
-from timbre.versions.tables import VoiceVersion
+from timbre.versions.tables import VersionTables
 
 DRAFTS, LABELS = "data/drafts", "data/labels.jsonl"
 UNSURE, SURE = 0.5, 0.95  # probabilities of a word
@@ -48,7 +48,7 @@ class DraftWord:
 
 
 def find(
-    changes: Sequence[LineChange], added: Sequence[str], version: VoiceVersion, usual: Iterable[tuple[str, str]] = ()
+    changes: Sequence[LineChange], added: Sequence[str], version: VersionTables, usual: Iterable[tuple[str, str]] = ()
 ) -> list[Doubt]:
     """The worst first. `added` are recordings of which every line is new; who makes a `usual` replacement means it."""
     meant = {token for old, _ in usual for token in _tokens(old)}
@@ -116,7 +116,7 @@ def _tokens(text: str) -> list[str]:
     return re.findall(r"\w+(?:['’]\w+)*", text.casefold())
 
 
-def _words(name: str, version: VoiceVersion) -> list[DraftWord]:
+def _words(name: str, version: VersionTables) -> list[DraftWord]:
     """In the order of time; none where there is no draft, or none to be had."""
     content = version.outs.find(version.lock, f"{DRAFTS}/{name}.json")
     try:
@@ -130,7 +130,7 @@ def _words(name: str, version: VoiceVersion) -> list[DraftWord]:
     return sorted(words, key=_start)
 
 
-def _labels(version: VoiceVersion) -> dict[str, list[HeardLabel]]:
+def _labels(version: VersionTables) -> dict[str, list[HeardLabel]]:
     """By recording; none where nobody has checked, or where the table is of another make."""
     by_recording: dict[str, list[HeardLabel]] = defaultdict(list)
     try:

@@ -11,13 +11,13 @@ from timbre.diff.report import Change, SourceChange
 from timbre.project import speakers as people
 from timbre.project.speakers import Person
 from timbre.versions.lenient_rows import Problem
-from timbre.versions.tables import SOURCES, SPEAKERS, VoiceVersion, recording
+from timbre.versions.tables import SOURCES, SPEAKERS, VersionTables, recording
 
 RIGHTS = ("licence", "consent")
 Values = dict[str, tuple[str | None, str | None]]
 
 
-def problems(version: VoiceVersion) -> Iterator[Problem]:
+def problems(version: VersionTables) -> Iterator[Problem]:
     """A recording without licence or consent; a speaker who never allowed it, or took it back."""
     text = (version.snapshot.read(SOURCES) or b"").decode(errors="replace").splitlines()
     ids = ((number, re.search(r"\bid:\s*['\"]?([^'\"\s]+)", line)) for number, line in enumerate(text, 1))
@@ -31,7 +31,7 @@ def problems(version: VoiceVersion) -> Iterator[Problem]:
         yield from map(_placed, people.problems(version.people, voices(version), SPEAKERS))
 
 
-def voices(version: VoiceVersion) -> dict[str, list[str]]:
+def voices(version: VersionTables) -> dict[str, list[str]]:
     """Speaker → recordings that hold their voice, as `segment` sees it; a dropped line needs nobody's consent."""
     used: dict[str, list[str]] = defaultdict(list)
     heard = {recording(path): found.rows for path, found in version.transcripts.items()}

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from timbre.trace.facts import (
     Adapter,
     Forward,
-    Learnt,
     Origin,
     Past,
     Trace,
@@ -16,6 +15,7 @@ from timbre.trace.facts import (
     TracedLine,
     TracedSample,
     TracedVoice,
+    TrainedClips,
     Use,
 )
 from timbre.trace.tree import Node, TreeRow, rows
@@ -131,12 +131,12 @@ def _some_of(nodes: list[Node], every: bool, what: str = "recording") -> list[No
     return [*nodes[:SHOWN], Node("…", f"and {_count(more, what)} more; --every lists them")]
 
 
-def _learnt(some: Learnt) -> str:
+def _learnt(some: TrainedClips) -> str:
     amount = f"{_count(len(some.clips), 'clip')}, {_clock(some.seconds)}"
     return f"{amount}; {_source(some.recording)}; {some.recording.speaker.id}, {some.recording.licence or 'NO LICENCE'}"
 
 
-def _every(some: Learnt, every: bool) -> list[Node]:
+def _every(some: TrainedClips, every: bool) -> list[Node]:
     if not every:
         return []
     return [
