@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from timbre.commands.place import given_path
 from timbre.core.content import write_atomic
 from timbre.core.errors import DataError
 from timbre.versions.snapshot import git
@@ -34,7 +35,7 @@ NEXT = """next
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     presets = sorted(path.stem for path in PRESETS.glob("*.yaml"))
-    parser.add_argument("folder", metavar="DIR", type=Path, help="folder to create")
+    parser.add_argument("folder", metavar="DIR", type=given_path, help="folder to create")
     parser.add_argument("--preset", default="csm-1b", metavar="NAME", help=f"parameters: {', '.join(presets)} (csm-1b)")
     parser.add_argument("--from-demo", action="store_true", help="copy the demo's data and parameters as well")
 

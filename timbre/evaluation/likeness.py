@@ -24,7 +24,7 @@ from timbre.core.errors import DataError
 from timbre.core.records import Example, check_id
 from timbre.core.sections import ComputeParams, SpeakerParams, VoiceParams
 from timbre.evaluation import speaker_encoder
-from timbre.evaluation.speaker_encoder import Vector, Voices, centre
+from timbre.evaluation.speaker_encoder import KnownVoices, Vector, centre
 from timbre.families import codes as clip_codes
 from timbre.mapping import Job, batch, refresh
 from timbre.mapping.batch import Files
@@ -55,7 +55,7 @@ class JudgedSound:
 class Scale:
     """What a similarity is read on. None where there are no clips of the speaker, or no other voices."""
 
-    voices: Voices | None
+    voices: KnownVoices | None
     ceiling: float | None
     floor: float | None
 
@@ -106,11 +106,11 @@ def bring(
         jobs.append(Job(sound.entry, key, (sound, key)))
     compute = partial(_embed, options=options, voice=voice)
     refresh(folder, jobs, compute, suffixes=[".json"], label="likeness", engine=engine, gpu=True)
-    found: dict[Kind, list[tuple[JudgedSound, Vector]]] = {kind: [] for kind in get_args(Kind)}
+    vectors: dict[Kind, list[tuple[JudgedSound, Vector]]] = {kind: [] for kind in get_args(Kind)}
     for sound in sounds:
         held = json.loads((folder / f"{sound.entry}.json").read_bytes())
-        found[sound.kind].append((sound, speaker_encoder.unit(np.asarray(held["embedding"]))))
-    return found
+        vectors[sound.kind].append((sound, speaker_encoder.unit(np.asarray(held["embedding"]))))
+    return vectors
 
 
 def _embed(some: Sequence[tuple[JudgedSound, str]], options: SpeakerParams, voice: VoiceParams) -> Iterator[Files]:
@@ -119,19 +119,21 @@ def _embed(some: Sequence[tuple[JudgedSound, str]], options: SpeakerParams, voic
             model = families.load_once(voice)
             assert sound.said, "codes are of a clip"
             said = clip_codes.turn(sound.said, sound.path.parent)
-            reference = clip_codes.turn(sound.reference, sound.path.parent) if sound.reference else None
-            heard = audio.resample(model.resound(said, reference), model.sample_rate, speaker_encoder.SAMPLE_RATE)
+            # where a reference is something said before, codes alone make the sound
+            kind, row = families.family(voice.family).cloning.kind, sound.reference
+            reference = clip_codes.turn(row, sound.path.parent) if row and kind != "turns" else None
+            samples = audio.resample(model.resound(said, reference), model.sample_rate, speaker_encoder.SAMPLE_RATE)
         else:
-            heard, _ = audio.read(sound.path, speaker_encoder.SAMPLE_RATE)
-        numbers = [round(float(number), DIGITS) for number in speaker_encoder.load(options).embed(heard)]
+            samples, _ = audio.read(sound.path, speaker_encoder.SAMPLE_RATE)
+        numbers = [round(float(number), DIGITS) for number in speaker_encoder.load(options).embed(samples)]
         yield {".json": f"{json.dumps({'embedding': numbers, 'key': key})}\n".encode()}
 
 
-def measure(found: Mapping[Kind, Sequence[tuple[JudgedSound, Vector]]]) -> Scale:
-    true, coded = ([vector for _, vector in found[kind]] for kind in ("true", "coded"))
+def measure(vectors: Mapping[Kind, Sequence[tuple[JudgedSound, Vector]]]) -> Scale:
+    true, coded = ([vector for _, vector in vectors[kind]] for kind in ("true", "coded"))
     if not true:
         return Scale(None, None, None)
-    names = dict.fromkeys(sound.voice for sound, _ in found["other"])
-    others = {name: centre([v for sound, v in found["other"] if sound.voice == name]) for name in names}
-    voices = Voices(centre(true), others)
+    names = dict.fromkeys(sound.voice for sound, _ in vectors["other"])
+    others = {name: centre([v for sound, v in vectors["other"] if sound.voice == name]) for name in names}
+    voices = KnownVoices(centre(true), others)
     return Scale(voices, speaker_encoder.ceiling(coded, true), speaker_encoder.floor(voices))

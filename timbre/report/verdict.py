@@ -97,8 +97,8 @@ def _sure(evidence: Evidence, added: Difference) -> Iterator[str]:
 
 
 def _more(evidence: Evidence, added: Difference) -> Iterator[str]:
-    if said := _told(evidence.differences.get("tuned_clone-base", Difference())):
-        yield f"Adapter and clip together, against the base without a clip: {said}."
+    if effect := _told(evidence.differences.get("tuned_clone-base", Difference())):
+        yield f"Adapter and clip together, against the base without a clip: {effect}."
     alone = evidence.conditions.get("tuned", Metric())
     if alone.similarity is not None and alone.wer is not None:
         yield f"Without a clip: likeness {alone.similarity:.3f}, {100 * alone.wer:.1f} wrong of 100 words."
