@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import signal
 import socket
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Self
 
 import uvicorn
@@ -69,11 +72,20 @@ class PageServer:
         return f"http://{LOOPBACK}:{self.port}/{self.access.token}/"
 
     def serve(self) -> None:
-        serving = self._server.serve(sockets=[self._socket])
+        with self._ended_by_interrupt():
+            asyncio.run(self._server.serve(sockets=[self._socket]))
+
+    @contextmanager
+    def _ended_by_interrupt(self) -> Iterator[None]:
+        """A Ctrl+C ends the server from here on, also before uvicorn listens to it and while it hands it back."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGINT, lambda *_: self.stop())
         try:
-            asyncio.run(serving)
+            yield
         finally:
-            serving.close()  # a Ctrl+C before the loop runs leaves it unstarted, and Python warns about that
+            signal.signal(signal.SIGINT, before)
 
     def stop(self) -> None:
         """End `serve`, which may run in another thread."""
