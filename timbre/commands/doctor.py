@@ -26,8 +26,7 @@ from timbre import tracking
 from timbre.commands.options import add_json
 from timbre.core import params
 from timbre.core.errors import ParamsError, SourceError, TrackingError, TranscriptError
-from timbre.core.safe_text import redacted
-from timbre.core.terminal import print_json
+from timbre.core.safe_text import print_json, redacted
 from timbre.project import sources, speakers, transcripts
 from timbre.project.sources import Source
 from timbre.versions import repair, verify
