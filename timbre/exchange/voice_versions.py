@@ -24,6 +24,7 @@ from timbre.core.errors import DataError, ModelError, TrackingError
 from timbre.core.params import read
 from timbre.core.records import ADAPTER_FILES
 from timbre.core.sections import VoiceParams
+from timbre.mapping.dvc_yaml import mapping
 from timbre.project.permissions import Used, of_adapter
 from timbre.versions import dvc_lock
 from timbre.versions.dvc_outs import Outs
@@ -167,7 +168,7 @@ def of_revision(revision: str, root: Path = Path()) -> VoiceVersion:
                 if content is None:
                     raise DataError(f"{revision}: {path} is neither in DVC's cache nor in its remote; `dvc fetch`")
                 write_atomic(target, content)
-        voice = dvc_lock.mapping(dvc_lock.mapping(dvc_lock.document(snapshot, "params.yaml")).get("voice"))
+        voice = mapping(mapping(dvc_lock.document(snapshot, "params.yaml")).get("voice"))
     if not folder.is_dir():
         raise DataError(f"{revision}: {ADAPTER} is neither in DVC's cache nor in its remote; `dvc fetch` brings it")
     today = read().voice

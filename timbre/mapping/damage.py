@@ -6,11 +6,10 @@ traceback, or as an advice that does not help.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from timbre.mapping.entries import RECORD, Record, opened
+from timbre.mapping.entries import RECORD, Record, file_md5, opened
 from timbre.mapping.store import is_of_before
 
 
@@ -31,8 +30,3 @@ def _differing(path: Path, record: Record) -> Iterator[Path]:
         file = path.with_suffix(name) if name.startswith(".") and "/" not in name else None
         if file and name != RECORD and file.is_file() and file_md5(file) != digest:
             yield file
-
-
-def file_md5(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

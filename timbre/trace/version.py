@@ -20,13 +20,13 @@ from timbre.core.records import ADAPTER_FILES
 from timbre.core.safe_text import redacted
 from timbre.evaluation import score_rows
 from timbre.evaluation.score_rows import ScoreRow
+from timbre.mapping.dvc_yaml import mapping
 from timbre.project import prompts, sources
 from timbre.project import speakers as people
 from timbre.trace.facts import Origin, TracedLine, TracedVoice
 from timbre.versions import clip_rows, dvc_lock
 from timbre.versions import lenient_rows as rows
 from timbre.versions.clip_rows import LEFT_OUT, PARTS, REJECTED, TABLE, ClipRow, RejectedRow
-from timbre.versions.dvc_lock import mapping
 from timbre.versions.dvc_outs import Outs
 from timbre.versions.snapshot import Snapshot
 from timbre.versions.tables import ADAPTER, SAMPLES, SCORES, SOURCES

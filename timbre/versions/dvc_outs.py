@@ -6,11 +6,10 @@ A reviewer's clone may hold none of it. What could not be reached is told, never
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from pathlib import Path
 
-from timbre.mapping.dvc_cache import objects
+from timbre.mapping.dvc_cache import listed, objects
 from timbre.versions.dvc_lock import Lock
 from timbre.versions.dvc_remote import Remote
 
@@ -64,7 +63,7 @@ class Outs:
         """File → hash, of a folder; None where its list cannot be had."""
         if digest not in self._listings:
             content = self._object(digest, "")
-            self._listings[digest] = None if content is None else _listed(content)
+            self._listings[digest] = None if content is None else listed(content)
         return self._listings[digest]
 
     def _object(self, digest: str, path: str) -> bytes | None:
@@ -81,11 +80,3 @@ class Outs:
         except OSError:
             pass
         return self.remote.read(digest)
-
-
-def _listed(content: bytes) -> dict[str, str] | None:
-    """None where it is no list of files: a remote may hold anything under a hash."""
-    try:
-        return {str(entry["relpath"]): str(entry["md5"]) for entry in json.loads(content)}
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return None

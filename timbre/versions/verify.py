@@ -6,14 +6,13 @@ and each output of the work tree that dvc.lock names.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from timbre.mapping.damage import file_md5
-from timbre.mapping.dvc_cache import objects
+from timbre.mapping.dvc_cache import listing, objects
+from timbre.mapping.entries import file_md5
 from timbre.versions import dvc_lock
 from timbre.versions.snapshot import WorkTree
 
@@ -65,13 +64,5 @@ def _named(root: Path) -> Iterator[tuple[str, Path, str]]:
         if not digest.endswith(".dir"):
             yield out, Path(out), digest
             continue
-        for name, file_digest in _listing(objects(root) / digest[:2] / digest[2:]):
+        for name, file_digest in listing(objects(root), digest).items():
             yield out, Path(out, name), file_digest
-
-
-def _listing(path: Path) -> Iterable[tuple[str, str]]:
-    """None where the list is not here, or is damaged itself: `cache` tells that."""
-    try:
-        return [(str(row["relpath"]), str(row["md5"])) for row in json.loads(path.read_bytes())]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
