@@ -19,8 +19,7 @@ import openai
 import pytest
 import soundfile
 
-from tests.support.shared import built_once
-from tests.support.speech_server import CLIP, build_served, copy_served, speaking_server
+from tests.support.speech_server import CLIP, copy_served, served_once, speaking_server
 from tests.support.tiny_models import SAMPLE_RATE
 from timbre.commands import cli
 from timbre.core.errors import DataError, SourceError
@@ -31,7 +30,7 @@ SAID = "the ferry to Oslo"
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return built_once(tmp_path_factory, "served", lambda root: (root.mkdir(), build_served(root)))
+    return served_once(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
