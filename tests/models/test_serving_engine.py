@@ -160,7 +160,7 @@ def test_an_adapter_comes_and_goes_while_others_speak(
 
 
 def test_a_family_without_slots_speaks_for_several_in_turn(base: Any) -> None:
-    engine = Engine(lambda: StreamSlots(base, 2))
+    engine = Engine(lambda: StreamSlots(base, 2, None))
     engine.wait_until_ready()
     several = [ask._replace(how=Drawing(0.8), adapter=None) for ask in asks(4)]
     alone = [said(engine, ask) for ask in several]
@@ -168,3 +168,10 @@ def test_a_family_without_slots_speaks_for_several_in_turn(base: Any) -> None:
         together = list(pool.map(lambda ask: said(engine, ask), several))
     assert [one.tobytes() for one in together] == [one.tobytes() for one in alone]
     engine.close()
+
+
+def test_a_family_without_slots_never_speaks_with_another_adapter_than_its_own(base: Any) -> None:
+    slots = StreamSlots(base, 2, "ann")
+    for other in (None, "bob"):
+        with pytest.raises(ModelError, match="loaded with another adapter"):
+            slots.admit(0, Request("the ferry", (), 0, 0.4), Drawing(0.8), other)

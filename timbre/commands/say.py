@@ -141,16 +141,19 @@ def warn(voice: Voice, text: str) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
+    from timbre.audio.stretching import TEMPOS
+
+    slowest, fastest = TEMPOS
+    if not slowest <= args.speed <= fastest:
+        raise DataError(f"--speed: {args.speed} is not between {slowest:g} and {fastest:g}")
+    if args.no_mark is not None and not args.no_mark.strip():
+        raise DataError("--no-mark: give a reason; it stands in .timbre/spoken.jsonl")
     if args.lines:
         if args.text or args.play or args.out == FILE or args.out == PIPE:
             raise DataError("--lines FILE needs --out FOLDER, and no other text")
         return
     if not (args.text or "").strip():
         raise DataError("there is nothing to say; give a sentence in quotes")
-    if not 0.25 <= args.speed <= 4:
-        raise DataError(f"--speed: {args.speed} is not between 0.25 and 4")
-    if args.no_mark is not None and not args.no_mark.strip():
-        raise DataError("--no-mark: give a reason; it stands in .timbre/spoken.jsonl")
     if args.show_text:
         return
     out = args.out

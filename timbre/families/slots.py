@@ -64,12 +64,14 @@ class Slots(Protocol):
 class StreamSlots:
     """Any voice, with the adapter that it was loaded with: its own `stream` for each sentence, in turn."""
 
-    def __init__(self, voice: Voice, count: int) -> None:
-        self.voice, self.count = voice, count
+    def __init__(self, voice: Voice, count: int, adapter: str | None) -> None:
+        self.voice, self.count, self.adapter = voice, count, adapter
         self.sample_rate, self.frame_rate = voice.sample_rate, voice.frame_rate
         self.streams: dict[int, Generator[Audio, None, bool]] = {}
 
     def admit(self, slot: int, request: Request, how: Drawing, adapter: str | None) -> None:
+        if adapter != self.adapter:
+            raise ModelError("this voice was loaded with another adapter; start a server for each")
         self.streams[slot] = self.voice.stream(request, Speaking(how.temperature, how.top_k, 1, how.top_p))
 
     def step(self) -> Iterator[SlotSound]:
@@ -98,9 +100,9 @@ class ManySlots(Protocol):
 
 
 def open_slots(voice: Voice, count: int, adapters: Mapping[str, Path]) -> Slots:
-    """`voice` is the base, and `adapters` are those that its slots may speak with at first."""
+    """`adapters` are those that its slots may speak with at first; a voice without slots was loaded with the one."""
     own = getattr(voice, "slots", None)
     if own is None:
-        return StreamSlots(voice, count)
+        return StreamSlots(voice, count, next(iter(adapters), None))
     opened: Slots = own(count, adapters)
     return opened

@@ -1,7 +1,7 @@
 """Which version of the voice spoke a sound file: by what the file says of itself, else by the mark in the sound.
 
-A mark names the first eight hex digits of the version's key, which is DVC's hash of its adapter. The work tree, every
-commit and the voices that a server has used are compared with it.
+A mark names the first eight hex digits of the version's key, which is DVC's hash of its adapter. It is
+compared with the work tree's and with that of every commit.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """CSM for many callers: continuous batching of the decode loop, with an adapter, a seed and a way of drawing per slot.
 
-Every step computes all slots, busy or not, so a sentence comes out the same byte for byte whoever shares the batch. The
-codec does likewise for sentences that have just begun: their frames become sound together, at once. Later a sentence
-waits for larger pieces and is decoded alone, which costs a CPU less a frame than many small pieces together.
+Every step computes all slots, busy or not, so a sentence comes out the same byte for byte whoever shares the batch; a
+GPU may round the sums of a short sentence otherwise beside a long one. The codec does likewise for sentences that have
+just begun: their frames become sound together, at once. Later a sentence waits for larger pieces and is decoded alone,
+which costs a CPU less a frame than many small pieces together.
 """
 
 from __future__ import annotations

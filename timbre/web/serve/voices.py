@@ -83,6 +83,10 @@ class ServedVoices:
                 + "; start a server for each"
             )  # fmt: skip
         (self.base,) = bases
+        if len({version.key for version in versions}) > 1 and not self._joins():
+            raise ModelError(
+                f"a server speaks with one voice of the family {self.base.family}; start another for the other"
+            )
         self.versions = {version.id: version for version in versions}
         if len(self.versions) < len(versions):
             raise DataError("two voices have the same name: " + ", ".join(version.name for version in versions))
