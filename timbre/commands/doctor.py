@@ -296,6 +296,9 @@ def whole() -> Findings:
             yield Finding("FAIL", what, f"{one.path} {one.what}", one.todo)
         if (more := len(verified.damaged) - MOST) > 0:
             yield Finding("FAIL", what, f"and {more} more", "mend these, then ask again")
+        if verified.unread:
+            todo = "`dvc fetch` brings the lists of their files"
+            yield Finding("warn", what, f"could not be checked: {', '.join(verified.unread)}", todo)
         if not verified.damaged:
             yield Finding("ok", what, f"{verified.files} files are what their hashes say")
 

@@ -77,8 +77,8 @@ def parse_yaml(text: str, kind: Literal["rt", "safe"] = "rt") -> Any:
     except RecursionError as error:
         raise NotYaml("nests too deeply") from error
     except Exception as error:  # ruamel.yaml lets through what int(), dates and its own code raise on odd values
-        what = "date that is none" if DATE.search(str(error)) else "value that cannot be read"
-        raise NotYaml(f"holds a {what}: {error}") from error
+        what = "an invalid date" if DATE.search(str(error)) else "a value that cannot be read"
+        raise NotYaml(f"holds {what}: {error}") from error
     if values_in(document) > MOST_VALUES:
         raise NotYaml(f"its aliases stand for more than {MOST_VALUES:,} values")
     return document

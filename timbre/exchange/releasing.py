@@ -63,9 +63,7 @@ def release(version: VoiceVersion, folder: Path, evidence: Sequence[str] = ()) -
 
 def check(version: VoiceVersion, permissions: Permissions | None = None) -> None:
     permissions = permissions or Permissions()
-    if not version.speakers:
-        raise SourceError(f"{version.name}: whose voice it learnt is not known, so it cannot be released")
-    permissions.check(version.speakers, f"{version.name}: ")
+    permissions.check_learnt(version.speakers, version.name)
     missing = (name for name in version.speakers if not permissions.may(name, PUBLISH))
     raise_all(
         SourceError,

@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from timbre.core.content import write_atomic
+from timbre.mapping.dvc_yaml import mapping
 from timbre.mapping.entries import md5
 
 LOCK = Path("dvc.lock")
@@ -75,12 +76,12 @@ def locked_stages(root: Path) -> dict[str, Any]:
 def listing(objects: Path, digest: str) -> dict[str, str]:
     """File → MD5, of a folder; none where its list is not here, or is damaged."""
     try:
-        return listed(objects.joinpath(digest[:2], digest[2:]).read_bytes()) or {}
+        return files_listed(objects.joinpath(digest[:2], digest[2:]).read_bytes()) or {}
     except OSError:
         return {}
 
 
-def listed(content: bytes) -> dict[str, str] | None:
+def files_listed(content: bytes) -> dict[str, str] | None:
     """None where it is no list of files: a remote may hold anything under a hash."""
     try:
         return {str(entry["relpath"]): str(entry["md5"]) for entry in json.loads(content)}
@@ -108,10 +109,10 @@ def forget_run(root: Path, stage: str) -> None:
     for run in (objects(root).parents[1] / "runs").glob("*/*/*"):
         with contextlib.suppress(OSError, YAMLError):
             kept = YAML(typ="safe").load(run.read_text(encoding="utf-8"))
-            if kept.get("cmd") == entry["cmd"] and _hashes(kept) == _hashes(entry):
+            if mapping(kept).get("cmd") == entry["cmd"] and _hashes(kept) == _hashes(entry):
                 run.unlink()
                 run.parent.rmdir()  # DVC fails on an empty one; OSError where it holds other runs
 
 
 def _hashes(entry: dict[str, Any]) -> dict[str, str]:
-    return {dep["path"]: dep["md5"] for dep in entry.get("deps", [])}
+    return {dep["path"]: dep.get("md5", "") for dep in entry.get("deps", [])}

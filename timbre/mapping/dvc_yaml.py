@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+KINDS = ("outs", "metrics", "plots")  # of what a stage makes
+
 
 def mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
@@ -17,6 +19,16 @@ def listed(value: Any) -> list[Any]:
 def paths(entries: Any) -> list[str]:
     """`deps` and `outs` name a path, or a path with its options."""
     return [str(next(iter(entry), "")) if isinstance(entry, dict) else str(entry) for entry in listed(entries)]
+
+
+def made(stage: dict[str, Any]) -> list[str]:
+    """What the stage writes."""
+    return [path for kind in KINDS for path in paths(stage.get(kind))]
+
+
+def sections(stage: dict[str, Any]) -> list[str]:
+    """Those of params.yaml that the stage reads; a mapping would name another file's."""
+    return [section for section in listed(stage.get("params")) if isinstance(section, str)]
 
 
 def filled(value: Any, params: dict[str, Any]) -> Any:

@@ -21,7 +21,7 @@ from timbre.core import params
 from timbre.core.content import write_atomic
 from timbre.core.errors import ParamsError
 from timbre.mapping.dvc_cache import folder_md5, forget_run, locked_stages
-from timbre.mapping.dvc_yaml import at, filled, paths
+from timbre.mapping.dvc_yaml import at, filled, made, paths, sections
 from timbre.mapping.entries import file_md5
 
 PIPELINE = Path("dvc.yaml")
@@ -39,9 +39,9 @@ def given(stage: str) -> Given:
     except ParamsError as error:  # somebody is in the middle of an edit
         parameters = {"": str(error)}
     stages = filled(YAML(typ="safe").load(PIPELINE.read_text(encoding="utf-8"))["stages"], parameters)
-    outs = {Path(path) for each in stages.values() for path in paths(each.get("outs"))}
+    outs = {Path(path) for each in stages.values() for path in made(each)}
     own = [path for path in map(Path, paths(stages[stage].get("deps"))) if not outs.intersection([path, *path.parents])]
-    values = {f"{key} in {params.PARAMS}": _json(at(parameters, key)) for key in stages[stage].get("params", [])}
+    values = {f"{key} in {params.PARAMS}": _json(at(parameters, key)) for key in sections(stages[stage])}
     return {path.as_posix(): dvc_hash(path) for path in own} | values
 
 
@@ -62,10 +62,11 @@ def recorded_wrongly() -> dict[str, list[str]]:
     process = _dvc_process()
     for path in sorted(SEEN.glob("*.json")):
         record = json.loads(path.read_bytes())
-        entry = locked_stages(Path()).get(path.stem, {})
         path.unlink()
+        if record["dvc"] != process:
+            continue
         seen: Given = record["given"]
-        if record["dvc"] == process and (names := differences(seen, _recorded(entry, seen))):
+        if names := differences(seen, _recorded(locked_stages(Path()).get(path.stem, {}), seen)):
             wrong[path.stem] = names
             forget_run(Path(), path.stem)
     return wrong

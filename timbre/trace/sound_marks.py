@@ -46,7 +46,7 @@ class SpokenBy:
         which = self.key or self.said or (self.mark.payload if self.mark else None)
         named = f"version {which[:SHORT]}" if which else "a version that is too faint to read"
         here = "" if self.key else ", which is not in this repository"
-        return f"{path}: synthetic, spoken by {named}{here}; so say {' and '.join(ways)}"
+        return f"{path}: synthetic, spoken by {named}{here}, according to {' and '.join(ways)}"
 
 
 def is_sound_file(root: Path, what: str) -> bool:

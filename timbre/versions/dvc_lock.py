@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from timbre.mapping import dvc_cache
-from timbre.mapping.dvc_yaml import at, filled, listed, mapping, paths
+from timbre.mapping.dvc_yaml import KINDS, at, filled, listed, made, mapping, paths, sections
 from timbre.mapping.entries import md5
 from timbre.versions import yaml_files
 from timbre.versions.snapshot import Snapshot
@@ -21,7 +21,6 @@ from timbre.versions.snapshot import Snapshot
 # An edit that keeps the length to the byte is missed; `dvc status`, which remembers hashes, sees it.
 LARGE = 256_000_000
 CODE, PAGES = ("stages/", "timbre/"), ("reports/index.html", "reports/report.md")
-KINDS = ("outs", "metrics", "plots")  # of what a stage makes
 
 
 @dataclass(frozen=True)
@@ -84,8 +83,7 @@ def _usable(document: Any) -> dict[str, Any]:
 
 
 def _files(entries: Any) -> list[dict[str, Any]]:
-    listed = entries if isinstance(entries, list) else []
-    return [entry for entry in listed if isinstance(entry, dict) and isinstance(entry.get("path"), str)]
+    return [entry for entry in listed(entries) if isinstance(entry, dict) and isinstance(entry.get("path"), str)]
 
 
 def document(snapshot: Snapshot, path: str) -> Any:
@@ -104,7 +102,7 @@ def _parsed(content: bytes) -> Any:
 
 def outputs(snapshot: Snapshot) -> set[str]:
     """Every path that a stage of dvc.yaml writes, as it stands there."""
-    return {path for stage in _declared(snapshot).values() for path in _made(stage)}
+    return {path for stage in _declared(snapshot).values() for path in made(stage)}
 
 
 def kept(snapshot: Snapshot) -> set[str]:
@@ -129,7 +127,7 @@ def stale(snapshot: Snapshot, lock: Lock) -> list[Stale]:
     if lock.broken:
         return []  # whoever mends it will see
     params, declared = mapping(document(snapshot, "params.yaml")), _declared(snapshot)
-    made_by = {out: name for name, stage in declared.items() for out in _made(stage)}
+    made_by = {out: name for name, stage in declared.items() for out in made(stage)}
     behind: dict[str, Stale] = {}
     todo = dict(declared)
     while todo:  # in an order in which each comes after those whose outputs it reads
@@ -164,9 +162,8 @@ def _reasons(
     for gone in sorted(set(known) - set(paths(stage.get("deps")))):
         yield f"{gone} is no longer read"
     before = mapping(mapping(locked.get("params")).get("params.yaml"))
-    for section in listed(stage.get("params")):
-        if isinstance(section, str):
-            yield from _differing(section, before.get(section), at(params, section))
+    for section in sections(stage):
+        yield from _differing(section, before.get(section), at(params, section))
 
 
 def _differing(key: str, old: Any, new: Any) -> Iterator[str]:
@@ -209,10 +206,6 @@ def _before(stage: dict[str, Any], made_by: dict[str, str]) -> set[str]:
     """The stages whose outputs it reads."""
     read = (path for dep in paths(stage.get("deps")) for path in (dep, *_parents(dep)))
     return {made_by[path] for path in read if path in made_by}
-
-
-def _made(stage: dict[str, Any]) -> list[str]:
-    return [path for kind in KINDS for path in paths(stage.get(kind))]
 
 
 def _parents(path: str) -> list[str]:

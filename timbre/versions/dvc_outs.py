@@ -9,7 +9,7 @@ import hashlib
 import re
 from pathlib import Path
 
-from timbre.mapping.dvc_cache import listed, objects
+from timbre.mapping.dvc_cache import files_listed, objects
 from timbre.versions.dvc_lock import Lock
 from timbre.versions.dvc_remote import Remote
 
@@ -63,7 +63,7 @@ class Outs:
         """File → hash, of a folder; None where its list cannot be had."""
         if digest not in self._listings:
             content = self._object(digest, "")
-            self._listings[digest] = None if content is None else listed(content)
+            self._listings[digest] = None if content is None else files_listed(content)
         return self._listings[digest]
 
     def _object(self, digest: str, path: str) -> bytes | None:

@@ -20,7 +20,7 @@ from timbre.core.sections import GenerateParams
 from timbre.exchange.voice_versions import VoiceVersion
 from timbre.families.slots import Drawing
 from timbre.synthesis.emitting import Emission, Mark
-from timbre.synthesis.engine import Job
+from timbre.synthesis.engine import SpeechJob
 from timbre.synthesis.narration import Manner, Narration, passages
 from timbre.synthesis.spoken_log import SpokenLog
 from timbre.synthesis.written_text import spelled_out
@@ -127,7 +127,7 @@ class SpeechService:
         if unknown:
             headers["x-timbre-warning"] = shown("words that this voice does not know: " + ", ".join(unknown))
 
-        def start(listen: object) -> Job:
+        def start(listen: object) -> SpeechJob:
             self.keys.begin(key)
             held.callback(self.keys.end, key)
             held.enter_context(self.voices.speaking(version))

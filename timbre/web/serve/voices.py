@@ -53,12 +53,8 @@ def check_consent(version: VoiceVersion, places: Places) -> None:
     """SourceError where a voice that the version learnt may not be heard from a server."""
     if version.adapter is None:
         return
-    if not version.speakers:
-        raise SourceError(
-            f"{version.name}: whose voice it learnt is not known; bring its training.json, or train it anew"
-        )
     permissions = Permissions(speakers_file=places.speakers)
-    permissions.check(version.speakers, f"{version.name}: ")
+    permissions.check_learnt(version.speakers, version.name)
     for speaker in version.speakers:
         if not permissions.may(speaker, SERVE):
             raise SourceError(
