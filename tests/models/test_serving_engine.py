@@ -17,7 +17,7 @@ from timbre.core.errors import EngineError, ModelError
 from timbre.core.sections import VoiceParams
 from timbre.families import Audio, Lora, Request, Speaking, Turn
 from timbre.families.slots import Drawing, Slots, StreamSlots, open_slots
-from timbre.synthesis.engine import Ask, Engine, Heard, OneSentence, QueueFull, spoken
+from timbre.synthesis.engine import Ask, Engine, OneSentence, QueueFull, SpokenPart, spoken
 
 REFERENCE = Turn(
     "green train",
@@ -100,7 +100,7 @@ def test_who_hangs_up_frees_the_slot_and_a_full_queue_says_so(base: Any, adapter
     engine.wait_until_ready()
     begun, long = threading.Event(), Ask(Request("the", (), 1, 60.0), Drawing(1.0), None)
 
-    def listen(heard: Heard) -> None:
+    def listen(heard: SpokenPart) -> None:
         begun.set()
 
     first = engine.submit(OneSentence(long), listen)
