@@ -83,16 +83,16 @@ def _sure(evidence: Evidence, added: Difference) -> Iterator[str]:
     names = ("tuned_clone", "base_clone", "base")
     this, cloned, base = (evidence.conditions.get(name, Metric()) for name in names)
     if this.similarity is not None and cloned.similarity is not None and base.similarity is not None:
-        sure = f"; the adapter adds {span(added, 'similarity')}" if added.similarity is not None else ""
+        sure = f" The adapter adds {span(added, 'similarity')}." if added.similarity is not None else ""
         yield (
-            f"Its likeness to the speaker is {this.similarity:.3f}. Cloning alone reaches {cloned.similarity:.3f}, the "
-            f"base without a clip {base.similarity:.3f}{sure}."
+            f"Its likeness to the speaker is {this.similarity:.3f}; cloning alone reaches {cloned.similarity:.3f}, the "
+            f"base without a clip {base.similarity:.3f}.{sure}"
         )
     if this.wer is not None and cloned.wer is not None and base.wer is not None:
-        sure = f": a difference to cloning alone of {span(added, 'wer')}" if added.wer is not None else ""
+        sure = f" The difference to cloning alone is {span(added, 'wer')}." if added.wer is not None else ""
         yield (
             f"Of 100 words it gets {100 * this.wer:.1f} wrong, cloning alone {100 * cloned.wer:.1f}, the base without "
-            f"a clip {100 * base.wer:.1f}{sure}."
+            f"a clip {100 * base.wer:.1f}.{sure}"
         )
 
 
@@ -102,10 +102,10 @@ def _more(evidence: Evidence, added: Difference) -> Iterator[str]:
     alone = evidence.conditions.get("tuned", Metric())
     if alone.similarity is not None and alone.wer is not None:
         yield f"Without a clip: likeness {alone.similarity:.3f}, {100 * alone.wer:.1f} wrong of 100 words."
-    if None not in (added.wins, added.ties, added.losses):
+    if added.wins is not None and added.ties is not None and added.losses is not None:
         yield (
-            f"Sentence by sentence it is understood better than cloning alone {times(added.wins)}, "
-            f"as well {times(added.ties)}, and worse {times(added.losses)}."
+            f"Of {added.wins + added.ties + added.losses} sentences, {added.wins} are understood better than with "
+            f"cloning alone, {added.ties} as well and {added.losses} worse."
         )
 
 
@@ -142,7 +142,3 @@ def signed(value: float, digits: int = 3) -> str:
 def points(share: float) -> str:
     """A difference of rates, in percentage points."""
     return signed(100 * share, 1)
-
-
-def times(number: int | None) -> str:
-    return {0: "never", 1: "once", 2: "twice"}.get(number or 0, f"{number} times")
