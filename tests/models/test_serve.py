@@ -267,6 +267,19 @@ def test_consent_is_asked_at_the_start_and_while_the_server_runs(place: Path) ->
         pass
 
 
+def test_a_clip_to_clone_needs_its_speakers_consent_each_time(place: Path) -> None:
+    people = place / "data/speakers.yaml"
+    allowed = people.read_text()
+    with speaking_server(["models/third", "base"]) as server:
+        for voice in ("third", "base"):
+            people.write_text(allowed)
+            assert ask(server, voice=voice, reference=CLIP).status_code == 200
+            people.write_text(allowed.replace("revoked: null", "revoked: 2026-02-01", 1))  # ann speaks in it
+            assert ask(server, voice=voice, reference=CLIP).status_code == 451
+            people.write_text(allowed.replace("tests, serve, publish", "tests", 1))
+            assert ask(server, voice=voice, reference=CLIP).status_code == 451
+
+
 def test_another_version_takes_its_place_without_stopping_anybody(place: Path) -> None:
     from dataclasses import replace
 

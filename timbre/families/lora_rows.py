@@ -83,6 +83,8 @@ class RowAdapters:
         """Let the row speak with this adapter, or with the base alone."""
         if row in self.used and self.used[row] == name:
             return
+        if name is not None and name not in self.loaded:
+            raise ModelError(f"{name} is not loaded any more; ask again")
         matrices = self.loaded[name] if name is not None else None
         for product in self.products:
             product.down[row].zero_()

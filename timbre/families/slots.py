@@ -26,6 +26,7 @@ class Drawing(NamedTuple):
     temperature: float  # 0 takes the likeliest
     top_k: int = 0  # 0 is all
     top_p: float = 1.0  # 1 is all
+    repetition_penalty: float = 1.0  # 1 is none
 
 
 class SlotSound(NamedTuple):
@@ -72,7 +73,9 @@ class StreamSlots:
     def admit(self, slot: int, request: Request, how: Drawing, adapter: str | None) -> None:
         if adapter != self.adapter:
             raise ModelError("this voice was loaded with another adapter; start a server for each")
-        self.streams[slot] = self.voice.stream(request, Speaking(how.temperature, how.top_k, 1, how.top_p))
+        self.streams[slot] = self.voice.stream(
+            request, Speaking(how.temperature, how.top_k, 1, how.top_p, how.repetition_penalty)
+        )
 
     def step(self) -> Iterator[SlotSound]:
         for slot, stream in list(self.streams.items()):

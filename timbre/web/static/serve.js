@@ -29,8 +29,8 @@ function take(voice) {
   const card = document.createElement("article");
   card.className = "take";
   const element = (tag, className = "", textContent = "") => Object.assign(document.createElement(tag), { className, textContent });
-  const trace = element("p", "soft", "Trace: ");
-  trace.append(element("code", "", `timbre trace adapter  # ${voice.dataset.version.slice(0, 8)}`));
+  const trace = element("p", "soft", "Version: ");
+  trace.append(element("code", "", voice.dataset.version.slice(0, 8)));
   card.append(element("h2", "", voice.value), element("canvas"), element("p", "said"), element("p", "soft"), trace);
   at("takes").append(card);
   return card;
