@@ -5,11 +5,11 @@ A reviewer's clone may hold none of it. What could not be reached is told, never
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
 
 from timbre.mapping.dvc_cache import files_listed, objects
+from timbre.mapping.entries import md5
 from timbre.versions.dvc_lock import Lock
 from timbre.versions.dvc_remote import Remote
 
@@ -75,7 +75,7 @@ class Outs:
             pass
         try:
             here = (self.root / path).read_bytes() if path else b""
-            if hashlib.md5(here, usedforsecurity=False).hexdigest() == digest:
+            if md5(here) == digest:
                 return here
         except OSError:
             pass
