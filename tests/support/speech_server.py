@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from ruamel.yaml import YAML
 
+from tests.support.shared import built_once
 from tests.support.tiny_models import CODEBOOK_SIZE, CODEBOOKS, adapted, random_csm
 from timbre import families
 from timbre.core import params
 from timbre.core.records import Example, write_jsonl
 from timbre.core.sections import VoiceParams
 from timbre.families import Lora
+from timbre.families.codes import to_bytes
 from timbre.web.serve.keys import ApiKeys
 from timbre.web.serve.server import SpeechServer
 from timbre.web.serve.speech_routes import SpeechService
@@ -43,14 +46,14 @@ def build_served(root: Path) -> None:
         YAML().dump(document, stream)
     for number, (name, speaker) in enumerate((("adapter", "ann"), ("second", "ann"), ("third", "bob"))):
         write_adapter(root, root / f"models/{name}", speaker, number)
-    (root / "data/codes").mkdir(parents=True)
+    (root / "data/codes/csm").mkdir(parents=True)
     (root / "data/speakers.yaml").write_text(
         SPEAKERS.format(name="ann") + SPEAKERS.format(name="bob").partition("\n")[2]
     )
     example = Example(f"data/clips/{CLIP}.flac", "The green train.", "ann", CLIP, "talk", 0.0, 1.0, 1.0)
     write_jsonl(root / "data/dataset/train.jsonl", [example])
     codes = np.random.default_rng(0).integers(1, CODEBOOK_SIZE, (12, CODEBOOKS)).astype(np.int16)
-    np.save(root / f"data/codes/{CLIP}.npy", codes)
+    (root / f"data/codes/csm/{CLIP}.safetensors").write_bytes(to_bytes({"codes": codes}))
 
 
 def write_adapter(root: Path, folder: Path, speaker: str, seed: int) -> None:
@@ -69,6 +72,17 @@ def write_adapter(root: Path, folder: Path, speaker: str, seed: int) -> None:
 def copy_served(template: Path, root: Path) -> Path:
     shutil.copytree(template, root, ignore=shutil.ignore_patterns("base"))
     return root
+
+
+def work_in_served(factory: pytest.TempPathFactory, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, built once for all tests, as the working directory."""
+    copy_served(served_once(factory), root)
+    monkeypatch.chdir(root)
+    return root
+
+
+def served_once(factory: pytest.TempPathFactory) -> Path:
+    return built_once(factory, "served", lambda root: (root.mkdir(), build_served(root)))
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """Estimate how long each stage takes on a device, and how much memory training needs.
 
-Minutes of sound are those of data/dataset as it is, or `--minutes`. What this machine measured in its last run of this
-voice (models/speed.json, reports/speed.json) is taken as it is; all else is computed from the model's shape and the
-device's pace, and marked so. Steps are those of all epochs: training ends sooner where it runs out of patience.
+The minutes of audio are those of data/dataset, or of `--minutes`. Times that this machine measured in its last run of
+the same voice (models/speed.json, reports/speed.json) are used as they are. All others are computed from the model's
+shape and the device's speed, and are marked so. Training is counted with all its epochs; it may stop earlier.
 """
 
 from __future__ import annotations
@@ -24,17 +24,22 @@ from timbre.core import params
 from timbre.core.errors import DataError
 from timbre.core.records import Example, read_jsonl
 from timbre.core.sections import GenerateParams, Settings, TrainParams
+from timbre.families.shape import Shape
 from timbre.project import prompts
 from timbre.report.columns import columns
 from timbre.training import cost_estimate, timing
-from timbre.training.cost_estimate import DEVICES, BatchShape, Device, Shape
+from timbre.training.cost_estimate import DEVICES, BatchShape, Device
 
 EXAMPLES = [
     ("timbre estimate", "the voice of params.yaml on this machine"),
     ("timbre estimate --minutes 60 --model csm-1b --device h200", "an hour of audio, CSM-1B, a GPU"),
 ]
-PRESETS = {"csm-1b": Path("presets/csm-1b.yaml"), "tiny": Path("params.yaml")}
-BASES = {"csm-1b": "sesame/csm-1b", "tiny": "models/tiny/csm"}
+PRESETS = {
+    "csm-1b": Path("presets/csm-1b.yaml"),
+    "orpheus-3b": Path("presets/orpheus-3b.yaml"),
+    "tiny": Path("params.yaml"),
+}
+BASES = {"csm-1b": "sesame/csm-1b", "orpheus-3b": "canopylabs/orpheus-3b-0.1-ft", "tiny": "models/tiny/csm"}
 DATASET = Path("data/dataset")
 TRAINED, SPOKEN, ADAPTER = Path("models/speed.json"), Path("reports/speed.json"), Path("models/adapter")
 CHARACTERS = 15  # a second of speech
@@ -85,7 +90,7 @@ def command(args: argparse.Namespace) -> int:
 
 def estimate(settings: Settings, args: argparse.Namespace) -> CostEstimate:
     base = BASES.get(args.model, settings.voice.base)
-    shape, here = cost_estimate.read_shape(base), this_machine()
+    shape, here = cost_estimate.read_shape(settings.voice.family, base), this_machine()
     device = here if args.device is None else _cpu() if args.device == "cpu" else DEVICES[args.device]
     train, held = clips(settings, args.minutes)
     as_here = device == here and base == params.read().voice.base
@@ -153,8 +158,8 @@ def _lines(
     )
     hearing = sum(cost_estimate.hearing_window(whisper, length) for length, _ in every)
     yield CostLine("check", hearing / pace, f"{len(every)} clips", COMPUTED)
-    encoding = seconds * cost_estimate.encoding_second(shape.codec)
-    codec = device.pace(cost_estimate.codec_weights(shape.codec), half=False)
+    encoding = seconds * shape.codec.encoding
+    codec = device.pace(shape.codec.weights, half=False)
     yield CostLine("encode", encoding / codec, f"{seconds / 60:.1f} minutes", COMPUTED)
     yield _training(settings.train, shape, device, train, held, lesson, here)
     texts = _prompts(settings.generate, held)

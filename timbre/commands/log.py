@@ -1,7 +1,7 @@
 """Show the history in git, a line per version: changes in the data, and results.
 
-A version is a commit that changed recordings, transcripts, parameters or results; a merged branch is one. Reads git,
-and DVC's cache where it is there; asks no remote.
+A version is a commit, or a merge, that changed recordings, transcripts, parameters or results. Reads git and, if it is
+there, DVC's cache; it asks no remote.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from pathlib import Path
 from timbre.commands.options import add_count, add_json
 from timbre.commands.place import given_path
 from timbre.core.content import write_atomic
-from timbre.core.safe_text import visible
-from timbre.core.terminal import print_json
+from timbre.core.safe_text import print_json, visible
 from timbre.diff import plot
 from timbre.diff.history import HistoryEntry, history
 from timbre.evaluation.metrics import Metric

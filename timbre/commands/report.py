@@ -1,7 +1,7 @@
 """Copy the report and add what changed since another version: one file to share.
 
-The pipeline's own page is made from its inputs alone, so that the same voice is the same bytes whatever lies around it
-in git. What changed is a question about two versions; it is answered here, from git and the tables that dvc.lock names.
+The pipeline's own page depends on its inputs alone, so the same voice gives the same bytes in any clone. What changed
+between two versions is read from git and from the tables that dvc.lock names, and stands only in the copy.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from timbre.project.permissions import Permissions
 from timbre.versions import dvc_lock
 from timbre.versions.dvc_outs import Outs
 from timbre.versions.snapshot import git, open_snapshot
-from timbre.versions.tables import VoiceVersion
+from timbre.versions.tables import VersionTables
 
 EXAMPLES = [
     ("timbre report", "what changed since the previous version"),
@@ -41,10 +41,10 @@ def command(args: argparse.Namespace) -> int:
     root = Path.cwd()
     if not REPORT.exists():
         raise DataError(f"{REPORT}: there is no report yet; `dvc repro report` makes it, `dvc pull` brings it")
-    Permissions().check_page(REPORT)
     page = REPORT.read_text(encoding="utf-8")
     if page.count(BEGIN) != 1 or page.count(END) != 1:
         raise DataError(f"{REPORT}: has no place for what changed; `dvc repro report` makes it anew")
+    Permissions().check_page(REPORT)
     before, rest = page.split(BEGIN)
     old, which = (args.old, "") if args.old else version_before(root)
     write_atomic(args.out, before + changes(root, old, remote=not args.local) + rest.partition(END)[2])
@@ -56,7 +56,7 @@ def changes(root: Path, revision: str, remote: bool) -> str:
     """The work tree against the version, as a part of a page; the samples that changed most are in it."""
     with open_snapshot(root, revision) as before, open_snapshot(root, None) as after:
         outs = Outs(root, remotes=remote)
-        old, new = VoiceVersion(before, outs), VoiceVersion(after, outs)
+        old, new = VersionTables(before, outs), VersionTables(after, outs)
         found = compare(old, new, remote=remote)
         return html.part(build(Page(found, sounds=sounds.fetch_allowed(found, old, new), embeds=True)))
 

@@ -135,7 +135,7 @@ class DatasetParams:
 
 @section
 class VoiceParams:
-    family: Literal["csm"]  # a package of timbre/families
+    family: Literal["csm", "orpheus"]  # a package of timbre/families
     base: str  # a folder, or the id of a model on the hub
     revision: str | None  # commit of the hub model; null for a folder
 
@@ -149,6 +149,14 @@ class CsmParams:
     def __post_init__(self) -> None:
         if not 0 <= self.depth_share <= 1:
             raise ValueError(f"depth_share: {self.depth_share} is not between 0 and 1")
+
+
+@section
+class OrpheusParams:
+    """Section `orpheus` of params.yaml: what only this family's training asks."""
+
+    learn_text: bool
+    drop_repeated: bool
 
 
 @section
@@ -219,6 +227,8 @@ class GenerateParams:
     true_prompts: int
     temperature: float
     top_k: int
+    top_p: float
+    repetition_penalty: float
     cap_seconds: float
     cap_seconds_per_character: float
     batch: int  # samples
@@ -231,6 +241,10 @@ class GenerateParams:
             for name, least in none_below.items()
             if getattr(self, name) < least
         ]
+        if not 0 < self.top_p <= 1:
+            wrong.append(f"top_p: {self.top_p} is not above 0 and at most 1")
+        if self.repetition_penalty < 1:
+            wrong.append(f"repetition_penalty: {self.repetition_penalty} is not 1 or more")
         if not self.cap_seconds > 0:
             wrong.append(f"cap_seconds: {self.cap_seconds} is not above 0")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
@@ -241,14 +255,15 @@ class GenerateParams:
 
 @section
 class GateParams:
-    changes: float
     words: float
     likeness: float
+    named: float
+    reference: float
     ends: float
     leakage: int
 
     def __post_init__(self) -> None:
-        shares = {"changes": self.changes, "ends": self.ends}
+        shares = {name: getattr(self, name) for name in ("likeness", "named", "reference", "ends")}
         wrong = [
             f"gates.{name}: {share} is no share from 0 to 1" for name, share in shares.items() if not 0 <= share <= 1
         ]
@@ -289,6 +304,7 @@ class Settings:
     dataset: DatasetParams
     voice: VoiceParams
     csm: CsmParams
+    orpheus: OrpheusParams
     encode: EncodeParams
     train: TrainParams
     generate: GenerateParams

@@ -10,11 +10,11 @@ The folder has an entry per sound, <name>.json, keyed by the sound: only what is
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -24,7 +24,8 @@ from timbre.core.errors import DataError
 from timbre.core.records import Example, check_id
 from timbre.core.sections import ComputeParams, SpeakerParams, VoiceParams
 from timbre.evaluation import speaker_encoder
-from timbre.evaluation.speaker_encoder import Vector, Voices, centre
+from timbre.evaluation.speaker_encoder import KnownVoices, Vector, centre
+from timbre.families import codes as clip_codes
 from timbre.mapping import Job, batch, refresh
 from timbre.mapping.batch import Files
 
@@ -33,7 +34,7 @@ SUFFIXES = {".flac", ".wav", ".mp3", ".ogg"}  # of other voices' sounds
 CLIPS = 5  # of each other speaker of the dataset
 DIGITS = 5  # of an embedding's numbers: what lies beyond differs from machine to machine
 
-Kind = Literal["sample", "true", "coded", "other"]
+Kind = Literal["sample", "true", "coded", "reference", "other"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class JudgedSound:
     name: str
     voice: str
     path: Path
+    said: Example | None = None  # of coded: the clip
+    reference: Example | None = None  # of coded: the clip that samples cloned
 
     @property
     def entry(self) -> str:
@@ -52,15 +55,22 @@ class JudgedSound:
 class Scale:
     """What a similarity is read on. None where there are no clips of the speaker, or no other voices."""
 
-    voices: Voices | None
+    voices: KnownVoices | None
     ceiling: float | None
     floor: float | None
 
 
-def true_sounds(rows: Sequence[Example], clips: Path, codes: Path) -> Iterator[JudgedSound]:
+def true_sounds(
+    rows: Sequence[Example], clips: Path, codes: Path, reference: Example | None = None
+) -> Iterator[JudgedSound]:
     for row in rows:
         yield JudgedSound("true", row.id, row.source, clips / f"{row.id}.flac")
-        yield JudgedSound("coded", row.id, row.source, codes / f"{row.id}.npy")
+        yield JudgedSound("coded", row.id, row.source, codes / f"{row.id}{clip_codes.SUFFIX}", row, reference)
+
+
+def cloned_sounds(ids: Iterable[str], voice: str, clips: Path) -> Iterator[JudgedSound]:
+    for name in sorted(set(ids)):
+        yield JudgedSound("reference", name, voice, clips / f"{name}.flac")
 
 
 def other_sounds(folder: Path, rows: Sequence[Example], clips: Path) -> Iterator[JudgedSound]:
@@ -87,36 +97,43 @@ def bring(
 ) -> dict[Kind, list[tuple[JudgedSound, Vector]]]:
     """Embed what is new, and give all of it, by kind."""
     encoder, base = speaker_encoder.fingerprint(options), families.fingerprint(voice)
-    jobs = []
+    jobs, kind = [], families.family(voice.family).cloning.kind
     for sound in sounds:
         codec = base if sound.kind == "coded" else None
+        if codec and kind != "turns":  # its sound is made of more than codes
+            codec = content_key(codec, *(row and (row.id, row.text) for row in (sound.said, sound.reference)))
         key = content_key(VERSION, file_sha256(sound.path), encoder, codec)
         jobs.append(Job(sound.entry, key, (sound, key)))
     compute = partial(_embed, options=options, voice=voice)
     refresh(folder, jobs, compute, suffixes=[".json"], label="likeness", engine=engine, gpu=True)
-    found: dict[Kind, list[tuple[JudgedSound, Vector]]] = {"sample": [], "true": [], "coded": [], "other": []}
+    vectors: dict[Kind, list[tuple[JudgedSound, Vector]]] = {kind: [] for kind in get_args(Kind)}
     for sound in sounds:
         held = json.loads((folder / f"{sound.entry}.json").read_bytes())
-        found[sound.kind].append((sound, speaker_encoder.unit(np.asarray(held["embedding"]))))
-    return found
+        vectors[sound.kind].append((sound, speaker_encoder.unit(np.asarray(held["embedding"]))))
+    return vectors
 
 
 def _embed(some: Sequence[tuple[JudgedSound, str]], options: SpeakerParams, voice: VoiceParams) -> Iterator[Files]:
     for sound, key in some:
         if sound.kind == "coded":
             model = families.load_once(voice)
-            heard = audio.resample(model.decode(np.load(sound.path)), model.sample_rate, speaker_encoder.SAMPLE_RATE)
+            assert sound.said, "codes are of a clip"
+            said = clip_codes.turn(sound.said, sound.path.parent)
+            # where a reference is something said before, codes alone make the sound
+            kind, row = families.family(voice.family).cloning.kind, sound.reference
+            reference = clip_codes.turn(row, sound.path.parent) if row and kind != "turns" else None
+            samples = audio.resample(model.resound(said, reference), model.sample_rate, speaker_encoder.SAMPLE_RATE)
         else:
-            heard, _ = audio.read(sound.path, speaker_encoder.SAMPLE_RATE)
-        numbers = [round(float(number), DIGITS) for number in speaker_encoder.load(options).embed(heard)]
+            samples, _ = audio.read(sound.path, speaker_encoder.SAMPLE_RATE)
+        numbers = [round(float(number), DIGITS) for number in speaker_encoder.load(options).embed(samples)]
         yield {".json": f"{json.dumps({'embedding': numbers, 'key': key})}\n".encode()}
 
 
-def measure(found: Mapping[Kind, Sequence[tuple[JudgedSound, Vector]]]) -> Scale:
-    true, coded = ([vector for _, vector in found[kind]] for kind in ("true", "coded"))
+def measure(vectors: Mapping[Kind, Sequence[tuple[JudgedSound, Vector]]]) -> Scale:
+    true, coded = ([vector for _, vector in vectors[kind]] for kind in ("true", "coded"))
     if not true:
         return Scale(None, None, None)
-    names = dict.fromkeys(sound.voice for sound, _ in found["other"])
-    others = {name: centre([v for sound, v in found["other"] if sound.voice == name]) for name in names}
-    voices = Voices(centre(true), others)
+    names = dict.fromkeys(sound.voice for sound, _ in vectors["other"])
+    others = {name: centre([v for sound, v in vectors["other"] if sound.voice == name]) for name in names}
+    voices = KnownVoices(centre(true), others)
     return Scale(voices, speaker_encoder.ceiling(coded, true), speaker_encoder.floor(voices))

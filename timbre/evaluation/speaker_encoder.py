@@ -4,7 +4,7 @@
 encoder's cosines are on its own scale: read them between the floor and the ceiling that `evaluate` measures too.
 
     encoder = load(params)
-    voices = Voices(centre([encoder.embed(clip) for clip in clips]), {"mira": centre(…)})
+    voices = KnownVoices(centre([encoder.embed(clip) for clip in clips]), {"mira": centre(…)})
     voices.similarity(encoder.embed(sample)), voices.is_named(encoder.embed(sample))
 """
 
@@ -23,6 +23,7 @@ from timbre.core.content import content_key, file_sha256
 from timbre.core.errors import ModelError
 from timbre.core.running import settle
 from timbre.core.sections import SpeakerParams
+from timbre.families.published import SAFE, WEIGHTS, harmless
 
 SAMPLE_RATE = 16_000  # Hz, of the samples that the encoder hears
 SHORTEST = 1.0  # seconds; shorter sounds are filled up with silence, as the tiny encoder was taught and measured
@@ -30,7 +31,7 @@ Vector = npt.NDArray[np.float32]  # of length 1
 
 
 @dataclass(frozen=True)
-class Encoder:
+class VoiceEncoder:
     model: Any  # WavLMForXVector
     extractor: Any  # Wav2Vec2FeatureExtractor
 
@@ -43,12 +44,12 @@ class Encoder:
         filled = np.pad(samples, (0, max(0, missing)))
         inputs = self.extractor(filled, sampling_rate=SAMPLE_RATE, return_tensors="pt")
         with torch.inference_mode():
-            found = self.model(inputs["input_values"].to(self.model.device)).embeddings[0]
-        return unit(found.float().cpu().numpy())
+            embedding = self.model(inputs["input_values"].to(self.model.device)).embeddings[0]
+        return unit(embedding.float().cpu().numpy())
 
 
 @dataclass(frozen=True)
-class Voices:
+class KnownVoices:
     """The voice that is asked for, among others."""
 
     target: Vector
@@ -76,10 +77,10 @@ def ceiling(coded: Sequence[Vector], true: Sequence[Vector]) -> float | None:
     return float(np.mean([clip @ others for clip, others in zip(coded, rest, strict=True)]))
 
 
-def floor(voices: Voices) -> float | None:
+def floor(voices: KnownVoices) -> float | None:
     """Mean similarity of the other voices; each counts the same, however many sounds it has."""
-    found = [voices.similarity(other) for other in voices.others.values()]
-    return float(np.mean(found)) if found else None
+    similarities = [voices.similarity(other) for other in voices.others.values()]
+    return float(np.mean(similarities)) if similarities else None
 
 
 def unit(vector: npt.NDArray[Any]) -> Vector:
@@ -90,8 +91,8 @@ def fingerprint(params: SpeakerParams) -> str:
     """The model's part of a content key: of its files, or of its name and commit."""
     folder = Path(params.model)
     if folder.is_dir():
-        files = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix != ".md")
-        return content_key([(path.name, file_sha256(path)) for path in files])
+        files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".md")
+        return content_key([(path.relative_to(folder).as_posix(), file_sha256(path)) for path in files])
     if params.revision is None:
         raise ModelError(
             f"speaker.model: {params.model} is no folder here; if it is on the hub, name its commit in speaker.revision"
@@ -100,16 +101,22 @@ def fingerprint(params: SpeakerParams) -> str:
 
 
 @functools.lru_cache(maxsize=1)
-def load(params: SpeakerParams) -> Encoder:
+def load(params: SpeakerParams) -> VoiceEncoder:
     """The encoder, on the GPU where there is one."""
     fingerprint(params)
     import torch
-    from transformers import AutoFeatureExtractor, WavLMForXVector
+    from transformers import AutoFeatureExtractor, WavLMConfig, WavLMForXVector
 
+    # Microsoft's own on the hub are a pickle, of which transformers reads the weights alone
+    kind = WEIGHTS if Path(params.model).is_dir() else {}
     try:
-        model = WavLMForXVector.from_pretrained(params.model, revision=params.revision)
-        extractor = AutoFeatureExtractor.from_pretrained(params.model, revision=params.revision)
+        content, _ = WavLMConfig.get_config_dict(params.model, revision=params.revision)
+        config = WavLMConfig.from_dict(harmless(content))
+        model = WavLMForXVector.from_pretrained(
+            params.model, config=config, revision=params.revision, **{**SAFE, **kind}
+        )
+        extractor = AutoFeatureExtractor.from_pretrained(params.model, **SAFE, revision=params.revision)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(f"speaker.model: {params.model} cannot be loaded as a WavLMForXVector: {reason}") from error
-    return Encoder(model.eval().to("cuda" if torch.cuda.is_available() else "cpu"), extractor)
+    return VoiceEncoder(model.eval().to("cuda" if torch.cuda.is_available() else "cpu"), extractor)

@@ -108,7 +108,9 @@ def merged(base: Any, adapter: Path) -> Any:
 
 def check_config(adapter: Path) -> None:
     """ModelError where peft would run a search that may never end, or name layers in a way that ours never does."""
-    path = adapter / "adapter_config.json"
+    path, weights = adapter / "adapter_config.json", adapter / "adapter_model.safetensors"
+    if not weights.is_file():  # peft would take a pickle in its place
+        raise ModelError(f"{weights}: is missing; run `dvc repro -f train`")
     try:
         config = json.loads(path.read_bytes())
         names = config["target_modules"]

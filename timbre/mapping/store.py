@@ -14,7 +14,6 @@ nothing here remembers may still be the one that dvc.lock names. `TIMBRE_ANEW=1`
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -26,7 +25,7 @@ from typing import Any
 
 from timbre.core.content import HASHES, write_atomic
 from timbre.mapping.dvc_cache import Locked, objects
-from timbre.mapping.entries import RECORD, Entry, Record, State, key_of, md5, opened, seal
+from timbre.mapping.entries import RECORD, Entry, Record, State, file_md5, key_of, md5, opened, seal
 
 MEMORY = Path(".timbre/entries")
 KEPT = Path(".timbre/store")
@@ -108,22 +107,24 @@ class Store:
 
         Paths are finished temporary files, which are moved.
         """
-        record, parts = files[RECORD], {name: made for name, made in files.items() if name != RECORD}
+        record, parts = files[RECORD], {name: content for name, content in files.items() if name != RECORD}
         assert isinstance(record, bytes)
-        hashes = {name: _file_md5(made) if isinstance(made, Path) else md5(made) for name, made in parts.items()}
+        hashes = {
+            name: file_md5(content) if isinstance(content, Path) else md5(content) for name, content in parts.items()
+        }
         self._place(entry, record, parts, hashes)
 
     def _place(self, entry: Entry, record: bytes, parts: Mapping[str, bytes | Path], hashes: Mapping[str, str]) -> None:
         self.put_away(entry)
         for folder in entry.folders:
             folder.mkdir(parents=True)
-        for name, made in parts.items():
+        for name, content in parts.items():
             target = entry.where(name)
-            if isinstance(made, Path):
+            if isinstance(content, Path):
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.move(made, target)
+                shutil.move(content, target)
             else:
-                write_atomic(target, made)
+                write_atomic(target, content)
             self._note(target, hashes[name])
         sealed = seal(record, hashes)
         write_atomic(entry.record, sealed)
@@ -182,12 +183,12 @@ class Store:
         copies: dict[str, Path] = {}
         try:
             for name, digest in _parts(record).items():
-                if (found := self._object(digest)) is None:
+                if (source := self._object(digest)) is None:
                     return False
                 RESTORED.mkdir(parents=True, exist_ok=True)
                 copies[name] = RESTORED / f"{os.getpid()}-{len(copies)}"
-                shutil.copyfile(found, copies[name])
-                if _file_md5(copies[name]) != digest:
+                shutil.copyfile(source, copies[name])
+                if file_md5(copies[name]) != digest:
                     return False
             self._place(entry, record.content, copies, _parts(record))
             return True
@@ -224,7 +225,7 @@ class Store:
         if known and known[:3] == _stamp(path):
             self._seen[str(path)] = known
             return str(known[3])
-        return self._note(path, _file_md5(path))
+        return self._note(path, file_md5(path))
 
     def _note(self, path: Path, digest: str) -> str:
         self._known.pop(str(path), None)
@@ -285,11 +286,6 @@ def _stamp(path: Path) -> list[int]:
     """Changes with each write; the last also where somebody sets the time of the write back."""
     status = path.stat()
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-
-
-def _file_md5(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _shorten(folder: Path, most: int) -> None:

@@ -24,11 +24,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from timbre.core.content import NotYaml, line_of, parse_yaml
 from timbre.core.errors import DataError, SourceError, raise_all
 from timbre.core.records import Recording, check_id
-from timbre.core.terminal import short_repr
-from timbre.core.yaml_text import NotYaml, line_of
-from timbre.core.yaml_text import parse as parse_yaml
+from timbre.core.safe_text import short_repr
 
 RECORDINGS = Path("data/recordings")  # the only folder a local file may come from: git carries it, DVC watches it
 REQUIRED = ("id", "speaker", "language", "licence", "consent")
@@ -107,6 +106,8 @@ def recordings(sources: list[Source], raw: Path) -> list[Recording]:
 
 def _load(text: str, where: str) -> Any:
     entries = document(text, where)
+    if entries == []:
+        raise SourceError(f"{where}: there is no recording yet; `timbre add FILE` or `timbre review --record` adds one")
     if not isinstance(entries, list) or not entries:
         raise SourceError(f"{where}:1: expected a list of recordings, each beginning `- id: …`")
     return entries

@@ -36,7 +36,7 @@ CANDIDATE_RUN = (
 )
 
 
-class Store(Protocol):
+class RunStore(Protocol):
     def experiment(self) -> str | None:
         """The id of our experiment; None where there is none yet."""
 
@@ -47,7 +47,7 @@ class Store(Protocol):
         """What is known of the run of a version; None where there is none."""
 
 
-def store(uri: str) -> Store | None:
+def store(uri: str) -> RunStore | None:
     """None of a kind that only MLflow's library can ask, such as PostgreSQL."""
     if uri.startswith(SQLITE):
         return StoreFile(Path(uri.removeprefix(SQLITE)))
@@ -104,8 +104,8 @@ class StoreServer:
         return [run for run, _ in self._search(tag, value)]
 
     def version(self, key: str) -> StoredVersion | None:
-        found = next(self._search(tracking.VERSION_TAG, key), None)
-        return None if found is None else StoredVersion(*found, self._candidate() == found[0].id)
+        match = next(self._search(tracking.VERSION_TAG, key), None)
+        return None if match is None else StoredVersion(*match, self._candidate() == match[0].id)
 
     def _search(self, tag: str, value: str) -> Iterator[tuple[TrackedRun, dict[str, str]]]:
         experiment = self.experiment()

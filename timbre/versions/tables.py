@@ -1,7 +1,7 @@
 """What a commit or the work tree holds, as tables, as far as each can be read.
 
     with open_snapshot(root, "v1") as snapshot:
-        version = VoiceVersion(snapshot, Outs(root))
+        version = VersionTables(snapshot, Outs(root))
         version.transcripts, version.clips, version.scores
 
 A table is read when it is first asked for. One that DVC keeps and that cannot be had is None, and `outs.unreachable`
@@ -19,11 +19,12 @@ from timbre.core.errors import DataError
 from timbre.evaluation import metrics, score_rows
 from timbre.evaluation.metrics import Evidence
 from timbre.evaluation.score_rows import ScoreRow
+from timbre.mapping.dvc_yaml import mapping
 from timbre.project import speakers
 from timbre.project.speakers import Person
 from timbre.versions import clip_rows, dvc_lock, lenient_rows
 from timbre.versions.clip_rows import ClipRow, RejectedRow
-from timbre.versions.dvc_lock import Lock, document, mapping
+from timbre.versions.dvc_lock import Lock, document
 from timbre.versions.dvc_outs import Outs
 from timbre.versions.lenient_rows import FOLDER, Rows
 from timbre.versions.snapshot import Snapshot
@@ -34,7 +35,7 @@ ADAPTER, SAMPLES, RAW = "models/adapter", "reports/samples", "data/raw"
 T = TypeVar("T")
 
 
-class VoiceVersion:
+class VersionTables:
     def __init__(self, snapshot: Snapshot, outs: Outs) -> None:
         self.snapshot, self.outs = snapshot, outs
 

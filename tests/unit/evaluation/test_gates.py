@@ -12,7 +12,7 @@ from timbre.core.errors import DataError, ModelError
 from timbre.core.records import Example
 from timbre.core.sections import SpeakerParams
 from timbre.evaluation import gates, likeness, speaker_encoder
-from timbre.evaluation.speaker_encoder import Encoder, Voices
+from timbre.evaluation.speaker_encoder import KnownVoices, VoiceEncoder
 
 TINY = Path(__file__).parents[3] / "models/tiny"
 
@@ -22,7 +22,12 @@ def example(name: str, text: str, start: float = 0.0, **changes: str) -> Example
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
-TRAIN = [example("a", "The ferry waits.", 0.0), example("b", "Green coffee to Oslo.", 4.0)]
+TRAIN = [
+    example("a", "The ferry waits.", 0.0),
+    example("b", "Green coffee to Oslo.", 4.0),
+    replace(example("d", "Please. The early train waits. Please.", 20.0), end=40.0),
+    example("e", "Nobody.", 21.0),
+]
 
 
 @pytest.mark.parametrize(
@@ -36,6 +41,14 @@ TRAIN = [example("a", "The ferry waits.", 0.0), example("b", "Green coffee to Os
         (example("b", "The train waits.", 90.0), {}, "b: is for evaluation, and shares sound with b"),
         (example("c", "The train waits.", 8.0), {"p": "Green coffee to Oslo"}, "prompt p: b of training says the same"),
         (example("c", "The train waits.", 8.0), {"true-c": "The train waits."}, None),
+        (
+            example("c", "Thanks. The early train waits.", 8.0),
+            {},
+            "c: is for evaluation, and d of training says the same",
+        ),
+        (example("c", "Please. Two words.", 8.0), {}, None),  # a common phrase is nobody's
+        (example("c", "Another.", 8.0), {"p": "The early train waits!"}, "prompt p: d of training says the same"),
+        (example("c", "A train.", 25.0), {}, "c: is for evaluation, and shares sound with d of training"),
     ],
 )
 def test_what_is_learnt_and_judged_is_told(held: Example, prompts: dict[str, str], told: str | None) -> None:
@@ -43,8 +56,24 @@ def test_what_is_learnt_and_judged_is_told(held: Example, prompts: dict[str, str
     assert [line.startswith(told or "?") for line in found] == ([True] if told else [])
 
 
+def test_leaks_are_looked_for_once_per_clip() -> None:
+    many = [example(f"t{n}", f"Sentence number {n} of the training set.", 4.0 * n) for n in range(20_000)]
+    rows = (example(f"h{n}", f"Sentence number {n} of the evaluation set.", 4.0 * n + 3.0) for n in range(20_000))
+    held = [replace(row, end=row.start + 1.0) for row in rows]
+    comparisons = 0
+
+    class Counted(float):
+        def __lt__(self, other: float) -> bool:
+            nonlocal comparisons
+            comparisons += 1
+            return float(self) < other
+
+    assert not list(gates.leaks([replace(row, start=Counted(row.start)) for row in many], held, {}))
+    assert comparisons < 20_000 * 40, "to look at each training clip for each of evaluation would be 400 million"
+
+
 @pytest.fixture(scope="module")
-def encoder() -> Encoder:
+def encoder() -> VoiceEncoder:
     return speaker_encoder.load(SpeakerParams(str(TINY / "speaker"), None))
 
 
@@ -64,19 +93,19 @@ def test_other_voices_are_a_file_each_or_a_folder_and_the_other_speakers_of_the_
         list(likeness.other_sounds(tmp_path / "none", [], Path()))
 
 
-def test_two_sentences_of_a_voice_are_nearer_than_two_voices(encoder: Encoder) -> None:
+def test_two_sentences_of_a_voice_are_nearer_than_two_voices(encoder: VoiceEncoder) -> None:
     from timbre import audio
 
     names = ["mira", "rasmus", "kalle", "edda"]
     one, other = ([encoder.embed(audio.read(TINY / f"voices/{name}/{n}.flac")[0]) for name in names] for n in range(2))
     for place, name in enumerate(names):
-        voices = Voices(one[place], {n: one[i] for i, n in enumerate(names) if n != name})
+        voices = KnownVoices(one[place], {n: one[i] for i, n in enumerate(names) if n != name})
         assert voices.is_named(other[place])
         assert voices.similarity(other[place]) > 0.9 > 0.5 > (speaker_encoder.floor(voices) or 1)
     assert np.array_equal(encoder.embed(audio.read(TINY / "voices/mira/0.flac")[0]), one[0])
 
 
-def test_sounds_of_any_length_have_an_embedding(encoder: Encoder) -> None:
+def test_sounds_of_any_length_have_an_embedding(encoder: VoiceEncoder) -> None:
     for length in (0, 1, 1600, 40_000):
         found = encoder.embed(np.zeros(length, np.float32))
         assert np.isfinite(found).all()

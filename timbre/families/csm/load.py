@@ -8,7 +8,9 @@ import torch
 
 from timbre.core.errors import ModelError
 from timbre.families.csm.eight_bits import shrink
+from timbre.families.precision import cast, device_for, dtype_of
 from timbre.families.protocol import Precision
+from timbre.families.published import SAFE, WEIGHTS, harmless
 
 HEARD = "backbone_model.embed_tokens.embed_audio_tokens.weight"  # shares the depth decoder's
 
@@ -17,9 +19,9 @@ def from_pretrained(base: str, where: dict[str, Any]) -> tuple[Any, Any]:
     from transformers import AutoTokenizer, CsmForConditionalGeneration
 
     config = read_config(base, where)
-    tokenizer = AutoTokenizer.from_pretrained(base, **where)
+    tokenizer = AutoTokenizer.from_pretrained(base, **SAFE, **where)
     model, report = CsmForConditionalGeneration.from_pretrained(
-        base, config=config, dtype=torch.float32, output_loading_info=True, **where
+        base, config=config, dtype=torch.float32, output_loading_info=True, **WEIGHTS, **where
     )
     shared = {HEARD} if tie(model) else set()
     decoders = ("backbone_", "depth_", "lm_head")
@@ -37,7 +39,7 @@ def read_config(base: str, where: dict[str, Any]) -> Any:
         raise ModelError(f"voice.base: {base} is a {kind} model, not csm; see voice.family")
     # what newer releases write beside tie_codebooks_embeddings, older ones refuse
     content.pop("tie_word_embeddings", None)
-    return CsmConfig.from_dict(content)
+    return CsmConfig.from_dict(harmless(content))
 
 
 def tie(model: Any) -> bool:
@@ -50,17 +52,10 @@ def tie(model: Any) -> bool:
 
 def prepare(model: Any, precision: Precision) -> Any:
     """The model on its device in its precision, to be evaluated."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device_for(precision)
     if precision == "int8":
-        if device.type == "cuda":
-            raise ModelError("precision: int8 is for processors, and here is a GPU: choose auto or bf16")
         shrink(model)
     elif dtype_of(precision, device) == torch.bfloat16:
-        model.to(torch.bfloat16)
+        cast(model, torch.bfloat16)
         model.codec_model.float()  # convolutions in half precision are coarse, and wrong on some CPUs
     return model.to(device).eval()
-
-
-def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
-    half = precision == "bf16" or (precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported())
-    return torch.bfloat16 if half else torch.float32

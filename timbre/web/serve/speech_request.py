@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from timbre.audio.stretching import TEMPOS
 from timbre.web.serve.errors import Refusal
 
 LONGEST = 4096  # characters, as OpenAI has it
@@ -27,13 +28,13 @@ class SpeechRequest(BaseModel):
     model: Short = "timbre"
     voice: Short | NamedVoice | None = None
     response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = "mp3"
-    speed: Annotated[float, Field(ge=0.25, le=4.0)] = 1.0
+    speed: Annotated[float, Field(ge=TEMPOS[0], le=TEMPOS[1])] = 1.0
     stream_format: Literal["audio", "sse"] = "audio"
     instructions: Annotated[str, Field(max_length=4096)] | None = None
     # ours
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None  # None: another take each time
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None  # None: as `generate.temperature`
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None  # None: as `generate.top_p`
     reference: Short | None = None  # id of a clip for training; `none` clones nothing
     language: Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$", max_length=20)] = "en"
     normalize: bool = True  # numbers, dates and abbreviations spelled out

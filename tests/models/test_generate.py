@@ -12,16 +12,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from stages import evaluate
 from stages.generate import CONDITIONS, Speed, plan, speak
 from tests.support.tiny_models import CODEBOOK_SIZE, CODEBOOKS, SAMPLE_RATE, adapted, random_csm
 from timbre import audio, families
 from timbre.core.errors import DataError, ModelError
 from timbre.core.records import Example, Sample, from_json
-from timbre.core.sections import GateParams, GenerateParams, VoiceParams
-from timbre.evaluation.metrics import Speaker
-from timbre.evaluation.scores import Score
+from timbre.core.sections import GenerateParams, VoiceParams
 from timbre.families import Lora, Turn
+from timbre.families.codes import to_bytes
 from timbre.mapping import Job, refresh
 from timbre.project.prompts import Prompt
 from timbre.synthesis.reference import Reference, choose_reference
@@ -32,18 +30,21 @@ PARAMS = GenerateParams(
     true_prompts=0,
     temperature=0.8,
     top_k=0,
+    top_p=1.0,
+    repetition_penalty=1.0,
     cap_seconds=0.4,
     cap_seconds_per_character=0.0,
     batch=3,
     precision="auto",
 )
 FERRY, COFFEE = Prompt("ferry", "domain", "The ferry waits."), Prompt("coffee", "hard", "Green coffee to Oslo, please.")
+LONG = (5.0, 10.0)  # seconds of a reference
 TEXTS = [FERRY, COFFEE]
 
 
 def reference(text: str = "The green train.") -> Reference:
     codes = np.random.default_rng(0).integers(1, CODEBOOK_SIZE, (20, CODEBOOKS)).astype(np.int16)
-    return Reference("0123456789abcdef", "ann", Turn(text, codes))
+    return Reference("0123456789abcdef", "ann", Turn(text, {"codes": codes}))
 
 
 @pytest.fixture(scope="module")
@@ -176,32 +177,37 @@ def write_sound(root: Path, rows: list[Example], clipped: tuple[str, ...] = ()) 
         (root / "codes").mkdir(exist_ok=True)
         sound = np.full(800, 1.0 if row.id in clipped else 0.3, np.float32)
         (root / f"clips/{row.id}.flac").write_bytes(audio.flac_bytes(sound, SAMPLE_RATE))
-        np.save(root / f"codes/{row.id}.npy", np.ones((3, CODEBOOKS), np.int16))
+        (root / f"codes/{row.id}.safetensors").write_bytes(to_bytes({"codes": np.ones((3, CODEBOOKS), np.int16)}))
 
 
 def test_the_reference_is_a_clean_clip_of_five_to_ten_seconds_and_stays_when_others_come(tmp_path: Path) -> None:
     rows = examples(3, 6, 7, 9, 12, 8, 30)
     write_sound(tmp_path, rows)
-    first = choose_reference(rows, tmp_path / "clips", tmp_path / "codes")
+    first = choose_reference(rows, tmp_path / "clips", tmp_path / "codes", LONG)
     chosen = next(row for row in rows if row.id == first.clip)
     assert 5 <= chosen.seconds <= 10
     assert first.turn.text == chosen.text
     without = [row for row in rows if row.seconds > 11 or row.id == first.clip]
-    assert choose_reference(without[::-1], tmp_path / "clips", tmp_path / "codes").clip == first.clip
+    assert choose_reference(without[::-1], tmp_path / "clips", tmp_path / "codes", LONG).clip == first.clip
     write_sound(tmp_path, rows, clipped=(first.clip,))
-    assert choose_reference(rows, tmp_path / "clips", tmp_path / "codes").clip not in (first.clip, "c0", "c4", "c6")
+    assert choose_reference(rows, tmp_path / "clips", tmp_path / "codes", LONG).clip not in (
+        first.clip,
+        "c0",
+        "c4",
+        "c6",
+    )
 
 
 def test_where_no_clip_is_that_long_the_nearest_is_taken(tmp_path: Path) -> None:
     rows = examples(1, 2.5, 13, 30)
     write_sound(tmp_path, rows)
-    assert choose_reference(rows, tmp_path / "clips", tmp_path / "codes").clip == "c1"
-    shutil.rmtree(tmp_path / "codes")
+    assert choose_reference(rows, tmp_path / "clips", tmp_path / "codes", LONG).clip == "c1"
+    shutil.rmtree(tmp_path / "codes", LONG)
     with pytest.raises(DataError, match="c1: no codes"):
-        choose_reference(rows, tmp_path / "clips", tmp_path / "codes")
+        choose_reference(rows, tmp_path / "clips", tmp_path / "codes", LONG)
 
 
-def test_an_adapter_of_zeros_is_refused_and_one_of_next_to_nothing_trips_the_gate(
+def test_an_adapter_of_zeros_is_refused_and_one_of_next_to_nothing_changes_no_sound(
     model: VoiceParams, adapter: Path, tmp_path: Path
 ) -> None:
     nothing, zeros = tmp_path / "nothing", tmp_path / "zeros"
@@ -215,29 +221,20 @@ def test_an_adapter_of_zeros_is_refused_and_one_of_next_to_nothing_trips_the_gat
         make(tmp_path / "refused", model, zeros)
 
     def changed(worn: Path) -> float:
-        """What `evaluate` measures: all conditions draw by the same seed."""
+        """Share of the tuned samples that sound other than the base's: all conditions draw by the same seed."""
         out = tmp_path / f"samples-{worn.name}"
         make(out, model, worn)
-        samples = evaluate.read_samples(out)
-        return evaluate.changed(samples, [heard(out / f"{sample.id}.flac") for sample in samples])
+        tuned = sorted(out.glob("tuned*.flac"))
+        return sum(heard(path) != heard(path.with_name(path.name.replace("tuned", "base"))) for path in tuned) / len(
+            tuned
+        )
 
     assert changed(nothing) == 0
     assert changed(adapter) == 1
-    limits = GateParams(changes=0.5, words=1, likeness=-1, ends=0, leakage=0)
-    rows = [scored(name, prompt) for name in CONDITIONS for prompt in ("ferry", "coffee")]
-    for share, failed in ((0.0, ["changes"]), (1.0, [])):
-        assert evaluate.weigh(rows, Speaker(), share, 0, limits).failed == failed
 
 
-def heard(path: Path) -> evaluate.HeardSample:
-    return evaluate.HeardSample("", False, *audio.read(path))
-
-
-def scored(condition: str, prompt: str) -> Score:
-    """A sample that nothing is wrong with."""
-    return Score(
-        "a", condition, prompt, 0, 0, 0, 0, 3, 1, True, 1, 0, 1, True, False, False, False, "The ferry.", "", ""
-    )
+def heard(path: Path) -> str:
+    return audio.sha256(audio.read(path)[0])
 
 
 def test_the_speed_is_written_where_something_was_spoken_and_stays_where_nothing_was(
@@ -268,5 +265,5 @@ def test_true_prompts_are_sentences_that_the_speaker_says_in_held_out_clips_and_
 
 
 def test_params_out_of_range_are_told_all_at_once() -> None:
-    with pytest.raises(ValueError, match=r"(?s)temperature.*cap_seconds.*seeds"):
-        GenerateParams([], 3, -1.0, 0, 0.0, 0.1, 1, "auto")
+    with pytest.raises(ValueError, match=r"(?s)temperature.*top_p: 0.0.*repetition_penalty: 0.5.*cap_seconds.*seeds"):
+        GenerateParams([], 3, -1.0, 0, 0.0, 0.5, 0.0, 0.1, 1, "auto")
