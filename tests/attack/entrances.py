@@ -34,7 +34,7 @@ from timbre.tracking import probe
 from timbre.training import loop
 from timbre.versions.dvc_outs import Outs
 from timbre.versions.snapshot import Snapshot, open_snapshot
-from timbre.versions.tables import VoiceVersion
+from timbre.versions.tables import VersionTables
 from timbre.web.app import create_app
 from timbre.web.booth import microphone_takes
 from timbre.web.booth.recording_sessions import Booth
@@ -269,7 +269,7 @@ def hostile_branch(project: Project, hostile: Hostile) -> None:
             found = follow(version, hostile.rng.choice(("adapter", "noon", "marina", "tuned-ferry-0")))
             print(trace_text.draw(Trace(None, 0, found, (), (), version.gaps()), True, None))
         else:
-            report = compare(VoiceVersion(before, outs), VoiceVersion(theirs, outs), remote=False)
+            report = compare(VersionTables(before, outs), VersionTables(theirs, outs), remote=False)
             print(render(Page(report), hostile.rng.choice([form for form in FORMATS if form != "html"]), False))
 
 
@@ -309,6 +309,7 @@ def adapter(hostile: Hostile) -> None:
         config["target_modules"] = hostile.rng.choice(SEARCHES)
     content = json.dumps(config).encode() if hostile.rng.random() < 0.7 else hostile.text(json.dumps(ADAPTER))
     (folder / "adapter_config.json").write_bytes(content)
+    (folder / "adapter_model.safetensors").touch()
     lora.check_config(folder)
     names = json.loads(content)["target_modules"]
     if isinstance(names, str):

@@ -23,7 +23,7 @@ from types import FrameType
 
 from tests.attack.hostile import Hostile
 from timbre.core import running
-from timbre.core.terminal import GuardedOutput
+from timbre.core.safe_text import GuardedOutput
 
 SECONDS = 2.0  # of the process, so that a busy machine makes no hang
 RAW = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
@@ -75,7 +75,7 @@ def plan(entrances: Sequence[Entrance], inputs: int, seed: int) -> list[tuple[En
     return [(order[number % len(order)], seed + number) for number in range(inputs)]
 
 
-def attempt(entrance: Entrance, seed: int) -> Finding | None:
+def attempt(entrance: Entrance, seed: int, seconds: float = SECONDS) -> Finding | None:
     """Run one input; None where it ended as it should."""
     out = GuardedOutput(io.BytesIO(), "utf-8", "backslashreplace")
     err = io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace")
@@ -83,7 +83,7 @@ def attempt(entrance: Entrance, seed: int) -> Finding | None:
     began = time.process_time()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            with limited(SECONDS):
+            with limited(seconds):
                 entrance.attack(Hostile(random.Random(f"{entrance.name} {seed}")))
         except SystemExit:
             pass  # argparse said what is wrong
@@ -94,7 +94,7 @@ def attempt(entrance: Entrance, seed: int) -> Finding | None:
                 running.tell(message)
             else:
                 kind, about = "traceback", traceback.format_exc()
-    if not kind and time.process_time() - began > SECONDS:
+    if not kind and time.process_time() - began > seconds:
         kind, about = "hang", f"{time.process_time() - began:.1f} s"
     if not kind:
         kind, about = _raw(out, err)
@@ -113,7 +113,11 @@ def _raw(*streams: io.TextIOWrapper) -> tuple[str, str]:
 
 
 def run(
-    entrances: Sequence[Entrance], inputs: int, seed: int, each: Callable[[int, Finding | None], None]
+    entrances: Sequence[Entrance],
+    inputs: int,
+    seed: int,
+    each: Callable[[int, Finding | None], None],
+    seconds: float = SECONDS,
 ) -> list[Finding]:
     for entrance in entrances:  # libraries are imported and tables made before anything is timed
         nowhere = io.StringIO()
@@ -125,7 +129,7 @@ def run(
             entrance.attack(Hostile(random.Random(0)))
     findings = []
     for number, (entrance, own) in enumerate(plan(entrances, inputs, seed), 1):
-        finding = attempt(entrance, own)
+        finding = attempt(entrance, own, seconds)
         findings += [finding] if finding else []
         each(number, finding)
     return findings

@@ -10,6 +10,7 @@ from tests.attack import entrances, harness
 from tests.attack.hostile import Hostile
 
 INPUTS, SEED = 210, 13
+SECONDS = 30  # of the processor for one input; what hangs takes for ever, and a busy machine is no finding
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def ways_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[harness.Ent
 def test_no_hostile_input_ends_in_a_traceback_a_hang_or_a_control_character(
     ways_in: list[harness.Entrance], tmp_path: Path
 ) -> None:
-    findings = harness.run(ways_in, INPUTS, SEED, lambda *_: None)
+    findings = harness.run(ways_in, INPUTS, SEED, lambda *_: None, SECONDS)
     assert not findings, harness.described(findings)
 
 
@@ -38,7 +39,7 @@ def test_the_harness_finds_each_of_the_three() -> None:
         "": lambda hostile: print("\x1b[2J"),
     }
     for kind, attack in attacks.items():
-        finding = harness.attempt(harness.Entrance("x", attack), 1)
+        finding = harness.attempt(harness.Entrance("x", attack), 1, 0.5)
         assert (finding.kind if finding else "") == kind
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from timbre.commands import place
 from timbre.core import running
-from timbre.core.terminal import harmless
+from timbre.core.safe_text import harmless
 from timbre.report.columns import columns
 
 # modules of timbre/commands, in the order of --help
