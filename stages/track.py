@@ -148,37 +148,37 @@ def log(client: MlflowClient, run_id: str, kind: str, items: Any) -> None:
 
     now = int(time.time() * 1000)
     if kind == "metrics":
-        made = iter([Metric(name, value, now, step) for name, value, step in items])
+        entities = iter([Metric(name, value, now, step) for name, value, step in items])
     else:
         entity = Param if kind == "params" else RunTag
-        made = iter([entity(name, str(value)) for name, value in items.items()])
-    while batch := list(islice(made, BATCH[kind])):
+        entities = iter([entity(name, str(value)) for name, value in items.items()])
+    while batch := list(islice(entities, BATCH[kind])):
         client.log_batch(run_id, **{kind: batch})
 
 
 def flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:
     """{"train": {"rank": 8}} as {"train.rank": 8}, as `dvc exp run -S` names them."""
-    found: dict[str, Any] = {}
+    flattened: dict[str, Any] = {}
     for name, value in values.items():
-        found |= flat(value, f"{above}{name}.") if isinstance(value, dict) else {above + name: value}
-    return found
+        flattened |= flat(value, f"{above}{name}.") if isinstance(value, dict) else {above + name: value}
+    return flattened
 
 
 def finals(path: Path) -> Iterator[tuple[str, float, int]]:
     """`wer/tuned` and so on: by the slash, MLflow draws the conditions of one rate side by side."""
-    found = evidence.read(path)
-    parts: dict[str, Any] = {"": found.conditions, "_difference": found.differences}
+    results = evidence.read(path)
+    parts: dict[str, Any] = {"": results.conditions, "_difference": results.differences}
     for kind, records in parts.items():
         for owner, record in records.items():
             yield from ((f"{name}{kind}/{owner}", value, 0) for name, value in measured(record))
-    yield from ((f"speaker/{name}", value, 0) for name, value in measured(found.speaker))
-    for gate, judged in found.gates.items():
+    yield from ((f"speaker/{name}", value, 0) for name, value in measured(results.speaker))
+    for gate, judged in results.gates.items():
         yield from ((f"gate_{name}/{gate}", value, 0) for name, value in measured(judged))
 
 
 def opinions(files: TrackedFiles) -> Iterator[tuple[str, float, int]]:
-    found = mos.read(files.mos, files.samples)
-    yield from ((f"mos/{condition}", value, 0) for condition, value in found.items())
+    means = mos.read(files.mos, files.samples)
+    yield from ((f"mos/{condition}", value, 0) for condition, value in means.items())
 
 
 def measured(record: Any) -> Iterator[tuple[str, float]]:
@@ -188,17 +188,17 @@ def measured(record: Any) -> Iterator[tuple[str, float]]:
 
 def verdicts(files: TrackedFiles) -> dict[str, str]:
     """The gates, and whether training went on for too long: what a person wants to see without opening the run."""
-    found = evidence.read(files.metrics)
-    told = {f"gate.{name}": "passed" if gate.passed else "failed" for name, gate in found.gates.items()}
-    if found.gates:
-        told["gates"] = "passed" if found.passed else f"failed: {', '.join(found.failed)}"
+    results = evidence.read(files.metrics)
+    tags = {f"gate.{name}": "passed" if gate.passed else "failed" for name, gate in results.gates.items()}
+    if results.gates:
+        tags["gates"] = "passed" if results.passed else f"failed: {', '.join(results.failed)}"
     facts = training(files.adapter)
     if facts.get("overfit", 0) > 0:
-        told["overfitting"] = (
+        tags["overfitting"] = (
             f"the evaluation loss was best at step {facts['best_step']}, {facts['best_eval_loss']:.4f}, which is kept; "
             f"by step {facts['steps']} it had risen by {facts['overfit']:.4f}"
         )
-    return told
+    return tags
 
 
 def training(adapter: Path) -> dict[str, Any]:

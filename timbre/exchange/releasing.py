@@ -138,7 +138,7 @@ def licences_of(recordings: Iterable[str]) -> set[str]:
 
 def training_of(version: VoiceVersion) -> dict[str, float]:
     try:
-        found: dict[str, float] = json.loads((Path(version.adapter or "") / "training.json").read_bytes())
-        return found
+        facts: dict[str, float] = json.loads((Path(version.adapter or "") / "training.json").read_bytes())
+        return facts
     except (OSError, ValueError):
         return {}

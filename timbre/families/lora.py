@@ -57,8 +57,8 @@ def learnt(model: Any) -> list[Any]:
 def weights(model: Any) -> dict[str, Tensor]:
     from peft import get_peft_model_state_dict
 
-    found = get_peft_model_state_dict(model, save_embedding_layers=False)
-    return {name: weight.detach().cpu().clone() for name, weight in found.items()}
+    state = get_peft_model_state_dict(model, save_embedding_layers=False)
+    return {name: weight.detach().cpu().clone() for name, weight in state.items()}
 
 
 def set_weights(model: Any, values: dict[str, Tensor]) -> None:

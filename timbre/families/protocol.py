@@ -137,8 +137,8 @@ class Request(NamedTuple):
             "name": self.speaker.name,
             "language": self.language,
         }
-        found: list[str | int | None] = [values[mark] for mark in marks]
-        return found if any(found) else []
+        chosen: list[str | int | None] = [values[mark] for mark in marks]
+        return chosen if any(chosen) else []
 
 
 class Speaking(NamedTuple):

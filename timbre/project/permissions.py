@@ -167,8 +167,8 @@ def of_training(content: bytes) -> Used | None:
 def of_page(page: Path) -> list[str] | None:
     """Whose voices are in a report; None where it does not say, as one of before does not."""
     with page.open(encoding="utf-8", errors="replace") as stream:
-        found = PAGE.search(stream.read(HEAD))
-    return html.unescape(found[1]).split() if found else None
+        match = PAGE.search(stream.read(HEAD))
+    return html.unescape(match[1]).split() if match else None
 
 
 def of_dataset(dataset: Path) -> Used:
