@@ -8,6 +8,7 @@ import torch
 
 from timbre.core.errors import ModelError
 from timbre.families.csm.eight_bits import shrink
+from timbre.families.precision import dtype_of
 from timbre.families.protocol import Precision
 
 HEARD = "backbone_model.embed_tokens.embed_audio_tokens.weight"  # shares the depth decoder's
@@ -59,8 +60,3 @@ def prepare(model: Any, precision: Precision) -> Any:
         model.to(torch.bfloat16)
         model.codec_model.float()  # convolutions in half precision are coarse, and wrong on some CPUs
     return model.to(device).eval()
-
-
-def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
-    half = precision == "bf16" or (precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported())
-    return torch.bfloat16 if half else torch.float32
