@@ -24,7 +24,8 @@ from benchmarks import limits, shapes, table
 from benchmarks.table import Row, Table, race
 from timbre.core.running import settle
 from timbre.core.sections import WhisperParams
-from timbre.families import Audio, Codes
+from timbre.families import Audio
+from timbre.families.csm.frames import Frames
 from timbre.families.csm.mimi import CodecStream, pieces
 from timbre.families.csm.model import Csm
 
@@ -94,7 +95,7 @@ def decoding(size: str, device: str, runs: int) -> Table:
     return Table(title, rows, baseline="each sample whole", rate=RATE)
 
 
-def streamed(voice: Csm, codes: Codes) -> None:
+def streamed(voice: Csm, codes: Frames) -> None:
     stream = CodecStream(voice.base.codec_model)
     for piece in pieces(codes):
         stream.feed(piece)

@@ -22,6 +22,7 @@ from benchmarks.shapes import csm
 from benchmarks.table import Row, Table, median, race
 from timbre.commands.estimate import BASES, this_machine
 from timbre.families import Lora, Request, Speaking, Turn
+from timbre.families.shape import Shape
 from timbre.training import cost_estimate
 
 RANK, SHARE = 32, 0.125
@@ -41,7 +42,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def measure(options: argparse.Namespace) -> Iterator[Table]:
     device = this_machine() if options.device == "cuda" else cost_estimate.cpu(torch.get_num_threads(), 0)
     for size in options.size:
-        shape = cost_estimate.read_shape(str(shapes.TINY) if size == "tiny" else BASES[size])
+        shape = cost_estimate.read_shape("csm", str(shapes.TINY) if size == "tiny" else BASES[size])
         voice = csm(size, options.device, torch.bfloat16 if device.half else torch.float32)
         rows = [row(name, options.runs, *pair) for name, pair in parts(size, voice, shape, device)]
         yield Table(f"{size} on {options.device}", rows)
@@ -55,7 +56,7 @@ def row(name: str, runs: int, call: Callable[[], object], amount: float, compute
 
 
 def parts(
-    size: str, voice: Any, shape: cost_estimate.Shape, device: cost_estimate.Device
+    size: str, voice: Any, shape: Shape, device: cost_estimate.Device
 ) -> Iterator[tuple[str, tuple[Callable[[], object], float, float]]]:
     """What is called, how much of it a call makes, and the seconds that are computed for one of it."""
     frames = FRAMES[size]
@@ -63,15 +64,15 @@ def parts(
         speak = partial(spoken, voice, rows, frames)
         yield f"a frame of speech, {rows} at once", (speak, frames, cost_estimate.speaking_frame(shape, rows, device))
     sound = np.random.default_rng(0).normal(0, 0.1, 10 * voice.sample_rate).astype(np.float32)
-    pace = device.pace(cost_estimate.codec_weights(shape.codec), half=False)
+    pace = device.pace(shape.codec.weights, half=False)
     yield (
         "a second of sound encoded",
-        (lambda: voice.encode([sound]), 10, cost_estimate.encoding_second(shape.codec) / pace),
+        (lambda: voice.encode([sound]), 10, shape.codec.encoding / pace),
     )
     voice.adapt(Lora(RANK, 16, True, 0.05))
     clips, frames = BATCH[size]
     codes = np.random.default_rng(0).integers(1, 60, (frames, voice.codebooks)).astype(np.int16)
-    talk = [Turn("The ferry to the island waits at pier five.", codes)]
+    talk = [Turn("The ferry to the island waits at pier five.", {"codes": codes})]
     batch = voice.batch([talk] * clips, SHARE, 0)
     lesson = cost_estimate.BatchShape(clips, voice.length(talk), clips * (frames + 1), len(batch.deep))
     work = cost_estimate.learning_step(shape, lesson, RANK, checkpointing=False)
@@ -81,7 +82,7 @@ def parts(
 def spoken(voice: Any, rows: int, frames: int) -> list[Any]:
     seconds = frames / voice.frame_rate
     asked = [Request("The ferry waits.", (), seed, seconds) for seed in range(rows)]
-    return list(voice.speak(asked, Speaking(0.9, 50, rows)))
+    return list(voice.speak_codes(asked, Speaking(0.9, 50, rows)))
 
 
 def learn(voice: Any, batch: Any) -> None:

@@ -171,7 +171,7 @@ def epoch(options: argparse.Namespace) -> Table:
     voice = shapes.csm(options.size, options.device, torch.bfloat16 if half else torch.float32)
     count = 50 if half else 8  # a CPU only rehearses it
     clips = [random_clip(voice, options.seconds, seed) for seed in range(count + 4)]
-    heard = [Utterance(str(n), "ann", options.seconds, Turn(c.text, c.codes)) for n, c in enumerate(clips)]
+    heard = [Utterance(str(n), "ann", options.seconds, Turn(c.text, {"codes": c.codes})) for n, c in enumerate(clips)]
     params = TrainParams(
         rank=LORA.rank, alpha=LORA.alpha, rslora=LORA.rslora, dropout=LORA.dropout, learning_rate=2e-4, warmup=2,
         epochs=1, max_steps=None, batch=options.batch, accumulation=1, weight_decay=0.01, max_grad_norm=1.0,

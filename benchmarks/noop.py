@@ -30,7 +30,7 @@ PER_RECORDING = {  # folder → suffixes of an entry
     "data/drafts": (".json",),
     "data/segments": (".jsonl",),
     "data/clips": (".flac",),
-    "data/codes": (".npy", ".json"),
+    "data/codes/csm": (".safetensors", ".json"),
 }
 
 

@@ -98,7 +98,12 @@ def learn(options: argparse.Namespace) -> None:
     random = np.random.default_rng(0)
     shape = (options.frames, voice.codebooks)
     clips = [
-        Utterance(str(n), "ann", options.frames / voice.frame_rate, Turn("The ferry departs.", codes.astype(np.int16)))
+        Utterance(
+            str(n),
+            "ann",
+            options.frames / voice.frame_rate,
+            Turn("The ferry departs.", {"codes": codes.astype(np.int16)}),
+        )
         for n, codes in enumerate(random.integers(1, 200, (2 * options.batch, *shape)))
     ]
     with tempfile.TemporaryDirectory() as scratch:

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from timbre import families
 from timbre.families import Audio, Lora, Turn
+from timbre.families.csm.frames import Frames
 from timbre.families.csm.model import Csm
 from timbre.families.lora import save_memory
 
@@ -32,7 +32,7 @@ class Way(NamedTuple):
 class Clip(NamedTuple):
     text: str
     sound: Audio
-    codes: families.Codes
+    codes: Frames
 
 
 def dress(voice: Csm, way: Way, seed: int = 0) -> None:
@@ -49,7 +49,7 @@ def step(voice: Csm, way: Way, optimiser: Any, clips: Sequence[Clip], seed: int,
         if way.raw:
             total = voice.model(**documented(voice, clips)).loss
         else:
-            talks = [[Turn(clip.text, clip.codes)] for clip in clips]
+            talks = [[Turn(clip.text, {"codes": clip.codes})] for clip in clips]
             total = voice.losses(voice.batch(talks, share, seed)).total
     total.backward()
     torch.nn.utils.clip_grad_norm_([w for w in voice.model.parameters() if w.requires_grad], 1.0)
@@ -112,10 +112,10 @@ def tiny_clips() -> tuple[list[Clip], list[Clip]]:
 
     tables = []
     for name in ("train", "eval"):
-        found, _ = utterances(ROOT / f"data/dataset/{name}.jsonl", ROOT / "data/codes")
+        found, _ = utterances(ROOT / f"data/dataset/{name}.jsonl", ROOT / "data/codes/csm")
         sounds = [audio.read(ROOT / f"data/clips/{one.id}.flac", 16_000)[0] for one in found]
         tables.append([
-            Clip(one.turn.text, sound, one.turn.codes)
+            Clip(one.turn.text, sound, one.turn.codes["codes"])
             for one, sound in zip(found, sounds, strict=True) if one.turn.codes is not None
         ])  # fmt: skip
     return tables[0], tables[1]
@@ -124,7 +124,7 @@ def tiny_clips() -> tuple[list[Clip], list[Clip]]:
 def examined(voice: Csm, held: Sequence[Clip], way: Way) -> tuple[float, float]:
     """Losses of backbone and depth decoder, the same for all ways: every frame counts, for both."""
     voice.model.eval()
-    batch = voice.batch([[Turn(clip.text, clip.codes)] for clip in held], 1.0, 0)
+    batch = voice.batch([[Turn(clip.text, {"codes": clip.codes})] for clip in held], 1.0, 0)
     with torch.no_grad(), torch.autocast(voice.device.type, torch.bfloat16, enabled=way.half):
         found = voice.losses(batch)
     voice.model.train()

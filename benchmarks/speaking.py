@@ -167,7 +167,7 @@ def generated(voice: Csm, frames: int, **prompt: Tensor) -> Tensor:
 
 def speak(voice: Csm, sentences: Sequence[str], frames: int) -> None:
     requests = [Request(text, (), seed, frames / voice.frame_rate) for seed, text in enumerate(sentences)]
-    for spoken in voice.speak(requests, Speaking(TEMPERATURE, TOP_K, len(requests))):
+    for spoken in voice.speak_codes(requests, Speaking(TEMPERATURE, TOP_K, len(requests))):
         assert len(spoken.codes) == frames, "a random voice does not end"
 
 

@@ -1,6 +1,7 @@
 """Small tables of training and evaluation clips; a word's edit is kilobytes here, not audio.
 
-Reads   data/chunks/clips.jsonl        every clip: its spans, its words, how it was recorded
+Reads   data/sources.yaml              which language each recording is in
+        data/chunks/clips.jsonl        every clip: its spans, its words, how it was recorded
         data/chunks/drops.jsonl        the segments that are in no clip
         data/labels.jsonl              what Whisper hears in each clip
 Writes  data/dataset/train.jsonl       Example rows, which name the clips' files in data/clips
@@ -8,8 +9,10 @@ Writes  data/dataset/train.jsonl       Example rows, which name the clips' files
         data/dataset/rejected.jsonl    Drop rows: all that is in neither and why; and the warnings about what is in one
         data/dataset/stats.json        seconds, clips, words, speakers
 
-    python -m stages.dataset --table data/chunks/clips.jsonl --drops data/chunks/drops.jsonl \\
-        --labels data/labels.jsonl --clips data/clips --out data/dataset
+    python -m stages.dataset --sources data/sources.yaml --table data/chunks/clips.jsonl \\
+        --drops data/chunks/drops.jsonl --labels data/labels.jsonl --clips data/clips --out data/dataset
+
+A language that the family of `voice.family` does not speak is an error that names its recordings.
 
 Evaluation is made of whole blocks of a recording's time, so that what is tested was not spoken between two sentences
 that were learnt. A block's lot is drawn from the recording's id and its number alone: a clip goes where its middle
@@ -28,6 +31,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+from timbre import families
 from timbre.core import text
 from timbre.core.content import content_key, write_atomic
 from timbre.core.errors import DataError, raise_all
@@ -35,8 +39,10 @@ from timbre.core.params import read
 from timbre.core.records import Clip, Drop, Example, Label, read_jsonl, write_jsonl
 from timbre.core.sections import DatasetParams
 from timbre.core.text import words
+from timbre.families import Family
 from timbre.mapping.stage import run_stage
 from timbre.project import pace
+from timbre.project.sources import read as read_sources
 
 
 def unfit(clip: Clip, label: Label, params: DatasetParams) -> str | None:
@@ -131,7 +137,7 @@ def duplicates(clips: Sequence[Clip], evaluation: set[str]) -> dict[str, str]:
     }
 
 
-def examples(clips: Iterable[Clip], folder: Path) -> list[Example]:
+def examples(clips: Iterable[Clip], folder: Path, languages: Mapping[str, str]) -> list[Example]:
     return [
         Example(
             audio=f"{folder.as_posix()}/{clip.id}.flac",
@@ -142,6 +148,7 @@ def examples(clips: Iterable[Clip], folder: Path) -> list[Example]:
             start=clip.start,
             end=clip.end,
             seconds=clip.seconds,
+            language=languages.get(clip.recording),
         )
         for clip in clips
     ]
@@ -198,7 +205,18 @@ def stats(train: Sequence[Example], evaluation: Sequence[Example], rejected: Seq
     }
 
 
+def foreign(clips: Sequence[Clip], languages: Mapping[str, str], family: Family) -> Iterator[str]:
+    """A line per recording that is used and whose language the family does not speak."""
+    for name in sorted({clip.recording for clip in clips}):
+        if family.languages is not None and (language := languages.get(name)) not in family.languages:
+            yield (
+                f"{name}: {family.name} does not speak {language or 'its language'}, only "
+                f"{', '.join(family.languages)}; take the recording out of data/sources.yaml, or another voice.family"
+            )
+
+
 def main(
+    sources: Annotated[Path, "list of recordings, data/sources.yaml"],
     table: Annotated[Path, "table of clips"],
     drops: Annotated[Path, "table of segments that are in no clip"],
     labels: Annotated[Path, "table of what Whisper hears in the clips"],
@@ -209,6 +227,8 @@ def main(
     params = settings.dataset
     cut, heard = read_jsonl(table, Clip), {label.clip: label for label in read_jsonl(labels, Label)}
     raise_all(DataError, (f"{labels}: lacks clip {c.id}; run `dvc repro check`" for c in cut if c.id not in heard))
+    languages = {source.id: source.language for source in read_sources(sources)}
+    raise_all(DataError, foreign(cut, languages, families.family(settings.voice.family)))
     made = split(cut, heard, params)
     left_out = [*read_jsonl(drops, Drop), *rejected(made, cut, heard, params)]
     rows = sorted(left_out, key=lambda row: (row.recording, row.start, row.kind))
@@ -219,7 +239,7 @@ def main(
             f"out: {', '.join(f'{count} {kind}' for kind, count in commonest)}; {drops} names the lines. Add a "
             "recording, mend the transcript, or change a limit in the sections chunk and dataset of params.yaml"
         )
-    train, tested = examples(made.train, clips), examples(made.evaluation, clips)
+    train, tested = examples(made.train, clips, languages), examples(made.evaluation, clips, languages)
     write_jsonl(out / "train.jsonl", train)
     write_jsonl(out / "eval.jsonl", tested)
     write_jsonl(out / "rejected.jsonl", rows)

@@ -1,24 +1,23 @@
 """Codec tokens of every clip, once: training and cloning read codes and never run the codec.
 
-    python -m stages.encode --clips data/clips --out data/codes
+    python -m stages.encode --clips data/clips --out data/codes/csm
 
 Reads   data/clips/<clip>.flac      the folder holds exactly the clips that `chunk` wants
-Writes  data/codes/<clip>.npy       int16 (frames, codebooks)
-        data/codes/<clip>.json      {"key", "frames"}
+Writes  data/codes/<family>/<clip>.safetensors      arrays by name: `codes` (frames, codebooks), and what a family adds
+        data/codes/<family>/<clip>.json             {"key", "frames"}
 
-A clip's name is its content, so another word in a transcript encodes nothing; another base model encodes all.
+Each family has a folder of its own, so that another `voice.family` and back again encodes nothing twice. A clip's name
+is its content, so another word in a transcript encodes nothing; another base model encodes all.
 """
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import soundfile
 
 from timbre import audio, families
@@ -26,12 +25,13 @@ from timbre.core.content import content_key
 from timbre.core.errors import AudioError, DataError
 from timbre.core.params import read
 from timbre.core.sections import ComputeParams, EncodeParams, VoiceParams
+from timbre.families import codes
 from timbre.mapping import Job, batch, refresh
 from timbre.mapping.batch import Files
 from timbre.mapping.stage import run_stage
 
-VERSION = 1  # raise when the code gives other bytes for the same input
-SUFFIXES = [".npy", ".json"]
+VERSION = 2  # raise when the code gives other bytes for the same input
+SUFFIXES = [codes.SUFFIX, ".json"]
 
 
 def encode_all(
@@ -59,19 +59,17 @@ def seconds(path: Path) -> float:
 
 def encode(clips: Sequence[tuple[Path, str]], voice: VoiceParams) -> Iterator[Files]:
     model = families.load_once(voice)
-    sounds = audio.read_all([path for path, _ in clips], model.sample_rate)
-    for (path, key), codes in zip(clips, model.encode(sounds), strict=True):
-        if not len(codes):
+    sounds = audio.read_all([path for path, _ in clips], model.hearing_rate)
+    for (path, key), made in zip(clips, model.encode(sounds), strict=True):
+        if not (frames := codes.frames(made)):
             raise AudioError(f"{path}: is empty; `TIMBRE_ANEW=1 dvc repro -f chunk` cuts all clips again")
-        buffer = io.BytesIO()
-        np.save(buffer, codes)
-        record = json.dumps({"key": key, "frames": len(codes)})
-        yield {".npy": buffer.getvalue(), ".json": f"{record}\n".encode()}
+        record = json.dumps({"key": key, "frames": frames})
+        yield {codes.SUFFIX: codes.to_bytes(made), ".json": f"{record}\n".encode()}
 
 
 def main(
     clips: Annotated[Path, "folder of clips, data/clips"],
-    out: Annotated[Path, "folder of codes, data/codes"],
+    out: Annotated[Path, "folder of codes, data/codes/<family>"],
 ) -> None:
     settings = read()
     params, voice = settings.encode, settings.voice

@@ -10,9 +10,9 @@ Writes  reports/heard/<id>.json               what Whisper heard
         reports/metrics.json                  rates with intervals, differences, gates; see timbre/evaluation/metrics.py
         reports/mos.json                      predicted opinions, where DNSMOS is installed; no output of the pipeline
 
-    python -m stages.evaluate --samples reports/samples --dataset data/dataset --clips data/clips --codes data/codes \\
-        --heard reports/heard --likeness reports/likeness --scores reports/scores.csv --wer reports/wer.csv \\
-        --metrics reports/metrics.json --mos reports/mos.json
+    python -m stages.evaluate --samples reports/samples --dataset data/dataset --clips data/clips \\
+        --codes data/codes/csm --heard reports/heard --likeness reports/likeness --scores reports/scores.csv \\
+        --wer reports/wer.csv --metrics reports/metrics.json --mos reports/mos.json
 
 Both folders are keyed by the sound, so that only new samples are heard and embedded. A condition's word error rate is
 the errors of all its samples over the words of all its prompts: a one-word prompt weighs one word. Similarity is the
@@ -146,12 +146,12 @@ def score(sample: Sample, sound: HeardSample, whose: Vector, scale: Scale, own: 
     )
 
 
-def target(samples: Sequence[Sample], rows: Sequence[Example]) -> str:
-    """The speaker that is to be spoken like: of the clip that the samples cloned."""
+def target(samples: Sequence[Sample], rows: Sequence[Example]) -> Example:
+    """The clip that the samples cloned; its speaker is the one to be spoken like."""
     clip = cloned_clip(samples, rows)
     if clip is None:
         raise DataError("reports/samples: the clip that was cloned is in no table of data/dataset; run `dvc repro`")
-    return clip.source
+    return clip
 
 
 def changed(samples: Sequence[Sample], sounds: Sequence[HeardSample]) -> float:
@@ -202,14 +202,15 @@ def main(
     engine = settings.compute
     spoken = read_samples(samples)
     train, held_out = (read_jsonl(dataset / f"{name}.jsonl", Example) for name in ("train", "eval"))
-    name = target(spoken, [*train, *held_out])
+    reference = target(spoken, [*train, *held_out])
+    name = reference.source
     own = [row for row in held_out if row.source == name]
     strangers = [row for row in [*train, *held_out] if row.source != name]
     paths = [samples / f"{sample.id}.flac" for sample in spoken]
     sounds = listen(heard, paths, options, params.batch, engine)
     compared = [
         *(JudgedSound("sample", path.stem, "", path) for path in paths),
-        *embeddings.true_sounds(own, clips, codes),
+        *embeddings.true_sounds(own, clips, codes, reference),
         *(other for other in embeddings.other_sounds(Path(params.others), strangers, clips) if other.voice != name),
     ]
     found = embeddings.bring(likeness, compared, encoder, voice, engine)

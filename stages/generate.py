@@ -1,7 +1,7 @@
 """Every prompt in four conditions: base and tuned, each with and without a reference clip to clone from.
 
-    python -m stages.generate --prompts data/prompts.tsv --dataset data/dataset --clips data/clips --codes data/codes \\
-        --adapter models/adapter --out reports/samples --speed reports/speed.json
+    python -m stages.generate --prompts data/prompts.tsv --dataset data/dataset --clips data/clips \\
+        --codes data/codes/csm --adapter models/adapter --out reports/samples --speed reports/speed.json
 
 Reads   data/prompts.tsv                        id, kind and text of sentences that are in no training clip
         data/dataset, data/clips, data/codes    to choose the reference clip and the true prompts from
@@ -29,7 +29,7 @@ from timbre.core.content import content_key, write_atomic
 from timbre.core.params import read
 from timbre.core.records import Condition, Example, Sample, read_jsonl, to_json
 from timbre.core.sections import GenerateParams, VoiceParams
-from timbre.families import Request
+from timbre.families import Mark, Request
 from timbre.mapping import Job, refresh
 from timbre.mapping.batch import Files
 from timbre.mapping.stage import run_stage
@@ -44,7 +44,12 @@ CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 
 
 def plan(
-    spoken: Sequence[Prompt], params: GenerateParams, base: str, adapter: str, reference: Reference
+    spoken: Sequence[Prompt],
+    params: GenerateParams,
+    base: str,
+    adapter: str,
+    reference: Reference,
+    marks: Sequence[Mark] = ("number",),
 ) -> list[tuple[Sample, Request]]:
     """All samples to be made, the base's first; seconds and end are not known yet."""
     how = of_a_sound(params)
@@ -56,13 +61,14 @@ def plan(
             for seed in params.seeds:
                 cloned = [heard.clip, heard.turn.text] if heard else None
                 row_seed = sentence.prompt_seed(seed, prompt.id)
-                key = content_key(VERSION, how, base, worn, cloned, prompt, row_seed)
+                context = (heard.turn,) if heard else ()
+                request = sentence.request(prompt.text, params, seed=row_seed, context=context, like=reference.turn)
+                key = content_key(VERSION, how, base, worn, cloned, prompt, row_seed, *request.marked(marks))
                 sample = Sample(
                     f"{condition}-{prompt.id}-{seed}", condition, *prompt, seed,
                     heard.clip if heard else None, worn, base, 0.0, False, key,
                 )  # fmt: skip
-                context = (heard.turn,) if heard else ()
-                planned.append((sample, sentence.request(prompt.text, params, seed=row_seed, context=context)))
+                planned.append((sample, request))
     return planned
 
 
@@ -94,8 +100,7 @@ def speak(
         spoken = model.speak([request for _, request in rows], how)
         for sample, _ in rows:
             began = time.perf_counter()
-            codes, ended = next(spoken)
-            sound = model.decode(codes)
+            sound, ended = next(spoken)
             speed.seconds += time.perf_counter() - began
             record = replace(sample, seconds=len(sound) / model.sample_rate, ended=ended)
             speed.samples, speed.speech_seconds = speed.samples + 1, speed.speech_seconds + record.seconds
@@ -106,7 +111,7 @@ def main(
     prompts: Annotated[Path, "table of sentences, data/prompts.tsv"],
     dataset: Annotated[Path, "folder of train.jsonl and eval.jsonl, data/dataset"],
     clips: Annotated[Path, "folder of clips, data/clips"],
-    codes: Annotated[Path, "folder of the clips' codes, data/codes"],
+    codes: Annotated[Path, "folder of the clips' codes, data/codes/<family>"],
     adapter: Annotated[Path, "folder of the adapter, models/adapter"],
     out: Annotated[Path, "folder of samples, reports/samples"],
     speed: Annotated[Path, "how fast it went here, reports/speed.json"],
@@ -114,11 +119,12 @@ def main(
     settings = read()
     params, voice = settings.generate, settings.voice
     train, held_out = (read_jsonl(dataset / f"{name}.jsonl", Example) for name in ("train", "eval"))
-    reference = choose_reference(train, clips, codes)
+    family = families.family(voice.family)
+    reference = choose_reference(train, clips, codes, family.cloning.seconds)
     written = read_prompts(prompts)
     spoken = written + true_prompts(held_out, reference.speaker, written, params.true_prompts)
     base, tuned = families.fingerprint(voice), families.adapter_fingerprint(adapter)
-    planned = plan(spoken, params, base, tuned, reference)
+    planned = plan(spoken, params, base, tuned, reference, family.marks)
     jobs, measured = [Job(sample.id, sample.key, (sample, request)) for sample, request in planned], Speed()
     compute = partial(speak, voice=voice, adapter=adapter, params=params, speed=measured)
     # All that is missing in one go, so that no slot is empty before the end.

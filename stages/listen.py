@@ -1,7 +1,7 @@
 """One sentence at points of the training, to hear the voice learn.
 
     python -m stages.listen --prompts data/prompts.tsv --samples reports/samples --dataset data/dataset \\
-        --codes data/codes --points models/points --out reports/points
+        --codes data/codes/csm --points models/points --out reports/points
 
 Reads   data/prompts.tsv            its first row names the sentence
         reports/samples             how base and tuned voice say it: the first and the last point, spoken already
@@ -52,7 +52,7 @@ def speak(batch: Sequence[tuple[Point, Path, Request]], voice: VoiceParams, para
     for point, adapter, request in batch:
         model = families.load_once(voice, adapter, params.precision)
         (spoken,) = model.speak([request], sentence.speaking(params))
-        sound = model.decode(spoken.codes)
+        sound = spoken.sound
         made = Point(point.step, point.sample, point.adapter, len(sound) / model.sample_rate, spoken.ended, point.key)
         yield {".flac": sentence.flac(sound, model.sample_rate), ".json": f"{to_json(made)}\n".encode()}
 
@@ -61,7 +61,7 @@ def main(
     prompts: Annotated[Path, "table of sentences, data/prompts.tsv"],
     samples: Annotated[Path, "folder of samples, reports/samples"],
     dataset: Annotated[Path, "folder of train.jsonl, data/dataset"],
-    codes: Annotated[Path, "folder of the clips' codes, data/codes"],
+    codes: Annotated[Path, "folder of the clips' codes, data/codes/<family>"],
     points: Annotated[Path, "folder of adapters on the way, models/points"],
     out: Annotated[Path, "folder of what they say, reports/points"],
 ) -> None:
@@ -70,7 +70,7 @@ def main(
     sample = spoken_sample(prompts, samples)
     context = reference.of_sample(sample, dataset, codes)
     seed = sentence.prompt_seed(sample.seed, sample.prompt)
-    request = sentence.request(sample.text, params, seed=seed, context=context)
+    request = sentence.request(sample.text, params, seed=seed, context=context, like=context[0])
     jobs = []
     for folder in sorted(points.iterdir()):
         adapter = families.adapter_fingerprint(folder)

@@ -1,10 +1,10 @@
 """LoRA on the base voice model: learns the speaker from codes, keeps the best checkpoint, goes on after a kill.
 
-    python -m stages.train --dataset data/dataset --codes data/codes --out models/adapter --points models/points \\
+    python -m stages.train --dataset data/dataset --codes data/codes/csm --out models/adapter --points models/points \\
         --history models/history.csv --speed models/speed.json
 
 Reads   data/dataset/train.jsonl, eval.jsonl    clips and their words
-        data/codes/<clip>.npy                   their sound as codes
+        data/codes/<family>/<clip>.safetensors  their sound as codes
 Writes  models/adapter/                         the best adapter by evaluation loss, and training.json about it
         models/points/<step>/                   adapters on the way there, to hear it learn
         models/history.csv                      losses, gradient norm and learning rate of each step
@@ -93,7 +93,7 @@ def entry_of(out: Path, points: Path, history: Path, key: str) -> Entry:
 
 def main(
     dataset: Annotated[Path, "folder of the two tables, data/dataset"],
-    codes: Annotated[Path, "folder of the clips' codes, data/codes"],
+    codes: Annotated[Path, "folder of the clips' codes, data/codes/<family>"],
     out: Annotated[Path, "folder of the adapter, models/adapter"],
     points: Annotated[Path, "folder of adapters on the way, models/points"],
     history: Annotated[Path, "table of losses, models/history.csv"],

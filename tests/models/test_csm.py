@@ -20,6 +20,7 @@ from timbre.core.errors import ModelError
 from timbre.core.sections import VoiceParams
 from timbre.families import Lora, Part, Request, Speaking, Turn
 from timbre.families.csm import mimi
+from timbre.families.csm.frames import Frames
 
 LORA = Lora(rank=4, alpha=8, rslora=True, dropout=0.0)
 
@@ -38,7 +39,11 @@ def sound(seconds: float, seed: int = 0) -> families.Audio:
     return np.random.default_rng(seed).normal(0, 0.1, int(seconds * SAMPLE_RATE)).astype(np.float32)
 
 
-def codes(frames: int, seed: int = 0) -> families.Codes:
+def kept(frames: int, seed: int = 0) -> families.Codes:
+    return {"codes": codes(frames, seed)}
+
+
+def codes(frames: int, seed: int = 0) -> Frames:
     return np.random.default_rng(seed).integers(1, CODEBOOK_SIZE, (frames, CODEBOOKS)).astype(np.int16)
 
 
@@ -48,10 +53,10 @@ def test_the_voice_says_its_rates(voice: Any) -> None:
 
 def test_encoding_in_a_batch_gives_the_codes_of_encoding_alone(voice: Any) -> None:
     sounds = [sound(0.5, 1), sound(1.37, 2), sound(0.04, 3)]
-    together = voice.encode(sounds)
+    together = [made["codes"] for made in voice.encode(sounds)]
     assert [len(made) for made in together] == [13, 35, 1]  # a begun frame is a frame
     for made, single in zip(together, sounds, strict=True):
-        assert (made == voice.encode([single])[0]).all()
+        assert (made == voice.encode([single])[0]["codes"]).all()
     assert len(np.unique(together[1])) > 10, "the random codec should tell sounds apart"
 
 
@@ -61,8 +66,8 @@ def test_decoding_gives_a_frame_of_sound_per_frame(voice: Any) -> None:
 
 
 def test_greedy_frames_equal_those_of_transformers(voice: Any) -> None:
-    turns = (Turn("the ferry waits", codes(9)),)
-    [mine] = voice.speak([Request("green coffee please", turns, seed=0, seconds=0.8)], Speaking(0, 0, 1))
+    turns = (Turn("the ferry waits", kept(9)),)
+    [mine] = voice.speak_codes([Request("green coffee please", turns, seed=0, seconds=0.8)], Speaking(0, 0, 1))
     row = voice._row([*turns, Turn("green coffee please")])
     ids, heard, is_sound = (torch.tensor(np.asarray(part))[None] for part in row)
     extra = [CODEBOOK_SIZE, CODEBOOK_SIZE + 1, CODEBOOK_SIZE + 2]
@@ -75,11 +80,11 @@ def test_greedy_frames_equal_those_of_transformers(voice: Any) -> None:
     assert len({tuple(frame) for frame in mine.codes.tolist()}) > 5, "frames that never change would prove little"
 
 
-TRAIN = (Turn("the train", codes(30)),)
+TRAIN = (Turn("the train", kept(30)),)
 REQUESTS = [
     Request("the ferry waits", (), seed=1, seconds=0.48),
     Request("green coffee to oslo please again", TRAIN, seed=2, seconds=0.2),
-    Request("again", (Turn("coffee", codes(3)), Turn("please", codes(4))), seed=3, seconds=2.4),
+    Request("again", (Turn("coffee", kept(3)), Turn("please", kept(4))), seed=3, seconds=2.4),
     Request("coffee again", TRAIN, seed=4, seconds=0.04),
     Request("the ferry", TRAIN, seed=5, seconds=1.2),
 ]
@@ -87,10 +92,10 @@ REQUESTS = [
 
 @pytest.mark.parametrize("how", [Speaking(0.0, 0, 3), Speaking(0.8, 0, 3), Speaking(0.8, 10, 2)])
 def test_a_sentence_is_the_same_bits_in_any_company_slot_and_order(voice: Any, how: Speaking) -> None:
-    together = list(voice.speak(REQUESTS, how))
-    backwards = list(voice.speak(REQUESTS[::-1], how))[::-1]
-    alone = [spoken for request in REQUESTS for spoken in voice.speak([request], how)]
-    some = list(voice.speak(REQUESTS[1::2], how))
+    together = list(voice.speak_codes(REQUESTS, how))
+    backwards = list(voice.speak_codes(REQUESTS[::-1], how))[::-1]
+    alone = [spoken for request in REQUESTS for spoken in voice.speak_codes([request], how)]
+    some = list(voice.speak_codes(REQUESTS[1::2], how))
     for request, *takes in zip(REQUESTS, together, backwards, alone, [None, some[0], None, some[1], None], strict=True):
         made = [take.codes.tolist() for take in takes if take]
         assert all(codes == made[0] for codes in made), request.text
@@ -113,7 +118,7 @@ def test_states_are_the_same_bits_however_long_the_others_are(voice: Any) -> Non
         return seen
 
     first = states(REQUESTS[1])
-    assert states(Request("again", (Turn("the train", codes(700)),), 9, 1)) == first
+    assert states(Request("again", (Turn("the train", kept(700)),), 9, 1)) == first
     assert states(Request("again", (), 9, 1)) == first
 
 
@@ -121,7 +126,7 @@ def test_a_shared_context_is_read_once(voice: Any, monkeypatch: pytest.MonkeyPat
     read = []
     embed = voice._embed
     monkeypatch.setattr(voice, "_embed", lambda ids, *rest: read.append(ids.shape[1]) or embed(ids, *rest))
-    list(voice.speak([Request("again", TRAIN, seed, 0.04) for seed in range(5)], Speaking(0.8, 0, 2)))
+    list(voice.speak_codes([Request("again", TRAIN, seed, 0.04) for seed in range(5)], Speaking(0.8, 0, 2)))
     assert sum(size > 30 for size in read) == 1
 
 
@@ -143,13 +148,13 @@ def test_sentences_come_in_their_order_each_as_soon_as_those_before_it_are_over(
 
 def test_a_sentence_that_is_left_in_the_middle_leaves_the_next_ones_as_they_are(voice: Any) -> None:
     how = Speaking(0.8, 0, 2)
-    expected = [spoken.codes.tolist() for spoken in voice.speak(REQUESTS, how)]
+    expected = [spoken.codes.tolist() for spoken in voice.speak_codes(REQUESTS, how)]
     left = voice._decode(REQUESTS, how)
     for _ in range(7):
         next(left)
-    beside = [spoken.codes.tolist() for spoken in voice.speak(REQUESTS, how)]
+    beside = [spoken.codes.tolist() for spoken in voice.speak_codes(REQUESTS, how)]
     left.close()
-    assert beside == [spoken.codes.tolist() for spoken in voice.speak(REQUESTS, how)] == expected
+    assert beside == [spoken.codes.tolist() for spoken in voice.speak_codes(REQUESTS, how)] == expected
 
 
 def test_a_frame_asks_the_host_nothing_and_keeps_its_buffers(voice: Any) -> None:
@@ -177,8 +182,8 @@ def test_a_frame_asks_the_host_nothing_and_keeps_its_buffers(voice: Any) -> None
 
 
 def test_a_sentence_streamed_is_the_sentence_spoken(voice: Any) -> None:
-    request, how = Request("the ferry waits", (Turn("the train", codes(30)),), 3, 0.8), Speaking(0.8, 0, 1)
-    [spoken] = voice.speak([request], how)
+    request, how = Request("the ferry waits", (Turn("the train", kept(30)),), 3, 0.8), Speaking(0.8, 0, 1)
+    [spoken] = voice.speak_codes([request], how)
     sounds = list(voice.stream(request, how))
     together, whole = np.concatenate(sounds), voice.decode(spoken.codes)
     assert len(sounds) > 5
@@ -233,7 +238,7 @@ def test_warming_up_for_a_graph_in_the_middle_of_a_sentence_changes_nothing(
     }.items():  # fmt: skip
         monkeypatch.setattr(torch.cuda, name, part)
     how, sentences = Speaking(0.8, 0, 2), [voice._sentence(request) for request in REQUESTS]
-    expected = [spoken.codes.tolist() for spoken in voice.speak(REQUESTS, how)]
+    expected = [spoken.codes.tolist() for spoken in voice.speak_codes(REQUESTS, how)]
     decoder = Decoder(voice.base, how, graphs=True)
     frame = decoder.frame
     monkeypatch.setattr(decoder, "frame", frame_counted)
@@ -245,14 +250,14 @@ def test_half_precision_speaks_with_a_codec_in_single(folder: Path) -> None:
     voice: Any = families.load(VoiceParams("csm", str(folder), None), precision="bf16")
     assert voice.base.lm_head.weight.dtype == torch.bfloat16
     assert {weight.dtype for weight in voice.base.codec_model.parameters()} == {torch.float32}
-    [spoken] = voice.speak([Request("the ferry waits", (Turn("again", codes(5)),), 0, 0.4)], Speaking(0.8, 0, 1))
+    [spoken] = voice.speak_codes([Request("the ferry waits", (Turn("again", kept(5)),), 0, 0.4)], Speaking(0.8, 0, 1))
     assert spoken.codes.shape == (10, CODEBOOKS)
     assert np.isfinite(voice.decode(spoken.codes)).all()
-    assert len(voice.encode([sound(0.5)])[0]) == 13
+    assert len(voice.encode([sound(0.5)])[0]["codes"]) == 13
 
 
 def test_another_seed_is_another_take(voice: Any) -> None:
-    takes = list(voice.speak([Request("the ferry waits", (), seed, 0.4) for seed in (1, 2)], Speaking(0.8, 0, 2)))
+    takes = list(voice.speak_codes([Request("the ferry waits", (), seed, 0.4) for seed in (1, 2)], Speaking(0.8, 0, 2)))
     assert takes[0].codes.tolist() != takes[1].codes.tolist()
 
 
@@ -283,7 +288,7 @@ def test_takes_of_many_seeds_follow_the_distribution_of_the_first_code(voice: An
     with torch.no_grad():
         logits = voice.base(inputs_embeds=prompt[None]).logits[0, -1, :CODEBOOK_SIZE]
     expected = torch.softmax(logits / 0.8, 0)
-    takes = voice.speak([Request("the ferry waits", (), seed, 0.04) for seed in range(600)], Speaking(0.8, 0, 16))
+    takes = voice.speak_codes([Request("the ferry waits", (), seed, 0.04) for seed in range(600)], Speaking(0.8, 0, 16))
     drawn = torch.bincount(torch.tensor([int(take.codes[0, 0]) for take in takes]), minlength=CODEBOOK_SIZE)
     often = expected * 600 >= 5
     seen, awaited = drawn[often], expected[often] * 600
@@ -292,7 +297,7 @@ def test_takes_of_many_seeds_follow_the_distribution_of_the_first_code(voice: An
 
 def test_a_voice_that_ends_at_once_says_nothing(tmp_path: Path) -> None:
     voice = families.load(VoiceParams("csm", str(random_csm(tmp_path / "csm", silent=True)), None))
-    [spoken] = voice.speak([Request("the ferry", (), 0, 50)], Speaking(0, 0, 1))
+    [spoken] = voice.speak_codes([Request("the ferry", (), 0, 50)], Speaking(0, 0, 1))
     assert spoken.ended
     assert spoken.codes.shape == (0, CODEBOOKS)
     with pytest.raises(StopIteration) as end:
@@ -302,12 +307,12 @@ def test_a_voice_that_ends_at_once_says_nothing(tmp_path: Path) -> None:
 
 def test_a_reference_that_leaves_no_room_is_told(voice: Any) -> None:
     with pytest.raises(ModelError, match="positions, none is left"):
-        list(voice.speak([Request("again", (Turn("the ferry", codes(2100)),), 0, 10)], Speaking(0, 0, 1)))
+        list(voice.speak_codes([Request("again", (Turn("the ferry", kept(2100)),), 0, 10)], Speaking(0, 0, 1)))
 
 
 def test_the_losses_and_gradients_of_the_parts_add_up_to_those_of_the_whole(voice: Any) -> None:
     voice.adapt(LORA)
-    talks = [[Turn("the ferry waits", codes(frames, frames))] for frames in (5, 30, 9)]
+    talks = [[Turn("the ferry waits", kept(frames, frames))] for frames in (5, 30, 9)]
 
     def learn(*parts: Part) -> tuple[list[float], list[float]]:
         losses = [voice.losses(voice.batch(talks, 0.3, 7, part)) for part in parts]
@@ -326,7 +331,7 @@ def test_the_losses_and_gradients_of_the_parts_add_up_to_those_of_the_whole(voic
 
 
 def test_as_many_frames_as_codebooks_are_learnt_from_like_any_others(voice: Any) -> None:
-    talk = [Turn("the ferry", codes(CODEBOOKS - 1))]  # and the end
+    talk = [Turn("the ferry", kept(CODEBOOKS - 1))]  # and the end
     found = [voice.losses(voice.batch([talk] * times, 1.0, 0)).parts["depth_decoder"].item() for times in (1, 3)]
     assert found[0] == pytest.approx(found[1], abs=1e-5)
 
@@ -346,21 +351,21 @@ def test_losses_from_codes_equal_those_of_the_documented_recipe_from_audio(voice
 
 
 def test_only_the_last_turn_is_learnt_and_its_end_always(voice: Any) -> None:
-    batch = voice.batch([[Turn("the ferry", codes(6)), Turn("waits", codes(8, 1))], [Turn("again", codes(3))]], 0.0, 0)
+    batch = voice.batch([[Turn("the ferry", kept(6)), Turn("waits", kept(8, 1))], [Turn("again", kept(3))]], 0.0, 0)
     size = batch.ids.shape[1]
     assert [(batch.said // size == row).sum() for row in (0, 1)] == [9, 4]  # frames and end
     said = batch.codes.flatten(0, 1)[batch.said]
     assert said[:9].tolist() == [*codes(8, 1).tolist(), [0] * CODEBOOKS]
     assert said[9:].tolist() == [*codes(3).tolist(), [0] * CODEBOOKS]
     assert batch.deep.tolist() == [batch.said[8].item(), batch.said[12].item()]
-    some = voice.batch([[Turn("the ferry", codes(400))]], 0.25, 1)
+    some = voice.batch([[Turn("the ferry", kept(400))]], 0.25, 1)
     assert 70 < len(some.deep) < 130
     assert set(some.deep.tolist()) <= set(some.said.tolist())
 
 
 def test_an_evaluation_in_pieces_finds_the_losses_of_training(voice: Any) -> None:
     for frames in (3, 40):  # fewer than pieces, and more
-        batch = voice.batch([[Turn("the ferry", codes(frames))]], 1.0, 0)
+        batch = voice.batch([[Turn("the ferry", kept(frames))]], 1.0, 0)
         whole = voice.losses(batch)
         with torch.no_grad():
             pieces = voice.losses(batch)
@@ -369,7 +374,7 @@ def test_an_evaluation_in_pieces_finds_the_losses_of_training(voice: Any) -> Non
 
 
 def test_padding_changes_no_loss(voice: Any) -> None:
-    short, long = [Turn("again", codes(5))], [Turn("the ferry waits", codes(40, 2))]
+    short, long = [Turn("again", kept(5))], [Turn("the ferry waits", kept(40, 2))]
     alone = [voice.losses(voice.batch([one], 1.0, 0)).parts["backbone"].item() for one in (short, long)]
     together = voice.losses(voice.batch([short, long], 1.0, 0)).parts["backbone"].item()
     assert together == pytest.approx((6 * alone[0] + 41 * alone[1]) / 47, abs=1e-5)
@@ -380,7 +385,7 @@ def test_an_adapter_sits_on_the_decoders_alone_and_changes_nothing_at_first(voic
     trained = [name for name, weight in voice.model.named_parameters() if weight.requires_grad]
     assert len(trained) == 2 * 7 * (2 + 2)
     assert not [name for name in trained if "codec" in name or "lora" not in name]
-    turns = [Turn("the ferry waits", codes(5))]
+    turns = [Turn("the ferry waits", kept(5))]
     assert course.effect(turns) == 0
     weights = {name: torch.ones_like(weight) for name, weight in course.weights().items()}
     course.set_weights(weights)
@@ -399,7 +404,7 @@ def test_an_adapter_is_the_same_bytes_twice_and_works_merged_as_it_did_unmerged(
     assert made[0] == made[1]
     assert set(made[0]) == {"adapter_config.json", "adapter_model.safetensors"}
     tuned: Any = families.load(VoiceParams("csm", str(folder), None), adapter=tmp_path / "a")
-    batch = tuned.batch([[Turn("the ferry", codes(9))]], 1.0, 0)
+    batch = tuned.batch([[Turn("the ferry", kept(9))]], 1.0, 0)
     voice.model.eval()
     assert tuned.losses(batch).total.item() == pytest.approx(voice.losses(batch).total.item(), abs=1e-4)
     plain: Any = families.load(VoiceParams("csm", str(folder), None))
@@ -414,7 +419,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(folder: Path) -> None:
         (course,) = voice.courses(LORA, CSM, save_memory=saving)
         course.begin()
         voice.model.train()
-        voice.losses(voice.batch([[Turn("the ferry", codes(9))]], 1.0, 0)).total.backward()
+        voice.losses(voice.batch([[Turn("the ferry", kept(9))]], 1.0, 0)).total.backward()
         gradients.append([w.grad.clone() for w in voice.model.parameters() if w.requires_grad])
     for plain, saved in zip(*gradients, strict=True):
         assert torch.allclose(plain, saved, atol=1e-6)
@@ -508,7 +513,7 @@ def test_a_long_sound_is_encoded_piece_by_piece_to_the_codes_of_the_whole(voice:
         whole = voice.base.codec_model.encode(values, num_quantizers=CODEBOOKS).audio_codes
     assert len(sounds[0]) > 2 * mimi.HEARD_AT_ONCE * SAMPLE_RATE
     for codes, expected in zip(voice.encode([sounds[0], sounds[1][: FRAME * 140]]), whole, strict=True):
-        assert np.array_equal(codes, expected.T.numpy()[: len(codes)])
+        assert np.array_equal(codes["codes"], expected.T.numpy()[: len(codes["codes"])])
 
 
 def test_what_only_newer_releases_know_of_a_config_is_not_asked_of_an_older_one(

@@ -89,9 +89,9 @@ def test_a_sentence_comes_out_the_same_in_any_company(voice: Any, temperature: f
         Request("green coffee to oslo please again", (reference,), seed=2, seconds=0.2),
         Request("again", (reference, reference), seed=3, seconds=0.48),
     ]
-    together = list(voice.speak(requests, Speaking(temperature, top_k=10, slots=3)))
+    together = list(voice.speak_codes(requests, Speaking(temperature, top_k=10, slots=3)))
     for request, spoken in zip(requests, together, strict=True):
-        [alone] = voice.speak([request], Speaking(temperature, top_k=10, slots=1))
+        [alone] = voice.speak_codes([request], Speaking(temperature, top_k=10, slots=1))
         assert spoken.codes.tolist() == alone.codes.tolist()
 
 

@@ -21,6 +21,7 @@ from timbre.core.errors import DataError, ModelError, SourceError
 from timbre.core.records import Example, write_jsonl
 from timbre.core.sections import VoiceParams
 from timbre.families import Voice
+from timbre.families.codes import to_bytes
 from timbre.synthesis import sinks
 
 ROOT = Path(__file__).parents[2]
@@ -129,12 +130,13 @@ def test_cloning_hears_the_clip_that_generate_cloned_from(place: Path) -> None:
     write_people(place)
     with pytest.raises(DataError, match=f"base_clone-ferry-0: its reference {REFERENCE} is gone"):
         cli.execute([*SAY, "--clone"])
-    (place / "data/codes").mkdir(exist_ok=True)
+    (place / "data/codes/csm").mkdir(exist_ok=True)
     heard = np.random.default_rng(0).integers(1, CODEBOOK_SIZE, (20, CODEBOOKS)).astype(np.int16)
-    np.save(place / f"data/codes/{REFERENCE}.npy", heard)
+    (place / f"data/codes/csm/{REFERENCE}.safetensors").write_bytes(to_bytes({"codes": heard}))
     [turn] = synthesis.reference_clip()
     assert turn.text == "The green train."
-    assert (turn.codes == heard).all()
+    assert turn.codes
+    assert (turn.codes["codes"] == heard).all()
     cli.execute(SAY)
     cli.execute([*SAY, "--clone", "--out", "cloned.flac"])
     assert Path("say.flac").read_bytes() != Path("cloned.flac").read_bytes()

@@ -19,7 +19,10 @@ from timbre.families import Audio, Lora, Request, Speaking, Turn
 from timbre.families.slots import Drawing, Slots, StreamSlots, open_slots
 from timbre.synthesis.engine import Ask, Engine, Heard, OneSentence, QueueFull, spoken
 
-REFERENCE = Turn("green train", np.random.default_rng(0).integers(1, CODEBOOK_SIZE, (9, CODEBOOKS)).astype(np.int16))
+REFERENCE = Turn(
+    "green train",
+    {"codes": np.random.default_rng(0).integers(1, CODEBOOK_SIZE, (9, CODEBOOKS)).astype(np.int16)},
+)
 
 
 @pytest.fixture(scope="module")

@@ -251,15 +251,16 @@ def test_speed_of_another_adapter_or_of_nowhere_is_none(tmp_path: Path) -> None:
 class Counted:
     """As much of a voice as the order of lessons depends on."""
 
-    positions = 2048
-
     def length(self, turns: list[Turn]) -> int:
-        return sum(len(turn.codes) for turn in turns if turn.codes is not None)
+        return sum(len(turn.codes["codes"]) for turn in turns if turn.codes is not None)
+
+    def fits(self, turns: list[Turn]) -> str | None:
+        return "are too long" if self.length(turns) > 2048 else None
 
 
 def utterance(name: str, speaker: str, seconds: float, frames: int | None = None) -> Utterance:
     codes = np.ones((frames or round(seconds * 12.5), CODEBOOKS), np.int16)
-    return Utterance(name, speaker, seconds, Turn(name, codes))
+    return Utterance(name, speaker, seconds, Turn(name, {"codes": codes}))
 
 
 def course(clips: list[Utterance], *, batch: int = 4, share: float = 0.75, seed: int = 7) -> Lessons:
@@ -287,7 +288,7 @@ def test_an_epoch_holds_every_clip_once_and_a_share_of_them_after_a_reference() 
 def test_few_positions_are_padding() -> None:
     seconds = np.random.default_rng(0).triangular(5, 24, 30, 201)
     clips = [utterance(str(i), "ann", s) for i, s in enumerate(seconds)]
-    size = {clip.turn.text: len(clip.turn.codes) for clip in clips if clip.turn.codes is not None}
+    size = {clip.turn.text: len(clip.turn.codes["codes"]) for clip in clips if clip.turn.codes is not None}
     batches = [[sum(size[turn] for turn in talk) for talk in batch] for batch in told(course(clips, batch=8))]
     assert sum(map(sum, batches)) > 0.9 * sum(max(batch) * len(batch) for batch in batches)
 
@@ -313,7 +314,7 @@ def test_a_reference_is_another_clip_of_the_same_speaker_that_fits() -> None:
 
 def test_a_clip_that_is_too_long_for_the_model_is_named(place: Path) -> None:
     voice: Any = families.load(base_of(place))
-    long = Utterance("0123456789abcdef", "ann", 82.0, Turn("ferry", np.ones((2050, CODEBOOKS), np.int16)))
+    long = Utterance("0123456789abcdef", "ann", 82.0, Turn("ferry", {"codes": np.ones((2050, CODEBOOKS), np.int16)}))
     with pytest.raises(DataError, match=r"0123456789abcdef: its 82.0 s take \d+ of the model's 2048 positions"):
         check_lengths(voice, [long])
 

@@ -221,7 +221,7 @@ SEGMENT = [
     ("stage", "folder", "pattern"),
     [
         ("transcribe", "data/drafts", "*.json"),
-        ("encode", "data/codes", "*.json"),
+        ("encode", "data/codes/csm", "*.json"),
         ("train", ".timbre/train", "**/state.pt"),
         ("generate", "reports/samples", "*.json"),
     ],
@@ -232,7 +232,7 @@ def test_a_kill_loses_nothing_that_was_finished(
     whole = repository.lock()
     outs = {
         "transcribe": "data/drafts",
-        "encode": "data/codes",
+        "encode": "data/codes/csm",
         "train": "models/adapter",
         "generate": "reports/samples",
     }

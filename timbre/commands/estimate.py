@@ -24,10 +24,11 @@ from timbre.core import params
 from timbre.core.errors import DataError
 from timbre.core.records import Example, read_jsonl
 from timbre.core.sections import GenerateParams, Settings, TrainParams
+from timbre.families.shape import Shape
 from timbre.project import prompts
 from timbre.report.columns import columns
 from timbre.training import cost_estimate, timing
-from timbre.training.cost_estimate import DEVICES, BatchShape, Device, Shape
+from timbre.training.cost_estimate import DEVICES, BatchShape, Device
 
 EXAMPLES = [
     ("timbre estimate", "the voice of params.yaml on this machine"),
@@ -85,7 +86,7 @@ def command(args: argparse.Namespace) -> int:
 
 def estimate(settings: Settings, args: argparse.Namespace) -> CostEstimate:
     base = BASES.get(args.model, settings.voice.base)
-    shape, here = cost_estimate.read_shape(base), this_machine()
+    shape, here = cost_estimate.read_shape(settings.voice.family, base), this_machine()
     device = here if args.device is None else _cpu() if args.device == "cpu" else DEVICES[args.device]
     train, held = clips(settings, args.minutes)
     as_here = device == here and base == params.read().voice.base
@@ -153,8 +154,8 @@ def _lines(
     )
     hearing = sum(cost_estimate.hearing_window(whisper, length) for length, _ in every)
     yield CostLine("check", hearing / pace, f"{len(every)} clips", COMPUTED)
-    encoding = seconds * cost_estimate.encoding_second(shape.codec)
-    codec = device.pace(cost_estimate.codec_weights(shape.codec), half=False)
+    encoding = seconds * shape.codec.encoding
+    codec = device.pace(shape.codec.weights, half=False)
     yield CostLine("encode", encoding / codec, f"{seconds / 60:.1f} minutes", COMPUTED)
     yield _training(settings.train, shape, device, train, held, lesson, here)
     texts = _prompts(settings.generate, held)

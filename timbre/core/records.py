@@ -152,6 +152,7 @@ class Example:
     start: float
     end: float
     seconds: float
+    language: str | None = None  # of the recording; None in tables of before
 
 
 @dataclass(frozen=True)
@@ -204,9 +205,10 @@ def from_json(line: str, kind: type[R], where: str) -> R:
     try:
         values = json.loads(line)
         values.pop(HASHES, None)
-        missing = {f.name for f in dataclasses.fields(typing.cast(Any, kind))} ^ set(values)
-        if missing:
-            raise ValueError(f"missing or unknown: {', '.join(sorted(missing))}")
+        fields = dataclasses.fields(typing.cast(Any, kind))
+        needed = {f.name for f in fields if f.default is dataclasses.MISSING}
+        if wrong := (needed - set(values)) | (set(values) - {f.name for f in fields}):
+            raise ValueError(f"missing or unknown: {', '.join(sorted(wrong))}")
         return kind(**values)
     except (ValueError, TypeError, DataError) as error:
         raise DataError(f"{where}: not a {kind.__name__}: {error}; remove the file and run `dvc repro`") from error

@@ -219,6 +219,8 @@ class GenerateParams:
     true_prompts: int
     temperature: float
     top_k: int
+    top_p: float
+    repetition_penalty: float
     cap_seconds: float
     cap_seconds_per_character: float
     batch: int  # samples
@@ -231,6 +233,10 @@ class GenerateParams:
             for name, least in none_below.items()
             if getattr(self, name) < least
         ]
+        if not 0 < self.top_p <= 1:
+            wrong.append(f"top_p: {self.top_p} is not above 0 and at most 1")
+        if self.repetition_penalty < 1:
+            wrong.append(f"repetition_penalty: {self.repetition_penalty} is not 1 or more")
         if not self.cap_seconds > 0:
             wrong.append(f"cap_seconds: {self.cap_seconds} is not above 0")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:

@@ -25,6 +25,7 @@ from timbre.core.records import Example, check_id
 from timbre.core.sections import ComputeParams, SpeakerParams, VoiceParams
 from timbre.evaluation import speaker_encoder
 from timbre.evaluation.speaker_encoder import Vector, Voices, centre
+from timbre.families import codes as clip_codes
 from timbre.mapping import Job, batch, refresh
 from timbre.mapping.batch import Files
 
@@ -42,6 +43,8 @@ class JudgedSound:
     name: str
     voice: str
     path: Path
+    said: Example | None = None  # of coded: the clip
+    reference: Example | None = None  # of coded: the clip that samples cloned
 
     @property
     def entry(self) -> str:
@@ -57,10 +60,12 @@ class Scale:
     floor: float | None
 
 
-def true_sounds(rows: Sequence[Example], clips: Path, codes: Path) -> Iterator[JudgedSound]:
+def true_sounds(
+    rows: Sequence[Example], clips: Path, codes: Path, reference: Example | None = None
+) -> Iterator[JudgedSound]:
     for row in rows:
         yield JudgedSound("true", row.id, row.source, clips / f"{row.id}.flac")
-        yield JudgedSound("coded", row.id, row.source, codes / f"{row.id}.npy")
+        yield JudgedSound("coded", row.id, row.source, codes / f"{row.id}{clip_codes.SUFFIX}", row, reference)
 
 
 def other_sounds(folder: Path, rows: Sequence[Example], clips: Path) -> Iterator[JudgedSound]:
@@ -87,9 +92,11 @@ def bring(
 ) -> dict[Kind, list[tuple[JudgedSound, Vector]]]:
     """Embed what is new, and give all of it, by kind."""
     encoder, base = speaker_encoder.fingerprint(options), families.fingerprint(voice)
-    jobs = []
+    jobs, kind = [], families.family(voice.family).cloning.kind
     for sound in sounds:
         codec = base if sound.kind == "coded" else None
+        if codec and kind != "turns":  # its sound is made of more than codes
+            codec = content_key(codec, *(row and (row.id, row.text) for row in (sound.said, sound.reference)))
         key = content_key(VERSION, file_sha256(sound.path), encoder, codec)
         jobs.append(Job(sound.entry, key, (sound, key)))
     compute = partial(_embed, options=options, voice=voice)
@@ -105,7 +112,10 @@ def _embed(some: Sequence[tuple[JudgedSound, str]], options: SpeakerParams, voic
     for sound, key in some:
         if sound.kind == "coded":
             model = families.load_once(voice)
-            heard = audio.resample(model.decode(np.load(sound.path)), model.sample_rate, speaker_encoder.SAMPLE_RATE)
+            assert sound.said, "codes are of a clip"
+            said = clip_codes.turn(sound.said, sound.path.parent)
+            reference = clip_codes.turn(sound.reference, sound.path.parent) if sound.reference else None
+            heard = audio.resample(model.resound(said, reference), model.sample_rate, speaker_encoder.SAMPLE_RATE)
         else:
             heard, _ = audio.read(sound.path, speaker_encoder.SAMPLE_RATE)
         numbers = [round(float(number), DIGITS) for number in speaker_encoder.load(options).embed(heard)]

@@ -20,15 +20,18 @@ from timbre.core.sections import VoiceParams
 from timbre.families.protocol import (
     WHOLE,
     Audio,
+    Cloning,
     Codes,
     Course,
     Family,
     Lora,
     Losses,
+    Mark,
     Objective,
     Part,
     Precision,
     Request,
+    SpeakerTag,
     Speaking,
     Spoken,
     Turn,
@@ -36,9 +39,9 @@ from timbre.families.protocol import (
 )  # fmt: skip
 
 __all__ = [
-    "WHOLE", "Audio", "Codes", "Course", "Family", "Lora", "Losses", "Objective", "Part", "Precision",
-    "Request", "Speaking", "Spoken", "Turn", "Voice", "adapter_fingerprint", "family", "fingerprint", "load",
-    "load_once",
+    "WHOLE", "Audio", "Cloning", "Codes", "Course", "Family", "Lora", "Losses", "Mark", "Objective", "Part",
+    "Precision", "Request", "SpeakerTag", "Speaking", "Spoken", "Turn", "Voice", "adapter_fingerprint", "family",
+    "fingerprint", "load", "load_once",
 ]  # fmt: skip
 
 
@@ -65,7 +68,15 @@ def family(name: str) -> Family:
 
 
 def fingerprint(voice: VoiceParams) -> str:
-    """Content key of a base model: of its files, or of its name and commit; reads no weights into memory."""
+    """Content key of a base model: of its files, or of its name and commit; reads no weights into memory.
+
+    Where a family's own code makes phones or tokens of text, its version is part of what the base does.
+    """
+    key, front_end = _base_key(voice), family(voice.family).front_end
+    return content_key(key, front_end) if front_end else key
+
+
+def _base_key(voice: VoiceParams) -> str:
     folder = Path(voice.base)
     if folder.is_dir():
         paths = [path for path in folder.rglob("*") if path.suffix != ".md" and path.is_file()]
@@ -78,8 +89,9 @@ def fingerprint(voice: VoiceParams) -> str:
 
 
 def adapter_fingerprint(folder: Path) -> str:
-    """Content key of what an adapter does: its weights and how they are applied."""
+    """Content key of what an adapter does: its weights, how they are applied, and what a family keeps beside them."""
     for name in ADAPTER_FILES:
         if not (folder / name).is_file():
             raise ModelError(f"{folder}/{name} is missing; `dvc repro train` makes it")
-    return files_key((name, file_sha256(folder / name)) for name in ADAPTER_FILES)
+    names = {*ADAPTER_FILES, *(path.name for path in folder.glob("*.safetensors"))}
+    return files_key((name, file_sha256(folder / name)) for name in names)

@@ -21,6 +21,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from timbre.families.sampling import least_likely
+
 Attend = Callable[[Tensor], Tensor]  # query, key and value (B, T, 3 C) -> what was heard (B, T, C)
 Layer = Callable[[Tensor, Attend], Tensor]
 PLACES = 64  # of the cache that is looked at: a multiple of this many
@@ -216,9 +218,6 @@ def drawn(logits: Tensor, draw: Tensor, how: CodeDrawing) -> Tensor:
     if 0 < how.top_k < logits.shape[-1]:
         logits = logits.masked_fill(logits < logits.topk(how.top_k).values[:, -1:], -torch.inf)
     if how.top_p < 1:
-        ordered = logits.sort(-1, descending=True).values
-        probabilities = torch.softmax(ordered, -1)
-        within = (probabilities.cumsum(-1) - probabilities < how.top_p).sum(-1, keepdim=True).clamp(min=1)
-        logits = logits.masked_fill(logits < ordered.gather(-1, within - 1), -torch.inf)
+        logits = logits.masked_fill(logits < least_likely(logits, how.top_p), -torch.inf)
     passed = torch.softmax(logits, -1).cumsum(-1, dtype=torch.float64)
     return torch.searchsorted(passed, draw * passed[:, -1:], right=True)[:, 0]

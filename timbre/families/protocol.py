@@ -13,9 +13,20 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from timbre.families.shape import Shape
+
 Audio = npt.NDArray[np.float32]  # mono samples at the voice's rate, -1 to 1
-Codes = npt.NDArray[np.int16]  # (frames, codebooks)
+Codes = Mapping[str, npt.NDArray[Any]]
+"""A clip's sound as a family keeps it: arrays by name. `codes` (frames, codebooks) is among them in every family."""
+Mark = Literal["number", "name", "language"]  # what a sequence says of who speaks, and how
 Precision = Literal["auto", "fp32", "bf16", "int8"]  # int8 only speaks, and on a CPU
+
+
+class SpeakerTag(NamedTuple):
+    """Who says something; a family puts the number or the name into its sequence."""
+
+    number: int = 0
+    name: str = ""  # as data/speakers.yaml has it
 
 
 class Turn(NamedTuple):
@@ -23,6 +34,9 @@ class Turn(NamedTuple):
 
     text: str
     codes: Codes | None = None
+    language: str | None = None  # two or three letters, such as en; None where nobody said
+    speaker: SpeakerTag = SpeakerTag()
+    clip: Path | None = None  # the sound's file, for a family that learns from more than codes
 
 
 class Lora(NamedTuple):
@@ -112,6 +126,19 @@ class Request(NamedTuple):
     context: tuple[Turn, ...]  # said before, by the same voice: what is cloned
     seed: int  # of this row alone: the sentence comes out the same in any company
     seconds: float  # at most
+    language: str | None = None  # as in a turn
+    speaker: SpeakerTag = SpeakerTag()
+
+    def marked(self, marks: Sequence[Mark]) -> list[str | int | None]:
+        """What a sequence with these marks says beside the text; nothing for the first speaker's number alone, so that
+        a voice of one speaker keeps its keys."""
+        values: dict[Mark, str | int | None] = {
+            "number": self.speaker.number,
+            "name": self.speaker.name,
+            "language": self.language,
+        }
+        found: list[str | int | None] = [values[mark] for mark in marks]
+        return found if any(found) else []
 
 
 class Speaking(NamedTuple):
@@ -120,27 +147,44 @@ class Speaking(NamedTuple):
     temperature: float  # 0 takes the likeliest code
     top_k: int  # only the k likeliest; 0 is all
     slots: int  # sentences decoded side by side; one that ends leaves its slot to the next
+    top_p: float = 1.0  # only the likeliest that together have this probability; 1 is all
+    repetition_penalty: float = 1.0  # by which a code that was said before becomes less likely; 1 is none
 
 
 class Spoken(NamedTuple):
-    codes: Codes
+    sound: Audio
     ended: bool  # by its own end, not by the cap
+
+
+class Cloning(NamedTuple):
+    """How a family is shown the voice that it is to speak with."""
+
+    kind: Literal["turns", "sound", "sound and words"]  # turns: the reference is something said before
+    seconds: tuple[float, float]  # of the reference, least and most
+    without: bool = True  # it can speak without one; if not, `base` speaks with a stock voice, `tuned` with the mean …
+    # … of the clips that it learnt from, which lies beside the adapter
 
 
 class Voice(Protocol):
     """A loaded model."""
 
     model: Any  # the module, for threads and devices
-    sample_rate: int  # Hz
+    sample_rate: int  # Hz, of what it says
+    hearing_rate: int  # Hz, of what `encode` is given
     frame_rate: float  # frames per second
     positions: int  # of the longest sequence, text and frames
 
-    def encode(self, sounds: Sequence[Audio]) -> list[Codes]: ...
+    def encode(self, sounds: Sequence[Audio]) -> list[Codes]:
+        """The codes of each sound, whatever others are in the batch."""
 
-    def decode(self, codes: Codes) -> Audio: ...
+    def resound(self, turn: Turn, reference: Turn | None) -> Audio:
+        """The clip again, as well as its codes can say it: the ceiling of what this family can speak."""
 
     def length(self, turns: Sequence[Turn]) -> int:
         """Positions that the turns take: those of each, added up."""
+
+    def fits(self, turns: Sequence[Turn]) -> str | None:
+        """Why the turns are too long to be learnt, as the end of a sentence about them; None where they fit."""
 
     def courses(self, lora: Lora, own: Any, *, save_memory: bool = False) -> Sequence[Course]:
         """What is learnt, in this order; `own` is the family's section of params.yaml.
@@ -155,7 +199,7 @@ class Voice(Protocol):
         """In the order of the requests, each as soon as it and all before it are done."""
 
     def stream(self, request: Request, how: Speaking) -> Generator[Audio, None, bool]:
-        """What `decode` makes of the request spoken, piece by piece while it is spoken; returns whether it ended."""
+        """What `speak` gives, piece by piece while it is spoken; returns whether it ended."""
 
 
 class Family(NamedTuple):
@@ -163,3 +207,9 @@ class Family(NamedTuple):
 
     name: str  # in voice.family; its package beside this module
     load: Callable[[str, str | None, Path | None, Precision], Voice]  # base, revision, adapter, precision
+    cloning: Cloning
+    shape: Callable[[Mapping[str, Any]], Shape]  # of a base's config.json, for estimates
+    known: Mapping[str, Mapping[str, Any]] = {}  # bases on the hub → as much of their config.json as `shape` asks for
+    languages: tuple[str, ...] | None = None  # that it speaks; None: whatever its training brings
+    marks: tuple[Mark, ...] = ("number",)  # what its sequence says of a speaker and a language
+    front_end: str = ""  # version of what makes phones or tokens of text, where that is code: part of a fingerprint

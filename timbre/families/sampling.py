@@ -17,9 +17,19 @@ def pick(logits: Tensor, draw: Tensor, how: Speaking) -> Tensor:
     logits = logits.float() / how.temperature
     if 0 < how.top_k < logits.shape[-1]:
         logits = logits.masked_fill(logits < logits.topk(how.top_k).values[:, -1:], -torch.inf)
+    if how.top_p < 1:
+        logits = logits.masked_fill(logits < least_likely(logits, how.top_p), -torch.inf)
     # In double precision, sums never fall and the draw stays below the whole, so no code of probability 0 is met.
     passed = torch.softmax(logits, -1).cumsum(-1, dtype=torch.float64)
     return torch.searchsorted(passed, draw * passed[:, -1:], right=True)[:, 0]
+
+
+def least_likely(logits: Tensor, top_p: float) -> Tensor:
+    """The smallest logit of each row (B, 1) among the likeliest that together reach the probability."""
+    ordered = logits.sort(-1, descending=True).values
+    probabilities = torch.softmax(ordered, -1)
+    within = (probabilities.cumsum(-1) - probabilities < top_p).sum(-1, keepdim=True).clamp(min=1)
+    return ordered.gather(-1, within - 1)
 
 
 class RowSampling:

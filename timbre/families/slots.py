@@ -67,7 +67,7 @@ class StreamSlots:
         self.streams: dict[int, Generator[Audio, None, bool]] = {}
 
     def admit(self, slot: int, request: Request, how: Drawing, adapter: str | None) -> None:
-        self.streams[slot] = self.voice.stream(request, Speaking(how.temperature, how.top_k, 1))
+        self.streams[slot] = self.voice.stream(request, Speaking(how.temperature, how.top_k, 1, how.top_p))
 
     def step(self) -> Iterator[SlotSound]:
         for slot, stream in list(self.streams.items()):

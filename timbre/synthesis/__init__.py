@@ -27,7 +27,7 @@ from timbre.synthesis import reference, sentence
 ADAPTER = Path("models/adapter")
 SAMPLES = Path("reports/samples")
 DATASET = Path("data/dataset")
-CODES = Path("data/codes")
+CODES = Path("data/codes")  # a folder for each family
 
 
 def load(adapter: Path | None = ADAPTER) -> Voice:
@@ -55,4 +55,4 @@ def reference_clip() -> tuple[Turn, ...]:
     examples = read_jsonl(DATASET / "train.jsonl", Example)
     heard = {clip.source: [clip.recording] for clip in examples if clip.id == sample.reference}
     Permissions().check(heard, f"{sample.reference}: ", taking_part=True)
-    return reference.of_sample(sample, DATASET, CODES)
+    return reference.of_sample(sample, DATASET, CODES / read().voice.family)

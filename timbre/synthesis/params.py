@@ -7,7 +7,10 @@ from typing import Any
 
 from timbre.core.sections import GenerateParams
 
+NEUTRAL = {"top_p": 1, "repetition_penalty": 1}  # values that change nothing are in no key: older samples stay
+
 
 def of_a_sound(params: GenerateParams) -> dict[str, Any]:
     """The parameters that decide how one sentence sounds; the others say how many sentences there are."""
-    return {name: value for name, value in asdict(params).items() if name not in ("seeds", "true_prompts", "batch")}
+    found = {name: value for name, value in asdict(params).items() if name not in ("seeds", "true_prompts", "batch")}
+    return {name: value for name, value in found.items() if NEUTRAL.get(name) != value}

@@ -12,9 +12,14 @@ from timbre.families import Audio, Request, Speaking, Turn
 SILENCE = 0.1  # seconds in the file of a sentence without sound, so that every player opens it
 
 
-def request(text: str, params: GenerateParams, *, seed: int, context: tuple[Turn, ...] = ()) -> Request:
-    """The sentence with its limit in seconds, which grows with the text."""
-    return Request(text, context, seed, params.cap_seconds + params.cap_seconds_per_character * len(text))
+def request(
+    text: str, params: GenerateParams, *, seed: int, context: tuple[Turn, ...] = (), like: Turn | None = None
+) -> Request:
+    """The sentence with its limit in seconds, which grows with the text; in the language and by the speaker of `like`,
+    or of what was said before it."""
+    seconds = params.cap_seconds + params.cap_seconds_per_character * len(text)
+    like = like or (context[-1] if context else None)
+    return Request(text, context, seed, seconds, *((like.language, like.speaker) if like else ()))
 
 
 def prompt_seed(seed: int, prompt: str) -> int:
@@ -23,7 +28,7 @@ def prompt_seed(seed: int, prompt: str) -> int:
 
 
 def speaking(params: GenerateParams, *, slots: int = 1) -> Speaking:
-    return Speaking(params.temperature, params.top_k, slots)
+    return Speaking(params.temperature, params.top_k, slots, params.top_p, params.repetition_penalty)
 
 
 def flac(sound: Audio, rate: int) -> bytes:

@@ -22,7 +22,7 @@ from timbre.trace.tree import Node, TreeRow, rows
 from timbre.tracking.run import TrackedRun
 
 SHOWN = 20  # recordings or gaps that are listed without --every
-SAMPLING = ("temperature", "top_k", "cap_seconds", "cap_seconds_per_character")
+SAMPLING = ("temperature", "top_k", "top_p", "repetition_penalty", "cap_seconds", "cap_seconds_per_character")
 TRAINING = ("rank", "alpha", "learning_rate", "epochs", "batch", "seed")
 LEAVING = (
     "`timbre remove {} --write`, then `dvc repro`, takes all of this out; until then raw sound and drafts stay too. "

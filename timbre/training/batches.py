@@ -13,11 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from timbre.core.errors import DataError
 from timbre.core.records import Example, read_jsonl
 from timbre.families import Turn, Voice
+from timbre.families import codes as clip_codes
 
 BUCKET = 8  # batches whose dialogues are sorted by length together: little padding, and still another mix each epoch
 
@@ -38,9 +37,9 @@ def utterances(table: Path, codes: Path) -> tuple[list[Utterance], list[str]]:
     for example in read_jsonl(table, Example):
         try:
             keys.append(json.loads((codes / f"{example.id}.json").read_bytes())["key"])
-            turn = Turn(example.text, np.load(codes / f"{example.id}.npy"))
         except (OSError, ValueError, KeyError) as error:
             raise DataError(f"{example.id}: no codes of this clip in {codes}; `dvc repro encode` makes them") from error
+        turn = clip_codes.turn(example, codes)
         found.append(Utterance(example.id, example.source, example.seconds, turn, example.recording))
     if not found:
         raise DataError(f"{table}: no clips; add recordings, or change the shares under `dataset` in params.yaml")
@@ -49,11 +48,8 @@ def utterances(table: Path, codes: Path) -> tuple[list[Utterance], list[str]]:
 
 def check_lengths(voice: Voice, clips: Sequence[Utterance]) -> None:
     for clip in clips:
-        if (size := voice.length([clip.turn])) > voice.positions:
-            raise DataError(
-                f"{clip.id}: its {clip.seconds:.1f} s take {size} of the model's {voice.positions} positions; "
-                "lower chunk.max_seconds"
-            )
+        if why := voice.fits([clip.turn]):
+            raise DataError(f"{clip.id}: its {clip.seconds:.1f} s {why}; lower chunk.max_seconds")
 
 
 class Lessons:
@@ -64,7 +60,7 @@ class Lessons:
         self, voice: Voice, clips: Sequence[Utterance], *, batch: int, share: float, longest: float, seed: int
     ) -> None:
         self.clips, self.batch, self.share, self.longest, self.seed = clips, batch, share, longest, seed
-        self.positions, self.lengths = voice.positions, [voice.length([clip.turn]) for clip in clips]
+        self.voice, self.lengths = voice, [voice.length([clip.turn]) for clip in clips]
         self.short: dict[str, list[int]] = {}  # by speaker, the clips that can be a reference
         for number, clip in enumerate(clips):
             if clip.seconds <= longest:
@@ -97,7 +93,8 @@ class Lessons:
             return [clip]
         while (reference := draw.choice(fit)) == clip:
             pass
-        return talk if self._length(talk := [reference, clip]) <= self.positions else [clip]
+        both = [self.clips[reference].turn, self.clips[clip].turn]
+        return [clip] if self.voice.fits(both) else [reference, clip]
 
     def _length(self, talk: Sequence[int]) -> int:
         return sum(self.lengths[clip] for clip in talk)

@@ -1,6 +1,6 @@
 """What a voice will cost, by arithmetic: a model's shape, a device's pace, and the work that lies in a step or a frame.
 
-    shape = read_shape("models/tiny/csm")
+    shape = read_shape("csm", "models/tiny/csm")
     step = learning_step(shape, Lesson(clips=8, positions=300, frames=160, deep=20), rank=32, checkpointing=False)
     seconds = step / DEVICES["h200"].pace()
 
@@ -14,9 +14,11 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from timbre import families
 from timbre.core.errors import ModelError
+from timbre.families.shape import DecoderShape, Shape
 
 GB = 1e9
 ROW = 0.15  # of a small layer's time, that each further row takes on a CPU; fitted
@@ -60,80 +62,16 @@ DEVICES = {
 }
 
 
-class DecoderShape(NamedTuple):
-    layers: int
-    width: int
-    heads: int  # width of all queries together
-    keys: int  # width of all keys together
-    inner: int  # of the MLP
-
-    @property
-    def weights(self) -> int:
-        return self.layers * sum(a * b for a, b in self.projections)
-
-    @property
-    def projections(self) -> list[tuple[int, int]]:
-        """In and out of a layer's seven matrices."""
-        w, inner = self.width, self.inner
-        return [(w, self.heads), (w, self.keys), (w, self.keys), (self.heads, w), (w, inner), (w, inner), (inner, w)]
-
-    def adapter(self, rank: int) -> int:
-        return self.layers * sum(rank * (a + b) for a, b in self.projections)
-
-
-class Shape(NamedTuple):
-    backbone: DecoderShape
-    depth: DecoderShape
-    codebooks: int
-    codes: int  # ids of a codebook
-    words: int  # ids of text
-    frame_rate: float  # Hz
-    codec: dict[str, Any]
-
-    @property
-    def weights(self) -> int:
-        wide, deep = self.backbone.width, self.depth.width
-        embedded = wide * (self.words + self.codes * self.codebooks)
-        heads = self.codes * (wide + deep * (self.codebooks - 1))
-        return self.backbone.weights + self.depth.weights + embedded + heads + wide * deep
-
-
-CSM_1B: dict[str, Any] = {
-    "num_hidden_layers": 16, "hidden_size": 2048, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 64,
-    "intermediate_size": 8192, "num_codebooks": 32, "vocab_size": 2051, "text_vocab_size": 128_256,
-    "depth_decoder_config": {
-        "num_hidden_layers": 4, "hidden_size": 1024, "num_attention_heads": 8, "num_key_value_heads": 2,
-        "head_dim": 128, "intermediate_size": 8192,
-    }, "codec_config": {
-        "sampling_rate": 24_000, "upsampling_ratios": [8, 6, 5, 4], "num_filters": 64, "hidden_size": 512,
-        "num_hidden_layers": 8, "intermediate_size": 2048, "codebook_dim": 256, "codebook_size": 2048,
-    },
-}  # fmt: skip
-
-
-def read_shape(base: str) -> Shape:
-    """Of a folder's config.json, or of sesame/csm-1b, which is known."""
-    path = Path(base) / "config.json"
+def read_shape(family: str, base: str) -> Shape:
+    """Of a folder's config.json, or of a base on the hub that the family knows."""
+    path, voices = Path(base) / "config.json", families.family(family)
+    known = next((config for name, config in voices.known.items() if name.endswith(base.rpartition("/")[2])), None)
     if path.is_file():
-        config = json.loads(path.read_bytes())
-    elif base.endswith("csm-1b"):
-        config = CSM_1B
-    else:
-        raise ModelError(f"{base}: no config.json here that tells its shape; name a folder, or --model csm-1b")
-    codec = config["codec_config"]
-    frame = 2 * math.prod(codec["upsampling_ratios"])  # samples
-    return Shape(
-        _decoder(config), _decoder(config["depth_decoder_config"]), config["num_codebooks"], config["vocab_size"],
-        config["text_vocab_size"], codec["sampling_rate"] / frame, codec,
-    )  # fmt: skip
-
-
-def _decoder(config: dict[str, Any]) -> DecoderShape:
-    head = config["head_dim"]
-    return DecoderShape(
-        config["num_hidden_layers"], config["hidden_size"], head * config["num_attention_heads"],
-        head * config["num_key_value_heads"], config["intermediate_size"],
-    )  # fmt: skip
+        known = json.loads(path.read_bytes())
+    if known is None:
+        names = ", ".join(voices.known) or "none"
+        raise ModelError(f"{base}: no config.json here that tells its shape; name a folder, or one of {names}")
+    return voices.shape(known)
 
 
 class BatchShape(NamedTuple):
@@ -186,7 +124,7 @@ def learning_memory(
         at_once = max(at_once, layer if checkpointing else 0)
     logits = 3 * 4 * shape.codes * (lesson.frames + lesson.deep * (shape.codebooks - 1))
     return {
-        "weights": size * shape.weights + 4 * codec_weights(shape.codec),
+        "weights": size * shape.weights + 4 * shape.codec.weights,
         "adapter and optimiser": adapter * (4 + 4 + (2 if small_optimiser else 8)),
         "activations": kept + at_once,
         "logits": logits,
@@ -208,33 +146,6 @@ def speaking_frame(shape: Shape, rows: int, device: Device) -> float:
     work = 2 * weights * rows / device.pace(weights)
     small = layers * device.layer * (1 + (ROW * (rows - 1) if device.cores else 0))
     return max(weights * size / (device.bandwidth * device.read), work, small)
-
-
-def encoding_second(codec: dict[str, Any]) -> float:
-    """Operations of the codec for a second of sound."""
-    channels, hidden = int(codec["num_filters"]), int(codec["hidden_size"])
-    rate = float(codec["sampling_rate"])
-    made = rate * channels * 7
-    for ratio in reversed(codec["upsampling_ratios"]):
-        made += rate * channels * channels // 2 * 4  # a block of two convolutions, 3 and 1 wide
-        rate /= ratio
-        made += rate * channels * 2 * channels * 2 * ratio
-        channels *= 2
-    made += rate * channels * hidden * 3
-    made += rate * codec["num_hidden_layers"] * (4 * hidden**2 + 2 * hidden * codec["intermediate_size"])
-    made += rate / 2 * hidden**2 * 4  # to the frame rate
-    return float(2 * made)
-
-
-def codec_weights(codec: dict[str, Any]) -> float:
-    """Both ways; the transformers and the last convolutions have nearly all of them."""
-    hidden = int(codec["hidden_size"])
-    layer = 4 * hidden**2 + 2 * hidden * int(codec["intermediate_size"])
-    channels = int(codec["num_filters"]) * 2 ** len(codec["upsampling_ratios"])
-    ratio = int(max(codec["upsampling_ratios"]))
-    return float(
-        2 * (int(codec["num_hidden_layers"]) * layer + channels**2 * ratio + 3 * channels * hidden + 4 * hidden**2)
-    )
 
 
 class Listener(NamedTuple):

@@ -32,6 +32,7 @@ from tqdm import tqdm
 from timbre.core.errors import ModelError
 from timbre.core.sections import TrainParams
 from timbre.families import Course, Lora, Losses, Objective, Voice
+from timbre.families import codes as clip_codes
 from timbre.training import distributed
 from timbre.training.batches import Lessons, Utterance
 from timbre.training.prefetch import ahead
@@ -205,7 +206,7 @@ class Training:
         draw = random.Random(f"{params.seed} batch {number}")
         seed = draw.getrandbits(63) + self.part.number
         talks = self.order.dialogues(number)
-        frames = sum(len(turn.codes) for talk in talks for turn in talk if turn.codes is not None)
+        frames = sum(clip_codes.frames(turn.codes) for talk in talks for turn in talk if turn.codes is not None)
         batch = self.course.batch(talks, draw.getrandbits(63), self.part)
         return PreparedBatch(seed, batch, frames)
 

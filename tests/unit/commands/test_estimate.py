@@ -34,7 +34,7 @@ def step(voice: Any) -> tuple[cost_estimate.BatchShape, float, float]:
     voice.adapt(Lora(RANK, 16, True, 0.05))
     voice.model.train()
     random = np.random.default_rng(0)
-    turn = Turn("The ferry waits here.", random.integers(1, 60, (100, voice.codebooks)).astype(np.int16))
+    turn = Turn("The ferry waits here.", {"codes": random.integers(1, 60, (100, voice.codebooks)).astype(np.int16)})
     batch = voice.batch([[turn]] * 4, 0.25, 0)
     own = {weight.untyped_storage().data_ptr() for weight in voice.base.parameters()}
     kept: dict[int, int] = {}
@@ -54,7 +54,7 @@ def step(voice: Any) -> tuple[cost_estimate.BatchShape, float, float]:
     return lesson, counter.get_total_flops(), sum(kept.values())
 
 
-SHAPE = cost_estimate.read_shape(str(shapes.TINY))
+SHAPE = cost_estimate.read_shape("csm", str(shapes.TINY))
 
 
 def test_a_steps_operations_are_those_that_torch_counts(step: tuple[cost_estimate.BatchShape, float, float]) -> None:
@@ -74,17 +74,17 @@ def test_what_a_step_keeps_is_what_autograd_keeps(step: tuple[cost_estimate.Batc
 def test_the_codecs_operations_are_those_that_torch_counts(voice: Any) -> None:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         voice.base.codec_model.encode(torch.zeros(1, 1, 4 * voice.sample_rate), num_quantizers=voice.codebooks)
-    assert 4 * cost_estimate.encoding_second(SHAPE.codec) == pytest.approx(counter.get_total_flops(), rel=0.05)
+    assert 4 * SHAPE.codec.encoding == pytest.approx(counter.get_total_flops(), rel=0.05)
 
 
 def test_the_shapes_have_the_weights_of_the_models(voice: Any) -> None:
     named = [(name, weight) for name, weight in voice.base.named_parameters() if "lora" not in name]
     assert SHAPE.weights == pytest.approx(sum(w.numel() for n, w in named if "codec" not in n), rel=0.01)
     assert SHAPE.frame_rate == voice.frame_rate
-    large = cost_estimate.read_shape("sesame/csm-1b")
-    assert large.weights + cost_estimate.codec_weights(large.codec) == pytest.approx(1.63e9, rel=0.01)
+    large = cost_estimate.read_shape("csm", "sesame/csm-1b")
+    assert large.weights + large.codec.weights == pytest.approx(1.63e9, rel=0.01)
     with pytest.raises(cost_estimate.ModelError, match="name a folder"):
-        cost_estimate.read_shape("nobody/a-voice")
+        cost_estimate.read_shape("csm", "nobody/a-voice")
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def test_no_weight_is_left_empty_and_what_is_tied_stays_tied(voice: Csm) -> None
 
 def test_it_speaks_until_the_cap_and_not_always_the_same(voice: Csm) -> None:
     requests = [Request(text, (), seed, 0.4) for seed, text in enumerate(texts(3))]
-    made = list(voice.speak(requests, Speaking(0.9, 50, 3)))
+    made = list(voice.speak_codes(requests, Speaking(0.9, 50, 3)))
     assert [(len(spoken.codes), spoken.ended) for spoken in made] == [(10, False)] * 3
     assert len({tuple(frame) for spoken in made for frame in spoken.codes.tolist()}) == 30
     assert len(voice.decode(made[0].codes)) == 10 * 640

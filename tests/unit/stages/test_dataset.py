@@ -21,7 +21,7 @@ from stages.dataset import duplicates, held_out, main, rejected, repeated, split
 from timbre.core.content import content_key
 from timbre.core.errors import DataError
 from timbre.core.records import Clip, Drop, Label, read_jsonl, write_jsonl
-from timbre.core.sections import DatasetParams
+from timbre.core.sections import DatasetParams, VoiceParams
 from timbre.core.text import words
 from timbre.exchange.dataset_rows import examples, load
 
@@ -179,7 +179,7 @@ def test_what_is_tested_is_never_learnt_under_another_punctuation() -> None:
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(stage, "read", lambda: SimpleNamespace(dataset=PARAMS))
+    monkeypatch.setattr(stage, "read", lambda: SimpleNamespace(dataset=PARAMS, voice=VoiceParams("csm", "", None)))
     clips = [
         *talk("one", 12),
         clip("one", 12, "..."),
@@ -197,7 +197,12 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def make() -> None:
-    main(*(Path("data", name) for name in ("clips.jsonl", "drops.jsonl", "labels.jsonl", "clips", "dataset")))
+    main(
+        *(
+            Path("data", name)
+            for name in ("sources.yaml", "clips.jsonl", "drops.jsonl", "labels.jsonl", "clips", "dataset")
+        )
+    )
 
 
 def test_every_clip_and_drop_is_in_exactly_one_table(root: Path) -> None:

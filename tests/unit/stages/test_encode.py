@@ -13,6 +13,7 @@ from tests.support.tiny_models import CODEBOOKS, random_csm, write_clips
 from timbre.core.content import content_key
 from timbre.core.errors import AudioError, DataError
 from timbre.core.sections import EncodeParams, VoiceParams
+from timbre.families.codes import read
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +28,11 @@ def tree(folder: Path) -> dict[str, bytes]:
 def test_every_clip_has_its_codes_and_their_number(model: VoiceParams, tmp_path: Path) -> None:
     examples = write_clips(tmp_path, 5)
     encode_all(tmp_path / "data/clips", tmp_path / "codes", EncodeParams(1), model)
-    assert set(tree(tmp_path / "codes")) == {f"{e.id}{suffix}" for e in examples for suffix in (".npy", ".json")}
+    assert set(tree(tmp_path / "codes")) == {
+        f"{e.id}{suffix}" for e in examples for suffix in (".safetensors", ".json")
+    }
     for example in examples:
-        codes = np.load(tmp_path / f"codes/{example.id}.npy")
+        codes = read(tmp_path / "codes", example.id)["codes"]
         assert codes.dtype == np.int16
         assert codes.shape == (int(np.ceil(round(example.seconds * 25, 6))), CODEBOOKS)
         assert json.loads((tmp_path / f"codes/{example.id}.json").read_text())["frames"] == len(codes)

@@ -28,6 +28,8 @@ from timbre.evaluation.likeness import Scale
 from timbre.evaluation.metrics import CONDITIONS, Evidence
 from timbre.evaluation.scores import Score
 from timbre.evaluation.speaker_encoder import Voices
+from timbre.families import Turn
+from timbre.families.codes import to_bytes
 from timbre.mapping import batch
 from timbre.project.transcripts import read as read_transcript
 
@@ -132,8 +134,8 @@ class World:
         (self.root / "data/codes").mkdir(exist_ok=True)
         codes = model.encode([self.clip(row) for row in self.rows[:-1]])
         for row, code in zip(self.rows, codes, strict=False):
-            np.save(self.root / f"data/codes/{row.id}.npy", code)
-        return [model.decode(code) for code in codes]
+            (self.root / f"data/codes/{row.id}.safetensors").write_bytes(to_bytes(code))
+        return [model.resound(Turn("", code), None) for code in codes]
 
     def speak(self, condition: str, prompt: str, text: str, sound: np.ndarray) -> None:
         folder, name = self.root / "reports/samples", f"{condition}-{prompt}-0"

@@ -22,6 +22,7 @@ from timbre.core.sections import GateParams, GenerateParams, VoiceParams
 from timbre.evaluation.metrics import Speaker
 from timbre.evaluation.scores import Score
 from timbre.families import Lora, Turn
+from timbre.families.codes import to_bytes
 from timbre.mapping import Job, refresh
 from timbre.project.prompts import Prompt
 from timbre.synthesis.reference import Reference, choose_reference
@@ -32,18 +33,21 @@ PARAMS = GenerateParams(
     true_prompts=0,
     temperature=0.8,
     top_k=0,
+    top_p=1.0,
+    repetition_penalty=1.0,
     cap_seconds=0.4,
     cap_seconds_per_character=0.0,
     batch=3,
     precision="auto",
 )
 FERRY, COFFEE = Prompt("ferry", "domain", "The ferry waits."), Prompt("coffee", "hard", "Green coffee to Oslo, please.")
+LONG = (5.0, 10.0)  # seconds of a reference
 TEXTS = [FERRY, COFFEE]
 
 
 def reference(text: str = "The green train.") -> Reference:
     codes = np.random.default_rng(0).integers(1, CODEBOOK_SIZE, (20, CODEBOOKS)).astype(np.int16)
-    return Reference("0123456789abcdef", "ann", Turn(text, codes))
+    return Reference("0123456789abcdef", "ann", Turn(text, {"codes": codes}))
 
 
 @pytest.fixture(scope="module")
@@ -176,29 +180,34 @@ def write_sound(root: Path, rows: list[Example], clipped: tuple[str, ...] = ()) 
         (root / "codes").mkdir(exist_ok=True)
         sound = np.full(800, 1.0 if row.id in clipped else 0.3, np.float32)
         (root / f"clips/{row.id}.flac").write_bytes(audio.flac_bytes(sound, SAMPLE_RATE))
-        np.save(root / f"codes/{row.id}.npy", np.ones((3, CODEBOOKS), np.int16))
+        (root / f"codes/{row.id}.safetensors").write_bytes(to_bytes({"codes": np.ones((3, CODEBOOKS), np.int16)}))
 
 
 def test_the_reference_is_a_clean_clip_of_five_to_ten_seconds_and_stays_when_others_come(tmp_path: Path) -> None:
     rows = examples(3, 6, 7, 9, 12, 8, 30)
     write_sound(tmp_path, rows)
-    first = choose_reference(rows, tmp_path / "clips", tmp_path / "codes")
+    first = choose_reference(rows, tmp_path / "clips", tmp_path / "codes", LONG)
     chosen = next(row for row in rows if row.id == first.clip)
     assert 5 <= chosen.seconds <= 10
     assert first.turn.text == chosen.text
     without = [row for row in rows if row.seconds > 11 or row.id == first.clip]
-    assert choose_reference(without[::-1], tmp_path / "clips", tmp_path / "codes").clip == first.clip
+    assert choose_reference(without[::-1], tmp_path / "clips", tmp_path / "codes", LONG).clip == first.clip
     write_sound(tmp_path, rows, clipped=(first.clip,))
-    assert choose_reference(rows, tmp_path / "clips", tmp_path / "codes").clip not in (first.clip, "c0", "c4", "c6")
+    assert choose_reference(rows, tmp_path / "clips", tmp_path / "codes", LONG).clip not in (
+        first.clip,
+        "c0",
+        "c4",
+        "c6",
+    )
 
 
 def test_where_no_clip_is_that_long_the_nearest_is_taken(tmp_path: Path) -> None:
     rows = examples(1, 2.5, 13, 30)
     write_sound(tmp_path, rows)
-    assert choose_reference(rows, tmp_path / "clips", tmp_path / "codes").clip == "c1"
-    shutil.rmtree(tmp_path / "codes")
+    assert choose_reference(rows, tmp_path / "clips", tmp_path / "codes", LONG).clip == "c1"
+    shutil.rmtree(tmp_path / "codes", LONG)
     with pytest.raises(DataError, match="c1: no codes"):
-        choose_reference(rows, tmp_path / "clips", tmp_path / "codes")
+        choose_reference(rows, tmp_path / "clips", tmp_path / "codes", LONG)
 
 
 def test_an_adapter_of_zeros_is_refused_and_one_of_next_to_nothing_trips_the_gate(

@@ -21,13 +21,14 @@ from timbre.core.errors import DataError
 from timbre.core.records import Example, Point, from_json, write_jsonl
 from timbre.core.sections import VoiceParams
 from timbre.families import Lora
+from timbre.families.codes import to_bytes
 from timbre.synthesis import reference
 
 ROOT = Path(__file__).parents[3]
 REFERENCE = "0123456789abcdef"  # of the samples that tests/support/fake_outputs.py makes
 ARGUMENTS = [
-    Path("data/prompts.tsv"), Path("reports/samples"), Path("data/dataset"), Path("data/codes"), Path("models/points"),
-    Path("reports/points"),
+    Path("data/prompts.tsv"), Path("reports/samples"), Path("data/dataset"), Path("data/codes/csm"),
+    Path("models/points"), Path("reports/points"),
 ]  # fmt: skip
 
 
@@ -38,9 +39,9 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_samples(root / "reports/samples", {"coffee": "Coffee, please.", "ferry": "The ferry waits."})
     example = Example(f"data/clips/{REFERENCE}.flac", "The green train.", "ann", REFERENCE, "talk", 0.0, 1.0, 1.0)
     write_jsonl(root / "data/dataset/train.jsonl", [example])
-    (root / "data/codes").mkdir()
+    (root / "data/codes/csm").mkdir(parents=True)
     heard = np.random.default_rng(0).integers(1, CODEBOOK_SIZE, (20, CODEBOOKS)).astype(np.int16)
-    np.save(root / f"data/codes/{REFERENCE}.npy", heard)
+    (root / f"data/codes/csm/{REFERENCE}.safetensors").write_bytes(to_bytes({"codes": heard}))
     rows = ("id\tkind\ttext", "ferry\tdomain\tThe ferry waits.", "coffee\tdomain\tCoffee, please.", "")
     (root / "data/prompts.tsv").write_text("\n".join(rows))
     for step in (5, 20):
@@ -121,7 +122,7 @@ def test_a_prompt_without_a_sample_and_a_reference_that_is_gone_are_named(place:
     sample = listen.spoken_sample(Path("data/prompts.tsv"), Path("reports/samples"))
     gone = dataclasses.replace(sample, reference="fedcba9876543210")
     with pytest.raises(DataError, match="tuned_clone-ferry-0: its reference fedcba9876543210 is gone"):
-        reference.of_sample(gone, Path("data/dataset"), Path("data/codes"))
+        reference.of_sample(gone, Path("data/dataset"), Path("data/codes/csm"))
     Path("data/prompts.tsv").write_text("id\tkind\ttext\nharbour\tdomain\tHarbour.\n")
     with pytest.raises(DataError, match=r"data/prompts.tsv: no sample of its first prompt in reports/samples"):
         listen.main(*ARGUMENTS)

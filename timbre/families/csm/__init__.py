@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from timbre.families.protocol import Family, Precision, Voice
+from timbre.families.csm.shape import CSM_1B, shape
+from timbre.families.protocol import Cloning, Family, Precision, Voice
 
 
 def load_voice(base: str, revision: str | None, adapter: Path | None, precision: Precision) -> Voice:
@@ -13,4 +14,6 @@ def load_voice(base: str, revision: str | None, adapter: Path | None, precision:
     return model.load(base, revision, adapter, precision)
 
 
-FAMILY = Family(name="csm", load=load_voice)
+FAMILY = Family(
+    name="csm", load=load_voice, cloning=Cloning("turns", (5.0, 10.0)), shape=shape, known={"sesame/csm-1b": CSM_1B}
+)

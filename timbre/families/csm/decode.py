@@ -28,9 +28,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from timbre.families.csm.eight_bits import Int8Heads
+from timbre.families.csm.frames import Frames, SpokenFrames
 from timbre.families.llama import Layer, Product, Stack, joined, product, shape_of
 from timbre.families.lora_rows import RowAdapters, RowProduct
-from timbre.families.protocol import Codes, Speaking, Spoken
+from timbre.families.protocol import Speaking
 from timbre.families.sampling import RowSampling, pick
 
 Pick = Callable[[Tensor, Tensor], Tensor]  # logits (rows, codes), draws (rows, 1) → codes (rows)
@@ -48,7 +49,7 @@ class Sentence(NamedTuple):
 
 class Said(NamedTuple):
     number: int  # of the sentence
-    frame: Codes | None  # (codebooks); None: it is over
+    frame: Frames | None  # (codebooks); None: it is over
     ended: bool = False  # by its own end, not by the cap
 
 
@@ -88,22 +89,22 @@ def decode(decoder: Decoder, sentences: Sequence[Sentence]) -> Iterator[Said]:
                     del slots[place]
 
 
-def whole(said: Iterable[Said], codebooks: int) -> Iterator[Spoken]:
+def whole(said: Iterable[Said], codebooks: int) -> Iterator[SpokenFrames]:
     """Sentences in their order, each as soon as it and all before it are over."""
-    frames: dict[int, list[Codes]] = defaultdict(list)
-    done: dict[int, Spoken] = {}
+    frames: dict[int, list[Frames]] = defaultdict(list)
+    done: dict[int, SpokenFrames] = {}
     following = 0
     for number, frame, ended in said:
         if frame is not None:
             frames[number].append(frame)
             continue
-        done[number] = Spoken(np.array(frames.pop(number, []), np.int16).reshape(-1, codebooks), ended)
+        done[number] = SpokenFrames(np.array(frames.pop(number, []), np.int16).reshape(-1, codebooks), ended)
         while following in done:
             yield done.pop(following)
             following += 1
 
 
-def alone(said: Iterable[Said]) -> Generator[Codes, None, bool]:
+def alone(said: Iterable[Said]) -> Generator[Frames, None, bool]:
     """Frames of a single sentence as they are made; returns whether it ended by itself."""
     for _, frame, ended in said:
         if frame is None:
@@ -205,10 +206,10 @@ class Decoder:
         for slot in slots:
             self.place[slot] = self.number[slot] = self.busy[slot] = 0
 
-    def frames(self, longest: int) -> Codes:
+    def frames(self, longest: int) -> Frames:
         """The next frame of every row (slots, codebooks); with it the longest takes `longest` places."""
         self.step(self.lengths[bisect_left(self.lengths, longest)])
-        codes: Codes = self.codes.cpu().numpy().astype(np.int16)
+        codes: Frames = self.codes.cpu().numpy().astype(np.int16)
         return codes
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]

@@ -16,19 +16,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from timbre.core.errors import ModelError
-from timbre.families.protocol import Audio, Codes
+from timbre.families.csm.frames import Frames
+from timbre.families.protocol import Audio
 
 LONGEST_PIECE = 16  # frames; longer ones cost as much a frame
 HEARD_AT_ONCE = 2  # seconds of sound that a CPU encodes at once: what a layer makes of it stays in the cache
 
 
-def pieces(frames: Iterable[Codes]) -> Iterator[Codes]:
+def pieces(frames: Iterable[Frames]) -> Iterator[Frames]:
     """Frames (codebooks) as they come, in pieces (frames, codebooks) for `CodecStream.feed`.
 
     The first is one frame, so that sound begins at once; each further one is half as long as all before it, which are
     heard while it is made: no gap where speaking takes up to two thirds of the time that it lasts.
     """
-    waiting: list[Codes] = []
+    waiting: list[Frames] = []
     made = 0
     for frame in frames:
         waiting.append(frame)
@@ -176,7 +177,7 @@ class CodecStream:
     def __init__(self, codec: Any) -> None:
         self.rows = CodecRows(codec)
 
-    def feed(self, codes: Codes) -> Audio:
+    def feed(self, codes: Frames) -> Audio:
         """codes (frames, codebooks) that follow those fed before."""
         if not len(codes):
             return np.zeros(0, np.float32)

@@ -25,6 +25,7 @@ from timbre.core.errors import ModelError
 from timbre.core.sections import CsmParams
 from timbre.families import lora as low_rank
 from timbre.families.csm.decode import Decoder, Said, Sentence, alone, decode, whole
+from timbre.families.csm.frames import Frames, SpokenFrames
 from timbre.families.csm.load import from_pretrained, prepare
 from timbre.families.csm.losses import CsmBatch, label_losses, named_losses
 from timbre.families.csm.mimi import CodecStream, encoded, pieces
@@ -45,7 +46,6 @@ from timbre.families.protocol import (
 )  # fmt: skip
 from timbre.families.slots import Slots
 
-SPEAKER = "0"  # one voice: always the same number
 TARGETS = r".*(backbone_model|depth_decoder\.model)\.layers\.\d+\." + low_rank.PROJECTIONS  # never a layer of Mimi
 
 
@@ -53,7 +53,7 @@ class Row(NamedTuple):
     """One sequence; S positions."""
 
     ids: list[int]  # (S) text tokens, 0 where there is sound
-    codes: Codes  # (S, codebooks), 0 where there is text, and at the end frame
+    codes: Frames  # (S, codebooks), 0 where there is text, and at the end frame
     sound: list[bool]  # (S)
 
 
@@ -103,6 +103,7 @@ class Csm:
         self.tokenizer = tokenizer
         codec = base.config.codec_config
         self.sample_rate: int = codec.sampling_rate
+        self.hearing_rate = self.sample_rate
         self.frame_rate: float = codec.frame_rate
         self.positions: int = base.config.max_position_embeddings
         self.codebooks: int = base.config.num_codebooks
@@ -123,9 +124,13 @@ class Csm:
             codes = encoded(self.base.codec_model, values, self.codebooks)
         made = codes.transpose(1, 2).cpu().numpy().astype(np.int16)
         frames = [-(-len(sound) // self._frame) for sound in sounds]
-        return [np.ascontiguousarray(row[:count]) for row, count in zip(made, frames, strict=True)]
+        return [{"codes": np.ascontiguousarray(row[:count])} for row, count in zip(made, frames, strict=True)]
 
-    def decode(self, codes: Codes) -> Audio:
+    def resound(self, turn: Turn, reference: Turn | None) -> Audio:
+        assert turn.codes, "a clip has codes"
+        return self.decode(turn.codes["codes"])
+
+    def decode(self, codes: Frames) -> Audio:
         if not len(codes):
             return np.zeros(0, np.float32)
         values = torch.from_numpy(codes.astype(np.int64)).T[None].to(self.device)  # (1, codebooks, frames)
@@ -136,18 +141,26 @@ class Csm:
     def length(self, turns: Sequence[Turn]) -> int:
         return len(self._row(turns).ids)
 
+    def fits(self, turns: Sequence[Turn]) -> str | None:
+        if (size := self.length(turns)) <= self.positions:
+            return None
+        return f"take {size} of the model's {self.positions} positions"
+
     def _row(self, turns: Sequence[Turn]) -> Row:
         ids: list[int] = []
-        codes: list[Codes] = []
+        codes: list[Frames] = []
         sound: list[bool] = []
         for turn in turns:
-            text = self.tokenizer(f"[{SPEAKER}]{turn.text}", add_special_tokens=True)["input_ids"]
-            frames = 0 if turn.codes is None else len(turn.codes) + 1  # with the end frame
+            text = self.tokenizer(f"[{turn.speaker.number}]{turn.text}", add_special_tokens=True)["input_ids"]
+            frames = _frames(turn)
             ids += [*text, *[0] * frames]
             sound += [False] * len(text) + [True] * frames
             codes.append(np.zeros((len(text), self.codebooks), np.int16))
             if turn.codes is not None:
-                codes += [turn.codes, np.full((1, self.codebooks), self.base.config.codebook_eos_token_id, np.int16)]
+                codes += [
+                    turn.codes["codes"],
+                    np.full((1, self.codebooks), self.base.config.codebook_eos_token_id, np.int16),
+                ]
         return Row(ids, np.concatenate(codes), sound)
 
     @functools.cached_property
@@ -161,7 +174,7 @@ class Csm:
         memory, where a thread makes it; `losses` takes it to the model.
         """
         random = np.random.default_rng(seed)
-        spoken = [len(turns[-1].codes) + 1 if turns[-1].codes is not None else 0 for turns in dialogues]
+        spoken = [_frames(turns[-1]) for turns in dialogues]
         deep = [random.random(frames) < depth_share for frames in spoken]  # where the depth decoder learns
         for frames in deep:
             frames[-1] = True  # the end always: a voice that never learnt it never stops
@@ -216,12 +229,16 @@ class Csm:
         low_rank.save(self.model, folder)
 
     def speak(self, requests: Sequence[Request], how: Speaking) -> Iterator[Spoken]:
+        for codes, ended in self.speak_codes(requests, how):
+            yield Spoken(self.decode(codes), ended)
+
+    def speak_codes(self, requests: Sequence[Request], how: Speaking) -> Iterator[SpokenFrames]:
         yield from whole(self._decode(requests, how), self.codebooks)
 
     def stream(self, request: Request, how: Speaking) -> Generator[Audio, None, bool]:
         ended = False
 
-        def frames() -> Iterator[Codes]:
+        def frames() -> Iterator[Frames]:
             nonlocal ended
             ended = yield from alone(self._decode([request], how))
 
@@ -236,6 +253,8 @@ class Csm:
         return CsmSlots(self, count, adapters)
 
     def _decode(self, requests: Sequence[Request], how: Speaking) -> Iterator[Said]:
+        if how.repetition_penalty != 1:
+            raise ModelError("generate.repetition_penalty: CSM knows none; set it to 1")
         sentences = [self._sentence(request) for request in requests]
         kin = next(iter(self._decoders.values()), None)
         # nobody else's while it speaks
@@ -247,7 +266,7 @@ class Csm:
             self._decoders = {how: decoder}
 
     def _sentence(self, request: Request) -> Sentence:
-        text, context = (Turn(request.text),), request.context
+        text, context = (Turn(request.text, speaker=request.speaker),), request.context
         size = self.length((*context, *text))
         if size >= self.positions:
             raise ModelError(
@@ -255,7 +274,10 @@ class Csm:
                 "speak in; take a shorter reference clip or sentence"
             )
         frames = min(math.ceil(request.seconds * self.frame_rate), self.positions - size)
-        said = [(turn.text, None if turn.codes is None else turn.codes.tolist()) for turn in context]
+        said = [
+            (turn.text, turn.speaker.number, None if turn.codes is None else turn.codes["codes"].tolist())
+            for turn in context
+        ]
         return Sentence(
             content_key(said) if said else "", partial(self._heard, context), partial(self._heard, text),
             max(frames, 1), request.seed,
@@ -264,6 +286,11 @@ class Csm:
     def _heard(self, turns: Sequence[Turn]) -> Tensor:
         row = self._row(turns)
         return self._embed(*(torch.as_tensor(np.asarray(part), device=self.device)[None] for part in row))[0]
+
+
+def _frames(turn: Turn) -> int:
+    """Of its sound, with the end frame."""
+    return 0 if turn.codes is None else len(turn.codes["codes"]) + 1
 
 
 def _padded(rows: Sequence[Row], size: int) -> tuple[Tensor, Tensor, Tensor]:

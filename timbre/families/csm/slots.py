@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from timbre.families.csm.decode import Caches, Decoder, Weights
+from timbre.families.csm.frames import Frames
 from timbre.families.csm.mimi import CodecRows
 from timbre.families.lora_rows import RowAdapters, rank_of
-from timbre.families.protocol import Audio, Codes, Request, Speaking
+from timbre.families.protocol import Audio, Request, Speaking
 from timbre.families.sampling import RowSampling
 from timbre.families.slots import Drawing, SlotSound
 
@@ -40,7 +41,7 @@ class Speaker:
     places: int  # of the cache that it takes
     left: int  # frames
     made: int = 0  # frames
-    waiting: list[Codes] = field(default_factory=list)  # frames that are not sound yet
+    waiting: list[Frames] = field(default_factory=list)  # frames that are not sound yet
 
     @property
     def piece(self) -> int:
@@ -112,7 +113,7 @@ class CsmSlots:
             sound = sounds.get(slot, np.zeros(0, np.float32))
             yield SlotSound(slot, sound, slot in over, over.get(slot, False))
 
-    def _young(self, frames: Codes) -> dict[int, Audio]:
+    def _young(self, frames: Frames) -> dict[int, Audio]:
         """The first frames of sentences, all in one call of the codec."""
         young = [slot for slot, speaker in self.speakers.items() if speaker.waiting and speaker.made <= YOUNG]
         if not young:

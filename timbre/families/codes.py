@@ -1,0 +1,41 @@
+"""The codes of a clip as they lie in data/codes/<family>: arrays by name in one .safetensors file.
+
+The same arrays give the same bytes, and nothing of a model is loaded to read them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from timbre.core.errors import DataError
+from timbre.core.records import Example
+from timbre.families.protocol import Codes, SpeakerTag, Turn
+
+SUFFIX = ".safetensors"
+
+
+def to_bytes(codes: Codes) -> bytes:
+    content: bytes = save({name: np.ascontiguousarray(array) for name, array in codes.items()})
+    return content
+
+
+def turn(example: Example, folder: Path) -> Turn:
+    """What is said in a clip of the dataset, with its codes."""
+    speaker = SpeakerTag(name=example.source)
+    return Turn(example.text, read(folder, example.id), example.language, speaker, Path(example.audio))
+
+
+def read(folder: Path, clip: str) -> Codes:
+    try:
+        codes: Codes = load_file(folder / f"{clip}{SUFFIX}")
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{clip}: no codes of this clip in {folder}; `dvc repro encode` makes them") from error
+    return codes
+
+
+def frames(codes: Codes) -> int:
+    return len(codes["codes"])

@@ -1,0 +1,63 @@
+"""The shape of a voice model, as estimates need it: how many weights a step multiplies with, and how many it reads.
+
+A family that says one code after another has no depth decoder: `NO_DECODER`, one codebook, and a frame for each code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+
+class DecoderShape(NamedTuple):
+    layers: int
+    width: int
+    heads: int  # width of all queries together
+    keys: int  # width of all keys together
+    inner: int  # of the MLP
+
+    @property
+    def weights(self) -> int:
+        return self.layers * sum(a * b for a, b in self.projections)
+
+    @property
+    def projections(self) -> list[tuple[int, int]]:
+        """In and out of a layer's seven matrices."""
+        w, inner = self.width, self.inner
+        return [(w, self.heads), (w, self.keys), (w, self.keys), (self.heads, w), (w, inner), (w, inner), (inner, w)]
+
+    def adapter(self, rank: int) -> int:
+        return self.layers * sum(rank * (a + b) for a, b in self.projections)
+
+
+def llama(config: Mapping[str, Any]) -> DecoderShape:
+    """Of a decoder with Llama's layers, by its part of config.json."""
+    head = config["head_dim"]
+    return DecoderShape(
+        config["num_hidden_layers"], config["hidden_size"], head * config["num_attention_heads"],
+        head * config["num_key_value_heads"], config["intermediate_size"],
+    )  # fmt: skip
+
+
+NO_DECODER = DecoderShape(0, 0, 0, 0, 0)
+
+
+class CodecShape(NamedTuple):
+    weights: float
+    encoding: float  # operations for a second of sound
+
+
+class Shape(NamedTuple):
+    backbone: DecoderShape
+    depth: DecoderShape
+    codebooks: int
+    codes: int  # ids of a codebook
+    embedded: int  # weights that are looked up, and in no product
+    frame_rate: float  # Hz
+    codec: CodecShape
+
+    @property
+    def weights(self) -> int:
+        wide, deep = self.backbone.width, self.depth.width
+        heads = self.codes * (wide + deep * (self.codebooks - 1))
+        return self.backbone.weights + self.depth.weights + self.embedded + heads + wide * deep
