@@ -154,6 +154,9 @@ class LoraCourse(ABC):
     def model(self) -> Any:
         return self.voice.model
 
+    def meet(self, clips: Sequence[Turn]) -> None:  # noqa: B027  # most families keep nothing of them
+        pass
+
     def begin(self) -> None:
         if self.saving:
             save_memory(self.voice.base)

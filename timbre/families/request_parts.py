@@ -10,17 +10,17 @@ import sentencex
 from timbre.families.code_decoder import SaidCode
 
 
-def sentences_of(text: str, longest: int, language: str = "en") -> list[str]:
-    """The text whole if it has at most so many letters, else its sentences, as many together as may be.
+def sentences_of(text: str, longest: int, language: str = "en", *, joined: bool = True) -> list[str]:
+    """Sentences of at most so many letters; `joined`, as many together as may be.
 
     A sentence that is longer by itself is cut between words.
     """
-    if len(text) <= longest:
+    if joined and len(text) <= longest:
         return [text]
     parts: list[str] = []
     for sentence in sentencex.segment(language, text):
         for piece in _cut(sentence.strip(), longest):
-            if parts and len(parts[-1]) + 1 + len(piece) <= longest:
+            if joined and parts and len(parts[-1]) + 1 + len(piece) <= longest:
                 parts[-1] = f"{parts[-1]} {piece}"
             else:
                 parts.append(piece)

@@ -19,5 +19,5 @@ def load_voice(base: str, revision: str | None, adapter: Path | None, precision:
 
 FAMILY = Family(
     name="xtts", load=load_voice, cloning=Cloning("sound", (6.0, 30.0), without=False), shape=shape,
-    known={"coqui/XTTS-v2": XTTS_V2}, languages=SPOKEN, front_end=FRONT_END, longest_clip=11.0,
+    known={"coqui/XTTS-v2": XTTS_V2}, languages=SPOKEN, marks=("language",), front_end=FRONT_END,
 )  # fmt: skip

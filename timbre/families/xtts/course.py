@@ -37,6 +37,9 @@ class XttsCourse(LoraCourse):
         super().__init__(voice, lora, save_memory=save_memory)
         self.own = own
 
+    def meet(self, clips: Sequence[Turn]) -> None:
+        self.voice.meet(clips)
+
     def batch(self, dialogues: Sequence[Sequence[Turn]], seed: int, part: Part = WHOLE) -> XttsBatch:
         draw = np.random.default_rng(seed)
         return self.voice.batch(dialogues, draw.integers(0, 2, len(dialogues)).tolist(), part)
