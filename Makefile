@@ -11,6 +11,7 @@ export PYTHONUNBUFFERED := 1
 export NO_MKDOCS_2_WARNING := 1
 .PHONY: run test test-fast check docs bench
 run: .venv/installed
+	@timbre repair --quiet
 	dvc repro
 	@timbre summary
 	@echo 'next      source .venv/bin/activate, which puts timbre, dvc and mlflow on your PATH'

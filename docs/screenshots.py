@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,17 @@ BIN = Path(sys.executable).parent
 SIZE = {"width": 1280, "height": 800}
 LARGEST = 200_000  # bytes of a picture
 PORT = 5137
+# What MLflow's page remembers in the browser: columns of the table of runs, and that its assistant is closed, which
+# takes a quarter of the page.
+COLUMNS = [
+    "params.`train.learning_rate`", "metrics.`wer/base`", "metrics.`wer/tuned_clone`", "metrics.`similarity/base`",
+    "metrics.`similarity/tuned_clone`", "tags.`gates`",
+]  # fmt: skip
+VIEW = {
+    'MLflowLocalStorage-1.1-ExperimentPage-["1"]-ReactComponentState': json.dumps({"selectedColumns": COLUMNS}),
+    "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": "true",
+    "mlflow.assistant.panelOpen_v1": "false",
+}
 SLOW = 120_000  # ms that MLflow's page may take on a busy machine
 EDITS = {  # what the branch of the diff's picture changes: file → (old, new)
     "data/transcripts/harbour-noon.tsv": [("Penzance", "Penzanse"), ("\tok\tMusic", "\tdrop\tMusic")],
@@ -70,17 +82,27 @@ def diff(page: Page) -> Iterator[None]:
 
 @contextlib.contextmanager
 def mlflow(page: Page) -> Iterator[None]:
+    """The runs of the experiment, a row each, with what one compares first."""
     address = f"http://127.0.0.1:{PORT}"
+    page.set_default_timeout(SLOW)
+    page.set_viewport_size({"width": 1280, "height": 420})
+    page.add_init_script("".join(f"localStorage.setItem({key!r}, {json.dumps(value)});" for key, value in VIEW.items()))
     with served("mlflow", "ui", "--workers", "1", "--port", str(PORT)):
         until_answers(address)
-        page.set_default_timeout(SLOW)
-        page.goto(f"{address}/#/experiments/1/runs?workflowType=machine_learning")
-        run_page = page.get_attribute("a[href*='/runs/']", "href")
-        page.click("[aria-label=Close]")  # MLflow's assistant, which takes a quarter of the page
-        page.goto(f"{address}/{run_page}/model-metrics?workflowType=machine_learning")
-        page.fill("input[placeholder*='metric charts']", "loss")
-        page.wait_for_timeout(20_000)  # its charts have no mark that they are complete
+        page.goto(f"{address}/#/experiments/{experiment()}/runs?workflowType=machine_learning&compareRunsMode=TABLE")
+        page.wait_for_selector("a[href*='/runs/']")
+        page.get_by_text("train.learning_rate").first.wait_for()
+        page.wait_for_timeout(5_000)  # its icons have no mark that they are complete
         yield
+
+
+def experiment() -> str:
+    """Id of the experiment that `track` writes to."""
+    from timbre import tracking
+
+    found = tracking.experiment_of(tracking.connect(), create=False)
+    assert found, "no run yet: `dvc repro` records one"
+    return found
 
 
 TAKES = {take.__name__: take for take in (report, review, diff, mlflow)}

@@ -29,6 +29,7 @@ from timbre.core.content import HASHES, content_key, file_sha256
 from timbre.core.errors import DataError, SourceError, raise_all
 from timbre.core.params import read
 from timbre.core.records import Recording
+from timbre.core.safe_text import redacted
 from timbre.core.sections import FetchParams
 from timbre.mapping import Job, refresh, rewrite
 from timbre.mapping.batch import Files
@@ -154,7 +155,7 @@ def download(source: Source, folder: Path, params: FetchParams) -> tuple[Path, d
                 told |= {"filesize": size_of(site, told)}
                 check_claims(source, told, params)
                 bar.total = told["filesize"] or None
-                tqdm.write(f"{source.id}: {announced(source, told)}")
+                tqdm.write(redacted(f"{source.id}: {announced(source, told)}"))
                 site.process_ie_result(told)
         except YoutubeDLError as error:
             raise SourceError(f"{source.id}: could not download {source.url}: {reason(error, messages)}") from error

@@ -14,9 +14,11 @@ Writes  a run in the MLflow store       parameters, curves, rates, gates, data l
         --scores reports/scores.csv --metrics reports/metrics.json --mos reports/mos.json \\
         --report reports/index.html
 
-A version that has a complete run is left alone. One whose run was cut short is recorded anew. If the store cannot be
-reached, only this stage fails, and the next `dvc repro` finishes it. With `evaluate.strict` it also fails, once all is
-recorded, where a gate did not pass.
+DVC runs this stage in every `dvc repro` (`always_changed`), because only the store knows whether it has the version: a
+fresh clone whose lock is right, a colleague's after `dvc pull`, and a new server all get its run. Where the store has
+it, one query says so, and nothing is written. A run that was cut short is recorded anew. If the store cannot be reached
+and was not seen to have the version, only this stage fails, and the next `dvc repro` finishes it. With
+`evaluate.strict` it also fails, once all is recorded, where a gate did not pass.
 """
 
 from __future__ import annotations
@@ -24,11 +26,9 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -36,98 +36,111 @@ from typing import TYPE_CHECKING, Annotated, Any
 from timbre import tracking
 from timbre.core import params
 from timbre.core.content import file_sha256
-from timbre.core.errors import DataError, TimbreError, raise_all
+from timbre.core.errors import DataError, TimbreError, TrackingError, raise_all
+from timbre.core.safe_text import redacted, visible
 from timbre.evaluation import metrics as evidence
 from timbre.evaluation import mos
 from timbre.evaluation.measures import asks
 from timbre.mapping.stage import run_stage
 from timbre.project.permissions import Permissions, of_dataset
-from timbre.tracking import lineage, pictures, registry
+from timbre.tracking import about, lineage, registry, version
+from timbre.tracking.version import TrackedFiles
 from timbre.training import timing
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
-REPORT_TAG = "timbre.report"  # SHA-256 of the page that the run holds
 BATCH = {"metrics": 1000, "params": 100, "tags": 100}  # what MLflow takes in one call
 
 
-@dataclass(frozen=True)
-class Version:
-    """What is recorded of one version, by where it lies."""
-
-    dataset: Path
-    adapter: Path
-    history: Path
-    speed: Path
-    samples: Path
-    points: Path
-    heard: Path
-    scores: Path
-    metrics: Path
-    mos: Path
-    report: Path
-
-    def key(self, parameters: dict[str, Any]) -> str:
-        # the page is drawn from the rest: a new style is no new voice
-        made = [self.dataset, self.adapter, self.history, self.samples, self.points, self.heard, self.scores]
-        return tracking.version_key([*made, self.metrics], parameters)
+def track(files: TrackedFiles, parameters: dict[str, Any]) -> str:
+    """Record the version unless the store has it as it is; what was done, in a line."""
+    uri, key = tracking.store_uri(), files.key(parameters)
+    try:
+        known = version.stored(uri, key)
+        if known and version.is_current(known, files):
+            version.remember(uri, key)
+            return f"version {key} has its run already, {visible(known.run.name)}"
+        client = tracking.connect(uri)
+        with tracking.explained(uri):
+            done = record(client, files, key, parameters)
+    except TrackingError:
+        if version.was_recorded(uri, key):
+            return f"version {key} has its run; {redacted(uri)} gives no answer now, and need not"
+        raise
+    version.remember(uri, key)
+    return done
 
 
-def record(client: MlflowClient, version: Version, parameters: dict[str, Any]) -> str:
-    """Record the version unless its run is there; say in a line what was done."""
-    key = version.key(parameters)
+def record(client: MlflowClient, files: TrackedFiles, key: str, parameters: dict[str, Any]) -> str:
     experiment = tracking.experiment_of(client)
     assert experiment is not None
-    found = tracking.find(client, experiment, key)
-    if found and tracking.is_complete(found):
-        publish(client, found.info.run_id, version.report, found.data.tags.get(REPORT_TAG))
-        late = [row for row in opinions(version) if row[0] not in found.data.metrics]  # DNSMOS came later
-        log(client, found.info.run_id, "metrics", late)
-        registry.point(client, registry.CANDIDATE, found.info.run_id)
-        return f"version {key} has its run already, {found.info.run_name}"
-    if found:
-        registry.forget(client, found.info.run_id)
-        client.delete_run(found.info.run_id)
-    name = os.environ.get("DVC_EXP_NAME") or key[:8]
-    tags = lineage.tags(version.dataset, version.samples, parameters)
-    made = client.create_run(experiment, run_name=name, tags={tracking.VERSION_TAG: key})
-    judged = verdicts(version)
-    fill(client, made.info.run_id, version, parameters, tags | judged)
-    told = {tracking.VERSION_TAG: key, "gates": judged.get("gates", "not measured")}
-    registry.register(client, made.info.run_id, told)
-    registry.point(client, registry.CANDIDATE, made.info.run_id)
-    client.set_terminated(made.info.run_id)
-    client.set_tag(made.info.run_id, tracking.COMPLETE_TAG, "true")
+    run = tracking.find(client, experiment, key)
+    if run and tracking.is_complete(run):
+        complete(client, run, files)
+        return f"version {key} has its run already, {visible(str(run.info.run_name))}; it is the candidate"
+    if run:  # it was cut short
+        registry.forget(client, run.info.run_id)
+        client.delete_run(run.info.run_id)
+    judged, lineage_tags = verdicts(files), lineage.tags(files.dataset, files.samples, parameters)
+    name = about.run_name(key, lineage_tags.get("git.dirty") == "true")
+    first = about.tags(evidence.read(files.metrics), key, lineage_tags.get("git.commit", ""))
+    run = client.create_run(experiment, run_name=name, tags={tracking.VERSION_TAG: key, **first})
+    fill(client, run.info.run_id, files, parameters, lineage_tags | judged)
+    registered = {tracking.VERSION_TAG: key, "gates": judged.get("gates", "not measured")}
+    registry.register(client, run.info.run_id, registered)
+    registry.point(client, registry.CANDIDATE, run.info.run_id)
+    client.set_terminated(run.info.run_id)
+    client.set_tag(run.info.run_id, tracking.COMPLETE_TAG, "true")
     return f"version {key} is now run {name}, and the candidate"
 
 
-def fill(client: MlflowClient, run_id: str, version: Version, parameters: dict[str, Any], tags: dict[str, str]) -> None:
+def complete(client: MlflowClient, run: Run, files: TrackedFiles) -> None:
+    """What came later than the run: a page drawn anew, predicted opinions; and the alias goes with the work tree."""
+    publish(client, run.info.run_id, files.report, run.data.tags.get(version.REPORT_TAG))
+    predict(client, run.info.run_id, files, run.data.tags.get(version.OPINIONS_TAG))
+    registry.point(client, registry.CANDIDATE, run.info.run_id)
+
+
+def fill(
+    client: MlflowClient, run_id: str, files: TrackedFiles, parameters: dict[str, Any], tags: dict[str, str]
+) -> None:
     log(client, run_id, "params", flat(parameters))
     log(client, run_id, "tags", tags)
-    log(client, run_id, "metrics", [*finals(version.metrics), *curves(version.history)])
-    log(client, run_id, "metrics", [*opinions(version), *costs(version)])  # what another machine may lack
-    client.log_inputs(run_id, datasets=list(lineage.datasets(version.dataset)))
-    client.log_artifacts(run_id, str(version.adapter), registry.ADAPTER)
-    client.log_artifacts(run_id, str(version.samples), "samples")
+    log(client, run_id, "metrics", [*finals(files.metrics), *curves(files.history)])
+    log(client, run_id, "metrics", list(costs(files)))  # what another machine may lack
+    predict(client, run_id, files)
+    client.log_inputs(run_id, datasets=list(lineage.datasets(files.dataset)))
+    client.log_artifacts(run_id, str(files.adapter), registry.ADAPTER)
+    client.log_artifacts(run_id, str(files.samples), "samples")
+    from timbre.tracking import pictures  # numpy and the sound library: only where there is something to record
+
     with tempfile.TemporaryDirectory() as folder:
-        pictures.draw(version.samples, Path(folder))
+        pictures.draw(files.samples, Path(folder))
         client.log_artifacts(run_id, folder, "samples")  # each beside its sound
-    for step, sound in pictures.way(version.points, version.samples, training(version.adapter)):
+    for step, sound in pictures.way(files.points, files.samples, training(files.adapter)):
         with tempfile.TemporaryDirectory() as folder:
             (copy := Path(folder) / f"step-{step:06}.flac").write_bytes(sound.read_bytes())
             client.log_artifact(run_id, str(copy), "points")
         client.log_image(run_id, pictures.image(sound), key="learning to speak", step=step, synchronous=True)
-    for path in (version.scores, version.metrics):
+    for path in (files.scores, files.metrics):
         client.log_artifact(run_id, str(path))
-    publish(client, run_id, version.report)
+    publish(client, run_id, files.report)
 
 
 def publish(client: MlflowClient, run_id: str, report: Path, known: str | None = None) -> None:
     """The page may be drawn anew for the same version: the run then shows the new one."""
     if (digest := file_sha256(report)) != known:
         client.log_artifact(run_id, str(report), "report")
-        client.set_tag(run_id, REPORT_TAG, digest)
+        client.set_tag(run_id, version.REPORT_TAG, digest)
+
+
+def predict(client: MlflowClient, run_id: str, files: TrackedFiles, known: str | None = None) -> None:
+    """DNSMOS may be installed, and judge the samples, when the run is long there."""
+    if files.mos.exists() and (digest := file_sha256(files.mos)) != known:
+        log(client, run_id, "metrics", list(opinions(files)))
+        client.set_tag(run_id, version.OPINIONS_TAG, digest)
 
 
 def log(client: MlflowClient, run_id: str, kind: str, items: Any) -> None:
@@ -163,8 +176,8 @@ def finals(path: Path) -> Iterator[tuple[str, float, int]]:
         yield from ((f"gate_{name}/{gate}", value, 0) for name, value in measured(judged))
 
 
-def opinions(version: Version) -> Iterator[tuple[str, float, int]]:
-    found = mos.read(version.mos, version.samples)
+def opinions(files: TrackedFiles) -> Iterator[tuple[str, float, int]]:
+    found = mos.read(files.mos, files.samples)
     yield from ((f"mos/{condition}", value, 0) for condition, value in found.items())
 
 
@@ -173,13 +186,13 @@ def measured(record: Any) -> Iterator[tuple[str, float]]:
     yield from ((name, float(value)) for name, value in values.items() if value is not None)
 
 
-def verdicts(version: Version) -> dict[str, str]:
+def verdicts(files: TrackedFiles) -> dict[str, str]:
     """The gates, and whether training went on for too long: what a person wants to see without opening the run."""
-    found = evidence.read(version.metrics)
+    found = evidence.read(files.metrics)
     told = {f"gate.{name}": "passed" if gate.passed else "failed" for name, gate in found.gates.items()}
     if found.gates:
         told["gates"] = "passed" if found.passed else f"failed: {', '.join(found.failed)}"
-    facts = training(version.adapter)
+    facts = training(files.adapter)
     if facts.get("overfit", 0) > 0:
         told["overfitting"] = (
             f"the evaluation loss was best at step {facts['best_step']}, {facts['best_eval_loss']:.4f}, which is kept; "
@@ -193,9 +206,9 @@ def training(adapter: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_bytes())) if path.exists() else {}
 
 
-def costs(version: Version) -> Iterator[tuple[str, float, int]]:
+def costs(files: TrackedFiles) -> Iterator[tuple[str, float, int]]:
     """Beside what MLflow measures of a machine by itself; nothing where another machine trained."""
-    for row in timing.read(version.speed, version.adapter):
+    for row in timing.read(files.speed, files.adapter):
         step = int(row.pop("step"))
         yield from ((f"system/{name}", value, step) for name, value in row.items())
 
@@ -210,12 +223,6 @@ def curves(path: Path) -> Iterator[tuple[str, float, int]]:
     if evaluated:
         loss, step = min(evaluated)
         yield from (("best_eval_loss", loss, step), ("best_step", float(step), step))
-
-
-def check(paths: Sequence[Path]) -> None:
-    for path in paths:
-        if not path.exists():
-            raise DataError(f"{path}: missing; `dvc repro` makes it")
 
 
 def check_voices(dataset: Path, adapter: Path, report: Path) -> None:
@@ -239,15 +246,13 @@ def main(
     mos: Annotated[Path, "predicted opinions, where DNSMOS is installed"],
     report: Annotated[Path, "the page"],
 ) -> None:
-    version = Version(dataset, adapter, history, speed, samples, points, heard, scores, metrics, mos, report)
-    check([dataset, adapter, history, samples, points, heard, scores, metrics, report])
+    files = TrackedFiles(dataset, adapter, history, speed, samples, points, heard, scores, metrics, mos, report)
+    raise_all(DataError, (f"{path}: missing; `dvc repro` makes it" for path in files.missing()))
     check_voices(dataset, adapter, report)
-    uri, settings = tracking.store_uri(), params.read()
-    client = tracking.connect(uri)
-    with tracking.explained(uri):
-        print(f"track: {record(client, version, dataclasses.asdict(settings))}")
+    settings = params.read()
+    print(f"track: {track(files, dataclasses.asdict(settings))}")
     if settings.evaluate.strict:
-        failed = evidence.read(version.metrics).failed
+        failed = evidence.read(files.metrics).failed
         raise_all(TimbreError, (f"gate `{name}` failed: it asks that {asks(name)}" for name in failed))
 
 

@@ -130,7 +130,7 @@ def test_cloning_hears_the_clip_that_generate_cloned_from(place: Path) -> None:
     write_people(place)
     with pytest.raises(DataError, match=f"base_clone-ferry-0: its reference {REFERENCE} is gone"):
         cli.execute([*SAY, "--clone"])
-    (place / "data/codes/csm").mkdir(exist_ok=True)
+    (place / "data/codes/csm").mkdir(parents=True)
     heard = np.random.default_rng(0).integers(1, CODEBOOK_SIZE, (20, CODEBOOKS)).astype(np.int16)
     (place / f"data/codes/csm/{REFERENCE}.safetensors").write_bytes(to_bytes({"codes": heard}))
     [turn] = synthesis.reference_clip()

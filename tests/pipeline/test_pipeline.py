@@ -195,7 +195,9 @@ def test_a_clone_pulls_and_has_nothing_to_do(corrected: Corrected, tmp_path: Pat
     repository.run("git", "clone", "-q", str(repository.root), str(tmp_path / "clone"))
     clone = Repository(tmp_path / "clone")
     clone.run("dvc", "pull")
+    assert clone.repro().ran == ["track"], "the clone's own store knows nothing of the version yet"
     assert clone.repro().ran == []
+    assert runs(clone) == 1
     (repository.root / "reports/speed.json").unlink()  # what this machine took, which is no out
     assert tree(clone.root / "reports") == tree(repository.root / "reports")
     clone.edit("data/transcripts/alpha.tsv", "9.00\t12.00", "9.00\t11.60")

@@ -165,7 +165,6 @@ def write_outs(root: Path, seeds: int = 1) -> None:
     (adapter / "adapter_model.safetensors").write_bytes(b"weights")
     speakers = {"marina": ["harbour-morning", "harbour-night", "harbour-noon"]}
     facts = {
-        "speakers": speakers,
         "steps": 120,
         "best_step": 108,
         "best_eval_loss": 4.2,

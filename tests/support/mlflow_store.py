@@ -28,13 +28,14 @@ FLAGS = {
     "report": "reports/index.html",
 }
 ARGUMENTS = {name: Path(path) for name, path in FLAGS.items()}
+PAGE = '<meta name="timbre:voices" content="marina"><h1>a page</h1>'
 DIGEST = "0123456789abcdef0123456789abcdef.dir"
 
 
 def write_template(root: Path) -> None:
     """Outs, and a store with its tables made: making them takes seconds."""
     write_outs(root)
-    (root / "reports/index.html").write_text('<meta name="timbre:voices" content="marina"><h1>a page</h1>')
+    (root / "reports/index.html").write_text(PAGE)
     write_owned(root)
     (root / "params.yaml").write_text(PARAMS)
     write_lock(root, {"data/dataset": DIGEST})

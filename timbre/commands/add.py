@@ -24,6 +24,7 @@ from timbre.commands.options import add_rights
 from timbre.core.content import file_sha256
 from timbre.core.errors import SourceError, raise_all
 from timbre.core.records import check_id
+from timbre.core.safe_text import redacted
 from timbre.editing import yaml_entries
 from timbre.editing.owned_files import one_editor, write_all
 from timbre.project import sources, speakers
@@ -84,7 +85,7 @@ def add(args: argparse.Namespace) -> None:
             changes.insert(0, yaml_entries.with_people(speakers.PATH, [person]))
         _copy(wanted, placed)
         write_all(changes)
-    print(f"{SOURCES}: added {name} from {wanted.origin}")
+    print(f"{SOURCES}: added {name} from {redacted(wanted.origin)}")
     print("\n".join(f"  {key}: {value}" for key, value in entry.items() if key not in ("id", "file", "url")))
     if person:
         told = person.consent

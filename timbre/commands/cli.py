@@ -18,7 +18,7 @@ from timbre.report.columns import columns
 # modules of timbre/commands, in the order of --help
 COMMANDS = (
     "add", "remove", "import", "accept", "review", "replace", "trace", "diff", "log", "resolve", "say", "export",
-    "push", "summary", "report", "runs", "promote", "estimate", "doctor",
+    "push", "summary", "report", "runs", "promote", "serve", "estimate", "doctor", "repair",
 )  # fmt: skip
 WIDTH = 52  # of an example; a longer one moves its own remark only
 

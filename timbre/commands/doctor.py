@@ -2,7 +2,8 @@
 
 Each line is `ok`, `warn` (works, but you may want more) or `FAIL` (a stage would stop here); the exit code is 1 when
 one fails. Nothing is loaded and nothing is changed: packages are asked for their versions, models looked for on disk,
-and servers given a few seconds.
+and servers given a few seconds. With --verify, every file in DVC's cache and in the outputs is also read and compared
+with its hash, which finds bit rot; a gigabyte takes seconds.
 """
 
 from __future__ import annotations
@@ -23,13 +24,19 @@ from typing import Any, Literal
 from timbre import tracking
 from timbre.core import params
 from timbre.core.errors import ParamsError, SourceError, TrackingError, TranscriptError
+from timbre.core.safe_text import redacted
 from timbre.project import sources, speakers, transcripts
 from timbre.project.sources import Source
+from timbre.versions import repair, verify
 
-EXAMPLES = [("timbre doctor", "check Python, device, disk, models, DVC, MLflow")]
+EXAMPLES = [
+    ("timbre doctor", "check Python, device, disk, models, DVC, MLflow"),
+    ("timbre doctor --verify", "also read all that DVC keeps, and name damaged files"),
+]
 PACKAGES = ("torch", "transformers", "peft", "openai-whisper", "dvc", "mlflow")
 PATIENCE = 4.0  # seconds for the hub's answer
 GIB = 2**30
+MOST = 20  # damaged files that are named
 
 
 @dataclass(frozen=True)
@@ -44,12 +51,12 @@ Findings = Iterator[Finding]
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    pass
+    parser.add_argument("--verify", action="store_true", help="compare the cache and all outputs with their hashes")
 
 
 def command(args: argparse.Namespace) -> int:
     failed = False
-    for check in CHECKS:
+    for check in (*CHECKS, *([whole] if args.verify else [])):
         for finding in check():
             failed |= finding.level == "FAIL"
             print(
@@ -222,7 +229,8 @@ def _on_hub(what: str, key: str, name: str, revision: str | None) -> Finding:
         return Finding("FAIL", what, f"{name} is not on the hub", f"mend {key} in params.yaml, or `hf auth login`")
     except Exception as error:  # whatever the network is up to: the hub's client raises its transport's own errors
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return Finding("FAIL", what, f"{name} is neither here nor reachable ({reason})", "get online, or name a folder")
+        text = redacted(f"{name} is neither here nor reachable ({reason})")
+        return Finding("FAIL", what, text, "get online, or name a folder")
     return Finding("ok", what, f"{name}, on the hub; downloaded at the first use")
 
 
@@ -248,6 +256,8 @@ def versions() -> Findings:
     if not Path(".dvc/config").exists():
         yield Finding("FAIL", "DVC", "this is no DVC repository", "run this in the repository's root, or `dvc init`")
         return
+    for path in repair.damaged(Path()):
+        yield Finding("FAIL", "DVC", f"{path} is damaged; DVC starts no stage", "`timbre repair` makes it whole again")
     config = configparser.ConfigParser()
     config.read([".dvc/config", ".dvc/config.local"])
     remotes = [section for section in config.sections() if section.strip("'").startswith("remote")]
@@ -255,20 +265,32 @@ def versions() -> Findings:
         todo = "`dvc remote add -d storage /somewhere/else`, then `dvc push`"
         yield Finding("warn", "DVC", "no remote; audio and adapters are on this machine only", todo)
     else:
-        yield Finding("ok", "DVC", ", ".join(config[section].get("url", section) for section in remotes))
+        yield Finding("ok", "DVC", redacted(", ".join(config[section].get("url", section) for section in remotes)))
 
 
 def store() -> Findings:
     uri = tracking.store_uri()
     if not uri.startswith(("http://", "https://")):
         path = Path(uri.removeprefix("sqlite:///"))
-        yield Finding("ok", "MLflow", uri if path.exists() else f"{uri}, made by the first run")
+        made = not uri.startswith("sqlite:///") or path.exists()
+        yield Finding("ok", "MLflow", redacted(uri) if made else f"{uri}, made by the first run")
         return
     try:
         tracking.probe(uri)
-        yield Finding("ok", "MLflow", f"{uri} answers")
+        yield Finding("ok", "MLflow", f"{redacted(uri)} answers")
     except TrackingError as error:
         yield Finding("FAIL", "MLflow", str(error))
+
+
+def whole() -> Findings:
+    """What `--verify` adds."""
+    for what, verified in (("cache", verify.cache(Path())), ("outputs", verify.outputs(Path()))):
+        for one in verified.damaged[:MOST]:
+            yield Finding("FAIL", what, f"{one.path} {one.what}", one.todo)
+        if (more := len(verified.damaged) - MOST) > 0:
+            yield Finding("FAIL", what, f"and {more} more", "mend these, then ask again")
+        if not verified.damaged:
+            yield Finding("ok", what, f"{verified.files} files are what their hashes say")
 
 
 def _params() -> dict[str, Any]:

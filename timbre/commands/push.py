@@ -13,6 +13,7 @@ from pathlib import Path
 
 from timbre.commands.export import export
 from timbre.core.errors import DataError, raise_all
+from timbre.core.safe_text import redacted
 
 EXAMPLES = [
     ("timbre push dataset ann/harbour --dry-run", "write the folder and show what would be published"),
@@ -50,5 +51,5 @@ def command(args: argparse.Namespace) -> int:
         return 0
     address = hub.push(folder, args.repo, args.private, f"data/dataset {gathered.version}")
     shutil.rmtree(folder)
-    print(f"sent: {address}")
+    print(f"sent: {redacted(address)}")
     return 0

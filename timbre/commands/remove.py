@@ -2,8 +2,10 @@
 
 Of a recording go its entry in data/sources.yaml, its transcript, and its file in data/recordings where no other entry
 uses it; of a speaker, all their recordings, and their lines in the recordings of others are flagged `drop`. The entry
-in data/speakers.yaml stays: it says what was agreed, or taken back. What was made of it goes with the next `dvc repro`;
-older versions stay in git and in DVC's cache, and `timbre trace ID --history` lists them.
+in data/speakers.yaml stays: it says what was agreed, or taken back. Takes of the recording booth go too, the report's
+pages, local copies, and the names `champion` and `candidate` of MLflow's versions that learnt a speaker. What was made
+of it goes with the next `dvc repro`; older versions stay in git and in DVC's cache, and `timbre trace ID --history`
+lists them. A removal that was cut short is finished by the same command.
 """
 
 from __future__ import annotations
@@ -14,9 +16,11 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from timbre.core.errors import SourceError, raise_all
-from timbre.editing import transcript_edits, yaml_entries
+from timbre import tracking
+from timbre.core.errors import SourceError, TrackingError, raise_all
+from timbre.editing import removal, transcript_edits, yaml_entries
 from timbre.editing.owned_files import FileChange, content_of, one_editor, write_all
+from timbre.editing.removal import Unfinished
 from timbre.project import sources
 from timbre.project import speakers as people
 from timbre.project.sources import Source, text_of
@@ -35,10 +39,12 @@ PEOPLE = people.PATH
 @dataclass(frozen=True)
 class RemovalPlan:
     ids: tuple[str, ...]  # of the recordings that go
+    declared: tuple[str, ...]  # those of them that data/sources.yaml names; a removal that was cut short left others
     files: tuple[Path, ...]  # that go with them
     edits: tuple[tuple[FileChange, int], ...]  # transcripts that stay, and how many of their lines are flagged drop
     left: int  # recordings that stay
     people: tuple[str, ...]  # speakers whose entry stays
+    what: tuple[str, ...]  # speakers and recordings, with those of a removal that was cut short
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,38 +53,86 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(args: argparse.Namespace) -> int:
-    print("\n".join(told(plan(sources.read(SOURCES), args.what))))
+    first = plan(sources.read(SOURCES), args.what)
+    print("\n".join([*told(first), *in_mlflow(first.what)]))
     if not args.write:
         print("nothing was changed; --write does it")
         return 0
     with one_editor():
         made = plan(sources.read(SOURCES), args.what)  # as it is now, while nobody else writes
+        Unfinished(made.what, made.ids, tuple(map(str, made.files))).write()
         # first what names the files, so that a run cut short leaves strangers and nothing missing
-        declared = [yaml_entries.without(SOURCES, made.ids)] if made.ids else []
+        declared = [yaml_entries.without(SOURCES, made.declared)] if made.declared else []
         write_all([*(change for change, _ in made.edits), *declared])
-        for path in made.files:
-            path.unlink(missing_ok=True)
-    print(f"`dvc repro` makes the voice without {', '.join(args.what)}" if made.left else nothing_left())
+        removal.delete(made.files)
+        try:
+            take_names(made.what)
+        except TrackingError as error:
+            rest = f"all else is removed; `timbre remove {' '.join(made.what)} --write` takes it out there too"
+            raise TrackingError(f"{error}\n{rest}") from error
+        removal.finished()
+    print(f"`dvc repro` makes the voice without {', '.join(made.what)}" if made.left else nothing_left())
     print(f"git and DVC's cache keep the versions until now: `timbre trace {args.what[0]} --history` lists them")
     return 0
 
 
-def plan(declared: Sequence[Source], what: Sequence[str]) -> RemovalPlan:
-    known = {source.id for source in declared} | {source.speaker for source in declared} | speakers_of_lines()
-    raise_all(SourceError, (unknown(name, known) for name in what if name not in known))
+def plan(declared: Sequence[Source], named: Sequence[str]) -> RemovalPlan:
+    begun = Unfinished.read()
+    what = tuple(dict.fromkeys([*named, *begun.what]))
+    known = {name for source in declared for name in (source.id, source.speaker)} | speakers_of_lines()
+    known |= {*begun.what, *begun.ids, *everybody()}.union(*removal.takes().values())
+    raise_all(SourceError, (unknown(name, known) for name in named if name not in known))
     gone = [source for source in declared if {source.id, source.speaker} & set(what)]
     left = [source for source in declared if source not in gone]
-    used = {source.file for source in left}
+    declares = tuple(source.id for source in gone)
+    ids = tuple(dict.fromkeys([*declares, *begun.ids]))
+    used = {source.file for source in left} | {str(TRANSCRIPTS / f"{source.id}.tsv") for source in left}
     files = [TRANSCRIPTS / f"{source.id}.tsv" for source in gone]
     files += [Path(source.file) for source in gone if source.file and source.file not in used]
     silenced = list(flagged([TRANSCRIPTS / f"{source.id}.tsv" for source in left], what))
-    there = tuple(path for path in dict.fromkeys(files) if path.exists())
-    return RemovalPlan(tuple(source.id for source in gone), there, tuple(silenced), len(left), people_of(what))
+    there = [path for path in files if path.exists()]
+    paths = tuple(dict.fromkeys([*there, *begun.files(used), *removal.traces(what, ids)]))
+    return RemovalPlan(ids, declares, paths, tuple(silenced), len(left), people_of(what), what)
 
 
 def people_of(what: Sequence[str]) -> tuple[str, ...]:
-    known = people.parse(text_of(PEOPLE), str(PEOPLE)) if PEOPLE.exists() else {}  # lost evidence keeps nobody here
-    return tuple(name for name in what if name in known)
+    return tuple(name for name in what if name in everybody())
+
+
+def everybody() -> set[str]:
+    """Who has an entry; lost evidence keeps nobody here."""
+    return set(people.parse(text_of(PEOPLE), str(PEOPLE))) if PEOPLE.exists() else set()
+
+
+def in_mlflow(what: Sequence[str]) -> Iterator[str]:
+    """A line for each name of a version that learnt one of these voices."""
+    try:
+        for alias, run, learnt in _aliases(what):
+            if learnt is None:
+                yield f"MLflow: whose voice {run} learnt is not known; it stays the {alias}"
+            elif learnt:
+                yield f"MLflow: {run} learnt {', '.join(learnt)}, and is the {alias} no more"
+    except TrackingError as error:
+        yield f"MLflow: {error}"
+
+
+def take_names(what: Sequence[str]) -> None:
+    for alias, _, learnt in _aliases(what):
+        if learnt:
+            from timbre.tracking.voices import take_alias
+
+            take_alias(tracking.connect(), alias)
+
+
+def _aliases(what: Sequence[str]) -> list[tuple[str, str, list[str] | None]]:
+    uri = tracking.store_uri()
+    if not tracking.exists(uri):
+        return []
+    client = tracking.connect(uri)
+    with tracking.explained(uri):
+        from timbre.tracking.voices import aliases_of
+
+        return list(aliases_of(client, what))
 
 
 def speakers_of_lines() -> set[str]:
@@ -102,11 +156,13 @@ def flagged(paths: Sequence[Path], speakers: Collection[str]) -> Iterator[tuple[
 
 
 def told(made: RemovalPlan) -> Iterator[str]:
-    yield from (f"{SOURCES}: {name} goes" for name in made.ids)
+    if begun := Unfinished.read().what:
+        yield f"a removal of {', '.join(begun)} was cut short; --write finishes it too"
+    yield from (f"{SOURCES}: {name} goes" for name in made.declared)
     lost = unsaved(made.files)
     yield from (f"{path} goes" + ", WITH CHANGES THAT GIT DOES NOT HAVE" * (str(path) in lost) for path in made.files)
     yield from (f"{change.path}: {lines} lines are flagged drop" for change, lines in made.edits)
-    if not made.ids and not made.edits:
+    if not made.ids and not made.edits and not made.files:
         yield "they have no recording, and their lines are dropped already"
     yield from (f"{PEOPLE}: {name} stays, with what was agreed" for name in made.people)
 

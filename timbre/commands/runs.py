@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from timbre import tracking
 from timbre.commands.options import add_count, add_json
-from timbre.core.safe_text import visible
+from timbre.core.safe_text import redacted, visible
 from timbre.report.columns import columns
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def command(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([dataclasses.asdict(row) for row in rows], indent=1))
     else:
-        print("\n".join(table(rows)) if rows else f"no run yet in {uri}; `dvc repro` records one")
+        print("\n".join(table(rows)) if rows else f"no run yet in {redacted(uri)}; `dvc repro` records one")
     return 0
 
 

@@ -7,16 +7,19 @@ that `make` ends with.
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from timbre import tracking
 from timbre.core.content import write_atomic
 from timbre.core.errors import DataError
+from timbre.core.safe_text import redacted
 from timbre.evaluation import metrics, mos
 from timbre.evaluation.metrics import Evidence
 from timbre.report import tables
 from timbre.report.verdict import NAMES, verdict
+from timbre.tracking import offline
+from timbre.tracking.stores import HTTP
 
 EXAMPLES = [
     ("timbre summary", "verdict, table, gates, and where to listen"),
@@ -68,7 +71,13 @@ def opinions() -> Iterator[str]:
 
 
 def places() -> Iterator[str]:
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
     yield f"listen    {REPORT}" + ("" if REPORT.exists() else "  (not here; `dvc pull` or `dvc repro` brings it)")
-    yield f"runs      {uri}" if uri else "runs      mlflow ui, then http://127.0.0.1:5000"
+    yield f"runs      {runs(tracking.store_uri())}"
     yield "edit      data/transcripts, params.yaml or data/sources.yaml, then dvc repro"
+
+
+def runs(uri: str) -> str:
+    """Where the runs are seen; `mlflow ui` itself opens a page that shows none."""
+    if not (page := offline.page(uri)):
+        return f"none to show in {redacted(uri)}; `dvc repro` records one"
+    return page if uri.startswith(HTTP) else f"mlflow ui, then {page}"

@@ -1,6 +1,7 @@
 """How a stage or a command runs on this machine: its errors and time, and the threads that a model gets.
 
-`run` is the entry point of every command, and of every stage by `run_stage` (timbre/mapping/stage.py). The number of
+`run` is the entry point of every command, and of every stage by `run_stage` (timbre/mapping/stage.py). What it says on
+stderr of an error, be it a message or the traceback of a bug, has no password of an address in it. The number of
 threads depends on the model's size and the machine, never on the number of workers: with other threads, sums come in
 another order and their last digits differ, and so would the outputs.
 """
@@ -12,11 +13,14 @@ import json
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from timbre.core.errors import TimbreError
+from timbre.core.safe_text import redacted
 
 TIMES = Path(".timbre/times.json")  # stage → seconds of its last run on this machine; git and DVC know nothing of it
 SMALL = 30e6  # parameters, below which a second thread costs more than it brings; on a busy machine, many times more
@@ -25,7 +29,7 @@ MOST = 8  # threads, beyond which they bring a larger model little; another work
 
 def run(main: Callable[[], int | None]) -> None:
     """Run a stage or command: a user's mistake ends in its message on stderr and exit code 1."""
-    begun = time.monotonic()
+    begun, sys.excepthook = time.monotonic(), _traceback
     try:
         code = main() or 0
         if not code:
@@ -33,11 +37,16 @@ def run(main: Callable[[], int | None]) -> None:
         sys.exit(code)
     except TimbreError as error:
         for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
+            print(f"error: {redacted(line)}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("stopped; what is finished is kept, the next run goes on from there", file=sys.stderr)
         sys.exit(130)
+
+
+def _traceback(kind: type[BaseException], error: BaseException, at: TracebackType | None) -> None:
+    """As Python shows it; the library that failed may have put an address with its password into its message."""
+    sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, at))))
 
 
 def remember(seconds: float) -> None:

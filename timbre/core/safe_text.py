@@ -8,9 +8,12 @@ import unicodedata
 _MARKDOWN = re.compile(r"[&<>\\`*_~|\[\]!$^{}]")
 _RINGS = re.compile(r"(?<=[@#])(?=\w)|(?<=:)(?=//|\w+:)|(?<=www)(?=\.)|(?<=GH-)(?=\d)", re.IGNORECASE)
 # user and password end at the last @ before the host; a password may hold a slash, or a second @
-_ADDRESS = re.compile(r"(\w[\w+.-]*://)(?:[^\s/?#'\"]*@|[^\s/?#'\":]*:[^\s'\"]*@(?=[\w\[]))")
+# the bounds keep a hostile text of 100,000 characters from taking minutes
+_ADDRESS = re.compile(
+    r"(?<![\w+.-])(\w[\w+.-]*://)(?:[^\s/?#'\"]{0,4000}@|[^\s/?#'\":]{0,200}:[^\s'\"]{0,4000}@(?=[\w\[]))"
+)
 _SECRET_WORDS = "password|passwd|pwd|secret|token|signature|key|credential"
-_SECRETS = re.compile(rf"([?&;][\w-]*(?:{_SECRET_WORDS})[\w-]*=)[^&;\s'\"]+", re.IGNORECASE)
+_SECRETS = re.compile(rf"([?&;][\w-]{{0,40}}(?:{_SECRET_WORDS})[\w-]{{0,40}}=)[^&;\s'\"]+", re.IGNORECASE)
 _BREAK = "&#8203;"  # a space of no width: GitHub links names, numbers and addresses also where marks are escaped
 
 

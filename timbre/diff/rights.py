@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 
+from timbre.core.safe_text import redacted
 from timbre.diff.report import Change, SourceChange
 from timbre.project import speakers as people
 from timbre.project.speakers import Person
@@ -50,7 +51,8 @@ def _placed(told: str) -> Problem:
 
 def sources(old: dict[str, dict[str, str]], new: dict[str, dict[str, str]]) -> Iterator[SourceChange]:
     for name in [*new, *(name for name in old if name not in new)]:
-        values = _differing(_without_id(old.get(name, {})), _without_id(new.get(name, {})))
+        differing = _differing(_without_id(old.get(name, {})), _without_id(new.get(name, {})))
+        values = {key: (before and redacted(before), now and redacted(now)) for key, (before, now) in differing.items()}
         if name not in old or name not in new:
             yield SourceChange(name, "added" if name in new else "removed", values)
         elif values:

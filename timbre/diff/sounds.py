@@ -10,9 +10,8 @@ from timbre.core.safe_text import visible
 from timbre.diff import rights
 from timbre.diff.report import Report
 from timbre.project.permissions import Permissions
-from timbre.tracking.offline import SAMPLES
 from timbre.versions.clip_rows import LEFT_OUT
-from timbre.versions.tables import SPEAKERS, VoiceVersion
+from timbre.versions.tables import SAMPLES, SPEAKERS, VoiceVersion
 
 MOST = 8  # pairs; the page carries them within itself
 LARGEST = 2_000_000  # bytes of one

@@ -1,11 +1,15 @@
-"""How sure a rate is: 95 % intervals by a paired bootstrap over prompts, and who wins how many of them.
+"""How sure a rate is: 95 % intervals over prompts, of one condition and of the difference of two.
 
-A prompt is a `Part`: the sum of what was counted over all its samples, and out of how many. Prompts are drawn anew,
+A prompt is a `TallyPart`: what was counted, summed over all its samples, out of how many. Prompts are drawn anew,
 each with all its samples, because the takes of one sentence resemble each other more than those of two. Two conditions
 are drawn together, so that what a hard sentence costs both cancels out.
 
-    wrong = [Part(3, 8), Part(0, 5), …]     # errors and words of each prompt
-    estimate(wrong)                         # Estimate(value=0.11, low=0.04, high=0.19)
+    wrong = [TallyPart(3, 8), TallyPart(0, 5), …]   # errors and words of each prompt
+    share(wrong)                                    # Estimate(value=0.11, low=0.04, high=0.19)
+
+A mean and a difference are drawn by the bootstrap. A share of words has Wilson's interval, for as many words as would
+be as sure if they were independent: where a few prompts have all the errors, the bootstrap's interval is too narrow.
+By simulation at 60 prompts, both hold the truth in 93 to 97 of 100 cases (tests/unit/evaluation/test_intervals.py).
 
 The draws are seeded: the same parts give the same interval. With few prompts the percentiles of a bootstrap are too
 narrow; they are taken further out by as much as Student's distribution is wider than the normal one.
@@ -23,6 +27,7 @@ import numpy.typing as npt
 
 DRAWS = 2000
 OUTSIDE = 0.05  # share of the cases in which the truth may lie outside the interval
+TOGETHER = 2.0  # words that tell as much as one would alone, at least: errors of a sentence come together
 Array = npt.NDArray[np.float64]
 
 
@@ -44,8 +49,26 @@ class Tally(NamedTuple):
 
 
 def estimate(parts: Sequence[TallyPart]) -> Estimate:
-    """The rate over all parts."""
+    """The mean over all parts."""
     return _interval(_rate(_table(parts)), _rate(_draws(_table(parts))), len(parts))
+
+
+def share(parts: Sequence[TallyPart]) -> Estimate:
+    """Of things that are counted, such as the wrong ones of all words."""
+    table, many = _table(parts), len(parts)
+    rate, things = float(_rate(table)), float(table[:, 1].sum())
+    if many < 2 or not things:
+        return Estimate(rate, None, None)
+    spread = (table[:, 0] - rate * table[:, 1]) / (things / many)  # of the prompts, linearised
+    variance = float((spread**2).sum()) / (many - 1) / many
+    z = _student(many - 1)
+    if rate >= 0.5:  # more errors than words are possible, for which Wilson has no answer
+        return Estimate(rate, max(0.0, rate - z * math.sqrt(variance)), rate + z * math.sqrt(variance))
+    together = max(TOGETHER, variance * things / (rate * (1 - rate))) if rate else TOGETHER
+    alone = things / together
+    middle, scale = rate + z * z / 2 / alone, 1 + z * z / alone
+    half = z * math.sqrt(rate * (1 - rate) / alone + z * z / 4 / alone**2)
+    return Estimate(rate, max(0.0, middle - half) / scale, (middle + half) / scale)
 
 
 def difference(first: Sequence[TallyPart], second: Sequence[TallyPart]) -> Estimate:
@@ -92,7 +115,10 @@ def _interval(value: Array, drawn: Array, parts: int) -> Estimate:
 
 def _tail(parts: int) -> float:
     """The share of draws to leave out on each side: 0.025 of many parts, less of few."""
-    z, freedom = NormalDist().inv_cdf(1 - OUTSIDE / 2), parts - 1
-    # Student's quantile in powers of one over the degrees of freedom: Abramowitz and Stegun, 26.7.5
-    student = z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
-    return NormalDist().cdf(-student * math.sqrt(parts / freedom))
+    return NormalDist().cdf(-_student(parts - 1) * math.sqrt(parts / (parts - 1)))
+
+
+def _student(freedom: int) -> float:
+    """Student's quantile in powers of one over the degrees of freedom: Abramowitz and Stegun, 26.7.5."""
+    z = NormalDist().inv_cdf(1 - OUTSIDE / 2)
+    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)

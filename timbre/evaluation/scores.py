@@ -88,7 +88,8 @@ def metric(scores: Sequence[Score]) -> Metric:
     for measure in MEASURES:
         found[measure.name] = measure.total.of(scores)
         if measure.compared and (given := parts(scores, measure)):
-            found |= _ends(measure.name, bootstrap.estimate(given))
+            of = bootstrap.share if isinstance(measure.total, Ratio) else bootstrap.estimate
+            found |= _ends(measure.name, of(given))
     return Metric(**found)
 
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 
 from timbre.core.records import Example
-from timbre.core.safe_text import escaped, visible
+from timbre.core.safe_text import escaped, redacted, visible
 from timbre.core.text import words
 from timbre.exchange.collection import Collection
 
@@ -49,7 +49,7 @@ def card(collection: Collection, hub: bool) -> str:
             *_table(
                 ["recording", "language", "licence", "from", "clips", "length"],
                 (
-                    [source.id, source.language, source.licence, source.origin, len(used), _minutes(used)]
+                    [source.id, source.language, source.licence, redacted(source.origin), len(used), _minutes(used)]
                     for source in collection.sources.values()
                     for used in [[row for row in rows if row.recording == source.id]]
                 ),

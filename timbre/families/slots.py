@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from timbre.core.errors import ModelError
-from timbre.families.protocol import Audio, Request, Speaking, Voice
+from timbre.families.protocol import Audio, Codes, Request, Speaking, Voice
 
 
 class Drawing(NamedTuple):
@@ -35,12 +35,14 @@ class SlotSound(NamedTuple):
     sound: Audio
     over: bool = False
     ended: bool = False  # by its own end, not by the cap
+    codes: Codes | None = None  # of the whole sentence, once it is over, where the family can hear them again
 
 
 class Slots(Protocol):
     """Sentences side by side; nothing here is called from two threads at once."""
 
     sample_rate: int  # Hz
+    frame_rate: float  # of codes, per second
     count: int
 
     def admit(self, slot: int, request: Request, how: Drawing, adapter: str | None) -> None:
@@ -63,7 +65,8 @@ class StreamSlots:
     """Any voice, with the adapter that it was loaded with: its own `stream` for each sentence, in turn."""
 
     def __init__(self, voice: Voice, count: int) -> None:
-        self.voice, self.count, self.sample_rate = voice, count, voice.sample_rate
+        self.voice, self.count = voice, count
+        self.sample_rate, self.frame_rate = voice.sample_rate, voice.frame_rate
         self.streams: dict[int, Generator[Audio, None, bool]] = {}
 
     def admit(self, slot: int, request: Request, how: Drawing, adapter: str | None) -> None:

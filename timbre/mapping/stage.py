@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from timbre.core.errors import StageError
 from timbre.core.running import run
-from timbre.mapping import inputs
+from timbre.mapping import damage, inputs
 
 NAMED = 3  # changed files, in a message
 
@@ -28,15 +29,35 @@ def watched(main: Callable[..., None]) -> None:
     options = arguments(main)
     stage = os.environ.get("DVC_STAGE", "").rpartition(":")[2]  # DVC sets it; by hand, nothing is recorded
     if not stage:
-        main(**options)
+        done(main, options)
         return
     for earlier, names in inputs.recorded_wrongly().items():
         raise StageError(changed(earlier, names))
     seen = inputs.given(stage)
-    main(**options)
+    done(main, options)
     if names := inputs.differences(seen, inputs.given(stage)):
         raise StageError(changed(stage, names))
     inputs.remember(stage, seen)
+
+
+def done(main: Callable[..., None], options: dict[str, Any]) -> None:
+    """The stage's work; where it fails and a file it reads was damaged, that is told, and what to do."""
+    try:
+        main(**options)
+    except Exception as error:
+        folders = [value for value in options.values() if isinstance(value, Path) and value.is_dir()]
+        if rotten := list(map(str, damage.damaged(folders))):
+            raise StageError(damaged(rotten)) from error
+        raise
+
+
+def damaged(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
+    named = " ".join(paths[:NAMED])
+    return (
+        f"damaged: {named}{more}; `rm -f {named}`, then `dvc repro` brings back or makes what is missing; "
+        "`timbre doctor --verify` looks for more"
+    )
 
 
 def changed(stage: str, names: list[str]) -> str:

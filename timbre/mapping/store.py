@@ -72,7 +72,7 @@ class Store:
             return "stale"
         record = opened(content)
         if record is None:
-            return "stale" if _is_of_before(content) else "damaged"
+            return "stale" if is_of_before(content) else "damaged"
         if record.key != entry.key or not _complete(entry, record):
             return "stale"
         for name, digest in _parts(record).items():
@@ -197,7 +197,7 @@ class Store:
 
     def _of_before(self, entry: Entry, content: bytes) -> Record | None:
         """An entry without hashes, as DVC committed it: dvc.lock knows them."""
-        if not _is_of_before(content) or entry.files is None:
+        if not is_of_before(content) or entry.files is None:
             return None
         hashes = {name: self._locked.md5(entry.where(name)) for name in entry.files}
         return Record(content, {name: digest for name, digest in hashes.items() if digest})
@@ -269,7 +269,7 @@ def _complete(entry: Entry, record: Record) -> bool:
     return entry.files is None or set(_parts(record)) == set(entry.files)
 
 
-def _is_of_before(content: bytes) -> bool:
+def is_of_before(content: bytes) -> bool:
     """A record of the time when they held no hashes."""
     try:
         return HASHES not in json.loads(content) and key_of(content) is not None

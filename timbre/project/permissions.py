@@ -127,6 +127,8 @@ class Permissions:
 
     def withdrawn_stretches(self, recording: str) -> list[tuple[float, float]]:
         """Seconds of the lines whose speaker took the consent back."""
+        if all(person.allowed for person in self.people.values()):
+            return []  # without reading the transcript: a player asks for every part of a sound
         lines = self.lines(recording) or ()
         return [(line.start, line.end) for line in lines if self.withdrawn(line.speaker)]
 

@@ -23,8 +23,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from timbre.core.errors import EngineError, TimbreError
-from timbre.families import Audio, Request
-from timbre.families.slots import Drawing, Slots
+from timbre.families import Audio, Codes, Request
+from timbre.families.slots import Drawing, Slots, SlotSound
 
 log = logging.getLogger("timbre.engine")
 REBUILD = 1.0  # second before another model is made, after one that failed
@@ -48,6 +48,9 @@ class Ask(NamedTuple):
     request: Request
     how: Drawing
     adapter: str | None
+    pause: float = 0.0  # seconds of silence before it
+    held: bool = False  # heard only once it is over, and not at all if it is followed by a sentence `again`
+    again: bool = False  # instead of the last one
 
 
 class Outcome(NamedTuple):
@@ -55,6 +58,7 @@ class Outcome(NamedTuple):
 
     sound: Audio
     ended: bool  # by itself, not by its cap
+    codes: Codes | None = None  # where the family can hear them again
 
 
 class Script(Protocol):
@@ -80,6 +84,8 @@ class Job:
     begun: float | None = None  # when it got a slot
     cancelled: bool = False
     made: list[Audio] = field(default_factory=list)  # of the sentence that is being spoken
+    held: bool = False  # nothing of it was told yet
+    rest: float = 0.0  # seconds of silence that come before its first sound
 
     def tell(self, heard: Heard) -> None:
         if not self.cancelled:
@@ -224,7 +230,7 @@ class Engine:
             self._fill(slots)
             if self.speaking:
                 for made in slots.step():
-                    self._hand_out(slots, made.slot, made.sound, made.over, made.ended)
+                    self._hand_out(slots, made)
                 self.frames += 1
 
     def _fill(self, slots: Slots) -> None:
@@ -241,7 +247,10 @@ class Engine:
     def _next_sentence(self, slots: Slots, slot: int, job: Job, last: Outcome | None) -> None:
         try:
             ask = job.script.next(last)
+            if job.held and last and len(last.sound) and not (ask and ask.again):
+                self._tell(slots, job, last.sound)
             if ask is not None:
+                job.held, job.rest = ask.held, job.rest if ask.again else ask.pause
                 slots.admit(slot, ask.request, ask.how, ask.adapter)
                 return
         except TimbreError as error:
@@ -250,18 +259,25 @@ class Engine:
             job.tell(Heard(silence(), True))
         self._leave(slots, slot)
 
-    def _hand_out(self, slots: Slots, slot: int, sound: Audio, over: bool, ended: bool) -> None:
-        job = self.speaking[slot]
-        if len(sound):
-            job.made.append(sound)
-            job.tell(Heard(sound))
-        if over:
+    def _tell(self, slots: Slots, job: Job, sound: Audio) -> None:
+        if job.rest:
+            job.tell(Heard(np.zeros(round(job.rest * slots.sample_rate), np.float32)))
+            job.rest = 0.0
+        job.tell(Heard(sound))
+
+    def _hand_out(self, slots: Slots, made: SlotSound) -> None:
+        job = self.speaking[made.slot]
+        if len(made.sound):
+            job.made.append(made.sound)
+            if not job.held:
+                self._tell(slots, job, made.sound)
+        if made.over:
             whole = np.concatenate(job.made) if job.made else silence()
             job.made = []
             if job.cancelled:
-                self._leave(slots, slot)
+                self._leave(slots, made.slot)
             else:
-                self._next_sentence(slots, slot, job, Outcome(whole, ended))
+                self._next_sentence(slots, made.slot, job, Outcome(whole, made.ended, made.codes))
 
     def _leave(self, slots: Slots, slot: int) -> None:
         with self.wake:

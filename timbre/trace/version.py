@@ -17,6 +17,7 @@ from typing import Any
 from timbre.core.content import files_key
 from timbre.core.errors import SourceError
 from timbre.core.records import ADAPTER_FILES
+from timbre.core.safe_text import redacted
 from timbre.evaluation import score_rows
 from timbre.evaluation.score_rows import ScoreRow
 from timbre.project import prompts, sources
@@ -129,6 +130,7 @@ class TracedVersion:
         if not raw:
             self.lacks(f"data/raw/{recording}.json: not here; `dvc pull` or `dvc repro fetch` brings it")
         own = {key: _text(entry.get(key)) for key in ("language", "licence", "consent", "file", "url", "start", "end")}
+        own["url"] = _address(entry.get("url"))
         return Origin(
             id=recording,
             where=f"{SOURCES}:{line}" if line else None,
@@ -136,7 +138,7 @@ class TracedVersion:
             **own,
             **{key: _text(told.get(key)) for key in ("title", "uploader", "upload_date", "file_sha256")},
             site_licence=_text(told.get("license")),
-            site_url=_text(told.get("url")),
+            site_url=_address(told.get("url")),
             sha256=_text(made.get("sha256")),
             seconds=made.get("seconds"),
         )
@@ -298,3 +300,8 @@ def _md5(content: bytes) -> str:
 
 def _text(value: object) -> str | None:
     return None if value is None else str(value)
+
+
+def _address(value: object) -> str | None:
+    text = _text(value)
+    return text and redacted(text)

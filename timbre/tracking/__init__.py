@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 from timbre.core.content import content_key, file_sha256
 from timbre.core.errors import TrackingError
+from timbre.core.safe_text import redacted
+from timbre.tracking import database
 
 if TYPE_CHECKING:  # it takes seconds to import, and a reader of `--help` needs none of it
     from mlflow import MlflowClient
@@ -82,6 +84,8 @@ def connect(uri: str | None = None) -> MlflowClient:
     from mlflow import MlflowClient
 
     with explained(uri):
+        if uri.startswith("sqlite:///"):
+            database.make(Path(uri.removeprefix("sqlite:///")))
         return MlflowClient(tracking_uri=uri)
 
 
@@ -92,12 +96,13 @@ def probe(uri: str) -> None:
     except urllib.error.HTTPError:
         pass  # it answers; hosted servers have no such page, or want a password first
     except (OSError, ValueError) as error:
-        raise TrackingError(_down(uri, getattr(error, "reason", error))) from error
+        raise TrackingError(down(uri, getattr(error, "reason", error))) from error
 
 
-def _down(uri: str, reason: object) -> str:
+def down(uri: str, reason: object) -> str:
+    why = redacted(str(reason).splitlines()[0]) if str(reason) else "no answer"
     return (
-        f"the MLflow store {uri} cannot be reached ({str(reason).splitlines()[0] if str(reason) else 'no answer'}); "
+        f"the MLflow store {redacted(uri)} cannot be reached ({why}); "
         "nothing is lost: start it, or unset MLFLOW_TRACKING_URI, then `dvc repro` records the run"
     )
 
@@ -112,7 +117,7 @@ def explained(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, requests.RequestException, SQLAlchemyError) as error:
-        raise TrackingError(_down(uri, error)) from error
+        raise TrackingError(down(uri, error)) from error
 
 
 def experiment_of(client: MlflowClient, create: bool = True) -> str | None:

@@ -1,4 +1,4 @@
-"""The voice's versions in MLflow's model registry, and the two names that move among them.
+"""The voice's versions in MLflow's model registry, and the two aliases that move among them.
 
 `candidate` is the version that the pipeline stands at; `champion` the one that people use, moved by `timbre promote`.
 A program loads `models:/timbre@champion` and need not know when that changes.
@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from timbre.tracking import experiment_name
+from timbre.tracking.stores import CANDIDATE as CANDIDATE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-CANDIDATE, CHAMPION = "candidate", "champion"
+CHAMPION = "champion"
 ADAPTER = "adapter"  # folder of the run's artifacts
 
 

@@ -1,4 +1,4 @@
-"""A run in MLflow, as other commands show it."""
+"""Runs in MLflow, as other commands show them."""
 
 from __future__ import annotations
 
@@ -12,3 +12,12 @@ class TrackedRun:
     id: str
     name: str
     href: str = ""  # its page, where a server has one
+
+
+@dataclass(frozen=True)
+class StoredVersion:
+    """What the store says of a version's run."""
+
+    run: TrackedRun
+    tags: dict[str, str]
+    candidate: bool  # whether the model registry's `candidate` is this run's adapter

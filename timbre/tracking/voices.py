@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from timbre.core.errors import TrackingError
 from timbre.core.safe_text import visible
 from timbre.project import permissions
 from timbre.project.permissions import Used
-from timbre.tracking.registry import ADAPTER
+from timbre.tracking import registry
 from timbre.versions.dvc_outs import Outs
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def _of_artifact(client: MlflowClient, run_id: str) -> Used | None:
 
     with tempfile.TemporaryDirectory() as folder:
         try:
-            path = client.download_artifacts(run_id, f"{ADAPTER}/training.json", folder)
+            path = client.download_artifacts(run_id, f"{registry.ADAPTER}/training.json", folder)
             return permissions.of_training(Path(path).read_bytes())
         except (MlflowException, OSError):
             return None  # an adapter of before has no such file, or it does not name them
@@ -52,3 +53,19 @@ def _of_dataset(digest: str) -> Used | None:
         return permissions.of_tables(*(table for table in tables if table is not None)) if all(tables) else None
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def aliases_of(client: MlflowClient, speakers: Sequence[str]) -> Iterator[tuple[str, str, list[str] | None]]:
+    """Every name of a version, the name of its run, and which of the speakers it learnt; None where nobody knows."""
+    for alias, run_id in registry.aliases(client).items():
+        run = client.get_run(run_id)
+        try:
+            learnt = voices_of(client, run)
+        except TrackingError:
+            yield alias, visible(str(run.info.run_name)), None
+            continue
+        yield alias, visible(str(run.info.run_name)), [speaker for speaker in speakers if speaker in learnt]
+
+
+def take_alias(client: MlflowClient, alias: str) -> None:
+    client.delete_registered_model_alias(registry.model_name(), alias)

@@ -5,13 +5,13 @@ A remote may be a server that never answers. Whoever asks waits seconds, and aft
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from timbre.core.safe_text import redacted
 from timbre.mapping.dvc_cache import settings
 
 T = TypeVar("T")
@@ -74,7 +74,7 @@ class Remote:
                 answers.append(ask())
             except Exception as error:  # whatever the remote's library raises
                 said = (str(error).strip() or type(error).__name__).splitlines()[0]
-                self.refused = re.sub(r"//[^/@\s]*@", "//", said)  # without a password that an address may hold
+                self.refused = redacted(said)
 
         # a daemon, which nobody waits for at the end: a library may try again for minutes
         thread = threading.Thread(target=work, daemon=True)

@@ -46,6 +46,10 @@ def _log(root: Path, *arguments: str) -> Iterator[CommitInfo]:
             yield CommitInfo(commit, tuple(parents.split()), date, author, subject)
 
 
+def commit_info(root: Path, commit: str) -> CommitInfo:
+    return next(_log(root, "-1", commit))
+
+
 def tags(root: Path, paths: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Commit that changed one of the paths → the tags that hold what it made; a tag may be on a later commit."""
     names: dict[str, tuple[str, ...]] = {}

@@ -26,6 +26,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from timbre.core.errors import TimbreError
+from timbre.core.safe_text import redacted
 from timbre.web.endpoints import AsciiJson
 
 SECURITY_HEADERS = {
@@ -117,7 +118,7 @@ def _refusal(message: str) -> AsciiJson:
 
 
 async def _user_mistake(request: Request, error: TimbreError) -> Response:
-    return AsciiJson({"error": str(error)}, HTTPStatus.UNPROCESSABLE_ENTITY)
+    return AsciiJson({"error": redacted(str(error))}, HTTPStatus.UNPROCESSABLE_ENTITY)
 
 
 async def _http_error(request: Request, error: HTTPException) -> Response:

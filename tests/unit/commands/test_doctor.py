@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import shutil
 import socket
 import subprocess
@@ -39,8 +41,8 @@ def healthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def examine(capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
-    code = doctor.command(argparse.Namespace())
+def examine(capsys: pytest.CaptureFixture[str], verify: bool = False) -> tuple[int, str]:
+    code = doctor.command(argparse.Namespace(verify=verify))
     return code, capsys.readouterr().out
 
 
@@ -161,3 +163,39 @@ def test_the_doctor_loads_no_model_library(healthy: Path) -> None:
         "assert not {'torch', 'transformers', 'mlflow', 'whisper', 'dvc'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=healthy, check=True, capture_output=True)
+
+
+def test_verify_names_a_flipped_byte_in_the_cache_and_in_an_output(
+    healthy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sounds = {"a.flac": b"one sound", "b.flac": b"another"}
+    rows = [{"md5": kept(content), "relpath": name} for name, content in sounds.items()]
+    outs = [{"path": "data/clips", "md5": kept(json.dumps(rows).encode(), ".dir")}]
+    Path("dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": {"chunk": {"cmd": "x", "outs": outs}}}))
+    Path("data/clips").mkdir()
+    for name, content in sounds.items():
+        Path("data/clips", name).write_bytes(content)
+    code, text = examine(capsys, verify=True)
+    assert code == 0, text
+    assert "cache        3 files are what their hashes say" in text
+    assert "outputs      2 files are what their hashes say" in text
+    rotten = Path(".dvc/cache/files/md5", rows[0]["md5"][:2], rows[0]["md5"][2:])
+    rotten.write_bytes(b"one sounD")
+    Path("data/clips/b.flac").write_bytes(b"anotheR")
+    code, text = examine(capsys, verify=True)
+    assert code == 1
+    assert [line.split()[:3] for line in text.splitlines() if line.startswith("FAIL")] == [
+        ["FAIL", "cache", str(rotten)],
+        ["FAIL", "outputs", "data/clips/b.flac"],
+    ]
+    assert f"→ `rm -f {rotten}`, then `dvc pull`" in text
+    assert "→ `rm -f data/clips/b.flac`, then `dvc checkout data/clips`" in text
+    assert "hashes say" not in examine(capsys)[1], "which is read only where it is asked for"
+
+
+def kept(content: bytes, suffix: str = "") -> str:
+    digest = hashlib.md5(content).hexdigest() + suffix
+    path = Path(".dvc/cache/files/md5", digest[:2], digest[2:])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return digest

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.conftest import Repository
 from timbre.commands import cli
-from timbre.core.errors import SourceError
+from timbre.core.errors import SourceError, TrackingError
 from timbre.editing import yaml_entries
-from timbre.project import sources, speakers
+from timbre.project import sources
 
 HEAD = "start\tend\tspeaker\tflag\ttext\n"
 SOURCES = """# One entry per recording.
@@ -166,29 +170,104 @@ def test_an_unknown_name_is_told_and_nothing_changes(root: Path) -> None:
     assert everything(root) == before
 
 
-@pytest.mark.pipeline
-def test_a_voice_whose_consent_was_taken_back_is_nowhere_after_the_next_run(
-    repository: Repository, monkeypatch: pytest.MonkeyPatch
+LEFT = {  # of Ann: what she spoke in the booth, what the review page and a push keep of her, and pages
+    ".timbre/takes/dusk/session.json": '{"id": "dusk", "speaker": "ann"}',
+    ".timbre/takes/dusk/0123.flac": "a take",
+    ".timbre/peaks/dawn.0123.1.u8": "peaks",
+    ".timbre/muted/night.0123.flac": "sound",
+    ".timbre/dismissed/night.json": "{}",
+    ".timbre/push/harbour/data/train.parquet": "rows",
+    "reports/index.html": "<audio>",
+    "reports/report.html": "<audio>",
+}
+OTHERS = {
+    ".timbre/takes/dusk-bob/session.json": '{"id": "dusk-bob", "speaker": "bob"}',
+    ".timbre/peaks/noon.0123.1.u8": "peaks",
+    "reports/metrics.json": "{}",
+}
+
+
+def write_left(root: Path) -> None:
+    for name, content in {**LEFT, **OTHERS}.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(content)
+
+
+def test_takes_pages_and_what_was_kept_of_a_voice_go_too(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_left(root)
+    remove("ann")
+    shown = capsys.readouterr().out
+    for path in (".timbre/takes/dusk", ".timbre/push", "reports/index.html", "reports/report.html"):
+        assert f"\n{path} goes\n" in shown
+    remove("ann", "--write")
+    assert [name for name in LEFT if Path(name).exists()] == []
+    assert [name for name in OTHERS if not Path(name).exists()] == []
+
+
+def test_who_only_spoke_in_the_booth_or_was_removed_before_is_known(root: Path) -> None:
+    write_left(root)
+    agreed = "{by: Eve, when: 2026-03-01, for: announcements, evidence: null}"
+    Path("data/speakers.yaml").write_text(f"speakers:\n  eve: {{name: Eve, consent: {agreed}}}\n")
+    Path(".timbre/takes/dusk/session.json").write_text('{"id": "dusk", "speaker": "cleo"}')
+    remove("cleo", "--write")
+    assert not Path(".timbre/takes/dusk").exists()
+    remove("eve", "--write")
+
+
+class Killed(BaseException):
+    """As SIGKILL: nobody catches it."""
+
+
+def test_a_removal_that_was_killed_anywhere_is_finished_by_the_same_command(
+    root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(repository.root)
-    repository.edit("data/sources.yaml", "beta.flac\n  speaker: ann", "beta.flac\n  speaker: bea")
-    bea = "  bea:\n    name: Bea\n    consent: {by: Bea, when: 2026-11-01, for: tests, evidence: null}\n"
-    repository.edit("data/speakers.yaml", "  ann:", f"{bea}  ann:")
-    path = Path("data/transcripts/beta.tsv")
-    path.write_text(path.read_text().replace("\tann\t", "\tbea\t"))
-    assert repository.repro("dataset", "encode").code == 0
-    theirs = {row.split('"')[3] for row in Path("data/chunks/clips.jsonl").read_text().splitlines() if "beta" in row}
-    assert theirs
-    repository.edit("data/speakers.yaml", "evidence: null}\n  ann", "evidence: null, revoked: 2026-11-20}\n  ann")
-    stopped = repository.repro("dataset", "encode", check=False)
-    assert stopped.code != 0
-    assert "bea took the consent back on 2026-11-20; `timbre remove bea` takes beta out" in stopped.output
-    assert stopped.ran == ["segment"]
-    remove("bea", "--write")
-    assert repository.repro("dataset", "encode").code == 0
-    assert not speakers.read()["bea"].allowed, "what was agreed stays written"
-    for folder in ("raw", "drafts", "segments", "chunks", "clips", "dataset", "codes", "recordings", "transcripts"):
-        for file in Path("data", folder).rglob("*"):
-            assert file.stem != "beta"
-            assert file.stem not in theirs
-            assert file.suffix not in (".json", ".jsonl") or not {"beta", *theirs} & set(file.read_text().split('"'))
+    monkeypatch.setattr(os, "fsync", lambda stream: None)
+    write_left(root)
+    shutil.copytree(root, whole := root.with_name("whole"))
+    monkeypatch.chdir(whole)
+    remove("ann", "--write")
+    expected, step = everything(whole), 0
+    while True:
+        step += 1
+        shutil.copytree(root, copy := root.with_name(f"killed-{step}"))
+        monkeypatch.chdir(copy)
+        with monkeypatch.context() as patch, contextlib.suppress(Killed):
+            kill_at(patch, step)
+            remove("ann", "--write")
+            break  # nothing was left to be killed in
+        remove("ann", "--write")
+        assert everything(copy) == expected, f"killed at step {step}"
+    assert step > 15
+
+
+def kill_at(patch: pytest.MonkeyPatch, step: int) -> None:
+    """From the `step`th change of the disk on, nothing changes any more."""
+    count = 0
+
+    def counted(change: Callable[..., Any]) -> Callable[..., Any]:
+        def work(*arguments: Any, **named: Any) -> Any:
+            nonlocal count
+            if str(arguments[0]).endswith(".tmp") and change is not os.replace:
+                return change(*arguments, **named)  # of a file that is being written
+            count += 1
+            if count >= step:
+                raise Killed
+            return change(*arguments, **named)
+
+        return work
+
+    for name in ("replace", "unlink", "rmdir"):
+        patch.setattr(os, name, counted(getattr(os, name)))
+
+
+def test_a_store_that_does_not_answer_is_told_and_all_else_is_removed(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    with pytest.raises(TrackingError, match="all else is removed; `timbre remove ann --write` takes it out there too"):
+        cli.execute(["remove", "ann", "--write"])
+    assert [source.id for source in sources.read(Path("data/sources.yaml"))] == ["noon"]
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    remove("ann", "--write")
+    assert "a removal of ann was cut short; --write finishes it too" in capsys.readouterr().out
+    assert not Path(".timbre/removal.json").exists()

@@ -106,6 +106,31 @@ def test_without_a_run_it_says_what_makes_one(root: Path, capsys: pytest.Capture
     assert not (root / "mlflow.db").exists(), "to look makes no store"
 
 
+def test_summary_links_to_the_page_that_shows_the_runs(three: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    link = "http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning"
+    assert output(capsys, "summary").splitlines()[-2] == f"runs      mlflow ui, then {link}"
+
+
+def test_promote_takes_the_version_in_the_work_tree_and_no_other(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = (three / "params.yaml").read_text()
+    set_params(three, "5e-4")
+    with pytest.raises(TrackingError, match=r"this work tree has no run yet, and the candidate is third; `dvc repro`"):
+        cli.execute(["promote"])
+    (three / "params.yaml").write_text(rates)
+    client = tracking.connect()
+    second = next(run for run in tracking.finished(client) if run.info.run_name == "second")
+    registry.point(client, registry.CANDIDATE, second.info.run_id)  # a colleague's clone stands there
+    with pytest.raises(TrackingError, match="this work tree holds third, and the candidate is second; `dvc repro`"):
+        cli.execute(["promote"])
+    assert registry.CHAMPION not in registry.aliases(client)
+    track.main(**mlflow_store.ARGUMENTS)
+    cli.execute(["promote"])
+    assert registry.aliases(client)["champion"] != second.info.run_id
+    (three / "reports/scores.csv").unlink()
+    with pytest.raises(TrackingError, match=r"reports/scores.csv: missing, so it is unknown which version is here"):
+        cli.execute(["promote"])
+
+
 def test_promote_moves_the_champion_to_the_candidate_and_says_from_where(
     three: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -187,3 +212,12 @@ def keep(content: bytes, suffix: str = "") -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return digest
+
+
+def test_a_voice_that_is_removed_is_the_champion_no_more(three: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.execute(["promote", "first"])
+    (three / "data/recordings").mkdir()
+    shown = output(capsys, "remove", "marina", "--write")
+    assert "MLflow: first learnt marina, and is the champion no more" in shown
+    assert "MLflow: third learnt marina, and is the candidate no more" in shown
+    assert registry.aliases(tracking.connect()) == {}

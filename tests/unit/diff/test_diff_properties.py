@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -218,67 +217,6 @@ def test_the_same_words_in_training_and_evaluation_leak() -> None:
     some = [clip("a", 0, 5, "Two boats.", "training"), clip("b", 5, 9, "two boats", "evaluation")]
     some += [clip("c", 9, 12, "two boats", "left out"), clip("d", 9, 12, "Three", "evaluation")]
     assert clips.leaks(some) == [clips.Leak("Two boats.", ("a",), ("b",))]
-
-
-REAL = """\
-stages:
-  one:
-    cmd: cat words/b > made${part.name}
-    deps: [words, code.py]
-    params: [part]
-    outs:
-      - made${part.name}
-  two:
-    cmd: cp made${part.name} end
-    deps:
-      - made${part.name}
-    outs: [end]
-"""
-
-
-@pytest.mark.pipeline
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
-def test_it_takes_for_stale_what_dvc_takes_for_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dvc.repo import Repo
-
-    monkeypatch.chdir(tmp_path)
-
-    def behind() -> list[str]:
-        with open_snapshot(tmp_path, None) as here:
-            return [stage.stage for stage in stale(here, read(here)) if stage.reasons]
-
-    def agree(expected: list[str]) -> None:
-        assert behind() == expected
-        with Repo() as repo:
-            assert list(repo.status()) == expected
-
-    subprocess.run(["git", "init", "-q"], check=True)
-    Repo.init().close()
-    files = {
-        "dvc.yaml": REAL,
-        "params.yaml": "part: {name: x}\nother: 1\n",
-        "code.py": "1",
-        "words/a/ä.txt": "a",
-        "words/b": "b",
-    }
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    assert behind() == ["one", "two"]
-    with Repo() as repo:
-        repo.reproduce()
-    agree([])
-    (tmp_path / "params.yaml").write_text("part: {name: x}\nother: 2\n")
-    agree([])
-    (tmp_path / "words/c").write_text("c")
-    agree(["one"])
-    (tmp_path / "words/c").unlink()
-    agree([])
-    (tmp_path / "code.py").write_text("2")
-    agree(["one"])
-    (tmp_path / "code.py").write_text("1")
-    (tmp_path / "dvc.yaml").write_text(REAL.replace("cp made", "cp -f made"))
-    agree(["two"])
 
 
 @pytest.mark.parametrize("version", ["HEAD", None])

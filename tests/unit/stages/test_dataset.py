@@ -20,10 +20,11 @@ from stages import dataset as stage
 from stages.dataset import duplicates, held_out, main, rejected, repeated, split, unfit, unusual_pace
 from timbre.core.content import content_key
 from timbre.core.errors import DataError
-from timbre.core.records import Clip, Drop, Label, read_jsonl, write_jsonl
+from timbre.core.records import Clip, Drop, Example, Label, read_jsonl, write_jsonl
 from timbre.core.sections import DatasetParams, VoiceParams
 from timbre.core.text import words
 from timbre.exchange.dataset_rows import examples, load
+from timbre.families import csm
 
 PARAMS = DatasetParams(
     eval_share=0.1, block_seconds=60, pace_iqr=1.5, snr=15, silence=0.6, clipping=0.001, language=0.5, repeats=2,
@@ -187,6 +188,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         clip("two", 12, "Say it."),
         clip("two", 13, "Say it!"),
     ]
+    write_sources("one", "two")
     write_jsonl(Path("data/clips.jsonl"), clips)
     write_jsonl(Path("data/drops.jsonl"), [Drop("one", 500.0, 501.0, "Hm.", "dropped: flagged so in the transcript")])
     write_jsonl(Path("data/labels.jsonl"), heard(clips).values())
@@ -196,6 +198,12 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def write_sources(*names: str, language: str = "en") -> None:
+    entry = "- {{id: {}, url: 'https://a.example/{}.flac', speaker: ann, language: {}, licence: CC0-1.0, consent: me}}\n"
+    Path("data").mkdir(exist_ok=True)
+    Path("data/sources.yaml").write_text("".join(entry.format(name, name, language) for name in names))
+
+
 def make() -> None:
     main(
         *(
@@ -203,6 +211,21 @@ def make() -> None:
             for name in ("sources.yaml", "clips.jsonl", "drops.jsonl", "labels.jsonl", "clips", "dataset")
         )
     )
+
+
+def test_a_row_says_its_recordings_language(root: Path) -> None:
+    write_sources("one", "two", language="de")
+    make()
+    rows = [row for name in ("train", "eval") for row in read_jsonl(Path(f"data/dataset/{name}.jsonl"), Example)]
+    assert {row.language for row in rows} == {"de"}
+
+
+def test_a_language_that_the_family_does_not_speak_is_refused_by_recording(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage.families, "family", lambda name: csm.FAMILY._replace(languages=("de", "zh")))
+    with pytest.raises(DataError, match=r"one: csm does not speak en, only de, zh; (.|\n)*two: csm does not speak en"):
+        make()
 
 
 def test_every_clip_and_drop_is_in_exactly_one_table(root: Path) -> None:
@@ -254,6 +277,7 @@ def test_nothing_to_learn_from_is_an_error_that_says_where_to_look(root: Path) -
 def test_a_clip_that_nobody_has_heard_is_named(root: Path) -> None:
     clips = talk("one", 12)
     write_jsonl(Path("data/labels.jsonl"), [heard(clips)[c.id] for c in clips[1:]])
+    write_sources("one", "two")
     write_jsonl(Path("data/clips.jsonl"), clips)
     with pytest.raises(DataError, match=rf"data/labels\.jsonl: lacks clip {clips[0].id}; run `dvc repro check`"):
         make()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
 import socket
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,10 @@ from tests.support.mlflow_store import ARGUMENTS, DIGEST, PARAMS
 from tests.support.report_outs import write_owned
 from timbre import tracking
 from timbre.core import params
+from timbre.core.content import file_sha256
 from timbre.core.errors import SourceError, TimbreError, TrackingError
-from timbre.tracking import registry
+from timbre.tracking import registry, version
+from timbre.tracking.version import TrackedFiles
 from timbre.training import timing
 
 
@@ -124,9 +128,96 @@ def test_a_run_that_was_cut_short_is_recorded_anew(root: Path, monkeypatch: pyte
     assert len(tracking.connect().get_metric_history(run.info.run_id, "train_loss")) == 120, "no point twice"
 
 
+def test_a_version_that_the_store_has_is_left_alone_without_mlflow(root: Path) -> None:
+    track.main(**ARGUMENTS)
+    code = (
+        "import sys; from pathlib import Path; from stages import track\n"
+        f"track.main(**{{name: Path(path) for name, path in {mlflow_store.FLAGS}.items()}})\n"
+        "print({'mlflow', 'torch', 'numpy', 'soundfile', 'dvc'} & set(sys.modules))"
+    )
+    environment = {"PYTHONPATH": str(Path(__file__).parents[3]), "PATH": ""}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"track: version \w{16} has its run already, \w{8}\nset\(\)\n", done.stdout)
+
+
+def test_another_store_gets_the_run_of_a_version_that_was_recorded_elsewhere(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(root / "mlflow.db", root / "other.db")  # with its tables, and without a run
+    track.main(**ARGUMENTS)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/other.db")
+    track.main(**ARGUMENTS)
+    assert len(runs(root)) == len(mlflow_store.runs(f"sqlite:///{root}/other.db")) == 1
+
+
+def test_a_store_that_had_the_version_may_be_down(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = "http://ann:secret@127.0.0.1:9"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(TrackingError, match=r"http://127\.0\.0\.1:9 cannot be reached"):
+        track.main(**ARGUMENTS)
+    version.remember(uri, TrackedFiles().key(dataclasses.asdict(params.read())))
+    track.main(**ARGUMENTS)
+    assert "http://127.0.0.1:9 gives no answer now" in capsys.readouterr().out
+    (root / "params.yaml").write_text(PARAMS.replace("1e-4", "2e-4"))
+    with pytest.raises(TrackingError, match="cannot be reached"):
+        track.main(**ARGUMENTS)
+
+
+def test_the_files_that_are_recorded_are_those_of_dvc_yaml() -> None:
+    from ruamel.yaml import YAML
+
+    command = YAML(typ="safe").load(Path(__file__).parents[3] / "dvc.yaml")["stages"]["track"]["cmd"]
+    flags = dict(re.findall(r"--(\w+) (\S+)", command))
+    assert {name: str(path) for name, path in vars(TrackedFiles()).items()} == flags == mlflow_store.FLAGS
+
+
+def test_predicted_opinions_that_come_later_are_added_once(root: Path) -> None:
+    track.main(**ARGUMENTS)
+    (run,) = runs(root)
+    assert version.OPINIONS_TAG not in run.data.tags
+    rows = {path.stem: {"mos": 3.5, "sha256": file_sha256(path)} for path in (root / "reports/samples").glob("*.flac")}
+    (root / "reports/mos.json").write_text(json.dumps(rows))
+    for _ in range(2):
+        track.main(**ARGUMENTS)
+    (run,) = runs(root)
+    assert run.data.metrics["mos/tuned_clone"] == 3.5
+    assert len(tracking.connect().get_metric_history(run.info.run_id, "mos/tuned_clone")) == 1
+
+
+def test_a_run_is_named_after_its_commit_and_says_whose_it_is_and_how_to_get_back(root: Path) -> None:
+    def git(*arguments: str) -> None:
+        subprocess.run(["git", *arguments], check=True, capture_output=True)
+
+    (root / ".gitignore").write_text("mlflow.db*\nmlruns\n.timbre\n")
+    git("init", "-q")
+    for name, value in (("user.name", "Ann Example"), ("user.email", "ann@example.org")):
+        git("config", name, value)
+    git("remote", "add", "origin", "https://ann:secret@example.org/voice.git")
+    git("add", "-A")
+    git("commit", "-qm", "Correct the captain's name\x1b[31m")
+    mlflow_store.write_gates(root, words=False)
+    git("commit", "-qam", "Correct the captain's name")
+    track.main(**ARGUMENTS)
+    (root / "params.yaml").write_text(PARAMS.replace("rank: 8", "rank: 16"))
+    track.main(**ARGUMENTS)
+    changed, first = runs(root)
+    assert (first.info.run_name, changed.info.run_name) == (
+        "Correct the captain's name", "after Correct the captain's name"
+    )  # fmt: skip
+    assert first.data.tags["mlflow.user"] == "Ann Example"
+    assert first.data.tags["mlflow.source.name"] == "https://example.org/voice.git"
+    note = first.data.tags["mlflow.note.content"]
+    assert "- gates: failed: words" in note
+    assert f"git checkout {first.data.tags['git.commit'][:12]} && dvc pull" in note
+    assert "similarity to the speaker" in note
+
+
 def test_a_page_drawn_anew_replaces_that_of_its_run(root: Path) -> None:
     track.main(**ARGUMENTS)
-    (root / "reports/index.html").write_text("<h1>a better page</h1>")
+    (root / "reports/index.html").write_text(mlflow_store.PAGE.replace("a page", "a better page"))
     track.main(**ARGUMENTS)
     (run,) = runs(root)
     assert "better" in (root / "mlruns" / run.info.run_id / "artifacts/report/index.html").read_text()

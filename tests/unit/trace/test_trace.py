@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 import sqlite3
@@ -13,16 +12,12 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, Repository
+from tests.conftest import ROOT
 from tests.support.git_history import Voice
-from timbre import tracking
-from timbre.commands import cli, trace
+from timbre.commands import trace
 from timbre.core.errors import DataError
 from timbre.core.records import Sample, to_json
 from timbre.trace import text
-from timbre.tracking import offline
-from timbre.versions import dvc_lock
-from timbre.versions.snapshot import WorkTree
 
 NOON = ["The ferry waits.", "It goes at noon.", "Mind the gap.", "The tide comes in.", "All aboard.", "It is late."]
 HOSTILE = "A \x1b[31mred\x07 <script>talk</script>\u202e"
@@ -374,34 +369,3 @@ def test_tracing_loads_no_model_library(voice: Voice) -> None:
         "assert not {'torch', 'transformers', 'mlflow', 'datasets', 'dvc'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env={"PYTHONPATH": str(ROOT)})
-
-
-@pytest.mark.pipeline
-def test_every_sample_of_a_real_run_is_traced_without_a_gap(
-    repository: Repository, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(repository.root)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    names = [path.stem for path in Path("reports/samples").glob("*.json")]
-    assert len(names) >= 8
-    for name in names:
-        assert cli.execute(["trace", name, "--json"]) == 0
-        found = json.loads(capsys.readouterr().out)
-        sample = found["found"]
-        assert found["missing"] == []
-        assert (sample["reference"] is not None) == ("clone" in name)
-        assert (sample["adapter"] is not None) == ("tuned" in name)
-        assert [len(clip["lines"]) > 0 for clip in [sample["reference"]] if clip] in ([], [True])
-        if sample["adapter"]:
-            [run] = found["runs"]  # read from MLflow's own store
-            assert {some["recording"]["speaker"]["name"] for some in sample["adapter"]["learnt"]} == {"Ann, a sound"}
-    store = tracking.store_uri(repository.root)
-    digest = dvc_lock.read(WorkTree(repository.root)).outs["models/adapter"]
-    same = offline.of_library(store, "dvc.models/adapter", digest)
-    assert [dataclasses.asdict(one) for one in same] == [run], "as MLflow itself says"
-    rows = Path("data/dataset/train.jsonl").read_text().splitlines()
-    for clip in (json.loads(row)["id"] for row in rows):
-        cli.execute(["trace", clip, "--json"])
-        found = json.loads(capsys.readouterr().out)["found"]
-        assert found["lines"]
-        assert not found["changed"]

@@ -301,3 +301,14 @@ def test_a_line_begins_and_ends_with_the_voice(booth: Booth) -> None:
     assert made.seconds == pytest.approx(1.5 + 2 * microphone_takes.AROUND, abs=0.05), (
         "silence that nobody needs is left out"
     )
+
+
+def test_a_take_of_somebody_who_took_the_consent_back_is_not_played(client: Client, booth: Booth) -> None:
+    take = f"take/ann-1/{key(SENTENCES[0])}"
+    booth.keep("ann-1", key(SENTENCES[0]), wav())
+    assert client.ask(take).status == 200
+    path = Path("data/speakers.yaml")
+    path.write_text(path.read_text().replace("revoked: null", "revoked: 2026-04-01"))
+    refused = client.ask(take)
+    assert refused.status == 422
+    assert b"took the consent back" in refused.body

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 from tests.support.review_client import Client, serving
 from tests.support.review_repository import RATE, build
@@ -299,3 +301,34 @@ def test_the_command_refuses_what_it_cannot_open(client: Client) -> None:
     for port in (client.server.port, 70_000):
         with pytest.raises(TimbreError, match="cannot be used"):
             cli.execute(["review", "--no-browser", "--port", str(port)])
+
+
+def test_who_took_the_consent_back_is_silent(client: Client) -> None:
+    """Their lines, and a whole recording of theirs; what the page keeps of it follows the files."""
+    whole = Path("data/raw/noon.flac").read_bytes()
+    assert client.ask("audio/noon").body == whole
+    head = "start\tend\tspeaker\tflag\ttext\n"
+    Path("data/transcripts/noon.tsv").write_text(f"{head}1\t2.5\tann\t\tYes.\n4\t7\tbob\tdrop\tNo.\n")
+    consent(ann="null", bob="2026-04-01")
+    heard, rate = soundfile.read(io.BytesIO(client.ask("audio/noon").body), dtype="int16")
+    original, _ = soundfile.read(io.BytesIO(whole), dtype="int16")
+    assert len(heard) == len(original)
+    first, last = 4 * rate, 7 * rate
+    assert not heard[first:last].any()
+    assert original[first:last].any()
+    assert (heard[:first] == original[:first]).all()
+    assert (heard[last + 1 :] == original[last + 1 :]).all()
+    assert "is silent here; `timbre remove`" in client.ask("api/recording/noon").value["warning"]
+    assert len(list(Path(".timbre/muted").iterdir())) == 1
+    consent(ann="2026-04-01", bob="null")
+    heard, _ = soundfile.read(io.BytesIO(client.ask("audio/noon").body), dtype="int16")
+    assert not heard.any()
+    assert len(list(Path(".timbre/muted").iterdir())) == 1
+    consent(ann="null", bob="null")
+    assert client.ask("audio/noon").body == whole
+
+
+def consent(**revoked: str) -> None:
+    about = "by: X, when: 2026-03-01, for: tests, evidence: null"
+    rows = [f"  {name}: {{name: X, consent: {{{about}, revoked: {day}}}}}\n" for name, day in revoked.items()]
+    Path("data/speakers.yaml").write_text("speakers:\n" + "".join(rows))

@@ -23,6 +23,7 @@ from torch import Tensor
 from timbre.core.content import content_key
 from timbre.core.errors import ModelError
 from timbre.core.sections import CsmParams
+from timbre.core.text import words
 from timbre.families import lora as low_rank
 from timbre.families.csm.decode import Decoder, Said, Sentence, alone, decode, whole
 from timbre.families.csm.frames import Frames, SpokenFrames
@@ -246,6 +247,17 @@ class Csm:
         for piece in pieces(frames()):
             yield codec.feed(piece)
         return ended
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Those that the voice would mumble: a tokenizer of whole words, as the tiny model's, has to spell them.
+
+        A real tokenizer makes pieces of any word, and its model has learnt them.
+        """
+        model = self.tokenizer.backend_tokenizer.model
+        if type(model).__name__ != "WordPiece":
+            return []
+        tokens = {word: self.tokenizer(word, add_special_tokens=False)["input_ids"] for word in words(text)}
+        return [word for word, ids in tokens.items() if len(ids) > 1 or self.tokenizer.unk_token_id in ids]
 
     def slots(self, count: int, adapters: Mapping[str, Path]) -> Slots:
         from timbre.families.csm.slots import CsmSlots

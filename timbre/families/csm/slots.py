@@ -40,8 +40,12 @@ class Speaker:
 
     places: int  # of the cache that it takes
     left: int  # frames
-    made: int = 0  # frames
+    frames: list[Frames] = field(default_factory=list)
     waiting: list[Frames] = field(default_factory=list)  # frames that are not sound yet
+
+    @property
+    def made(self) -> int:
+        return len(self.frames)
 
     @property
     def piece(self) -> int:
@@ -54,7 +58,8 @@ class CsmSlots:
 
     def __init__(self, voice: Csm, count: int, adapters: Mapping[str, Path]) -> None:
         model = voice.base
-        self.voice, self.count, self.sample_rate = voice, count, voice.sample_rate
+        self.voice, self.count = voice, count
+        self.sample_rate, self.frame_rate = voice.sample_rate, voice.frame_rate
         rank = max((rank_of(folder) for folder in adapters.values()), default=RANK)
         self.adapters = RowAdapters(count, rank, model.backbone_model.norm.weight)
         self.sampling = RowSampling(count, voice.device)
@@ -103,15 +108,19 @@ class CsmSlots:
                 over[slot] = ended
                 continue
             speaker.waiting.append(frames[slot])
-            speaker.places, speaker.left, speaker.made = speaker.places + 1, speaker.left - 1, speaker.made + 1
+            speaker.frames.append(frames[slot])
+            speaker.places, speaker.left = speaker.places + 1, speaker.left - 1
             if not speaker.left:
                 over[slot] = False
         sounds = self._young(frames) | self._grown(over)
         for slot in {**sounds, **over}:
-            if slot in over:
-                self.free(slot)
             sound = sounds.get(slot, np.zeros(0, np.float32))
-            yield SlotSound(slot, sound, slot in over, over.get(slot, False))
+            if slot not in over:
+                yield SlotSound(slot, sound)
+                continue
+            codes = np.array(self.speakers[slot].frames, np.int16).reshape(-1, self.voice.codebooks)
+            self.free(slot)
+            yield SlotSound(slot, sound, True, over[slot], {"codes": codes})
 
     def _young(self, frames: Frames) -> dict[int, Audio]:
         """The first frames of sentences, all in one call of the codec."""

@@ -27,6 +27,7 @@ from timbre.core.text import normalise, words
 from timbre.editing import yaml_entries
 from timbre.editing.owned_files import FileChange, content_of, one_editor, write_all
 from timbre.project import prompts, speakers, transcripts
+from timbre.project.permissions import Permissions
 from timbre.project.speakers import Consent, Person
 from timbre.project.transcripts import Transcript
 from timbre.web.booth import microphone_takes
@@ -116,10 +117,14 @@ class Booth:
 
     def take(self, name: str, sentence: str) -> MeasuredTake | None:
         """What was measured of the take, if there is one."""
-        path = self.sound(name, sentence)
-        return microphone_takes.measure(*audio.read(path), self._text(name, sentence)) if path.exists() else None
+        text, path = self._text(name, sentence), self._path(name, sentence)
+        return microphone_takes.measure(*audio.read(path), text) if path.exists() else None
 
     def sound(self, name: str, sentence: str) -> Path:
+        """Of nobody who took the consent back: SourceError."""
+        speaker, allowed = self.session(name).speaker, Permissions(speakers_file=self.data / "speakers.yaml")
+        if allowed.withdrawn(speaker):
+            allowed.check({speaker: [name]})
         self._text(name, sentence)
         return self._path(name, sentence)
 

@@ -81,7 +81,7 @@ def review_routes(transcripts: TranscriptsService) -> list[BaseRoute]:
         return Response(transcripts.peaks(name), media_type="application/octet-stream")
 
     def sound(name: str) -> FileResponse:
-        return flac_file(transcripts.audio(name))
+        return flac_file(transcripts.playable(name))
 
     return [
         json_get("/api/recordings", transcripts.summaries),

@@ -1,8 +1,8 @@
 """What the review page shows and saves: each recording's transcript, or its draft while there is no transcript yet.
 
-Reads   data/sources.yaml, data/raw, data/speech, data/drafts, data/transcripts, data/labels.jsonl
+Reads   data/sources.yaml, data/speakers.yaml, data/raw, data/speech, data/drafts, data/transcripts, data/labels.jsonl
 Writes  data/transcripts/<id>.tsv, only when asked to save, only over the content that the edit was made from
-        .timbre/peaks, .timbre/dismissed, caches
+        .timbre/peaks, .timbre/dismissed, .timbre/muted, caches
 
 An edit names the content it was made from by its digest. Where the file is another by now nothing is written, and the
 page is given what the file says instead.
@@ -23,9 +23,10 @@ from timbre.editing import find_replace, owned_files, transcript_edits, yaml_ent
 from timbre.editing.find_replace import NearMiss, ReplacePlan, Search
 from timbre.editing.owned_files import ChangedMeanwhile, FileChange, one_editor, write_all
 from timbre.project import glossary, sources, transcripts
+from timbre.project.permissions import Permissions
 from timbre.project.sources import Source
 from timbre.project.transcripts import Line, Transcript
-from timbre.web.review import suggestions
+from timbre.web.review import muted, suggestions
 from timbre.web.review.peaks import peaks
 from timbre.web.review.sound_facts import sound_facts, usual_pace
 from timbre.web.review.suggestions import Dismissals
@@ -81,6 +82,7 @@ class TranscriptsService:
             cache / "peaks",
             Dismissals(cache / "dismissed"),
         )
+        self._muted = cache / "muted"
         self._replacements: list[list[FileChange]] = []  # of this run, so that they can be taken back
         self._drawing = threading.Lock()  # two pages do not compute the same peaks
         _ = self.sources  # what is wrong there is told before a page opens
@@ -102,6 +104,10 @@ class TranscriptsService:
         warning = ""
         if content is not None and transcript.audio not in (None, recording.sha256):
             warning = "The transcript was written for other audio; its times may not fit this recording."
+        if muted.silenced(recording, self._permissions()):
+            warning = (
+                f"{warning} Who took the consent back is silent here; `timbre remove` takes the voice out.".strip()
+            )
         draft, words = self._draft(recording)
         return OpenRecording(
             name,
@@ -191,6 +197,15 @@ class TranscriptsService:
 
     def audio(self, name: str) -> Path:
         return self.raw / f"{self._known(name)}.flac"
+
+    def playable(self, name: str) -> Path:
+        """As the page may play it: silent where somebody speaks who took the consent back."""
+        with self._drawing:
+            return muted.playable(self.recording(name), self.audio(name), self._permissions(), self._muted)
+
+    def _permissions(self) -> Permissions:
+        """As the files are now."""
+        return Permissions(self.path, self.path.with_name("speakers.yaml"), self.transcripts)
 
     def recording(self, name: str) -> Recording:
         (recording,) = sources.recordings([self.sources[self._known(name)]], self.raw)

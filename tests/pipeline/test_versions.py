@@ -1,7 +1,7 @@
 """A map keeps entries of an older run, so its VERSION must rise when its code gives other bytes for the same input.
 
 Nobody would remember that; this golden file does. On purpose: change VERSION, then
-`GOLDEN=write python -m pytest tests/unit/versions/test_versions.py`, and commit tests/golden/versions.json with it.
+`GOLDEN=write python -m pytest tests/pipeline/test_versions.py`, and commit tests/golden/versions.json with it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from timbre.mapping.entries import RECORD, opened
 
 pytestmark = pytest.mark.pipeline
 
-GOLDEN = Path(__file__).parents[2] / "golden/versions.json"
+GOLDEN = Path(__file__).parents[1] / "golden/versions.json"
 # Whose bytes are the same on any machine; models' sums are not.
 FOLDERS = {"fetch": "data/raw", "chunk": "data/clips"}
 

@@ -1,0 +1,326 @@
+"""The speech server as its clients use it: openai-python itself, and what others send, over a random CSM."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import io
+import json
+import re
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+import numpy as np
+import openai
+import pytest
+import soundfile
+
+from tests.support.shared import built_once
+from tests.support.speech_server import CLIP, build_served, copy_served, speaking_server
+from tests.support.tiny_models import SAMPLE_RATE
+from timbre.commands import cli
+from timbre.core.errors import DataError, SourceError
+from timbre.web.serve.server import SpeechServer
+
+SAID = "the ferry to Oslo"
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built_once(tmp_path_factory, "served", lambda root: (root.mkdir(), build_served(root)))
+
+
+@pytest.fixture(scope="module")
+def shared(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SpeechServer]:
+    """One server for all tests that change nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(copy_served(template, tmp_path_factory.mktemp("shared") / "voice"))
+        with speaking_server(["models/adapter", "models/second", "base"]) as server:
+            yield server
+
+
+@pytest.fixture
+def place(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    root = copy_served(template, tmp_path / "voice")
+    monkeypatch.chdir(root)
+    return root
+
+
+def client_of(server: SpeechServer, key: str = "none") -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0, timeout=60)
+
+
+def ask(server: SpeechServer, **body: Any) -> httpx.Response:
+    sent = {"input": SAID, "model": "tts-1", "voice": "alloy", "seed": 1, "response_format": "wav", **body}
+    return httpx.post(f"{server.url}/v1/audio/speech", json=sent, timeout=60)
+
+
+def samples(content: bytes) -> Any:
+    found, rate = soundfile.read(io.BytesIO(content), dtype="int16")
+    assert rate == SAMPLE_RATE
+    return found
+
+
+def test_openai_python_gets_every_format(shared: SpeechServer) -> None:
+    client = client_of(shared)
+    begins = {"mp3": b"ID3", "opus": b"OggS", "flac": b"fLaC", "wav": b"RIFF", "aac": b"\xff\xf1"}
+    for kind, start in begins.items():
+        answer = client.audio.speech.create(model="timbre", voice="adapter", input=SAID, response_format=kind)  # type: ignore[arg-type]
+        assert answer.content.startswith(start)
+    pcm = client.audio.speech.create(model="tts-1", voice="alloy", input=SAID, response_format="pcm").content
+    assert len(pcm) == 2 * round(0.6 * 24_000), "s16le mono at 24 kHz, whatever the voice's own rate"
+
+
+def test_openai_python_streams_and_reads_events(shared: SpeechServer) -> None:
+    client = client_of(shared)
+    wanted: dict[str, Any] = {"model": "tts-1", "voice": "alloy", "input": SAID, "extra_body": {"seed": 1}}
+    with client.audio.speech.with_streaming_response.create(**wanted, response_format="wav") as answer:
+        pieces = list(answer.iter_bytes())
+    whole = ask(shared).content
+    assert b"".join(pieces) == whole
+    assert len(pieces) > 1
+    with client.audio.speech.with_streaming_response.create(
+        **wanted, response_format="wav", stream_format="sse"
+    ) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        events = [json.loads(line.removeprefix("data: ")) for line in answer.iter_lines() if line]
+    assert {event["type"] for event in events[:-1]} == {"speech.audio.delta"}
+    assert b"".join(base64.b64decode(event["audio"]) for event in events[:-1]) == whole
+    assert events[-1] == {
+        "type": "speech.audio.done",
+        "usage": {"input_tokens": 4, "output_tokens": 15, "total_tokens": 19},
+    }
+
+
+def test_what_other_clients_ask_first_and_send(shared: SpeechServer) -> None:
+    get = lambda path: httpx.get(f"{shared.url}{path}")  # noqa: E731
+    # Open WebUI
+    assert get("/v1/audio/models").json()["models"][0]["id"] == "timbre"
+    voices = get("/v1/audio/voices").json()["voices"]
+    assert [(voice["id"], voice["name"]) for voice in voices][:2] == [("adapter", "adapter"), ("second", "second")]
+    body = {"model": "tts-1", "input": SAID, "voice": "adapter", "response_format": "mp3"}
+    assert httpx.post(f"{shared.url}/v1/audio/speech", json=body).headers["content-type"] == "audio/mpeg"
+    # LiveKit: prewarms, asks for events, and looks at the type of the answer
+    assert get("/").status_code == 200
+    body = {"input": SAID, "model": "gpt-4o-mini-tts", "voice": "ash", "response_format": "mp3", "speed": 1.0,
+            "stream_format": "sse", "instructions": ""}  # fmt: skip
+    answer = httpx.post(f"{shared.url}/v1/audio/speech", json=body)
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    # Pipecat: raw samples of one of OpenAI's voices
+    body = {"input": SAID, "model": "gpt-4o-mini-tts", "voice": "marin", "response_format": "pcm"}
+    assert httpx.post(f"{shared.url}/v1/audio/speech", json=body).headers["content-type"] == "audio/pcm"
+    # SillyTavern: fields of its own, all at once
+    body = {"input": SAID, "voice": "adapter", "model": "tts-1", "response_format": "mp3", "speed": 1, "stream": False,
+            "instructions": None}  # fmt: skip
+    assert httpx.post(f"{shared.url}/v1/audio/speech", json=body).status_code == 200
+    # wyoming_openai: WAV, streamed; it takes a server with /readyz for LocalAI, and a /health of `OK` for another
+    assert ask(shared).headers["x-accel-buffering"] == "no"
+    assert get("/readyz").status_code == 404
+    assert get("/health").json() == {"status": "ok"}
+    assert get("/ready").json() == {"status": "ready"}
+    names = [model.id for model in client_of(shared).models.list()]
+    assert names == ["timbre", "adapter", "second", "base"]
+    assert client_of(shared).models.retrieve("second").id == "second"
+
+
+def test_eight_callers_at_once_get_what_each_gets_alone(shared: SpeechServer) -> None:
+    wanted = [
+        {"seed": i, "voice": ["adapter", "second", "base"][i % 3], "temperature": [0.4, 0.7, 1.2][i % 3],
+         "reference": [CLIP, "none"][i % 2], "response_format": ["wav", "pcm", "flac"][i % 3]}
+        for i in range(8)
+    ]  # fmt: skip
+    alone = [ask(shared, **one).content for one in wanted]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda one: ask(shared, **one).content, wanted))
+    assert together == alone
+    assert len(set(alone)) == 8
+
+
+def test_speed_pauses_and_long_texts_change_the_length(shared: SpeechServer) -> None:
+    plain = samples(ask(shared).content)
+    assert len(samples(ask(shared, speed=2.0).content)) == round(len(plain) / 2)
+    two = samples(ask(shared, input=f"{SAID}. [pause:1s] {SAID}.").content)
+    silent = np.flatnonzero(np.convolve(np.abs(two) > 0, np.ones(SAMPLE_RATE), "valid") == 0)
+    assert len(silent), "a second of silence"
+    assert len(two) == round((0.6 + 0.2 + 1.0 + 0.6) * SAMPLE_RATE)
+
+
+def test_the_answer_says_what_was_spoken_and_which_words_are_unknown(shared: SpeechServer) -> None:
+    answer = ask(shared, input="the ferry at 9:05 & zebra")
+    assert answer.headers["x-timbre-text"] == "the ferry at nine oh five and zebra"
+    assert "zebra" in answer.headers["x-timbre-warning"]
+    raw = ask(shared, input="the ferry at 9", normalize=False)
+    assert raw.headers["x-timbre-text"] == "the ferry at 9"
+    assert len(answer.headers["x-timbre-version"]) == 32
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "param", "told"),
+    [
+        ({"input": ""}, 400, "input", "at least 1"),
+        ({"input": "x" * 4097}, 400, "input", "at most 4096"),
+        ({"input": "... !"}, 400, None, "nothing to say"),
+        ({"input": 5}, 400, "input", "string"),
+        ({"voice": "nobody"}, 400, "voice", "no voice of this name"),
+        ({"voice": "../../etc/passwd"}, 400, "voice", "no voice of this name"),
+        ({"model": "gpt-5"}, 404, "model", "no model"),
+        ({"response_format": "ogg"}, 400, "response_format", "'mp3', 'opus'"),
+        ({"speed": 4.5}, 400, "speed", "less than or equal to 4"),
+        ({"speed": float("1e400") if False else "fast"}, 400, "speed", "number"),
+        ({"stream_format": "websocket"}, 400, "stream_format", "'audio' or 'sse'"),
+        ({"instructions": "whisper"}, 400, "instructions", "cannot follow instructions"),
+        ({"reference": "../secret"}, 400, "reference", "no clip of this id"),
+        ({"seed": -1}, 400, "seed", "greater than or equal to 0"),
+        ({"temperature": 9}, 400, "temperature", "less than or equal to 2"),
+        ({"language": "../x"}, 400, "language", "pattern"),
+    ],
+)
+def test_a_wrong_field_is_told_in_openais_form(
+    shared: SpeechServer, body: dict[str, Any], status: int, param: str | None, told: str
+) -> None:
+    answer = ask(shared, **body)
+    assert answer.status_code == status
+    error = answer.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["param"] == param
+    assert told in error["message"]
+    if status == 400:
+        with pytest.raises(openai.BadRequestError):
+            client_of(shared).audio.speech.create(
+                **{"model": "tts-1", "voice": "alloy", "input": SAID, **known(body)}, extra_body=body
+            )
+
+
+def known(body: dict[str, Any]) -> dict[str, Any]:
+    return {name: body[name] for name in ("input",) if isinstance(body.get(name), str)}
+
+
+def test_a_client_that_hangs_up_frees_its_slot(shared: SpeechServer) -> None:
+    long = json.dumps({"input": f"{SAID}. " * 100, "voice": "alloy", "response_format": "pcm"})
+    gone = http.client.HTTPConnection("127.0.0.1", shared.port, timeout=20)
+    gone.request("POST", "/v1/audio/speech", long, {"Content-Type": "application/json"})
+    assert gone.getresponse().read(100)
+    assert shared.service.voices.engine.speaking
+    gone.close()
+    end = time.monotonic() + 10
+    while shared.service.voices.engine.speaking and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not shared.service.voices.engine.speaking
+    assert "timbre_hung_up_total 1.0" in httpx.get(f"{shared.url}/metrics").text
+
+
+def test_the_figures_count_what_was_answered(shared: SpeechServer) -> None:
+    ask(shared)
+    text = httpx.get(f"{shared.url}/metrics").text
+    for name in ("waiting", "speaking", "first_sound_seconds_bucket", "real_time_factor_bucket", "underruns_total"):
+        assert f"timbre_{name}" in text
+    assert float(re.findall(r'timbre_requests_total{status="200"} (\S+)', text)[0]) >= 1
+
+
+def test_a_full_server_says_when_to_ask_again(place: Path) -> None:
+    with speaking_server(slots=1, waiting=1, per_key=2) as server, ThreadPoolExecutor(4) as pool:
+        engine = server.service.voices.engine
+        engine.between_frames(lambda slots: setattr(slots, "step", slow(slots.step)))
+        asked = [pool.submit(ask, server, input=f"{SAID}. " * 3) for _ in range(2)]
+        end = time.monotonic() + 10
+        while not (engine.speaking and engine.queue) and time.monotonic() < end:
+            time.sleep(0.01)
+        refused = ask(server)
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+        assert refused.json()["error"]["type"] == "rate_limit_error"
+        server.service.keys.per_key = 99
+        refused = ask(server)
+        assert refused.json()["error"]["code"] == "queue_full"
+        assert [one.result().status_code for one in asked] == [200, 200]
+
+
+def slow(step: Any) -> Any:
+    def slower() -> Any:
+        time.sleep(0.05)
+        yield from step()
+
+    return slower
+
+
+def test_consent_is_asked_at_the_start_and_while_the_server_runs(place: Path) -> None:
+    people = place / "data/speakers.yaml"
+    allowed = people.read_text()
+    with speaking_server(["models/adapter", "models/third"]) as server:
+        assert ask(server, voice="third").status_code == 200
+        people.write_text(allowed.replace("revoked: null", "revoked: 2026-02-01", 1))  # ann's
+        refused = ask(server, voice="adapter")
+        assert refused.status_code == 451
+        assert "ann took the consent back on 2026-02-01" in refused.json()["error"]["message"]
+        assert ask(server, voice="third").status_code == 200, "bob's is another voice"
+    with pytest.raises(SourceError, match="ann took the consent back"), speaking_server():
+        pass
+    people.write_text(allowed.replace("tests, serve, publish", "tests"))
+    with pytest.raises(SourceError, match="ann did not consent to `serve`; add it to the uses"), speaking_server():
+        pass
+    people.write_text(allowed)
+    (place / "models/adapter/training.json").unlink()
+    (place / "data/dataset/train.jsonl").unlink()
+    with pytest.raises(SourceError, match="whose voice it learnt is not known"), speaking_server():
+        pass
+
+
+def test_another_version_takes_its_place_without_stopping_anybody(place: Path) -> None:
+    from dataclasses import replace
+
+    from timbre.exchange import voice_versions
+
+    with speaking_server() as server, ThreadPoolExecutor(1) as pool:
+        voices, before = server.service.voices, ask(server).content
+        long = pool.submit(ask, server, input=f"{SAID}. " * 6)
+        while not voices.engine.speaking:
+            time.sleep(0.005)
+        voices.exchange(replace(voice_versions.find("models/second"), name="models/adapter"))
+        after = ask(server).content
+        assert after != before
+        assert long.result().status_code == 200
+        assert samples(long.result().content)[: round(0.6 * SAMPLE_RATE)].any()
+        voices._forget_unused()
+        assert list(voices.loaded) == [voices.default.key]
+        voices.exchange(voice_versions.find("models/adapter"))
+        assert ask(server).content == before
+
+
+def test_a_key_file_lets_in_whoever_has_a_key(place: Path) -> None:
+    keys = place / "keys.txt"
+    keys.write_text("# who  key\nkitchen 0123456789abcdef-kitchen\n")
+    with speaking_server(key_file=keys) as server:
+        client = client_of(server, "0123456789abcdef-kitchen")
+        assert client.audio.speech.create(model="tts-1", voice="alloy", input=SAID).content
+        for wrong in ("0123456789abcdef-garden", "x", "é"):
+            answer = httpx.get(f"{server.url}/v1/models", headers={"Authorization": f"Bearer {wrong}".encode()})
+            assert answer.status_code == 401
+            assert answer.headers["www-authenticate"] == "Bearer"
+        assert ask(server).status_code == 401
+        assert httpx.get(f"{server.url}/metrics").status_code == 401
+        assert httpx.get(f"{server.url}/v1/audio/voices").status_code == 200
+    lines = (place / ".timbre/spoken.jsonl").read_text()
+    assert json.loads(lines.splitlines()[0])["key"] == "kitchen"
+    assert SAID not in lines, "the text is not written"
+    assert "0123456789abcdef" not in lines
+    keys.write_text("kitchen short\n")
+    with (
+        pytest.raises(DataError, match=r"keys\.txt:1: expected a name and a key of at least 16"),
+        speaking_server(key_file=keys),
+    ):
+        pass
+
+
+def test_other_machines_need_a_key_file(place: Path) -> None:
+    with pytest.raises(DataError, match=r"--host 0\.0\.0\.0: other machines can reach it, so it needs keys"):
+        cli.execute(["serve", "--host", "0.0.0.0"])
+
+
+def test_only_this_machines_own_page_may_ask(shared: SpeechServer) -> None:
+    for headers in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Origin": "null"}):
+        answer = httpx.get(f"{shared.url}/v1/models", headers=headers)
+        assert answer.status_code == 403
+    assert httpx.get(f"{shared.url}/v1/models", headers={"Origin": shared.url}).status_code == 200

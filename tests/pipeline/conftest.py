@@ -1,0 +1,35 @@
+"""A repository after its first `dvc repro`. It takes a minute to make, so only the tests of this folder use it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Repository
+from tests.support.shared import built_once
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """The repository after its first `dvc repro`; tests work on copies of it."""
+    return Repository(built_once(tmp_path_factory, "pipeline", _run_pipeline))
+
+
+def _run_pipeline(root: Path) -> None:
+    from tests.support.build import build_repository
+
+    repository = Repository(root)
+    build_repository(root, ROOT)
+    repository.run("git", "init", "-q", "-b", "main")
+    repository.run("git", "config", "user.email", "ann@example.org")
+    repository.run("git", "config", "user.name", "Ann")
+    repository.run("dvc", "init", "-q")
+    (root / ".dvc/config").write_text("[core]\n    analytics = false\n    check_update = false\n")
+    repository.repro()
+    repository.commit("First voice")
+
+
+@pytest.fixture
+def repository(made: Repository, tmp_path: Path) -> Repository:
+    return made.copy(tmp_path / "voice")

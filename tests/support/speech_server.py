@@ -1,0 +1,94 @@
+"""A repository with a random CSM and adapters, and the speech server over it, in a thread of this process."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ruamel.yaml import YAML
+
+from tests.support.tiny_models import CODEBOOK_SIZE, CODEBOOKS, adapted, random_csm
+from timbre import families
+from timbre.core import params
+from timbre.core.records import Example, write_jsonl
+from timbre.core.sections import VoiceParams
+from timbre.families import Lora
+from timbre.families.codes import to_bytes
+from timbre.web.serve.keys import ApiKeys
+from timbre.web.serve.server import SpeechServer
+from timbre.web.serve.speech_routes import SpeechService
+from timbre.web.serve.voices import ServedVoices
+
+ROOT = Path(__file__).parents[2]
+CLIP = "0123456789abcdef"
+SPEAKERS = """speakers:
+  {name}:
+    name: {name}
+    consent: {{by: Ann, when: 2026-01-01, for: "tests, serve, publish", evidence: null, revoked: null}}
+"""
+
+
+def build_served(root: Path) -> None:
+    """params.yaml, a base, two adapters of ann and one of bob, a reference clip, and who consented."""
+    random_csm(root / "base")
+    document = params.load(ROOT / "params.yaml")
+    document["voice"]["base"] = str(root / "base")
+    document["generate"] |= {"cap_seconds": 0.6, "cap_seconds_per_character": 0.0}
+    with (root / "params.yaml").open("w") as stream:
+        YAML().dump(document, stream)
+    for number, (name, speaker) in enumerate((("adapter", "ann"), ("second", "ann"), ("third", "bob"))):
+        write_adapter(root, root / f"models/{name}", speaker, number)
+    (root / "data/codes/csm").mkdir(parents=True)
+    (root / "data/speakers.yaml").write_text(
+        SPEAKERS.format(name="ann") + SPEAKERS.format(name="bob").partition("\n")[2]
+    )
+    example = Example(f"data/clips/{CLIP}.flac", "The green train.", "ann", CLIP, "talk", 0.0, 1.0, 1.0)
+    write_jsonl(root / "data/dataset/train.jsonl", [example])
+    codes = np.random.default_rng(0).integers(1, CODEBOOK_SIZE, (12, CODEBOOKS)).astype(np.int16)
+    (root / f"data/codes/csm/{CLIP}.safetensors").write_bytes(to_bytes({"codes": codes}))
+
+
+def write_adapter(root: Path, folder: Path, speaker: str, seed: int) -> None:
+    import torch
+
+    voice = families.load(VoiceParams("csm", str(root / "base"), None))
+    adapted(voice, Lora(4, 8, True, 0.0))
+    torch.manual_seed(seed)
+    for name, weight in voice.model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.3)
+    voice.save_adapter(folder)
+    (folder / "training.json").write_text(json.dumps({"speakers": {speaker: ["talk"]}}))
+
+
+def copy_served(template: Path, root: Path) -> Path:
+    shutil.copytree(template, root, ignore=shutil.ignore_patterns("base"))
+    return root
+
+
+@contextlib.contextmanager
+def speaking_server(
+    names: Sequence[str] = ("models/adapter",), *, slots: int = 4, waiting: int = 16, per_key: int = 16,
+    key_file: Path | None = None, **more: Any,
+) -> Iterator[SpeechServer]:  # fmt: skip
+    """Over the repository in the working directory."""
+    from timbre.exchange import voice_versions
+
+    voices = ServedVoices([voice_versions.find(name) for name in names], slots, waiting)
+    server = SpeechServer(SpeechService(voices, ApiKeys.read(key_file, per_key), **more))
+    thread = threading.Thread(target=server.serve)
+    with server:
+        voices.engine.wait_until_ready()
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+            thread.join(30)
+            assert not thread.is_alive()

@@ -1,0 +1,53 @@
+"""A kill while MLflow makes its tables leaves nothing that a person has to mend."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from timbre import tracking
+from timbre.tracking import database
+
+MAKE = "import sys\nfrom timbre import tracking\ntracking.connect(sys.argv[1]).search_experiments()\n"
+
+
+def execute(path: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def test_a_killed_start_leaves_no_store_and_the_next_start_makes_a_whole_one(tmp_path: Path) -> None:
+    path = tmp_path / "mlflow.db"
+    process = subprocess.Popen([sys.executable, "-c", MAKE, f"sqlite:///{path}"], stderr=subprocess.DEVNULL)
+    while process.poll() is None and not list(tmp_path.glob(".mlflow.db.*/*")):
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    assert not path.exists()
+    tracking.connect(f"sqlite:///{path}").search_experiments()
+    assert not database.is_half_made(path)
+
+
+@pytest.mark.parametrize("statements", [[], ["CREATE TABLE experiments (experiment_id INTEGER)"]])
+def test_a_store_that_was_left_half_made_is_made_anew(statements: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "mlflow.db"
+    path.touch()
+    execute(path, *statements)
+    tracking.connect(f"sqlite:///{path}").search_experiments()
+
+
+def test_a_store_with_runs_or_of_somebody_else_is_never_replaced(tmp_path: Path) -> None:
+    old, other = tmp_path / "old.db", tmp_path / "other.db"
+    execute(old, "CREATE TABLE experiments (id INTEGER)", "CREATE TABLE runs (id TEXT)", "INSERT INTO runs VALUES (1)")
+    execute(other, "CREATE TABLE letters (id INTEGER)")
+    for path in (old, other):
+        before = path.read_bytes()
+        database.make(path)
+        assert path.read_bytes() == before

@@ -1,0 +1,27 @@
+"""Repair DVC's own files after a kill, where it says that it cannot read them.
+
+A kill in the very moment in which DVC writes dvc.lock leaves it empty, and no stage starts any more. It becomes that of
+the last commit again, and `dvc repro` finds what was finished since. `make` begins with this command.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from timbre.versions.repair import repair
+
+EXAMPLES = [("timbre repair", "after `dvc repro` said that dvc.lock or rwlock is not valid")]
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quiet", action="store_true", help="say nothing where nothing is damaged")
+
+
+def command(args: argparse.Namespace) -> int:
+    lines = list(repair(Path.cwd()))
+    if lines:
+        print("\n".join(lines))
+    elif not args.quiet:
+        print("nothing is damaged")
+    return 0

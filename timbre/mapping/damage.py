@@ -1,0 +1,38 @@
+"""Which entries on disk are not what was written: asked when a stage has failed, for the reason may be a flipped byte.
+
+A stage believes a file whose size and times DVC has seen before, so bit rot shows where the file is read: as a
+traceback, or as an advice that does not help.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from timbre.mapping.entries import RECORD, Record, opened
+from timbre.mapping.store import is_of_before
+
+
+def damaged(folders: Iterable[Path]) -> Iterator[Path]:
+    """Files of entries whose hash is not the one in their record, and records that cannot be read."""
+    for folder in folders:
+        for path in sorted(folder.rglob(f"*{RECORD}")):
+            content = path.read_bytes()
+            record = opened(content)
+            if record is not None:
+                yield from _differing(path, record)
+            elif not is_of_before(content):
+                yield path
+
+
+def _differing(path: Path, record: Record) -> Iterator[Path]:
+    for name, digest in record.hashes.items():
+        file = path.with_suffix(name) if name.startswith(".") and "/" not in name else None
+        if file and name != RECORD and file.is_file() and file_md5(file) != digest:
+            yield file
+
+
+def file_md5(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -1,0 +1,134 @@
+"""Runs the speech server: its application on a socket, until it is told to end, and then until everybody has heard.
+
+server = SpeechServer(service, host="127.0.0.1", port=8000)
+server.serve()      # until Ctrl+C or SIGTERM; streams that have begun are spoken to their end
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from types import FrameType
+from typing import Self
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from timbre.core.errors import TimbreError
+from timbre.web.app import SecurityHeaders
+from timbre.web.endpoints import static_pages
+from timbre.web.serve.errors import Refusal, answer_http, answer_refusal
+from timbre.web.serve.speech_routes import SpeechService
+from timbre.web.server import PatientProtocol
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+BACKLOG = 2048  # connections that wait to be accepted
+DRAIN = 120  # seconds that streams have to end, once the server was told to
+PAGES = {"/": "serve.html"}
+
+
+def is_loopback(host: str) -> bool:
+    return host in LOOPBACK
+
+
+class SameOrigin:
+    """On this machine without a key: no foreign Host (a name that was rebound to it) and no foreign page."""
+
+    def __init__(self, app: ASGIApp, hosts: frozenset[str]) -> None:
+        self.app, self.hosts = app, hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        origin = headers.get("origin")
+        if headers.get("host") not in self.hosts:
+            await Refusal(403, "this server is for this machine only").response()(scope, receive, send)
+        elif origin is not None and origin not in {f"http://{host}" for host in self.hosts}:
+            await Refusal(403, "another page may not ask for this").response()(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+
+def application(service: SpeechService, hosts: frozenset[str] | None) -> ASGIApp:
+    """`hosts` are the values of the Host header that mean this server; None takes any."""
+    handlers = {
+        Refusal: answer_refusal,
+        TimbreError: answer_refusal,
+        HTTPException: answer_http,
+        ClientDisconnect: _nobody_listens,
+        Exception: answer_refusal,
+    }
+    middleware = [Middleware(SameOrigin, hosts)] if hosts is not None else []
+    routes = [*service.routes(), *static_pages(PAGES)]
+    app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)  # type: ignore[arg-type]
+    app.router.redirect_slashes = False
+    return SecurityHeaders(app)
+
+
+async def _nobody_listens(request: Request, error: Exception) -> Response:
+    return Response(status_code=400)
+
+
+class DrainingServer(uvicorn.Server):
+    """Says at once that it is ending, so that whoever shares out requests sends no more."""
+
+    service: SpeechService
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.service.draining = True
+        super().handle_exit(sig, frame)
+
+
+class SpeechServer:
+    """Listens from the moment that it is made; OSError or OverflowError where the port cannot be used."""
+
+    def __init__(self, service: SpeechService, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.service, self.host = service, host
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        self.port: int = self._socket.getsockname()[1]
+        names = ("127.0.0.1", "localhost", "[::1]")
+        hosts = frozenset(f"{name}:{self.port}" for name in names) | frozenset(names if self.port == 80 else ())
+        guarded = is_loopback(host) and service.keys.names is None
+        config = uvicorn.Config(
+            application(service, hosts if guarded else None),
+            http=PatientProtocol,
+            ws="none",
+            lifespan="off",
+            loop="asyncio",
+            log_config=None,
+            log_level="error",  # warnings are about clients that send nonsense
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=DRAIN,
+        )
+        self._server = DrainingServer(config)
+        self._server.service = service
+
+    @property
+    def url(self) -> str:
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+    def serve(self) -> None:
+        serving = self._server.serve(sockets=[self._socket])
+        try:
+            asyncio.run(serving)
+        finally:
+            serving.close()  # a Ctrl+C before the loop runs leaves it unstarted, and Python warns about that
+
+    def stop(self) -> None:
+        """End `serve`, which may run in another thread."""
+        self.service.draining = True
+        self._server.should_exit = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._socket.close()
+        self.service.voices.close()

@@ -1,0 +1,199 @@
+"""What the server answers: speech, the lists that clients ask for first, health, figures, its own description."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from timbre.audio.containers import encoder_of
+from timbre.core.errors import DataError
+from timbre.core.params import read
+from timbre.core.sections import GenerateParams
+from timbre.exchange.voice_versions import VoiceVersion
+from timbre.families.slots import Drawing
+from timbre.synthesis.emitting import Emission, Mark
+from timbre.synthesis.engine import Job
+from timbre.synthesis.narration import Manner, Narration, passages
+from timbre.synthesis.spoken_log import SpokenLog
+from timbre.synthesis.written_text import spelled_out
+from timbre.web.endpoints import AsciiJson
+from timbre.web.serve import api_page
+from timbre.web.serve.errors import Refusal
+from timbre.web.serve.figures import Figures
+from timbre.web.serve.keys import ApiKeys
+from timbre.web.serve.reading import read_small
+from timbre.web.serve.speech_request import MOST, SpeechRequest, parse
+from timbre.web.serve.speech_stream import SpeechStream, shown
+from timbre.web.serve.voices import MODEL, OPENAI_MODELS, ServedVoices
+
+CREATED = 1_790_000_000  # Unix seconds; OpenAI's clients want a number
+
+
+@dataclass
+class SpeechService:
+    """All that the routes need."""
+
+    voices: ServedVoices
+    keys: ApiKeys
+    reference: str | None = None  # clip that a request clones from which names none
+    log: SpokenLog = field(default_factory=SpokenLog)
+    params: GenerateParams = field(default_factory=lambda: read().generate)
+    draining: bool = False
+
+    def __post_init__(self) -> None:
+        self.figures = Figures(self.voices)
+
+    def routes(self) -> list[BaseRoute]:
+        return [
+            Route("/v1/audio/speech", self.speech, methods=["POST"]),
+            Route("/v1/models", self.models),
+            Route("/v1/models/{name}", self.model),
+            Route("/v1/audio/models", self.audio_models),
+            Route("/v1/audio/voices", self.audio_voices),
+            Route("/health", self.health),
+            Route("/ready", self.ready),
+            Route("/metrics", self.metrics),
+            Route("/openapi.json", lambda request: AsciiJson(api_page.description())),
+            Route("/docs", lambda request: HTMLResponse(api_page.page())),
+        ]
+
+    async def speech(self, request: Request) -> Response:
+        try:
+            key = self.keys.name_of(request.headers.get("authorization", ""))
+            wanted = parse(await read_small(request, MOST))
+            answer = await run_in_threadpool(self._prepared, wanted, key)
+        except Refusal as refusal:
+            self.figures.requests.labels(str(refusal.status)).inc()
+            raise
+        return AsgiAnswer(answer)
+
+    def _prepared(self, wanted: SpeechRequest, key: str) -> ASGIApp:
+        """Everything that can be wrong is found before the first byte."""
+        if wanted.model not in (MODEL, *OPENAI_MODELS, *self.voices.versions):
+            raise Refusal(
+                404, "there is no model of this name here; `timbre` is", param="model", code="model_not_found"
+            )
+        if wanted.instructions and wanted.instructions.strip():
+            raise Refusal(400, "this voice cannot follow instructions; leave them out", param="instructions")
+        version = self.voices.find(self._name(wanted))
+        text = self._spoken(wanted)
+        try:
+            parts = passages(text, wanted.language)
+            encoder_of(wanted.response_format, 24_000)  # is there one?
+        except DataError as error:
+            raise Refusal(400, str(error)) from error
+        if not self.voices.engine.ready:
+            raise Refusal(503, "the voice is being loaded, or the server is ending; ask again in a moment",
+                          code="not_ready", headers={"Retry-After": "1"})  # fmt: skip
+        return self._answer(wanted, version, text, Narration(parts, self._manner(wanted, version)), key)
+
+    def _name(self, wanted: SpeechRequest) -> str:
+        """Who names no voice may name one as the model."""
+        if wanted.voice_name is not None:
+            return wanted.voice_name
+        return wanted.model if wanted.model in self.voices.versions else self.voices.default.id
+
+    def _spoken(self, wanted: SpeechRequest) -> str:
+        return spelled_out(wanted.input, wanted.language) if wanted.normalize else wanted.input
+
+    def _manner(self, wanted: SpeechRequest, version: VoiceVersion) -> Manner:
+        params, slots = self.params, self.voices.engine.slots
+        temperature = params.temperature if wanted.temperature is None else wanted.temperature
+        return Manner(
+            params,
+            Drawing(temperature, params.top_k, wanted.top_p),
+            secrets.randbits(62) if wanted.seed is None else wanted.seed,
+            version.key if version.adapter else None,
+            self.voices.reference(wanted.reference if wanted.reference is not None else self.reference),
+            frame_rate=slots.frame_rate if slots else 12.5,
+            sample_rate=slots.sample_rate if slots else 24_000,
+        )
+
+    def _answer(
+        self, wanted: SpeechRequest, version: VoiceVersion, text: str, script: Narration, key: str
+    ) -> SpeechStream:
+        held, engine = ExitStack(), self.voices.engine
+        headers = {"x-timbre-text": shown(text), "x-timbre-version": version.key}
+        ask: Callable[[str], list[str]] = getattr(self.voices.voice, "unknown_words", lambda text: [])
+        unknown = ask(text)
+        if unknown:
+            headers["x-timbre-warning"] = shown("words that this voice does not know: " + ", ".join(unknown))
+
+        def start(listen: object) -> Job:
+            self.keys.begin(key)
+            held.callback(self.keys.end, key)
+            held.enter_context(self.voices.speaking(version))
+            return engine.submit(script, listen)  # type: ignore[arg-type]
+
+        def spoken(seconds: float, status: str) -> None:
+            self.log.add(
+                door="serve", version=version.key, key=key, text=wanted.input, seconds=seconds, status=status,
+                format=wanted.response_format, cut=len(script.cut), repeated=script.repeated,
+            )  # fmt: skip
+
+        def tokens(seconds: float) -> dict[str, int]:
+            said, frames = len(text.split()), round(seconds * script.manner.frame_rate)
+            return {"input_tokens": said, "output_tokens": frames, "total_tokens": said + frames}
+
+        rate = engine.slots.sample_rate if engine.slots else 24_000
+        emission = Emission(wanted.response_format, rate, Mark(version.key), wanted.speed)
+        return SpeechStream(
+            start, engine.cancel, emission, wanted.response_format, sse=wanted.stream_format == "sse",
+            headers=headers, tokens=tokens, figures=self.figures, held=held, spoken=spoken,
+        )  # fmt: skip
+
+    def models(self, request: Request) -> Response:
+        self.keys.name_of(request.headers.get("authorization", ""))
+        return AsciiJson({"object": "list", "data": [self._model(name) for name in (MODEL, *self.voices.versions)]})
+
+    def model(self, request: Request) -> Response:
+        self.keys.name_of(request.headers.get("authorization", ""))
+        name = request.path_params["name"]
+        if name not in (MODEL, *OPENAI_MODELS, *self.voices.versions):
+            raise Refusal(404, "there is no model of this name here", param="model", code="model_not_found")
+        return AsciiJson(self._model(name))
+
+    def _model(self, name: str) -> dict[str, object]:
+        return {"id": name, "object": "model", "created": CREATED, "owned_by": "timbre"}
+
+    def audio_models(self, request: Request) -> Response:
+        """Without a key: some versions of Open WebUI send none here."""
+        return AsciiJson({"models": [{"id": MODEL, "name": "Timbre"}]})
+
+    def audio_voices(self, request: Request) -> Response:
+        rows = [
+            {"id": name, "name": name, "version": version.key, "run": version.run}
+            for name, version in self.voices.versions.items()
+        ]
+        return AsciiJson({"voices": rows})
+
+    def health(self, request: Request) -> Response:
+        """The process answers; no more."""
+        return AsciiJson({"status": "ok"})
+
+    def ready(self, request: Request) -> Response:
+        if self.voices.engine.ready and not self.draining:
+            return AsciiJson({"status": "ready"})
+        return AsciiJson({"status": "ending" if self.draining else "loading"}, 503, {"Retry-After": "1"})
+
+    def metrics(self, request: Request) -> Response:
+        self.keys.name_of(request.headers.get("authorization", ""))
+        return Response(self.figures.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+class AsgiAnswer(Response):
+    """An answer that sends itself."""
+
+    def __init__(self, answer: ASGIApp) -> None:
+        self.answer, self.background = answer, None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.answer(scope, receive, send)

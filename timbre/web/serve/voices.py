@@ -1,0 +1,209 @@
+"""The voices of a server: which there are, whether they may be heard now, and which version an alias stands for.
+
+All share one base model and one engine. A voice that was asked for as `champion` or `candidate` follows MLflow's
+alias: `timbre promote` changes it without stopping anybody, since the new adapter takes its place beside the old one,
+and the old one goes when nobody speaks with it any more.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from timbre import families
+from timbre.core.errors import DataError, ModelError, SourceError, TimbreError
+from timbre.core.params import read
+from timbre.core.records import Example, read_jsonl
+from timbre.exchange import voice_versions
+from timbre.exchange.voice_versions import ALIASES, VoiceVersion
+from timbre.families import Turn
+from timbre.families import codes as clip_codes
+from timbre.families.slots import Slots, open_slots
+from timbre.project import speakers
+from timbre.project.permissions import Permissions
+from timbre.synthesis.engine import Engine
+from timbre.web.serve.errors import Refusal
+
+log = logging.getLogger("timbre.serve")
+SERVE = "serve"  # in the comma-separated `for` of a consent
+FOLLOW = 2.0  # seconds between two looks at the aliases
+OPENAI = (
+    "alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer", "verse",
+)  # fmt: skip
+OPENAI_MODELS = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
+MODEL = "timbre"
+NO_REFERENCE = "none"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a server finds clips to clone from and who consented."""
+
+    dataset: Path = Path("data/dataset")
+    codes: Path = Path("data/codes")  # a folder for each family
+    speakers: Path = speakers.PATH
+
+
+def check_consent(version: VoiceVersion, places: Places) -> None:
+    """SourceError where a voice that the version learnt may not be heard from a server."""
+    if version.adapter is None:
+        return
+    if not version.speakers:
+        raise SourceError(
+            f"{version.name}: whose voice it learnt is not known; bring its training.json, or train it anew"
+        )
+    permissions = Permissions(speakers_file=places.speakers)
+    permissions.check(version.speakers, f"{version.name}: ")
+    for speaker in version.speakers:
+        if not permissions.may(speaker, SERVE):
+            raise SourceError(
+                f"{version.name}: {speaker} did not consent to `{SERVE}`; add it to the uses in {places.speakers}, "
+                "if the person agrees"
+            )
+
+
+class ServedVoices:
+    """Voices by their ids; the first is the default."""
+
+    def __init__(
+        self, versions: Sequence[VoiceVersion], slots: int, waiting: int, places: Places | None = None
+    ) -> None:
+        self.places = places or Places()
+        for version in versions:
+            check_consent(version, self.places)
+        bases = {version.voice for version in versions}
+        if len(bases) > 1:
+            raise ModelError(
+                "the voices have different base models: " + ", ".join(sorted(base.base for base in bases))
+                + "; start a server for each"
+            )  # fmt: skip
+        (self.base,) = bases
+        self.versions = {version.id: version for version in versions}
+        if len(self.versions) < len(versions):
+            raise DataError("two voices have the same name: " + ", ".join(version.name for version in versions))
+        self.loaded = {version.key for version in versions if version.adapter}
+        self.used: Counter[str] = Counter()  # key → jobs that speak with it
+        self.lock = threading.Lock()
+        self.voice: families.Voice | None = None
+        self._consent: tuple[float, dict[str, Exception | None]] = (-1.0, {})
+        self._references: dict[str, Turn] = {}
+        self.stopped = threading.Event()
+        self.engine = Engine(lambda: self._open(slots), waiting)
+        if any(name in ALIASES for name in self.versions):
+            threading.Thread(target=self._follow, name="timbre-aliases", daemon=True).start()
+
+    def _open(self, count: int) -> Slots:
+        adapters = {version.key: version.adapter for version in self.versions.values() if version.adapter}
+        if self.voice is None:
+            only = next(iter(adapters.values()), None) if not self._joins() else None
+            self.voice = families.load_once(self.base, only, read().generate.precision)
+        return open_slots(self.voice, count, adapters)
+
+    def _joins(self) -> bool:
+        """Whether the family speaks with several adapters of one base at once."""
+        return self.base.family == "csm"
+
+    @property
+    def default(self) -> VoiceVersion:
+        return next(iter(self.versions.values()))
+
+    def find(self, name: str) -> VoiceVersion:
+        """The version that a client means; Refusal where there is none or it may not be heard."""
+        version = self.versions.get(name) or (self.default if name in OPENAI else None)
+        if version is None:
+            there = ", ".join(self.versions)
+            raise Refusal(400, f"there is no voice of this name here; there is {there}", param="voice", code="no_voice")
+        if problem := self._objection(version):
+            raise problem
+        return version
+
+    def _objection(self, version: VoiceVersion) -> Exception | None:
+        """What forbids it now; data/speakers.yaml is read again when it changes."""
+        path = self.places.speakers
+        stamp = path.stat().st_mtime if path.exists() else 0.0
+        if self._consent[0] != stamp:
+            self._consent = (stamp, {})
+        known = self._consent[1]
+        if version.key not in known:
+            try:
+                check_consent(version, self.places)
+                known[version.key] = None
+            except TimbreError as error:
+                log.warning("refused: %s", error)
+                known[version.key] = error if isinstance(error, SourceError) else SourceError(str(error))
+        return known[version.key]
+
+    @contextmanager
+    def speaking(self, version: VoiceVersion) -> Iterator[str | None]:
+        """The adapter's name in the engine, which keeps it until the block ends."""
+        if version.adapter is None:
+            yield None
+            return
+        with self.lock:
+            self.used[version.key] += 1
+        try:
+            yield version.key
+        finally:
+            with self.lock:
+                self.used[version.key] -= 1
+
+    def reference(self, clip: str | None) -> tuple[Turn, ...]:
+        """The clip to clone from; nothing where none is asked for."""
+        if clip is None or clip == NO_REFERENCE:
+            return ()
+        if clip not in self._references:
+            self._references[clip] = self._read_reference(clip)
+        return (self._references[clip],)
+
+    def _read_reference(self, clip: str) -> Turn:
+        rows = read_jsonl(self.places.dataset / "train.jsonl", Example)
+        row = next((row for row in rows if row.id == clip), None)  # a name is looked up, and is never a path
+        if row is None:
+            raise Refusal(400, "there is no clip of this id among those for training", param="reference")
+        Permissions(speakers_file=self.places.speakers).check({row.source: [row.recording]}, f"{row.id}: ")
+        return clip_codes.turn(row, self.places.codes / self.base.family)
+
+    def _follow(self) -> None:
+        while not self.stopped.wait(FOLLOW):
+            for alias in ALIASES:
+                if alias in self.versions:
+                    try:
+                        self._look(alias)
+                    except Exception as error:
+                        log.warning("%s stays as it is: %s", alias, error)
+            self._forget_unused()
+
+    def _look(self, alias: str) -> None:
+        run = voice_versions.alias_run(alias)
+        if run is None or run == self.versions[alias].run:
+            return
+        self.exchange(voice_versions.of_alias(alias))
+
+    def exchange(self, version: VoiceVersion) -> None:
+        """Another version under the same name, from the next request on."""
+        if version.voice != self.base:
+            raise ModelError(f"{version.name} has another base model now ({version.voice.base}); start the server anew")
+        check_consent(version, self.places)
+        adapter = version.adapter
+        if adapter is not None and version.key not in self.loaded:
+            self.engine.between_frames(lambda slots: slots.load(version.key, adapter))
+            self.loaded.add(version.key)
+        before, self.versions[version.id] = self.versions[version.id], version
+        log.info("%s is %s now, after %s", version.name, version.short, before.short)
+
+    def _forget_unused(self) -> None:
+        with self.lock:
+            wanted = {version.key for version in self.versions.values()} | {key for key, n in self.used.items() if n}
+            gone = self.loaded - wanted
+            self.loaded -= gone
+        for key in gone:
+            self.engine.between_frames(lambda slots, key=key: slots.forget(key))  # type: ignore[misc]
+
+    def close(self) -> None:
+        self.stopped.set()
+        self.engine.close()
