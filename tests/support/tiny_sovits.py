@@ -24,7 +24,7 @@ STAGE1 = {
               "linear_units": 256, "n_layer": 2, "dropout": 0, "EOS": 1024},
 }  # fmt: skip
 STAGE2 = {
-    "train": {"segment_size": 20480, "learning_rate": 1e-4, "c_mel": 45, "c_kl": 1.0},
+    "train": {"segment_size": 6400, "learning_rate": 1e-4, "c_mel": 45, "c_kl": 1.0},
     "data": {"sampling_rate": 32000, "filter_length": 2048, "hop_length": 640},
     "model": {"inter_channels": 16, "hidden_channels": 32, "filter_channels": 32, "n_heads": 2, "n_layers": 2,
               "kernel_size": 3, "upsample_rates": [10, 8, 2, 2, 2], "upsample_initial_channel": 32,

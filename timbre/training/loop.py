@@ -179,6 +179,7 @@ class Training:
 
     def run(self) -> State:
         state, params = self.state, self.params
+        self.course.model.train()  # a run that goes on evaluates nothing first
         if not state.history:
             state.history.append({"step": 0, "epoch": 0.0, **self.evaluate()})
         quiet = not distributed.first()
