@@ -1,4 +1,5 @@
 # make            install, run the pipeline on the demo voice, say where the report is
+# make install    install only
 # make test       install the test packages, make check, run every test
 # make test-fast  the unit tests alone, about a minute
 # make check      style, types, imports, and the docs
@@ -9,12 +10,15 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 export NO_MKDOCS_2_WARNING := 1
-.PHONY: run test test-fast check docs bench
+.PHONY: run install test test-fast check docs bench
 run: .venv/installed
 	@timbre repair --quiet
+	@timbre hooks --ask
 	dvc repro
 	@timbre summary
 	@echo 'next      source .venv/bin/activate, which puts timbre, dvc and mlflow on your PATH'
+
+install: .venv/installed
 
 test: .venv/installed-test check
 	python -m pytest -n logical --dist worksteal

@@ -75,6 +75,9 @@ def test_a_killed_process_ends_the_stage_with_one_line_and_the_next_run_goes_on(
     write_params(place, LONG)
 
     stage, workers = started()
+    assert listening([psutil.Process(stage.pid), *workers]) <= {"127.0.0.1", "::1"}, (
+        "nobody on the network reaches them"
+    )
     workers[1].kill()
     assert stage.wait(60) == 1
     assert errors(stage) == [
@@ -165,3 +168,9 @@ def gone(workers: list[psutil.Process]) -> None:
 
 def flat(nested: Any) -> list[float]:
     return [number for item in nested for number in flat(item)] if isinstance(nested, list) else [nested]
+
+
+def listening(processes: list[psutil.Process]) -> set[str]:
+    """The addresses on which others could reach them."""
+    sockets = [socket for process in processes for socket in process.net_connections("inet")]
+    return {socket.laddr.ip for socket in sockets if socket.status == psutil.CONN_LISTEN}

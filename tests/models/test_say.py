@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import sys
 from pathlib import Path
@@ -146,7 +147,7 @@ def test_cloning_hears_the_clip_that_generate_cloned_from(place: Path) -> None:
     ("arguments", "told"),
     [
         ([" "], "nothing to say"),
-        (["hello", "--out", "a.mp3"], r"a\.mp3: name a file that ends in \.flac or \.wav"),
+        (["hello", "--out", "a.aac"], r"a\.aac: name a file that ends in \.flac, \.wav, \.mp3 or \.opus"),
         (["hello", "--out", "nowhere/a.wav"], "there is no folder nowhere"),
     ],
 )
@@ -160,12 +161,35 @@ def test_without_an_adapter_there_is_no_tuned_voice(place: Path) -> None:
         cli.execute(["say", "hello"])
 
 
-def test_a_program_hears_the_sentence_as_the_command_does(place: Path) -> None:
+def test_a_program_hears_the_sentence_as_the_command_does_but_for_the_mark(place: Path) -> None:
     voice = synthesis.load(adapter=None)
     pieces = list(synthesis.say(voice, "the ferry waits", seed=1))
     assert len(pieces) > 3
-    cli.execute([*SAY, "--seed", "1", "--out", "a.wav"])
+    cli.execute([*SAY, "--seed", "1", "--out", "a.wav", "--no-mark", "compared with the bare sound"])
     assert (audio.to_pcm(np.concatenate(pieces)) == soundfile.read("a.wav", dtype="int16")[0]).all()
+    logged = [json.loads(line) for line in Path(".timbre/spoken.jsonl").read_text().splitlines()]
+    assert logged[-1]["unmarked"] == "compared with the bare sound"
+    assert "ferry" not in str(logged)
+    cli.execute([*SAY, "--seed", "1", "--out", "b.wav"])
+    assert '"synthetic": true' in soundfile.SoundFile("b.wav").comment
+    assert len(soundfile.read("b.wav")[0]) == len(soundfile.read("a.wav")[0])
+
+
+def test_lines_are_spoken_once_each(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("lines.tsv").write_text("id\ttext\tseed\none\tthe ferry waits\t1\ntwo\ttrain 12. Again!\t\n")
+    say = ["say", "--base", "--lines", "lines.tsv", "--out", "spoken"]
+    assert cli.execute(say) == 0
+    assert capsys.readouterr().out.startswith("spoken: 2 spoken, 0 were there; ")
+    before = {path.name: path.read_bytes() for path in Path("spoken").iterdir()}
+    assert sorted(before) == ["one.flac", "one.json", "two.flac", "two.json"]
+    assert json.loads(before["two.json"])["text"] == "train twelve. Again!"
+    Path("spoken/one.flac").unlink()
+    assert cli.execute(say) == 0
+    assert capsys.readouterr().out.startswith("spoken: 1 spoken, 1 were there; ")
+    assert {path.name: path.read_bytes() for path in Path("spoken").iterdir()} == before
+    Path("lines.tsv").write_text("id\ttext\n../x\thello\none\t\n")
+    with pytest.raises(DataError, match=r"(?s)lines\.tsv:2: .*lines\.tsv:3: "):
+        cli.execute(say)
 
 
 def write_people(place: Path, revoked: str = "null") -> None:

@@ -23,8 +23,9 @@ Model = Any  # faster_whisper.BatchedInferencePipeline
 def fingerprint(params: WhisperParams) -> str:
     """The model's part of a content key: what is in its folder, or its name."""
     folder = Path(params.model)
-    files = sorted(path for path in folder.glob("*") if path.is_file()) if folder.is_dir() else []
-    known = content_key({path.name: file_sha256(path) for path in files}) if files else params.model
+    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+    digests = {path.relative_to(folder).as_posix(): file_sha256(path) for path in files}
+    known = content_key(digests) if files else params.model
     return f"faster-whisper {known}"
 
 

@@ -30,6 +30,7 @@ Pcm = npt.NDArray[np.int16]
 FULL_SCALE = 32768  # 16 bits; a 16-bit file comes back exactly as it was
 BLOCK = 1 << 18  # frames read at a time: 5 s at 48 kHz, 2 MB in stereo
 MIN_RATE = 16_000  # Hz; below, half of what tells one voice from another is missing (telephone: 8 kHz)
+MAX_RATE = 655_350  # Hz; FLAC can say no more
 MAX_CHANNELS = 2  # a stereo file is a voice in the middle; more are usually a microphone per person
 SILENT_PEAK = 10 ** (-50 / 20)  # −50 dBFS: the loudest sample of what holds no speech
 MP3_SLACK = 0.1  # seconds by which the length in an MP3's header is off in healthy files
@@ -167,6 +168,8 @@ def _copy(
             raise AudioError(
                 f"{name}: has {rate} Hz, too narrow for a voice; find a recording with {MIN_RATE} Hz or more"
             )
+        if rate > MAX_RATE:
+            raise AudioError(f"{name}: has {rate} Hz; convert it to 48000 Hz")
         if channels > MAX_CHANNELS:
             raise AudioError(
                 f"{name}: has {channels} channels; mix it down or pick one, and keep at most {MAX_CHANNELS}"

@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from timbre.commands.options import add_rights
+from timbre.commands.place import file_or_address
 from timbre.core.content import file_sha256
 from timbre.core.errors import SourceError, raise_all
 from timbre.core.records import check_id
@@ -53,7 +54,12 @@ class Wanted:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", metavar="URL|FILE", help="file of audio or video, or an address that yt-dlp downloads")
+    parser.add_argument(
+        "what",
+        metavar="URL|FILE",
+        type=file_or_address,
+        help="file of audio or video, or an address that yt-dlp downloads",
+    )
     parser.add_argument("--id", help="id of the recording (made from the file name or address)")
     parser.add_argument("--speaker", help="id of the person who speaks; required, one id per voice")
     add_rights(parser)

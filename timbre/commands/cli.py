@@ -12,14 +12,17 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
+from timbre.commands import place
 from timbre.core import running
 from timbre.report.columns import columns
 
 # modules of timbre/commands, in the order of --help
 COMMANDS = (
-    "add", "remove", "import", "accept", "review", "replace", "trace", "diff", "log", "resolve", "say", "export",
-    "push", "summary", "report", "runs", "promote", "serve", "estimate", "doctor", "repair",
+    "init", "add", "remove", "import", "accept", "review", "replace", "trace", "diff", "log", "resolve", "say",
+    "export", "push", "summary", "report", "runs", "promote", "serve", "estimate", "hooks", "doctor", "repair",
+    "completion",
 )  # fmt: skip
+ANYWHERE = ("completion",)  # that need no project
 WIDTH = 52  # of an example; a longer one moves its own remark only
 
 
@@ -56,13 +59,29 @@ def _shown(examples: Sequence[tuple[str, str]]) -> str:
 
 
 def execute(arguments: Sequence[str]) -> int:
+    """Do it in the current folder, which is the repository's root."""
+    return _run(_parsed(arguments))
+
+
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     # who wants one command waits for no other's libraries, and needs none of them
-    args = parser([name for name in COMMANDS if name in arguments[:1]] or COMMANDS).parse_args(arguments)
+    return parser([name for name in COMMANDS if name in arguments[:1]] or COMMANDS).parse_args(arguments)
+
+
+def _run(args: argparse.Namespace) -> int:
     return int(args.command(args) or 0)
 
 
+def execute_anywhere(arguments: Sequence[str]) -> int:
+    """As `execute`, from any folder of a project; paths in `arguments` are as seen from there."""
+    args = _parsed(arguments)
+    if not set(ANYWHERE) & set(arguments[:1]):
+        place.enter()
+    return _run(args)
+
+
 def main() -> None:
-    running.run(lambda: execute(sys.argv[1:]))
+    running.run(lambda: execute_anywhere(sys.argv[1:]))
 
 
 if __name__ == "__main__":

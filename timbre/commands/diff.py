@@ -8,13 +8,14 @@ into a file or a pipe Markdown, cut to what fits into a comment on GitHub.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 from timbre.commands.options import add_local
+from timbre.commands.place import given_path
 from timbre.core.content import write_atomic
-from timbre.core.errors import DataError
+from timbre.core.running import tell
+from timbre.core.terminal import colours
 from timbre.diff import sounds
 from timbre.diff.compare import compare
 from timbre.diff.render import FORMATS, render
@@ -35,7 +36,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("old", nargs="?", help="a commit, branch or tag (where this branch left main)")
     parser.add_argument("new", nargs="?", help="a commit, branch or tag (the work tree)")
     parser.add_argument("--format", choices=FORMATS, help="output format (terminal or markdown)")
-    parser.add_argument("--full", type=Path, metavar="FILE", help="write the whole report: .html, .md, .json or text")
+    parser.add_argument(
+        "--full", type=given_path, metavar="FILE", help="write the whole report: .html, .md, .json or text"
+    )
     parser.add_argument("--link", default="", metavar="URL", help="base address for links to lines")
     parser.add_argument("--artifact-url", default="", metavar="URL", help="address of the whole report")
     add_local(parser)
@@ -44,8 +47,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(args: argparse.Namespace) -> int:
     root = Path.cwd()
-    if not (root / "dvc.yaml").exists():
-        raise DataError("dvc.yaml: not here; run this in the repository's root")
     first = args.old or fork_point(root)
     full = BY_SUFFIX.get(args.full.suffix, "terminal") if args.full else ""
     form = args.format or ("terminal" if sys.stdout.isatty() else "markdown")
@@ -57,9 +58,9 @@ def command(args: argparse.Namespace) -> int:
     page = Page(report, link=f"{args.link.rstrip('/')}/" if args.link else "", whole=args.artifact_url, sounds=heard)
     if args.full:
         write_atomic(args.full, render(page, full, whole=True))
-    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    colour = colours()
     sys.stdout.write(render(page, form, colour))
     if args.check:
         for failure in report.failures:
-            print(f"error: {failure}", file=sys.stderr)
+            tell(failure)
     return 1 if args.check and report.failures else 0

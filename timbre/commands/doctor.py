@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import configparser
+import dataclasses
 import importlib.metadata
 import os
 import platform
@@ -22,9 +23,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from timbre import tracking
+from timbre.commands.options import add_json
 from timbre.core import params
 from timbre.core.errors import ParamsError, SourceError, TrackingError, TranscriptError
 from timbre.core.safe_text import redacted
+from timbre.core.terminal import print_json
 from timbre.project import sources, speakers, transcripts
 from timbre.project.sources import Source
 from timbre.versions import repair, verify
@@ -52,17 +55,22 @@ Findings = Iterator[Finding]
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--verify", action="store_true", help="compare the cache and all outputs with their hashes")
+    add_json(parser)
 
 
 def command(args: argparse.Namespace) -> int:
+    findings = (finding for check in (*CHECKS, *([whole] if args.verify else [])) for finding in check())
+    if args.json:
+        listed = list(findings)
+        print_json([dataclasses.asdict(finding) for finding in listed])
+        return int(any(finding.level == "FAIL" for finding in listed))
     failed = False
-    for check in (*CHECKS, *([whole] if args.verify else [])):
-        for finding in check():
-            failed |= finding.level == "FAIL"
-            print(
-                f"{finding.level:4}  {finding.what:12} {finding.text}"
-                + (f"\n      → {finding.todo}" if finding.todo else "")
-            )
+    for finding in findings:  # each as it is known: a server may take seconds
+        failed |= finding.level == "FAIL"
+        print(
+            f"{finding.level:4}  {finding.what:12} {finding.text}"
+            + (f"\n      → {finding.todo}" if finding.todo else "")
+        )
     return int(failed)
 
 

@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from timbre.commands.place import given_path
 from timbre.core.errors import DataError
 
 EXAMPLES = [
@@ -24,7 +25,7 @@ WRITERS = {"ljspeech": "ljspeech", "gpt-sovits": "sovits", "hf": "huggingface"} 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("format", choices=WRITERS, help="format of the export")
-    parser.add_argument("folder", metavar="DIR", type=Path, help="folder to create")
+    parser.add_argument("folder", metavar="DIR", type=given_path, help="folder to create")
 
 
 def command(args: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from timbre.commands.options import add_rights
+from timbre.commands.place import given_path
 from timbre.core import params
 from timbre.core.errors import DataError
 from timbre.core.records import check_id
@@ -32,13 +33,17 @@ READERS = {"ljspeech": "ljspeech", "hf": "huggingface", "subtitles": "subtitles"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", metavar="FROM", type=Path, help="a folder, or a .csv, .parquet, .srt, .vtt or .json")
+    parser.add_argument(
+        "what", metavar="FROM", type=given_path, help="a folder, or a .csv, .parquet, .srt, .vtt or .json"
+    )
     parser.add_argument("--as", dest="kind", choices=READERS, help="format (guessed)")
     parser.add_argument("--name", help="id of the recording, or what ids begin with (made from the file name)")
     parser.add_argument("--speaker", help="id of the person who speaks in all of it (as the dataset says)")
     add_rights(parser)
     parser.add_argument("--recording", metavar="ID", help="subtitles: id of their recording in data/sources.yaml")
-    parser.add_argument("--audio", type=Path, metavar="FILE", help="subtitles: their recording, which is added too")
+    parser.add_argument(
+        "--audio", type=given_path, metavar="FILE", help="subtitles: their recording, which is added too"
+    )
     parser.add_argument("--trim-overlaps", action="store_true", help="subtitles: end a line where the next one begins")
     parser.add_argument("--text-column", default="text", metavar="NAME", help="dataset: column of the words (text)")
     parser.add_argument("--audio-column", default="audio", metavar="NAME", help="dataset: column of the audio (audio)")

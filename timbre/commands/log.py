@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 from pathlib import Path
 
 from timbre.commands.options import add_count, add_json
+from timbre.commands.place import given_path
 from timbre.core.content import write_atomic
 from timbre.core.safe_text import visible
+from timbre.core.terminal import print_json
 from timbre.diff import plot
 from timbre.diff.history import HistoryEntry, history
 from timbre.evaluation.metrics import Metric
@@ -34,7 +35,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_count(parser, "versions", 20)
     add_json(parser)
     parser.add_argument(
-        "--plot", nargs="?", type=Path, const=PICTURE, metavar="FILE", help=f"also draw them on a page ({PICTURE})"
+        "--plot",
+        nargs="?",
+        type=given_path,
+        const=PICTURE,
+        metavar="FILE",
+        help=f"also draw them on a page ({PICTURE})",
     )
 
 
@@ -44,7 +50,7 @@ def command(args: argparse.Namespace) -> int:
     if args.plot and measured:
         write_atomic(args.plot, plot.page(measured))
     if args.json:
-        print(json.dumps([dataclasses.asdict(version) for version in versions], indent=1))
+        print_json([dataclasses.asdict(version) for version in versions])
         return 0
     for line in columns([_cells(version) for version in versions]):
         print(line)

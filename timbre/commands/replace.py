@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from timbre.core.errors import DataError, raise_all
 from timbre.core.records import check_id
+from timbre.core.safe_text import visible
+from timbre.core.terminal import colours
 from timbre.editing import find_replace
 from timbre.editing.find_replace import Edit, NearMiss, ReplacePlan, Search
 from timbre.editing.owned_files import write_all
@@ -49,7 +50,7 @@ def command(args: argparse.Namespace) -> int:
     plans = find_replace.plan(paths, Search(args.old, args.new, args.ignore_case))
     for plan in plans:
         for edit in plan.edits:
-            print(f"{plan.path}:{edit.number}: {shown(edit, sys.stdout.isatty())}")
+            print(f"{plan.path}:{edit.number}: {shown(edit, colours())}")
     if args.write:
         write_all([plan.change for plan in plans])
     print(told(plans, args.old, len(paths), args.write))
@@ -73,7 +74,8 @@ def shown(edit: Edit, colour: bool) -> str:
     """The line's text with what goes and what comes: in colours, or as `git diff --word-diff` marks it."""
     gone, come = ("\033[31;9m{}\033[0m", "\033[32;1m{}\033[0m") if colour else ("[-{}-]", "{{+{}+}}")
     return "".join(
-        same + (gone.format(old) if old else "") + (come.format(new) if new else "") for same, old, new in edit.pieces()
+        visible(same) + (gone.format(visible(old)) if old else "") + (come.format(visible(new)) if new else "")
+        for same, old, new in edit.pieces()
     )
 
 

@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 from timbre.commands.options import add_local
+from timbre.commands.place import given_path
 from timbre.core.content import write_atomic
 from timbre.core.errors import DataError
 from timbre.diff import html, sounds
@@ -32,7 +33,7 @@ BEGIN, END = "<!-- changes -->\n", "<!-- /changes -->"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("old", nargs="?", help="commit, branch or tag (the last with other data or results)")
-    parser.add_argument("--out", type=Path, default=COPY, metavar="FILE", help=f"file to write ({COPY})")
+    parser.add_argument("--out", type=given_path, default=COPY, metavar="FILE", help=f"file to write ({COPY})")
     add_local(parser)
 
 
@@ -40,10 +41,10 @@ def command(args: argparse.Namespace) -> int:
     root = Path.cwd()
     if not REPORT.exists():
         raise DataError(f"{REPORT}: there is no report yet; `dvc repro report` makes it, `dvc pull` brings it")
-    Permissions().check_page(REPORT)
     page = REPORT.read_text(encoding="utf-8")
     if page.count(BEGIN) != 1 or page.count(END) != 1:
         raise DataError(f"{REPORT}: has no place for what changed; `dvc repro report` makes it anew")
+    Permissions().check_page(REPORT)
     before, rest = page.split(BEGIN)
     old, which = (args.old, "") if args.old else version_before(root)
     write_atomic(args.out, before + changes(root, old, remote=not args.local) + rest.partition(END)[2])

@@ -15,6 +15,7 @@ import webbrowser
 from pathlib import Path
 from typing import Any
 
+from timbre.commands.place import given_path
 from timbre.core.errors import DataError, TimbreError
 
 EXAMPLES = [
@@ -32,7 +33,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--speaker", default="", help="id of the person who reads")
     parser.add_argument("--language", default="en", help="language of the sentences, such as en")
     parser.add_argument("--licence", default="", help="licence of the recording")
-    parser.add_argument("--prompts", type=Path, metavar="FILE", help=f"sentences to read, one per line ({SENTENCES})")
+    parser.add_argument(
+        "--prompts", type=given_path, metavar="FILE", help=f"sentences to read, one per line ({SENTENCES})"
+    )
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (any that is free)")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
 

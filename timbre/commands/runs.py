@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from timbre import tracking
 from timbre.commands.options import add_count, add_json
 from timbre.core.safe_text import redacted, visible
+from timbre.core.terminal import print_json
 from timbre.report.columns import columns
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def command(args: argparse.Namespace) -> int:
     uri = tracking.store_uri()
     rows = last(uri, max(args.n, 0)) if tracking.exists(uri) else []
     if args.json:
-        print(json.dumps([dataclasses.asdict(row) for row in rows], indent=1))
+        print_json([dataclasses.asdict(row) for row in rows])
     else:
         print("\n".join(table(rows)) if rows else f"no run yet in {redacted(uri)}; `dvc repro` records one")
     return 0

@@ -1,7 +1,9 @@
-"""Speak a sentence with the current voice, to a file, a player or a pipe.
+"""Speak a text with the current voice, or another version of it, to a file, a player or a pipe.
 
-Loads the base model that params.yaml names with the adapter in models/adapter. Files are FLAC, or WAV if the name ends
-so; a pipe and a player get WAV as it is made. Temperature and the cap on the length are those of `generate`.
+Loads the base model that params.yaml names with the adapter in models/adapter, or what --voice names. A file's ending
+says its format: .flac, .wav, .mp3 or .opus; a pipe and a player get WAV as it is made. Temperature and the cap on the
+length are those of `generate`. Every sound is marked as synthetic. `--lines FILE` speaks a file of lines into a folder,
+each once: a line that is there already, by the same voice, is not spoken again.
 """
 
 from __future__ import annotations
@@ -14,55 +16,149 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from timbre.core.errors import DataError
-from timbre.synthesis.sinks import PIPE, Write, found_player, sink
+from timbre.synthesis.sinks import FORMATS, PIPE, Write, found_player, sink
 
 if TYPE_CHECKING:
-    from timbre.families import Audio
+    from timbre.families import Audio, Turn, Voice
+    from timbre.synthesis.emitting import Mark
 
 EXAMPLES = [
     ('timbre say "The night ferry waits."', "write say.flac"),
     ('timbre say --clone --play "Hello."', "play it at once, cloning the reference clip: the best quality"),
     ('timbre say "Hello." --out - | aplay', "write a WAV to a pipe while it is spoken"),
-    ('timbre say --base "Hello." --out a.wav', "the base model, without the adapter"),
+    ('timbre say --voice champion "Hello." --out a.mp3', "with the version that people use"),
+    ("timbre say --lines lines.tsv --out folder", "a file for each line: text, or id, text, seed and voice"),
 ]
+FILE = Path("say.flac")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("text", help="sentence to speak")
+    parser.add_argument("text", nargs="?", help="text to speak, of any length; [pause:1s] is a second of silence")
     to = parser.add_mutually_exclusive_group()
-    to.add_argument("--out", type=Path, default=Path("say.flac"), help="file to write (say.flac); - is a pipe")
+    to.add_argument("--out", type=Path, default=FILE, help=f"file to write ({FILE}), - is a pipe; folder of --lines")
     to.add_argument("--play", action="store_true", help="play it with aplay, ffplay, mpv or sox")
+    parser.add_argument("--lines", type=Path, metavar="FILE", help="speak each line, or row of a TSV, into --out")
     parser.add_argument("--clone", action="store_true", help="let the voice hear the reference clip first")
     parser.add_argument("--seed", type=int, default=0, help="random seed; another seed gives another take (0)")
     parser.add_argument("--base", action="store_true", help="use the base model without the adapter")
+    parser.add_argument(
+        "--voice", metavar="VERSION", help="champion, candidate, a commit, a run, or a folder with an adapter"
+    )
+    parser.add_argument("--speed", type=float, default=1.0, help="0.25 to 4 times as fast, at the same pitch (1)")
+    parser.add_argument("--language", default="en", help="language of the text (en)")
+    parser.add_argument("--show-text", action="store_true", help="print the text as it is spoken, and speak nothing")
+    parser.add_argument("--as-written", action="store_true", help="do not spell out numbers, dates and abbreviations")
+    parser.add_argument("--no-mark", metavar="REASON", help="do not mark the sound; the reason is written to the log")
 
 
 def command(args: argparse.Namespace) -> int:
-    text = " ".join(args.text.split())
-    check(text, args.out)
-    player = found_player() if args.play else None
-    from timbre import synthesis
+    check(args)
+    if args.lines:
+        from timbre.synthesis.spoken_lines import read_lines, speak_lines
 
-    context = synthesis.reference_clip() if args.clone else ()
-    voice = synthesis.load(None if args.base else synthesis.ADAPTER)
-    pieces = synthesis.say(voice, text, seed=args.seed, context=context)
+        voices = Voices(args)
+        print(speak_lines(read_lines(args.lines), args.out, voices, args.language, args.speed, not args.as_written))
+        return 0
+    text = as_asked(args.text, args)
+    if args.show_text:
+        print(text)
+        return 0
+    player = found_player() if args.play else None
+    return speak(args, text, player)
+
+
+def as_asked(text: str, args: argparse.Namespace) -> str:
+    from timbre.synthesis.written_text import spelled_out
+
+    return text if args.as_written else spelled_out(text, args.language)
+
+
+class LoadedVoice(NamedTuple):
+    voice: Voice
+    mark: Mark
+    reference: tuple[Turn, ...]
+
+
+class Voices:
+    """The voice that is asked for, loaded when it is needed; the last one stays."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+
+    def get(self, name: str | None = None) -> LoadedVoice:
+        from timbre import families, synthesis
+        from timbre.core.params import read
+        from timbre.exchange import voice_versions
+        from timbre.project.permissions import Permissions
+        from timbre.synthesis.emitting import Mark
+
+        reference = synthesis.reference_clip() if self.args.clone else ()
+        name = name or self.args.voice or (voice_versions.BASE if self.args.base else None)
+        if name is None:
+            voice = synthesis.load(synthesis.ADAPTER)
+            key = voice_versions.key_of(synthesis.ADAPTER)
+        else:
+            version = voice_versions.find(name)
+            Permissions().check(version.speakers, f"{name}: ")
+            voice = families.load_once(version.voice, version.adapter, read().generate.precision)
+            key = version.key
+        return LoadedVoice(voice, Mark(key, why_not=self.args.no_mark), reference)
+
+
+def speak(args: argparse.Namespace, text: str, player: tuple[str, ...] | None) -> int:
+    from timbre.core.params import read
+    from timbre.families.slots import Drawing
+    from timbre.synthesis.emitting import MarkedSound
+    from timbre.synthesis.narration import Manner, Narration, narrated, passages
+    from timbre.synthesis.spoken_log import SpokenLog
+
+    voice, mark, reference = Voices(args).get()
+    warn(voice, text)
+    params, rate = read().generate, voice.sample_rate
+    manner = Manner(
+        params, Drawing(params.temperature, params.top_k, params.top_p), args.seed, None, reference,
+        whole=player is None and args.out != PIPE and len(passages(text, args.language)) > 1,
+        frame_rate=voice.frame_rate, sample_rate=rate,
+    )  # fmt: skip
+    script = Narration(passages(text, args.language), manner)
+    pieces = MarkedSound(rate, mark, args.speed).pieces(narrated(voice, script))
     try:
-        with sink(args.out, player, voice.sample_rate) as write:
+        with sink(args.out, player, rate, mark.tags()) as write:
             told = perform(pieces, write)
     except BrokenPipeError:  # who listens has heard enough
         return 0
+    more = {"unmarked": args.no_mark} if args.no_mark else {}
+    SpokenLog().add(door="say", version=mark.version, key=None, text=text, seconds=told.samples / rate, **more)
     name = player[0] if player else "" if args.out == PIPE else str(args.out)
-    print(told.line(name, voice.sample_rate), file=sys.stderr if args.out == PIPE else sys.stdout)
+    print(told.line(name, rate), file=sys.stderr if args.out == PIPE else sys.stdout)
     return 0
 
 
-def check(text: str, out: Path) -> None:
-    if not text:
+def warn(voice: Voice, text: str) -> None:
+    unknown = getattr(voice, "unknown_words", None)
+    if unknown and (words := unknown(text)):
+        print(f"warning: this voice does not know {', '.join(words)}, and will spell or mumble them", file=sys.stderr)
+
+
+def check(args: argparse.Namespace) -> None:
+    if args.lines:
+        if args.text or args.play or args.out == FILE or args.out == PIPE:
+            raise DataError("--lines FILE needs --out FOLDER, and no other text")
+        return
+    if not (args.text or "").strip():
         raise DataError("there is nothing to say; give a sentence in quotes")
+    if not 0.25 <= args.speed <= 4:
+        raise DataError(f"--speed: {args.speed} is not between 0.25 and 4")
+    if args.no_mark is not None and not args.no_mark.strip():
+        raise DataError("--no-mark: give a reason; it stands in .timbre/spoken.jsonl")
+    if args.show_text:
+        return
+    out = args.out
     if out == PIPE and sys.stdout.isatty():
         raise DataError("--out - gives sound, which a terminal cannot show; let a player follow, as in `… | aplay`")
-    if out != PIPE and out.suffix not in (".flac", ".wav"):
-        raise DataError(f"{out}: name a file that ends in .flac or .wav")
+    if out != PIPE and out.suffix not in FORMATS:
+        *most, last = FORMATS
+        raise DataError(f"{out}: name a file that ends in {', '.join(most)} or {last}")
     if not out.parent.is_dir():
         raise DataError(f"{out}: there is no folder {out.parent}")
 

@@ -7,13 +7,18 @@ that `make` ends with.
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from timbre import tracking
+from timbre.commands.options import add_json
 from timbre.core.content import write_atomic
 from timbre.core.errors import DataError
 from timbre.core.safe_text import redacted
+from timbre.core.terminal import print_json
 from timbre.evaluation import metrics, mos
 from timbre.evaluation.metrics import Evidence
 from timbre.report import tables
@@ -23,8 +28,10 @@ from timbre.tracking.stores import HTTP
 
 EXAMPLES = [
     ("timbre summary", "verdict, table, gates, and where to listen"),
+    ("timbre summary --json | jq .passed", "the same for a program"),
     ("timbre summary --readme", "update the table in README.md"),
 ]
+CONFLICT = re.compile(rb"^<<<<<<< ", re.MULTILINE)
 METRICS, REPORT, README = Path("reports/metrics.json"), Path("reports/index.html"), Path("README.md")
 MOS, SAMPLES = Path("reports/mos.json"), Path("reports/samples")
 BEGIN, END = "<!-- summary -->\n```\n", "\n```\n<!-- /summary -->"
@@ -32,13 +39,18 @@ BEGIN, END = "<!-- summary -->\n```\n", "\n```\n<!-- /summary -->"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--readme", action="store_true", help="update the table in README.md instead")
+    add_json(parser)
 
 
 def command(args: argparse.Namespace) -> int:
     if not METRICS.exists():
         raise DataError(f"{METRICS}: there is no voice yet; `dvc repro` makes one")
+    if CONFLICT.search(METRICS.read_bytes()):
+        raise DataError(f"{METRICS}: is in conflict after a merge; `timbre resolve`, then `dvc repro`")
     found = metrics.read(METRICS)
-    if args.readme:
+    if args.json:
+        print_json(as_dict(found))
+    elif args.readme:
         text = README.read_text(encoding="utf-8")
         if BEGIN not in text or END not in text:
             raise DataError(f"{README}: has no place for the table; put {BEGIN}{END} where it shall stand")
@@ -47,6 +59,12 @@ def command(args: argparse.Namespace) -> int:
     else:
         print("\n".join(["", *lines(found), *places()]))
     return 0
+
+
+def as_dict(found: Evidence) -> dict[str, Any]:
+    """What reports/metrics.json holds, and in words how good that is."""
+    said = dataclasses.asdict(verdict(found)) if found.differences else None
+    return {"verdict": said, **metrics.to_dict(found), "passed": found.passed, "failed": found.failed}
 
 
 def lines(found: Evidence) -> Iterator[str]:

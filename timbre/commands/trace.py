@@ -1,24 +1,27 @@
 """Show where a sound comes from, and what was made from it.
 
-Back from a sample, a clip, the adapter or a transcript's line: to the prompt, the parameters, the clips, the lines, the
-seconds of the recording, its source, licence and consent. Forward from a recording or a speaker: to the clips, the
-adapter and the samples. It reads small tables from the work tree, git and DVC's cache, and says what it cannot reach.
+Back from a sample, a clip, the adapter, a transcript's line or any sound file that the voice spoke: to the prompt, the
+parameters, the clips, the lines, the seconds of the recording, its source, licence and consent. Forward from a
+recording or a speaker: to the clips, the adapter and the samples. It reads small tables from the work tree, git and
+DVC's cache, and says what it cannot reach.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import shutil
 import sys
 from pathlib import Path
 
 from timbre.commands.options import add_json
+from timbre.commands.place import given_place
 from timbre.core.errors import DataError
+from timbre.core.terminal import print_json
 from timbre.trace import past, text
 from timbre.trace.facts import Adapter, Forward, Past, Trace, TracedSample
 from timbre.trace.follow import NotHere, follow
+from timbre.trace.sound_marks import is_sound_file, spoken_by
 from timbre.trace.version import TracedVersion
 from timbre.tracking import offline
 from timbre.versions.dvc_outs import Outs
@@ -28,14 +31,19 @@ from timbre.versions.tables import ADAPTER
 EXAMPLES = [
     ("timbre trace tuned-bridge-0", "everything that made a sample"),
     ("timbre trace data/transcripts/harbour-noon.tsv:14", "the clip that holds a line"),
+    ("timbre trace announcement.mp3", "which version spoke a file, by its metadata or the mark in the sound"),
     ("timbre trace adapter --every", "every clip that the adapter was trained on"),
     ("timbre trace marina --history", "what was made from a voice, in older versions too"),
 ]
 
+ADAPTER_NAME = "adapter"
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    who = "sample, clip, recording or speaker (speaker:ID if a recording has that id too); default: the adapter"
-    parser.add_argument("what", nargs="?", default="adapter", metavar="WHAT", help=who)
+    who = (
+        "sample, clip, sound file, recording, or speaker (speaker:ID if a recording has that id); default: the adapter"
+    )
+    parser.add_argument("what", nargs="?", default="adapter", type=given_place, metavar="WHAT", help=who)
     parser.add_argument("--rev", metavar="VERSION", help="look into this commit, branch or tag (the work tree)")
     parser.add_argument(
         "--history", action="store_true", help="recording or speaker: list each adapter trained on it, on any branch"
@@ -45,13 +53,25 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(args: argparse.Namespace) -> int:
-    traced = trace(Path(), args.what, args.rev, args.history)
+    what, revision = args.what, args.rev
+    if is_sound_file(Path(), what) and not is_output(what):
+        spoken = spoken_by(Path(), Path(what))
+        print(spoken.line(what), file=sys.stderr if args.json else sys.stdout)
+        if spoken.key is None:
+            return 0 if spoken.said or spoken.mark else 1
+        what, revision = ADAPTER_NAME, spoken.commit or revision
+    traced = trace(Path(), what, revision, args.history)
     if args.json:
-        print(json.dumps(as_json(traced), ensure_ascii=False, indent=1))
+        print_json(as_json(traced))
     else:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         print(text.draw(traced, args.every, width))
     return 0
+
+
+def is_output(what: str) -> bool:
+    """A sample or a clip of the pipeline, which its tables know better than any mark."""
+    return Path(what).parts[:1] in (("data",), ("reports",))
 
 
 def trace(root: Path, what: str, revision: str | None, with_history: bool) -> Trace:

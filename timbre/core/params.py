@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from timbre.core.errors import ParamsError, raise_all
 from timbre.core.sections import Settings
+from timbre.core.terminal import short_repr
+from timbre.core.yaml_text import NotYaml, parse
 
 PARAMS = Path("params.yaml")
 
@@ -38,14 +38,13 @@ def read(path: Path = PARAMS) -> Settings:
 def load(path: Path = PARAMS) -> dict[str, Any]:
     """The file as YAML alone, for who shows what is wrong with it."""
     try:
-        # YAML 1.2, as DVC reads it: `no` is text and 1e-4 a number, which YAML 1.1 readers see otherwise
-        document = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        document = parse(path.read_text(encoding="utf-8"), "safe")
     except OSError as error:
         raise ParamsError(f"{path}: cannot be read ({error.strerror}); run this in the repository's root") from error
-    except (YAMLError, UnicodeDecodeError) as error:
-        where = getattr(error, "problem_mark", None)
-        line = f":{where.line + 1}" if where else ""
-        raise ParamsError(f"{path}{line}: not YAML: {getattr(error, 'problem', None) or error}") from error
+    except UnicodeDecodeError as error:
+        raise ParamsError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
+    except NotYaml as error:
+        raise ParamsError(f"{error.at(str(path))}: {error}") from error
     if not isinstance(document, dict):
         raise ParamsError(f"{path}: expected sections such as `train:`")
     return document
@@ -62,7 +61,14 @@ def problems(document: dict[str, Any], schema: type = Settings) -> list[str]:
 
 def _validated(document: dict[str, Any], schema: type) -> Any:
     # As JSON, where pydantic's strictness takes a mapping for a section. What JSON lacks, such as a date, fits no key.
-    return _adapter(schema).validate_json(json.dumps(document, default=lambda value: [str(value)]))
+    return _adapter(schema).validate_json(json.dumps(_keyed(document), default=lambda value: [str(value)]))
+
+
+def _keyed(value: Any) -> Any:
+    """With texts as keys, which JSON asks for; a date or a list as a key is unknown under its text, too."""
+    if isinstance(value, dict):
+        return {key if isinstance(key, str) else str(key): _keyed(item) for key, item in value.items()}
+    return [_keyed(item) for item in value] if isinstance(value, list) else value
 
 
 @cache
@@ -107,8 +113,7 @@ def _place(location: Sequence[str | int], schema: Any) -> tuple[list[str], Any, 
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:79]}…"
+    return short_repr(value, 80)
 
 
 def _describe(hint: Any) -> str:

@@ -9,6 +9,7 @@ another order and their last digits differ, and so would the outputs.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from timbre.core import terminal
 from timbre.core.errors import TimbreError
 from timbre.core.safe_text import redacted
 
@@ -27,26 +29,101 @@ SMALL = 30e6  # parameters, below which a second thread costs more than it bring
 MOST = 8  # threads, beyond which they bring a larger model little; another worker brings more
 
 
+PIPE_CLOSED = 141  # what a shell reports of a program that SIGPIPE ended, as of `git log | head`
+REMEDIES = {
+    errno.ENOSPC: "make room on the disk, then run again",
+    errno.EDQUOT: "your quota is used up; make room, then run again",
+    errno.EROFS: "the disk is mounted read-only; mount it writable, or work on a copy",
+    errno.EACCES: "you have no permission; `ls -l` shows whose it is",
+    errno.EPERM: "you have no permission; `ls -l` shows whose it is",
+    errno.EMFILE: "too many files are open; `ulimit -n 4096` allows more",
+    errno.EIO: "the disk does not answer; see whether it is damaged",
+    errno.EISDIR: "move the folder away; a file belongs there",
+    errno.ENOTDIR: "move the file away; a folder belongs there",
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.ELOOP: "a link leads to itself; remove it",
+}
+# What libraries raise where a file cannot be read or written, without being an OSError
+FILE_ERRORS = ("LibsndfileError", "SafetensorError", "ArrowInvalid")
+TORCH_WRITER = "PytorchStreamWriter failed"
+
+
 def run(main: Callable[[], int | None]) -> None:
-    """Run a stage or command: a user's mistake ends in its message on stderr and exit code 1."""
+    """Run a stage or command: a mistake, or a disk or reader that fails, ends in one line on stderr and exit code 1."""
+    terminal.guard()
+    if not terminal.capable():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # a bar goes back to the line's beginning
     begun, sys.excepthook = time.monotonic(), _traceback
     try:
-        code = main() or 0
+        try:
+            code = main() or 0
+        finally:
+            if sys.stdout:  # there is none after `>&-`
+                sys.stdout.flush()  # now, where a full disk or a closed pipe can still be told
         if not code:
             remember(time.monotonic() - begun)
         sys.exit(code)
-    except TimbreError as error:
-        for line in str(error).splitlines():
-            print(f"error: {redacted(line)}", file=sys.stderr)
-        sys.exit(1)
     except KeyboardInterrupt:
         print("stopped; what is finished is kept, the next run goes on from there", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:  # `… | head` has read enough
+        _forget_output()
+        sys.exit(PIPE_CLOSED)
+    except Exception as error:
+        if not (message := explained(error)) or os.environ.get("TIMBRE_TRACEBACK"):
+            raise
+        _forget_output()
+        tell(message)
+        sys.exit(1)
+
+
+def explained(error: Exception) -> str:
+    """What a person can do about it; empty of a bug, whose traceback is to be seen."""
+    if isinstance(error, TimbreError):
+        return str(error)
+    if isinstance(error, OSError):
+        return _of_system(error)
+    if isinstance(error, UnicodeError):
+        return f"a text is not UTF-8 ({error}); save the file as UTF-8, or give another name"
+    if isinstance(error, MemoryError):
+        return "there is not enough memory; close other programs, or lower the batch in params.yaml"
+    if isinstance(error, RecursionError):
+        return "a file nests too deeply to be read; `git diff` shows what changed in it"
+    if type(error).__name__ in FILE_ERRORS or TORCH_WRITER in str(error):
+        return f"{' '.join(str(error).split())}; is the disk full, or the file damaged?"
+    return ""
+
+
+def _of_system(error: OSError) -> str:
+    name = next((os.fspath(name) for name in (error.filename2, error.filename) if isinstance(name, (str, bytes))), "")
+    where = f"{os.fsdecode(name)}: " if name else ""
+    reason = error.strerror or str(error) or type(error).__name__
+    remedy = REMEDIES.get(error.errno or 0, "")
+    return f"{where}{reason}" + (f"; {remedy}" if remedy else "")
+
+
+def tell(message: str) -> None:
+    """An error on stderr, a line each, without passwords, control characters or endless values."""
+    for line in message.splitlines() or [""]:
+        print(f"error: {terminal.shortened(terminal.harmless(redacted(line[:10_000])))}", file=sys.stderr)
+
+
+def _forget_output() -> None:
+    """What cannot be written is not tried again when Python ends, which would complain once more."""
+    if sys.stdout is None or not isinstance(sys.stdout, terminal.GuardedOutput):
+        return
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        return
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _traceback(kind: type[BaseException], error: BaseException, at: TracebackType | None) -> None:
     """As Python shows it; the library that failed may have put an address with its password into its message."""
-    sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, at))))
+    sys.stderr.write(terminal.harmless(redacted("".join(traceback.format_exception(kind, error, at)))))
 
 
 def remember(seconds: float) -> None:

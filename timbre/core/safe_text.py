@@ -10,7 +10,7 @@ _RINGS = re.compile(r"(?<=[@#])(?=\w)|(?<=:)(?=//|\w+:)|(?<=www)(?=\.)|(?<=GH-)(
 # user and password end at the last @ before the host; a password may hold a slash, or a second @
 # the bounds keep a hostile text of 100,000 characters from taking minutes
 _ADDRESS = re.compile(
-    r"(?<![\w+.-])(\w[\w+.-]*://)(?:[^\s/?#'\"]{0,4000}@|[^\s/?#'\":]{0,200}:[^\s'\"]{0,4000}@(?=[\w\[]))"
+    r"(?<![\w+.-])(\w[\w+.-]{0,40}://)(?:[^\s/?#'\"]{0,4000}@|[^\s/?#'\":]{0,200}:[^\s'\"]{0,4000}@(?=[\w\[]))"
 )
 _SECRET_WORDS = "password|passwd|pwd|secret|token|signature|key|credential"
 _SECRETS = re.compile(rf"([?&;][\w-]{{0,40}}(?:{_SECRET_WORDS})[\w-]{{0,40}}=)[^&;\s'\"]+", re.IGNORECASE)

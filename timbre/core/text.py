@@ -24,6 +24,7 @@ _UNSPACED = {"ja", "km", "lo", "my", "th", "yue", "zh"}  # languages that write 
 def normalise(text: str) -> str:
     """NFC, plain quotes and hyphens, dashes as ` - `, no control characters, single spaces."""
     text = unicodedata.normalize("NFC", text).translate(_WRITTEN)
+    text = " ".join(text.split())  # before the search for dashes, which tries each of 16,000 spaces with each other
     text = re.sub(r"(?<=\d)[\u2012-\u2015](?=\d)", "-", text)
     text = " ".join("".join(_visible(character) for character in _DASHES.sub(" - ", text)).split())
     return unicodedata.normalize("NFC", text)  # once more: a removed character may have kept two others apart

@@ -18,6 +18,7 @@ from timbre.diff import wording
 from timbre.versions.lenient_rows import TranscriptRow
 
 SHARED = 0.5  # of the shorter one's time, from which two rows are one place
+MOST_AT_ONCE = 64  # spans that overlap at one moment and are compared; 100,000 at once would take hours
 Kind = Literal["reworded", "respelled", "retimed", "dropped", "restored", "heard", "unheard", "speaker",
                "split", "merged", "regrouped", "added", "removed"]  # fmt: skip
 TURNED: dict[Kind, Kind] = {
@@ -138,6 +139,8 @@ def groups(old: Sequence[S], new: Sequence[S]) -> list[tuple[list[S], list[S]]]:
     active: list[int] = []
     for index, (span, side) in enumerate(spans):
         active = [other for other in active if spans[other][0].end > span.start]
+        if len(active) > MOST_AT_ONCE:
+            active = sorted(active, key=lambda other: spans[other][0].end)[-MOST_AT_ONCE:]
         for other in active:
             if spans[other][1] != side and _shared(spans[other][0], span) >= SHARED:
                 parent[root(index)] = root(other)

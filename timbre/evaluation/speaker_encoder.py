@@ -23,6 +23,7 @@ from timbre.core.content import content_key, file_sha256
 from timbre.core.errors import ModelError
 from timbre.core.running import settle
 from timbre.core.sections import SpeakerParams
+from timbre.families.published import SAFE, WEIGHTS, harmless
 
 SAMPLE_RATE = 16_000  # Hz, of the samples that the encoder hears
 SHORTEST = 1.0  # seconds; shorter sounds are filled up with silence, as the tiny encoder was taught and measured
@@ -90,8 +91,8 @@ def fingerprint(params: SpeakerParams) -> str:
     """The model's part of a content key: of its files, or of its name and commit."""
     folder = Path(params.model)
     if folder.is_dir():
-        files = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix != ".md")
-        return content_key([(path.name, file_sha256(path)) for path in files])
+        files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".md")
+        return content_key([(path.relative_to(folder).as_posix(), file_sha256(path)) for path in files])
     if params.revision is None:
         raise ModelError(
             f"speaker.model: {params.model} is no folder here; if it is on the hub, name its commit in speaker.revision"
@@ -104,11 +105,16 @@ def load(params: SpeakerParams) -> Encoder:
     """The encoder, on the GPU where there is one."""
     fingerprint(params)
     import torch
-    from transformers import AutoFeatureExtractor, WavLMForXVector
+    from transformers import AutoFeatureExtractor, WavLMConfig, WavLMForXVector
 
+    where = {**SAFE, "revision": params.revision}
+    if Path(params.model).is_dir():
+        where |= WEIGHTS  # Microsoft's own on the hub are a pickle, of which transformers reads the weights alone
     try:
-        model = WavLMForXVector.from_pretrained(params.model, revision=params.revision)
-        extractor = AutoFeatureExtractor.from_pretrained(params.model, revision=params.revision)
+        content, _ = WavLMConfig.get_config_dict(params.model, revision=params.revision)
+        config = WavLMConfig.from_dict(harmless(content))
+        model = WavLMForXVector.from_pretrained(params.model, config=config, **where)
+        extractor = AutoFeatureExtractor.from_pretrained(params.model, **SAFE, revision=params.revision)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(f"speaker.model: {params.model} cannot be loaded as a WavLMForXVector: {reason}") from error

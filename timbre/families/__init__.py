@@ -80,7 +80,7 @@ def _base_key(voice: VoiceParams) -> str:
     folder = Path(voice.base)
     if folder.is_dir():
         paths = [path for path in folder.rglob("*") if path.suffix != ".md" and path.is_file()]
-        return files_key((path.name, file_sha256(path)) for path in paths)
+        return files_key((path.relative_to(folder).as_posix(), file_sha256(path)) for path in paths)
     if voice.revision is None:
         raise ModelError(
             f"voice.base: {voice.base} is no folder here; if it is on the hub, name its commit in voice.revision"

@@ -9,6 +9,7 @@ base = merged(base, Path("models/adapter"))          # to speak: no cost, and no
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +25,9 @@ from timbre.core.errors import ModelError
 from timbre.families.protocol import WHOLE, Lora, Losses, Objective, Part, Turn
 
 PROJECTIONS = r"(self_attn\.(q|k|v|o)_proj|mlp\.(gate|up|down)_proj)"
+sre_parser: Any = vars(re)["_parser"]  # Python's own reader of patterns; no public module has it
+SEARCHES = ("rank_pattern", "alpha_pattern", "exclude_modules", "layers_pattern", "target_parameters")
+LONGEST, MOST_REPEATS = 1000, 4  # of a search for names of layers: characters; repetitions, of which ours has two
 PER_LAYER = 7  # matrices of a Llama layer: four projections of attention, three of the MLP
 
 
@@ -96,6 +100,7 @@ def merged(base: Any, adapter: Path) -> Any:
     """The adapter added to the weights, in single precision."""
     from peft import PeftModel
 
+    check_config(adapter)
     try:
         with warnings.catch_warnings():  # peft would only warn, and speak with what it found
             warnings.filterwarnings("error", message="Found missing adapter keys")
@@ -106,6 +111,52 @@ def merged(base: Any, adapter: Path) -> Any:
     if not any(bool(weight.any()) for name, weight in tuned.named_parameters() if "lora_B" in name):
         raise ModelError(f"{adapter} changes nothing in the base model; run `dvc repro -f train`")
     return tuned.merge_and_unload()
+
+
+def check_config(adapter: Path) -> None:
+    """ModelError where peft would run a search that may never end, or name layers in a way that ours never does."""
+    path, weights = adapter / "adapter_config.json", adapter / "adapter_model.safetensors"
+    if not weights.is_file():  # peft would take a pickle in its place
+        raise ModelError(f"{weights}: is missing; run `dvc repro -f train`")
+    try:
+        config = json.loads(path.read_bytes())
+        names = config["target_modules"]
+        odd = [key for key in SEARCHES if config.get(key)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or "it is no configuration of an adapter"
+        raise ModelError(f"{path}: cannot be read ({reason}); run `dvc repro -f train`") from error
+    if odd:
+        raise ModelError(f"{path}: {odd[0]} is set, which no adapter of ours needs; run `dvc repro -f train`")
+    if isinstance(names, str) and not is_quick(names):
+        raise ModelError(f"{path}: target_modules is a search that may never end; run `dvc repro -f train`")
+
+
+def is_quick(pattern: str) -> bool:
+    """Whether a search cannot try its repetitions against each other: none lies in another, and they are few."""
+    try:
+        return len(pattern) <= LONGEST and _repeats(sre_parser.parse(pattern)) <= MOST_REPEATS
+    except (re.error, RecursionError, OverflowError):
+        return False
+
+
+def _repeats(parsed: Any) -> int:
+    """How many repetitions there are; more than are allowed where one lies in another."""
+    count = 0
+    for operation, argument in parsed:
+        below = sum(_repeats(part) for part in _subpatterns(argument))
+        if "REPEAT" in str(operation):
+            count += 1 if not below else MOST_REPEATS + 1
+        else:
+            count += below
+    return count
+
+
+def _subpatterns(argument: Any) -> Iterator[Any]:
+    if isinstance(argument, sre_parser.SubPattern):
+        yield argument
+    elif isinstance(argument, (tuple, list)):
+        for one in argument:
+            yield from _subpatterns(one)
 
 
 def save_memory(base: Any) -> None:

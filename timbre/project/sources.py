@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from timbre.core.errors import DataError, SourceError, raise_all
 from timbre.core.records import Recording, check_id
+from timbre.core.terminal import short_repr
+from timbre.core.yaml_text import NotYaml, line_of
+from timbre.core.yaml_text import parse as parse_yaml
 
 RECORDINGS = Path("data/recordings")  # the only folder a local file may come from: git carries it, DVC watches it
 REQUIRED = ("id", "speaker", "language", "licence", "consent")
@@ -107,6 +107,8 @@ def recordings(sources: list[Source], raw: Path) -> list[Recording]:
 
 def _load(text: str, where: str) -> Any:
     entries = document(text, where)
+    if entries == []:
+        raise SourceError(f"{where}: there is no recording yet; `timbre add FILE` or `timbre review --record` adds one")
     if not isinstance(entries, list) or not entries:
         raise SourceError(f"{where}:1: expected a list of recordings, each beginning `- id: …`")
     return entries
@@ -124,21 +126,17 @@ def text_of(path: Path) -> str:
 def document(text: str, where: str) -> Any:
     """YAML 1.2, as DVC reads it (`no` is text); its lists and mappings know the line of every item, as `lc`."""
     try:
-        return YAML(typ="rt").load(text)
-    except YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        at = f"{where}:{mark.line + 1}" if mark else where
-        raise SourceError(f"{at}: not YAML: {getattr(error, 'problem', None) or error}") from error
-    except ValueError as error:  # ruamel makes dates of what looks like one
-        raise SourceError(f"{where}: holds a date that is none: {error}") from error
+        return parse_yaml(text)
+    except NotYaml as error:
+        raise SourceError(f"{error.at(where)}: {error}") from error
 
 
 def _problems(entry: Any, line: int) -> Iterator[tuple[int, str]]:
     """The mistakes of one entry, each with the line to look at."""
     if not isinstance(entry, dict):
-        yield line, f"{entry!r} is not a recording; expected `- id: …` with its keys below"
+        yield line, f"{shown(entry)} is not a recording; expected `- id: …` with its keys below"
         return
-    at = {key: entry.lc.key(key)[0] + 1 for key in entry}  # type: ignore[attr-defined]
+    at = {key: line_of(entry, key) for key in entry}
     for key in entry:
         if key not in REQUIRED + OPTIONAL:
             yield at[key], f"unknown key `{key}`; known are {', '.join(REQUIRED + OPTIONAL)}"
@@ -174,15 +172,21 @@ def _check_language(text: str) -> Iterator[str]:
 
 def _check_file(text: str) -> Iterator[str]:
     path = Path(text)
-    if path.is_absolute() or not path.resolve().is_relative_to(RECORDINGS.resolve()):
+    if "\0" in text:
+        yield f"{text} cannot be a file's name"
+    elif path.is_absolute() or not path.resolve().is_relative_to(RECORDINGS.resolve()):
         yield f"{text} is outside {RECORDINGS}; put the recording there, so that the repository carries it"
     elif not path.is_file():
         yield f"{text} does not exist"
 
 
 def _check_url(text: str) -> Iterator[str]:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"\s", text):
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
+    except ValueError:  # http://[ or a port that is no number
+        usable = False
+    if not usable or re.search(r"\s", text):
         yield f"{text} is not an http:// or https:// address"
 
 
@@ -231,4 +235,4 @@ def _seconds(value: Any) -> float | None:
 
 
 def shown(value: Any) -> str:
-    return "nothing" if value is None else repr(value)
+    return "nothing" if value is None else short_repr(value, 120)

@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 
 from timbre.core.errors import DataError, SourceError, raise_all
 from timbre.core.records import check_id
+from timbre.core.yaml_text import line_of
 from timbre.project.sources import document, shown, text_of
 
 PATH = Path("data/speakers.yaml")
@@ -192,4 +193,4 @@ def _is_link(value: str) -> bool:
 
 
 def _line(entry: Any, key: object) -> int:
-    return int(entry.lc.key(key)[0]) + 1
+    return line_of(entry, key)

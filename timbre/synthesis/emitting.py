@@ -4,49 +4,88 @@
     for piece in pieces: send(out.feed(piece))
     send(out.finish())
 
-`timbre say`, `timbre serve` and batches all pass here, so no door can forget the mark.
+`timbre say`, `timbre serve` and batches all pass here, so no door can forget the mark: words in the container that
+programs read, and a watermark in the sound itself (timbre/audio/watermark.py).
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Generator
 from dataclasses import dataclass
+
+import numpy as np
 
 from timbre.audio import Samples
 from timbre.audio.containers import encoder_of
 from timbre.audio.stretching import Stretcher
+from timbre.audio.watermark import Watermarker
 
 MAKER = "timbre"
+SHORT = 8  # hex digits of a version's key that the watermark carries
 
 
 @dataclass(frozen=True)
 class Mark:
     """What a sound says of itself."""
 
-    version: str  # the voice's key
+    version: str  # the voice's key, in hex digits
     card: str | None = None  # where its model card is
+    why_not: str | None = None  # the reason for a sound without marks, which stands in the log of what was spoken
 
     def tags(self) -> dict[str, str]:
         """For any container that has a place for text."""
+        if self.why_not:
+            return {}
         about = {"synthetic": True, "generator": MAKER, "voice": self.version}
         if self.card:
             about["card"] = self.card
         return {"title": "Synthetic speech", "comment": json.dumps(about), "software": MAKER}
 
 
+class MarkedSound:
+    """Samples on their way to a container or a player."""
+
+    def __init__(self, rate: int, mark: Mark, speed: float = 1.0) -> None:
+        self.stretcher = Stretcher(speed, rate)
+        self.marker = None if mark.why_not else Watermarker(mark.version[:SHORT], rate)
+
+    def feed(self, sound: Samples) -> Samples:
+        return self._marked(self.stretcher.feed(sound))
+
+    def finish(self) -> Samples:
+        rest = self._marked(self.stretcher.finish())
+        return rest if self.marker is None else np.concatenate((rest, self.marker.finish()))
+
+    def _marked(self, sound: Samples) -> Samples:
+        return sound if self.marker is None else self.marker.feed(sound)
+
+    def pieces(self, spoken: Generator[Samples, None, bool]) -> Generator[Samples, None, bool]:
+        """The marked pieces of what is spoken; returns what it returns."""
+        while True:
+            try:
+                piece = next(spoken)
+            except StopIteration as end:
+                if len(rest := self.finish()):
+                    yield rest
+                return bool(end.value)
+            if len(ready := self.feed(piece)):
+                yield ready
+
+
 class Emission:
-    """One sound on its way."""
+    """One sound on its way into a file that is sent."""
 
     def __init__(self, kind: str, rate: int, mark: Mark, speed: float = 1.0) -> None:
-        self.stretcher = Stretcher(speed, rate)
+        self.sound = MarkedSound(rate, mark, speed)
         self.encoder = encoder_of(kind, rate, mark.tags() if kind not in ("pcm", "aac") else {})
         self.rate, self.samples = rate, 0  # of the sound that was sent
 
     def feed(self, sound: Samples) -> bytes:
-        return self._out(self.stretcher.feed(sound))
+        return self._out(self.sound.feed(sound))
 
     def finish(self) -> bytes:
-        return self._out(self.stretcher.finish()) + self.encoder.finish()
+        return self._out(self.sound.finish()) + self.encoder.finish()
 
     @property
     def seconds(self) -> float:

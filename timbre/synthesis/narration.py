@@ -8,17 +8,18 @@ A sentence that says nothing, or runs into its cap where nobody has heard it yet
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import sentencex
 
 from timbre.core.content import content_key
 from timbre.core.errors import DataError
 from timbre.core.sections import GenerateParams
 from timbre.core.text import normalise
-from timbre.families import Request, Turn
+from timbre.families import Audio, Request, Turn, Voice
 from timbre.families import codes as clip_codes
 from timbre.families.slots import Drawing
 from timbre.synthesis import sentence
@@ -151,3 +152,37 @@ class Narration:
         if self.number == 0 and self.tries == 1:
             return self.manner.seed
         return int(content_key(self.manner.seed, self.number, self.tries), 16) % 2**63
+
+
+def narrated(voice: Voice, script: Narration) -> Generator[Audio, None, bool]:
+    """A text by one voice, without an engine; returns whether every sentence ended by itself."""
+    last: Outcome | None = None
+    rest, ahead = 0.0, list[Audio]()
+    while True:
+        ask = script.next(last)
+        if ahead and not (ask and ask.again):  # what was held back, and is good
+            yield from with_rest(rest, ahead, voice.sample_rate)
+        if ask is None:
+            return not script.cut
+        rest, ahead = rest if ask.again else ask.pause, []
+        made, spoken = list[Audio](), voice.stream(ask.request, sentence.speaking(script.manner.params))
+        while True:
+            try:
+                piece = next(spoken)
+            except StopIteration as end:
+                ended = bool(end.value)
+                break
+            made.append(piece)
+            if not ask.held:
+                yield from with_rest(rest, [piece], voice.sample_rate)
+                rest = 0.0
+        ahead = made if ask.held else []
+        sound = np.concatenate(made) if made else np.zeros(0, np.float32)
+        follows = len(sound) and script.number + 1 < len(script.parts) and voice.hearing_rate == voice.sample_rate
+        last = Outcome(sound, ended, voice.encode([sound])[0] if follows else None)
+
+
+def with_rest(seconds: float, sounds: Sequence[Audio], rate: int) -> Iterator[Audio]:
+    if seconds:
+        yield np.zeros(round(seconds * rate), np.float32)
+    yield from sounds

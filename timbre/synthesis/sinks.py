@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -20,7 +19,9 @@ if TYPE_CHECKING:
 Write = Callable[["Samples"], object]
 """Takes the next samples."""
 PIPE = Path("-")
-UNKNOWN = 2**32 - 1  # bytes: what a WAV says that is still being made
+FORMATS = {  # a file's ending → libsndfile's names
+    ".flac": ("FLAC", "PCM_16"), ".wav": ("WAV", "PCM_16"), ".mp3": ("MP3", "MPEG_LAYER_III"), ".opus": ("OGG", "OPUS"),
+}  # fmt: skip
 # Each reads a WAV from its standard input and ends with it.
 PLAYERS = (
     ("aplay", "-q", "-"),
@@ -39,43 +40,45 @@ def found_player() -> tuple[str, ...]:
 
 
 @contextmanager
-def sink(out: Path, player: tuple[str, ...] | None, rate: int) -> Iterator[Write]:
+def sink(out: Path, player: tuple[str, ...] | None, rate: int, tags: Mapping[str, str]) -> Iterator[Write]:
     """Where the sound goes; a file is there when it is whole."""
     if player:
         with playing(player) as stream:
-            yield wav(stream, rate)
+            yield wav(stream, rate, tags)
     elif out == PIPE:
         with standard_output() as stream:
-            yield wav(stream, rate)
+            yield wav(stream, rate, tags)
     else:
-        with file(out, rate) as write:
+        with file(out, rate, tags) as write:
             yield write
 
 
 @contextmanager
-def file(path: Path, rate: int) -> Iterator[Write]:
+def file(path: Path, rate: int, tags: Mapping[str, str]) -> Iterator[Write]:
     import soundfile
 
     from timbre import audio
 
     temporary = path.with_name(f".{path.stem}.part{path.suffix}")
+    container, subtype = FORMATS[path.suffix]
     try:
-        with soundfile.SoundFile(temporary, "w", rate, 1, "PCM_16") as target:
+        with soundfile.SoundFile(temporary, "w", rate, 1, subtype, format=container) as target:
+            for name, value in tags.items():
+                setattr(target, name, value)
             yield lambda piece: target.write(audio.to_pcm(piece))
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def wav(stream: IO[bytes], rate: int) -> Write:
-    """The header of a WAV whose length nobody knows yet (16 bits, one channel), and what writes its samples."""
-    from timbre import audio
+def wav(stream: IO[bytes], rate: int, tags: Mapping[str, str]) -> Write:
+    """A WAV whose length nobody knows yet (16 bits, one channel)."""
+    from timbre.audio.containers import WavEncoder
 
-    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16)
-    stream.write(struct.pack("<4sI4s", b"RIFF", UNKNOWN, b"WAVE") + form + struct.pack("<4sI", b"data", UNKNOWN))
+    encoder = WavEncoder(rate, tags)
 
     def write(piece: Samples) -> None:
-        stream.write(audio.to_pcm(piece).astype("<i2", copy=False).tobytes())
+        stream.write(encoder.feed(piece))
         stream.flush()
 
     return write

@@ -116,7 +116,9 @@ def explained(uri: str) -> Iterator[None]:
 
     try:
         yield
-    except (MlflowException, requests.RequestException, SQLAlchemyError) as error:
+    except ImportError as error:  # the driver of a database, such as psycopg2 for postgresql://
+        raise TrackingError(down(uri, f"{error}; `pip install` brings it")) from error
+    except (MlflowException, requests.RequestException, SQLAlchemyError, OSError) as error:
         raise TrackingError(down(uri, error)) from error
 
 

@@ -7,6 +7,10 @@
 Each takes its part of every batch, and `add_up` makes of their gradients and losses those of the whole batch: nothing
 else passes between them in a step. The first process alone writes and talks. They are started by torchrun's own means,
 here or by the user (torchrun, accelerate launch), and none outlives the one that started it.
+
+Processes of one machine find each other by a file that only this user can read, and talk over the loopback: nobody on
+the network can reach them. Those of several machines need a private network, see docs/several-gpus.md: whatever reaches
+the port of the first could make the others run code of its own.
 """
 
 from __future__ import annotations
@@ -29,6 +33,8 @@ from timbre.families import Part
 Wanted = int | Literal["auto"]  # processes on all machines together; auto is one per GPU, or one
 T = TypeVar("T")
 PATIENCE = 10  # seconds that a process, its connection broken, leaves the launcher to end it and tell the reason
+MEETING = "TIMBRE_MEETING"  # variable: the file by which the processes of one machine find each other
+LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 BROKEN = ("Connection closed", "Connection reset", "Broken pipe", "gloo", "NCCL")  # in what torch says of it
 
 
@@ -59,7 +65,9 @@ def _run(module: str, here: int, *, alone: bool, logs: Path) -> None:
     logging.disable(logging.CRITICAL)  # torchrun's own account of what `_told` says in a line
     options = ["--nproc-per-node", str(here), "--log-dir", str(logs)]
     if alone:
-        options.append("--standalone")
+        options += ["--rdzv-backend", "c10d", "--rdzv-endpoint", str(logs / "agent"), "--rdzv-conf", "store_type=file"]
+        os.environ |= {MEETING: str(logs / "meeting"), "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+        os.environ |= {f"{library}_SOCKET_IFNAME": LOOPBACK for library in ("GLOO", "NCCL")}
     if here > 1:
         options += ["--redirects", ",".join(f"{other}:3" for other in range(1, here))]  # 3: both streams, to files
     try:
@@ -116,7 +124,10 @@ def joined(wanted: Wanted) -> Iterator[None]:
         if (own := int(os.environ["LOCAL_RANK"])) >= count:
             raise ParamsError(f"train.processes: more processes than the {count} GPUs of this machine")
         torch.cuda.set_device(own)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if count else "gloo")
+    where: dict[str, Any] = {}
+    if meeting := os.environ.get(MEETING):
+        where = {"init_method": Path(meeting).as_uri(), "rank": int(os.environ["RANK"]), "world_size": world}
+    dist.init_process_group("cpu:gloo,cuda:nccl" if count else "gloo", **where)
     assert dist.get_world_size() == world, "some launchers start one process and say nothing"
     try:
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(sys.stdout if first() else nowhere):

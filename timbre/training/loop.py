@@ -16,8 +16,11 @@ from __future__ import annotations
 
 import math
 import os
+import pickle
 import random
 import shutil
+import sys
+import zipfile
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -320,11 +323,9 @@ class Training:
 
     def resumed(self) -> State:
         """The state of a run that ended early, from the first process: another machine may not have it."""
-        import torch
-
         path, content = self.scratch / "state.pt", None
         if distributed.first() and path.exists():
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = read_state(path)
         if (content := distributed.told(content)) is None:
             return State()
         self.course.set_weights(content["weights"])
@@ -333,6 +334,23 @@ class Training:
         state = State(**content["state"])
         print(f"train: goes on from step {state.step}")
         return state
+
+
+def read_state(path: Path) -> dict[str, Any] | None:
+    """What a run saved to go on from; None, and a word about it, where the file is damaged: then it begins again."""
+    import torch
+
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        if isinstance(content, dict) and {"weights", "optimisers", "state"} <= set(content):
+            State(**content["state"])
+            return content
+        reason = "it is none of ours"
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError,
+            pickle.UnpicklingError, zipfile.BadZipFile) as error:  # fmt: skip
+        reason = str(error).strip().splitlines()[0][:80] if str(error).strip() else type(error).__name__
+    print(f"train: {path} is damaged ({reason}); the training begins again", file=sys.stderr)
+    return None
 
 
 def optimiser_for(objective: Objective, params: TrainParams) -> Any:

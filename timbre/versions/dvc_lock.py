@@ -69,7 +69,23 @@ class Lock:
 def read(snapshot: Snapshot) -> Lock:
     found = document(snapshot, "dvc.lock")
     broken = found is None and bool((snapshot.read("dvc.lock") or b"").strip())
-    return Lock(mapping(mapping(found).get("stages")), broken)
+    return Lock(_usable(found), broken)
+
+
+def _usable(document: Any) -> dict[str, Any]:
+    """The stages as DVC writes them: what is of another shape in a lock from anybody is left out."""
+    stages: dict[str, Any] = {}
+    for name, stage in mapping(mapping(document).get("stages")).items():
+        if isinstance(stage, dict):
+            lists = {kind: _files(stage[kind]) for kind in ("deps", "outs") if kind in stage}
+            params = {"params": mapping(stage["params"])} if "params" in stage else {}
+            stages[str(name)] = stage | lists | params
+    return stages
+
+
+def _files(entries: Any) -> list[dict[str, Any]]:
+    listed = entries if isinstance(entries, list) else []
+    return [entry for entry in listed if isinstance(entry, dict) and isinstance(entry.get("path"), str)]
 
 
 def document(snapshot: Snapshot, path: str) -> Any:
@@ -93,10 +109,10 @@ def outputs(snapshot: Snapshot) -> set[str]:
 
 def kept(snapshot: Snapshot) -> set[str]:
     """Those that DVC keeps and pushes; the others are git's."""
-    entries = (entry for stage in _declared(snapshot).values() for kind in KINDS for entry in stage.get(kind) or [])
+    entries = (entry for stage in _declared(snapshot).values() for kind in KINDS for entry in _listed(stage.get(kind)))
     found = set()
     for entry in entries:
-        ((path, options),) = entry.items() if isinstance(entry, dict) else [(entry, None)]
+        ((path, options),) = entry.items() if isinstance(entry, dict) and len(entry) == 1 else [(entry, None)]
         if mapping(options).get("cache", True) and mapping(options).get("push", True):
             found.add(str(path))
     return found
@@ -152,7 +168,7 @@ def _reasons(
     for gone in sorted(set(known) - set(_paths(stage.get("deps")))):
         yield f"{gone} is no longer read"
     before = mapping(mapping(locked.get("params")).get("params.yaml"))
-    for section in stage.get("params") or []:
+    for section in _listed(stage.get("params")):
         if isinstance(section, str):
             yield from _differing(section, before.get(section), _at(params, section))
 
@@ -211,7 +227,11 @@ def _made(stage: dict[str, Any]) -> list[str]:
 
 def _paths(entries: Any) -> list[str]:
     """`deps` and `outs` name a path, or a path with its options."""
-    return [str(next(iter(entry))) if isinstance(entry, dict) else str(entry) for entry in entries or []]
+    return [str(next(iter(entry), "")) if isinstance(entry, dict) else str(entry) for entry in _listed(entries)]
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _parents(path: str) -> list[str]:

@@ -64,8 +64,7 @@ class Outs:
         """File → hash, of a folder; None where its list cannot be had."""
         if digest not in self._listings:
             content = self._object(digest, "")
-            entries = None if content is None else json.loads(content)
-            self._listings[digest] = None if entries is None else {str(e["relpath"]): str(e["md5"]) for e in entries}
+            self._listings[digest] = None if content is None else _listed(content)
         return self._listings[digest]
 
     def _object(self, digest: str, path: str) -> bytes | None:
@@ -82,3 +81,11 @@ class Outs:
         except OSError:
             pass
         return self.remote.read(digest)
+
+
+def _listed(content: bytes) -> dict[str, str] | None:
+    """None where it is no list of files: a remote may hold anything under a hash."""
+    try:
+        return {str(entry["relpath"]): str(entry["md5"]) for entry in json.loads(content)}
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None

@@ -9,7 +9,7 @@ from pathlib import Path
 from timbre.core.errors import DataError
 from timbre.versions.snapshot import git
 
-FIELD = "\x1f"  # occurs in no name and no subject
+FIELD = "\0"  # occurs in no name and no subject
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def on_any_branch(root: Path, paths: Sequence[str]) -> list[CommitInfo]:
 
 
 def _log(root: Path, *arguments: str) -> Iterator[CommitInfo]:
-    form = FIELD.join(("%H", "%P", "%ad", "%an", "%s"))
+    form = "%x00".join(("%H", "%P", "%ad", "%an", "%s"))
     listed = git(root, "log", "--date=short", f"--format={form}", *arguments)
     for line in listed.decode(errors="replace").split("\n"):
         if line:

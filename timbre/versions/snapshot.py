@@ -23,6 +23,7 @@ from timbre.core.errors import DataError
 
 WORK_TREE = "work tree"
 COMMIT = re.compile(r"[0-9a-f]{40}")
+EXPERIMENT = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/.+")
 FILE, FOLDER = b"100", b"040"  # how git's modes begin
 
 
@@ -172,8 +173,9 @@ class WorkTree(Snapshot):
         return any(fnmatch.fnmatch(name, rule) for rule in self._ignored)
 
     def read(self, path: str) -> bytes | None:
+        file = self._root / path
         try:
-            return (self._root / path).read_bytes()
+            return file.read_bytes() if file.is_file() else None  # a link to a device would be read for ever
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
         except OSError as error:
@@ -193,8 +195,25 @@ def resolve(root: Path, revision: str) -> str:
         # --end-of-options: a name that begins with a dash is a name
         found = git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     except DataError as error:
-        raise DataError(f"{revision}: git knows no such version; `git fetch` may bring it") from error
+        if (experiment := _experiment(root, revision)) is None:
+            raise DataError(f"{revision}: git knows no such version; `git fetch` may bring it") from error
+        return experiment
     return found.decode().strip()
+
+
+def _experiment(root: Path, name: str) -> str | None:
+    """The commit of one of DVC's experiments, which lie under refs/exps/<commit they began from>/<name>."""
+    try:
+        listed = git(root, "for-each-ref", "--format=%(objectname) %(refname)", "refs/exps")
+    except DataError:
+        return None
+    refs = (line.split(" ", 1) for line in listed.decode(errors="surrogateescape").splitlines())
+    commits = {commit for commit, ref in refs if EXPERIMENT.fullmatch(ref) and ref.split("/", 4)[4] == name}
+    if len(commits) > 1:
+        raise DataError(
+            f"{name}: {len(commits)} experiments have this name; give the commit of one: {', '.join(sorted(commits))}"
+        )
+    return commits.pop() if commits else None
 
 
 def fork_point(root: Path) -> str:

@@ -2,7 +2,7 @@
 
 DVC reads its files with ruamel.yaml, which takes 0.2 s for a lock of 600 lines; a history reads forty of them. PyYAML
 brings libyaml, but knows YAML 1.1, in which `no` is false and `1e-4` is text. The files may come from anybody, so what
-nests too deeply for libyaml's stack, or unfolds to more than MOST_NODES values, is refused.
+nests too deeply for libyaml's stack, or unfolds to more than MOST_VALUES values, is refused.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Any
 
 import yaml
 
+from timbre.core.yaml_text import MOST_VALUES, values_in
+
 DEEPEST = 300  # levels; the composer of libyaml needs stack for each, and running out of it ends the process
-MOST_NODES = 1_000_000  # values once aliases are unfolded: ten lines of aliases can stand for a billion
 LEADING = re.compile(rb"^[ \t?:-]*", re.MULTILINE)
 BOOL = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
 INT = re.compile(r"^(?:[-+]?0b[0-1_]+|[-+]?0o?[0-7_]+|[-+]?[0-9_]+|[-+]?0x[0-9a-fA-F_]+)$")
@@ -31,11 +32,11 @@ def load(content: bytes) -> Any:
         if _bound(content) > DEEPEST and _levels(text) > DEEPEST:
             raise ValueError(f"it nests deeper than {DEEPEST} levels")
         document = yaml.load(text, Loader)
-        values = _count(document, {})
+        values = values_in(document)
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"not YAML: {error}") from error
-    if values > MOST_NODES:
-        raise ValueError(f"its aliases stand for more than {MOST_NODES:,} values")
+    if values > MOST_VALUES:
+        raise ValueError(f"its aliases stand for more than {MOST_VALUES:,} values")
     return document
 
 
@@ -85,14 +86,3 @@ Loader.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+012345678
 Loader.add_implicit_resolver("tag:yaml.org,2002:int", INT, list("-+0123456789"))
 Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)
 Loader.add_constructor("tag:yaml.org,2002:float", Loader.construct_yaml_float)
-
-
-def _count(value: Any, known: dict[int, int]) -> int:
-    """How many values there are, an aliased one as often as it is named."""
-    if not isinstance(value, (dict, list)):
-        return 1
-    if id(value) not in known:
-        known[id(value)] = MOST_NODES + 1  # of something that holds itself, until it is counted
-        below = value.values() if isinstance(value, dict) else value
-        known[id(value)] = 1 + sum(_count(one, known) for one in below)
-    return known[id(value)]

@@ -97,7 +97,7 @@ def train(minutes: float, work: Path = WORK) -> None:
     spent, step, quantised, average = 0.0, 0, False, {}
     path = work / "codec.pt"
     if path.exists():
-        state = torch.load(path, map_location=device)
+        state = torch.load(path, map_location=device, weights_only=True)
         model.load_state_dict(state["model"])
         head.load_state_dict(state["head"])
         optimiser.load_state_dict(state["optimiser"])

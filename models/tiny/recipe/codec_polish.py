@@ -44,7 +44,7 @@ def train(minutes: float, work: Path = WORK, rate: float = 8e-4) -> None:
     optimiser = torch.optim.AdamW(groups, rate, betas=(0.85, 0.98), weight_decay=1e-4)
     spent, step = 0.0, 0
     if path.exists():
-        state = torch.load(path, map_location=device)
+        state = torch.load(path, map_location=device, weights_only=True)
         for name, weight in state["model"].items():
             learnt[name].data.copy_(weight)
         optimiser.load_state_dict(state["optimiser"])

@@ -181,7 +181,7 @@ def train(minutes: float, out: Path, work: Path = WORK, rate: float = 1.5e-3, po
     average = {n: p.detach().clone() for n, p in learnt.items()}
     spent, step, path = 0.0, 0, work / "csm.pt"
     if path.exists():
-        state = torch.load(path, map_location=device)
+        state = torch.load(path, map_location=device, weights_only=True)
         for name, weight in state["model"].items():
             learnt[name].data.copy_(weight)
         average, spent, step = state["average"], state["spent"], state["step"]

@@ -99,7 +99,7 @@ class Ear:
 
     @classmethod
     def load(cls, work: Path = WORK) -> Ear:
-        state = torch.load(work / "listener.pt", map_location="cpu")
+        state = torch.load(work / "listener.pt", map_location="cpu", weights_only=True)
         words = state["lexicon"]
         ear = cls(Listener(len({p for phones in words.values() for p in phones})), words)
         ear.net.load_state_dict(state["average"])
@@ -208,7 +208,7 @@ def train(minutes: float) -> None:
     optimiser = torch.optim.AdamW(net.parameters(), 3e-3, betas=(0.9, 0.98), weight_decay=0.01)
     spent, step, path = 0.0, 0, WORK / "listener.pt"
     if path.exists():
-        state = torch.load(path)
+        state = torch.load(path, weights_only=True)
         if state["done"]:
             return
         net.load_state_dict(state["net"])

@@ -201,7 +201,7 @@ class Course:
         self.average = {n: p.detach().clone() for n, p in self.learnt.items()}
         self.optimiser = torch.optim.AdamW(self.learnt.values(), self.rate, betas=(0.9, 0.98), weight_decay=0.05)
         if self.path.exists():
-            state = torch.load(self.path)
+            state = torch.load(self.path, weights_only=True)
             self.model.load_state_dict(state["model"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.average, self.step = state["average"], state["step"]

@@ -188,7 +188,7 @@ class Course:
         weights = [*self.learnt.values(), *self.teacher.heads.parameters()]
         self.optimiser = torch.optim.AdamW(weights, 1e-3, betas=(0.85, 0.98), weight_decay=1e-4)
         if self.path.exists():
-            self.resume(torch.load(self.path))
+            self.resume(torch.load(self.path, weights_only=True))
         self.random = np.random.default_rng(self.step)
 
     def resume(self, state: dict) -> None:

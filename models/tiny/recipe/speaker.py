@@ -113,7 +113,7 @@ def train(steps: int, out: Path, work: Path = WORK, rate: float = 1e-3) -> None:
     optimiser = torch.optim.AdamW(model.parameters(), rate, weight_decay=0.01)
     step, path = 0, work / "speaker.pt"
     if path.exists():
-        state = torch.load(path, map_location=device)
+        state = torch.load(path, map_location=device, weights_only=True)
         model.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])

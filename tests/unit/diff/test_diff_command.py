@@ -67,7 +67,9 @@ def test_mistakes_end_in_one_line(tmp_path: Path) -> None:
     assert timbre(voice.root, "nowhere").stderr == (
         "error: nowhere: git knows no such version; `git fetch` may bring it\n"
     )
-    assert timbre(tmp_path).stderr == "error: dvc.yaml: not here; run this in the repository's root\n"
+    assert timbre(tmp_path).stderr == (
+        f"error: this is no Timbre project: neither {tmp_path} nor a folder above it holds dvc.yaml\n"
+    )
 
 
 def test_it_needs_no_model_library(tmp_path: Path) -> None:

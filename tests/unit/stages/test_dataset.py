@@ -199,7 +199,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write_sources(*names: str, language: str = "en") -> None:
-    entry = "- {{id: {}, url: 'https://a.example/{}.flac', speaker: ann, language: {}, licence: CC0-1.0, consent: me}}\n"
+    entry = "- {{id: {}, url: 'https://a.b/{}.flac', speaker: ann, language: {}, licence: CC0-1.0, consent: me}}\n"
     Path("data").mkdir(exist_ok=True)
     Path("data/sources.yaml").write_text("".join(entry.format(name, name, language) for name in names))
 

@@ -10,6 +10,7 @@ from timbre.core.errors import ModelError
 from timbre.families.csm.eight_bits import shrink
 from timbre.families.precision import dtype_of
 from timbre.families.protocol import Precision
+from timbre.families.published import SAFE, WEIGHTS, harmless
 
 HEARD = "backbone_model.embed_tokens.embed_audio_tokens.weight"  # shares the depth decoder's
 
@@ -18,9 +19,9 @@ def from_pretrained(base: str, where: dict[str, Any]) -> tuple[Any, Any]:
     from transformers import AutoTokenizer, CsmForConditionalGeneration
 
     config = read_config(base, where)
-    tokenizer = AutoTokenizer.from_pretrained(base, **where)
+    tokenizer = AutoTokenizer.from_pretrained(base, **SAFE, **where)
     model, report = CsmForConditionalGeneration.from_pretrained(
-        base, config=config, dtype=torch.float32, output_loading_info=True, **where
+        base, config=config, dtype=torch.float32, output_loading_info=True, **WEIGHTS, **where
     )
     shared = {HEARD} if tie(model) else set()
     decoders = ("backbone_", "depth_", "lm_head")
@@ -38,7 +39,7 @@ def read_config(base: str, where: dict[str, Any]) -> Any:
         raise ModelError(f"voice.base: {base} is a {kind} model, not csm; see voice.family")
     # what newer releases write beside tie_codebooks_embeddings, older ones refuse
     content.pop("tie_word_embeddings", None)
-    return CsmConfig.from_dict(content)
+    return CsmConfig.from_dict(harmless(content))
 
 
 def tie(model: Any) -> bool:

@@ -23,6 +23,7 @@ from timbre.core.errors import AudioError
 from timbre.project import pace
 from timbre.project.transcripts import Line
 
+SHORTEST = 0.1  # seconds; also enough for every measure to have a window
 LONGEST = 60.0  # seconds; a sentence takes ten
 MAX_BYTES = 24 << 20  # of an upload: the longest take with 16 bits at 192 kHz
 CLICK = 0.06  # seconds; sound that is shorter and stands alone is a key or a chair
@@ -61,6 +62,10 @@ def read(upload: bytes) -> tuple[Samples, int]:
             samples = np.asarray(file.read(dtype="float32", always_2d=True).mean(axis=1), np.float32)
     except soundfile.LibsndfileError as error:
         raise AudioError("what arrived is not a WAV file") from error
+    if rate > audio.MAX_RATE:
+        raise AudioError(f"the microphone gives {rate} Hz, and at most {audio.MAX_RATE} are read; choose 48000 Hz")
+    if len(samples) < SHORTEST * rate:
+        raise AudioError(f"the take has {len(samples) / rate:.3f} s, too short for a word; record it again")
     if rate < audio.MIN_RATE:
         raise AudioError(f"the microphone gives {rate} Hz, too narrow for a voice; choose another one")
     if not np.isfinite(samples).all():
@@ -73,7 +78,7 @@ def read(upload: bytes) -> tuple[Samples, int]:
 def measure(samples: Samples, rate: int, text: str) -> MeasuredTake:
     levels = audio.levels(samples, rate)
     heard = _heard(levels)
-    first, last = int(np.argmax(heard)), len(heard) - int(np.argmax(heard[::-1]))
+    first, last = (int(np.argmax(heard)), len(heard) - int(np.argmax(heard[::-1]))) if heard.any() else (0, 0)
     voice = float(np.sqrt(np.mean(np.square(levels[heard])))) if heard.any() else 0.0
     noise = float(np.percentile(levels, 10)) if len(levels) else 0.0
     seconds = len(samples) / rate

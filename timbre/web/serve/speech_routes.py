@@ -109,7 +109,7 @@ class SpeechService:
         temperature = params.temperature if wanted.temperature is None else wanted.temperature
         return Manner(
             params,
-            Drawing(temperature, params.top_k, wanted.top_p),
+            Drawing(temperature, params.top_k, params.top_p if wanted.top_p is None else wanted.top_p),
             secrets.randbits(62) if wanted.seed is None else wanted.seed,
             version.key if version.adapter else None,
             self.voices.reference(wanted.reference if wanted.reference is not None else self.reference),

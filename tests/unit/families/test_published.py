@@ -1,0 +1,88 @@
+"""A model that others published is weights and settings: none of its code runs, and its key tells every file."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+
+import pytest
+
+from timbre import families
+from timbre.asr import faster_whisper
+from timbre.core.errors import ModelError
+from timbre.core.sections import SpeakerParams, VoiceParams, WhisperParams
+from timbre.evaluation import speaker_encoder
+from timbre.families import lora
+from timbre.families.csm.load import read_config
+from timbre.families.published import harmless
+
+ROOT = Path(__file__).parents[3]
+FILES = [path for folder in ("timbre", "stages", "models", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+OURS = ("from_pretrained", "PeftModel.from_pretrained", "Csm.from_pretrained")  # that take no code in the first place
+
+
+def calls(path: Path, name: str) -> list[ast.Call]:
+    nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    return [node for node in nodes if ast.unparse(node.func).rpartition(".")[2] == name]
+
+
+def test_nothing_is_unpickled_and_no_code_of_a_model_is_run() -> None:
+    wrong = []
+    for path in FILES:
+        loads = [call for call in calls(path, "load") if ast.unparse(call.func) in ("torch.load", "np.load")]
+        wrong += [ast.unparse(call) for call in loads if is_unsafe(call)]
+        if path.is_relative_to(ROOT / "timbre"):
+            foreign = [call for call in calls(path, "from_pretrained") if ast.unparse(call.func) not in OURS]
+            texts = map(ast.unparse, foreign)
+            wrong += [text for text in texts if not any(word in text for word in ("**SAFE", "**WEIGHTS", "**where"))]
+    assert wrong == []
+
+
+def is_unsafe(load: ast.Call) -> bool:
+    given = {keyword.arg: ast.unparse(keyword.value) for keyword in load.keywords}
+    pickles = ast.unparse(load.func) == "torch.load" and given.get("weights_only") != "True"
+    return pickles or "allow_pickle" in given
+
+
+def test_a_configuration_names_no_code_at_any_depth() -> None:
+    code = {"auto_map": {"AutoModel": "evil.Model"}, "_attn_implementation": "evil/kernel"}
+    assert harmless({**code, "size": 3, "codec_config": {**code, "layers": [code, 1]}}) == {
+        "size": 3,
+        "codec_config": {"layers": [{}, 1]},
+    }
+
+
+def test_a_kernel_of_the_hub_is_no_attention(project: Path) -> None:
+    content = json.loads((ROOT / "models/tiny/csm/config.json").read_text())
+    evil = {"attn_implementation": "evil/kernel", "_attn_implementation": "evil/kernel"}
+    content |= evil | {"depth_decoder_config": {**content["depth_decoder_config"], **evil}}
+    (project / "config.json").write_text(json.dumps(content))
+    config = read_config(str(project), {})
+    assert "evil" not in json.dumps(config.to_dict(), default=str)
+    assert (config._attn_implementation, config.depth_decoder_config._attn_implementation) == (None, None)
+
+
+def test_a_key_tells_which_folder_a_file_is_in(project: Path) -> None:
+    keys = []
+    for first, second in (("a", "b"), ("b", "a")):
+        for name, content in {"one/x.json": first, "two/x.json": second}.items():
+            path = project / "model" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+        folder = str(project / "model")
+        keys.append(
+            (
+                families.fingerprint(VoiceParams("csm", folder, None)),
+                speaker_encoder.fingerprint(SpeakerParams(folder, None)),
+                faster_whisper.fingerprint(WhisperParams(folder)),
+            )
+        )
+    assert all(before != after for before, after in zip(*keys, strict=True))
+
+
+def test_an_adapter_that_is_a_pickle_is_not_loaded(project: Path) -> None:
+    (project / "adapter_config.json").write_text(json.dumps({"target_modules": ["q_proj"]}))
+    (project / "adapter_model.bin").write_bytes(b"pickle")
+    with pytest.raises(ModelError, match=r"adapter_model\.safetensors: is missing"):
+        lora.check_config(project)

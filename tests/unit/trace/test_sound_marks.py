@@ -1,0 +1,52 @@
+"""`timbre trace FILE`: from a sound file to the version that spoke it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.support.git_history import Voice
+from tests.unit.audio.test_watermark import speech
+from timbre.audio.watermark import marked
+from timbre.commands import cli
+from timbre.core.errors import DataError
+from timbre.synthesis.emitting import Emission, Mark
+from timbre.trace.sound_marks import spoken_by
+
+RATE = 16_000
+
+
+def emitted(path: Path, key: str) -> None:
+    emission = Emission(path.suffix[1:], RATE, Mark(key))
+    path.write_bytes(emission.feed(speech()) + emission.finish())
+
+
+def test_a_file_leads_to_its_version_by_its_words_or_by_its_sound(
+    history: Voice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from timbre.trace import sound_marks
+
+    known = [("c" * 40, "ab" * 16), (None, "0123456789abcdef" * 2)]
+    monkeypatch.setattr(sound_marks, "known_keys", lambda root: iter(known))
+    for kind in ("mp3", "flac", "wav", "opus"):
+        emitted(tmp_path / f"a.{kind}", "ab" * 16)
+        found = spoken_by(tmp_path, tmp_path / f"a.{kind}")
+        assert (found.said, found.commit, found.key) == ("ab" * 16, "c" * 40, "ab" * 16)
+        assert found.mark
+        assert "so say its metadata and the mark in the sound" in found.line("a")
+    soundfile.write(tmp_path / "bare.wav", marked(speech(4), "01234567", RATE), RATE)
+    found = spoken_by(tmp_path, tmp_path / "bare.wav")
+    assert (found.said, found.commit, found.key) == (None, None, "0123456789abcdef" * 2)
+    long = np.concatenate([speech(4), speech(5)])
+    soundfile.write(tmp_path / "other.wav", marked(long, "feedbeef", RATE), RATE)
+    assert "version feedbeef, which is not in this repository" in spoken_by(tmp_path, tmp_path / "other.wav").line("x")
+    soundfile.write(tmp_path / "clean.wav", speech(), RATE)
+    monkeypatch.chdir(tmp_path)
+    assert cli.execute(["trace", "clean.wav"]) == 1
+    assert "neither metadata nor a mark of Timbre in it" in capsys.readouterr().out
+    Path("noise.mp3").write_bytes(b"no sound")
+    with pytest.raises(DataError, match=r"noise\.mp3: cannot be read as sound"):
+        cli.execute(["trace", "noise.mp3"])

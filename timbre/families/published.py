@@ -1,0 +1,31 @@
+"""How a model that others published is loaded: as weights and settings, never as code of theirs.
+
+    AutoTokenizer.from_pretrained(base, **SAFE)
+    CsmForConditionalGeneration.from_pretrained(base, config=CsmConfig.from_dict(harmless(content)), **WEIGHTS)
+
+A configuration may name Python files of its repository (`auto_map`), or a kernel on the hub as its attention, which is
+a compiled library. Neither is ever fetched: import this before transformers, which reads the variable once.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+os.environ.setdefault("USE_HUB_KERNELS", "NO")
+
+SAFE: dict[str, Any] = {"trust_remote_code": False}
+WEIGHTS: dict[str, Any] = {**SAFE, "use_safetensors": True}  # never a pickle
+CODE = ("auto_map", "custom_pipelines", "kernel_config")  # keys of a configuration that name code
+KINDS = ("attn_implementation", "experts_implementation")  # … and what may name a kernel; transformers chooses better
+
+
+def harmless(content: Any) -> Any:
+    """A configuration without what names code, at any depth."""
+    if isinstance(content, dict):
+        return {key: harmless(value) for key, value in content.items() if not _names_code(str(key))}
+    return [harmless(value) for value in content] if isinstance(content, list) else content
+
+
+def _names_code(key: str) -> bool:
+    return key in CODE or any(kind in key for kind in KINDS)

@@ -1,0 +1,125 @@
+"""Which version of the voice spoke a sound file: by what the file says of itself, else by the mark in the sound.
+
+A mark names the first eight hex digits of the version's key, which is DVC's hash of its adapter. The work tree, every
+commit and the voices that a server has used are compared with it.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from timbre.audio import Samples
+from timbre.audio.watermark import WatermarkFound, detect
+from timbre.core.errors import DataError
+from timbre.versions import dvc_lock, history
+from timbre.versions.snapshot import open_snapshot
+from timbre.versions.tables import ADAPTER
+
+SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".oga", ".aac", ".m4a", ".webm")
+SHORT = 8  # hex digits of a key in a mark
+SURE = 5.0  # standard deviations by which a mark that cannot be read whole must fit a known version
+BLOCK = 1 << 16  # samples that are read at once: a file that was streamed does not say how many there are
+LONGEST = 120  # seconds that are looked at
+
+
+@dataclass(frozen=True)
+class SpokenBy:
+    """What a file tells."""
+
+    said: str | None  # the key that its metadata name
+    mark: WatermarkFound | None
+    commit: str | None  # a commit of that version; None: the work tree, or none is known
+    key: str | None  # of the version that it was found to be
+
+    def line(self, path: str) -> str:
+        """One line that a person reads."""
+        ways = [*(["its metadata"] if self.said else []), *(["the mark in the sound"] if self.mark else [])]
+        if not ways:
+            return f"{path}: neither metadata nor a mark of Timbre in it; nobody can say from the file what spoke it"
+        which = self.key or self.said or (self.mark.payload if self.mark else None)
+        named = f"version {which[:SHORT]}" if which else "a version that is too faint to read"
+        here = "" if self.key else ", which is not in this repository"
+        return f"{path}: synthetic, spoken by {named}{here}; so say {' and '.join(ways)}"
+
+
+def is_sound_file(root: Path, what: str) -> bool:
+    return Path(what).suffix.lower() in SOUNDS and (root / what).is_file()
+
+
+def spoken_by(root: Path, path: Path) -> SpokenBy:
+    said, sound, rate = read(path)
+    mark = detect(sound, rate)
+    for commit, key in known_keys(root):
+        if said is not None and key == said:
+            return SpokenBy(said, mark, commit, key)
+        if said is None and mark and fits(mark, key):
+            return SpokenBy(said, mark, commit, key)
+    return SpokenBy(said, mark if mark and mark.payload else None, None, None)
+
+
+def fits(mark: WatermarkFound, key: str) -> bool:
+    if mark.payload is not None:
+        return key.startswith(mark.payload)
+    return mark.fits(key[:SHORT]) > SURE
+
+
+def read(path: Path) -> tuple[str | None, Samples, int]:
+    """The key that the file's comment names, its samples, and their rate."""
+    import soundfile
+
+    try:
+        return _read(path)
+    except (soundfile.LibsndfileError, OSError, RuntimeError, ValueError):
+        pass  # a FLAC that was streamed, or a container that libsndfile does not know
+    with tempfile.TemporaryDirectory() as folder:
+        wav = Path(folder) / "sound.wav"
+        command = [ffmpeg(), "-v", "error", "-i", f"file:{path.resolve()}", "-t", str(LONGEST), "-map_metadata", "0"]
+        done = subprocess.run([*command, str(wav)], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        if done.returncode:
+            raise DataError(f"{path}: cannot be read as sound")
+        return _read(wav)
+
+
+def ffmpeg() -> str:
+    import imageio_ffmpeg
+
+    return str(imageio_ffmpeg.get_ffmpeg_exe())
+
+
+def _read(path: Path) -> tuple[str | None, Samples, int]:
+    import soundfile
+
+    with soundfile.SoundFile(path) as file:
+        rate, comment = file.samplerate, file.comment
+        blocks, left = [], LONGEST * rate
+        while left > 0 and len(block := file.read(min(BLOCK, left), dtype="float32", always_2d=True)):
+            blocks.append(block.mean(1))
+            left -= len(block)
+    return key_in(comment), np.concatenate(blocks) if blocks else np.zeros(0, np.float32), rate
+
+
+def key_in(comment: str) -> str | None:
+    try:
+        key = json.loads(comment)["voice"]
+        int(key, 16)
+        return str(key) if len(key) >= SHORT else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def known_keys(root: Path) -> Iterator[tuple[str | None, str]]:
+    """Commit and key of every version that is known here; the work tree's first, with no commit."""
+    with open_snapshot(root, None) as snapshot:
+        if key := dvc_lock.read(snapshot).outs.get(ADAPTER):
+            yield None, key.removesuffix(".dir")
+    for at in reversed(history.on_any_branch(root, ("dvc.lock",))):
+        with open_snapshot(root, at.commit) as snapshot:
+            if key := dvc_lock.read(snapshot).outs.get(ADAPTER):
+                yield at.commit, key.removesuffix(".dir")
