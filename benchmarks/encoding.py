@@ -25,9 +25,9 @@ from benchmarks.table import Row, Table, race
 from timbre.core.running import settle
 from timbre.core.sections import WhisperParams
 from timbre.families import Audio
-from timbre.families.csm.frames import Frames
 from timbre.families.csm.mimi import CodecStream, pieces
 from timbre.families.csm.model import Csm
+from timbre.families.frame_loop import Frames
 
 ROOT = Path(__file__).parent.parent
 BATCHES = (1, 4, 16)

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from timbre.families import Audio, Lora, Turn
-from timbre.families.csm.frames import Frames
 from timbre.families.csm.model import Csm
+from timbre.families.frame_loop import Frames
 from timbre.families.lora import save_memory
 
 ROOT = Path(__file__).parent.parent

@@ -22,7 +22,7 @@ PAGE = Path(__file__).parent / "licences.md"
 BEGIN, END = "<!-- packages -->\n", "<!-- /packages -->\n"
 EXTRAS = ("test", "docs")
 COPYLEFT = re.compile(r"GPL|MPL|EPL|CDDL|EUPL")
-READ = {"huey": "MIT", "skops": "MIT"}  # their metadata name none; read in the LICENSE file of the package
+READ = {"huey": "MIT", "skops": "MIT", "snac": "MIT"}  # their metadata name none: read in their LICENSE files
 SPDX = {  # how packages write a licence → its SPDX name
     r"Apache.*|.*\bApache License.*": "Apache-2.0",
     r"Mozilla.*": "MPL-2.0",

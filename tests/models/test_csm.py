@@ -20,7 +20,7 @@ from timbre.core.errors import ModelError
 from timbre.core.sections import VoiceParams
 from timbre.families import Lora, Part, Request, Speaking, Turn
 from timbre.families.csm import mimi
-from timbre.families.csm.frames import Frames
+from timbre.families.frame_loop import Frames
 
 LORA = Lora(rank=4, alpha=8, rslora=True, dropout=0.0)
 
@@ -131,7 +131,7 @@ def test_a_shared_context_is_read_once(voice: Any, monkeypatch: pytest.MonkeyPat
 
 
 def test_sentences_come_in_their_order_each_as_soon_as_those_before_it_are_over(voice: Any) -> None:
-    from timbre.families.csm.decode import Said, whole
+    from timbre.families.frame_loop import Said, whole
 
     frame = codes(1)[0]
     events = [Said(1, frame), Said(1, None, True), Said(0, frame), Said(2, frame), Said(0, None), Said(2, None, True)]
@@ -211,7 +211,8 @@ def test_warming_up_for_a_graph_in_the_middle_of_a_sentence_changes_nothing(
     voice: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """CUDA's part is played: a graph is the call of `frame` that was captured, and its replay calls it again."""
-    from timbre.families.csm.decode import Decoder, decode, whole
+    from timbre.families.csm.decode import Decoder
+    from timbre.families.frame_loop import decode, whole
 
     calls: list[int] = []
 
@@ -544,7 +545,8 @@ def test_the_fingerprint_follows_the_files_and_not_their_place(folder: Path, tmp
 def test_grouped_heads_and_stretched_positions_as_in_csm_1b_decode_like_transformers(voice: Any) -> None:
     from transformers import CsmConfig, CsmForConditionalGeneration
 
-    from timbre.families.csm.decode import Decoder, Sentence, decode, whole
+    from timbre.families.csm.decode import Decoder
+    from timbre.families.frame_loop import Sentence, decode, whole
 
     torch.manual_seed(1)
     rope = {

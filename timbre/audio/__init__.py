@@ -231,9 +231,9 @@ def _opened(path: Path, name: str) -> soundfile.SoundFile:
         if not path.exists():
             raise AudioError(f"{name}: does not exist") from error
         raise AudioError(f"{name}: is not audio that can be read") from error
-    for stated, found in CUT_SHORT.findall(file.extra_info):
-        if int(found) < int(stated) < LENGTH_UNKNOWN:
-            raise AudioError(f"{name}: holds {found} of {stated} bytes; it was cut short, bring the whole file")
+    for stated, present in CUT_SHORT.findall(file.extra_info):
+        if int(present) < int(stated) < LENGTH_UNKNOWN:
+            raise AudioError(f"{name}: holds {present} of {stated} bytes; it was cut short, bring the whole file")
     if not file.frames:
         raise AudioError(f"{name}: holds no samples")
     return file

@@ -17,18 +17,18 @@ def loudness(samples: Samples, rate: int) -> float | None:
 
     if len(samples) <= SHORTEST * rate:
         return None
-    found = float(Meter(rate).integrated_loudness(samples))
-    return found if np.isfinite(found) else None
+    lufs = float(Meter(rate).integrated_loudness(samples))
+    return lufs if np.isfinite(lufs) else None
 
 
 def gain(samples: Samples, rate: int, target: float) -> float:
     """Decibels to the target, fewer where a peak or noise would come too far up.
 
     To a hundredth, so that machines agree."""
-    found = loudness(samples, rate)
-    if found is None:
+    lufs = loudness(samples, rate)
+    if lufs is None:
         return 0.0
-    return round(min(target - found, MOST, PEAK - decibels(peak(samples))), 2)
+    return round(min(target - lufs, MOST, PEAK - decibels(peak(samples))), 2)
 
 
 def amplified(samples: Samples, decibels: float) -> Samples:

@@ -77,10 +77,10 @@ class Activity:
 
         Of several the first (`place` 0), the last (1) or one between; halfway where no moment fits between the times.
         """
-        found = self.decibels(start, end)
-        if not len(found):
+        levels = self.decibels(start, end)
+        if not len(levels):
             return (start + end) / 2
-        good = np.flatnonzero(found <= found.min() + tolerance)
+        good = np.flatnonzero(levels <= levels.min() + tolerance)
         return float((_within(start, end).start + good[round(place * (len(good) - 1))] + 0.5) * MOMENT)
 
 
@@ -141,8 +141,8 @@ def _loud(levels: npt.NDArray[np.uint8]) -> Flags:
 def _voiced(path: Path, moments: int) -> Flags:
     probabilities = np.fromiter(_probabilities(audio.stream(path, RATE)), np.float32)
     frames = (np.arange(moments) * round(MOMENT * RATE)) // FRAME
-    heard = np.append(_held(probabilities), False)
-    return _smooth(heard[np.minimum(frames, len(probabilities))])
+    voiced = np.append(_held(probabilities), False)
+    return _smooth(voiced[np.minimum(frames, len(probabilities))])
 
 
 def _probabilities(blocks: Iterable[Samples]) -> Iterator[float]:

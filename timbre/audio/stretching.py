@@ -45,18 +45,18 @@ class Stretcher:
 
     def _ready(self) -> Samples:
         """All windows whose samples have been heard."""
-        made = []
+        pieces = []
         while (place := self._next()) is not None:
             window = self._at(place, 2 * self.half)
             if self.windows:
                 follow = self._at(self.last + self.half, self.half)
-                made.append(follow * (1 - self.rise) + window[: self.half] * self.rise)
+                pieces.append(follow * (1 - self.rise) + window[: self.half] * self.rise)
             else:
-                made.append(window[: self.half])
+                pieces.append(window[: self.half])
             self.last, self.windows = place, self.windows + 1
             self._forget()
-        self.said += sum(map(len, made))
-        return np.concatenate(made) if made else np.zeros(0, np.float32)
+        self.said += sum(map(len, pieces))
+        return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
 
     def _next(self) -> int | None:
         """Where the next window begins; None where that was not heard yet."""

@@ -99,19 +99,19 @@ class Watermarker:
 
     def _ready(self, sound: Samples) -> Samples:
         self.waiting = np.concatenate((self.waiting, sound))
-        made = []
+        pieces = []
         while len(self.waiting) >= 2 * self.hop:
             spectrum = np.fft.rfft(self.waiting[: 2 * self.hop] * self.window)
             lines = slice(LOWEST, LOWEST + PAIRS * WIDTH)
             spectrum[lines] *= self.gains[self.frames // CELL % CELLS]
             frame = (np.fft.irfft(spectrum) * self.window).astype(np.float32)
-            made.append(self.tail + frame[: self.hop])
+            pieces.append(self.tail + frame[: self.hop])
             self.tail, self.waiting = frame[self.hop :], self.waiting[self.hop :]
             self.frames += 1
-        if made and self.frames == len(made):
-            del made[0]  # the silence before
-        self.said += sum(map(len, made))
-        return np.concatenate(made) if made else np.zeros(0, np.float32)
+        if pieces and self.frames == len(pieces):
+            del pieces[0]  # the silence before
+        self.said += sum(map(len, pieces))
+        return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
 
 
 def marked(sound: Samples, payload: str, rate: int) -> Samples:
@@ -157,8 +157,8 @@ def contrasts(sound: Samples) -> Any:
     floor = 1.5 * np.quantile(lines.mean(-1), 0.15, axis=0) + 1e-4 * lines.mean() + 1e-12
     contrast = np.log(lines[..., 0] + floor) - np.log(lines[..., 1] + floor)
     contrast = contrast - _smooth(contrast, 8 * CELL * 2 + 1)  # a voice's harmonics stay longer than a step
-    heard = np.clip(1 - floor / (lines.mean(-1) + 1e-12), 0, 1) ** 2  # how far it stands out of the noise
-    return np.clip(contrast / (contrast.std(0) + 1e-9), -2, 2) * heard
+    prominence = np.clip(1 - floor / (lines.mean(-1) + 1e-12), 0, 1) ** 2  # how far it stands out of the noise
+    return np.clip(contrast / (contrast.std(0) + 1e-9), -2, 2) * prominence
 
 
 def _smooth(values: Any, width: int) -> Any:

@@ -1,7 +1,7 @@
 """Turn Whisper's drafts into transcripts that you can edit.
 
-Writes data/transcripts/<id>.tsv from data/drafts/<id>.json. A transcript that is there is a person's and stays as it
-is. Nothing is written when any of the recordings asked for cannot be seeded.
+Writes data/transcripts/<id>.tsv from data/drafts/<id>.json. A transcript that exists stays as it is, because it belongs
+to a person. If one of the recordings has no usable draft, nothing is written.
 """
 
 from __future__ import annotations

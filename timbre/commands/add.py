@@ -1,10 +1,9 @@
 """Add a recording, from a file or an address, to data/sources.yaml.
 
-A file is copied to data/recordings (one that lies there is taken as it is); a URL is fetched by `dvc repro fetch`.
-Everything is checked before anything is written, and what stands in data/sources.yaml stays as it is. Licence,
-consent and speaker are never guessed: a recording under a wrong name would rest on somebody else's consent. The
-language is that of the other recordings, where all agree. A speaker who is new here gets an entry in
-data/speakers.yaml, with the day that --consent names, or today's.
+A file is copied to data/recordings, unless it lies there already; `dvc repro fetch` downloads an address. Everything is
+checked before anything is written, and other entries keep every byte. Licence, consent and speaker are never guessed: a
+recording under a wrong name would rest on somebody else's consent. The language may be left out if all other recordings
+have the same one. A new speaker gets an entry in data/speakers.yaml, dated with the day in --consent, or with today.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Estimate how long each stage takes on a device, and how much memory training needs.
 
-Minutes of sound are those of data/dataset as it is, or `--minutes`. What this machine measured in its last run of this
-voice (models/speed.json, reports/speed.json) is taken as it is; all else is computed from the model's shape and the
-device's pace, and marked so. Steps are those of all epochs: training ends sooner where it runs out of patience.
+The minutes of audio are those of data/dataset, or of `--minutes`. Times that this machine measured in its last run of
+the same voice (models/speed.json, reports/speed.json) are used as they are. All others are computed from the model's
+shape and the device's speed, and are marked so. Training is counted with all its epochs; it may stop earlier.
 """
 
 from __future__ import annotations
@@ -34,8 +34,12 @@ EXAMPLES = [
     ("timbre estimate", "the voice of params.yaml on this machine"),
     ("timbre estimate --minutes 60 --model csm-1b --device h200", "an hour of audio, CSM-1B, a GPU"),
 ]
-PRESETS = {"csm-1b": Path("presets/csm-1b.yaml"), "tiny": Path("params.yaml")}
-BASES = {"csm-1b": "sesame/csm-1b", "tiny": "models/tiny/csm"}
+PRESETS = {
+    "csm-1b": Path("presets/csm-1b.yaml"),
+    "orpheus-3b": Path("presets/orpheus-3b.yaml"),
+    "tiny": Path("params.yaml"),
+}
+BASES = {"csm-1b": "sesame/csm-1b", "orpheus-3b": "canopylabs/orpheus-3b-0.1-ft", "tiny": "models/tiny/csm"}
 DATASET = Path("data/dataset")
 TRAINED, SPOKEN, ADAPTER = Path("models/speed.json"), Path("reports/speed.json"), Path("models/adapter")
 CHARACTERS = 15  # a second of speech

@@ -1,9 +1,9 @@
 """Import a dataset of another project, or subtitles of a recording.
 
-LJSpeech's layout, a Hugging Face dataset (folder or parquet), or the subtitles of one recording (SRT, WebVTT, Whisper's
-JSON). Short clips are joined to recordings of up to 20 minutes with silence between; each gets an entry in
-data/sources.yaml and a transcript with exact times, flagged ok, because a person wrote it. Everything is checked before
-anything is written, nothing is ever replaced, and an import that was stopped goes on where it was.
+Reads LJSpeech's layout, a Hugging Face dataset (folder or parquet), or the subtitles of one recording (SRT, WebVTT,
+Whisper's JSON). Short clips are joined, with silence between them, to recordings of up to 20 minutes. Each recording
+gets an entry in data/sources.yaml and a transcript with exact times; its lines are flagged `ok`, because a person wrote
+them. Everything is checked before anything is written, nothing is replaced, and an interrupted import continues.
 """
 
 from __future__ import annotations

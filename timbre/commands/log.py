@@ -1,7 +1,7 @@
 """Show the history in git, a line per version: changes in the data, and results.
 
-A version is a commit that changed recordings, transcripts, parameters or results; a merged branch is one. Reads git,
-and DVC's cache where it is there; asks no remote.
+A version is a commit, or a merge, that changed recordings, transcripts, parameters or results. Reads git and, if it is
+there, DVC's cache; it asks no remote.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Make a version the champion, which is the one people use.
 
-A run can be promoted when all its gates passed, or with a reason, which then stands beside the version. No reason
-promotes the voice of a person who did not allow it, or withdrew consent. What loads `models:/timbre@champion` gets its
-adapter from there on.
+A run can be promoted if all its gates passed, or with a reason, which is kept with the version. No reason promotes the
+voice of a person who did not allow it, or withdrew consent. Programs that load `models:/timbre@champion` get this
+version from then on.
 """
 
 from __future__ import annotations

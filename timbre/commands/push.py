@@ -1,7 +1,7 @@
 """Publish the dataset on the Hugging Face hub, if each consent and licence allows it.
 
-The same folder as `timbre export hf`, shown before it goes. It goes only if each speaker's entry in data/speakers.yaml
-has `publish` among the uses that the consent is for, and each recording has a licence; --private does not change that.
+Publishes what `timbre export hf` writes, and shows it first. It refuses unless the entry of each speaker in
+data/speakers.yaml names `publish` among the uses, and each recording has a licence; --private does not change that.
 """
 
 from __future__ import annotations

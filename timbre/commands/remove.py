@@ -1,11 +1,11 @@
 """Remove a speaker or a recording; without --write, show what would go.
 
-Of a recording go its entry in data/sources.yaml, its transcript, and its file in data/recordings where no other entry
-uses it; of a speaker, all their recordings, and their lines in the recordings of others are flagged `drop`. The entry
-in data/speakers.yaml stays: it says what was agreed, or taken back. Takes of the recording booth go too, the report's
-pages, local copies, and the names `champion` and `candidate` of MLflow's versions that learnt a speaker. What was made
-of it goes with the next `dvc repro`; older versions stay in git and in DVC's cache, and `timbre trace ID --history`
-lists them. A removal that was cut short is finished by the same command.
+Removing a recording removes its entry in data/sources.yaml, its transcript, and its file in data/recordings unless
+another entry uses it. Removing a speaker removes all their recordings, and flags their lines in other recordings as
+`drop`. Takes of the recording page, the report's pages and local copies go as well, and MLflow's aliases `champion` and
+`candidate` no longer point to versions that were trained on the speaker. The entry in data/speakers.yaml stays, because
+it says what was agreed or withdrawn. The next `dvc repro` removes what the pipeline made. Older versions stay in git
+and in DVC's cache; `timbre trace ID --history` lists them. The same command finishes a removal that was interrupted.
 """
 
 from __future__ import annotations

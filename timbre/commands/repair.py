@@ -1,7 +1,7 @@
 """Repair DVC's own files after a kill, where it says that it cannot read them.
 
-A kill in the very moment in which DVC writes dvc.lock leaves it empty, and no stage starts any more. It becomes that of
-the last commit again, and `dvc repro` finds what was finished since. `make` begins with this command.
+If DVC is killed at the moment in which it writes dvc.lock, the file is left empty and no stage starts any more. This
+command restores the file of the last commit, and `dvc repro` finds what was computed since. `make` runs it first.
 """
 
 from __future__ import annotations

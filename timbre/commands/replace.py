@@ -1,8 +1,8 @@
 """Find and replace words in all transcripts; without --write, show the changes.
 
-Looks for whole words or a phrase in data/transcripts, and shows the lines as they would become. Only `--write` edits:
-times, comments and line ends stay as they are, and no file is written when one cannot be read. `--glossary` suggests:
-it lists words that are nearly a term of data/glossary.txt, each with the command that mends it.
+Looks for whole words or a phrase in data/transcripts, and shows the lines as they would become. `--write` edits them:
+times, comments and line ends stay as they are, and if one file cannot be read, no file is written. `--glossary` lists
+words that are nearly a term of data/glossary.txt, each with the command that corrects it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Copy the report and add what changed since another version: one file to share.
 
-The pipeline's own page is made from its inputs alone, so that the same voice is the same bytes whatever lies around it
-in git. What changed is a question about two versions; it is answered here, from git and the tables that dvc.lock names.
+The pipeline's own page depends on its inputs alone, so the same voice gives the same bytes in any clone. What changed
+between two versions is read from git and from the tables that dvc.lock names, and stands only in the copy.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Resolve a merge conflict in dvc.lock and results; then `dvc repro` makes them right.
 
-What the pipeline writes is not merged but made: either side will do, as `dvc repro` then runs what neither has, and
-takes the rest from its cache. What people write (transcripts, sources, parameters) is left for people.
+Files that the pipeline writes need no merge: either side will do, because `dvc repro` computes what neither side has
+and takes the rest from its cache. Files that people write (transcripts, sources, parameters) are left for people.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """List the last runs in MLflow: what changed in data and parameters, and the results.
 
-Each run is a version of the voice that `dvc repro` recorded; it is compared with the one recorded before it. Rates are
-of the tuned voice with a reference clip, `(+1.2)` the difference from the run before. `*` after a commit: with changes
-that were not committed.
+Each run is a version of the voice that `dvc repro` recorded. The results are those of the tuned voice with a reference
+clip; `(+1.2)` is the difference from the run before. `*` after a commit means that some changes were not committed.
 """
 
 from __future__ import annotations

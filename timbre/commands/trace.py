@@ -1,9 +1,9 @@
 """Show where a sound comes from, and what was made from it.
 
-Back from a sample, a clip, the adapter, a transcript's line or any sound file that the voice spoke: to the prompt, the
-parameters, the clips, the lines, the seconds of the recording, its source, licence and consent. Forward from a
-recording or a speaker: to the clips, the adapter and the samples. It reads small tables from the work tree, git and
-DVC's cache, and says what it cannot reach.
+Goes back from a sample, a clip, the adapter, a line of a transcript or any sound file that the voice spoke to the
+prompt, the parameters, the clips, the lines, the seconds of the recording, its source, licence and consent. Goes
+forward from a recording or a speaker to the clips, the adapter and the samples. It reads small tables from the work
+tree, git and DVC's cache, and says what it cannot reach.
 """
 
 from __future__ import annotations

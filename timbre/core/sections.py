@@ -135,7 +135,7 @@ class DatasetParams:
 
 @section
 class VoiceParams:
-    family: Literal["csm", "xtts", "sovits"]  # a package of timbre/families
+    family: Literal["csm", "orpheus", "xtts", "sovits"]  # a package of timbre/families
     base: str  # a folder, or the id of a model on the hub
     revision: str | None  # commit of the hub model; null for a folder
 
@@ -149,6 +149,14 @@ class CsmParams:
     def __post_init__(self) -> None:
         if not 0 <= self.depth_share <= 1:
             raise ValueError(f"depth_share: {self.depth_share} is not between 0 and 1")
+
+
+@section
+class OrpheusParams:
+    """Section `orpheus` of params.yaml: what only this family's training asks."""
+
+    learn_text: bool
+    drop_repeated: bool
 
 
 @section
@@ -332,6 +340,7 @@ class Settings:
     dataset: DatasetParams
     voice: VoiceParams
     csm: CsmParams
+    orpheus: OrpheusParams
     xtts: XttsParams
     sovits: SovitsParams
     encode: EncodeParams

@@ -93,18 +93,18 @@ def plan(paths: Sequence[Path], search: Search) -> list[ReplacePlan]:
     plans, problems = [], []
     for path in paths:
         try:
-            found = _plan(path, search)
+            plan_of_file = _plan(path, search)
         except DataError as error:
             problems += str(error).splitlines()
         else:
-            plans += [found] if found.edits else []
+            plans += [plan_of_file] if plan_of_file.edits else []
     raise_all(TranscriptError, problems)
     return plans
 
 
 def hits(text: str, search: Search) -> tuple[Hit, ...]:
-    found = (match for match in search.pattern.finditer(text) if _is_whole(text, *match.span()))
-    return tuple(_hit(text, match, search) for match in found)
+    matches = (match for match in search.pattern.finditer(text) if _is_whole(text, *match.span()))
+    return tuple(_hit(text, match, search) for match in matches)
 
 
 def apply(text: str, found: Iterable[Hit]) -> str:
@@ -131,7 +131,7 @@ def near_misses(paths: Sequence[Path], terms: Sequence[str]) -> list[NearMiss]:
     places = _phrases(paths, {n for term in terms for n in range(1, len(_TOKEN.findall(term)) + 2)})
     letters = {written: _letters(written) for written in places}
     exact = {_letters(term) for term in terms}
-    found: dict[str, tuple[int, str]] = {}
+    nearest: dict[str, tuple[int, str]] = {}
     for term in terms:
         own, count = _letters(term), len(_TOKEN.findall(term))
         most = int(len(own) * FAR) if len(own) >= SHORTEST else -1
@@ -139,12 +139,12 @@ def near_misses(paths: Sequence[Path], terms: Sequence[str]) -> list[NearMiss]:
             if len(written.split()) > count + 1 or (spelt in exact and spelt != own):
                 continue
             distance = Levenshtein.distance(spelt, own, score_cutoff=max(most, 0))
-            if distance <= most and distance < found.get(written, (most + 1, ""))[0]:
-                found[written] = (distance, term)
+            if distance <= most and distance < nearest.get(written, (most + 1, ""))[0]:
+                nearest[written] = (distance, term)
     misses = [
         NearMiss(written, term, tuple(places[written]))
-        for written, (distance, term) in found.items()
-        if written not in terms and (distance == 0 or not _holds_nearer(written, term, found))
+        for written, (distance, term) in nearest.items()
+        if written not in terms and (distance == 0 or not _holds_nearer(written, term, nearest))
     ]
     return sorted(misses, key=lambda miss: (-len(miss.places), miss.term, miss.written))
 
@@ -156,10 +156,10 @@ def _plan(path: Path, search: Search) -> ReplacePlan:
     lines = parse(content, str(path)).lines
     changed, after, problems = [], [], []
     for number, line in zip(_numbers(content), lines, strict=True):
-        found = hits(line.text, search)
-        new = replace(line, text=apply(line.text, found)) if found else line
+        hits_of_line = hits(line.text, search)
+        new = replace(line, text=apply(line.text, hits_of_line)) if hits_of_line else line
         if new != line:
-            changed.append(Edit(number, line, new, found))
+            changed.append(Edit(number, line, new, hits_of_line))
             if not normalise(new.text):
                 problems.append(f"{path}:{number}: no words would be left; flag the line drop instead")
         after.append(new)
@@ -222,9 +222,9 @@ def _phrases(paths: Sequence[Path], lengths: set[int]) -> dict[str, list[tuple[P
     for path in paths:
         content = path.read_bytes()
         for number, line in zip(_numbers(content), parse(content, str(path)).lines, strict=True):
-            found = list(_TOKEN.finditer(line.text))
+            tokens = list(_TOKEN.finditer(line.text))
             for length in sorted(lengths):
-                for first, last in zip(found, found[length - 1 :], strict=False):
+                for first, last in zip(tokens, tokens[length - 1 :], strict=False):
                     written = line.text[first.start() : last.end()]
                     # only white space between: `in Pen. Zance` is no phrase
                     if len(re.sub(r"\S", "", written)) == length - 1 == written.count(" "):
@@ -236,8 +236,8 @@ def _letters(text: str) -> str:
     return re.sub(r"[\W_]+", "", normalise(text).casefold())
 
 
-def _holds_nearer(written: str, term: str, found: dict[str, tuple[int, str]]) -> bool:
+def _holds_nearer(written: str, term: str, nearest: dict[str, tuple[int, str]]) -> bool:
     """`to Penzanse` is near Penzance, but only because `Penzanse` is."""
     words = written.split()
     runs = (" ".join(words[i:j]) for i in range(len(words)) for j in range(i + 1, len(words) + 1))
-    return any(run != written and found.get(run, (0, ""))[1] == term for run in runs)
+    return any(run != written and nearest.get(run, (0, ""))[1] == term for run in runs)

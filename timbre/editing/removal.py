@@ -67,14 +67,14 @@ def finished() -> None:
 
 def takes() -> dict[Path, frozenset[str]]:
     """Folder of each recording that was begun in the booth → its id and its speaker."""
-    found = {}
+    folders = {}
     for folder in sorted(path for path in TAKES.glob("*") if path.is_dir()):
         try:
             speaker = str(json.loads((folder / "session.json").read_bytes())["speaker"])
         except (OSError, ValueError, KeyError, TypeError):
             speaker = folder.name
-        found[folder] = frozenset((folder.name, speaker))
-    return found
+        folders[folder] = frozenset((folder.name, speaker))
+    return folders
 
 
 def traces(what: Collection[str], ids: Collection[str]) -> Iterator[Path]:

@@ -71,8 +71,8 @@ def newcomer(
         when = days[0] if days else datetime.date.today().isoformat()
         return Person(id, name or id, Consent(consent, when, use or USE, evidence, None))
     if not person.allowed:
-        told = f"{speakers.PATH}:{person.line}: {id} took the consent back on {person.consent.revoked}"
-        raise SourceError(f"{told}; nothing was added")
+        problem = f"{speakers.PATH}:{person.line}: {id} took the consent back on {person.consent.revoked}"
+        raise SourceError(f"{problem}; nothing was added")
     return None
 
 
@@ -92,8 +92,8 @@ def with_people(path: Path, newcomers: Sequence[Person]) -> FileChange:
 
 def _entry(person: Person) -> dict[str, Any]:
     consent = person.consent
-    told = {"by": consent.by, "when": datetime.date.fromisoformat(consent.when), "for": consent.use}
-    return {"name": person.name, "consent": told | {"evidence": consent.evidence, "revoked": consent.revoked}}
+    fields = {"by": consent.by, "when": datetime.date.fromisoformat(consent.when), "for": consent.use}
+    return {"name": person.name, "consent": fields | {"evidence": consent.evidence, "revoked": consent.revoked}}
 
 
 def without(path: Path, ids: Collection[str]) -> FileChange:
@@ -133,10 +133,10 @@ def _with(text: str, entries: Sequence[dict[str, Any]], path: Path) -> str:
 def _first_read_as(wanted: Any, path: Path, text: str, *makes: Callable[[], str]) -> str:
     newline = "\r\n" if "\r\n" in text else "\n"
     for make in makes:
-        made = make().replace("\r\n", "\n").replace("\n", newline)
+        candidate = make().replace("\r\n", "\n").replace("\n", newline)
         with contextlib.suppress(YAMLError):
-            if YAML(typ="safe").load(made) == wanted:
-                return made
+            if YAML(typ="safe").load(candidate) == wanted:
+                return candidate
     raise SourceError(f"{path}: the entry would not be read back as it is written; edit the file with an editor")
 
 

@@ -101,11 +101,11 @@ def bring(
         jobs.append(Job(sound.entry, key, (sound, key)))
     compute = partial(_embed, options=options, voice=voice)
     refresh(folder, jobs, compute, suffixes=[".json"], label="likeness", engine=engine, gpu=True)
-    found: dict[Kind, list[tuple[JudgedSound, Vector]]] = {"sample": [], "true": [], "coded": [], "other": []}
+    vectors: dict[Kind, list[tuple[JudgedSound, Vector]]] = {"sample": [], "true": [], "coded": [], "other": []}
     for sound in sounds:
         held = json.loads((folder / f"{sound.entry}.json").read_bytes())
-        found[sound.kind].append((sound, speaker_encoder.unit(np.asarray(held["embedding"]))))
-    return found
+        vectors[sound.kind].append((sound, speaker_encoder.unit(np.asarray(held["embedding"]))))
+    return vectors
 
 
 def _embed(some: Sequence[tuple[JudgedSound, str]], options: SpeakerParams, voice: VoiceParams) -> Iterator[Files]:
@@ -115,18 +115,18 @@ def _embed(some: Sequence[tuple[JudgedSound, str]], options: SpeakerParams, voic
             assert sound.said, "codes are of a clip"
             said = clip_codes.turn(sound.said, sound.path.parent)
             reference = clip_codes.turn(sound.reference, sound.path.parent) if sound.reference else None
-            heard = audio.resample(model.resound(said, reference), model.sample_rate, speaker_encoder.SAMPLE_RATE)
+            samples = audio.resample(model.resound(said, reference), model.sample_rate, speaker_encoder.SAMPLE_RATE)
         else:
-            heard, _ = audio.read(sound.path, speaker_encoder.SAMPLE_RATE)
-        numbers = [round(float(number), DIGITS) for number in speaker_encoder.load(options).embed(heard)]
+            samples, _ = audio.read(sound.path, speaker_encoder.SAMPLE_RATE)
+        numbers = [round(float(number), DIGITS) for number in speaker_encoder.load(options).embed(samples)]
         yield {".json": f"{json.dumps({'embedding': numbers, 'key': key})}\n".encode()}
 
 
-def measure(found: Mapping[Kind, Sequence[tuple[JudgedSound, Vector]]]) -> Scale:
-    true, coded = ([vector for _, vector in found[kind]] for kind in ("true", "coded"))
+def measure(vectors: Mapping[Kind, Sequence[tuple[JudgedSound, Vector]]]) -> Scale:
+    true, coded = ([vector for _, vector in vectors[kind]] for kind in ("true", "coded"))
     if not true:
         return Scale(None, None, None)
-    names = dict.fromkeys(sound.voice for sound, _ in found["other"])
-    others = {name: centre([v for sound, v in found["other"] if sound.voice == name]) for name in names}
+    names = dict.fromkeys(sound.voice for sound, _ in vectors["other"])
+    others = {name: centre([v for sound, v in vectors["other"] if sound.voice == name]) for name in names}
     voices = Voices(centre(true), others)
     return Scale(voices, speaker_encoder.ceiling(coded, true), speaker_encoder.floor(voices))

@@ -124,18 +124,18 @@ def from_dict(values: Any) -> Evidence:
     speaker = values.get("speaker")
     return Evidence(
         conditions={name: _made(Metric, values[name]) for name in CONDITIONS if name in values},
-        differences={name: _made(Difference, found) for name, found in values.get("differences", {}).items()},
+        differences={name: _made(Difference, record) for name, record in values.get("differences", {}).items()},
         speaker=None if speaker is None else _made(Speaker, speaker),
-        gates={name: _made(Gate, found) for name, found in sorted(values.get("gates", {}).items(), key=_place)},
+        gates={name: _made(Gate, record) for name, record in sorted(values.get("gates", {}).items(), key=_place)},
     )
 
 
 def to_dict(evidence: Evidence) -> dict[str, Any]:
     """As the file holds it: rounded, and without what was not measured."""
-    made: dict[str, Any] = {name: _told(metric) for name, metric in evidence.conditions.items()}
-    made["differences"] = {name: _told(difference) for name, difference in evidence.differences.items()}
-    made["gates"] = {name: _told(gate) for name, gate in evidence.gates.items()}
-    return made if evidence.speaker is None else made | {"speaker": _told(evidence.speaker)}
+    values: dict[str, Any] = {name: _told(metric) for name, metric in evidence.conditions.items()}
+    values["differences"] = {name: _told(difference) for name, difference in evidence.differences.items()}
+    values["gates"] = {name: _told(gate) for name, gate in evidence.gates.items()}
+    return values if evidence.speaker is None else values | {"speaker": _told(evidence.speaker)}
 
 
 def write(path: Path, evidence: Evidence) -> None:
@@ -148,7 +148,7 @@ T = TypeVar("T")
 def _made(kind: type[T], values: Mapping[str, Any]) -> T:
     if not isinstance(values, Mapping):
         raise TypeError(f"{values!r} is no {kind.__name__}")
-    known = [found.name for found in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    known = [each.name for each in dataclasses.fields(kind)]  # type: ignore[arg-type]
     return kind(**{name: values[name] for name in known if name in values})
 
 

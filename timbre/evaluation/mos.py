@@ -42,37 +42,37 @@ def predicted(samples: Samples, rate: int) -> float | None:
 
     if audio.is_silent(samples):
         return WORST
-    heard = audio.resample(samples, rate, RATE).clip(-1, 1)  # resampling can overshoot, which DNSMOS refuses
-    return round(float(dnsmos.run(heard, RATE)["ovrl_mos"]), DIGITS)
+    resampled = audio.resample(samples, rate, RATE).clip(-1, 1)  # resampling can overshoot, which DNSMOS refuses
+    return round(float(dnsmos.run(resampled, RATE)["ovrl_mos"]), DIGITS)
 
 
 def judge(path: Path, sounds: Sequence[Path]) -> None:
     """Judge what is new and keep the rest; without the package the file stays as it is."""
     from timbre import audio
 
-    held, found = _held(path), {}
+    held, opinions = _held(path), {}
     for sound in sounds:
         known = held.get(sound.stem)
         digest = file_sha256(sound)
         opinion = known.mos if known and known.sha256 == digest else predicted(*audio.read(sound))
         if opinion is None:
             return
-        found[sound.stem] = Opinion(opinion, digest)
-    if found != held:
-        rows = {name: opinion._asdict() for name, opinion in found.items()}
+        opinions[sound.stem] = Opinion(opinion, digest)
+    if opinions != held:
+        rows = {name: opinion._asdict() for name, opinion in opinions.items()}
         write_atomic(path, json.dumps(rows, indent=1, sort_keys=True) + "\n")
 
 
 def read(path: Path, samples: Path) -> dict[str, float]:
     """The mean of each condition; nothing unless every sample there has its opinion."""
     held = _held(path)
-    found: dict[str, list[float]] = {}
+    by_condition: dict[str, list[float]] = {}
     for sound in sorted(samples.glob("*.flac")) if held else []:
         known = held.get(sound.stem)
         if not known or known.sha256 != file_sha256(sound):
             return {}
-        found.setdefault(sound.stem.split("-")[0], []).append(known.mos)  # <condition>-<prompt>-<seed>
-    return {condition: round(fmean(opinions), DIGITS) for condition, opinions in found.items()}
+        by_condition.setdefault(sound.stem.split("-")[0], []).append(known.mos)  # <condition>-<prompt>-<seed>
+    return {condition: round(fmean(opinions), DIGITS) for condition, opinions in by_condition.items()}
 
 
 def _held(path: Path) -> dict[str, Opinion]:

@@ -84,24 +84,24 @@ def summarise(scores: Sequence[Score]) -> tuple[dict[str, Metric], dict[str, Dif
 
 def metric(scores: Sequence[Score]) -> Metric:
     """Every measure of the table."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for measure in MEASURES:
-        found[measure.name] = measure.total.of(scores)
-        if measure.compared and (given := parts(scores, measure)):
+        values[measure.name] = measure.total.of(scores)
+        if measure.compared and (prompts := parts(scores, measure)):
             of = bootstrap.share if isinstance(measure.total, Ratio) else bootstrap.estimate
-            found |= _ends(measure.name, of(given))
-    return Metric(**found)
+            values |= _ends(measure.name, of(prompts))
+    return Metric(**values)
 
 
 def difference(first: Sequence[Score], second: Sequence[Score]) -> Difference:
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for measure in COMPARED:
         one, other = parts(first, measure), parts(second, measure)
         if one and other:
             estimate = bootstrap.difference(one, other)
-            found |= {measure.name: estimate.value, **_ends(measure.name, estimate)}
+            values |= {measure.name: estimate.value, **_ends(measure.name, estimate)}
     won = bootstrap.tally(*(parts(some, BY_NAME["wer"]) or [] for some in (first, second)))
-    return Difference(**found, **won._asdict())
+    return Difference(**values, **won._asdict())
 
 
 def _ends(name: str, estimate: Estimate) -> dict[str, float | None]:

@@ -44,8 +44,8 @@ class Encoder:
         filled = np.pad(samples, (0, max(0, missing)))
         inputs = self.extractor(filled, sampling_rate=SAMPLE_RATE, return_tensors="pt")
         with torch.inference_mode():
-            found = self.model(inputs["input_values"].to(self.model.device)).embeddings[0]
-        return unit(found.float().cpu().numpy())
+            embedding = self.model(inputs["input_values"].to(self.model.device)).embeddings[0]
+        return unit(embedding.float().cpu().numpy())
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ def ceiling(coded: Sequence[Vector], true: Sequence[Vector]) -> float | None:
 
 def floor(voices: Voices) -> float | None:
     """Mean similarity of the other voices; each counts the same, however many sounds it has."""
-    found = [voices.similarity(other) for other in voices.others.values()]
-    return float(np.mean(found)) if found else None
+    similarities = [voices.similarity(other) for other in voices.others.values()]
+    return float(np.mean(similarities)) if similarities else None
 
 
 def unit(vector: npt.NDArray[Any]) -> Vector:

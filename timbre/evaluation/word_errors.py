@@ -49,9 +49,9 @@ class Characters(NamedTuple):
 
 @functools.lru_cache
 def characters(text: str, heard: str) -> Characters:
-    found = jiwer.process_characters(asr.normalise(text), asr.normalise(heard))
-    wrong = found.substitutions + found.deletions + found.insertions
-    return Characters(wrong, found.hits + found.substitutions + found.deletions)
+    alignment = jiwer.process_characters(asr.normalise(text), asr.normalise(heard))
+    wrong = alignment.substitutions + alignment.deletions + alignment.insertions
+    return Characters(wrong, alignment.hits + alignment.substitutions + alignment.deletions)
 
 
 def repeats(said: Sequence[str], heard: Sequence[str]) -> bool:

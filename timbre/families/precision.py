@@ -1,12 +1,31 @@
-"""The precision that a voice computes in, where the machine decides."""
+"""The number format and the device that a model computes with."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
+from timbre.core.errors import ModelError
+from timbre.families import int8
 from timbre.families.protocol import Precision
+
+
+def device_for(precision: Precision) -> torch.device:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if precision == "int8" and device.type == "cuda":
+        raise ModelError("precision: int8 is for processors, and here is a GPU: choose auto or bf16")
+    return device
 
 
 def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
     half = precision == "bf16" or (precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported())
     return torch.bfloat16 if half else torch.float32
+
+
+def shrink_decoder(decoder: Any) -> None:
+    """The Llama layers of a decoder in 8 bits; embeddings and norms stay as they are."""
+    for layer in decoder.layers:
+        int8.join(layer.self_attn, "q_proj", "k_proj", "v_proj")
+        int8.join(layer.mlp, "gate_proj", "up_proj")
+    int8.replace(decoder)

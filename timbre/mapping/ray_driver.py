@@ -51,15 +51,15 @@ def run(
             task = ray.wait(list(running))[0][0]
             index = running.pop(task)
             try:
-                made = ray.get(task)
+                outcome = ray.get(task)
             except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
                 given_up[str(batches[index])] = type(error).__name__
                 continue
             except ray.exceptions.RayError as error:
                 raise EngineError(f"Ray, at {batches[index]}: {_first_line(error)}") from error
-            if isinstance(made, BaseException | str):
-                raise made if isinstance(made, BaseException) else EngineError(made)
-            yield from zip(batches[index].names, made, strict=True)
+            if isinstance(outcome, BaseException | str):
+                raise outcome if isinstance(outcome, BaseException) else EngineError(outcome)
+            yield from zip(batches[index].names, outcome, strict=True)
     tell_lost(given_up)
 
 

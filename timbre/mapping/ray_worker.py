@@ -30,8 +30,8 @@ def work(
     away = socket.gethostname() != home
     try:
         check(there, _loaded(Path.cwd()), needed)
-        made = computed(_unpickled(compute), ray.cloudpickle.loads(payloads))
-        return [{suffix: _content(content) for suffix, content in files.items()} for files in made]
+        entries = computed(_unpickled(compute), ray.cloudpickle.loads(payloads))
+        return [{suffix: _content(content) for suffix, content in files.items()} for files in entries]
     except TimbreError as error:
         return type(error)(f"{error} (on {socket.gethostname()})") if away else error
     except BaseException as error:

@@ -108,22 +108,24 @@ class Store:
 
         Paths are finished temporary files, which are moved.
         """
-        record, parts = files[RECORD], {name: made for name, made in files.items() if name != RECORD}
+        record, parts = files[RECORD], {name: content for name, content in files.items() if name != RECORD}
         assert isinstance(record, bytes)
-        hashes = {name: _file_md5(made) if isinstance(made, Path) else md5(made) for name, made in parts.items()}
+        hashes = {
+            name: _file_md5(content) if isinstance(content, Path) else md5(content) for name, content in parts.items()
+        }
         self._place(entry, record, parts, hashes)
 
     def _place(self, entry: Entry, record: bytes, parts: Mapping[str, bytes | Path], hashes: Mapping[str, str]) -> None:
         self.put_away(entry)
         for folder in entry.folders:
             folder.mkdir(parents=True)
-        for name, made in parts.items():
+        for name, content in parts.items():
             target = entry.where(name)
-            if isinstance(made, Path):
+            if isinstance(content, Path):
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.move(made, target)
+                shutil.move(content, target)
             else:
-                write_atomic(target, made)
+                write_atomic(target, content)
             self._note(target, hashes[name])
         sealed = seal(record, hashes)
         write_atomic(entry.record, sealed)
@@ -182,11 +184,11 @@ class Store:
         copies: dict[str, Path] = {}
         try:
             for name, digest in _parts(record).items():
-                if (found := self._object(digest)) is None:
+                if (source := self._object(digest)) is None:
                     return False
                 RESTORED.mkdir(parents=True, exist_ok=True)
                 copies[name] = RESTORED / f"{os.getpid()}-{len(copies)}"
-                shutil.copyfile(found, copies[name])
+                shutil.copyfile(source, copies[name])
                 if _file_md5(copies[name]) != digest:
                     return False
             self._place(entry, record.content, copies, _parts(record))

@@ -106,16 +106,16 @@ def sources(
 
 def reasons(rejected: Sequence[Drop], clips: Path, raw: Path, allowed: Permissions) -> list[Reason]:
     """Drops before warnings, the commonest reason first. The first of each have players, in turns."""
-    found: dict[tuple[bool, str], list[Drop]] = {}
+    by_reason: dict[tuple[bool, str], list[Drop]] = {}
     for drop in rejected:
-        found.setdefault((is_warning(drop), drop.reason.partition(":")[0]), []).append(drop)
-    ranked = sorted(found.items(), key=lambda item: (item[0][0], -len(item[1]), item[0][1]))
-    heard = set(_in_turns([drops for _, drops in ranked])[:PLAYERS])
+        by_reason.setdefault((is_warning(drop), drop.reason.partition(":")[0]), []).append(drop)
+    ranked = sorted(by_reason.items(), key=lambda item: (item[0][0], -len(item[1]), item[0][1]))
+    played = set(_in_turns([drops for _, drops in ranked])[:PLAYERS])
     return [
         Reason(
             name=name,
             warning=warning,
-            rows=[Rejected(d, stretch(d, clips, raw, allowed) if d in heard else None) for d in drops[:LISTED]],
+            rows=[Rejected(d, stretch(d, clips, raw, allowed) if d in played else None) for d in drops[:LISTED]],
             more=max(0, len(drops) - LISTED),
         )
         for (warning, name), drops in ranked

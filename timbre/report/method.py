@@ -19,10 +19,10 @@ class Explained:
 
 def explained() -> list[Explained]:
     """In the order of the table."""
-    found = []
+    paragraphs = []
     for first in (m for m in MEASURES if m.explained and not m.under):
         together = [first, *(m for m in MEASURES if m.under == first.name)]
         titles = ", ".join(m.title for m in together)
         sentences = " ".join(m.explained for m in together)
-        found.append(Explained(first.name, titles.capitalize(), sentences, first.formula, first.code, first.files))
-    return found
+        paragraphs.append(Explained(first.name, titles.capitalize(), sentences, first.formula, first.code, first.files))
+    return paragraphs

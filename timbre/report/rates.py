@@ -64,15 +64,15 @@ class Rates:
 
 
 def rates(evidence: Evidence) -> Rates:
-    found = evidence.conditions
+    conditions = evidence.conditions
     compared = {name: evidence.differences[name] for name in VERSUS if name in evidence.differences}
-    scales = {m.name: scale for m in COMPARED if (scale := _scale(m, found.values(), _ends(evidence, m)))}
+    scales = {m.name: scale for m in COMPARED if (scale := _scale(m, conditions.values(), _ends(evidence, m)))}
     changes = {m.name: scale for m in COMPARED if (scale := _scale(m, compared.values(), [0.0]))}
     return Rates(
         conditions=[
-            Condition(name, *NAMES[name], found[name], _figures(scales, found[name]))
+            Condition(name, *NAMES[name], conditions[name], _figures(scales, conditions[name]))
             for name in CONDITIONS
-            if name in found
+            if name in conditions
         ],
         axes={
             name: _axis(scale, _tick(BY_NAME[name]), _marks(evidence, BY_NAME[name])) for name, scale in scales.items()
@@ -85,8 +85,8 @@ def rates(evidence: Evidence) -> Rates:
 
 def _scale(measure: Measure, records: Iterable[Metric | Difference], ends: Sequence[float]) -> ChartScale | None:
     """Over all values and intervals, and the ends; None where nothing was measured."""
-    measured = [found for record in records for found in [measure.interval(record)] if found[0] is not None]
-    values = [value for found in measured for value in found if value is not None]
+    measured = [interval for record in records for interval in [measure.interval(record)] if interval[0] is not None]
+    values = [value for interval in measured for value in interval if value is not None]
     return ChartScale.over([*values, *ends]) if values else None
 
 
@@ -115,12 +115,12 @@ def _axis(scale: ChartScale, label: Callable[[float], str], marks: Sequence[tupl
 
 
 def _figures(scales: Mapping[str, ChartScale], record: Metric | Difference) -> dict[str, Interval]:
-    found = {}
+    figures = {}
     for name, scale in scales.items():
         value, low, high = BY_NAME[name].interval(record)
         if value is not None:
-            found[name] = scale.interval(value, low, high)
-    return found
+            figures[name] = scale.interval(value, low, high)
+    return figures
 
 
 def _versus(name: str, difference: Difference, scales: Mapping[str, ChartScale]) -> Versus:

@@ -112,10 +112,10 @@ def _kind(kind: str, scores: Sequence[ShownScore]) -> Kind:
 
 def rows(scores: Sequence[ShownScore], samples: Path, true: Callable[[str], EmbeddedSound | None]) -> list[SampleRow]:
     """`true` finds the sound of a clip by its id. The prompts whose tuned takes are worst come first."""
-    found: dict[str, dict[int, list[ShownScore]]] = {}
+    by_prompt: dict[str, dict[int, list[ShownScore]]] = {}
     for score in scores:
-        found.setdefault(score.sample.prompt, {}).setdefault(score.sample.seed, []).append(score)
-    ranked = sorted(found.values(), key=lambda seeds: _badness([s for takes in seeds.values() for s in takes]))
+        by_prompt.setdefault(score.sample.prompt, {}).setdefault(score.sample.seed, []).append(score)
+    ranked = sorted(by_prompt.values(), key=lambda seeds: _badness([s for takes in seeds.values() for s in takes]))
     return [_row(seeds, samples, true) for seeds in ranked]
 
 
@@ -132,8 +132,8 @@ def _badness(scores: Sequence[ShownScore]) -> tuple[float, float, str]:
 def _row(seeds: dict[int, list[ShownScore]], samples: Path, true: Callable[[str], EmbeddedSound | None]) -> SampleRow:
     takes = [[take(score, samples) for score in seeds[seed]] for seed in sorted(seeds)]
     sample = seeds[min(seeds)][0].sample
-    heard = true(sample.clip) if sample.clip else None
-    return SampleRow(sample.prompt, sample.kind, sample.text, heard, takes[0], takes[1:])
+    recording = true(sample.clip) if sample.clip else None
+    return SampleRow(sample.prompt, sample.kind, sample.text, recording, takes[0], takes[1:])
 
 
 def take(score: ShownScore, samples: Path) -> Take:
@@ -166,6 +166,6 @@ def worst(rows: Sequence[SampleRow], most: int = WORST) -> list[Take]:
 
 def words(diff: str) -> list[ShownWord]:
     """The pieces of a comparison in wdiff's notation: said [-left out-] {+added+}."""
-    found = re.findall(r"\[-(.*?)-\]|\{\+(.*?)\+\}|((?:(?!\[-|\{\+).)+)", diff)
-    pieces = [("missed", a) if a else ("added", b) if b else ("right", c.strip()) for a, b, c in found]
+    matches = re.findall(r"\[-(.*?)-\]|\{\+(.*?)\+\}|((?:(?!\[-|\{\+).)+)", diff)
+    pieces = [("missed", a) if a else ("added", b) if b else ("right", c.strip()) for a, b, c in matches]
     return [ShownWord(kind, text) for kind, text in pieces if text]

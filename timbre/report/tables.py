@@ -50,10 +50,10 @@ def terminal(evidence: Evidence) -> Iterator[str]:
 
 
 def speaker_line(evidence: Evidence) -> str:
-    found = evidence.speaker
-    if found is None or found.ceiling is None or found.floor is None:
+    scale = evidence.speaker
+    if scale is None or scale.ceiling is None or scale.floor is None:
         return ""
-    return f"likeness of the speaker’s own clips {found.ceiling:.3f}, of other voices {found.floor:.3f}"
+    return f"likeness of the speaker’s own clips {scale.ceiling:.3f}, of other voices {scale.floor:.3f}"
 
 
 def gates(evidence: Evidence) -> Iterator[str]:
@@ -83,10 +83,10 @@ def _changes(evidence: Evidence) -> list[tuple[str, ...]]:
     """A row per difference, below a head; nothing without differences."""
     titles = (f"{m.title}, points" if m.unit == "share" else m.title for m in COMPARED)
     rows: list[tuple[str, ...]] = [("difference", *titles, "better, as good, worse")]
-    for name, found in ((name, evidence.differences[name]) for name in VERSUS if name in evidence.differences):
+    for name, difference in ((name, evidence.differences[name]) for name in VERSUS if name in evidence.differences):
         first, second = (NAMES[part][0] for part in name.split("-"))
-        counts = [str(number) for number in (found.wins, found.ties, found.losses) if number is not None]
-        changes = (change(found, measure) for measure in COMPARED)
+        counts = [str(number) for number in (difference.wins, difference.ties, difference.losses) if number is not None]
+        changes = (change(difference, measure) for measure in COMPARED)
         rows.append((f"{first} − {second.lower()}", *changes, ", ".join(counts)))
     return rows if len(rows) > 1 else []
 

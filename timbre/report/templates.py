@@ -11,12 +11,12 @@ from timbre.core.safe_text import visible
 
 def environment(folder: Path) -> jinja2.Environment:
     """For the templates of one folder; their filter `visible` shows the characters that would act on the page."""
-    made = jinja2.Environment(
+    templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["visible"] = visible
-    return made
+    templates.filters["visible"] = visible
+    return templates

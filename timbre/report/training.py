@@ -39,9 +39,9 @@ class TrainingFigures:
 def read(history: Path, points: Path, scores: Sequence[ShownScore], samples: Path) -> TrainingFigures:
     rows = read_history(history)
     best, overfit = sentences(rows)
-    text, heard = learning(points, scores, samples)
+    text, sounds = learning(points, scores, samples)
     measured = [(r["step"], _last_train(rows, r), r["eval_loss"]) for r in rows if r.get("eval_loss")]
-    return TrainingFigures(curves(rows), best, overfit, measured, text, heard)
+    return TrainingFigures(curves(rows), best, overfit, measured, text, sounds)
 
 
 def read_history(path: Path) -> History:
@@ -80,15 +80,15 @@ def curves(history: History) -> list[Chart]:
 
 def parts(history: History) -> dict[str, list[str]]:
     """The parts of the loss as the family names them, in its order; of a part with a slash, what follows it."""
-    found: dict[str, list[str]] = {}
+    groups: dict[str, list[str]] = {}
     for column in history[0] if history else {}:
         kind, _, name = column.partition("/")
         if kind in ("train_loss", "eval_loss") and name:
             part, _, member = name.partition("/")
-            members = found.setdefault(part, [])
+            members = groups.setdefault(part, [])
             if member and member not in members:
                 members.append(member)
-    return found
+    return groups
 
 
 def best_step(history: History) -> tuple[float, float] | None:
@@ -116,14 +116,14 @@ def sentences(history: History) -> tuple[str, str]:
 
 def learning(points: Path, scores: Sequence[ShownScore], samples: Path) -> tuple[str, list[LossPoint]]:
     """The sentence, and how the base said it, the adapters on the way, and the adapter that was kept."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(points.glob("*.json"))]
-    last = next((s.sample for s in scores if found and s.sample.id == found[0]["sample"]), None)
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(points.glob("*.json"))]
+    last = next((s.sample for s in scores if records and s.sample.id == records[0]["sample"]), None)
     if last is None:
         return "", []
     first = f"base_clone-{last.prompt}-{last.seed}"
-    heard = [LossPoint("Base", "before the first step", sound(samples / f"{first}.flac"))]
-    heard += [
+    sounds = [LossPoint("Base", "before the first step", sound(samples / f"{first}.flac"))]
+    sounds += [
         LossPoint(f"Step {point['step']:,}", "on the way", sound(points / f"{point['step']:06}.flac"))
-        for point in sorted(found, key=lambda point: point["step"])
+        for point in sorted(records, key=lambda point: point["step"])
     ]
-    return last.text, [*heard, LossPoint("The adapter", "as it was kept", sound(samples / f"{last.id}.flac"))]
+    return last.text, [*sounds, LossPoint("The adapter", "as it was kept", sound(samples / f"{last.id}.flac"))]

@@ -84,8 +84,8 @@ def _sure(evidence: Evidence, whole: Difference) -> Iterator[str]:
 
 
 def _more(evidence: Evidence, whole: Difference) -> Iterator[str]:
-    if found := _told(evidence.differences.get("tuned_clone-base_clone", Difference())):
-        yield f"What the adapter adds to cloning alone: {found}."
+    if effect := _told(evidence.differences.get("tuned_clone-base_clone", Difference())):
+        yield f"What the adapter adds to cloning alone: {effect}."
     alone = evidence.conditions.get("tuned", Metric())
     if alone.similarity is not None and alone.wer is not None:
         yield f"Without a clip: likeness {alone.similarity:.3f}, {100 * alone.wer:.1f} wrong of 100 words."

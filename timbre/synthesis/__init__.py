@@ -13,6 +13,7 @@ samples. A voice whose owner took the consent back, or was taken out, is not spo
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from timbre import families
 from timbre.core.errors import DataError, ModelError
 from timbre.core.params import read
 from timbre.core.records import Example, Sample, from_json, read_jsonl
-from timbre.families import Audio, Turn, Voice
+from timbre.families import Audio, SpeakerTag, Turn, Voice
 from timbre.project.permissions import Permissions
 from timbre.synthesis import reference, sentence
 
@@ -43,7 +44,19 @@ def load(adapter: Path | None = ADAPTER) -> Voice:
 def say(voice: Voice, text: str, *, seed: int = 0, context: tuple[Turn, ...] = ()) -> Generator[Audio, None, bool]:
     """The sound, piece by piece as it is made; returns whether the voice ended by itself and not by the limit."""
     how = read().generate
-    return voice.stream(sentence.request(text, how, seed=seed, context=context), sentence.speaking(how))
+    like = None if context else usual_speaker()
+    request = sentence.request(text, how, seed=seed, context=context, like=like)
+    return voice.stream(request, sentence.speaking(how))
+
+
+def usual_speaker() -> Turn | None:
+    """Who speaks where nothing was said before: the speaker of most clips, in the language of most of them."""
+    table = DATASET / "train.jsonl"
+    rows = read_jsonl(table, Example) if table.is_file() else []
+    if not rows:
+        return None
+    (name, language), _ = Counter((row.source, row.language) for row in rows).most_common(1)[0]
+    return Turn("", None, language, SpeakerTag(name=name))
 
 
 def reference_clip() -> tuple[Turn, ...]:

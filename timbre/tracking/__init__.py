@@ -60,7 +60,7 @@ def experiment_name() -> str:
 
 def version_key(paths: Iterable[Path], params: Any) -> str:
     """What makes two versions the same: the content of their files, whatever made them, and their parameters."""
-    files = [(path.as_posix(), file_sha256(path)) for given in paths for path in _files(given)]
+    files = [(path.as_posix(), file_sha256(path)) for place in paths for path in _files(place)]
     return content_key(sorted(files), params)
 
 
@@ -124,9 +124,9 @@ def explained(uri: str) -> Iterator[None]:
 
 def experiment_of(client: MlflowClient, create: bool = True) -> str | None:
     """The experiment's id; None where there is none and none is to be made."""
-    found = client.get_experiment_by_name(experiment_name())
-    if found:
-        return str(found.experiment_id)
+    experiment = client.get_experiment_by_name(experiment_name())
+    if experiment:
+        return str(experiment.experiment_id)
     if not create:
         return None
     # MLflow would put the files of a local store relative to wherever the command runs
@@ -158,11 +158,11 @@ def finished(client: MlflowClient, most: int = 1000) -> list[Run]:
 
 def named(runs: Sequence[Run], name: str) -> Run:
     """The one that a person means by a run's name, the beginning of its id, or of its version's key."""
-    found = [run for run in runs if name in (run.info.run_name, run.info.run_id)] or [
+    matches = [run for run in runs if name in (run.info.run_name, run.info.run_id)] or [
         run for run in runs if run.info.run_id.startswith(name) or run.data.tags[VERSION_TAG].startswith(name)
     ]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise TrackingError(f"{name}: {len(found)} runs are meant by this; give more of the id, see `timbre runs`")
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise TrackingError(f"{name}: {len(matches)} runs are meant by this; give more of the id, see `timbre runs`")
     raise TrackingError(f"{name}: no such run; `timbre runs` shows those there are")

@@ -45,9 +45,9 @@ class DvcSource(DatasetSource):  # type: ignore[misc]
         store = Repo(str(root or Path.cwd())).cache.local
         try:
             listed = json.loads(Path(store.oid_to_path(self.md5)).read_bytes())
-            found = next(entry["md5"] for entry in listed if entry["relpath"] == self.file)
+            digest = next(entry["md5"] for entry in listed if entry["relpath"] == self.file)
             copy = Path(tempfile.mkdtemp(prefix="timbre-")) / Path(self.file).name
-            shutil.copyfile(store.oid_to_path(found), copy)
+            shutil.copyfile(store.oid_to_path(digest), copy)
         except (OSError, StopIteration) as error:
             commit = self.git[:12] or "the commit of the run"
             raise TrackingError(

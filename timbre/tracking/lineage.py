@@ -25,9 +25,9 @@ COLUMNS = (("audio", "binary"), ("text", "string"), ("source", "string"))  # as 
 def tags(dataset: Path, samples: Path, parameters: dict[str, Any]) -> dict[str, str]:
     """All that says what the version is made of."""
     outs = dvc_lock.read(WorkTree(Path())).outs
-    found = {f"dvc.{path}": digest for path, digest in outs.items()}
-    found |= {"dvc.lock": content_key(sorted(outs.items())), "data.version": digest_of(dataset, outs)}
-    return git_tags() | found | base_tags(samples, parameters.get("voice", {}))
+    hashes = {f"dvc.{path}": digest for path, digest in outs.items()}
+    hashes |= {"dvc.lock": content_key(sorted(outs.items())), "data.version": digest_of(dataset, outs)}
+    return git_tags() | hashes | base_tags(samples, parameters.get("voice", {}))
 
 
 def base_tags(samples: Path, voice: dict[str, Any]) -> dict[str, str]:

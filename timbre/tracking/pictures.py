@@ -25,13 +25,13 @@ def image(path: Path) -> spectrogram.Pixels:
 
 def way(points: Path, samples: Path, training: dict[str, Any]) -> list[tuple[int, Path]]:
     """Step and sound, in order: the base voice at 0, the points, the finished voice at the best step."""
-    made = [from_json(path.read_text(encoding="utf-8"), Point, str(path)) for path in sorted(points.glob("*.json"))]
-    if not made:
+    records = [from_json(path.read_text(encoding="utf-8"), Point, str(path)) for path in sorted(points.glob("*.json"))]
+    if not records:
         return []
-    ends = {0: made[0].sample.replace("tuned", "base", 1), int(training["best_step"]): made[0].sample}
-    found = {step: samples / f"{name}.flac" for step, name in ends.items()}
-    found |= {point.step: points / f"{point.step:06}.flac" for point in made}
-    return sorted(found.items())
+    ends = {0: records[0].sample.replace("tuned", "base", 1), int(training["best_step"]): records[0].sample}
+    sounds = {step: samples / f"{name}.flac" for step, name in ends.items()}
+    sounds |= {point.step: points / f"{point.step:06}.flac" for point in records}
+    return sorted(sounds.items())
 
 
 def _sound(path: Path) -> tuple[Any, int]:

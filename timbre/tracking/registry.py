@@ -38,8 +38,8 @@ def register(client: MlflowClient, run_id: str, tags: dict[str, str]) -> None:
 
 
 def version_of(client: MlflowClient, run_id: str) -> ModelVersion | None:
-    found = client.search_model_versions(f"run_id = '{run_id}'")
-    return next((version for version in found if version.name == model_name()), None)
+    versions = client.search_model_versions(f"run_id = '{run_id}'")
+    return next((version for version in versions if version.name == model_name()), None)
 
 
 def point(client: MlflowClient, alias: str, run_id: str) -> bool:

@@ -104,8 +104,8 @@ class StoreServer:
         return [run for run, _ in self._search(tag, value)]
 
     def version(self, key: str) -> StoredVersion | None:
-        found = next(self._search(tracking.VERSION_TAG, key), None)
-        return None if found is None else StoredVersion(*found, self._candidate() == found[0].id)
+        match = next(self._search(tracking.VERSION_TAG, key), None)
+        return None if match is None else StoredVersion(*match, self._candidate() == match[0].id)
 
     def _search(self, tag: str, value: str) -> Iterator[tuple[TrackedRun, dict[str, str]]]:
         experiment = self.experiment()

@@ -42,8 +42,8 @@ class TrackedFiles:
     def key(self, parameters: dict[str, Any]) -> str:
         """The name of this version: of all that was made and of the parameters, whatever made it."""
         # without the page, which is drawn from the rest: a new style is no new voice
-        made = [self.dataset, self.adapter, self.history, self.samples, self.points, self.heard, self.scores]
-        return tracking.version_key([*made, self.metrics], parameters)
+        paths = [self.dataset, self.adapter, self.history, self.samples, self.points, self.heard, self.scores]
+        return tracking.version_key([*paths, self.metrics], parameters)
 
     def missing(self) -> Iterator[Path]:
         """What is not here; without what a machine may lack: costs of training, predicted opinions."""

@@ -25,13 +25,13 @@ TABLES = ("train.jsonl", "eval.jsonl")
 
 def voices_of(client: MlflowClient, run: Run) -> Used:
     """TrackingError where nobody knows: such an adapter is not handed to anybody."""
-    found = _of_artifact(client, run.info.run_id) or _of_dataset(run.data.tags.get(DATASET, ""))
-    if not found:
+    voices = _of_artifact(client, run.info.run_id) or _of_dataset(run.data.tags.get(DATASET, ""))
+    if not voices:
         raise TrackingError(
             f"{visible(str(run.info.run_name))}: whose voice it learnt is not known, as its adapter does not say and "
             "neither DVC's cache nor its remote has its dataset; `dvc pull`, or check it out and `dvc repro`"
         )
-    return found
+    return voices
 
 
 def _of_artifact(client: MlflowClient, run_id: str) -> Used | None:

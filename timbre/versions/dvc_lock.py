@@ -50,12 +50,12 @@ class Lock:
     @property
     def substance(self) -> dict[str, object]:
         """All that it names but code, and the pages that code makes of results: data, parameters, results."""
-        found: dict[str, object] = {}
+        parts: dict[str, object] = {}
         for name, stage in self.stages.items():
             entries = (*stage.get("deps", []), *stage.get("outs", []))
-            found |= {e["path"]: e.get("md5") for e in entries if not e["path"].startswith(CODE + PAGES)}
-            found[f"params of {name}"] = stage.get("params")
-        return found
+            parts |= {e["path"]: e.get("md5") for e in entries if not e["path"].startswith(CODE + PAGES)}
+            parts[f"params of {name}"] = stage.get("params")
+        return parts
 
     def out_of(self, path: str) -> tuple[str | None, str | None]:
         """The output that `path` is, or is inside of, and its hash."""
@@ -67,9 +67,9 @@ class Lock:
 
 
 def read(snapshot: Snapshot) -> Lock:
-    found = document(snapshot, "dvc.lock")
-    broken = found is None and bool((snapshot.read("dvc.lock") or b"").strip())
-    return Lock(_usable(found), broken)
+    content = document(snapshot, "dvc.lock")
+    broken = content is None and bool((snapshot.read("dvc.lock") or b"").strip())
+    return Lock(_usable(content), broken)
 
 
 def _usable(document: Any) -> dict[str, Any]:
@@ -110,12 +110,12 @@ def outputs(snapshot: Snapshot) -> set[str]:
 def kept(snapshot: Snapshot) -> set[str]:
     """Those that DVC keeps and pushes; the others are git's."""
     entries = (entry for stage in _declared(snapshot).values() for kind in KINDS for entry in _listed(stage.get(kind)))
-    found = set()
+    paths = set()
     for entry in entries:
         ((path, options),) = entry.items() if isinstance(entry, dict) and len(entry) == 1 else [(entry, None)]
         if mapping(options).get("cache", True) and mapping(options).get("push", True):
-            found.add(str(path))
-    return found
+            paths.add(str(path))
+    return paths
 
 
 def _declared(snapshot: Snapshot) -> dict[str, dict[str, Any]]:
@@ -134,16 +134,16 @@ def stale(snapshot: Snapshot, lock: Lock) -> list[Stale]:
         return []  # whoever mends it will see
     params, declared = mapping(document(snapshot, "params.yaml")), _declared(snapshot)
     made_by = {out: name for name, stage in declared.items() for out in _made(stage)}
-    found: dict[str, Stale] = {}
+    behind: dict[str, Stale] = {}
     todo = dict(declared)
     while todo:  # in an order in which each comes after those whose outputs it reads
         ready = [name for name in todo if not _before(todo[name], made_by) & (set(todo) - {name})] or list(todo)
         for name in ready:
             stage = todo.pop(name)
             reasons = tuple(_reasons(name, stage, lock, made_by, snapshot, params))
-            if reasons or _before(stage, made_by) & set(found):
-                found[name] = Stale(name, reasons)
-    return [found[name] for name in declared if name in found]
+            if reasons or _before(stage, made_by) & set(behind):
+                behind[name] = Stale(name, reasons)
+    return [behind[name] for name in declared if name in behind]
 
 
 def _reasons(
@@ -160,8 +160,8 @@ def _reasons(
         if dep not in known:
             yield f"{dep} is new to it"
         elif dep in made_by or any(parent in made_by for parent in _parents(dep)):
-            _, made = lock.out_of(dep)
-            if dep in lock.outs and known[dep].get("md5") != made:
+            _, digest = lock.out_of(dep)
+            if dep in lock.outs and known[dep].get("md5") != digest:
                 yield f"{dep} was made anew"
         elif not _same(known[dep], dep, snapshot):
             yield f"{dep} changed"

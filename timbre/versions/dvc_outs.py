@@ -30,10 +30,10 @@ class Outs:
     def read(self, lock: Lock, path: str, version: str) -> bytes | None:
         """The output at `path`, or None: either this version has none, or `unreachable` says so."""
         digest, exists = self.digest(lock, path)
-        found = self._object(digest, path) if digest else None
-        if found is None and exists:
+        content = self._object(digest, path) if digest else None
+        if content is None and exists:
             self.unreachable.append(f"{path} of {version}")
-        return found
+        return content
 
     def named(self, digest: str) -> bytes | None:
         """A file by its MD5, where it can be had."""

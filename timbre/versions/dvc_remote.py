@@ -48,7 +48,7 @@ class Remote:
             if files.protocol == "local" and not files.exists(self._top):
                 raise FileNotFoundError(f"{self._top} is not there")
             there = files.exists([files.join(base, digest[:2], digest[2:]) for digest in wanted])
-            return {digest for digest, found in zip(wanted, there, strict=True) if not found}
+            return {digest for digest, exists in zip(wanted, there, strict=True) if not exists}
 
         return self._patiently(ask)
 

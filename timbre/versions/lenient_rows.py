@@ -89,7 +89,7 @@ class Conflict:
 
 def _conflicts(lines: list[str]) -> list[Conflict]:
     """Those that are whole; other markers stay lines that nobody can read."""
-    found: list[Conflict] = []
+    conflicts: list[Conflict] = []
     first, middle, base = 0, 0, 0
     for number, line in enumerate(lines, 1):
         if line.startswith("<<<<<<< "):
@@ -102,9 +102,9 @@ def _conflicts(lines: list[str]) -> list[Conflict]:
             ours, theirs = lines[first : (base or middle) - 1], lines[middle : number - 1]
             names = (lines[first - 1][8:].strip() or "ours", line[8:].strip() or "theirs")
             others = frozenset({first, *range(base or middle, number + 1)})
-            found.append(Conflict(first, number, names, (_said(ours), _said(theirs)), others))
+            conflicts.append(Conflict(first, number, names, (_said(ours), _said(theirs)), others))
             first = 0
-    return found
+    return conflicts
 
 
 def _said(lines: list[str]) -> str:

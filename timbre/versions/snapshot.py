@@ -158,12 +158,12 @@ class WorkTree(Snapshot):
         self._ignored = [rule.strip().strip("/") for rule in rules if rule.strip() and not rule.startswith("#")]
 
     def list(self, folder: str) -> list[str]:
-        found = []
+        paths = []
         for at, folders, files in os.walk(self._root / folder):
             folders[:] = [name for name in folders if not self._is_ignored(name)]
             here = Path(at).relative_to(self._root)
-            found += [(here / name).as_posix() for name in files if not self._is_ignored(name)]
-        return sorted(found)
+            paths += [(here / name).as_posix() for name in files if not self._is_ignored(name)]
+        return sorted(paths)
 
     def size(self, path: str) -> int | None:
         file = self._root / path
@@ -193,12 +193,12 @@ def open_snapshot(root: Path, revision: str | None) -> Snapshot:
 def resolve(root: Path, revision: str) -> str:
     try:
         # --end-of-options: a name that begins with a dash is a name
-        found = git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+        commit = git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     except DataError as error:
         if (experiment := _experiment(root, revision)) is None:
             raise DataError(f"{revision}: git knows no such version; `git fetch` may bring it") from error
         return experiment
-    return found.decode().strip()
+    return commit.decode().strip()
 
 
 def _experiment(root: Path, name: str) -> str | None:

@@ -15,109 +15,21 @@ A GPU looks at more places where a longer sentence is beside, and may round the 
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from timbre.families.csm.eight_bits import Int8Heads
-from timbre.families.csm.frames import Frames, SpokenFrames
+from timbre.families.frame_loop import FrameDecoder, Frames
 from timbre.families.llama import Layer, Product, Stack, joined, product, shape_of
 from timbre.families.lora_rows import RowAdapters, RowProduct
 from timbre.families.protocol import Speaking
 from timbre.families.sampling import RowSampling, pick
 
 Pick = Callable[[Tensor, Tensor], Tensor]  # logits (rows, codes), draws (rows, 1) → codes (rows)
-
-
-class Sentence(NamedTuple):
-    """What is to be spoken after what was said before; embedded when its turn comes."""
-
-    before: str  # names the context: sentences of one name share its keys and values; empty is none
-    context: Callable[[], Tensor]  # (positions, hidden)
-    text: Callable[[], Tensor]  # (positions, hidden)
-    frames: int  # at most; 1 or more
-    seed: int
-
-
-class Said(NamedTuple):
-    number: int  # of the sentence
-    frame: Frames | None  # (codebooks); None: it is over
-    ended: bool = False  # by its own end, not by the cap
-
-
-@dataclass
-class Slot:
-    """The sentence that a slot speaks."""
-
-    number: int
-    places: int  # of the cache that it takes
-    left: int  # frames
-
-
-def decode(decoder: Decoder, sentences: Sequence[Sentence]) -> Iterator[Said]:
-    waiting, wanted = deque(enumerate(sentences)), Counter(sentence.before for sentence in sentences)
-    heard: dict[str, Caches] = {}
-    slots: dict[int, Slot] = {}
-    decoder.free(range(decoder.slots))  # of a call that was left before its end
-    # disable=None: no bar in a log file
-    with tqdm(desc="frames", unit="frame", leave=False, dynamic_ncols=True, disable=None) as bar:
-        while waiting or slots:
-            for free in sorted(set(range(decoder.slots)) - slots.keys())[: len(waiting)]:
-                number, sentence = waiting.popleft()
-                slots[free] = Slot(number, decoder.admit(free, sentence, heard), sentence.frames)
-                wanted[sentence.before] -= 1
-                if not wanted[sentence.before]:
-                    heard.pop(sentence.before, None)
-            frames = decoder.frames(max(slot.places for slot in slots.values()) + 1)
-            bar.update(len(slots))
-            for place, slot in list(slots.items()):
-                ended = bool((frames[place, :-1] == decoder.end).all())
-                if not ended:
-                    yield Said(slot.number, frames[place])
-                    slot.places, slot.left = slot.places + 1, slot.left - 1
-                if ended or not slot.left:
-                    yield Said(slot.number, None, ended)
-                    decoder.free([place])
-                    del slots[place]
-
-
-def whole(said: Iterable[Said], codebooks: int) -> Iterator[SpokenFrames]:
-    """Sentences in their order, each as soon as it and all before it are over."""
-    frames: dict[int, list[Frames]] = defaultdict(list)
-    done: dict[int, SpokenFrames] = {}
-    following = 0
-    for number, frame, ended in said:
-        if frame is not None:
-            frames[number].append(frame)
-            continue
-        done[number] = SpokenFrames(np.array(frames.pop(number, []), np.int16).reshape(-1, codebooks), ended)
-        while following in done:
-            yield done.pop(following)
-            following += 1
-
-
-def alone(said: Iterable[Said]) -> Generator[Frames, None, bool]:
-    """Frames of a single sentence as they are made; returns whether it ended by itself."""
-    for _, frame, ended in said:
-        if frame is None:
-            return ended
-        yield frame
-    raise AssertionError("every sentence is over some time")
-
-
-class Caches(NamedTuple):
-    """Keys and values of a context (layers, 1, groups, places, width)."""
-
-    keys: Tensor
-    values: Tensor
 
 
 class Weights:
@@ -153,7 +65,7 @@ def adapted(adapters: RowAdapters, plain: Product, module: Any, prefix: str, *na
     return adapters.put_on(plain, shapes[0][1], *parts)
 
 
-class Decoder:
+class Decoder(FrameDecoder):
     """Slots of a voice: caches and buffers that keep their places from call to call."""
 
     def __init__(
@@ -163,54 +75,17 @@ class Decoder:
         """With `sampling`, each row draws in a way of its own instead of `how`."""
         self.weights = weights or Weights(model)
         self.pick: Pick = sampling.pick if sampling else partial(pick, how=how)
-        weight, config = model.backbone_model.norm.weight, model.config
-        self.slots, self.how, self.end = how.slots, how, config.codebook_eos_token_id
+        config = model.config
+        self.how, self.end = how, config.codebook_eos_token_id
         self.size: int = config.codec_config.codebook_size  # the few ids above are no codes, and crash the codec
-        self.embed, self.device = model.backbone_model.embed_tokens, weight.device
+        self.embed = model.backbone_model.embed_tokens
         positions, codebooks = config.max_position_embeddings, config.num_codebooks
-        self.backbone = Stack(model.backbone_model, self.weights.backbone, how.slots, positions)
+        backbone = Stack(model.backbone_model, self.weights.backbone, how.slots, positions)
+        super().__init__(backbone, config.hidden_size, how.slots, positions, codebooks, graphs)
         self.depth = Depth(model, self.weights, self.size, self.pick, how.slots)
-        self.state = torch.zeros(how.slots, config.hidden_size, dtype=weight.dtype, device=self.device)
-        self.codes = torch.zeros(how.slots, codebooks, dtype=torch.int64, device=self.device)
-        self.draws = torch.zeros(how.slots, positions, codebooks, dtype=torch.float64, device=self.device)
-        # Of each row: where its next frame will lie, that frame's number, and 1 where somebody speaks.
-        self.place, self.number, self.busy = torch.zeros(3, how.slots, dtype=torch.int64, device=self.device)
-        on_gpu = self.device.type == "cuda"
-        # Places that are looked at. A graph is made for each; without graphs any will do.
-        self.lengths = [256 << i for i in range(4)] if on_gpu else list(range(64, positions, 64))
-        self.lengths = [*(length for length in self.lengths if length < positions), positions]
-        self.step = Replay(self) if (on_gpu if graphs is None else graphs) else self.frame
 
-    @torch.inference_mode()  # type: ignore[untyped-decorator]
-    def admit(self, slot: int, sentence: Sentence, heard: dict[str, Caches]) -> int:
-        """The places that context and text take. A context is read alone, and kept in `heard`, whoever shares it."""
-        row, start = self.backbone.row(slot), 0
-        if sentence.before in heard:
-            start = heard[sentence.before].keys.shape[3]
-            row.keys[:, :, :, :start], row.values[:, :, :, :start] = heard[sentence.before]
-        elif sentence.before:
-            context = sentence.context()
-            start = len(context)
-            row.read(context, 0)
-            heard[sentence.before] = Caches(row.keys[:, :, :, :start].clone(), row.values[:, :, :, :start].clone())
-        text = sentence.text()
-        self.state[slot] = row.read(text, start)
-        # Drawn on the CPU: the same on any device.
-        random, shape = torch.Generator().manual_seed(sentence.seed), (sentence.frames, self.draws.shape[-1])
-        self.draws[slot, : sentence.frames] = torch.rand(shape, generator=random, dtype=torch.float64)
-        self.place[slot], self.number[slot], self.busy[slot] = start + len(text), 0, 1
-        return start + len(text)
-
-    def free(self, slots: Iterable[int]) -> None:
-        """Their rows go on computing, on the spot."""
-        for slot in slots:
-            self.place[slot] = self.number[slot] = self.busy[slot] = 0
-
-    def frames(self, longest: int) -> Frames:
-        """The next frame of every row (slots, codebooks); with it the longest takes `longest` places."""
-        self.step(self.lengths[bisect_left(self.lengths, longest)])
-        codes: Frames = self.codes.cpu().numpy().astype(np.int16)
-        return codes
+    def is_end(self, frame: Frames) -> bool:
+        return bool((frame[:-1] == self.end).all())
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
     def frame(self, length: int) -> None:
@@ -250,33 +125,3 @@ class Depth:
 def heads(head: Any) -> list[Product]:
     """For each codebook but the first, logits from states."""
     return list(head.each) if isinstance(head, Int8Heads) else [product(weight.detach().T) for weight in head.weight]
-
-
-class Replay:
-    """`Decoder.frame` on CUDA: captured as one graph for each length that is looked at, then replayed."""
-
-    def __init__(self, decoder: Decoder) -> None:
-        self.decoder, self.graphs = decoder, dict[int, torch.cuda.CUDAGraph]()
-
-    def __call__(self, length: int) -> None:
-        if length not in self.graphs:
-            self.graphs[length] = self._capture(length)
-        self.graphs[length].replay()
-
-    def _capture(self, length: int) -> torch.cuda.CUDAGraph:
-        """Warmed up on a side stream, as CUDA wants it, with nobody busy: rows stand, and are written again later."""
-        decoder, side = self.decoder, torch.cuda.Stream()
-        kept = [(buffer, buffer.clone()) for buffer in (decoder.state, decoder.codes, decoder.busy)]
-        decoder.busy.zero_()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(3):
-                decoder.frame(length)
-        torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        pool = next((other.pool() for other in self.graphs.values()), None)  # what lies there lives for a frame only
-        with torch.cuda.graph(graph, pool=pool):
-            decoder.frame(length)
-        for buffer, value in kept:
-            buffer.copy_(value)
-        return graph

@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from timbre.families.int8 import Int8Linear, join, replace
+from timbre.families.int8 import Int8Linear, replace
+from timbre.families.precision import shrink_decoder
 
 
 class Int8Heads(nn.Module):  # type: ignore[misc]  # torch is not typed here
@@ -20,10 +21,8 @@ class Int8Heads(nn.Module):  # type: ignore[misc]  # torch is not typed here
 
 def shrink(model: Any) -> None:
     """Both decoders of a CSM and all its heads; embeddings, norms and the codec stay as they are."""
-    for layer in (*model.backbone_model.layers, *model.depth_decoder.model.layers):
-        join(layer.self_attn, "q_proj", "k_proj", "v_proj")
-        join(layer.mlp, "gate_proj", "up_proj")
-    replace(model.backbone_model)
+    shrink_decoder(model.backbone_model)
+    shrink_decoder(model.depth_decoder.model)
     replace(model.depth_decoder)
     model.lm_head = Int8Linear(model.lm_head.weight)
     model.depth_decoder.codebooks_head = Int8Heads(model.depth_decoder.codebooks_head.weight)

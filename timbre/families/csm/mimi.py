@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from timbre.core.errors import ModelError
-from timbre.families.csm.frames import Frames
+from timbre.families.frame_loop import Frames
 from timbre.families.protocol import Audio
 
 LONGEST_PIECE = 16  # frames; longer ones cost as much a frame

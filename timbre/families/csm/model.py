@@ -25,11 +25,11 @@ from timbre.core.errors import ModelError
 from timbre.core.sections import CsmParams
 from timbre.core.text import words
 from timbre.families import lora as low_rank
-from timbre.families.csm.decode import Decoder, Said, Sentence, alone, decode, whole
-from timbre.families.csm.frames import Frames, SpokenFrames
+from timbre.families.csm.decode import Decoder
 from timbre.families.csm.load import from_pretrained, prepare
 from timbre.families.csm.losses import CsmBatch, label_losses, named_losses
 from timbre.families.csm.mimi import CodecStream, encoded, pieces
+from timbre.families.frame_loop import Frames, Said, Sentence, SpokenFrames, alone, decode, whole
 from timbre.families.llama import CausalLayers
 from timbre.families.lora import LoraCourse, evaluating, merged
 from timbre.families.protocol import (
@@ -258,6 +258,19 @@ class Csm:
             return []
         tokens = {word: self.tokenizer(word, add_special_tokens=False)["input_ids"] for word in words(text)}
         return [word for word, ids in tokens.items() if len(ids) > 1 or self.tokenizer.unk_token_id in ids]
+
+    def save_merged(self, folder: Path) -> None:
+        """See `timbre.exchange.releasing.Mergeable`. The codec stays in single precision, as it is loaded."""
+        import copy
+
+        half = copy.deepcopy(self.base).to(torch.bfloat16)
+        half.codec_model = self.base.codec_model
+        # Written twice: some releases of transformers leave a shared one random on loading.
+        heard = half.backbone_model.embed_tokens.embed_audio_tokens
+        heard.weight = torch.nn.Parameter(heard.weight.detach().clone())
+        half.config.tie_codebooks_embeddings = False
+        half.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
 
     def slots(self, count: int, adapters: Mapping[str, Path]) -> Slots:
         from timbre.families.csm.slots import CsmSlots

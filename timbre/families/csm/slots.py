@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from timbre.families.csm.decode import Caches, Decoder, Weights
-from timbre.families.csm.frames import Frames
+from timbre.families.csm.decode import Decoder, Weights
 from timbre.families.csm.mimi import CodecRows
+from timbre.families.frame_loop import Caches, Frames
 from timbre.families.lora_rows import RowAdapters, rank_of
 from timbre.families.protocol import Audio, Request, Speaking
 from timbre.families.sampling import RowSampling

@@ -1,0 +1,156 @@
+"""Many callers of one voice: our engine beside a server that calls `generate` for each request, one after the other.
+
+    python -m benchmarks.serving                               # tiny, 1 to 16 callers
+    python -m benchmarks.serving --size csm-1b --device cuda   # the same on a GPU
+
+Callers ask for unique texts. Each asks again at random times (exponential waits), on average as often as it takes to
+hear a sentence, so that all together ask for as much sound as real time gives. The voices are random and of true shape
+(benchmarks/shapes.py): every sentence is as long as its cap. First sound is measured from asking; a player that begins
+with the first sound runs dry where it has waited more than 0.1 s at once. `generate` gives no sound before its end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import queue
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from benchmarks import table
+from benchmarks.shapes import SIZES, csm
+from benchmarks.table import Row, Table
+from timbre.core.running import settle
+from timbre.families import Request
+from timbre.families.csm.model import Csm
+from timbre.families.slots import Drawing, open_slots
+from timbre.synthesis.engine import Ask, Engine, Heard, OneSentence
+from timbre.web.serve.figures import DEFICIT, Playback
+
+WORDS = ("harbour", "morning", "silver", "lantern", "quiet", "train", "green", "coffee", "signal", "winter", "paper")
+TEMPERATURE = 0.8
+Served = Callable[[Request], Iterator[float]]  # of a request: seconds of each piece of sound, when it is there
+
+
+@dataclass
+class Tally:
+    """What the callers heard."""
+
+    first: list[float] = field(default_factory=list)  # seconds
+    deficits: list[float] = field(default_factory=list)  # seconds
+    sound: float = 0.0  # seconds
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+def main() -> None:
+    table.run("serving", __doc__, arguments, measure)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--size", choices=SIZES, default="tiny")
+    table.add_device(parser, runs=1)
+    parser.add_argument("--callers", type=int, nargs="+", default=[1, 4, 8, 16])
+    parser.add_argument("--requests", type=int, default=3, help="of each caller")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each sentence")
+
+
+def measure(options: argparse.Namespace) -> Iterator[Table]:
+    dtype = torch.bfloat16 if options.device == "cuda" else torch.float32
+    voice = csm(options.size, options.device, dtype)
+    settle(voice.base)
+    rows = []
+    for callers in tqdm(options.callers, unit="callers", leave=False, disable=None):
+        rows.append(by_generate(voice, callers, options))
+        rows.append(by_engine(voice, callers, options))
+    at = next((row.name for row in rows if row.name.startswith("generate, 8")), rows[0].name)
+    title = f"{options.size} on {options.device}, sentences of {options.seconds:g} s"
+    yield Table(title, rows, baseline=at, rate="s of sound a second")
+
+
+def by_generate(voice: Csm, callers: int, options: argparse.Namespace) -> Row:
+    lock = threading.Lock()  # one after the other
+
+    def served(request: Request) -> Iterator[float]:
+        with lock:
+            yield generated(voice, request)
+
+    list(served(request(0, 0, options)))
+    return row(f"generate, {callers} callers", served, callers, options)
+
+
+def generated(voice: Csm, request: Request) -> float:
+    frames = round(request.seconds * voice.frame_rate)
+    ids = torch.tensor([voice.tokenizer(f"[0]{request.text}")["input_ids"]], device=voice.device)
+    torch.manual_seed(request.seed)
+    how = {"do_sample": True, "temperature": TEMPERATURE, "depth_decoder_do_sample": True}
+    with torch.inference_mode():
+        made = voice.base.generate(input_ids=ids, max_new_tokens=frames, min_new_tokens=frames, use_cache=True, **how)
+        voice.base.codec_model.decode(made[0].T[None].clamp(0, voice.base.config.codec_config.codebook_size - 1))
+    return len(made[0]) / voice.frame_rate
+
+
+def by_engine(voice: Csm, callers: int, options: argparse.Namespace) -> Row:
+    engine = Engine(lambda: prepared(voice, max(callers, 8)), waiting=callers)
+
+    def served(request: Request) -> Iterator[float]:
+        told: queue.Queue[Heard] = queue.Queue()
+        engine.submit(OneSentence(Ask(request, Drawing(TEMPERATURE), None)), told.put)
+        while not (heard := told.get()).over:
+            yield len(heard.sound) / voice.sample_rate
+
+    engine.wait_until_ready()
+    list(served(request(0, 0, options)))
+    made = row(f"Timbre, {callers} callers", served, callers, options)
+    engine.close()
+    return made
+
+
+def prepared(voice: Csm, slots: int) -> object:
+    settle(voice.base)  # in the engine's own thread
+    return open_slots(voice, slots, {})
+
+
+def request(caller: int, number: int, options: argparse.Namespace) -> Request:
+    random = np.random.default_rng((caller, number))
+    return Request(" ".join(random.choice(WORDS, 6)), (), 1000 * caller + number, options.seconds)
+
+
+def row(name: str, served: Served, callers: int, options: argparse.Namespace) -> Row:
+    tally = Tally()
+    threads = [threading.Thread(target=call, args=(caller, served, tally, options)) for caller in range(callers)]
+    began = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    took = time.perf_counter() - began
+    ordered = sorted(tally.first)
+    extra: dict[str, float | str] = {
+        "first sound p50, s": statistics.median(ordered),
+        "p95, s": ordered[min(len(ordered) - 1, round(0.95 * len(ordered)))],
+        "ran dry": f"{sum(deficit > DEFICIT for deficit in tally.deficits)} of {len(ordered)}",
+    }
+    return Row(name, [took], amount=tally.sound, extra=extra)
+
+
+def call(caller: int, served: Served, tally: Tally, options: argparse.Namespace) -> None:
+    random = np.random.default_rng(caller)
+    for number in range(options.requests):
+        time.sleep(float(random.exponential(options.seconds / 2)))
+        asked, playback = time.monotonic(), Playback()
+        for seconds in served(request(caller, number, options)):
+            playback.sound(time.monotonic(), seconds)
+        with tally.lock:
+            tally.first.append((playback.begun or time.monotonic()) - asked)
+            tally.deficits.append(playback.deficit)
+            tally.sound += playback.sent
+
+
+if __name__ == "__main__":
+    main()

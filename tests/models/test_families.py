@@ -1,0 +1,187 @@
+"""What every family of voice models keeps to: the contract of timbre/families/protocol.py, on random models."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+from tests.support import tiny_models, tiny_orpheus
+from tests.support.training_root import PARAMS
+from timbre import families
+from timbre.core.sections import VoiceParams
+from timbre.families import Lora, Part, Request, SpeakerTag, Speaking, Turn
+from timbre.families.codes import frames, read, to_bytes
+from timbre.training.batches import Utterance
+from timbre.training.loop import Training, learn
+
+LORA = Lora(rank=4, alpha=8, rslora=True, dropout=0.0)
+ANN = SpeakerTag(0, "ann")
+
+
+class Example(NamedTuple):
+    make: Callable[[Path], Path]
+    own: Any  # the family's section of params.yaml
+
+
+EXAMPLES = {
+    "csm": Example(tiny_models.random_csm, tiny_models.CSM),
+    "orpheus": Example(tiny_orpheus.random_orpheus, tiny_orpheus.OWN),
+}
+
+
+class Subject(NamedTuple):
+    """A family's random voice."""
+
+    params: VoiceParams
+    own: Any
+    turns: list[Turn]
+
+    def load(self, adapter: Path | None = None) -> Any:
+        return families.load(self.params, adapter)
+
+    def course(self, voice: Any) -> Any:
+        course = voice.courses(LORA, self.own)[0]
+        course.begin()
+        return course
+
+
+@pytest.fixture(scope="module", params=sorted(EXAMPLES))
+def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    example = EXAMPLES[request.param]
+    base = VoiceParams(request.param, str(example.make(tmp_path_factory.mktemp(request.param) / "base")), None)
+    voice = families.load(base)
+    rate = voice.hearing_rate
+    noise = [np.random.default_rng(n).normal(0, 0.1, int(rate * (0.3 + 0.2 * n))).astype(np.float32) for n in range(4)]
+    texts = ("the ferry waits", "again", "green train", "coffee to oslo please")
+    turns = [Turn(t, codes, "en", ANN) for t, codes in zip(texts, voice.encode(noise), strict=True)]
+    return Subject(base, example.own, turns)
+
+
+def test_every_family_has_an_example_here() -> None:
+    """`sections.VoiceParams` says which families there are."""
+    import typing
+
+    assert set(typing.get_args(typing.get_type_hints(VoiceParams)["family"])) == set(EXAMPLES)
+
+
+def test_a_family_says_what_it_is_without_torch(subject: Subject) -> None:
+    family = families.family(subject.params.family)
+    assert family.name == subject.params.family
+    assert 0 < family.cloning.seconds[0] < family.cloning.seconds[1]
+    assert all(family.shape(config).weights > 1e9 for config in family.known.values())
+
+
+def test_codes_are_the_same_in_any_batch_and_keep_their_bytes(subject: Subject, tmp_path: Path) -> None:
+    voice, turn = subject.load(), subject.turns[2]
+    sounds = [np.random.default_rng(n).normal(0, 0.1, 9000 + 3000 * n).astype(np.float32) for n in range(3)]
+    for together, sound in zip(voice.encode(sounds), sounds, strict=True):
+        assert to_bytes(together) == to_bytes(voice.encode([sound])[0])
+    assert turn.codes
+    (tmp_path / "a.safetensors").write_bytes(to_bytes(turn.codes))
+    again = read(tmp_path, "a")
+    assert to_bytes(again) == to_bytes(turn.codes)
+    assert len(voice.resound(turn._replace(codes=again), None)) == pytest.approx(
+        frames(again) * voice.sample_rate / voice.frame_rate
+    )
+
+
+def test_turns_that_fit_have_no_reason_and_longer_ones_have_one(subject: Subject) -> None:
+    voice = subject.load()
+    assert voice.fits(subject.turns[:2]) is None
+    assert voice.length(subject.turns[:2]) == sum(voice.length([turn]) for turn in subject.turns[:2])
+    assert "positions" in voice.fits(subject.turns[3:] * 200)
+
+
+def test_losses_are_equal_under_padding_and_of_parts_add_up(subject: Subject) -> None:
+    voice = subject.load()
+    course = subject.course(voice)
+    talks = [[turn] for turn in subject.turns]
+    course.model.eval()
+    with torch.no_grad():
+        whole = course.evaluate(course.exam(talks)).total.item()
+        parts = [course.evaluate(course.exam(talks, Part(n, 3))).total.item() for n in range(3)]
+        alone = [course.evaluate(course.exam([talk] * 2)).total.item() for talk in talks[:1]]
+        single = course.evaluate(course.exam(talks[:1])).total.item()
+    assert sum(parts) == pytest.approx(whole, rel=1e-4)
+    assert alone[0] == pytest.approx(single, rel=1e-4)
+
+
+def test_an_adapter_of_zeros_does_nothing_and_another_does_and_merges(subject: Subject, tmp_path: Path) -> None:
+    voice = subject.load()
+    course = subject.course(voice)
+    assert course.effect(subject.turns[:1]) == 0
+    torch.manual_seed(1)
+    course.set_weights({name: torch.randn(weight.shape) * 0.2 for name, weight in course.weights().items()})
+    assert course.effect(subject.turns[:1]) > 0
+    course.model.eval()
+    with torch.no_grad():
+        expected = course.evaluate(course.exam([subject.turns[:1]])).total.item()
+    for name in ("a", "b"):
+        voice.save_adapter(tmp_path / name)
+    kinds = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("a", "b")]
+    assert kinds[0] == kinds[1]
+    tuned = subject.load(tmp_path / "a")
+    merged = tuned.courses(LORA, subject.own)[0]
+    with torch.no_grad():
+        assert merged.evaluate(merged.exam([subject.turns[:1]])).total.item() == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_training_that_was_killed_goes_on_to_the_same_weights(subject: Subject, tmp_path: Path) -> None:
+    clips = [Utterance(f"c{n}", "ann", 1.0, turn) for n, turn in enumerate(subject.turns)]
+    params = dataclasses.replace(PARAMS, epochs=2, batch=2, eval_every=1, max_steps=3)
+
+    def trained(scratch: Path) -> dict[str, Any]:
+        (run,) = learn(subject.load(), clips[1:], clips[:1], params, subject.own, scratch)
+        return dict(run.state.best)
+
+    expected, save, saved = trained(tmp_path / "whole"), Training.save, []
+
+    def killed(self: Training) -> None:
+        save(self)
+        saved.append(self.state.step)
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Training, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            trained(tmp_path / "killed")
+    resumed = trained(tmp_path / "killed")
+    assert resumed.keys() == expected.keys()
+    assert all(torch.equal(resumed[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("how", [Speaking(0.8, 0, 2), Speaking(0.8, 8, 2, 0.9)])
+def test_a_sentence_is_the_same_in_any_company_and_streamed(subject: Subject, how: Speaking) -> None:
+    voice = subject.load()
+    context = (subject.turns[0],)
+    asked = [
+        Request("the ferry", context, 1, 0.6, "en", ANN), Request("again", (), 2, 0.3, "en", ANN),
+        Request("green train", context, 3, 0.4, "en", ANN),
+    ]  # fmt: skip
+    together, backwards = list(voice.speak(asked, how)), list(voice.speak(asked[::-1], how))[::-1]
+    assert max(len(spoken.sound) for spoken in together) > 0.2 * voice.sample_rate
+    for request, one, other in zip(asked, together, backwards, strict=True):
+        (alone,) = voice.speak([request], how)
+        assert (one.sound == other.sound).all()
+        assert (one.sound == alone.sound).all()
+        assert one.ended == other.ended == alone.ended
+        pieces = list(voice.stream(request, how))
+        streamed = np.concatenate([np.zeros(0, np.float32), *pieces])
+        assert streamed.shape == one.sound.shape
+        if len(streamed):
+            assert np.abs(streamed - one.sound).max() < 1e-5 * max(1, np.abs(one.sound).max())
+
+
+def test_another_front_end_is_another_base(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = families.fingerprint(subject.params)
+    assert families.fingerprint(subject.params) == before
+    family = families.family(subject.params.family)
+    monkeypatch.setattr(families, "family", lambda name: family._replace(front_end="phones 2"))
+    assert families.fingerprint(subject.params) != before

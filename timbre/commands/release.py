@@ -1,0 +1,53 @@
+"""Write a version of the voice as a folder that others can load: adapter, merged model, card.
+
+Goes only if each speaker of the version consented to `publish`. The merged model is in 16 bits, and transformers loads
+it without Timbre.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from timbre.core.errors import DataError
+
+EXAMPLES = [
+    ("timbre release --out release", "the adapter of the work tree"),
+    ("timbre release champion --out release", "the version that people use"),
+]
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "version", nargs="?", default="models/adapter", help="champion, candidate, a commit, a run or a folder"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="folder to write; replaced if it is one"
+    )
+
+
+def command(args: argparse.Namespace) -> int:
+    from timbre.exchange import releasing, voice_versions
+
+    if args.out.is_file():
+        raise DataError(f"{args.out}: is a file; name a folder")
+    version = voice_versions.find(args.version)
+    files = releasing.release(version, args.out, evidence(version))
+    for path in files:
+        print(f"  {path.relative_to(args.out)}  {path.stat().st_size / 1e6:.2f} MB")
+    print(f"{args.out}: version {version.short}")
+    return 0
+
+
+def evidence(version: object) -> list[str]:
+    """The table of `timbre summary`, where it is of this very version."""
+    from timbre.commands import summary
+    from timbre.evaluation import metrics
+    from timbre.exchange import voice_versions
+
+    here = Path("models/adapter")
+    if not summary.METRICS.exists() or not (here / "adapter_config.json").is_file():
+        return []
+    if getattr(version, "key", None) != voice_versions.key_of(here):
+        return []
+    return list(summary.table(metrics.read(summary.METRICS)))

@@ -1,0 +1,143 @@
+"""A version of the voice as a folder that others can load: the adapter, the merged model, and a card.
+
+    release(version, Path("release"), evidence)
+    release/README.md           the card: evidence, data, speakers, consent, licences, limits, how to use it
+    release/adapter/            the adapter alone, as peft loads it
+    release/merged/             base and adapter in one, 16 bits, with tokenizer: as transformers loads it
+    release/release.json        the version's key and the SHA-256 of each file; written last
+
+Each speaker must have consented to `publish`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from timbre import families
+from timbre.core.content import file_sha256, write_atomic
+from timbre.core.errors import DataError, ModelError, SourceError, raise_all
+from timbre.core.records import ADAPTER_FILES
+from timbre.core.safe_text import escaped
+from timbre.exchange.voice_versions import VoiceVersion
+from timbre.project import sources
+from timbre.project.permissions import PUBLISH, Permissions
+
+MANIFEST = "release.json"
+
+
+@runtime_checkable
+class Mergeable(Protocol):
+    """A voice whose base and adapter make one model of its own kind."""
+
+    def save_merged(self, folder: Path) -> None:
+        """As `from_pretrained` of transformers reads it, in 16 bits."""
+
+
+def release(version: VoiceVersion, folder: Path, evidence: Sequence[str] = ()) -> list[Path]:
+    """The files, once all are there; SourceError where somebody did not consent to `publish`."""
+    if version.adapter is None:
+        raise DataError(
+            f"{version.name}: is the base alone, which others have released; name a version with an adapter"
+        )
+    check(version)
+    if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
+        raise DataError(f"{folder}: holds other files; name a new folder")
+    voice = families.load(version.voice, version.adapter, "fp32")
+    if not isinstance(voice, Mergeable):
+        raise ModelError(f"voices of the family {version.voice.family} cannot be released yet")
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "adapter").mkdir(parents=True)
+    for name in ADAPTER_FILES:
+        shutil.copyfile(version.adapter / name, folder / "adapter" / name)
+    voice.save_merged(folder / "merged")
+    write_atomic(folder / "README.md", card(version, evidence))
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    hashes = {path.relative_to(folder).as_posix(): file_sha256(path) for path in files}
+    write_atomic(folder / MANIFEST, json.dumps({"version": version.key, "sha256": hashes}, indent=1) + "\n")
+    return [*files, folder / MANIFEST]
+
+
+def check(version: VoiceVersion, permissions: Permissions | None = None) -> None:
+    permissions = permissions or Permissions()
+    if not version.speakers:
+        raise SourceError(f"{version.name}: whose voice it learnt is not known, so it cannot be released")
+    permissions.check(version.speakers, f"{version.name}: ")
+    missing = (name for name in version.speakers if not permissions.may(name, PUBLISH))
+    raise_all(
+        SourceError,
+        (f"{version.name}: {name} did not consent to `{PUBLISH}`; see data/speakers.yaml" for name in missing),
+    )
+
+
+def card(version: VoiceVersion, evidence: Sequence[str]) -> str:
+    people = Permissions().people
+    licences = sorted({licence for name in version.speakers for licence in licences_of(version.speakers[name])})
+    learnt = training_of(version)
+    return "\n".join(
+        [
+            "---",
+            f"base_model: {json.dumps(version.voice.base)}",
+            "pipeline_tag: text-to-speech",
+            "tags: [text-to-speech, voice-clone, synthetic]",
+            "---",
+            f"# A voice: {', '.join(escaped(people[name].name) for name in version.speakers)}",
+            "",
+            f"Version `{version.key}`, made by Timbre. What it says is synthetic; Timbre's own commands mark it so.",
+            "",
+            "## Whose voice, and what they allowed",
+            "",
+            *(
+                f"- {escaped(people[name].name)}: consent given by {escaped(people[name].consent.by)} on "
+                f"{people[name].consent.when}, for {escaped(people[name].consent.use)}"
+                for name in version.speakers
+            ),
+            "",
+            "A consent can be taken back. Who uses this is asked to look again, and to stop then.",
+            "",
+            "## What it learnt from",
+            "",
+            f"{learnt.get('clips', 'an unknown number of')} clips, {float(learnt.get('seconds', 0)) / 60:.1f} minutes. "
+            f"Licences of the recordings: {', '.join(map(escaped, licences)) or 'not known'}. The base model has a "
+            "licence of its own, which goes on to apply to `merged`.",
+            "",
+            "## How good it is",
+            "",
+            *(["```", *evidence, "```"] if evidence else ["Not measured here."]),
+            "",
+            "## Limits",
+            "",
+            "It speaks as its recordings do: other languages, styles and words than theirs may be wrong. Numbers and",
+            "abbreviations have to be spelled out first, as Timbre does.",
+            "",
+            "## Using it",
+            "",
+            "```python",
+            "model = transformers.CsmForConditionalGeneration.from_pretrained('merged')",
+            "tokenizer = transformers.AutoTokenizer.from_pretrained('merged')",
+            "```",
+            "",
+            "`adapter` is for peft, over the base model. Sesame's own repository does not load `merged`, since its",
+            "weights have other names there.",
+            "",
+        ]
+    )
+
+
+def licences_of(recordings: Iterable[str]) -> set[str]:
+    path = Path("data/sources.yaml")
+    entries = sources.document(sources.text_of(path), str(path)) if path.exists() else []
+    wanted = set(recordings)
+    rows = [entry for entry in entries or [] if isinstance(entry, dict) and entry.get("id") in wanted]
+    return {str(entry["licence"]) for entry in rows if entry.get("licence")}
+
+
+def training_of(version: VoiceVersion) -> dict[str, float]:
+    try:
+        found: dict[str, float] = json.loads((Path(version.adapter or "") / "training.json").read_bytes())
+        return found
+    except (OSError, ValueError):
+        return {}

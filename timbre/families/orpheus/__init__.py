@@ -1,0 +1,20 @@
+"""Orpheus: a plain Llama that speaks in SNAC's codes, seven tokens to a coarse frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from timbre.families.orpheus.shape import ORPHEUS_3B, shape
+from timbre.families.protocol import Cloning, Family, Precision, Voice
+
+
+def load_voice(base: str, revision: str | None, adapter: Path | None, precision: Precision) -> Voice:
+    from timbre.families.orpheus import model  # torch is loaded here and not before
+
+    return model.load(base, revision, adapter, precision)
+
+
+FAMILY = Family(
+    name="orpheus", load=load_voice, cloning=Cloning("turns", (3.0, 10.0)), shape=shape, marks=("name",),
+    known={f"canopylabs/orpheus-3b-0.1-{kind}": ORPHEUS_3B for kind in ("pretrained", "ft")},
+)  # fmt: skip

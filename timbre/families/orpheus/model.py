@@ -1,0 +1,289 @@
+"""Orpheus as a voice: loading, sequences, losses, speaking. What is learnt is a LoRA adapter on the Llama's layers.
+
+The base is a folder, or an id on the hub, with the Llama's shards and its tokenizer; SNAC lies in the folder `snac`
+inside, or is that of the hub.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import pickle
+from collections.abc import Generator, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from torch.nn import functional as F
+
+from timbre.core.content import content_key
+from timbre.core.errors import ModelError
+from timbre.core.sections import OrpheusParams
+from timbre.families import lora as low_rank
+from timbre.families.frame_loop import Frames, Said, Sentence, SpokenFrames, alone, decode, whole
+from timbre.families.int8 import Int8Linear
+from timbre.families.llama import CausalLayers
+from timbre.families.lora import LoraCourse, evaluating, merged
+from timbre.families.orpheus.codec import Codec, read_codec
+from timbre.families.orpheus.decode import OrpheusDecoder, OrpheusWeights, slot_ids
+from timbre.families.orpheus.shape import SLOTS
+from timbre.families.orpheus.tokens import LEVELS, TokenIds, tokens_of, without_repeats
+from timbre.families.precision import device_for, dtype_of, shrink_decoder
+from timbre.families.protocol import (
+    WHOLE,
+    Audio,
+    Codes,
+    Lora,
+    Losses,
+    Part,
+    Precision,
+    Request,
+    Speaking,
+    Spoken,
+    Turn,
+)  # fmt: skip
+
+TARGETS = r".*model\.layers\.\d+\." + low_rank.PROJECTIONS
+CODEC = "hubertsiuzdak/snac_24khz"  # where the base has none of its own
+POSITIONS = 4096  # at most: 45 s of sound; the model's own 131,072 would be room for nobody
+NAMES = ("coarse", "middle", "fine")  # levels
+
+
+def load(base: str, revision: str | None, adapter: Path | None, precision: Precision) -> Orpheus:
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    local = Path(base).is_dir()
+    device = device_for(precision)
+    try:
+        model, tokenizer = from_pretrained(base, {} if local else {"revision": revision})
+        codec = Codec(read_codec(*codec_files(base)))
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError, pickle.UnpicklingError) as error:
+        mend = "restore the folder, or name another" if local else "be online and log in with `hf auth login`"
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise ModelError(f"voice.base: {base} cannot be loaded ({reason}); {mend}") from error
+    ids = TokenIds.of(tokenizer, codec.codes, base)
+    if adapter:
+        model = merged(model, adapter)
+    if precision == "int8":
+        shrink_decoder(model.model)
+    model.to(dtype_of(precision, device)).to(device).eval()
+    codec.snac.to(device)
+    return Orpheus(model, tokenizer, codec, ids)
+
+
+def from_pretrained(base: str, where: dict[str, Any]) -> tuple[Any, Any]:
+    from transformers import AutoConfig, AutoTokenizer, LlamaForCausalLM
+
+    kind = AutoConfig.from_pretrained(base, **where).model_type
+    if kind != "llama":
+        raise ModelError(f"voice.base: {base} is a {kind} model, not orpheus; see voice.family")
+    model, report = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32, output_loading_info=True, **where)
+    tied = {"lm_head.weight"} if model.config.tie_word_embeddings else set()
+    if missing := sorted(set(report["missing_keys"]) - tied):  # transformers fills them with noise
+        raise ValueError(f"it lacks {len(missing)} weights, first {missing[0]}")
+    return model, AutoTokenizer.from_pretrained(base, **where)
+
+
+def codec_files(base: str) -> tuple[Path, Path]:
+    names, folder = ("config.json", "pytorch_model.bin"), Path(base) / "snac"
+    if Path(base).is_dir():
+        config, weights = (folder / name for name in names)
+        return config, weights
+    from huggingface_hub import hf_hub_download
+
+    config, weights = (Path(hf_hub_download(CODEC, name)) for name in names)
+    return config, weights
+
+
+class OrpheusBatch(NamedTuple):
+    ids: Tensor  # (B, S), padded on the right
+    places: Tensor  # (7, frames) of the codes to be learnt, among all B * S
+    ends: Tensor  # (rows) of the ends of speech
+    text: Tensor  # (tokens) of the words to be learnt
+    counts: Tensor  # (4) labels of the whole batch: coarse, middle, fine, text
+
+
+class OrpheusCourse(LoraCourse):
+    """One adapter on the Llama's layers."""
+
+    voice: Orpheus
+
+    def __init__(self, voice: Orpheus, lora: Lora, own: OrpheusParams, *, save_memory: bool) -> None:
+        super().__init__(voice, lora, save_memory=save_memory)
+        self.own = own
+
+    def batch(self, dialogues: Sequence[Sequence[Turn]], seed: int, part: Part = WHOLE) -> OrpheusBatch:
+        return self.voice.batch(dialogues, self.own, part)
+
+    def exam(self, dialogues: Sequence[Sequence[Turn]], part: Part = WHOLE) -> OrpheusBatch:
+        return self.voice.batch(dialogues, self.own, part)
+
+
+class Orpheus:
+    """A loaded Orpheus; see `timbre.families.protocol.Voice`."""
+
+    def __init__(self, base: Any, tokenizer: Any, codec: Codec, ids: TokenIds) -> None:
+        self.base = self.model = base  # an adapter goes into the layers of the one, and becomes the other
+        self.tokenizer, self.codec, self.ids = tokenizer, codec, ids
+        self.sample_rate = self.hearing_rate = codec.rate
+        self.frame_rate = codec.rate / codec.frame
+        self.positions = min(int(base.config.max_position_embeddings), POSITIONS)
+        self._decoders: dict[Speaking, OrpheusDecoder] = {}  # the last one's buffers and graphs serve the next call
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self.base.device)
+
+    def encode(self, sounds: Sequence[Audio]) -> list[Codes]:
+        return [{"codes": self.codec.encode(sound)} for sound in sounds]
+
+    def resound(self, turn: Turn, reference: Turn | None) -> Audio:
+        assert turn.codes, "a clip has codes"
+        return self.codec.decode(turn.codes["codes"])
+
+    def length(self, turns: Sequence[Turn]) -> int:
+        return sum(len(tokens_of(turn, self.tokenizer, self.ids).ids) for turn in turns)
+
+    def fits(self, turns: Sequence[Turn]) -> str | None:
+        if (size := self.length(turns)) <= self.positions:
+            return None
+        return f"take {size} of the model's {self.positions} positions"
+
+    @functools.cached_property
+    def stacks(self) -> tuple[CausalLayers]:
+        return (CausalLayers(self.base.model),)
+
+    def batch(self, dialogues: Sequence[Sequence[Turn]], own: OrpheusParams, part: Part = WHOLE) -> OrpheusBatch:
+        """The last turn's codes are to be learnt, and its words where `own` says so.
+
+        The counts are those of the whole batch, so that losses of its parts add up to its own.
+        """
+        if own.drop_repeated:
+            dialogues = [[_shortened(turn) for turn in turns] for turns in dialogues]
+        frames = [len(turns[-1].codes["codes"]) if turns[-1].codes else 0 for turns in dialogues]
+        lasts = [tokens_of(turns[-1], self.tokenizer, self.ids) for turns in dialogues]
+        said = sum(frames)
+        words = sum(last.text.stop - last.text.start for last in lasts) if own.learn_text else 0
+        counts = [said + len(dialogues), 2 * said, 4 * said, words]
+        mine = range(len(dialogues))[part.number :: part.of]
+        rows = [self._ids(dialogues[i]) for i in mine or [0]]  # more processes than rows: computed along, for nothing
+        size = max(map(len, rows))
+        ids = np.stack([np.pad(row, (0, size - len(row)), constant_values=self.ids.pad) for row in rows])
+        places, ends, text = [], [], []
+        for place, i in enumerate(mine):
+            start = size * place + len(rows[place]) - len(lasts[i].ids)
+            first = start + lasts[i].audio.start
+            places.append(first + np.arange(frames[i] * SLOTS).reshape(-1, SLOTS))
+            ends.append(start + lasts[i].audio.stop - 1)
+            text += [start + np.arange(lasts[i].text.start, lasts[i].text.stop)] if own.learn_text else []
+        every = np.concatenate([np.zeros((0, SLOTS), np.int64), *places]).T
+        tokens = np.concatenate([np.zeros(0, np.int64), *text])
+        batch = OrpheusBatch(
+            torch.from_numpy(ids), torch.from_numpy(np.ascontiguousarray(every)),
+            torch.tensor(ends, dtype=torch.int64), torch.from_numpy(tokens), torch.tensor(counts, dtype=torch.float32),
+        )  # fmt: skip
+        if self.device.type != "cuda":
+            return batch
+        with torch.cuda.device(self.device):  # a thread begins at the first GPU, and would take of its memory
+            return OrpheusBatch(*(values.pin_memory() for values in batch))
+
+    def _ids(self, turns: Sequence[Turn]) -> Any:
+        return np.concatenate([tokens_of(turn, self.tokenizer, self.ids).ids for turn in turns])
+
+    def losses(self, batch: OrpheusBatch) -> Losses:
+        """Each label weighs the same; a code is learnt among those of its slot, as it is spoken."""
+        batch = OrpheusBatch(*(values.to(self.device, non_blocking=True) for values in batch))
+        ids = batch.ids.flatten()
+        hidden = self.stacks[0](self.base.model.embed_tokens(batch.ids)).flatten(0, 1)
+        sums = [hidden.sum() * 0.0 for _ in range(4)]  # a part without labels has gradients of zero
+        for slot, level in enumerate(LEVELS):
+            places = batch.places[slot]
+            codes = ids[places] - self.ids.audio - slot * self.ids.codes
+            if slot == 0:
+                places = torch.cat([places, batch.ends])
+                codes = torch.cat([codes, torch.full_like(batch.ends, self.ids.codes)])
+            head = self.base.lm_head.weight[slot_ids(self.ids, slot, self.device)]
+            logits = F.linear(hidden[places - 1], head.to(hidden.dtype)).float()
+            sums[level] = sums[level] + F.cross_entropy(logits, codes, reduction="sum")
+        if len(batch.text):
+            logits = F.linear(hidden[batch.text - 1], self.base.lm_head.weight.to(hidden.dtype)).float()
+            sums[3] = sums[3] + F.cross_entropy(logits, ids[batch.text], reduction="sum")
+        total = torch.stack(sums).sum() / batch.counts.sum()
+        names = NAMES if not len(batch.text) else (*NAMES, "text")
+        return Losses(total, {name: sums[i] / batch.counts[i].clamp(min=1) for i, name in enumerate(names)})
+
+    def courses(self, lora: Lora, own: OrpheusParams, *, save_memory: bool = False) -> Sequence[OrpheusCourse]:
+        return (OrpheusCourse(self, lora, own, save_memory=save_memory),)
+
+    def adapt(self, lora: Lora) -> None:
+        self._decoders.clear()  # of the layers as they were
+        self.model = low_rank.put_on(self.base, TARGETS, lora, self.base.config.num_hidden_layers)
+
+    def logits(self, turns: Sequence[Turn]) -> Tensor:
+        """Of the first slot, at every position."""
+        ids = torch.from_numpy(self._ids(turns))[None].to(self.device)
+        hidden = self.stacks[0](self.base.model.embed_tokens(ids))
+        return F.linear(hidden, self.base.lm_head.weight[slot_ids(self.ids, 0, self.device)].to(hidden.dtype)).float()
+
+    def save_adapter(self, folder: Path) -> None:
+        low_rank.save(self.model, folder)
+
+    def speak(self, requests: Sequence[Request], how: Speaking) -> Iterator[Spoken]:
+        for codes, ended in self.speak_codes(requests, how):
+            yield Spoken(self.codec.decode(codes), ended)
+
+    def speak_codes(self, requests: Sequence[Request], how: Speaking) -> Iterator[SpokenFrames]:
+        yield from whole(self._decode(requests, how), SLOTS)
+
+    def stream(self, request: Request, how: Speaking) -> Generator[Audio, None, bool]:
+        ended = False
+
+        def frames() -> Iterator[Frames]:
+            nonlocal ended
+            ended = yield from alone(self._decode([request], how))
+
+        yield from self.codec.stream(frames())
+        return ended
+
+    def _decode(self, requests: Sequence[Request], how: Speaking) -> Iterator[Said]:
+        sentences = [self._sentence(request) for request in requests]
+        kin = next(iter(self._decoders.values()), None)
+        decoder = self._decoders.pop(how, None)  # nobody else's while it speaks
+        if decoder is None:
+            small = any(isinstance(module, Int8Linear) for module in self.base.modules())
+            weights = kin.weights if kin else OrpheusWeights(self.base, self.ids, small)
+            decoder = OrpheusDecoder(self.base, self.ids, how, self.positions, weights)
+        try:
+            with evaluating(self.base):
+                yield from decode(decoder, sentences)
+        finally:  # also where nobody wants the rest
+            self._decoders = {how: decoder}
+
+    def _sentence(self, request: Request) -> Sentence:
+        text, context = Turn(request.text, speaker=request.speaker), request.context
+        size = self.length((*context, text))
+        left = (self.positions - size) // SLOTS
+        if left < 1:
+            raise ModelError(
+                f"{request.text!r}: text and reference take {size} of {self.positions} positions, none is left to "
+                "speak in; take a shorter reference clip or sentence"
+            )
+        said = [(t.text, t.speaker.name, None if t.codes is None else t.codes["codes"].tolist()) for t in context]
+        frames = min(math.ceil(request.seconds * self.frame_rate), left)
+        return Sentence(
+            content_key(said) if said else "", partial(self._heard, context), partial(self._heard, (text,)),
+            max(frames, 1), request.seed,
+        )  # fmt: skip
+
+    def _heard(self, turns: Sequence[Turn]) -> Tensor:
+        return torch.as_tensor(self.base.model.embed_tokens(torch.from_numpy(self._ids(turns)).to(self.device)))
+
+
+def _shortened(turn: Turn) -> Turn:
+    return turn if turn.codes is None else turn._replace(codes={"codes": without_repeats(turn.codes["codes"])})
