@@ -143,11 +143,12 @@ def call(caller: int, served: Served, tally: Tally, options: argparse.Namespace)
     random = np.random.default_rng(caller)
     for number in range(options.requests):
         time.sleep(float(random.exponential(options.seconds / 2)))
-        asked, playback = time.monotonic(), Playback()
+        asked, playback, first = time.monotonic(), Playback(), 0.0
         for seconds in served(request(caller, number, options)):
+            first = first or time.monotonic() - asked
             playback.sound(time.monotonic(), seconds)
         with tally.lock:
-            tally.first.append((playback.begun or time.monotonic()) - asked)
+            tally.first.append(first)
             tally.deficits.append(playback.deficit)
             tally.sound += playback.sent
 

@@ -15,7 +15,7 @@ from timbre.core.records import Clip, Drop, Example, Point, Sample, to_json, wri
 from timbre.core.sections import GateParams
 from timbre.evaluation.likeness import Scale
 from timbre.evaluation.metrics import CONDITIONS, Speaker
-from timbre.evaluation.speaker_encoder import Voices, unit
+from timbre.evaluation.speaker_encoder import KnownVoices, unit
 
 RATE = 16_000
 SENTENCES = {
@@ -127,7 +127,7 @@ def write_scores(root: Path) -> None:
     samples = evaluate.read_samples(root / "reports/samples")
     random, marina = np.random.default_rng(2), np.eye(4, dtype=np.float32)[0]
     others = {"mira": np.eye(4, dtype=np.float32)[1], "rasmus": np.eye(4, dtype=np.float32)[2]}
-    scale, rows, sounds = Scale(Voices(marina, others), 0.97, 0.05), [], []
+    scale, rows, sounds = Scale(KnownVoices(marina, others), 0.97, 0.05), [], []
     for place, sample in enumerate(samples):
         words = sample.text.split()
         every = {"base": 2, "base_clone": 3, "tuned": 5, "tuned_clone": 9}[sample.condition]

@@ -12,7 +12,7 @@ from timbre.diff.report import Report
 from timbre.diff.sections.page import Page
 from timbre.versions.dvc_outs import Outs
 from timbre.versions.snapshot import open_snapshot
-from timbre.versions.tables import VoiceVersion
+from timbre.versions.tables import VersionTables
 
 MORNING = [
     "The trellis boat leaves the harbour at nine.", "Passengers with coffee to pier five please.",
@@ -117,7 +117,7 @@ def write(root: Path) -> Voice:
 def page(root: Path, old: str | None, new: str | None, heard: bool = False, remotes: bool = True) -> Page:
     with open_snapshot(root, old) as before, open_snapshot(root, new) as after:
         outs = Outs(root, remotes)
-        sides = VoiceVersion(before, outs), VoiceVersion(after, outs)
+        sides = VersionTables(before, outs), VersionTables(after, outs)
         found = compare(*sides, remote=remotes)
         return Page(found, sounds=sounds.fetch(found, *sides) if heard else {})
 

@@ -22,7 +22,7 @@ from timbre.diff.render import FORMATS, render
 from timbre.diff.sections.page import Page
 from timbre.versions.dvc_outs import Outs
 from timbre.versions.snapshot import fork_point, open_snapshot
-from timbre.versions.tables import VoiceVersion
+from timbre.versions.tables import VersionTables
 
 EXAMPLES = [
     ("timbre diff", "your branch and work tree, compared with main"),
@@ -52,7 +52,7 @@ def command(args: argparse.Namespace) -> int:
     form = args.format or ("terminal" if sys.stdout.isatty() else "markdown")
     with open_snapshot(root, first) as before, open_snapshot(root, args.new) as after:
         outs = Outs(root, remotes=not args.local)
-        old, new = VoiceVersion(before, outs), VoiceVersion(after, outs)
+        old, new = VersionTables(before, outs), VersionTables(after, outs)
         report = compare(old, new, remote=not args.local)
         heard = sounds.fetch_allowed(report, old, new) if full == "html" else {}
     page = Page(report, link=f"{args.link.rstrip('/')}/" if args.link else "", whole=args.artifact_url, sounds=heard)

@@ -21,7 +21,7 @@ from timbre.project.permissions import Permissions
 from timbre.versions import dvc_lock
 from timbre.versions.dvc_outs import Outs
 from timbre.versions.snapshot import git, open_snapshot
-from timbre.versions.tables import VoiceVersion
+from timbre.versions.tables import VersionTables
 
 EXAMPLES = [
     ("timbre report", "what changed since the previous version"),
@@ -56,7 +56,7 @@ def changes(root: Path, revision: str, remote: bool) -> str:
     """The work tree against the version, as a part of a page; the samples that changed most are in it."""
     with open_snapshot(root, revision) as before, open_snapshot(root, None) as after:
         outs = Outs(root, remotes=remote)
-        old, new = VoiceVersion(before, outs), VoiceVersion(after, outs)
+        old, new = VersionTables(before, outs), VersionTables(after, outs)
         found = compare(old, new, remote=remote)
         return html.part(build(Page(found, sounds=sounds.fetch_allowed(found, old, new), embeds=True)))
 

@@ -10,8 +10,12 @@ from __future__ import annotations
 import argparse
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from timbre.core.errors import DataError, TimbreError
+
+if TYPE_CHECKING:
+    from timbre.web.serve.voices import ServedVoices
 
 EXAMPLES = [
     ("timbre serve", "the adapter of the work tree, on http://127.0.0.1:8000"),
@@ -56,9 +60,12 @@ def command(args: argparse.Namespace) -> int:
     keys = ApiKeys.read(args.api_key_file, args.per_key)
     versions = [voice_versions.find(name) for name in dict.fromkeys(args.voice or ["models/adapter"])]
     voices = ServedVoices(versions, args.slots, args.waiting)
-    service = SpeechService(voices, keys, args.reference or default_reference(), SpokenLog(with_text=args.log_text))
     try:
+        service = SpeechService(voices, keys, reference_of(voices, args), SpokenLog(with_text=args.log_text))
         server = SpeechServer(service, args.host, args.port)
+    except TimbreError:
+        voices.close()
+        raise
     except (OSError, OverflowError) as error:
         voices.close()
         raise TimbreError(f"{args.host}:{args.port} cannot be used ({error}); name another with --port") from error
@@ -81,6 +88,21 @@ def check(args: argparse.Namespace) -> None:
     for name in ("slots", "waiting", "per_key"):
         if getattr(args, name) < 1:
             raise DataError(f"--{name.replace('_', '-')}: {getattr(args, name)} is not 1 or more")
+
+
+def reference_of(voices: ServedVoices, args: argparse.Namespace) -> str | None:
+    """The clip to clone from, found before anybody asks; without the samples' clip the voices clone nothing."""
+    from timbre.web.serve.errors import Refusal
+
+    clip = args.reference or default_reference()
+    try:
+        voices.reference(clip)
+    except (DataError, Refusal) as error:
+        if args.reference:
+            raise DataError(f"--reference {clip}: {error}") from error
+        print(f"without a reference clip: {error}", flush=True)
+        return None
+    return clip
 
 
 def default_reference() -> str | None:

@@ -39,13 +39,13 @@ class Leak:
 def newly_rejected(old: Sequence[RejectedRow], new: Sequence[RejectedRow]) -> list[RejectedRow]:
     """Of two with the same words for the same reason the older version may have had either."""
     before = Counter((row.recording, row.text, row.kind) for row in old)
-    found = []
+    rejected = []
     for row in new:
         key = (row.recording, row.text, row.kind)
         before[key] -= 1
         if before[key] < 0:
-            found.append(row)
-    return found
+            rejected.append(row)
+    return rejected
 
 
 def outliers(changes: Sequence[ClipChange], clips: Sequence[ClipRow]) -> dict[str, str]:
@@ -54,14 +54,14 @@ def outliers(changes: Sequence[ClipChange], clips: Sequence[ClipRow]) -> dict[st
     for clip in clips:
         if clip.seconds > 0 and pace.letters(clip.text):
             paces[clip.recording].append(pace.seconds_per_letter(clip.seconds, clip.text))
-    found = {}
+    reasons = {}
     for clip in (clip for change in changes if change.kind != "moved" for clip in change.new):
         if clip.seconds <= 0 or not pace.letters(clip.text):
             continue
         why = unusual(pace.seconds_per_letter(clip.seconds, clip.text), paces[clip.recording])
         if why:
-            found[clip.id] = why
-    return found
+            reasons[clip.id] = why
+    return reasons
 
 
 def unusual(own: float, others: Sequence[float]) -> str:
@@ -103,9 +103,9 @@ def leaks(clips: Sequence[ClipRow]) -> list[Leak]:
     for clip in clips:
         if clip.part != LEFT_OUT:
             said[tuple(re.findall(r"\w+", clip.text.casefold()))].append(clip)
-    found = []
+    shared = []
     for same in said.values():
         sides = {part: tuple(clip.id for clip in same if clip.part == part) for part in PARTS}
         if all(sides.values()):
-            found.append(Leak(same[0].text, sides["training"], sides["evaluation"]))
-    return found
+            shared.append(Leak(same[0].text, sides["training"], sides["evaluation"]))
+    return shared

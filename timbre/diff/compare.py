@@ -19,7 +19,7 @@ from timbre.versions import dvc_lock, lenient_rows
 from timbre.versions.dvc_lock import document
 from timbre.versions.lenient_rows import Problem
 from timbre.versions.snapshot import Snapshot
-from timbre.versions.tables import PARAMS, SOURCES, SPEAKERS, VoiceVersion, recording
+from timbre.versions.tables import PARAMS, SOURCES, SPEAKERS, VersionTables, recording
 
 OFTEN = 2  # times from which a replacement is summed up
 MEND = {  # what ends a conflict in each of them
@@ -31,7 +31,7 @@ MEND = {  # what ends a conflict in each of them
 }
 
 
-def compare(old: VoiceVersion, new: VoiceVersion, remote: bool = True) -> Report:
+def compare(old: VersionTables, new: VersionTables, remote: bool = True) -> Report:
     """`remote` says whether to look for what was not pushed, and for runs in MLflow."""
     changes = data_changes(old, new)
     old_out, new_out = (side.rejected or [] for side in (old, new)) if _comparable(old, new) else ([], [])
@@ -69,7 +69,7 @@ def compare(old: VoiceVersion, new: VoiceVersion, remote: bool = True) -> Report
     )
 
 
-def data_changes(old: VoiceVersion, new: VoiceVersion) -> DataChanges:
+def data_changes(old: VersionTables, new: VersionTables) -> DataChanges:
     words, transcripts = _lines(old, new)
     settings = [document(side.snapshot, PARAMS) for side in (old, new)]
     return DataChanges(
@@ -83,17 +83,17 @@ def data_changes(old: VoiceVersion, new: VoiceVersion) -> DataChanges:
     )
 
 
-def _comparable(*versions: VoiceVersion) -> bool:
+def _comparable(*versions: VersionTables) -> bool:
     """The clips of one side alone would look as if all were added, unless the other side never had any."""
     return all(side.clips is not None or not side.has_run for side in versions)
 
 
-def _unreachable(old: VoiceVersion, new: VoiceVersion) -> list[str]:
+def _unreachable(old: VersionTables, new: VersionTables) -> list[str]:
     """Each once, the older version's first."""
     return list(dict.fromkeys([*old.unreachable(), *new.unreachable()]))
 
 
-def _readable(path: str, *versions: VoiceVersion) -> bool:
+def _readable(path: str, *versions: VersionTables) -> bool:
     return all(_is_yaml(path, version.snapshot) for version in versions)
 
 
@@ -102,7 +102,7 @@ def _is_yaml(path: str, snapshot: Snapshot) -> bool:
     return snapshot.read(path) is None or document(snapshot, path) is not None
 
 
-def _lines(old: VoiceVersion, new: VoiceVersion) -> tuple[list[lines.LineChange], list[Transcribed]]:
+def _lines(old: VersionTables, new: VersionTables) -> tuple[list[lines.LineChange], list[Transcribed]]:
     changed: list[lines.LineChange] = []
     whole: list[Transcribed] = []
     for path in sorted(old.transcripts | new.transcripts):
@@ -116,13 +116,13 @@ def _lines(old: VoiceVersion, new: VoiceVersion) -> tuple[list[lines.LineChange]
     return changed, whole
 
 
-def _problems(new: VoiceVersion) -> Iterator[Problem]:
+def _problems(new: VersionTables) -> Iterator[Problem]:
     yield from (problem for one in new.transcripts.values() for problem in one.problems)
     for path, remedy in MEND.items():
-        found = lenient_rows.conflicts(new.snapshot.read(path), path, remedy)
+        conflicts = lenient_rows.conflicts(new.snapshot.read(path), path, remedy)
         # what is wrong in the file of speakers is told in its own words
-        broken = not found and path != SPEAKERS and not _is_yaml(path, new.snapshot)
-        yield from [Problem(path, 0, "is not YAML")] if broken else found
+        broken = not conflicts and path != SPEAKERS and not _is_yaml(path, new.snapshot)
+        yield from [Problem(path, 0, "is not YAML")] if broken else conflicts
     yield from rights.problems(new)
 
 
@@ -134,7 +134,7 @@ def _params(old: Any, new: Any, key: str = "") -> Iterator[Param]:
         yield Param(key, old, new)
 
 
-def _shared(version: VoiceVersion) -> Shared:
+def _shared(version: VersionTables) -> Shared:
     """Outputs that DVC keeps and that the default remote has not got."""
     remote = version.outs.remote
     pushed = dvc_lock.kept(version.snapshot) if remote.name else set()

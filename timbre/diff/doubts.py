@@ -19,7 +19,7 @@ from timbre.diff.lines import LineChange
 from timbre.diff.report import Doubt
 from timbre.project import pace
 from timbre.versions.lenient_rows import FOLDER, TranscriptRow
-from timbre.versions.tables import VoiceVersion
+from timbre.versions.tables import VersionTables
 
 DRAFTS, LABELS = "data/drafts", "data/labels.jsonl"
 UNSURE, SURE = 0.5, 0.95  # probabilities of a word
@@ -48,7 +48,7 @@ class DraftWord:
 
 
 def find(
-    changes: Sequence[LineChange], added: Sequence[str], version: VoiceVersion, usual: Iterable[tuple[str, str]] = ()
+    changes: Sequence[LineChange], added: Sequence[str], version: VersionTables, usual: Iterable[tuple[str, str]] = ()
 ) -> list[Doubt]:
     """The worst first. `added` are recordings of which every line is new; who makes a `usual` replacement means it."""
     meant = {token for old, _ in usual for token in _tokens(old)}
@@ -57,7 +57,7 @@ def find(
     }
     for change in changes:
         touched.setdefault(change.recording, []).extend((row, change.old_text) for row in change.new)
-    found, labels = [], _labels(version)
+    doubts, labels = [], _labels(version)
     for number, (name, lines) in enumerate(touched.items()):
         rows = version.transcripts[_path(name)].rows
         paces = [own for row in rows if not row.dropped and (own := _pace(row))]
@@ -66,8 +66,8 @@ def find(
             if row.seconds <= 0 or row.dropped:
                 continue
             if why := (*_reasons(row, old, paces, words, meant), *_misheard(row, labels.get(name, ()))):
-                found.append(Doubt(name, _path(name), row, why))
-    return sorted(found, key=lambda doubt: -len(doubt.why))
+                doubts.append(Doubt(name, _path(name), row, why))
+    return sorted(doubts, key=lambda doubt: -len(doubt.why))
 
 
 def _path(name: str) -> str:
@@ -82,11 +82,11 @@ def _reasons(
     if row.flag == "ok":
         return
     kept, before = set(_tokens(row.text)), {token for token in _tokens(old) if token not in meant}
-    heard = words[bisect_left(words, row.start, key=_start) : bisect_left(words, row.end, key=_start)]
-    unsure = [word for word in heard if word.sure < UNSURE and word.text in kept]
+    spoken = words[bisect_left(words, row.start, key=_start) : bisect_left(words, row.end, key=_start)]
+    unsure = [word for word in spoken if word.sure < UNSURE and word.text in kept]
     if unsure:
         yield f"Whisper was unsure of {_named(unsure)}"
-    overruled = [word for word in heard if word.sure >= SURE and word.text in before - kept]
+    overruled = [word for word in spoken if word.sure >= SURE and word.text in before - kept]
     if overruled:
         yield f"Whisper was sure of {_named(overruled)}"
 
@@ -116,7 +116,7 @@ def _tokens(text: str) -> list[str]:
     return re.findall(r"\w+(?:['’]\w+)*", text.casefold())
 
 
-def _words(name: str, version: VoiceVersion) -> list[DraftWord]:
+def _words(name: str, version: VersionTables) -> list[DraftWord]:
     """In the order of time; none where there is no draft, or none to be had."""
     content = version.outs.find(version.lock, f"{DRAFTS}/{name}.json")
     try:
@@ -130,14 +130,14 @@ def _words(name: str, version: VoiceVersion) -> list[DraftWord]:
     return sorted(words, key=_start)
 
 
-def _labels(version: VoiceVersion) -> dict[str, list[HeardLabel]]:
+def _labels(version: VersionTables) -> dict[str, list[HeardLabel]]:
     """By recording; none where nobody has checked, or where the table is of another make."""
-    found: dict[str, list[HeardLabel]] = defaultdict(list)
+    by_recording: dict[str, list[HeardLabel]] = defaultdict(list)
     try:
         for line in (version.outs.find(version.lock, LABELS) or b"").splitlines():
             row = json.loads(line)
             about = float(row["start"]), float(row["end"]), " ".join(_tokens(row["text"]))
-            found[str(row["recording"])].append(HeardLabel(*about, str(row["heard"]), float(row["cer"])))
+            by_recording[str(row["recording"])].append(HeardLabel(*about, str(row["heard"]), float(row["cer"])))
     except (ValueError, KeyError, TypeError):
         return {}
-    return found
+    return by_recording

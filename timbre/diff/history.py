@@ -13,7 +13,7 @@ from timbre.versions.dvc_outs import Outs
 from timbre.versions.history import CommitInfo, first_parents
 from timbre.versions.lenient_rows import FOLDER
 from timbre.versions.snapshot import EmptySnapshot, Snapshot, open_snapshot, resolve
-from timbre.versions.tables import METRICS, PARAMS, SOURCES, SPEAKERS, VoiceVersion
+from timbre.versions.tables import METRICS, PARAMS, SOURCES, SPEAKERS, VersionTables
 
 PATHS = (SOURCES, SPEAKERS, FOLDER, PARAMS, METRICS, "dvc.lock")
 
@@ -40,7 +40,7 @@ def history(root: Path, revision: str, most: int) -> Iterator[HistoryEntry]:
 def _entry(root: Path, at: CommitInfo, outs: Outs) -> HistoryEntry:
     parent: Snapshot = open_snapshot(root, at.parents[0]) if at.parents else EmptySnapshot()
     with parent as before, open_snapshot(root, at.commit) as after:
-        old, new = VoiceVersion(before, outs), VoiceVersion(after, outs)
+        old, new = VersionTables(before, outs), VersionTables(after, outs)
         changed = verdict.data(data_changes(old, new))
         evidence, earlier = new.evidence, old.evidence
     condition = next((name for name in verdict.MAIN if name in evidence.conditions), verdict.MAIN[-1])
@@ -48,5 +48,5 @@ def _entry(root: Path, at: CommitInfo, outs: Outs) -> HistoryEntry:
     return HistoryEntry(at.commit, at.date, at.author, at.subject, changed, measured, before_it, _failed(evidence))
 
 
-def _failed(found: Evidence) -> list[str] | None:
-    return found.failed if found.gates else None
+def _failed(evidence: Evidence) -> list[str] | None:
+    return evidence.failed if evidence.gates else None

@@ -31,6 +31,6 @@ def fill(template: str, **values: object) -> str:
 
 @lru_cache(maxsize=1)
 def _templates() -> jinja2.Environment:
-    made = environment(PAGE)
-    made.filters["turns"] = turns
-    return made
+    templates = environment(PAGE)
+    templates.filters["turns"] = turns
+    return templates

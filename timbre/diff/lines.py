@@ -85,8 +85,8 @@ def compare(recording: str, old: Sequence[TranscriptRow], new: Sequence[Transcri
     old, new, _ = _pair(old, new, lambda row: (row.start, row.end, row.speaker, row.flag, row.text))
     pairs: list[tuple[TranscriptRow, TranscriptRow]] = []
     for key in (lambda row: (row.start, row.end), lambda row: row.text):
-        old, new, found = _pair(old, new, key)
-        pairs += found
+        old, new, matched = _pair(old, new, key)
+        pairs += matched
     changes = [LineChange(recording, (a,), (b,)) for a, b in pairs]
     for before, after in groups(old, new):
         changes += [LineChange(recording, tuple(before), tuple(after))]
@@ -102,9 +102,9 @@ def _pair(
         waiting[key(row)].append(row)
     rest, pairs = [], []
     for row in new:
-        found = waiting.get(key(row))
-        if found:
-            pairs.append((found.pop(), row))
+        candidates = waiting.get(key(row))
+        if candidates:
+            pairs.append((candidates.pop(), row))
         else:
             rest.append(row)
     taken = {id(a) for a, _ in pairs}
@@ -145,10 +145,10 @@ def groups(old: Sequence[S], new: Sequence[S]) -> list[tuple[list[S], list[S]]]:
             if spans[other][1] != side and _shared(spans[other][0], span) >= SHARED:
                 parent[root(index)] = root(other)
         active.append(index)
-    found: dict[int, tuple[list[S], list[S]]] = {}
+    by_root: dict[int, tuple[list[S], list[S]]] = {}
     for index, (span, side) in enumerate(spans):
-        found.setdefault(root(index), ([], []))[side].append(span)
-    return list(found.values())
+        by_root.setdefault(root(index), ([], []))[side].append(span)
+    return list(by_root.values())
 
 
 def _shared(a: LineSpan, b: LineSpan) -> float:

@@ -11,10 +11,10 @@ from timbre.diff.document import Block, Document, Folded, Inline, Items, Paragra
 MARKER = "<!-- timbre diff -->"  # by which a workflow finds its comment again
 
 
-def markdown(made: Document) -> str:
-    sign = "🔴" if made.alarming else "🟢"
-    lines = [MARKER, f"{sign} **{escaped(made.verdict)}**", "", _marked(made.about), ""]
-    for section in made.sections:
+def markdown(document: Document) -> str:
+    sign = "🔴" if document.alarming else "🟢"
+    lines = [MARKER, f"{sign} **{escaped(document.verdict)}**", "", _marked(document.about), ""]
+    for section in document.sections:
         lines += [f"### {section.title}", ""]
         for block in section.blocks:
             lines += _block(block)

@@ -30,24 +30,24 @@ class PlotPoint:
 
 def points(versions: Sequence[HistoryEntry], measure: str) -> list[PlotPoint]:
     """From the oldest to the newest; `versions` come newest first, as `timbre log` lists them."""
-    found = []
+    placed = []
     for place, version in enumerate(reversed(versions)):
         value = getattr(version.measured, measure)
         if value is not None:
             ends = (getattr(version.measured, f"{measure}_{end}") for end in ("low", "high"))
             low, high = (value if end is None else end for end in ends)
-            found.append(PlotPoint(place, value, low, high, version))
-    return found
+            placed.append(PlotPoint(place, value, low, high, version))
+    return placed
 
 
 def sparklines(versions: Sequence[HistoryEntry]) -> list[str]:
     """A line per measure, a character per version, a gap where it was not measured."""
     rows = []
     for measure, name in MEASURES:
-        found = {point.place: point.value for point in points(versions, measure)}
-        if found:
-            values = list(found.values())
-            drawn = "".join(_bar(found.get(place), min(values), max(values)) for place in range(len(versions)))
+        by_place = {point.place: point.value for point in points(versions, measure)}
+        if by_place:
+            values = list(by_place.values())
+            drawn = "".join(_bar(by_place.get(place), min(values), max(values)) for place in range(len(versions)))
             rows.append((name.partition(",")[0], drawn, f"{rate(values[0])} → {rate(values[-1])}"))
     return columns(rows)
 
@@ -60,7 +60,7 @@ def _bar(value: float | None, low: float, high: float) -> str:
 
 def page(versions: Sequence[HistoryEntry]) -> str:
     charts = [
-        _chart(title, found, len(versions)) for measure, title in MEASURES if (found := points(versions, measure))
+        _chart(title, curve, len(versions)) for measure, title in MEASURES if (curve := points(versions, measure))
     ]
     rows = [(version, _cells(version)) for version in versions]
     sizes = {"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT}
@@ -93,12 +93,12 @@ class HistoryChart:
     marks: list[GridLine]
 
 
-def _chart(title: str, found: list[PlotPoint], count: int) -> HistoryChart:
-    marks = ticks(min(point.low for point in found), max(point.high for point in found), 4)
-    dots = [_dot(point, count, marks) for point in found]
+def _chart(title: str, curve: list[PlotPoint], count: int) -> HistoryChart:
+    marks = ticks(min(point.low for point in curve), max(point.high for point in curve), 4)
+    dots = [_dot(point, count, marks) for point in curve]
     return HistoryChart(
         title=title,
-        summary=f"{title}: from {rate(found[0].value)} to {rate(found[-1].value)}",
+        summary=f"{title}: from {rate(curve[0].value)} to {rate(curve[-1].value)}",
         path="M" + " L".join(f"{dot.x} {dot.y}" for dot in dots),
         dots=dots,
         marks=[GridLine(_down(mark, marks), label(mark)) for mark in marks],

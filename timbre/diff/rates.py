@@ -11,14 +11,14 @@ from timbre.evaluation.aggregates import Mean, Ratio
 from timbre.evaluation.measures import AMOUNTS, BY_NAME, COMPARED, MEASURES, asks
 from timbre.evaluation.metrics import Metric
 from timbre.evaluation.score_rows import ScoreRow
-from timbre.versions.tables import VoiceVersion
+from timbre.versions.tables import VersionTables
 
 ENOUGH = 5  # sentences that say something about chance
 AUDIBLE = 0.05  # of similarity, from which a sample is told for it alone
 Scores = dict[str, ScoreRow]
 
 
-def rates(old: VoiceVersion, new: VoiceVersion) -> Iterator[Rate]:
+def rates(old: VersionTables, new: VersionTables) -> Iterator[Rate]:
     before, after = old.evidence.conditions, new.evidence.conditions
     names = [measure.name for measure in MEASURES if measure.name not in AMOUNTS]
     for condition in [*after, *(name for name in before if name not in after)]:
@@ -62,7 +62,7 @@ def margins(condition: str, name: str, old: Scores, new: Scores) -> float | None
     return round(1.96 * math.sqrt(squares * count / (count - 1)) / total, 4)
 
 
-def gates(old: VoiceVersion, new: VoiceVersion) -> Iterator[GateChange]:
+def gates(old: VersionTables, new: VersionTables) -> Iterator[GateChange]:
     before, after = old.evidence.gates, new.evidence.gates
     for name in [*after, *(name for name in before if name not in after)]:
         a, b = before.get(name), after.get(name)

@@ -168,8 +168,8 @@ class Report:
     @property
     def is_empty(self) -> bool:
         """Whether nothing differs; what is wrong with both is told all the same."""
-        found = (self.transcripts, self.words, self.clips, self.left_out, self.sources, self.params, self.rates)
-        return not (any(found) or self.prompts or self.people or any(gate.old != gate.new for gate in self.gates))
+        changes = (self.transcripts, self.words, self.clips, self.left_out, self.sources, self.params, self.rates)
+        return not (any(changes) or self.prompts or self.people or any(gate.old != gate.new for gate in self.gates))
 
     @property
     def failed(self) -> list[GateChange]:
@@ -178,13 +178,13 @@ class Report:
     @property
     def failures(self) -> list[str]:
         """What `--check` fails on."""
-        found = [f"{p.path}:{p.line}: {p.what}" if p.line else f"{p.path}: {p.what}" for p in self.problems]
+        reasons = [f"{p.path}:{p.line}: {p.what}" if p.line else f"{p.path}: {p.what}" for p in self.problems]
         if behind := [stage.stage for stage in self.stale if stage.reasons]:
-            found.append(f"dvc.lock is behind the files: `dvc repro` would run {', '.join(behind)}")
+            reasons.append(f"dvc.lock is behind the files: `dvc repro` would run {', '.join(behind)}")
         if self.leaks:
-            found.append(f"{len(self.leaks)} text(s) are in training and in evaluation")
-        found += [f"gate `{gate.name}` failed: {said_of(gate)}" for gate in self.failed]
-        return found
+            reasons.append(f"{len(self.leaks)} text(s) are in training and in evaluation")
+        reasons += [f"gate `{gate.name}` failed: {said_of(gate)}" for gate in self.failed]
+        return reasons
 
 
 def said_of(gate: GateChange) -> str:

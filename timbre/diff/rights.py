@@ -11,13 +11,13 @@ from timbre.diff.report import Change, SourceChange
 from timbre.project import speakers as people
 from timbre.project.speakers import Person
 from timbre.versions.lenient_rows import Problem
-from timbre.versions.tables import SOURCES, SPEAKERS, VoiceVersion, recording
+from timbre.versions.tables import SOURCES, SPEAKERS, VersionTables, recording
 
 RIGHTS = ("licence", "consent")
 Values = dict[str, tuple[str | None, str | None]]
 
 
-def problems(version: VoiceVersion) -> Iterator[Problem]:
+def problems(version: VersionTables) -> Iterator[Problem]:
     """A recording without licence or consent; a speaker who never allowed it, or took it back."""
     text = (version.snapshot.read(SOURCES) or b"").decode(errors="replace").splitlines()
     ids = ((number, re.search(r"\bid:\s*['\"]?([^'\"\s]+)", line)) for number, line in enumerate(text, 1))
@@ -31,7 +31,7 @@ def problems(version: VoiceVersion) -> Iterator[Problem]:
         yield from map(_placed, people.problems(version.people, voices(version), SPEAKERS))
 
 
-def voices(version: VoiceVersion) -> dict[str, list[str]]:
+def voices(version: VersionTables) -> dict[str, list[str]]:
     """Speaker → recordings that hold their voice, as `segment` sees it; a dropped line needs nobody's consent."""
     used: dict[str, list[str]] = defaultdict(list)
     heard = {recording(path): found.rows for path, found in version.transcripts.items()}
@@ -42,11 +42,11 @@ def voices(version: VoiceVersion) -> dict[str, list[str]]:
     return used
 
 
-def _placed(told: str) -> Problem:
+def _placed(problem: str) -> Problem:
     """`data/speakers.yaml:3: …` as a place and what is there."""
-    found = re.match(r"(?P<path>[^:]+):(?:(?P<line>\d+):)? (?P<what>.*)", told)
-    assert found, told
-    return Problem(found["path"], int(found["line"] or 0), found["what"])
+    match = re.match(r"(?P<path>[^:]+):(?:(?P<line>\d+):)? (?P<what>.*)", problem)
+    assert match, problem
+    return Problem(match["path"], int(match["line"] or 0), match["what"])
 
 
 def sources(old: dict[str, dict[str, str]], new: dict[str, dict[str, str]]) -> Iterator[SourceChange]:
@@ -61,7 +61,7 @@ def sources(old: dict[str, dict[str, str]], new: dict[str, dict[str, str]]) -> I
 
 def speakers(old: dict[str, Person] | None, new: dict[str, Person] | None) -> Iterator[Change]:
     """Who took their consent back stands first; nobody where one of the versions cannot be read."""
-    found = []
+    changes = []
     if old is None or new is None:
         return
     for name in [*new, *(name for name in old if name not in new)]:
@@ -74,8 +74,8 @@ def speakers(old: dict[str, Person] | None, new: dict[str, Person] | None) -> It
             kind = "added" if after else "removed"
         elif before.allowed != after.allowed:
             kind = "allowed again" if after.allowed else "revoked"
-        found.append(Change(name, kind, values))
-    yield from sorted(found, key=lambda change: change.kind != "revoked")
+        changes.append(Change(name, kind, values))
+    yield from sorted(changes, key=lambda change: change.kind != "revoked")
 
 
 def _differing(old: dict[str, str], new: dict[str, str]) -> Values:

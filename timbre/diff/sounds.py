@@ -11,7 +11,7 @@ from timbre.diff import rights
 from timbre.diff.report import Report
 from timbre.project.permissions import Permissions
 from timbre.versions.clip_rows import LEFT_OUT
-from timbre.versions.tables import SAMPLES, SPEAKERS, VoiceVersion
+from timbre.versions.tables import SAMPLES, SPEAKERS, VersionTables
 
 MOST = 8  # pairs; the page carries them within itself
 LARGEST = 2_000_000  # bytes of one
@@ -27,7 +27,7 @@ class SampleSound:
 Pair = tuple[SampleSound, SampleSound]
 
 
-def fetch_allowed(report: Report, old: VoiceVersion, new: VoiceVersion) -> dict[str, Pair]:
+def fetch_allowed(report: Report, old: VersionTables, new: VersionTables) -> dict[str, Pair]:
     """As `fetch`; none, and on stderr the reason, where a voice of one of the versions may not be heard."""
     reasons = list(barred(old, new, Permissions()))
     for reason in reasons:
@@ -35,7 +35,7 @@ def fetch_allowed(report: Report, old: VoiceVersion, new: VoiceVersion) -> dict[
     return {} if reasons else fetch(report, old, new)
 
 
-def barred(old: VoiceVersion, new: VoiceVersion, allowed: Permissions) -> Iterator[str]:
+def barred(old: VersionTables, new: VersionTables, allowed: Permissions) -> Iterator[str]:
     """A line for every voice of either version whose consent was withdrawn, here or there, or is written nowhere."""
     for version in (old, new):
         for voice in _voices(version):
@@ -46,23 +46,23 @@ def barred(old: VoiceVersion, new: VoiceVersion, allowed: Permissions) -> Iterat
                 yield f"{visible(voice)}, whose voice is in {version.name}, withdrew consent"
 
 
-def _voices(version: VoiceVersion) -> list[str]:
+def _voices(version: VersionTables) -> list[str]:
     """Of all that is declared, and of the clips that were learnt, which the next run may change."""
     learnt = (clip.speaker for clip in version.clips or () if clip.part != LEFT_OUT and clip.speaker)
     return list(dict.fromkeys([*rights.voices(version), *learnt]))
 
 
-def fetch(report: Report, old: VoiceVersion, new: VoiceVersion) -> dict[str, Pair]:
+def fetch(report: Report, old: VersionTables, new: VersionTables) -> dict[str, Pair]:
     """Sample → its sound before and now, of the first of `report.prompts`; those are told worst first."""
-    found: dict[str, Pair] = {}
+    pairs: dict[str, Pair] = {}
     for prompt in report.prompts[: 2 * MOST]:
         pair = [_sound(side, prompt.sample) for side in (old, new)]
-        if pair[0] and pair[1] and len(found) < MOST:
-            found[prompt.sample] = (pair[0], pair[1])
-    return found
+        if pair[0] and pair[1] and len(pairs) < MOST:
+            pairs[prompt.sample] = (pair[0], pair[1])
+    return pairs
 
 
-def _sound(version: VoiceVersion, sample: str) -> SampleSound | None:
+def _sound(version: VersionTables, sample: str) -> SampleSound | None:
     content = version.outs.find(version.lock, f"{SAMPLES}/{sample}.flac")
     if not content or len(content) > LARGEST or content[:4] not in KINDS:
         return None

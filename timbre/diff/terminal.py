@@ -12,9 +12,9 @@ COLOURS = {"old": "31;9", "new": "32;1", "strong": "1", "code": "36", "link": "3
 WIDEST = 40  # characters of a column; a longer cell moves the rest of its line
 
 
-def terminal(made: Document, colour: bool = False) -> str:
-    lines = [_paint(TextSpan(made.verdict, "strong"), colour), _line(made.about, colour), ""]
-    for section in made.sections:
+def terminal(document: Document, colour: bool = False) -> str:
+    lines = [_paint(TextSpan(document.verdict, "strong"), colour), _line(document.about, colour), ""]
+    for section in document.sections:
         lines.append(_paint(TextSpan(section.title.upper(), "strong"), colour))
         for block in section.blocks:
             lines += _block(block, colour)

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from timbre.diff.report import Total
 from timbre.versions.clip_rows import PARTS
-from timbre.versions.tables import VoiceVersion, recording
+from timbre.versions.tables import VersionTables, recording
 
 
-def compare(old: VoiceVersion, new: VoiceVersion) -> Iterator[Total]:
+def compare(old: VersionTables, new: VersionTables) -> Iterator[Total]:
     sides = (old, new)
     yield Total("recordings", len(old.sources), len(new.sources))
     waiting = [_waiting(side) for side in sides]
@@ -25,12 +25,12 @@ def compare(old: VoiceVersion, new: VoiceVersion) -> Iterator[Total]:
     yield from _clips(old, new)
 
 
-def _waiting(version: VoiceVersion) -> set[str]:
+def _waiting(version: VersionTables) -> set[str]:
     """Recordings that have a draft at most."""
     return set(version.sources) - {recording(path) for path in version.transcripts}
 
 
-def _heard(old: VoiceVersion, new: VoiceVersion) -> Iterator[Total]:
+def _heard(old: VersionTables, new: VersionTables) -> Iterator[Total]:
     """The share that a person has heard, of everything; of what is transcribed, where the drafts' length is unknown."""
     drafts = [_drafted(side) for side in (old, new)]
     known = None not in drafts
@@ -43,16 +43,16 @@ def _heard(old: VoiceVersion, new: VoiceVersion) -> Iterator[Total]:
     yield Total(name, shares[0], shares[1], "%")
 
 
-def _drafted(version: VoiceVersion) -> float | None:
+def _drafted(version: VersionTables) -> float | None:
     """Seconds of drafts that nobody has begun to correct; None where nobody knows."""
     waiting = _waiting(version)
     if not waiting:
         return 0.0
-    found = version.drafted or {}
-    return sum(found[name] for name in waiting) if waiting <= found.keys() else None
+    drafted = version.drafted or {}
+    return sum(drafted[name] for name in waiting) if waiting <= drafted.keys() else None
 
 
-def _clips(old: VoiceVersion, new: VoiceVersion) -> Iterator[Total]:
+def _clips(old: VersionTables, new: VersionTables) -> Iterator[Total]:
     if old.clips is None or new.clips is None:
         return
     for part in (None, *PARTS):

@@ -102,8 +102,8 @@ def is_counted(name: str) -> bool:
     return name in BY_NAME and BY_NAME[name].unit == "count"
 
 
-def rate_change(found: Rate) -> str:
-    if found.old is None or found.new is None:
+def rate_change(rate: Rate) -> str:
+    if rate.old is None or rate.new is None:
         return ""
-    decimals = 0 if is_counted(found.name) else 3
-    return signed(found.new - found.old, decimals) + ("" if found.margin is None else f" ± {found.margin:.3f}")
+    decimals = 0 if is_counted(rate.name) else 3
+    return signed(rate.new - rate.old, decimals) + ("" if rate.margin is None else f" ± {rate.margin:.3f}")

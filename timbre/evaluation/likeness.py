@@ -24,7 +24,7 @@ from timbre.core.errors import DataError
 from timbre.core.records import Example, check_id
 from timbre.core.sections import ComputeParams, SpeakerParams, VoiceParams
 from timbre.evaluation import speaker_encoder
-from timbre.evaluation.speaker_encoder import Vector, Voices, centre
+from timbre.evaluation.speaker_encoder import KnownVoices, Vector, centre
 from timbre.families import codes as clip_codes
 from timbre.mapping import Job, batch, refresh
 from timbre.mapping.batch import Files
@@ -55,7 +55,7 @@ class JudgedSound:
 class Scale:
     """What a similarity is read on. None where there are no clips of the speaker, or no other voices."""
 
-    voices: Voices | None
+    voices: KnownVoices | None
     ceiling: float | None
     floor: float | None
 
@@ -114,7 +114,9 @@ def _embed(some: Sequence[tuple[JudgedSound, str]], options: SpeakerParams, voic
             model = families.load_once(voice)
             assert sound.said, "codes are of a clip"
             said = clip_codes.turn(sound.said, sound.path.parent)
-            reference = clip_codes.turn(sound.reference, sound.path.parent) if sound.reference else None
+            # where a reference is something said before, codes alone make the sound
+            kind, row = families.family(voice.family).cloning.kind, sound.reference
+            reference = clip_codes.turn(row, sound.path.parent) if row and kind != "turns" else None
             samples = audio.resample(model.resound(said, reference), model.sample_rate, speaker_encoder.SAMPLE_RATE)
         else:
             samples, _ = audio.read(sound.path, speaker_encoder.SAMPLE_RATE)
@@ -128,5 +130,5 @@ def measure(vectors: Mapping[Kind, Sequence[tuple[JudgedSound, Vector]]]) -> Sca
         return Scale(None, None, None)
     names = dict.fromkeys(sound.voice for sound, _ in vectors["other"])
     others = {name: centre([v for sound, v in vectors["other"] if sound.voice == name]) for name in names}
-    voices = Voices(centre(true), others)
+    voices = KnownVoices(centre(true), others)
     return Scale(voices, speaker_encoder.ceiling(coded, true), speaker_encoder.floor(voices))

@@ -4,7 +4,7 @@
 encoder's cosines are on its own scale: read them between the floor and the ceiling that `evaluate` measures too.
 
     encoder = load(params)
-    voices = Voices(centre([encoder.embed(clip) for clip in clips]), {"mira": centre(…)})
+    voices = KnownVoices(centre([encoder.embed(clip) for clip in clips]), {"mira": centre(…)})
     voices.similarity(encoder.embed(sample)), voices.is_named(encoder.embed(sample))
 """
 
@@ -31,7 +31,7 @@ Vector = npt.NDArray[np.float32]  # of length 1
 
 
 @dataclass(frozen=True)
-class Encoder:
+class VoiceEncoder:
     model: Any  # WavLMForXVector
     extractor: Any  # Wav2Vec2FeatureExtractor
 
@@ -49,7 +49,7 @@ class Encoder:
 
 
 @dataclass(frozen=True)
-class Voices:
+class KnownVoices:
     """The voice that is asked for, among others."""
 
     target: Vector
@@ -77,7 +77,7 @@ def ceiling(coded: Sequence[Vector], true: Sequence[Vector]) -> float | None:
     return float(np.mean([clip @ others for clip, others in zip(coded, rest, strict=True)]))
 
 
-def floor(voices: Voices) -> float | None:
+def floor(voices: KnownVoices) -> float | None:
     """Mean similarity of the other voices; each counts the same, however many sounds it has."""
     similarities = [voices.similarity(other) for other in voices.others.values()]
     return float(np.mean(similarities)) if similarities else None
@@ -101,7 +101,7 @@ def fingerprint(params: SpeakerParams) -> str:
 
 
 @functools.lru_cache(maxsize=1)
-def load(params: SpeakerParams) -> Encoder:
+def load(params: SpeakerParams) -> VoiceEncoder:
     """The encoder, on the GPU where there is one."""
     fingerprint(params)
     import torch
@@ -118,4 +118,4 @@ def load(params: SpeakerParams) -> Encoder:
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(f"speaker.model: {params.model} cannot be loaded as a WavLMForXVector: {reason}") from error
-    return Encoder(model.eval().to("cuda" if torch.cuda.is_available() else "cpu"), extractor)
+    return VoiceEncoder(model.eval().to("cuda" if torch.cuda.is_available() else "cpu"), extractor)

@@ -46,6 +46,6 @@ def load(table: Path, root: Path = Path()) -> Dataset:
     plain = {"audio": {"bytes": Value("binary"), "path": Value("string")}}
     kinds = {name: Value("float64" if name in ("start", "end") else "string") for name in COLUMNS}
     columns = {"audio": audio} | {name: [getattr(row, name) for row in rows] for name in COLUMNS}
-    made = Dataset.from_dict(columns, Features(plain | kinds))
+    dataset = Dataset.from_dict(columns, Features(plain | kinds))
     # cast afterwards: given as Audio at once, even finished bytes would pass torchcodec's encoder
-    return made.cast_column("audio", Audio(sampling_rate=rate, decode=False))
+    return dataset.cast_column("audio", Audio(sampling_rate=rate, decode=False))

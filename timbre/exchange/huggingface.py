@@ -117,14 +117,14 @@ def _saved(path: Path) -> list[Path]:
         splits = [""]
         if (path / "dataset_dict.json").is_file():
             splits = json.loads((path / "dataset_dict.json").read_bytes())["splits"]
-        found = []
+        files = []
         for split in splits:
             state = json.loads((path / split / "state.json").read_bytes())
             named = [named_file(path, str(Path(split, data["filename"])), str(path)) for data in state["_data_files"]]
-            found += [file for file in named if isinstance(file, Path)]
+            files += [file for file in named if isinstance(file, Path)]
             for error in (file for file in named if isinstance(file, DataError)):
                 raise error
-        return found
+        return files
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: is no dataset that can be read: no parquet, metadata.csv or state.json") from error
 
@@ -133,8 +133,8 @@ def _tables(path: Path) -> list[Path]:
     """The audiofolder's tables: one, or one per split."""
     if path.is_file():
         return [path]
-    found = [path / name for name in METADATA] + sorted(p for name in METADATA for p in path.glob(f"*/{name}"))
-    return [table for table in found if table.is_file()]
+    places = [path / name for name in METADATA] + sorted(p for name in METADATA for p in path.glob(f"*/{name}"))
+    return [table for table in places if table.is_file()]
 
 
 def _names_files(table: Path) -> bool:

@@ -97,9 +97,9 @@ def plan(rows: Rows, name: str, speaker_of: Callable[[str], str]) -> JoinPlan:
 
 
 def _plan(rows: Rows, name: str, speaker_of: Callable[[str], str], scratch: Path) -> JoinPlan:
-    made = JoinPlan()
+    plan = JoinPlan()
     unfinished: dict[tuple[str, int], int] = {}  # speaker and rate → index of the book that still takes sentences
-    heard: dict[str, str] = {}  # digest of a sound → where it was first
+    first_of: dict[str, str] = {}  # digest of a sound → where it was first
     for row in tqdm(rows(), desc="check", unit="sentence", dynamic_ncols=True):
         try:
             if isinstance(row, DataError):
@@ -108,22 +108,22 @@ def _plan(rows: Rows, name: str, speaker_of: Callable[[str], str], scratch: Path
                 raise DataError(f"{row.where}: holds half of a character")
             pcm, rate = sound(row, scratch)
             digest = hashlib.sha256(b"%d:" % rate + pcm.astype("<i2").tobytes()).hexdigest()
-            if first := heard.get(digest):
+            if first := first_of.get(digest):
                 raise DataError(f"{row.where}: is the same sound as {first}")
             speaker = speaker_of(row.voice)
         except DataError as error:
-            made.problems += str(error).splitlines()
-            made.placed.append(None)
+            plan.problems += str(error).splitlines()
+            plan.placed.append(None)
             continue
-        heard[digest] = row.where
-        made.voices[row.voice] += 1
+        first_of[digest] = row.where
+        plan.voices[row.voice] += 1
         index = unfinished.get((speaker, rate))
-        if index is None or made.books[index].seconds() + SILENCE + len(pcm) / rate > LONGEST:
-            index = unfinished[speaker, rate] = len(made.books)
-            made.books.append(Book(f"{name}-{index + 1:03}", speaker, rate))
-        made.books[index].add(row.text, len(pcm), digest)
-        made.placed.append(index)
-    return made
+        if index is None or plan.books[index].seconds() + SILENCE + len(pcm) / rate > LONGEST:
+            index = unfinished[speaker, rate] = len(plan.books)
+            plan.books.append(Book(f"{name}-{index + 1:03}", speaker, rate))
+        plan.books[index].add(row.text, len(pcm), digest)
+        plan.placed.append(index)
+    return plan
 
 
 def sound(row: ImportedUtterance, scratch: Path) -> tuple[audio.Pcm, int]:
@@ -158,24 +158,24 @@ def _checked(path: Path, where: str) -> tuple[audio.Pcm, int]:
     return audio.to_pcm(samples), rate
 
 
-def bind(rows: Rows, made: JoinPlan, folder: Path, comment: str) -> None:
+def bind(rows: Rows, plan: JoinPlan, folder: Path, comment: str) -> None:
     """Every book as <id>.flac and <id>.tsv in the folder; those that are there from an earlier run stay.
 
     Rows of many speakers come mixed, so the samples of unfinished books wait in files, not in memory.
     """
-    finished = [(folder / f"{book.id}.flac").exists() for book in made.books]
+    finished = [(folder / f"{book.id}.flac").exists() for book in plan.books]
     for waiting in folder.glob("*.pcm"):
         waiting.unlink()
-    left = Counter(index for index in made.placed if index is not None)
+    left = Counter(index for index in plan.placed if index is not None)
     written: Counter[int] = Counter()  # sentences per book
-    with tqdm(total=len(made.placed), desc="import", unit="sentence", dynamic_ncols=True) as bar:
-        for row, index in zip(rows(), made.placed, strict=True):
+    with tqdm(total=len(plan.placed), desc="import", unit="sentence", dynamic_ncols=True) as bar:
+        for row, index in zip(rows(), plan.placed, strict=True):
             bar.update()
             if index is None or finished[index]:
                 continue
             if isinstance(row, DataError):
                 raise row
-            book = made.books[index]
+            book = plan.books[index]
             _append(folder / f"{book.id}.pcm", book, written[index], row, folder)
             written[index] += 1
             if written[index] == left[index]:

@@ -47,8 +47,8 @@ def _row(where: str, fields: list[str], folder: Path, seen: dict[str, int], numb
         return DataError(f"{where}: {name} is already in line {seen[name]}")
     seen[name] = number
     named = Path(name).suffix.lower() in AUDIO_SUFFIXES
-    found = [named_file(folder, name + suffix, where) for suffix in ([""] if named else AUDIO_SUFFIXES)]
-    audio = next((file for file in found if isinstance(file, Path)), found[0])
+    candidates = [named_file(folder, name + suffix, where) for suffix in ([""] if named else AUDIO_SUFFIXES)]
+    audio = next((file for file in candidates if isinstance(file, Path)), candidates[0])
     return audio if isinstance(audio, DataError) else ImportedUtterance(where, text, audio)
 
 

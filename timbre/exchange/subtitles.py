@@ -97,10 +97,10 @@ def _cues(text: str, vtt: bool) -> Iterator[Cue | int]:
 
 
 def _cue(line: int, times: str, rows: list[str]) -> Cue | int:
-    found = _TIMES.fullmatch(times)
-    if not found:
+    match = _TIMES.fullmatch(times)
+    if not match:
         return line
-    start, end = (_seconds(*found.groups()[i : i + 4]) for i in (0, 4))
+    start, end = (_seconds(*match.groups()[i : i + 4]) for i in (0, 4))
     body = " ".join(rows)
     voice = _VOICE.search(body)
     # tags first, then entities: &lt;i&gt; is text that looks like a tag
@@ -113,11 +113,11 @@ def _seconds(hours: str | None, minutes: str, seconds: str, part: str) -> float:
 
 def _whisper(path: Path, text: str) -> list[Cue]:
     try:
-        found = [(float(s["start"]), float(s["end"]), str(s["text"])) for s in json.loads(text)["segments"]]
-        "".join(said for _, _, said in found).encode()  # JSON may hold half a character, which no file can
+        segments = [(float(s["start"]), float(s["end"]), str(s["text"])) for s in json.loads(text)["segments"]]
+        "".join(said for _, _, said in segments).encode()  # JSON may hold half a character, which no file can
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: is not Whisper's JSON: expected segments with start, end and text") from error
-    cues = [Cue(number, start, end, plain(said)) for number, (start, end, said) in enumerate(found, 1)]
+    cues = [Cue(number, start, end, plain(said)) for number, (start, end, said) in enumerate(segments, 1)]
     if not any(cue.text for cue in cues):
         raise DataError(f"{path}: holds no words")
     return cues

@@ -47,8 +47,8 @@ class ImportedVoices:
         if self.speaker:
             return self.speaker
         each = [(name, _id(name), count) for name, count in self.heard.most_common()]
-        told = [f"{new if name == new else f'{name} → {new}'} ({count})" for name, new, count in each]
-        return _few(told)
+        texts = [f"{new if name == new else f'{name} → {new}'} ({count})" for name, new, count in each]
+        return _few(texts)
 
 
 def _id(name: str) -> str:

@@ -72,11 +72,11 @@ def _passages(text: str, language: str) -> Iterator[Passage]:
         elif kind == 2:
             pause = min(LONGEST_PAUSE, pause + asked / (1000 if part.lower() == "ms" else 1))
         else:
-            for paragraph in re.split(r"\n[ \t]*\n", part):
+            for place, paragraph in enumerate(re.split(r"\n[ \t]*\n", part)):
+                pause = max(pause, PARAGRAPH) if pause and place else pause
                 for spoken in sentences(paragraph, language):
                     yield Passage(spoken, pause)
                     pause = PAUSES.get(spoken.rstrip("\"')]}")[-1:], 0.1)
-                pause = max(pause, PARAGRAPH) if pause and "\n" in part else pause
 
 
 def sentences(text: str, language: str = "en") -> Iterator[str]:

@@ -88,7 +88,7 @@ class TracedPiece:
 
 
 @dataclass(frozen=True)
-class Learnt:
+class TrainedClips:
     """What an adapter learnt from one recording."""
 
     recording: Origin
@@ -107,7 +107,7 @@ class Adapter:
     params: dict[str, Any]  # the section `train` that it was trained with
     table: str | None  # MD5 of the training table, as dvc.lock has it
     seconds: float
-    learnt: tuple[Learnt, ...]
+    learnt: tuple[TrainedClips, ...]
     samples: tuple[str, ...]  # that it spoke
 
 

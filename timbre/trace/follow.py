@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from timbre.core.errors import DataError
 from timbre.core.text import normalise
-from timbre.trace.facts import Adapter, Forward, Learnt, TracedClip, TracedPiece, TracedSample, Use
+from timbre.trace.facts import Adapter, Forward, TracedClip, TracedPiece, TracedSample, TrainedClips, Use
 from timbre.trace.version import TracedVersion
 from timbre.versions.clip_rows import LEFT_OUT, PARTS, REJECTED, TABLE, ClipRow
 from timbre.versions.lenient_rows import FOLDER
@@ -33,8 +33,8 @@ def follow(version: TracedVersion, what: str) -> TracedSample | TracedClip | Ada
         return adapter(version)
     if name in version.samples:
         return sample(version, name)
-    if found := ([name] if name in version.clips else _begins(name, version.clips)):
-        return clip(version, found[0])
+    if names := ([name] if name in version.clips else _begins(name, version.clips)):
+        return clip(version, names[0])
     if name in version.recordings and not what.startswith(SPEAKER):
         return Forward(name, None, (use(version, name),))
     speakers = speakers_of(version)
@@ -129,7 +129,7 @@ def adapter(version: TracedVersion) -> Adapter:
         table=version.dependency("train", "data/dataset/train.jsonl"),
         seconds=round(sum(row.seconds for row in version.learnt), 2),
         learnt=tuple(
-            Learnt(
+            TrainedClips(
                 version.origin(id),
                 tuple(_piece(version, row) for row in some),
                 round(sum(row.seconds for row in some), 2),

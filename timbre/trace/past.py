@@ -25,23 +25,23 @@ VOICE = ("dvc.lock", SOURCES)  # whatever changes the voice changes one of these
 def adapters(root: Path, ids: Collection[str], speaker: str | None, missing: list[str]) -> Iterator[Past]:
     """From the oldest adapter to the newest that learnt from these recordings, or from any of the speaker's."""
     tags = history.tags(root, VOICE)
-    outs, told = Outs(root, remotes=False), dict[str, Past]()
+    outs, by_digest = Outs(root, remotes=False), dict[str, Past]()
     for at in history.on_any_branch(root, VOICE):
         with open_snapshot(root, at.commit) as snapshot:
-            made = dvc_lock.read(snapshot)
+            lock = dvc_lock.read(snapshot)
             theirs = _declared(snapshot, ids, speaker)
-            digest = made.outs.get(ADAPTER)
-            clips, of = _clips(snapshot, made, outs, theirs, speaker)
+            digest = lock.outs.get(ADAPTER)
+            clips, of = _clips(snapshot, lock, outs, theirs, speaker)
         if clips == 0 or not (theirs or clips):
             continue
-        here, known = tags.get(at.commit, ()), told.get(digest or "")
+        here, known = tags.get(at.commit, ()), by_digest.get(digest or "")
         if known:
-            told[digest or ""] = _with_tags(known, here)
+            by_digest[digest or ""] = _with_tags(known, here)
         else:
-            found = tuple(offline.runs(root, ADAPTER, digest, missing, patient=True)) if digest else ()
-            key = key_of_adapter(functools.partial(outs.find, made)) if digest else None
-            told[digest or ""] = Past(at.commit, at.date, here, at.subject, theirs, key, digest, clips, of, found)
-    yield from told.values()
+            runs = tuple(offline.runs(root, ADAPTER, digest, missing, patient=True)) if digest else ()
+            key = key_of_adapter(functools.partial(outs.find, lock)) if digest else None
+            by_digest[digest or ""] = Past(at.commit, at.date, here, at.subject, theirs, key, digest, clips, of, runs)
+    yield from by_digest.values()
 
 
 def _declared(snapshot: Snapshot, ids: Collection[str], speaker: str | None) -> tuple[str, ...]:
@@ -51,10 +51,10 @@ def _declared(snapshot: Snapshot, ids: Collection[str], speaker: str | None) -> 
 
 
 def _clips(
-    snapshot: Snapshot, made: Lock, outs: Outs, theirs: Sequence[str], speaker: str | None
+    snapshot: Snapshot, lock: Lock, outs: Outs, theirs: Sequence[str], speaker: str | None
 ) -> tuple[int | None, int | None]:
     """How many rows of the training table are theirs, and how many there are; None where it cannot be reached."""
-    content = outs.read(made, PARTS["training"], snapshot.name)
+    content = outs.read(lock, PARTS["training"], snapshot.name)
     if content is None:
         return None, None
     rows = list(clip_rows.json_rows(content))

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from timbre.trace.facts import (
     Adapter,
     Forward,
-    Learnt,
     Origin,
     Past,
     Trace,
@@ -16,6 +15,7 @@ from timbre.trace.facts import (
     TracedLine,
     TracedSample,
     TracedVoice,
+    TrainedClips,
     Use,
 )
 from timbre.trace.tree import Node, TreeRow, rows
@@ -51,28 +51,28 @@ def draw(trace: Trace, every: bool = False, width: int | None = None) -> str:
     return "\n".join(text for row in drawn for text in row.broken(width))
 
 
-def _sample(found: TracedSample, every: bool) -> tuple[list[str], list[Node]]:
-    ended = "ended by itself" if found.ended else "cut off at its longest"
-    head = [f"{found.id}  “{found.text}”", f"{found.audio}, {found.seconds:.2f} s, {ended}"]
-    if found.heard is not None:
-        wrong = f": {found.errors} of {found.words} words wrong" if found.errors else ": every word right"
-        head.append(f"Whisper heard “{found.heard}”{wrong}")
-    if found.similarity is not None:
-        head.append(f"similarity to the speaker {found.similarity:.2f}")
-    prompt = _joined(found.prompt, found.prompt_where, found.kind)
+def _sample(sample: TracedSample, every: bool) -> tuple[list[str], list[Node]]:
+    ended = "ended by itself" if sample.ended else "cut off at its longest"
+    head = [f"{sample.id}  “{sample.text}”", f"{sample.audio}, {sample.seconds:.2f} s, {ended}"]
+    if sample.heard is not None:
+        wrong = f": {sample.errors} of {sample.words} words wrong" if sample.errors else ": every word right"
+        head.append(f"Whisper heard “{sample.heard}”{wrong}")
+    if sample.similarity is not None:
+        head.append(f"similarity to the speaker {sample.similarity:.2f}")
+    prompt = _joined(sample.prompt, sample.prompt_where, sample.kind)
     nodes = [
-        Node("prompt", prompt, [Node("truth", _clip_line(found.truth))] if found.truth else []),
-        Node("spoken", _joined(f"seed {found.seed}", *_some(found.sampling, SAMPLING))),
-        Node("base", _joined(found.base, found.base_key)),
+        Node("prompt", prompt, [Node("truth", _clip_line(sample.truth))] if sample.truth else []),
+        Node("spoken", _joined(f"seed {sample.seed}", *_some(sample.sampling, SAMPLING))),
+        Node("base", _joined(sample.base, sample.base_key)),
     ]
-    if found.reference:
-        nodes.append(Node("cloned", _clip_line(found.reference), _clip(found.reference)))
-    elif found.reference_id:
-        nodes.append(Node("cloned", f"clip {found.reference_id}"))
-    if found.adapter:
-        nodes.append(Node("adapter", "; ".join(_adapter_head(found.adapter)), _adapter(found.adapter, every, False)))
-    elif found.adapter_key:
-        nodes.append(Node("adapter", found.adapter_key))
+    if sample.reference:
+        nodes.append(Node("cloned", _clip_line(sample.reference), _clip(sample.reference)))
+    elif sample.reference_id:
+        nodes.append(Node("cloned", f"clip {sample.reference_id}"))
+    if sample.adapter:
+        nodes.append(Node("adapter", "; ".join(_adapter_head(sample.adapter)), _adapter(sample.adapter, every, False)))
+    elif sample.adapter_key:
+        nodes.append(Node("adapter", sample.adapter_key))
     return head, nodes
 
 
@@ -103,25 +103,25 @@ def _line(line: TracedLine) -> str:
     return f"{line.where}  {_span(line.start, line.end)}{flag}  “{line.text}”"
 
 
-def _adapter_head(found: Adapter) -> list[str]:
+def _adapter_head(adapter: Adapter) -> list[str]:
     best = ""
-    if found.best_step is not None and found.best_eval_loss is not None:
-        best = f", step {found.best_step} of {found.steps}, evaluation loss {found.best_eval_loss:.3f}"
-    return [f"{found.key or 'unknown'}, {found.path}{best}"]
+    if adapter.best_step is not None and adapter.best_eval_loss is not None:
+        best = f", step {adapter.best_step} of {adapter.steps}, evaluation loss {adapter.best_eval_loss:.3f}"
+    return [f"{adapter.key or 'unknown'}, {adapter.path}{best}"]
 
 
-def _adapter(found: Adapter, every: bool, whole: bool = True) -> list[Node]:
+def _adapter(adapter: Adapter, every: bool, whole: bool = True) -> list[Node]:
     """`whole`: with what a sample of it says already."""
-    clips = sum(len(some.clips) for some in found.learnt)
-    table = f" (MD5 {found.table})" if found.table else ""
-    amount = f"{_count(clips, 'clip')}, {_clock(found.seconds)}" if found.learnt else "no clip that is known"
+    clips = sum(len(some.clips) for some in adapter.learnt)
+    table = f" (MD5 {adapter.table})" if adapter.table else ""
+    amount = f"{_count(clips, 'clip')}, {_clock(adapter.seconds)}" if adapter.learnt else "no clip that is known"
     learnt = f"{amount}, of data/dataset/train.jsonl{table}"
-    below = _some_of([Node(some.recording.id, _learnt(some), _every(some, every)) for some in found.learnt], every)
-    voices = {some.recording.speaker.id: some.recording.speaker for some in found.learnt}
-    nodes = [Node("base", found.base or "unknown")] if whole else []
-    nodes += [Node("trained", ", ".join(_some(found.params, TRAINING))), Node("learnt", learnt, below)]
+    below = _some_of([Node(some.recording.id, _learnt(some), _every(some, every)) for some in adapter.learnt], every)
+    voices = {some.recording.speaker.id: some.recording.speaker for some in adapter.learnt}
+    nodes = [Node("base", adapter.base or "unknown")] if whole else []
+    nodes += [Node("trained", ", ".join(_some(adapter.params, TRAINING))), Node("learnt", learnt, below)]
     nodes += [Node("voice", _voice(voice), _consent(voice)) for voice in voices.values()]
-    return nodes + ([Node("spoke", _samples(found.samples, every))] if whole else [])
+    return nodes + ([Node("spoke", _samples(adapter.samples, every))] if whole else [])
 
 
 def _some_of(nodes: list[Node], every: bool, what: str = "recording") -> list[Node]:
@@ -131,12 +131,12 @@ def _some_of(nodes: list[Node], every: bool, what: str = "recording") -> list[No
     return [*nodes[:SHOWN], Node("…", f"and {_count(more, what)} more; --every lists them")]
 
 
-def _learnt(some: Learnt) -> str:
+def _learnt(some: TrainedClips) -> str:
     amount = f"{_count(len(some.clips), 'clip')}, {_clock(some.seconds)}"
     return f"{amount}; {_source(some.recording)}; {some.recording.speaker.id}, {some.recording.licence or 'NO LICENCE'}"
 
 
-def _every(some: Learnt, every: bool) -> list[Node]:
+def _every(some: TrainedClips, every: bool) -> list[Node]:
     if not every:
         return []
     return [
@@ -157,8 +157,8 @@ def _places(lines: Sequence[str]) -> str:
 def _origin(origin: Origin) -> list[Node]:
     nodes = [Node("source", _source(origin))]
     site = {"title": origin.title, "by": origin.uploader, "of": origin.upload_date, "licence": origin.site_licence}
-    if told := [f"{name} {value}" for name, value in site.items() if value]:
-        nodes.append(Node("site", ", ".join(told)))
+    if facts := [f"{name} {value}" for name, value in site.items() if value]:
+        nodes.append(Node("site", ", ".join(facts)))
     if origin.file_sha256:
         nodes.append(Node("sha256", origin.file_sha256))
     nodes.append(Node("rights", f"{origin.licence or 'NO LICENCE'}; {origin.consent or 'no word of consent'}"))
@@ -183,19 +183,19 @@ def _consent(voice: TracedVoice) -> list[Node]:
     return [Node("TAKEN BACK", f"on {voice.revoked}")] * bool(voice.revoked) + nodes
 
 
-def _forward(found: Forward, every: bool) -> tuple[list[str], list[Node]]:
-    if found.voice:
-        head, nodes = [_voice(found.voice)], _consent(found.voice)
-        nodes += _some_of([Node(some.recording.id, _words(some), _own(some, every)) for some in found.uses], every)
-    elif found.uses:
-        [some] = found.uses
-        head, nodes = [f"{found.name}  {_words(some)}"], [*_origin(some.recording), *_own(some, every)]
+def _forward(forward: Forward, every: bool) -> tuple[list[str], list[Node]]:
+    if forward.voice:
+        head, nodes = [_voice(forward.voice)], _consent(forward.voice)
+        nodes += _some_of([Node(some.recording.id, _words(some), _own(some, every)) for some in forward.uses], every)
+    elif forward.uses:
+        [some] = forward.uses
+        head, nodes = [f"{forward.name}  {_words(some)}"], [*_origin(some.recording), *_own(some, every)]
     else:
-        head, nodes = [found.name], []
-    nodes += _made(found.uses, every)
-    barred = [some.recording.speaker for some in found.uses] + ([found.voice] if found.voice else [])
-    if found.uses and any(voice.revoked or voice.where is None for voice in barred):
-        nodes.append(Node("to do", LEAVING.format(found.name)))
+        head, nodes = [forward.name], []
+    nodes += _made(forward.uses, every)
+    barred = [some.recording.speaker for some in forward.uses] + ([forward.voice] if forward.voice else [])
+    if forward.uses and any(voice.revoked or voice.where is None for voice in barred):
+        nodes.append(Node("to do", LEAVING.format(forward.name)))
     return head, nodes
 
 
@@ -203,8 +203,8 @@ def _words(some: Use) -> str:
     seconds = f"{_clock(some.recording.seconds)}, " if some.recording.seconds else ""
     if not some.lines:
         return f"{seconds}no words yet"
-    heard = "all" if some.heard == some.lines else some.heard
-    return f"{seconds}{_count(some.lines, 'line')} of {some.transcript or 'a draft'}, {heard} heard by a person"
+    reviewed = "all" if some.heard == some.lines else some.heard
+    return f"{seconds}{_count(some.lines, 'line')} of {some.transcript or 'a draft'}, {reviewed} heard by a person"
 
 
 def _own(some: Use, every: bool) -> list[Node]:
@@ -254,9 +254,9 @@ def _past(past: Past, now: str | None) -> Node:
     learnt = "clips not reachable" if past.clips is None else f"{past.clips} of its {past.of} clips"
     adapter = past.adapter or f"of MD5 {past.md5}, whose weights are not here"
     same = ", the one here" if past.adapter and past.adapter == now else ""
-    made = f"adapter {adapter}{same}; {learnt}" if past.md5 else "no adapter yet"
+    outcome = f"adapter {adapter}{same}; {learnt}" if past.md5 else "no adapter yet"
     where = f" ({past.commit[:8]})" if past.tags else ""
-    text = f"{past.date}{where} “{past.subject}”: {made}"
+    text = f"{past.date}{where} “{past.subject}”: {outcome}"
     return Node(name, text, [Node("MLflow", _run(run)) for run in past.runs])
 
 

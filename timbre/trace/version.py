@@ -45,17 +45,17 @@ class TracedVersion:
         self._lines: dict[str, tuple[TracedLine, ...]] = {}
 
     def read(self, path: str) -> bytes | None:
-        found = self.snapshot.read(path)
-        if found is None:
-            found = self.outs.read(self.lock, path, self.snapshot.name)
-        return found
+        content = self.snapshot.read(path)
+        if content is None:
+            content = self.outs.read(self.lock, path, self.snapshot.name)
+        return content
 
     def needed(self, path: str) -> bytes:
-        found = self.read(path)
-        if found is None:
+        content = self.read(path)
+        if content is None:
             known = self.lock.out_of(path)[0]
             self.lacks(f"{path}: not here; `dvc {'pull' if known else 'repro'}` brings it")
-        return found or b""
+        return content or b""
 
     def reached(self, path: str) -> bool:
         return not any(line.startswith(f"{path}: not ") for line in self.missing)
@@ -96,11 +96,11 @@ class TracedVersion:
     def entries(self) -> dict[str, tuple[Entry, int]]:
         """data/sources.yaml: id → entry and its line; what is no entry is left out."""
         try:
-            found = sources.document((self.read(SOURCES) or b"").decode(), SOURCES)
+            document = sources.document((self.read(SOURCES) or b"").decode(), SOURCES)
         except (SourceError, UnicodeDecodeError) as error:
             self.lacks(str(error))
             return {}
-        listed = found if isinstance(found, list) else []
+        listed = document if isinstance(document, list) else []
         return {
             str(entry["id"]): (dict(entry), listed.lc.item(index)[0] + 1)  # type: ignore[attr-defined]
             for index, entry in enumerate(listed)
@@ -125,7 +125,7 @@ class TracedVersion:
     def origin(self, recording: str) -> Origin:
         entry, line = self.entries.get(recording, ({}, 0))
         raw = self.facts(f"data/raw/{recording}.json")
-        made, told = mapping(raw.get("recording")), mapping(raw.get("provenance"))
+        made, provenance = mapping(raw.get("recording")), mapping(raw.get("provenance"))
         speaker = str(entry.get("speaker") or made.get("speaker") or "unknown")
         if not raw:
             self.lacks(f"data/raw/{recording}.json: not here; `dvc pull` or `dvc repro fetch` brings it")
@@ -136,9 +136,9 @@ class TracedVersion:
             where=f"{SOURCES}:{line}" if line else None,
             speaker=self.voice(speaker),
             **own,
-            **{key: _text(told.get(key)) for key in ("title", "uploader", "upload_date", "file_sha256")},
-            site_licence=_text(told.get("license")),
-            site_url=_address(told.get("url")),
+            **{key: _text(provenance.get(key)) for key in ("title", "uploader", "upload_date", "file_sha256")},
+            site_licence=_text(provenance.get("license")),
+            site_url=_address(provenance.get("url")),
             sha256=_text(made.get("sha256")),
             seconds=made.get("seconds"),
         )
@@ -224,8 +224,8 @@ class TracedVersion:
 
     def dependency(self, stage: str, path: str) -> str | None:
         """The MD5 of what a stage read, as dvc.lock has it."""
-        found = (dep for dep in mapping(self.lock.stages.get(stage)).get("deps", []) if dep.get("path") == path)
-        return next((str(dep.get("md5")) for dep in found), None)
+        matches = (dep for dep in mapping(self.lock.stages.get(stage)).get("deps", []) if dep.get("path") == path)
+        return next((str(dep.get("md5")) for dep in matches), None)
 
     def params(self, stage: str, section: str) -> Entry:
         """As the stage last ran with them; as they stand in params.yaml where it never ran."""
@@ -259,20 +259,20 @@ class TracedVersion:
 
     def prompt_line(self, prompt: str) -> str | None:
         text = (self.read(PROMPTS) or b"").decode(errors="replace")
-        found = (number for number, row in enumerate(text.split("\n"), 1) if row.split("\t")[0] == prompt)
-        number = next(found, None)
+        numbers = (number for number, row in enumerate(text.split("\n"), 1) if row.split("\t")[0] == prompt)
+        number = next(numbers, None)
         return f"{PROMPTS}:{number}" if number else None
 
     @cached_property
     def recordings(self) -> dict[str, str]:
         """Id → speaker of all that are declared, and of those that are not and still lie in a table or data/raw."""
-        found = {id: entry.get("speaker") for id, (entry, _) in self.entries.items()}
+        speaker_of = {id: entry.get("speaker") for id, (entry, _) in self.entries.items()}
         for row in self.clips.values():
-            found.setdefault(row.recording, row.speaker)
+            speaker_of.setdefault(row.recording, row.speaker)
         for path in self.snapshot.list("data/raw"):
-            if path.endswith(".json") and (id := PurePosixPath(path).stem) not in found:
-                found[id] = mapping(self.facts(path).get("recording")).get("speaker")
-        return {id: str(speaker) for id, speaker in found.items()}
+            if path.endswith(".json") and (id := PurePosixPath(path).stem) not in speaker_of:
+                speaker_of[id] = mapping(self.facts(path).get("recording")).get("speaker")
+        return {id: str(speaker) for id, speaker in speaker_of.items()}
 
     def files(self, recording: str) -> tuple[str, ...]:
         """Those that are the recording's own, and here."""

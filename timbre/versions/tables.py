@@ -1,7 +1,7 @@
 """What a commit or the work tree holds, as tables, as far as each can be read.
 
     with open_snapshot(root, "v1") as snapshot:
-        version = VoiceVersion(snapshot, Outs(root))
+        version = VersionTables(snapshot, Outs(root))
         version.transcripts, version.clips, version.scores
 
 A table is read when it is first asked for. One that DVC keeps and that cannot be had is None, and `outs.unreachable`
@@ -34,7 +34,7 @@ ADAPTER, SAMPLES, RAW = "models/adapter", "reports/samples", "data/raw"
 T = TypeVar("T")
 
 
-class VoiceVersion:
+class VersionTables:
     def __init__(self, snapshot: Snapshot, outs: Outs) -> None:
         self.snapshot, self.outs = snapshot, outs
 

@@ -12,7 +12,7 @@ from timbre.core.errors import DataError, ModelError
 from timbre.core.records import Example
 from timbre.core.sections import SpeakerParams
 from timbre.evaluation import gates, likeness, speaker_encoder
-from timbre.evaluation.speaker_encoder import Encoder, Voices
+from timbre.evaluation.speaker_encoder import KnownVoices, VoiceEncoder
 
 TINY = Path(__file__).parents[3] / "models/tiny"
 
@@ -44,7 +44,7 @@ def test_what_is_learnt_and_judged_is_told(held: Example, prompts: dict[str, str
 
 
 @pytest.fixture(scope="module")
-def encoder() -> Encoder:
+def encoder() -> VoiceEncoder:
     return speaker_encoder.load(SpeakerParams(str(TINY / "speaker"), None))
 
 
@@ -64,19 +64,19 @@ def test_other_voices_are_a_file_each_or_a_folder_and_the_other_speakers_of_the_
         list(likeness.other_sounds(tmp_path / "none", [], Path()))
 
 
-def test_two_sentences_of_a_voice_are_nearer_than_two_voices(encoder: Encoder) -> None:
+def test_two_sentences_of_a_voice_are_nearer_than_two_voices(encoder: VoiceEncoder) -> None:
     from timbre import audio
 
     names = ["mira", "rasmus", "kalle", "edda"]
     one, other = ([encoder.embed(audio.read(TINY / f"voices/{name}/{n}.flac")[0]) for name in names] for n in range(2))
     for place, name in enumerate(names):
-        voices = Voices(one[place], {n: one[i] for i, n in enumerate(names) if n != name})
+        voices = KnownVoices(one[place], {n: one[i] for i, n in enumerate(names) if n != name})
         assert voices.is_named(other[place])
         assert voices.similarity(other[place]) > 0.9 > 0.5 > (speaker_encoder.floor(voices) or 1)
     assert np.array_equal(encoder.embed(audio.read(TINY / "voices/mira/0.flac")[0]), one[0])
 
 
-def test_sounds_of_any_length_have_an_embedding(encoder: Encoder) -> None:
+def test_sounds_of_any_length_have_an_embedding(encoder: VoiceEncoder) -> None:
     for length in (0, 1, 1600, 40_000):
         found = encoder.embed(np.zeros(length, np.float32))
         assert np.isfinite(found).all()

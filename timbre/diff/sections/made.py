@@ -30,13 +30,13 @@ def totals(page: Page) -> Iterator[Block]:
 def clips(page: Page) -> Iterator[Block]:
     report = page.report
     changes = sorted(report.clips, key=lambda change: (not _odd(change, report.outliers), ORDER.index(change.kind)))
-    found, more = page.cut(changes, "clip")
-    if found:
+    shown, more = page.cut(changes, "clip")
+    if shown:
         kinds = Counter(change.kind for change in changes)
-        told = ", ".join(f"{kinds[kind]} {kind}" for kind in ORDER if kinds[kind])
+        title = ", ".join(f"{kinds[kind]} {kind}" for kind in ORDER if kinds[kind])
         head = ("clip", "", "recording", "time", "seconds", "used for")
-        table = Table(head, tuple(_clip(page, change) for change in found))
-        yield from folded(told, [table, *more])
+        table = Table(head, tuple(_clip(page, change) for change in shown))
+        yield from folded(title, [table, *more])
     if report.left_out:
         rows = (cells(why, str(old), str(new)) for why, (old, new) in report.left_out.items())
         yield say("Left out or warned of, by reason:")
@@ -83,9 +83,9 @@ def rights(page: Page) -> Iterator[Block]:
         (page.report.sources, "recording"),
     )
     for some, what in parts:
-        found, more = page.cut(some, what)
-        if found:
-            yield Items(tuple(tuple(_entry(page, entry, what)) for entry in found))
+        shown, more = page.cut(some, what)
+        if shown:
+            yield Items(tuple(tuple(_entry(page, entry, what)) for entry in shown))
             yield from more
 
 
@@ -102,9 +102,9 @@ def _entry(page: Page, entry: SourceChange | Change, what: str) -> Iterator[Text
 
 
 def params(page: Page) -> Iterator[Block]:
-    found, more = page.cut(page.report.params, "parameter")
-    if found:
-        rows = (((TextSpan(p.key, "code"),), *((page.text(_shown(v)),) for v in (p.old, p.new))) for p in found)
+    shown, more = page.cut(page.report.params, "parameter")
+    if shown:
+        rows = (((TextSpan(p.key, "code"),), *((page.text(_shown(v)),) for v in (p.old, p.new))) for p in shown)
         table = Table(("parameter", "before", "now"), tuple(rows))
         yield from folded(f"{len(page.report.params)} changed", [table, *more])
 

@@ -17,14 +17,14 @@ CODE = re.compile(r"(\S+\.(?:py|html|css|js)) (?:changed|is new to it|is no long
 
 def problems(page: Page) -> Iterator[Block]:
     report = page.report
-    found, more = page.cut(report.problems, "place")
-    if found:
-        yield Items(tuple((page.place(p.path, p.line), TextSpan(" "), page.text(p.what)) for p in found))
+    shown, more = page.cut(report.problems, "place")
+    if shown:
+        yield Items(tuple((page.place(p.path, p.line), TextSpan(" "), page.text(p.what)) for p in shown))
         yield from more
     if report.failed:
-        told = (page.text(f": {said_of(gate)}") for gate in report.failed)
+        texts = (page.text(f": {said_of(gate)}") for gate in report.failed)
         items = (
-            (TextSpan("gate "), TextSpan(g.name, "code"), said) for g, said in zip(report.failed, told, strict=True)
+            (TextSpan("gate "), TextSpan(g.name, "code"), said) for g, said in zip(report.failed, texts, strict=True)
         )
         yield Items(tuple(items))
     if report.leaks:
@@ -44,9 +44,9 @@ def reruns(page: Page) -> Iterator[Block]:
     yield say("dvc.lock is behind the files; clips and rates above are those of the last run.")
     items = []
     for stage in direct:
-        found = _summed(stage.reasons)
-        reasons = found if page.most is None else found[:REASONS]
-        rest = [f"and {len(found) - REASONS} more"] if len(reasons) < len(found) else []
+        summed = _summed(stage.reasons)
+        reasons = summed if page.most is None else summed[:REASONS]
+        rest = [f"and {len(summed) - REASONS} more"] if len(reasons) < len(summed) else []
         items.append((TextSpan(stage.stage, "code"), page.text(": " + "; ".join(reasons + rest))))
     yield Items(tuple(items))
     after = [stage.stage for stage in report.stale if not stage.reasons]
@@ -72,26 +72,26 @@ def _cost(page: Page) -> Iterator[str]:
     if not measured:
         return
     longest = sorted(measured, key=lambda stage: -measured[stage])[:3]
-    told = ", ".join(f"{stage} {minutes(measured[stage])}" for stage in longest)
-    yield f"About {minutes(sum(measured.values()))} at most, by the last runs here ({told})"
+    slowest = ", ".join(f"{stage} {minutes(measured[stage])}" for stage in longest)
+    yield f"About {minutes(sum(measured.values()))} at most, by the last runs here ({slowest})"
     unknown = [stage for stage in known if stage not in measured]
     yield from [f"{', '.join(unknown)} not timed yet"] if unknown else []
 
 
 def shared(page: Page) -> Iterator[Block]:
-    found = page.report.shared
-    if found.refused:
-        text = page.text(f" could not be asked: {found.refused}")
-        yield Paragraph((TextSpan("The remote "), TextSpan(found.remote, "code"), text))
-    elif found.lacks:
+    remote = page.report.shared
+    if remote.refused:
+        text = page.text(f" could not be asked: {remote.refused}")
+        yield Paragraph((TextSpan("The remote "), TextSpan(remote.remote, "code"), text))
+    elif remote.lacks:
         yield Paragraph(
             (
                 TextSpan("A colleague cannot get what "),
-                TextSpan(found.remote, "code"),
+                TextSpan(remote.remote, "code"),
                 TextSpan(" lacks; `dvc push` sends it:"),
             )
         )
-        paths, more = page.cut(found.lacks, "output")
+        paths, more = page.cut(remote.lacks, "output")
         yield Items(tuple((TextSpan(path, "code"),) for path in paths))
         yield from more
 
@@ -103,5 +103,5 @@ def unreachable(page: Page) -> Iterator[Block]:
         versions.setdefault(path, []).append(version)
     if versions:
         yield say("Neither in DVC's cache here nor to be had from a remote, so not compared:")
-        told = ((path, f" of {' and '.join(found)}") for path, found in versions.items())
-        yield Items(tuple((TextSpan(path, "code"), page.text(text)) for path, text in told))
+        rows = ((path, f" of {' and '.join(names)}") for path, names in versions.items())
+        yield Items(tuple((TextSpan(path, "code"), page.text(text)) for path, text in rows))

@@ -39,11 +39,9 @@ def _gate(gate: GateChange) -> tuple[Inline, ...]:
     return ((TextSpan(gate.name, "code"),), *cells(gate.asks, SAID[gate.old]), (now,), *cells(*numbers))
 
 
-def _rate(found: Rate) -> tuple[Inline, ...]:
-    values = (_with_range(found.name, found.old, found.old_range), _with_range(found.name, found.new, found.new_range))
-    return cells(
-        CONDITIONS.get(found.condition, found.condition), BY_NAME[found.name].short, *values, rate_change(found)
-    )
+def _rate(rate: Rate) -> tuple[Inline, ...]:
+    values = (_with_range(rate.name, rate.old, rate.old_range), _with_range(rate.name, rate.new, rate.new_range))
+    return cells(CONDITIONS.get(rate.condition, rate.condition), BY_NAME[rate.name].short, *values, rate_change(rate))
 
 
 def _with_range(name: str, value: float | None, span: tuple[float, float] | None) -> str:
@@ -51,13 +49,13 @@ def _with_range(name: str, value: float | None, span: tuple[float, float] | None
 
 
 def _prompts(page: Page) -> Iterator[Block]:
-    found, more = page.cut(page.report.prompts, "sample")
-    if not found:
+    shown, more = page.cut(page.report.prompts, "sample")
+    if not shown:
         return
     yield say("Samples that are heard otherwise, or sound more or less like the speaker; what became worse first:")
-    yield _table(page, found[:OPEN])
-    if len(found) > OPEN:
-        yield Folded(plural(len(found) - OPEN, "sample") + " more", (_table(page, found[OPEN:]),))
+    yield _table(page, shown[:OPEN])
+    if len(shown) > OPEN:
+        yield Folded(plural(len(shown) - OPEN, "sample") + " more", (_table(page, shown[OPEN:]),))
     yield from more
     if page.sounds and not page.embeds:
         yield Paragraph(

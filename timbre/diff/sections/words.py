@@ -33,8 +33,8 @@ def words(page: Page) -> Iterator[Block]:
 def _transcripts(page: Page) -> Iterator[Block]:
     whole, more = page.cut(page.report.transcripts, "transcript")
     if whole:
-        told = (f" {t.kind}: {plural(t.lines, 'line')}, {t.seconds / 60:.1f} min" for t in whole)
-        yield Items(tuple((TextSpan(t.path, "code"), TextSpan(text)) for t, text in zip(whole, told, strict=True)))
+        texts = (f" {t.kind}: {plural(t.lines, 'line')}, {t.seconds / 60:.1f} min" for t in whole)
+        yield Items(tuple((TextSpan(t.path, "code"), TextSpan(text)) for t, text in zip(whole, texts, strict=True)))
         yield from more
 
 
@@ -125,11 +125,11 @@ def _doubts(page: Page) -> Iterator[Block]:
         for row in change.new
     }
     others = [doubt for doubt in page.report.doubts if (doubt.path, doubt.row.number) not in changed]
-    found = others if page.most is None else others[: min(DOUBTS, page.most)]
-    if found:
-        more = f", the first {len(found)} of {len(others):,}" if len(found) < len(others) else ""
+    shown = others if page.most is None else others[: min(DOUBTS, page.most)]
+    if shown:
+        more = f", the first {len(shown)} of {len(others):,}" if len(shown) < len(others) else ""
         yield say(f"Likely wrong among the other lines{more}:")
-        yield Items(tuple(_doubt(page, doubt) for doubt in found))
+        yield Items(tuple(_doubt(page, doubt) for doubt in shown))
 
 
 def _doubt(page: Page, doubt: Doubt) -> Inline:
@@ -149,11 +149,11 @@ def times(page: Page) -> Iterator[Block]:
             shift = (change.recording, round(new.start - old.start, 2), round(new.end - old.end, 2))
             moves[shift].append((old, new))
     ordered = sorted(moves.items(), key=lambda item: (-len(item[1]), -abs(item[0][1]) - abs(item[0][2])))
-    found, more = page.cut(ordered, "shift")
-    if not found:
+    shown, more = page.cut(ordered, "shift")
+    if not shown:
         return
     table = []
-    for (name, start, end), rows in found:
+    for (name, start, end), rows in shown:
         old, new = rows[0]
         where = f"{clock(old.start)}–{clock(old.end)} → {clock(new.start)}–{clock(new.end)}"
         first = page.place(f"{FOLDER}/{name}.tsv", new.number)

@@ -17,7 +17,7 @@ from benchmarks.table import Row, Table
 from timbre import families
 from timbre.core.sections import VoiceParams
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 SPEAKING = Table(
     "a minute of speech",
     [
@@ -134,7 +134,8 @@ def test_the_documented_recipe_is_fed_what_the_processor_makes(tmp_path: Path) -
     voice: Any = families.load(VoiceParams("csm", str(random_csm(tmp_path / "csm")), None))
     sounds = [np.random.default_rng(n).normal(0, 0.1, n * SAMPLE_RATE // 5).astype(np.float32) for n in (3, 5)]
     texts = ["the ferry waits", "green coffee please"]
-    clips = [Clip(*made) for made in zip(texts, sounds, voice.encode(sounds), strict=True)]
+    codes = [codes["codes"] for codes in voice.encode(sounds)]
+    clips = [Clip(*parts) for parts in zip(texts, sounds, codes, strict=True)]
     processor = CsmProcessor.from_pretrained(tmp_path / "csm")
     for clip in clips:
         talk = [{"role": "0", "content": [{"type": "text", "text": clip.text}, {"type": "audio", "path": clip.sound}]}]

@@ -86,7 +86,7 @@ def test_workers_end_with_the_process_that_began_them(tmp_path: Path, sent: sign
     notes.mkdir()
     process = subprocess.Popen(
         [sys.executable, script, notes], start_new_session=True, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )  # fmt: skip
     wait_until(lambda: len(list(notes.glob("*.pid"))) == 2)
     if sent == signal.SIGINT:  # as Ctrl-C: to the terminal's processes, all of them

@@ -27,16 +27,16 @@ from timbre.evaluation import metrics, mos, scores
 from timbre.evaluation.likeness import Scale
 from timbre.evaluation.metrics import CONDITIONS, Evidence
 from timbre.evaluation.scores import Score
-from timbre.evaluation.speaker_encoder import Voices
+from timbre.evaluation.speaker_encoder import KnownVoices
 from timbre.families import Turn
 from timbre.families.codes import to_bytes
 from timbre.mapping import batch
 from timbre.project.transcripts import read as read_transcript
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 TINY = ROOT / "models/tiny"
 MARINA, MIRA = np.eye(2, dtype=np.float32)
-SCALE = Scale(Voices(MARINA, {"mira": MIRA}), 0.99, 0.0)
+SCALE = Scale(KnownVoices(MARINA, {"mira": MIRA}), 0.99, 0.0)
 LIMITS = GateParams(changes=0.5, words=0.1, likeness=0.0, ends=0.95, leakage=0)
 
 
@@ -129,13 +129,13 @@ class World:
         return audio.read(self.root / example.audio)[0]
 
     def encode(self) -> list[np.ndarray]:
-        """Codes of the held-out clips; give back what the codec makes of them."""
+        """Codes of every clip, the cloned one's too; gives what the codec makes of the held-out ones."""
         model = families.load_once(VoiceParams("csm", str(TINY / "csm"), None))
         (self.root / "data/codes").mkdir(exist_ok=True)
-        codes = model.encode([self.clip(row) for row in self.rows[:-1]])
-        for row, code in zip(self.rows, codes, strict=False):
+        codes = model.encode([self.clip(row) for row in self.rows])
+        for row, code in zip(self.rows, codes, strict=True):
             (self.root / f"data/codes/{row.id}.safetensors").write_bytes(to_bytes(code))
-        return [model.resound(Turn("", code), None) for code in codes]
+        return [model.resound(Turn("", code), None) for code in codes[:-1]]
 
     def speak(self, condition: str, prompt: str, text: str, sound: np.ndarray) -> None:
         folder, name = self.root / "reports/samples", f"{condition}-{prompt}-0"

@@ -24,7 +24,7 @@ from timbre.families import Lora
 from timbre.families.codes import to_bytes
 from timbre.synthesis import reference
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 REFERENCE = "0123456789abcdef"  # of the samples that tests/support/fake_outputs.py makes
 ARGUMENTS = [
     Path("data/prompts.tsv"), Path("reports/samples"), Path("data/dataset"), Path("data/codes/csm"),

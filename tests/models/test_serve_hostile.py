@@ -1,0 +1,100 @@
+"""Requests that nobody sends by mistake: the right status, nothing else, and the next caller is served."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+
+from tests.support.shared import built_once
+from tests.support.speech_server import build_served, copy_served, speaking_server
+from timbre.web.serve import reading
+from timbre.web.serve.server import SpeechServer
+
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SpeechServer]:
+    template = built_once(tmp_path_factory, "served", lambda root: (root.mkdir(), build_served(root)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(copy_served(template, tmp_path_factory.mktemp("hostile") / "voice"))
+        with speaking_server(slots=2) as server:
+            yield server
+
+
+@pytest.fixture(autouse=True)
+def _still_serving(server: SpeechServer) -> Iterator[None]:
+    yield
+    answer = httpx.post(f"{server.url}/v1/audio/speech", json={"input": "the ferry", "response_format": "pcm"})
+    assert answer.status_code == 200
+    assert len(answer.content) > 1000
+
+
+def post(server: SpeechServer, content: Any, headers: dict[str, str] = JSON) -> httpx.Response:
+    return httpx.post(f"{server.url}/v1/audio/speech", content=content, headers=headers, timeout=60)
+
+
+def test_bodies(server: SpeechServer) -> None:
+    assert post(server, b"x" * 300_000).status_code == 413
+    assert post(server, iter([b"x" * 200_000] * 2)).status_code == 413, "in chunks, without a length"
+    assert post(server, b"{}", {"Content-Type": "text/plain"}).status_code == 415
+    assert post(server, b"{}", {"Content-Type": "multipart/form-data"}).status_code == 415
+    for body in (b"", b"{", b"[" * 100_000, b"\xff\xfe", b"null", b'"text"', b"[]", b'{"input": null}'):
+        answer = post(server, body)
+        assert answer.status_code == 400
+        assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+    assert post(server, b'{"input": "the ferry", "speed": NaN}').status_code == 400
+    assert post(server, b'{"input": "the ferry", "seed": 1e99}').status_code == 400
+
+
+def test_texts_of_control_characters_and_floods(server: SpeechServer) -> None:
+    for text in ("\x00\x1b[31m the ferry \u202e", "\ud800 the ferry", "the [pause:1s" + "[" * 500, "a" * 4096):
+        answer = post(server, json.dumps({"input": text, "response_format": "pcm"}))
+        assert answer.status_code in (200, 400)
+        assert "\x1b" not in str(answer.headers)
+    assert post(server, json.dumps({"input": "\x00\x1b\u202e"})).status_code == 400
+
+
+def test_paths_and_methods(server: SpeechServer) -> None:
+    for path in (
+        "/../etc/passwd",
+        "/static/../server.py",
+        "/static/%2e%2e/app.py",
+        "/v1/models/../../x",
+        "/v1/nothing",
+    ):
+        assert httpx.get(f"{server.url}{path}").status_code == 404
+    answer = httpx.get(f"{server.url}/v1/audio/speech")
+    assert (answer.status_code, answer.json()["error"]["type"]) == (405, "invalid_request_error")
+    assert httpx.delete(f"{server.url}/v1/models").status_code == 405
+
+
+def test_a_body_that_stops_half_way_is_given_up(server: SpeechServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "SLOWEST", 0.3)
+    head = f"POST /v1/audio/speech HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nContent-Type: application/json\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as slow:
+        slow.sendall(f"{head}Content-Length: 100\r\n\r\n{{".encode())
+        assert slow.recv(100).startswith(b"HTTP/1.1 408 ")
+
+
+def test_idle_connections_hold_up_nobody(server: SpeechServer) -> None:
+    idle = [socket.create_connection(("127.0.0.1", server.port), timeout=20) for _ in range(300)]
+    began = time.monotonic()
+    assert httpx.get(f"{server.url}/health", timeout=60).status_code == 200
+    assert time.monotonic() - began < 30
+    for one in idle:
+        one.close()
+
+
+def test_nobody_learns_of_files_from_what_a_request_names(server: SpeechServer) -> None:
+    for field in ("voice", "model", "reference"):
+        answer = post(server, json.dumps({"input": "the ferry", field: "../../etc/passwd"}))
+        assert answer.status_code in (400, 404)
+        assert str(Path.cwd()) not in answer.text
