@@ -8,6 +8,7 @@ chinese-hubert-base/    what the codes are made of
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from timbre.core.errors import ModelError
 from timbre.families.checkpoints import fit, local_folder, missing, plain, read, renamed, size, tensors, under, without
+from timbre.families.published import SAFE, harmless
 from timbre.families.sovits.discriminators import PERIODS, WAVE_LAYERS, Discriminators
 from timbre.families.sovits.stage1 import BERT, Stage1
 from timbre.families.sovits.stage2 import Stage2
@@ -195,7 +197,7 @@ def _judges(path: Path) -> bool:
 
 
 def hubert_of(folder: Path) -> nn.Module:
-    from transformers import HubertModel
+    from transformers import HubertConfig, HubertModel
     from transformers.utils import logging
 
     logging.set_verbosity_error()
@@ -203,7 +205,9 @@ def hubert_of(folder: Path) -> nn.Module:
     if not (folder / "config.json").is_file():
         raise missing(folder / "config.json")
     try:
-        model = HubertModel.from_pretrained(folder, dtype=torch.float32)
+        config = HubertConfig.from_dict(harmless(json.loads((folder / "config.json").read_text())))
+        # The released weights are a pickle, which transformers unpickles as weights alone.
+        model = HubertModel.from_pretrained(folder, config=config, dtype=torch.float32, **SAFE)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise ModelError(f"{folder} cannot be loaded ({reason}); download it again") from error
