@@ -30,7 +30,7 @@ from timbre.core.running import settle
 from timbre.families import Request
 from timbre.families.csm.model import Csm
 from timbre.families.slots import Drawing, open_slots
-from timbre.synthesis.engine import Ask, Engine, Heard, OneSentence
+from timbre.synthesis.engine import Ask, Engine, OneSentence, SpokenPart
 from timbre.web.serve.figures import DEFICIT, Playback
 
 WORDS = ("harbour", "morning", "silver", "lantern", "quiet", "train", "green", "coffee", "signal", "winter", "paper")
@@ -99,7 +99,7 @@ def by_engine(voice: Csm, callers: int, options: argparse.Namespace) -> Row:
     engine = Engine(lambda: prepared(voice, max(callers, 8)), waiting=callers)
 
     def served(request: Request) -> Iterator[float]:
-        told: queue.Queue[Heard] = queue.Queue()
+        told: queue.Queue[SpokenPart] = queue.Queue()
         engine.submit(OneSentence(Ask(request, Drawing(TEMPERATURE), None)), told.put)
         while not (heard := told.get()).over:
             yield len(heard.sound) / voice.sample_rate

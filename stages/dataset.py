@@ -38,7 +38,7 @@ from timbre.core.errors import DataError, raise_all
 from timbre.core.params import read
 from timbre.core.records import Clip, Drop, Example, Label, read_jsonl, write_jsonl
 from timbre.core.sections import DatasetParams
-from timbre.core.text import words
+from timbre.core.text import judged_sentences, words
 from timbre.families import Family
 from timbre.mapping.stage import run_stage
 from timbre.project import pace
@@ -128,12 +128,17 @@ def repeated(clips: Sequence[Clip], most: int | None) -> dict[str, str]:
 
 
 def duplicates(clips: Sequence[Clip], evaluation: set[str]) -> dict[str, str]:
-    """Training clip id → reason, where an evaluation clip says the same: learnt by heart is not learnt."""
-    tested = {tuple(words(clip.text)): clip for clip in reversed(clips) if clip.id in evaluation}
+    """Training clip id → reason, where an evaluation clip says the same sentence: learnt by heart is not learnt."""
+    tested: dict[tuple[str, ...], Clip] = {}
+    for clip in clips:
+        if clip.id in evaluation:
+            for sentence in judged_sentences(clip.text):
+                tested.setdefault(sentence, clip)
+    said = ((c.id, next((tested[s] for s in judged_sentences(c.text) if s in tested), None)) for c in clips)
     return {
-        clip.id: f"duplicate: the evaluation clip {tested[key].id} says the same words"
-        for clip in clips
-        if clip.id not in evaluation and (key := tuple(words(clip.text))) in tested
+        name: f"duplicate: the evaluation clip {other.id} says the same words"
+        for name, other in said
+        if other and name not in evaluation
     }
 
 

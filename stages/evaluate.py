@@ -52,7 +52,6 @@ from timbre.mapping.batch import Files
 from timbre.mapping.stage import run_stage
 
 VERSION = 3  # raise when the code gives other bytes for the same input
-ADAPTED = {"tuned": "base", "tuned_clone": "base_clone"}  # what the adapter may have changed, and from what
 
 
 @dataclass(frozen=True)
@@ -154,19 +153,17 @@ def target(samples: Sequence[Sample], rows: Sequence[Example]) -> Example:
     return clip
 
 
-def changed(samples: Sequence[Sample], sounds: Sequence[HeardSample]) -> float:
-    """Share of the samples that the adapter made other ones: tuned and base draw their codes by the same seeds."""
-    made: dict[tuple[str, str, int], str] = {}
-    for sample, sound in zip(samples, sounds, strict=True):
-        made[sample.condition, sample.prompt, sample.seed] = audio.sha256(sound.samples)
-    tuned = [key for key in made if key[0] in ADAPTED]
-    other = [made[how, prompt, seed] != made[ADAPTED[how], prompt, seed] for how, prompt, seed in tuned]
-    return sum(other) / len(other)
+def named_references(cloned: Sequence[Vector], scale: Scale) -> float | None:
+    """Share of the cloned clips that are named as the speaker; None where nobody knows other voices."""
+    voices = scale.voices
+    if voices is None or not voices.others or not cloned:
+        return None
+    return sum(voices.is_named(clip) for clip in cloned) / len(cloned)
 
 
-def weigh(rows: Sequence[Score], own: Speaker, changed: float, leaks: int, limits: GateParams) -> Evidence:
+def weigh(rows: Sequence[Score], own: Speaker, reference: float | None, leaks: int, limits: GateParams) -> Evidence:
     found = Evidence(*scores.summarise(rows), own)
-    return replace(found, gates=gates.judge(found, changed, leaks, limits))
+    return replace(found, gates=gates.judge(found, reference, leaks, limits))
 
 
 def write(rows: Sequence[Score], judged: Evidence, table: Path, wer: Path, metrics: Path) -> None:
@@ -211,6 +208,7 @@ def main(
     compared = [
         *(JudgedSound("sample", path.stem, "", path) for path in paths),
         *embeddings.true_sounds(own, clips, codes, reference),
+        *embeddings.cloned_sounds((s.reference for s in spoken if s.reference), name, clips),
         *(other for other in embeddings.other_sounds(Path(params.others), strangers, clips) if other.voice != name),
     ]
     found = embeddings.bring(likeness, compared, encoder, voice, engine)
@@ -219,7 +217,8 @@ def main(
     rows = [score(*taken, scale, pace) for taken in zip(spoken, sounds, whose, strict=True)]
     leaks = list(gates.leaks(train, held_out, {sample.prompt: sample.text for sample in spoken}))
     measured = Speaker(scale.ceiling, scale.floor, pace, pauses)
-    judged = weigh(rows, measured, changed(spoken, sounds), len(leaks), params.gates)
+    cloned = named_references([embedding for _, embedding in found["reference"]], scale)
+    judged = weigh(rows, measured, cloned, len(leaks), params.gates)
     write(rows, judged, scores, wer, metrics)
     tell(judged, leaks)
     predict_opinions(mos, paths)

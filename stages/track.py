@@ -43,7 +43,7 @@ from timbre.evaluation import mos
 from timbre.evaluation.measures import asks
 from timbre.mapping.stage import run_stage
 from timbre.project.permissions import Permissions, of_dataset
-from timbre.tracking import about, lineage, registry, version
+from timbre.tracking import about, lineage, offline, registry, version
 from timbre.tracking.version import TrackedFiles
 from timbre.training import timing
 
@@ -58,17 +58,17 @@ def track(files: TrackedFiles, parameters: dict[str, Any]) -> str:
     """Record the version unless the store has it as it is; what was done, in a line."""
     uri, key = tracking.store_uri(), files.key(parameters)
     try:
-        known = version.stored(uri, key)
+        known = offline.version(uri, key)
         if known and version.is_current(known, files):
             version.remember(uri, key)
             return f"version {key} has its run already, {visible(known.run.name)}"
         client = tracking.connect(uri)
-        with tracking.explained(uri):
-            done = record(client, files, key, parameters)
     except TrackingError:
         if version.was_recorded(uri, key):
             return f"version {key} has its run; {redacted(uri)} gives no answer now, and need not"
         raise
+    with tracking.explained(uri):
+        done = record(client, files, key, parameters)
     version.remember(uri, key)
     return done
 

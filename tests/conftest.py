@@ -126,9 +126,10 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Voice:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder, and one works in it."""
+    """A folder that holds nothing but the mark of a project, and one works in it."""
     root = tmp_path / "project"
     root.mkdir()
+    (root / "dvc.yaml").touch()
     monkeypatch.chdir(root)
     return root
 

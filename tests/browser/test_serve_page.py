@@ -8,16 +8,12 @@ from typing import Any
 import pytest
 
 from tests.support.review_page import until
-from tests.support.shared import built_once
-from tests.support.speech_server import build_served, copy_served, speaking_server
+from tests.support.speech_server import speaking_server, work_in_served
 
 
 @pytest.fixture
 def place(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    template = built_once(tmp_path_factory, "served", lambda root: (root.mkdir(), build_served(root)))
-    root = copy_served(template, tmp_path / "voice")
-    monkeypatch.chdir(root)
-    return root
+    return work_in_served(tmp_path_factory, tmp_path / "voice", monkeypatch)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[2]
 TINY = ROOT / "models/tiny"
 MARINA, MIRA = np.eye(2, dtype=np.float32)
 SCALE = Scale(KnownVoices(MARINA, {"mira": MIRA}), 0.99, 0.0)
-LIMITS = GateParams(changes=0.5, words=0.1, likeness=0.0, ends=0.95, leakage=0)
+LIMITS = GateParams(words=0.1, likeness=0.1, named=0.5, reference=1.0, ends=0.95, leakage=0)
 
 
 def sample(text: str, **changes: Any) -> Sample:
@@ -234,7 +234,7 @@ def test_what_whisper_invents_in_silence_counts_as_no_word_read(known: tuple[Wor
 def test_gates_tell_what_holds(known: tuple[World, Evidence]) -> None:
     _, found = known
     assert found.failed == ["likeness"], "base, cloning, is the speaker too"
-    assert found.gates["changes"].value == 1
+    assert found.gates["reference"].value == 1
     assert (found.gates["words"].value or 0) < 0
 
 
@@ -274,8 +274,8 @@ def test_a_failed_gate_is_written_and_told(
     world.evaluate(monkeypatch)
     assert metrics.read(world.root / "reports/metrics.json") == found
     told = capsys.readouterr().out
-    assert "evaluate: FAILED  tuned, cloning, is more like the speaker than base, cloning" in told
-    assert "evaluate: passed  the adapter changes the output: 1, limit 0.5" in told
+    assert "evaluate: FAILED  the adapter brings the voice nearer to the speaker than cloning alone" in told
+    assert "evaluate: passed  the clip that is cloned is the speaker's voice: 1, limit 1" in told
 
 
 def test_only_new_samples_are_heard_and_another_whisper_hears_all_again(
@@ -312,10 +312,10 @@ def test_without_held_out_clips_or_other_voices_the_words_are_still_read() -> No
     metric = scores.metric([replace(scored("The ferry waits.", "The ferry."), similarity=None, named=None, pace=None)])
     assert (metric.wer, metric.similarity, metric.named, metric.pace) == (0.3333, None, None, None)
     rows = [replace(scored("The ferry.", "The ferry."), condition=name, similarity=None) for name in CONDITIONS]
-    judged = evaluate.weigh(rows, metrics.Speaker(), changed=1.0, leaks=0, limits=LIMITS)
-    assert judged.failed == ["words", "likeness"], "what could not be measured does not pass"
+    judged = evaluate.weigh(rows, metrics.Speaker(), reference=None, leaks=0, limits=LIMITS)
+    assert judged.failed == ["words", "likeness", "reference"], "what could not be measured does not pass"
 
 
 def test_limits_out_of_range_are_told_all_at_once() -> None:
-    with pytest.raises(ValueError, match=r"(?s)gates\.changes: 1\.5 is no share.*gates\.ends: -1"):
-        GateParams(changes=1.5, words=0.1, likeness=0.0, ends=-1, leakage=0)
+    with pytest.raises(ValueError, match=r"(?s)gates\.named: 1\.5 is no share.*gates\.ends: -1"):
+        GateParams(words=0.1, likeness=0.1, named=1.5, reference=1.0, ends=-1, leakage=0)

@@ -12,15 +12,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from stages import evaluate
 from stages.generate import CONDITIONS, Speed, plan, speak
 from tests.support.tiny_models import CODEBOOK_SIZE, CODEBOOKS, SAMPLE_RATE, adapted, random_csm
 from timbre import audio, families
 from timbre.core.errors import DataError, ModelError
 from timbre.core.records import Example, Sample, from_json
-from timbre.core.sections import GateParams, GenerateParams, VoiceParams
-from timbre.evaluation.metrics import Speaker
-from timbre.evaluation.scores import Score
+from timbre.core.sections import GenerateParams, VoiceParams
 from timbre.families import Lora, Turn
 from timbre.families.codes import to_bytes
 from timbre.mapping import Job, refresh
@@ -210,7 +207,7 @@ def test_where_no_clip_is_that_long_the_nearest_is_taken(tmp_path: Path) -> None
         choose_reference(rows, tmp_path / "clips", tmp_path / "codes", LONG)
 
 
-def test_an_adapter_of_zeros_is_refused_and_one_of_next_to_nothing_trips_the_gate(
+def test_an_adapter_of_zeros_is_refused_and_one_of_next_to_nothing_changes_no_sound(
     model: VoiceParams, adapter: Path, tmp_path: Path
 ) -> None:
     nothing, zeros = tmp_path / "nothing", tmp_path / "zeros"
@@ -224,29 +221,20 @@ def test_an_adapter_of_zeros_is_refused_and_one_of_next_to_nothing_trips_the_gat
         make(tmp_path / "refused", model, zeros)
 
     def changed(worn: Path) -> float:
-        """What `evaluate` measures: all conditions draw by the same seed."""
+        """Share of the tuned samples that sound other than the base's: all conditions draw by the same seed."""
         out = tmp_path / f"samples-{worn.name}"
         make(out, model, worn)
-        samples = evaluate.read_samples(out)
-        return evaluate.changed(samples, [heard(out / f"{sample.id}.flac") for sample in samples])
+        tuned = sorted(out.glob("tuned*.flac"))
+        return sum(heard(path) != heard(path.with_name(path.name.replace("tuned", "base"))) for path in tuned) / len(
+            tuned
+        )
 
     assert changed(nothing) == 0
     assert changed(adapter) == 1
-    limits = GateParams(changes=0.5, words=1, likeness=-1, ends=0, leakage=0)
-    rows = [scored(name, prompt) for name in CONDITIONS for prompt in ("ferry", "coffee")]
-    for share, failed in ((0.0, ["changes"]), (1.0, [])):
-        assert evaluate.weigh(rows, Speaker(), share, 0, limits).failed == failed
 
 
-def heard(path: Path) -> evaluate.HeardSample:
-    return evaluate.HeardSample("", False, *audio.read(path))
-
-
-def scored(condition: str, prompt: str) -> Score:
-    """A sample that nothing is wrong with."""
-    return Score(
-        "a", condition, prompt, 0, 0, 0, 0, 3, 1, True, 1, 0, 1, True, False, False, False, "The ferry.", "", ""
-    )
+def heard(path: Path) -> str:
+    return audio.sha256(audio.read(path)[0])
 
 
 def test_the_speed_is_written_where_something_was_spoken_and_stays_where_nothing_was(

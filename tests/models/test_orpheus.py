@@ -220,3 +220,10 @@ def test_eight_bits_speak_the_same_in_any_company(folder: Path) -> None:
     together = list(voice.speak_codes(asked, Speaking(0.8, 0, 2)))
     for request, spoken in zip(asked, together, strict=True):
         assert spoken.codes.tolist() == next(voice.speak_codes([request], Speaking(0.8, 0, 2))).codes.tolist()
+
+
+def test_half_precision_keeps_the_angles_of_positions_whole(folder: Path, shared: Any) -> None:
+    half = families.load(VoiceParams("orpheus", str(folder), None), precision="bf16")
+    assert half.base.lm_head.weight.dtype == torch.bfloat16  # type: ignore[attr-defined]
+    angles = half.base.model.rotary_emb.inv_freq  # type: ignore[attr-defined]
+    assert torch.equal(angles, shared.base.model.rotary_emb.inv_freq)

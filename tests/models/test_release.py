@@ -10,8 +10,7 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
-from tests.support.shared import built_once
-from tests.support.speech_server import ROOT, build_served, copy_served
+from tests.support.speech_server import ROOT, work_in_served
 from timbre import families
 from timbre.commands import cli
 from timbre.core.errors import DataError, SourceError
@@ -20,10 +19,7 @@ from timbre.core.sections import VoiceParams
 
 @pytest.fixture
 def place(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    template = built_once(tmp_path_factory, "served", lambda root: (root.mkdir(), build_served(root)))
-    root = copy_served(template, tmp_path / "voice")
-    monkeypatch.chdir(root)
-    return root
+    return work_in_served(tmp_path_factory, tmp_path / "voice", monkeypatch)
 
 
 def test_plain_transformers_says_the_same_from_a_release(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

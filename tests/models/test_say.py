@@ -227,3 +227,10 @@ def test_a_clip_of_somebody_who_withdrew_consent_is_not_cloned(place: Path) -> N
     write_jsonl(place / "data/dataset/train.jsonl", [example])
     with pytest.raises(SourceError, match=f"{REFERENCE}: .* ann took the consent back"):
         cli.execute([*SAY, "--clone"])
+
+
+@pytest.mark.parametrize(("flag", "value"), [("--speed", "0"), ("--speed", "4.1"), ("--no-mark", " ")])
+def test_lines_are_refused_what_a_text_is(place: Path, flag: str, value: str) -> None:
+    Path("lines.tsv").write_text("id\ttext\none\tthe ferry\n")
+    with pytest.raises(DataError, match=f"{flag}: "):
+        cli.execute(["say", "--base", "--lines", "lines.tsv", "--out", "spoken", flag, value])

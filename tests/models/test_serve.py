@@ -19,8 +19,7 @@ import openai
 import pytest
 import soundfile
 
-from tests.support.shared import built_once
-from tests.support.speech_server import CLIP, build_served, copy_served, speaking_server
+from tests.support.speech_server import CLIP, copy_served, served_once, speaking_server
 from tests.support.tiny_models import SAMPLE_RATE
 from timbre.commands import cli
 from timbre.core.errors import DataError, SourceError
@@ -31,7 +30,7 @@ SAID = "the ferry to Oslo"
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return built_once(tmp_path_factory, "served", lambda root: (root.mkdir(), build_served(root)))
+    return served_once(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -266,6 +265,19 @@ def test_consent_is_asked_at_the_start_and_while_the_server_runs(place: Path) ->
     (place / "data/dataset/train.jsonl").unlink()
     with pytest.raises(SourceError, match="whose voice it learnt is not known"), speaking_server():
         pass
+
+
+def test_a_clip_to_clone_needs_its_speakers_consent_each_time(place: Path) -> None:
+    people = place / "data/speakers.yaml"
+    allowed = people.read_text()
+    with speaking_server(["models/third", "base"]) as server:
+        for voice in ("third", "base"):
+            people.write_text(allowed)
+            assert ask(server, voice=voice, reference=CLIP).status_code == 200
+            people.write_text(allowed.replace("revoked: null", "revoked: 2026-02-01", 1))  # ann speaks in it
+            assert ask(server, voice=voice, reference=CLIP).status_code == 451
+            people.write_text(allowed.replace("tests, serve, publish", "tests", 1))
+            assert ask(server, voice=voice, reference=CLIP).status_code == 451
 
 
 def test_another_version_takes_its_place_without_stopping_anybody(place: Path) -> None:

@@ -12,8 +12,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
-from tests.support.shared import built_once
-from tests.support.speech_server import build_served, copy_served, speaking_server
+from tests.support.speech_server import copy_served, served_once, speaking_server
 from timbre.web.serve import reading
 from timbre.web.serve.server import SpeechServer
 
@@ -22,7 +21,7 @@ JSON = {"Content-Type": "application/json"}
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SpeechServer]:
-    template = built_once(tmp_path_factory, "served", lambda root: (root.mkdir(), build_served(root)))
+    template = served_once(tmp_path_factory)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(copy_served(template, tmp_path_factory.mktemp("hostile") / "voice"))
         with speaking_server(slots=2) as server:

@@ -17,7 +17,7 @@ from timbre.core.errors import EngineError, ModelError
 from timbre.core.sections import VoiceParams
 from timbre.families import Audio, Lora, Request, Speaking, Turn
 from timbre.families.slots import Drawing, Slots, StreamSlots, open_slots
-from timbre.synthesis.engine import Ask, Engine, Heard, OneSentence, QueueFull, spoken
+from timbre.synthesis.engine import Ask, Engine, OneSentence, QueueFull, SpokenPart, spoken
 
 REFERENCE = Turn(
     "green train",
@@ -100,7 +100,7 @@ def test_who_hangs_up_frees_the_slot_and_a_full_queue_says_so(base: Any, adapter
     engine.wait_until_ready()
     begun, long = threading.Event(), Ask(Request("the", (), 1, 60.0), Drawing(1.0), None)
 
-    def listen(heard: Heard) -> None:
+    def listen(heard: SpokenPart) -> None:
         begun.set()
 
     first = engine.submit(OneSentence(long), listen)
@@ -160,7 +160,7 @@ def test_an_adapter_comes_and_goes_while_others_speak(
 
 
 def test_a_family_without_slots_speaks_for_several_in_turn(base: Any) -> None:
-    engine = Engine(lambda: StreamSlots(base, 2))
+    engine = Engine(lambda: StreamSlots(base, 2, None))
     engine.wait_until_ready()
     several = [ask._replace(how=Drawing(0.8), adapter=None) for ask in asks(4)]
     alone = [said(engine, ask) for ask in several]
@@ -168,3 +168,10 @@ def test_a_family_without_slots_speaks_for_several_in_turn(base: Any) -> None:
         together = list(pool.map(lambda ask: said(engine, ask), several))
     assert [one.tobytes() for one in together] == [one.tobytes() for one in alone]
     engine.close()
+
+
+def test_a_family_without_slots_never_speaks_with_another_adapter_than_its_own(base: Any) -> None:
+    slots = StreamSlots(base, 2, "ann")
+    for other in (None, "bob"):
+        with pytest.raises(ModelError, match="loaded with another adapter"):
+            slots.admit(0, Request("the ferry", (), 0, 0.4), Drawing(0.8), other)

@@ -47,7 +47,7 @@ def test_a_version_is_recorded_compared_and_promoted_on_a_server(
     with pytest.raises(TrackingError, match="cannot be reached"):
         track.main(**mlflow_store.ARGUMENTS)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)  # it is up now: what was missed is made up for
-    mlflow_store.write_gates(root, changes=True, words=True)
+    mlflow_store.write_gates(root, named=True, words=True)
     timing.write(root / "models/speed.json", root / "models/adapter", [{"step": 1, "frames_per_second": 900.0}])
     for name, rate in (("gentle", "1e-4"), ("bold", "4e-4")):
         (root / "params.yaml").write_text(mlflow_store.PARAMS.replace("1e-4", rate))

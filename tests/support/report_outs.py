@@ -40,9 +40,10 @@ def made_up(likeness: float = 0.16) -> Evidence:
         "base_clone-base": Difference(0.059, 0.013, 0.11, 0.25, 0.19, 0.31, 1, 5, 6),
     }
     gates = {
-        "changes": Gate(True, 1.0, 0.9),
         "words": Gate(True, 0.046, 0.1),
-        "likeness": Gate(likeness > 0.05, likeness - 0.05, 0.0),
+        "likeness": Gate(likeness > 0.05, (likeness - 0.05) / 0.23, 0.0),
+        "named": Gate(True, 0.91, 0.5),
+        "reference": Gate(True, 1.0, 1.0),
         "ends": Gate(False, 0.96, 0.98),
         "leakage": Gate(True, 0.0, 0.0),
     }

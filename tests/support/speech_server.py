@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from ruamel.yaml import YAML
 
+from tests.support.shared import built_once
 from tests.support.tiny_models import CODEBOOK_SIZE, CODEBOOKS, adapted, random_csm
 from timbre import families
 from timbre.core import params
@@ -70,6 +72,17 @@ def write_adapter(root: Path, folder: Path, speaker: str, seed: int) -> None:
 def copy_served(template: Path, root: Path) -> Path:
     shutil.copytree(template, root, ignore=shutil.ignore_patterns("base"))
     return root
+
+
+def work_in_served(factory: pytest.TempPathFactory, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, built once for all tests, as the working directory."""
+    copy_served(served_once(factory), root)
+    monkeypatch.chdir(root)
+    return root
+
+
+def served_once(factory: pytest.TempPathFactory) -> Path:
+    return built_once(factory, "served", lambda root: (root.mkdir(), build_served(root)))
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import numpy as np
 
 from timbre.audio import Samples
 
-SPEEDS = (0.25, 4.0)  # what OpenAI's clients may ask for
+TEMPOS = (0.25, 4.0)  # what OpenAI's clients may ask for
 HALF_WINDOW = 0.02  # seconds
 SEARCH = 0.01  # seconds before and after the place where a window is due
 

@@ -1,4 +1,4 @@
-"""An inaudible mark in the sound itself, which carries 32 bits: the short key of the version that spoke.
+"""A quiet mark in the sound itself, which carries 32 bits: the short key of the version that spoke.
 
     marker = Watermarker("d3979b06", rate)
     marked = marker.feed(piece), …, marker.finish()

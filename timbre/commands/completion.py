@@ -17,7 +17,7 @@ EXAMPLES = [
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("shell", choices=SHELLS, help="shell that is to complete")
+    parser.add_argument("shell", choices=SHELLS, help="your shell")
 
 
 def command(args: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ from timbre.commands.options import add_local
 from timbre.commands.place import given_path
 from timbre.core.content import write_atomic
 from timbre.core.running import tell
-from timbre.core.terminal import colours
+from timbre.core.safe_text import colours
 from timbre.diff import sounds
 from timbre.diff.compare import compare
 from timbre.diff.render import FORMATS, render

@@ -26,8 +26,7 @@ from timbre import tracking
 from timbre.commands.options import add_json
 from timbre.core import params
 from timbre.core.errors import ParamsError, SourceError, TrackingError, TranscriptError
-from timbre.core.safe_text import redacted
-from timbre.core.terminal import print_json
+from timbre.core.safe_text import print_json, redacted
 from timbre.project import sources, speakers, transcripts
 from timbre.project.sources import Source
 from timbre.versions import repair, verify
@@ -297,6 +296,9 @@ def whole() -> Findings:
             yield Finding("FAIL", what, f"{one.path} {one.what}", one.todo)
         if (more := len(verified.damaged) - MOST) > 0:
             yield Finding("FAIL", what, f"and {more} more", "mend these, then ask again")
+        if verified.unread:
+            todo = "`dvc fetch` brings the lists of their files"
+            yield Finding("warn", what, f"could not be checked: {', '.join(verified.unread)}", todo)
         if not verified.damaged:
             yield Finding("ok", what, f"{verified.files} files are what their hashes say")
 

@@ -33,7 +33,7 @@ exec dvc git-hook %s "$@"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--ask", action="store_true", help="ask first; ask nothing twice, and nobody but a terminal")
+    parser.add_argument("--ask", action="store_true", help="ask first; at most once, and only in a terminal")
 
 
 def command(args: argparse.Namespace) -> int:
@@ -63,7 +63,10 @@ def agreed(folder: Path) -> bool:
     """Whether a person at a terminal wants them; False without a question where all is answered already."""
     if ASKED.exists() or not sys.stdin.isatty() or any((folder / name).exists() for name in HOOKS):
         return False
-    answer = input("Install git hooks, so that `git checkout` also brings back the data? [Y/n] ").strip().casefold()
+    try:
+        answer = input("Install git hooks, so that `git checkout` also brings back the data? [Y/n] ").strip().casefold()
+    except EOFError:  # Ctrl+D
+        answer = "n"
     write_atomic(ASKED, f"{answer or 'y'}\n")
     return answer in ("", "y", "yes")
 

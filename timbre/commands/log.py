@@ -13,8 +13,7 @@ from pathlib import Path
 from timbre.commands.options import add_count, add_json
 from timbre.commands.place import given_path
 from timbre.core.content import write_atomic
-from timbre.core.safe_text import visible
-from timbre.core.terminal import print_json
+from timbre.core.safe_text import print_json, visible
 from timbre.diff import plot
 from timbre.diff.history import HistoryEntry, history
 from timbre.evaluation.metrics import Metric

@@ -40,7 +40,7 @@ def file_or_address(text: str) -> str:
 
 
 def given_place(text: str) -> str:
-    """A name as it is; a file, or a line of it as `noon.tsv:14`, as seen from the root."""
+    """A name as it is; a file or folder, or a line of it as `noon.tsv:14`, as seen from the root."""
     file, colon, line = text.rpartition(":")
     name, rest = (file, colon + line) if line.isdecimal() and file else (text, "")
-    return f"{given_path(name).as_posix()}{rest}" if "\0" not in name and Path(name).is_file() else text
+    return f"{given_path(name).as_posix()}{rest}" if "\0" not in name and Path(name).exists() else text

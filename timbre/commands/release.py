@@ -1,7 +1,7 @@
 """Write a version of the voice as a folder that others can load: adapter, merged model, card.
 
-Goes only if each speaker of the version consented to `publish`. The merged model is in 16 bits, and transformers loads
-it without Timbre.
+Refuses unless each speaker of the version consented to `publish`. The merged model is in 16 bits, and
+transformers loads it without Timbre.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from timbre.commands.place import given_path, given_place
 from timbre.core.errors import DataError
 
 EXAMPLES = [
@@ -19,10 +20,18 @@ EXAMPLES = [
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "version", nargs="?", default="models/adapter", help="champion, candidate, a commit, a run or a folder"
+        "version",
+        nargs="?",
+        type=given_place,
+        default="models/adapter",
+        help="champion, candidate, a commit, a run or a folder",
     )
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="FOLDER", help="folder to write; replaced if it is one"
+        "--out",
+        type=given_path,
+        required=True,
+        metavar="FOLDER",
+        help="folder to write; an earlier release there is replaced",
     )
 
 

@@ -15,7 +15,7 @@ EXAMPLES = [("timbre repair", "after `dvc repro` said that dvc.lock or rwlock is
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--quiet", action="store_true", help="say nothing where nothing is damaged")
+    parser.add_argument("--quiet", action="store_true", help="print nothing if nothing is damaged")
 
 
 def command(args: argparse.Namespace) -> int:

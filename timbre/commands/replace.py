@@ -14,8 +14,7 @@ from pathlib import Path
 
 from timbre.core.errors import DataError, raise_all
 from timbre.core.records import check_id
-from timbre.core.safe_text import visible
-from timbre.core.terminal import colours
+from timbre.core.safe_text import colours, visible
 from timbre.editing import find_replace
 from timbre.editing.find_replace import Edit, NearMiss, ReplacePlan, Search
 from timbre.editing.owned_files import write_all

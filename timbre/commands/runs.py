@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 
 from timbre import tracking
 from timbre.commands.options import add_count, add_json
-from timbre.core.safe_text import redacted, visible
-from timbre.core.terminal import print_json
+from timbre.core.safe_text import print_json, redacted, visible
 from timbre.report.columns import columns
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from timbre.commands.place import given_path, given_place
 from timbre.core.errors import DataError
 from timbre.synthesis.sinks import FORMATS, PIPE, Write, found_player, sink
 
@@ -35,14 +36,19 @@ FILE = Path("say.flac")
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("text", nargs="?", help="text to speak, of any length; [pause:1s] is a second of silence")
     to = parser.add_mutually_exclusive_group()
-    to.add_argument("--out", type=Path, default=FILE, help=f"file to write ({FILE}), - is a pipe; folder of --lines")
+    to.add_argument(
+        "--out", type=given_path, default=FILE, help=f"file to write ({FILE}), - is a pipe; folder of --lines"
+    )
     to.add_argument("--play", action="store_true", help="play it with aplay, ffplay, mpv or sox")
-    parser.add_argument("--lines", type=Path, metavar="FILE", help="speak each line, or row of a TSV, into --out")
+    parser.add_argument("--lines", type=given_path, metavar="FILE", help="speak each line, or row of a TSV, into --out")
     parser.add_argument("--clone", action="store_true", help="let the voice hear the reference clip first")
     parser.add_argument("--seed", type=int, default=0, help="random seed; another seed gives another take (0)")
     parser.add_argument("--base", action="store_true", help="use the base model without the adapter")
     parser.add_argument(
-        "--voice", metavar="VERSION", help="champion, candidate, a commit, a run, or a folder with an adapter"
+        "--voice",
+        type=given_place,
+        metavar="VERSION",
+        help="champion, candidate, a commit, a run, or a folder with an adapter",
     )
     parser.add_argument("--speed", type=float, default=1.0, help="0.25 to 4 times as fast, at the same pitch (1)")
     parser.add_argument("--language", default="en", help="language of the text (en)")
@@ -99,7 +105,8 @@ class Voices:
             key = voice_versions.key_of(synthesis.ADAPTER)
         else:
             version = voice_versions.find(name)
-            Permissions().check(version.speakers, f"{name}: ")
+            if version.adapter:
+                Permissions().check_learnt(version.speakers, name)
             voice = families.load_once(version.voice, version.adapter, read().generate.precision)
             key = version.key
         return LoadedVoice(voice, Mark(key, why_not=self.args.no_mark), reference)
@@ -141,16 +148,19 @@ def warn(voice: Voice, text: str) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
+    from timbre.audio.stretching import TEMPOS
+
+    slowest, fastest = TEMPOS
+    if not slowest <= args.speed <= fastest:
+        raise DataError(f"--speed: {args.speed} is not between {slowest:g} and {fastest:g}")
+    if args.no_mark is not None and not args.no_mark.strip():
+        raise DataError("--no-mark: give a reason; it stands in .timbre/spoken.jsonl")
     if args.lines:
         if args.text or args.play or args.out == FILE or args.out == PIPE:
             raise DataError("--lines FILE needs --out FOLDER, and no other text")
         return
     if not (args.text or "").strip():
         raise DataError("there is nothing to say; give a sentence in quotes")
-    if not 0.25 <= args.speed <= 4:
-        raise DataError(f"--speed: {args.speed} is not between 0.25 and 4")
-    if args.no_mark is not None and not args.no_mark.strip():
-        raise DataError("--no-mark: give a reason; it stands in .timbre/spoken.jsonl")
     if args.show_text:
         return
     out = args.out

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import argparse
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from timbre.commands.place import given_path
 from timbre.core.errors import DataError, TimbreError
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="port (8000); 0 takes any that is free")
-    parser.add_argument("--api-key-file", type=Path, metavar="FILE", help="a line for each key: a name, a space, a key")
+    parser.add_argument(
+        "--api-key-file", type=given_path, metavar="FILE", help="a line for each key: a name, a space, a key"
+    )
     parser.add_argument("--slots", type=int, default=SLOTS, help=f"sentences spoken at once ({SLOTS})")
     parser.add_argument("--waiting", type=int, default=WAITING, help=f"requests that may wait for a slot ({WAITING})")
     parser.add_argument("--per-key", type=int, default=PER_KEY, help=f"requests of one key at once ({PER_KEY})")

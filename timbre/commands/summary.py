@@ -17,8 +17,7 @@ from timbre import tracking
 from timbre.commands.options import add_json
 from timbre.core.content import write_atomic
 from timbre.core.errors import DataError
-from timbre.core.safe_text import redacted
-from timbre.core.terminal import print_json
+from timbre.core.safe_text import print_json, redacted
 from timbre.evaluation import metrics, mos
 from timbre.evaluation.metrics import Evidence
 from timbre.report import tables

@@ -17,7 +17,7 @@ from pathlib import Path
 from timbre.commands.options import add_json
 from timbre.commands.place import given_place
 from timbre.core.errors import DataError
-from timbre.core.terminal import print_json
+from timbre.core.safe_text import print_json
 from timbre.trace import past, text
 from timbre.trace.facts import Adapter, Forward, Past, Trace, TracedSample
 from timbre.trace.follow import NotHere, follow

@@ -21,10 +21,10 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from timbre.core.content import NotYaml, parse_yaml
 from timbre.core.errors import ParamsError, raise_all
+from timbre.core.safe_text import short_repr
 from timbre.core.sections import Settings
-from timbre.core.terminal import short_repr
-from timbre.core.yaml_text import NotYaml, parse
 
 PARAMS = Path("params.yaml")
 
@@ -38,7 +38,7 @@ def read(path: Path = PARAMS) -> Settings:
 def load(path: Path = PARAMS) -> dict[str, Any]:
     """The file as YAML alone, for who shows what is wrong with it."""
     try:
-        document = parse(path.read_text(encoding="utf-8"), "safe")
+        document = parse_yaml(path.read_text(encoding="utf-8"), "safe")
     except OSError as error:
         raise ParamsError(f"{path}: cannot be read ({error.strerror}); run this in the repository's root") from error
     except UnicodeDecodeError as error:

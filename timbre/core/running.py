@@ -20,9 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from timbre.core import terminal
+from timbre.core import safe_text
 from timbre.core.errors import TimbreError
-from timbre.core.safe_text import redacted
 
 TIMES = Path(".timbre/times.json")  # stage → seconds of its last run on this machine; git and DVC know nothing of it
 SMALL = 30e6  # parameters, below which a second thread costs more than it brings; on a busy machine, many times more
@@ -50,8 +49,8 @@ TORCH_WRITER = "PytorchStreamWriter failed"
 
 def run(main: Callable[[], int | None]) -> None:
     """Run a stage or command: a mistake, or a disk or reader that fails, ends in one line on stderr and exit code 1."""
-    terminal.guard()
-    if not terminal.capable():
+    safe_text.guard()
+    if not safe_text.capable():
         os.environ.setdefault("TQDM_DISABLE", "1")  # a bar goes back to the line's beginning
     begun, sys.excepthook = time.monotonic(), _traceback
     try:
@@ -105,12 +104,12 @@ def _of_system(error: OSError) -> str:
 def tell(message: str) -> None:
     """An error on stderr, a line each, without passwords, control characters or endless values."""
     for line in message.splitlines() or [""]:
-        print(f"error: {terminal.shortened(terminal.harmless(redacted(line[:10_000])))}", file=sys.stderr)
+        print(f"error: {safe_text.shortened(safe_text.harmless(safe_text.redacted(line[:10_000])))}", file=sys.stderr)
 
 
 def _forget_output() -> None:
     """What cannot be written is not tried again when Python ends, which would complain once more."""
-    if sys.stdout is None or not isinstance(sys.stdout, terminal.GuardedOutput):
+    if sys.stdout is None or not isinstance(sys.stdout, safe_text.GuardedOutput):
         return
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
@@ -123,7 +122,7 @@ def _forget_output() -> None:
 
 def _traceback(kind: type[BaseException], error: BaseException, at: TracebackType | None) -> None:
     """As Python shows it; the library that failed may have put an address with its password into its message."""
-    sys.stderr.write(terminal.harmless(redacted("".join(traceback.format_exception(kind, error, at)))))
+    sys.stderr.write(safe_text.harmless(safe_text.redacted("".join(traceback.format_exception(kind, error, at)))))
 
 
 def remember(seconds: float) -> None:

@@ -292,14 +292,15 @@ class GenerateParams:
 
 @section
 class GateParams:
-    changes: float
     words: float
     likeness: float
+    named: float
+    reference: float
     ends: float
     leakage: int
 
     def __post_init__(self) -> None:
-        shares = {"changes": self.changes, "ends": self.ends}
+        shares = {name: getattr(self, name) for name in ("likeness", "named", "reference", "ends")}
         wrong = [
             f"gates.{name}: {share} is no share from 0 to 1" for name, share in shares.items() if not 0 <= share <= 1
         ]

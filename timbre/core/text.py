@@ -18,6 +18,8 @@ _QUOTES = dict.fromkeys("\u2018\u2019\u201a\u201b\u02bc\u2032", "'") | dict.from
 _WRITTEN = str.maketrans(_HYPHENS | _QUOTES | {"\u2026": "..."})
 _JOINERS = "\u200c\u200d"  # invisible, and yet part of the spelling in Persian and in Indian scripts
 _WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
+_STOPS = re.compile(r"[.!?…。！？]+(?=\s|$)")
+_PHRASE = 4  # words, from which a sentence that is said twice is more than a common phrase
 _UNSPACED = {"ja", "km", "lo", "my", "th", "yue", "zh"}  # languages that write no space between sentences
 
 
@@ -56,3 +58,9 @@ def join(texts: list[str], language: str = "en") -> str:
 def words(text: str) -> list[str]:
     """What is spoken, without case and punctuation: equal lists are the same sentence to the ear."""
     return _WORD.findall(normalise(text).casefold())
+
+
+def judged_sentences(text: str) -> list[tuple[str, ...]]:
+    """The words of a text as a whole, and of each of its sentences that is long enough to be no common phrase."""
+    parts = (tuple(words(part)) for part in _STOPS.split(text))
+    return list(dict.fromkeys([tuple(words(text)), *(part for part in parts if len(part) >= _PHRASE)]))

@@ -6,13 +6,13 @@ compared too.
 
 from __future__ import annotations
 
-import re
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from timbre.core.text import judged_sentences
 from timbre.diff.lines import groups
 from timbre.project import pace
 from timbre.versions.clip_rows import LEFT_OUT, PARTS, ClipRow, RejectedRow
@@ -98,14 +98,16 @@ def _first(change: ClipChange) -> ClipRow:
 
 
 def leaks(clips: Sequence[ClipRow]) -> list[Leak]:
-    """Texts that are both learnt and tested, whatever their case and punctuation."""
+    """Texts and sentences that are both learnt and tested, as the gate on leakage compares them."""
     said: dict[tuple[str, ...], list[ClipRow]] = defaultdict(list)
     for clip in clips:
         if clip.part != LEFT_OUT:
-            said[tuple(re.findall(r"\w+", clip.text.casefold()))].append(clip)
-    shared = []
+            for sentence in judged_sentences(clip.text):
+                said[sentence].append(clip)
+    shared: dict[tuple[tuple[str, ...], ...], Leak] = {}  # once, where clips share their whole text and its sentences
     for same in said.values():
         sides = {part: tuple(clip.id for clip in same if clip.part == part) for part in PARTS}
         if all(sides.values()):
-            shared.append(Leak(same[0].text, sides["training"], sides["evaluation"]))
-    return shared
+            leak = Leak(same[0].text, sides["training"], sides["evaluation"])
+            shared.setdefault(tuple(sides.values()), leak)
+    return list(shared.values())

@@ -44,6 +44,8 @@ def barred(old: VersionTables, new: VersionTables, allowed: Permissions) -> Iter
                 yield f"{visible(voice)}, whose voice is in {version.name}, has no entry in {SPEAKERS}"
             elif not all(entry.allowed for entry in entries if entry):
                 yield f"{visible(voice)}, whose voice is in {version.name}, withdrew consent"
+            elif voice in allowed.people and not allowed.may_be_heard(voice):
+                yield f"{visible(voice)}, whose voice is in {version.name}, was taken out"
 
 
 def _voices(version: VersionTables) -> list[str]:

@@ -9,7 +9,7 @@ Reads and writes   .timbre/removal.json      what is being removed: its entry in
                                              that alone nobody could tell which files were to follow
 Finds              .timbre/takes             what was spoken in the recording booth
                    .timbre/peaks, muted, dismissed      what the review page keeps of a recording
-                   .timbre/push, fetch, restored, store, train    copies on their way, which nobody can tell apart
+                   .timbre/push, fetch, import, restored, store, train, voices    copies, which nobody can tell apart
                    reports/index.html, report.html      pages with sounds in them
 """
 
@@ -27,7 +27,9 @@ LOCAL = Path(".timbre")
 JOURNAL = LOCAL / "removal.json"
 TAKES = LOCAL / "takes"
 OF_RECORDING = tuple(LOCAL / name for name in ("peaks", "muted", "dismissed"))  # files that begin with its id
-COPIES = tuple(LOCAL / name for name in ("push", "fetch", "restored", "store", "train"))  # safe to delete
+COPIES = tuple(
+    LOCAL / name for name in ("push", "fetch", "import", "restored", "store", "train", "voices")
+)  # safe to delete
 PAGES = (Path("reports/index.html"), Path("reports/report.html"))
 OWNED = (Path("data/recordings"), Path("data/transcripts"), LOCAL, Path("reports"))  # where a removal deletes
 

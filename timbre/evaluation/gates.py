@@ -1,14 +1,17 @@
-"""What must hold before a voice is called better: five questions, their limits in params.yaml, `evaluate.gates`."""
+"""What must hold before a voice is called better: six questions, their limits in params.yaml, `evaluate.gates`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Protocol
 
 from timbre.core.records import Example
-from timbre.core.text import words
+from timbre.core.text import judged_sentences
 from timbre.evaluation.metrics import Evidence, Gate
 
+NARROW = 0.05  # cosine: where cloning alone is as near to the ceiling as this, nothing is left to gain but noise
 OVERLAP = 0.5  # seconds that two clips of a recording may share: the silence that both were padded with
 
 
@@ -16,47 +19,107 @@ class GateLimits(Protocol):
     """Section `evaluate.gates` of params.yaml, which says what each is."""
 
     @property
-    def changes(self) -> float: ...
-    @property
     def words(self) -> float: ...
     @property
     def likeness(self) -> float: ...
+    @property
+    def named(self) -> float: ...
+    @property
+    def reference(self) -> float: ...
     @property
     def ends(self) -> float: ...
     @property
     def leakage(self) -> int: ...
 
 
-def judge(evidence: Evidence, changed: float, leaks: int, limits: GateLimits) -> dict[str, Gate]:
-    """`changed` is the share of samples that the adapter made other ones, `leaks` how much is learnt and judged.
+def judge(evidence: Evidence, reference: float | None, leaks: int, limits: GateLimits) -> dict[str, Gate]:
+    """What could not be measured does not pass.
 
-    What could not be measured does not pass.
+    `reference` is the share of the cloned clips that are named as the speaker, `leaks` how much is learnt and judged.
     """
-    read = evidence.differences["tuned_clone-base"].wer_high
-    like = evidence.differences["tuned_clone-base_clone"].similarity_low
+    read = _worst(evidence.differences[name].wer_high for name in ("tuned_clone-base_clone", "tuned_clone-base"))
+    like, named = _gain(evidence), evidence.conditions["tuned_clone"].named
     ended = min(evidence.conditions[name].ended or 0.0 for name in ("tuned", "tuned_clone"))
     return {
-        "changes": Gate(changed >= limits.changes, changed, limits.changes),
         "words": Gate(read is not None and read <= limits.words, read, limits.words),
-        "likeness": Gate(like is not None and like > limits.likeness, like, limits.likeness),
-        "ends": Gate(ended >= limits.ends, ended, limits.ends),
+        "likeness": _at_least(like, limits.likeness),
+        "named": _at_least(named, limits.named),
+        "reference": _at_least(reference, limits.reference),
+        "ends": _at_least(ended, limits.ends),
         "leakage": Gate(leaks <= limits.leakage, float(leaks), limits.leakage),
     }
 
 
+def _at_least(value: float | None, limit: float) -> Gate:
+    return Gate(value is not None and value >= limit, value, limit)
+
+
+def _worst(values: Iterable[float | None]) -> float | None:
+    """None where one was not measured."""
+    known = list(values)
+    return None if None in known else max(value for value in known if value is not None)
+
+
+def _gain(evidence: Evidence) -> float | None:
+    """What the adapter adds to cloning's likeness, at the lower end, of all that cloning leaves open to the ceiling."""
+    gained = evidence.differences["tuned_clone-base_clone"].similarity_low
+    cloned = evidence.conditions["base_clone"].similarity
+    ceiling = evidence.speaker.ceiling if evidence.speaker else None
+    if gained is None or cloned is None or ceiling is None:
+        return None
+    return gained / max(ceiling - cloned, NARROW)
+
+
 def leaks(train: Sequence[Example], evaluation: Sequence[Example], prompts: Mapping[str, str]) -> Iterator[str]:
-    """What is judged though it was learnt, in a line each: clips and texts of evaluation, and prompts."""
-    sentences = {tuple(words(row.text)): row for row in train}
+    """What is judged though it was learnt, in a line each: sentences and sound of evaluation, and prompts."""
+    sentences = learnt_sentences(train)
+    sounds = {name: _Learnt(rows) for name, rows in _by_recording(train).items()}
+    ids = {row.id: row for row in train}
     for held in evaluation:
-        if double := sentences.get(tuple(words(held.text))):
+        if double := said(held.text, sentences):
             yield f"{held.id}: is for evaluation, and {double.id} of training says the same: {held.text}"
-        elif shared := next((row for row in train if _overlap(row, held)), None):
+        elif shared := ids.get(held.id) or (held.recording in sounds and sounds[held.recording].shares(held)) or None:
             yield f"{held.id}: is for evaluation, and shares sound with {shared.id} of training"
     for prompt, text in prompts.items():
-        if double := sentences.get(tuple(words(text))):
+        if double := said(text, sentences):
             yield f"prompt {prompt}: {double.id} of training says the same: {text}"
 
 
-def _overlap(one: Example, other: Example) -> bool:
-    shared = min(one.end, other.end) - max(one.start, other.start)
-    return one.id == other.id or (one.recording == other.recording and shared > OVERLAP)
+def learnt_sentences(rows: Iterable[Example]) -> dict[tuple[str, ...], Example]:
+    """By what is said: whole texts, and each sentence of them that is long enough to be nobody else's."""
+    found: dict[tuple[str, ...], Example] = {}
+    for row in rows:
+        for sentence in judged_sentences(row.text):
+            found.setdefault(sentence, row)
+    return found
+
+
+def said(text: str, learnt: Mapping[tuple[str, ...], Example]) -> Example | None:
+    """The row that says one of the text's sentences."""
+    return next((learnt[sentence] for sentence in judged_sentences(text) if sentence in learnt), None)
+
+
+def _by_recording(rows: Iterable[Example]) -> dict[str, list[Example]]:
+    found: dict[str, list[Example]] = {}
+    for row in rows:
+        found.setdefault(row.recording, []).append(row)
+    return found
+
+
+class _Learnt:
+    """The clips of one recording, in order, to be asked in less than a look at each of them."""
+
+    def __init__(self, rows: Sequence[Example]) -> None:
+        self._rows = sorted(rows, key=lambda row: row.start)
+        self._starts = [row.start for row in self._rows]
+        self._last = list(accumulate(self._rows, _later))
+
+    def shares(self, held: Example) -> Example | None:
+        """A clip that overlaps with this one by more than the silence that both were padded with."""
+        before = bisect_left(self._starts, held.end - OVERLAP)
+        latest = self._last[before - 1] if before else None
+        return latest if latest and latest.end > held.start + OVERLAP else None
+
+
+def _later(one: Example, other: Example) -> Example:
+    return one if one.end >= other.end else other

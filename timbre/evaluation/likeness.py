@@ -10,11 +10,11 @@ The folder has an entry per sound, <name>.json, keyed by the sound: only what is
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -34,7 +34,7 @@ SUFFIXES = {".flac", ".wav", ".mp3", ".ogg"}  # of other voices' sounds
 CLIPS = 5  # of each other speaker of the dataset
 DIGITS = 5  # of an embedding's numbers: what lies beyond differs from machine to machine
 
-Kind = Literal["sample", "true", "coded", "other"]
+Kind = Literal["sample", "true", "coded", "reference", "other"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,11 @@ def true_sounds(
     for row in rows:
         yield JudgedSound("true", row.id, row.source, clips / f"{row.id}.flac")
         yield JudgedSound("coded", row.id, row.source, codes / f"{row.id}{clip_codes.SUFFIX}", row, reference)
+
+
+def cloned_sounds(ids: Iterable[str], voice: str, clips: Path) -> Iterator[JudgedSound]:
+    for name in sorted(set(ids)):
+        yield JudgedSound("reference", name, voice, clips / f"{name}.flac")
 
 
 def other_sounds(folder: Path, rows: Sequence[Example], clips: Path) -> Iterator[JudgedSound]:
@@ -101,7 +106,7 @@ def bring(
         jobs.append(Job(sound.entry, key, (sound, key)))
     compute = partial(_embed, options=options, voice=voice)
     refresh(folder, jobs, compute, suffixes=[".json"], label="likeness", engine=engine, gpu=True)
-    vectors: dict[Kind, list[tuple[JudgedSound, Vector]]] = {"sample": [], "true": [], "coded": [], "other": []}
+    vectors: dict[Kind, list[tuple[JudgedSound, Vector]]] = {kind: [] for kind in get_args(Kind)}
     for sound in sounds:
         held = json.loads((folder / f"{sound.entry}.json").read_bytes())
         vectors[sound.kind].append((sound, speaker_encoder.unit(np.asarray(held["embedding"]))))

@@ -151,9 +151,12 @@ class GateRule:
 
 
 GATES = {
-    "changes": GateRule("the adapter changes the output", "share", "at least"),
-    "words": GateRule("tuned, cloning, reads no worse than base", "points", "at most", "upper end"),
-    "likeness": GateRule("tuned, cloning, is more like the speaker than base, cloning", "cosine", "above", "lower end"),
+    "words": GateRule("tuned, cloning, reads no worse than base, cloning or not", "points", "at most", "upper end"),
+    "likeness": GateRule(
+        "the adapter brings the voice nearer to the speaker than cloning alone", "share", "at least", "lower end"
+    ),
+    "named": GateRule("tuned, cloning, is taken for the speaker among the known voices", "share", "at least"),
+    "reference": GateRule("the clip that is cloned is the speaker's voice", "share", "at least"),
     "ends": GateRule("sentences end by themselves", "share", "at least"),
     "leakage": GateRule("nothing that is judged was learnt", "count", "at most"),
 }

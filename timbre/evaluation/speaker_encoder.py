@@ -107,13 +107,14 @@ def load(params: SpeakerParams) -> VoiceEncoder:
     import torch
     from transformers import AutoFeatureExtractor, WavLMConfig, WavLMForXVector
 
-    where = {**SAFE, "revision": params.revision}
-    if Path(params.model).is_dir():
-        where |= WEIGHTS  # Microsoft's own on the hub are a pickle, of which transformers reads the weights alone
+    # Microsoft's own on the hub are a pickle, of which transformers reads the weights alone
+    kind = WEIGHTS if Path(params.model).is_dir() else {}
     try:
         content, _ = WavLMConfig.get_config_dict(params.model, revision=params.revision)
         config = WavLMConfig.from_dict(harmless(content))
-        model = WavLMForXVector.from_pretrained(params.model, config=config, **where)
+        model = WavLMForXVector.from_pretrained(
+            params.model, config=config, revision=params.revision, **{**SAFE, **kind}
+        )
         extractor = AutoFeatureExtractor.from_pretrained(params.model, **SAFE, revision=params.revision)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]

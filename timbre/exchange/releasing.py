@@ -49,23 +49,24 @@ def release(version: VoiceVersion, folder: Path, evidence: Sequence[str] = ()) -
     voice = families.load(version.voice, version.adapter, "fp32")
     if not isinstance(voice, Mergeable):
         raise ModelError(f"voices of the family {version.voice.family} cannot be released yet")
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "adapter").mkdir(parents=True)
+    new = folder.with_name(f".{folder.name}.part")  # an earlier release stays until this one is whole
+    shutil.rmtree(new, ignore_errors=True)
+    (new / "adapter").mkdir(parents=True)
     for name in ADAPTER_FILES:
-        shutil.copyfile(version.adapter / name, folder / "adapter" / name)
-    voice.save_merged(folder / "merged")
-    write_atomic(folder / "README.md", card(version, evidence))
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    hashes = {path.relative_to(folder).as_posix(): file_sha256(path) for path in files}
-    write_atomic(folder / MANIFEST, json.dumps({"version": version.key, "sha256": hashes}, indent=1) + "\n")
-    return [*files, folder / MANIFEST]
+        shutil.copyfile(version.adapter / name, new / "adapter" / name)
+    voice.save_merged(new / "merged")
+    write_atomic(new / "README.md", card(version, evidence))
+    names = sorted(path.relative_to(new) for path in new.rglob("*") if path.is_file())
+    hashes = {name.as_posix(): file_sha256(new / name) for name in names}
+    write_atomic(new / MANIFEST, json.dumps({"version": version.key, "sha256": hashes}, indent=1) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    new.rename(folder)
+    return [*(folder / name for name in names), folder / MANIFEST]
 
 
-def check(version: VoiceVersion, permissions: Permissions | None = None) -> None:
-    permissions = permissions or Permissions()
-    if not version.speakers:
-        raise SourceError(f"{version.name}: whose voice it learnt is not known, so it cannot be released")
-    permissions.check(version.speakers, f"{version.name}: ")
+def check(version: VoiceVersion) -> None:
+    permissions = Permissions()
+    permissions.check_learnt(version.speakers, version.name)
     missing = (name for name in version.speakers if not permissions.may(name, PUBLISH))
     raise_all(
         SourceError,

@@ -12,7 +12,6 @@ adapter folder, so dvc.lock, MLflow's tags and a mark in a sound all name it ali
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +23,10 @@ from timbre.core.errors import DataError, ModelError, TrackingError
 from timbre.core.params import read
 from timbre.core.records import ADAPTER_FILES
 from timbre.core.sections import VoiceParams
-from timbre.project.permissions import Used, of_adapter
+from timbre.mapping.dvc_cache import folder_md5
+from timbre.mapping.dvc_yaml import mapping
+from timbre.mapping.entries import file_md5
+from timbre.project.permissions import DATASET, Used, of_adapter
 from timbre.versions import dvc_lock
 from timbre.versions.dvc_outs import Outs
 from timbre.versions.snapshot import open_snapshot
@@ -82,18 +84,14 @@ def of_folder(name: str, folder: Path, voice: VoiceParams) -> VoiceVersion:
     for file in ADAPTER_FILES:
         if not (folder / file).is_file():
             raise ModelError(f"{folder}/{file} is missing; `dvc repro train` makes it")
-    return VoiceVersion(name, key_of(folder), voice, folder, of_adapter(folder))
+    dataset = DATASET if folder == Path(ADAPTER) else None  # what lies there is what this adapter learnt, and no other
+    return VoiceVersion(name, key_of(folder), voice, folder, of_adapter(folder, dataset))
 
 
 def key_of(folder: Path) -> str:
-    """DVC's hash of a folder of files: the MD5 of their list with theirs."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    entries = [{"md5": _md5(path.read_bytes()), "relpath": path.relative_to(folder).as_posix()} for path in files]
-    return _md5(json.dumps(entries, sort_keys=True).encode())
-
-
-def _md5(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+    """DVC's hash of a folder of files."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return folder_md5({path.relative_to(folder).as_posix(): file_md5(path) for path in files}).removesuffix(".dir")
 
 
 def of_alias(alias: str) -> VoiceVersion:
@@ -132,6 +130,7 @@ def _client() -> MlflowClient:
 
 def _of_run(client: MlflowClient, name: str, run_id: str) -> VoiceVersion:
     from timbre.tracking import registry
+    from timbre.tracking.voices import voices_of
 
     run = client.get_run(run_id)
     folder = KEPT / run_id / registry.ADAPTER
@@ -139,7 +138,8 @@ def _of_run(client: MlflowClient, name: str, run_id: str) -> VoiceVersion:
         shutil.rmtree(folder, ignore_errors=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
         client.download_artifacts(run_id, registry.ADAPTER, str(folder.parent))
-    return replace(of_folder(name, folder, _voice(run.data.params)), run=run_id)
+    version = of_folder(name, folder, _voice(run.data.params))
+    return replace(version, run=run_id, speakers=version.speakers or voices_of(client, run))
 
 
 def _voice(params: dict[str, Any]) -> VoiceParams:
@@ -167,7 +167,7 @@ def of_revision(revision: str, root: Path = Path()) -> VoiceVersion:
                 if content is None:
                     raise DataError(f"{revision}: {path} is neither in DVC's cache nor in its remote; `dvc fetch`")
                 write_atomic(target, content)
-        voice = dvc_lock.mapping(dvc_lock.mapping(dvc_lock.document(snapshot, "params.yaml")).get("voice"))
+        voice = mapping(mapping(dvc_lock.document(snapshot, "params.yaml")).get("voice"))
     if not folder.is_dir():
         raise DataError(f"{revision}: {ADAPTER} is neither in DVC's cache nor in its remote; `dvc fetch` brings it")
     today = read().voice

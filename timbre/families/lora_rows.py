@@ -6,9 +6,8 @@
     adapters.use(3, "champion")                     # row 3, until it is given another
 
 A product becomes the base's and a row's own two thin ones. The alternative, slots by voice with merged weights, reads
-the whole base once for each voice; here ten voices read it once, and a swap of the champion copies a few matrices. The
-thin products cost the tiny model a fifth of a frame's time on a CPU; a server with a single voice pays it too, so that
-promoting needs no second base.
+the whole base once for each voice; here ten voices read it once, and a swap of the champion copies a few matrices. A
+server with a single voice pays for the thin products, too, so that promoting needs no second base.
 """
 
 from __future__ import annotations
@@ -84,6 +83,8 @@ class RowAdapters:
         """Let the row speak with this adapter, or with the base alone."""
         if row in self.used and self.used[row] == name:
             return
+        if name is not None and name not in self.loaded:
+            raise ModelError(f"{name} is not loaded any more; ask again")
         matrices = self.loaded[name] if name is not None else None
         for product in self.products:
             product.down[row].zero_()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from timbre.core.errors import ModelError
 from timbre.families import int8
@@ -21,6 +23,22 @@ def device_for(precision: Precision) -> torch.device:
 def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
     half = precision == "bf16" or (precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported())
     return torch.bfloat16 if half else torch.float32
+
+
+def cast(model: Any, dtype: torch.dtype) -> None:
+    """All but the angles of its positions, as transformers loads a model in 16 bits: rounded, positions drift."""
+    angles = [(module, name, buffer.clone()) for module, name, buffer in rotary(model)]
+    model.to(dtype)
+    for module, name, buffer in angles:
+        setattr(module, name, buffer)
+
+
+def rotary(model: Any) -> Iterator[tuple[Any, str, Tensor]]:
+    """Module, name and buffer of the angles by which positions turn."""
+    for module in model.modules():
+        for name in ("inv_freq", "original_inv_freq"):
+            if isinstance(buffer := getattr(module, name, None), Tensor):
+                yield module, name, buffer
 
 
 def shrink_decoder(decoder: Any) -> None:

@@ -26,6 +26,7 @@ class Drawing(NamedTuple):
     temperature: float  # 0 takes the likeliest
     top_k: int = 0  # 0 is all
     top_p: float = 1.0  # 1 is all
+    repetition_penalty: float = 1.0  # 1 is none
 
 
 class SlotSound(NamedTuple):
@@ -64,13 +65,17 @@ class Slots(Protocol):
 class StreamSlots:
     """Any voice, with the adapter that it was loaded with: its own `stream` for each sentence, in turn."""
 
-    def __init__(self, voice: Voice, count: int) -> None:
-        self.voice, self.count = voice, count
+    def __init__(self, voice: Voice, count: int, adapter: str | None) -> None:
+        self.voice, self.count, self.adapter = voice, count, adapter
         self.sample_rate, self.frame_rate = voice.sample_rate, voice.frame_rate
         self.streams: dict[int, Generator[Audio, None, bool]] = {}
 
     def admit(self, slot: int, request: Request, how: Drawing, adapter: str | None) -> None:
-        self.streams[slot] = self.voice.stream(request, Speaking(how.temperature, how.top_k, 1, how.top_p))
+        if adapter != self.adapter:
+            raise ModelError("this voice was loaded with another adapter; start a server for each")
+        self.streams[slot] = self.voice.stream(
+            request, Speaking(how.temperature, how.top_k, 1, how.top_p, how.repetition_penalty)
+        )
 
     def step(self) -> Iterator[SlotSound]:
         for slot, stream in list(self.streams.items()):
@@ -98,9 +103,9 @@ class ManySlots(Protocol):
 
 
 def open_slots(voice: Voice, count: int, adapters: Mapping[str, Path]) -> Slots:
-    """`voice` is the base, and `adapters` are those that its slots may speak with at first."""
+    """`adapters` are those that its slots may speak with at first; a voice without slots was loaded with the one."""
     own = getattr(voice, "slots", None)
     if own is None:
-        return StreamSlots(voice, count)
+        return StreamSlots(voice, count, next(iter(adapters), None))
     opened: Slots = own(count, adapters)
     return opened

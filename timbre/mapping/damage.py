@@ -6,12 +6,12 @@ traceback, or as an advice that does not help.
 
 from __future__ import annotations
 
-import hashlib
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from timbre.mapping.entries import RECORD, Record, opened
-from timbre.mapping.store import is_of_before
+from timbre.core.content import HASHES
+from timbre.mapping.entries import RECORD, Record, file_md5, opened
 
 
 def damaged(folders: Iterable[Path]) -> Iterator[Path]:
@@ -22,8 +22,17 @@ def damaged(folders: Iterable[Path]) -> Iterator[Path]:
             record = opened(content)
             if record is not None:
                 yield from _differing(path, record)
-            elif not is_of_before(content):
+            elif _was_entry(content):
                 yield path
+
+
+def _was_entry(content: bytes) -> bool:
+    """A record that holds hashes, or nothing that can be read; folders hold other JSON files, too."""
+    try:
+        value = json.loads(content)
+    except ValueError:
+        return True
+    return isinstance(value, dict) and HASHES in value
 
 
 def _differing(path: Path, record: Record) -> Iterator[Path]:
@@ -31,8 +40,3 @@ def _differing(path: Path, record: Record) -> Iterator[Path]:
         file = path.with_suffix(name) if name.startswith(".") and "/" not in name else None
         if file and name != RECORD and file.is_file() and file_md5(file) != digest:
             yield file
-
-
-def file_md5(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -9,6 +9,7 @@ import configparser
 import contextlib
 import io
 import json
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from timbre.core.content import write_atomic
+from timbre.mapping.dvc_yaml import mapping
+from timbre.mapping.entries import md5
 
 LOCK = Path("dvc.lock")
 
@@ -52,21 +55,44 @@ class Locked:
 
     @cached_property
     def _outs(self) -> dict[str, str]:
-        try:
-            lock: Any = YAML(typ="safe").load((self.root / LOCK).read_text(encoding="utf-8"))
-            stages = lock["stages"].values()
-            return {str(out["path"]): str(out["md5"]) for stage in stages for out in stage.get("outs", [])}
-        except (OSError, ValueError, YAMLError, KeyError, TypeError, AttributeError):
-            return {}
+        stages = locked_stages(self.root).values()
+        return {out["path"]: out["md5"] for stage in stages for out in stage.get("outs", []) if "md5" in out}
 
     def _listing(self, digest: str) -> dict[str, str]:
         if digest not in self._listings:
-            try:
-                rows = json.loads((self._objects / digest[:2] / digest[2:]).read_bytes())
-                self._listings[digest] = {str(row["relpath"]): str(row["md5"]) for row in rows}
-            except (OSError, ValueError, KeyError, TypeError):
-                self._listings[digest] = {}
+            self._listings[digest] = listing(self._objects, digest)
         return self._listings[digest]
+
+
+def locked_stages(root: Path) -> dict[str, Any]:
+    """Stage → what dvc.lock says of it; none where it is missing or in no state to be read."""
+    try:
+        stages = YAML(typ="safe").load((root / LOCK).read_text(encoding="utf-8"))["stages"]
+        return {str(name): dict(stage) for name, stage in stages.items()}
+    except (OSError, ValueError, YAMLError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def listing(objects: Path, digest: str) -> dict[str, str]:
+    """File → MD5, of a folder; none where its list is not here, or is damaged."""
+    try:
+        return files_listed(objects.joinpath(digest[:2], digest[2:]).read_bytes()) or {}
+    except OSError:
+        return {}
+
+
+def files_listed(content: bytes) -> dict[str, str] | None:
+    """None where it is no list of files: a remote may hold anything under a hash."""
+    try:
+        return {str(entry["relpath"]): str(entry["md5"]) for entry in json.loads(content)}
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def folder_md5(files: Mapping[str, str]) -> str:
+    """A folder's hash as DVC counts it, by the MD5 of each of its files: that of their list."""
+    entries = [{"md5": digest, "relpath": name} for name, digest in sorted(files.items())]
+    return md5(json.dumps(entries, sort_keys=True).encode()) + ".dir"
 
 
 def forget_run(root: Path, stage: str) -> None:
@@ -83,10 +109,10 @@ def forget_run(root: Path, stage: str) -> None:
     for run in (objects(root).parents[1] / "runs").glob("*/*/*"):
         with contextlib.suppress(OSError, YAMLError):
             kept = YAML(typ="safe").load(run.read_text(encoding="utf-8"))
-            if kept.get("cmd") == entry["cmd"] and _hashes(kept) == _hashes(entry):
+            if mapping(kept).get("cmd") == entry["cmd"] and _hashes(kept) == _hashes(entry):
                 run.unlink()
                 run.parent.rmdir()  # DVC fails on an empty one; OSError where it holds other runs
 
 
 def _hashes(entry: dict[str, Any]) -> dict[str, str]:
-    return {dep["path"]: dep["md5"] for dep in entry.get("deps", [])}
+    return {dep["path"]: dep.get("md5", "") for dep in entry.get("deps", [])}

@@ -88,6 +88,11 @@ def md5(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
+def file_md5(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
 def _harmless(name: Any) -> bool:
     """A record may come from anybody's push, and names no file outside of its entry."""
     return bool(_FILE.fullmatch(name)) and not any(part.strip(".") == "" for part in name.split("/"))

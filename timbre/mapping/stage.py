@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from timbre.core.errors import StageError
+from timbre.core.errors import ParamsError, SourceError, StageError, TranscriptError, raise_all
 from timbre.core.running import run
 from timbre.mapping import damage, inputs
 
@@ -31,8 +31,7 @@ def watched(main: Callable[..., None]) -> None:
     if not stage:
         done(main, options)
         return
-    for earlier, names in inputs.recorded_wrongly().items():
-        raise StageError(changed(earlier, names))
+    raise_all(StageError, (changed(earlier, names) for earlier, names in inputs.recorded_wrongly().items()))
     seen = inputs.given(stage)
     done(main, options)
     if names := inputs.differences(seen, inputs.given(stage)):
@@ -44,6 +43,8 @@ def done(main: Callable[..., None], options: dict[str, Any]) -> None:
     """The stage's work; where it fails and a file it reads was damaged, that is told, and what to do."""
     try:
         main(**options)
+    except (ParamsError, SourceError, TranscriptError):
+        raise  # what a person wrote
     except Exception as error:
         folders = [value for value in options.values() if isinstance(value, Path) and value.is_dir()]
         if rotten := list(map(str, damage.damaged(folders))):
@@ -63,8 +64,8 @@ def damaged(paths: Sequence[str]) -> str:
 def changed(stage: str, names: list[str]) -> str:
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return (
-        f"changed while {stage} ran: {', '.join(names[:NAMED])}{more}; run again, so that what is recorded is what was "
-        "used (all that is finished and still fits is kept)"
+        f"changed while {stage} ran: {', '.join(names[:NAMED])}{more}; its results would be recorded with inputs that "
+        "it did not use, so run `dvc repro` again (finished work is kept)"
     )
 
 

@@ -14,7 +14,6 @@ nothing here remembers may still be the one that dvc.lock names. `TIMBRE_ANEW=1`
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -26,7 +25,7 @@ from typing import Any
 
 from timbre.core.content import HASHES, write_atomic
 from timbre.mapping.dvc_cache import Locked, objects
-from timbre.mapping.entries import RECORD, Entry, Record, State, key_of, md5, opened, seal
+from timbre.mapping.entries import RECORD, Entry, Record, State, file_md5, key_of, md5, opened, seal
 
 MEMORY = Path(".timbre/entries")
 KEPT = Path(".timbre/store")
@@ -111,7 +110,7 @@ class Store:
         record, parts = files[RECORD], {name: content for name, content in files.items() if name != RECORD}
         assert isinstance(record, bytes)
         hashes = {
-            name: _file_md5(content) if isinstance(content, Path) else md5(content) for name, content in parts.items()
+            name: file_md5(content) if isinstance(content, Path) else md5(content) for name, content in parts.items()
         }
         self._place(entry, record, parts, hashes)
 
@@ -189,7 +188,7 @@ class Store:
                 RESTORED.mkdir(parents=True, exist_ok=True)
                 copies[name] = RESTORED / f"{os.getpid()}-{len(copies)}"
                 shutil.copyfile(source, copies[name])
-                if _file_md5(copies[name]) != digest:
+                if file_md5(copies[name]) != digest:
                     return False
             self._place(entry, record.content, copies, _parts(record))
             return True
@@ -226,7 +225,7 @@ class Store:
         if known and known[:3] == _stamp(path):
             self._seen[str(path)] = known
             return str(known[3])
-        return self._note(path, _file_md5(path))
+        return self._note(path, file_md5(path))
 
     def _note(self, path: Path, digest: str) -> str:
         self._known.pop(str(path), None)
@@ -287,11 +286,6 @@ def _stamp(path: Path) -> list[int]:
     """Changes with each write; the last also where somebody sets the time of the write back."""
     status = path.stat()
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-
-
-def _file_md5(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _shorten(folder: Path, most: int) -> None:

@@ -92,6 +92,12 @@ class Permissions:
         left = [f"{to}{name}: was taken out; `dvc repro` makes the voice without" for name in gone if taking_part]
         raise_all(SourceError, [*self.objections(used, to), *left])
 
+    def check_learnt(self, used: Used, name: str, *, taking_part: bool = False) -> None:
+        """Of the voices that a version learnt; one of which nobody knows whose voice it learnt is not heard."""
+        if not used:
+            raise SourceError(f"{name}: whose voice it learnt is not known; bring its training.json, or train it anew")
+        self.check(used, f"{name}: ", taking_part=taking_part)
+
     def check_adapter(self, adapter: Path, dataset: Path = DATASET) -> None:
         """Of the work tree's adapter; one of which nobody knows whose voice it learnt is not heard."""
         used = of_adapter(adapter, dataset)
@@ -138,13 +144,15 @@ class Permissions:
         return frozenset(line.speaker for line in lines if line.flag != "drop") | set(self.recordings.values())
 
 
-def of_adapter(adapter: Path, dataset: Path = DATASET) -> Used:
-    """Whose voices an adapter learnt, as it says itself; of one that does not, the speakers of the dataset here."""
+def of_adapter(adapter: Path, dataset: Path | None = DATASET) -> Used:
+    """Whose voices an adapter learnt, as it says itself; of one that does not, the speakers of its dataset."""
     try:
         said = of_training((adapter / "training.json").read_bytes())
     except OSError:
         said = None
-    return of_dataset(dataset) if said is None else said
+    if said is None:
+        return of_dataset(dataset) if dataset else {}
+    return said
 
 
 def of_training(content: bytes) -> Used | None:

@@ -24,11 +24,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from timbre.core.content import NotYaml, line_of, parse_yaml
 from timbre.core.errors import DataError, SourceError, raise_all
 from timbre.core.records import Recording, check_id
-from timbre.core.terminal import short_repr
-from timbre.core.yaml_text import NotYaml, line_of
-from timbre.core.yaml_text import parse as parse_yaml
+from timbre.core.safe_text import short_repr
 
 RECORDINGS = Path("data/recordings")  # the only folder a local file may come from: git carries it, DVC watches it
 REQUIRED = ("id", "speaker", "language", "licence", "consent")

@@ -24,9 +24,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
+from timbre.core.content import line_of
 from timbre.core.errors import DataError, SourceError, raise_all
 from timbre.core.records import check_id
-from timbre.core.yaml_text import line_of
 from timbre.project.sources import document, shown, text_of
 
 PATH = Path("data/speakers.yaml")

@@ -14,7 +14,7 @@ from pathlib import Path
 from timbre.core.errors import DataError
 from timbre.core.records import Sample, from_json
 from timbre.evaluation import score_rows
-from timbre.evaluation.measures import MEASURES
+from timbre.evaluation.measures import BY_NAME, MEASURES
 from timbre.evaluation.score_rows import ScoreRow
 from timbre.report.sound import EmbeddedSound, sound
 from timbre.report.verdict import NAMES
@@ -105,7 +105,7 @@ def by_kind(scores: Sequence[ShownScore]) -> list[Kind]:
 def _kind(kind: str, scores: Sequence[ShownScore]) -> Kind:
     def rate(condition: str) -> float | None:
         some = [score for score in scores if score.sample.condition == condition]
-        return sum(score.errors for score in some) / sum(score.words for score in some) if some else None
+        return BY_NAME["wer"].total.of(some)
 
     return Kind(KINDS[kind], len({score.sample.prompt for score in scores}), [rate(name) for name in NAMES])
 

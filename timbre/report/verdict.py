@@ -1,8 +1,10 @@
-"""Is this voice better than the base, and how sure is that? In sentences, for page, Markdown and terminal.
+"""What does the adapter add to cloning alone, and how sure is that? In sentences, for page, Markdown and terminal.
 
-"This voice" is the tuned one with a clip to clone, which is how it is used. A difference is one where its interval of
-95 % leaves out zero. Where it holds zero, the words are called as good only if the gate on them passed, which says that
-the interval ends before a loss that matters; what was not shown is not claimed.
+"This voice" is the tuned one with a clip to clone, which is how it is used; "cloning alone" is the base model with the
+same clip. A difference is one where its interval of 95 % leaves out zero, and a gain in likeness one where the gate on
+it passed, too: it says that the gain is large enough to matter. Where the interval of the words holds zero, they are
+called as good only if the gate on them passed, which says that it ends before a loss that matters; what was not shown
+is not claimed.
 """
 
 from __future__ import annotations
@@ -19,28 +21,29 @@ NAMES = {
     "tuned": ("Tuned", "with the adapter that was trained here"),
     "tuned_clone": ("Tuned, cloning", "with the adapter, after a clip of the speaker"),
 }
-HEADLINES = {  # by likeness (better, not shown, worse, not measured) and words (better, as good, not sure, worse)
-    (1, 1): "This voice is better than the base: more like the speaker, and easier to understand",
-    (1, 0): "This voice is better than the base: more like the speaker, and about as easy to understand",
-    (1, None): "This voice is more like the speaker than the base, but it may be harder to understand",
-    (1, -1): "This voice is more like the speaker than the base, but harder to understand",
-    (0, 1): "This voice is easier to understand than the base, and not measurably more like the speaker",
-    (0, 0): "This voice can’t be told from the base, neither by its words nor by its likeness",
-    (0, None): "This voice is not measurably more like the speaker than the base, and it may be harder to understand",
-    (0, -1): "This voice is worse than the base: harder to understand, and not measurably more like the speaker",
-    (-1, 1): "This voice is easier to understand than the base, but less like the speaker",
-    (-1, 0): "This voice is worse than the base: less like the speaker, and about as easy to understand",
-    (-1, None): "This voice is worse than the base: less like the speaker, and it may be harder to understand",
-    (-1, -1): "This voice is worse than the base: less like the speaker, and harder to understand",
-    (None, 1): "This voice is easier to understand than the base",
-    (None, 0): "This voice is about as easy to understand as the base",
-    (None, None): "This voice may be harder to understand than the base",
-    (None, -1): "This voice is harder to understand than the base",
+HEADLINES = {  # by likeness (better, not clear, worse, not measured) and words (better, as good, not sure, worse)
+    (1, 1): "This voice is better than cloning alone: more like the speaker, and easier to understand",
+    (1, 0): "This voice is better than cloning alone: more like the speaker, and about as easy to understand",
+    (1, None): "This voice is more like the speaker than cloning alone, but it may be harder to understand",
+    (1, -1): "This voice is more like the speaker than cloning alone, but harder to understand",
+    (0, 1): "This voice is easier to understand than cloning alone, but not clearly more like the speaker",
+    (0, 0): "This voice adds nothing clear to cloning alone, neither to its words nor to its likeness",
+    (0, None): "This voice is not clearly more like the speaker than cloning alone, and may be harder to understand",
+    (0, -1): "This voice is worse than cloning alone: harder to understand, and not clearly more like the speaker",
+    (-1, 1): "This voice is easier to understand than cloning alone, but less like the speaker",
+    (-1, 0): "This voice is worse than cloning alone: less like the speaker, and about as easy to understand",
+    (-1, None): "This voice is worse than cloning alone: less like the speaker, and it may be harder to understand",
+    (-1, -1): "This voice is worse than cloning alone: less like the speaker, and harder to understand",
+    (None, 1): "This voice is easier to understand than cloning alone",
+    (None, 0): "This voice is about as easy to understand as cloning alone",
+    (None, None): "This voice may be harder to understand than cloning alone",
+    (None, -1): "This voice is harder to understand than cloning alone",
 }
-UNKNOWN = "Whether this voice is better than the base was not measured"
+UNKNOWN = "Whether this voice is better than cloning alone was not measured"
 VOID = {  # gates without which nothing else counts
     "leakage": "Nothing can be said of this voice: some of what it is judged by was learnt",
-    "changes": "This voice is the base: the adapter does not change what one hears",
+    "reference": "Nothing can be said of this voice: the clip that it cloned is not the speaker’s",
+    "named": "This voice is not the speaker’s: too few of its samples are nearer to the speaker than to other voices",
 }
 
 
@@ -52,20 +55,23 @@ class Verdict:
 
 
 def verdict(evidence: Evidence) -> Verdict:
-    whole = evidence.differences.get("tuned_clone-base", Difference())
-    return Verdict(_headline(evidence, whole), list(_sure(evidence, whole)), list(_more(evidence, whole)))
+    added = evidence.differences.get("tuned_clone-base_clone", Difference())
+    return Verdict(_headline(evidence, added), list(_sure(evidence, added)), list(_more(evidence, added)))
 
 
-def _headline(evidence: Evidence, whole: Difference) -> str:
+def _headline(evidence: Evidence, added: Difference) -> str:
     for name, headline in VOID.items():
-        if name in evidence.failed:
+        if name in evidence.failed and evidence.gates[name].value is not None:
             return headline
-    words = _direction(whole.wer_low, whole.wer_high)
-    likeness = _direction(whole.similarity_low, whole.similarity_high)
+    words = _direction(added.wer_low, added.wer_high)
+    likeness = _direction(added.similarity_low, added.similarity_high)
     if words is None:
         return UNKNOWN
+    if likeness == 1 and "likeness" in evidence.failed:
+        likeness = 0
     as_good = "words" in evidence.gates and evidence.gates["words"].passed
-    return HEADLINES[likeness, -words if words or as_good else None]
+    better = None if words == -1 and "words" in evidence.failed else -words or (0 if as_good else None)
+    return HEADLINES[likeness, better]
 
 
 def _direction(low: float | None, high: float | None) -> int | None:
@@ -73,26 +79,33 @@ def _direction(low: float | None, high: float | None) -> int | None:
     return None if low is None or high is None else (low > 0) - (high < 0)
 
 
-def _sure(evidence: Evidence, whole: Difference) -> Iterator[str]:
-    this, base = (evidence.conditions.get(name, Metric()) for name in ("tuned_clone", "base"))
-    if this.similarity is not None and base.similarity is not None:
-        sure = f": a difference of {span(whole, 'similarity')}" if whole.similarity is not None else ""
-        yield f"Its likeness to the speaker is {this.similarity:.3f}, the base’s {base.similarity:.3f}{sure}."
-    if this.wer is not None and base.wer is not None:
-        sure = f": a difference of {span(whole, 'wer')}" if whole.wer is not None else ""
-        yield f"Of 100 words it gets {100 * this.wer:.1f} wrong, the base {100 * base.wer:.1f}{sure}."
+def _sure(evidence: Evidence, added: Difference) -> Iterator[str]:
+    names = ("tuned_clone", "base_clone", "base")
+    this, cloned, base = (evidence.conditions.get(name, Metric()) for name in names)
+    if this.similarity is not None and cloned.similarity is not None and base.similarity is not None:
+        sure = f" The adapter adds {span(added, 'similarity')}." if added.similarity is not None else ""
+        yield (
+            f"Its likeness to the speaker is {this.similarity:.3f}; cloning alone reaches {cloned.similarity:.3f}, the "
+            f"base without a clip {base.similarity:.3f}.{sure}"
+        )
+    if this.wer is not None and cloned.wer is not None and base.wer is not None:
+        sure = f" The difference to cloning alone is {span(added, 'wer')}." if added.wer is not None else ""
+        yield (
+            f"Of 100 words it gets {100 * this.wer:.1f} wrong, cloning alone {100 * cloned.wer:.1f}, the base without "
+            f"a clip {100 * base.wer:.1f}.{sure}"
+        )
 
 
-def _more(evidence: Evidence, whole: Difference) -> Iterator[str]:
-    if effect := _told(evidence.differences.get("tuned_clone-base_clone", Difference())):
-        yield f"What the adapter adds to cloning alone: {effect}."
+def _more(evidence: Evidence, added: Difference) -> Iterator[str]:
+    if effect := _told(evidence.differences.get("tuned_clone-base", Difference())):
+        yield f"Adapter and clip together, against the base without a clip: {effect}."
     alone = evidence.conditions.get("tuned", Metric())
     if alone.similarity is not None and alone.wer is not None:
         yield f"Without a clip: likeness {alone.similarity:.3f}, {100 * alone.wer:.1f} wrong of 100 words."
-    if None not in (whole.wins, whole.ties, whole.losses):
+    if added.wins is not None and added.ties is not None and added.losses is not None:
         yield (
-            f"Sentence by sentence it is understood better than the base {times(whole.wins)}, "
-            f"as well {times(whole.ties)}, and worse {times(whole.losses)}."
+            f"Of {added.wins + added.ties + added.losses} sentences, {added.wins} are understood better than with "
+            f"cloning alone, {added.ties} as well and {added.losses} worse."
         )
 
 
@@ -129,7 +142,3 @@ def signed(value: float, digits: int = 3) -> str:
 def points(share: float) -> str:
     """A difference of rates, in percentage points."""
     return signed(100 * share, 1)
-
-
-def times(number: int | None) -> str:
-    return {0: "never", 1: "once", 2: "twice"}.get(number or 0, f"{number} times")

@@ -1,10 +1,10 @@
-"""The way of every sound out of Timbre: faster or slower, marked, then in its container.
+"""The way of a sound out of Timbre by its commands and its server: faster or slower, marked, then in its container.
 
     out = Emission("mp3", voice.sample_rate, mark, speed=1.2)
     for piece in pieces: send(out.feed(piece))
     send(out.finish())
 
-`timbre say`, `timbre serve` and batches all pass here, so no door can forget the mark: words in the container that
+`timbre say`, `timbre serve` and batches all pass here, and none can forget the mark: words in the container that
 programs read, and a watermark in the sound itself (timbre/audio/watermark.py).
 """
 

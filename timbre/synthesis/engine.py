@@ -1,7 +1,7 @@
 """Speaks for many callers at once: a thread that owns the model, a bounded queue before it, slots inside it.
 
     engine = Engine(lambda: open_slots(voice, 8, adapters), waiting=32)
-    job = engine.submit(Script([Ask(request, drawing, "champion")]), heard)   # heard(Heard) is called from the thread
+    job = engine.submit(Script([Ask(request, drawing, "champion")]), heard)   # heard(part), from the engine's thread
     engine.cancel(job)                                                        # its slot is free within a frame
 
 A job is a script of sentences. Between two of them it keeps its slot, and the next may depend on how the last one came
@@ -68,7 +68,7 @@ class Script(Protocol):
         """The first sentence, or the one after `last`; None ends the job."""
 
 
-class Heard(NamedTuple):
+class SpokenPart(NamedTuple):
     """What a listener is told, in this order: sound, sound, …, and at the end `over`."""
 
     sound: Audio
@@ -77,9 +77,9 @@ class Heard(NamedTuple):
 
 
 @dataclass(eq=False)
-class Job:
+class SpeechJob:
     script: Script
-    listen: Callable[[Heard], None]
+    listen: Callable[[SpokenPart], None]
     asked: float = field(default_factory=time.monotonic)  # when it was submitted
     begun: float | None = None  # when it got a slot
     cancelled: bool = False
@@ -87,7 +87,7 @@ class Job:
     held: bool = False  # nothing of it was told yet
     rest: float = 0.0  # seconds of silence that come before its first sound
 
-    def tell(self, heard: Heard) -> None:
+    def tell(self, heard: SpokenPart) -> None:
         if not self.cancelled:
             try:
                 self.listen(heard)
@@ -102,8 +102,8 @@ class Engine:
     def __init__(self, make: Callable[[], Slots], waiting: int = 32) -> None:
         self.make, self.most = make, waiting
         self.slots: Slots | None = None
-        self.queue: deque[Job] = deque()
-        self.speaking: dict[int, Job] = {}
+        self.queue: deque[SpeechJob] = deque()
+        self.speaking: dict[int, SpeechJob] = {}
         self.orders: deque[Callable[[Slots], None]] = deque()  # what is to be done between two frames
         self.frames = 0
         self.restarts = 0
@@ -117,7 +117,7 @@ class Engine:
     def ready(self) -> bool:
         return self.slots is not None and not self.draining and not self.closed
 
-    def submit(self, script: Script, listen: Callable[[Heard], None]) -> Job:
+    def submit(self, script: Script, listen: Callable[[SpokenPart], None]) -> SpeechJob:
         with self.wake:
             if self.draining or self.closed:
                 raise Draining("the server is ending; ask another one, or again in a moment")
@@ -127,12 +127,12 @@ class Engine:
                 raise NotReady("the voice is being loaded; ask again in a moment")
             if len(self.queue) >= self.most:
                 raise QueueFull(f"{len(self.speaking)} are speaking and {len(self.queue)} are waiting; ask again later")
-            job = Job(script, listen)
+            job = SpeechJob(script, listen)
             self.queue.append(job)
             self.wake.notify()
             return job
 
-    def cancel(self, job: Job) -> None:
+    def cancel(self, job: SpeechJob) -> None:
         """Nobody listens any more; safe from any thread, at any time."""
         with self.wake:
             job.cancelled = True
@@ -211,7 +211,7 @@ class Engine:
             orders = list(self.orders)
             self.orders.clear()
         for job in lost:
-            job.tell(Heard(silence(), True, EngineError(f"the model failed ({type(error).__name__}); ask again")))
+            job.tell(SpokenPart(silence(), True, EngineError(f"the model failed ({type(error).__name__}); ask again")))
         for order in orders:
             with contextlib.suppress(Exception):
                 order(None)  # type: ignore[arg-type]  # it waits for an answer
@@ -244,7 +244,7 @@ class Engine:
                 job.begun = time.monotonic()
                 self._next_sentence(slots, slot, job, None)
 
-    def _next_sentence(self, slots: Slots, slot: int, job: Job, last: Outcome | None) -> None:
+    def _next_sentence(self, slots: Slots, slot: int, job: SpeechJob, last: Outcome | None) -> None:
         try:
             ask = job.script.next(last)
             if job.held and last and len(last.sound) and not (ask and ask.again):
@@ -254,16 +254,16 @@ class Engine:
                 slots.admit(slot, ask.request, ask.how, ask.adapter)
                 return
         except TimbreError as error:
-            job.tell(Heard(silence(), True, error))
+            job.tell(SpokenPart(silence(), True, error))
         else:
-            job.tell(Heard(silence(), True))
+            job.tell(SpokenPart(silence(), True))
         self._leave(slots, slot)
 
-    def _tell(self, slots: Slots, job: Job, sound: Audio) -> None:
+    def _tell(self, slots: Slots, job: SpeechJob, sound: Audio) -> None:
         if job.rest:
-            job.tell(Heard(np.zeros(round(job.rest * slots.sample_rate), np.float32)))
+            job.tell(SpokenPart(np.zeros(round(job.rest * slots.sample_rate), np.float32)))
             job.rest = 0.0
-        job.tell(Heard(sound))
+        job.tell(SpokenPart(sound))
 
     def _hand_out(self, slots: Slots, made: SlotSound) -> None:
         job = self.speaking[made.slot]
@@ -303,7 +303,7 @@ def spoken(engine: Engine, script: Script) -> Iterator[Audio]:
     """The sound of a script piece by piece, for who may wait in a thread; its errors are raised."""
     import queue
 
-    told: queue.Queue[Heard] = queue.Queue()
+    told: queue.Queue[SpokenPart] = queue.Queue()
     job = engine.submit(script, told.put)
     try:
         while True:

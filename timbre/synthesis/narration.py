@@ -80,7 +80,7 @@ def _passages(text: str, language: str) -> Iterator[Passage]:
 
 
 def sentences(text: str, language: str = "en") -> Iterator[str]:
-    """Pieces that a voice says in one breath; a piece without a letter or digit joins the one before."""
+    """Pieces that a voice says in one breath; one without a letter or digit joins the next, or goes at the end."""
     waiting = ""
     for found in sentencex.segment(language.split("-")[0], normalise(text)):
         waiting = f"{waiting} {found.strip()}".strip()

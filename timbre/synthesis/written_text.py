@@ -2,8 +2,8 @@
 
     as_spoken("Dr. Lee pays £3.50 at 14:05.", "en")   # "Doctor Lee pays three pounds fifty at fourteen oh five."
 
-num2words knows the numbers of some fifty languages; dates, units and abbreviations are those of English. What looks
-like a code or a name (`B12`, `v2`) stays as it is. Each pattern looks at a piece of bounded length, so a flood of
+num2words says the whole numbers of some forty languages; dates, units and abbreviations are those of English. What
+looks like a code or a name (`B12`, `v2`) stays as it is. Each pattern looks at a piece of bounded length, so a flood of
 digits takes no longer than other text of its length.
 """
 
@@ -16,6 +16,12 @@ from timbre.core.text import normalise
 from timbre.project import pronunciations
 
 LONGEST = 15  # digits of a number that is said as one; a longer one is said digit by digit
+# languages whose whole numbers num2words says, all up to that length and in no time; in others it fails, or never ends
+COUNTED = (
+    "ar", "az", "be", "bn", "ca", "ce", "cs", "cy", "da", "de", "en", "eo", "es", "fa", "fi", "fr", "he", "hu", "id",
+    "is", "it", "ja", "ko", "kz", "lt", "lv", "nl", "no", "pl", "pt", "ro", "ru", "sk", "sl", "sr", "sv", "tg", "th",
+    "tr", "uk", "vi",
+)  # fmt: skip
 CURRENCIES = {"$": ("dollar", "cent"), "€": ("euro", "cent"), "£": ("pound", "penny")}
 PLURALS = {"penny": "pence", "foot": "feet", "inch": "inches"}
 UNITS = {
@@ -77,14 +83,9 @@ def number(digits: str, language: str) -> str:
     if len(whole) > LONGEST or (len(whole) > 1 and whole.startswith("0")):
         said = " ".join(number(digit, language) for digit in whole)
     else:
-        try:
-            said = str(num2words(int(whole), lang=language))
-        except NotImplementedError:  # a language that it does not know
-            return digits
+        said = str(num2words(int(whole), lang=language))
     if not part:
         return said.replace(",", "")
-    if language != "en":
-        return str(num2words(float(f"{whole[-LONGEST:]}.{part}"), lang=language))
     return f"{said} point {' '.join(number(digit, language) for digit in part)}".replace(",", "")
 
 
@@ -159,7 +160,11 @@ def _version(found: re.Match[str], language: str) -> str:
 
 
 def _plain(found: re.Match[str], language: str) -> str:
-    return f"{'minus ' if found[1] else ''}{_said(found[2], language)}"
+    if language == "en":
+        return f"{'minus ' if found[1] else ''}{_said(found[2], language)}"
+    goes_on = re.match(r"[.,]\d", found.string[found.end() : found.end() + 2])  # how it is read, the language says
+    whole = found[0].isdecimal() and not goes_on and language in COUNTED
+    return _said(found[0], language) if whole else found[0]
 
 
 def _said(digits: str, language: str) -> str:

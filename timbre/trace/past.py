@@ -9,12 +9,13 @@ import functools
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
+from timbre.mapping.dvc_yaml import mapping
 from timbre.trace.facts import Past
 from timbre.trace.version import key_of_adapter
 from timbre.tracking import offline
 from timbre.versions import clip_rows, dvc_lock, history
 from timbre.versions.clip_rows import PARTS
-from timbre.versions.dvc_lock import Lock, mapping
+from timbre.versions.dvc_lock import Lock
 from timbre.versions.dvc_outs import Outs
 from timbre.versions.snapshot import Snapshot, open_snapshot
 from timbre.versions.tables import ADAPTER, SOURCES

@@ -1,7 +1,7 @@
 """Which version of the voice spoke a sound file: by what the file says of itself, else by the mark in the sound.
 
-A mark names the first eight hex digits of the version's key, which is DVC's hash of its adapter. The work tree, every
-commit and the voices that a server has used are compared with it.
+A mark names the first eight hex digits of the version's key, which is DVC's hash of its adapter. It is
+compared with the work tree's and with that of every commit.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class SpokenBy:
         which = self.key or self.said or (self.mark.payload if self.mark else None)
         named = f"version {which[:SHORT]}" if which else "a version that is too faint to read"
         here = "" if self.key else ", which is not in this repository"
-        return f"{path}: synthetic, spoken by {named}{here}; so say {' and '.join(ways)}"
+        return f"{path}: synthetic, spoken by {named}{here}, according to {' and '.join(ways)}"
 
 
 def is_sound_file(root: Path, what: str) -> bool:

@@ -20,13 +20,14 @@ from timbre.core.records import ADAPTER_FILES
 from timbre.core.safe_text import redacted
 from timbre.evaluation import score_rows
 from timbre.evaluation.score_rows import ScoreRow
+from timbre.mapping.dvc_yaml import mapping
+from timbre.mapping.entries import md5
 from timbre.project import prompts, sources
 from timbre.project import speakers as people
 from timbre.trace.facts import Origin, TracedLine, TracedVoice
 from timbre.versions import clip_rows, dvc_lock
 from timbre.versions import lenient_rows as rows
 from timbre.versions.clip_rows import LEFT_OUT, PARTS, REJECTED, TABLE, ClipRow, RejectedRow
-from timbre.versions.dvc_lock import mapping
 from timbre.versions.dvc_outs import Outs
 from timbre.versions.snapshot import Snapshot
 from timbre.versions.tables import ADAPTER, SAMPLES, SCORES, SOURCES
@@ -208,7 +209,7 @@ class TracedVersion:
         """The rows of the training table that the adapter learnt from, which may have been changed since."""
         path, digest = PARTS["training"], self.dependency("train", PARTS["training"])
         content = self.read(path)
-        if digest and (content is None or _md5(content) != digest):
+        if digest and (content is None or md5(content) != digest):
             content = self.outs.named(digest)
             if content is None:
                 self.lacks(f"{path}: not as the adapter learnt it, and not in DVC's cache; `dvc repro` trains anew")
@@ -292,10 +293,6 @@ def key_of_adapter(read: Callable[[str], bytes | None]) -> str | None:
 
 def _middle(line: TracedLine) -> float:
     return (line.start + line.end) / 2
-
-
-def _md5(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def _text(value: object) -> str | None:

@@ -11,7 +11,7 @@ from timbre import tracking
 from timbre.core.errors import TrackingError
 from timbre.core.safe_text import redacted
 from timbre.tracking.run import StoredVersion, TrackedRun
-from timbre.tracking.stores import SQLITE, Store, store
+from timbre.tracking.stores import SQLITE, RunStore, store
 from timbre.versions.dvc_lock import Lock
 from timbre.versions.dvc_outs import DIGEST
 from timbre.versions.tables import SAMPLES
@@ -72,7 +72,7 @@ def page(uri: str) -> str:
     return f"{server}/#/experiments/{experiment}/runs?workflowType=machine_learning" if experiment else ""
 
 
-def _asked(uri: str, question: Callable[[Store], T]) -> T:
+def _asked(uri: str, question: Callable[[RunStore], T]) -> T:
     asked = store(uri)
     assert asked is not None, "the caller has looked"
     try:

@@ -36,7 +36,7 @@ CANDIDATE_RUN = (
 )
 
 
-class Store(Protocol):
+class RunStore(Protocol):
     def experiment(self) -> str | None:
         """The id of our experiment; None where there is none yet."""
 
@@ -47,7 +47,7 @@ class Store(Protocol):
         """What is known of the run of a version; None where there is none."""
 
 
-def store(uri: str) -> Store | None:
+def store(uri: str) -> RunStore | None:
     """None of a kind that only MLflow's library can ask, such as PostgreSQL."""
     if uri.startswith(SQLITE):
         return StoreFile(Path(uri.removeprefix(SQLITE)))

@@ -1,7 +1,7 @@
 """What is recorded of one version of the voice, and what the MLflow store has of it already.
 
-The answer to "is this version there?" takes no more than a query: `track` asks it in every `dvc repro`, `promote` and
-`summary` ask it too. MLflow's library would take two seconds to load.
+The answer to "is this version there?" takes no more than a query: `track` asks it in every `dvc repro`; MLflow's
+library would take two seconds to load.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Any
 from timbre import tracking
 from timbre.core.content import file_sha256, write_atomic
 from timbre.core.safe_text import redacted
-from timbre.tracking import offline
 from timbre.tracking.run import StoredVersion
 
 REPORT_TAG = "timbre.report"  # SHA-256 of the page that the run holds
@@ -57,11 +56,6 @@ def is_current(stored: StoredVersion | None, files: TrackedFiles) -> bool:
         return False
     opinions = file_sha256(files.mos) if files.mos.exists() else None
     return stored.tags.get(REPORT_TAG) == file_sha256(files.report) and stored.tags.get(OPINIONS_TAG) == opinions
-
-
-def stored(uri: str, key: str) -> StoredVersion | None:
-    """The version's run in the store; None where it has none, or where the store is of a kind that cannot be asked."""
-    return offline.version(uri, key)
 
 
 def remember(uri: str, key: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from timbre.core.errors import TrackingError
 from timbre.core.safe_text import visible
+from timbre.mapping.dvc_cache import files_listed
 from timbre.project import permissions
 from timbre.project.permissions import Used
 from timbre.tracking import registry
@@ -48,9 +48,9 @@ def _of_artifact(client: MlflowClient, run_id: str) -> Used | None:
 def _of_dataset(digest: str) -> Used | None:
     outs = Outs(Path())
     try:
-        listed = {str(row["relpath"]): str(row["md5"]) for row in json.loads(outs.named(digest) or b"[]")}
-        tables = [outs.named(listed[name]) for name in TABLES]
-        return permissions.of_tables(*(table for table in tables if table is not None)) if all(tables) else None
+        listed = files_listed(outs.named(digest) or b"[]") or {}
+        tables = [table for name in TABLES if (table := outs.named(listed[name])) is not None]
+        return permissions.of_tables(*tables) if len(tables) == len(TABLES) else None
     except (ValueError, KeyError, TypeError):
         return None
 

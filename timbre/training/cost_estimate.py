@@ -1,7 +1,7 @@
 """What a voice will cost, by arithmetic: a model's shape, a device's pace, and the work that lies in a step or a frame.
 
     shape = read_shape("csm", "models/tiny/csm")
-    step = learning_step(shape, Lesson(clips=8, positions=300, frames=160, deep=20), rank=32, checkpointing=False)
+    step = learning_step(shape, BatchShape(clips=8, positions=300, frames=160, deep=20), rank=32, checkpointing=False)
     seconds = step / DEVICES["h200"].pace()
 
 Counted are multiplications and additions of the large products, each as two operations, and bytes that must be read.

@@ -6,14 +6,14 @@ of files and folders that people own are compared with those that the lock names
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from timbre.mapping import dvc_cache
+from timbre.mapping.dvc_yaml import KINDS, at, filled, listed, made, mapping, paths, sections
+from timbre.mapping.entries import md5
 from timbre.versions import yaml_files
 from timbre.versions.snapshot import Snapshot
 
@@ -21,7 +21,6 @@ from timbre.versions.snapshot import Snapshot
 # An edit that keeps the length to the byte is missed; `dvc status`, which remembers hashes, sees it.
 LARGE = 256_000_000
 CODE, PAGES = ("stages/", "timbre/"), ("reports/index.html", "reports/report.md")
-KINDS = ("outs", "metrics", "plots")  # of what a stage makes
 
 
 @dataclass(frozen=True)
@@ -84,8 +83,7 @@ def _usable(document: Any) -> dict[str, Any]:
 
 
 def _files(entries: Any) -> list[dict[str, Any]]:
-    listed = entries if isinstance(entries, list) else []
-    return [entry for entry in listed if isinstance(entry, dict) and isinstance(entry.get("path"), str)]
+    return [entry for entry in listed(entries) if isinstance(entry, dict) and isinstance(entry.get("path"), str)]
 
 
 def document(snapshot: Snapshot, path: str) -> Any:
@@ -104,28 +102,24 @@ def _parsed(content: bytes) -> Any:
 
 def outputs(snapshot: Snapshot) -> set[str]:
     """Every path that a stage of dvc.yaml writes, as it stands there."""
-    return {path for stage in _declared(snapshot).values() for path in _made(stage)}
+    return {path for stage in _declared(snapshot).values() for path in made(stage)}
 
 
 def kept(snapshot: Snapshot) -> set[str]:
     """Those that DVC keeps and pushes; the others are git's."""
-    entries = (entry for stage in _declared(snapshot).values() for kind in KINDS for entry in _listed(stage.get(kind)))
-    paths = set()
+    entries = (entry for stage in _declared(snapshot).values() for kind in KINDS for entry in listed(stage.get(kind)))
+    found = set()
     for entry in entries:
         ((path, options),) = entry.items() if isinstance(entry, dict) and len(entry) == 1 else [(entry, None)]
         if mapping(options).get("cache", True) and mapping(options).get("push", True):
-            paths.add(str(path))
-    return paths
+            found.add(str(path))
+    return found
 
 
 def _declared(snapshot: Snapshot) -> dict[str, dict[str, Any]]:
     stages = mapping(mapping(document(snapshot, "dvc.yaml")).get("stages"))
     params = mapping(document(snapshot, "params.yaml"))
-    return {name: _filled(stage, params) for name, stage in stages.items() if isinstance(stage, dict)}
-
-
-def mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
+    return {name: filled(stage, params) for name, stage in stages.items() if isinstance(stage, dict)}
 
 
 def stale(snapshot: Snapshot, lock: Lock) -> list[Stale]:
@@ -133,7 +127,7 @@ def stale(snapshot: Snapshot, lock: Lock) -> list[Stale]:
     if lock.broken:
         return []  # whoever mends it will see
     params, declared = mapping(document(snapshot, "params.yaml")), _declared(snapshot)
-    made_by = {out: name for name, stage in declared.items() for out in _made(stage)}
+    made_by = {out: name for name, stage in declared.items() for out in made(stage)}
     behind: dict[str, Stale] = {}
     todo = dict(declared)
     while todo:  # in an order in which each comes after those whose outputs it reads
@@ -156,7 +150,7 @@ def _reasons(
     if " ".join(str(stage.get("cmd")).split()) != " ".join(str(locked.get("cmd")).split()):
         yield "its command changed"
     known = {dep["path"]: dep for dep in locked.get("deps", [])}
-    for dep in _paths(stage.get("deps")):
+    for dep in paths(stage.get("deps")):
         if dep not in known:
             yield f"{dep} is new to it"
         elif dep in made_by or any(parent in made_by for parent in _parents(dep)):
@@ -165,12 +159,11 @@ def _reasons(
                 yield f"{dep} was made anew"
         elif not _same(known[dep], dep, snapshot):
             yield f"{dep} changed"
-    for gone in sorted(set(known) - set(_paths(stage.get("deps")))):
+    for gone in sorted(set(known) - set(paths(stage.get("deps")))):
         yield f"{gone} is no longer read"
     before = mapping(mapping(locked.get("params")).get("params.yaml"))
-    for section in _listed(stage.get("params")):
-        if isinstance(section, str):
-            yield from _differing(section, before.get(section), _at(params, section))
+    for section in sections(stage):
+        yield from _differing(section, before.get(section), at(params, section))
 
 
 def _differing(key: str, old: Any, new: Any) -> Iterator[str]:
@@ -191,7 +184,7 @@ def _same(known: dict[str, Any], path: str, snapshot: Snapshot) -> bool:
         return True
     if size is None:
         return known.get("md5") == folder_md5(snapshot, path)
-    return known.get("md5") == _md5(snapshot.read(path) or b"")
+    return known.get("md5") == md5(snapshot.read(path) or b"")
 
 
 def folder_md5(snapshot: Snapshot, folder: str) -> str | None:
@@ -206,52 +199,15 @@ def _folder_md5(snapshot: Snapshot, folder: str) -> str | None:
     files = [(path, snapshot.read(path)) for path in snapshot.list(folder)]
     if not files:
         return None
-    entries = [{"md5": _md5(content or b""), "relpath": path.removeprefix(f"{folder}/")} for path, content in files]
-    entries.sort(key=lambda entry: entry["relpath"])
-    return _md5(json.dumps(entries, sort_keys=True).encode()) + ".dir"
-
-
-def _md5(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+    return dvc_cache.folder_md5({path.removeprefix(f"{folder}/"): md5(content or b"") for path, content in files})
 
 
 def _before(stage: dict[str, Any], made_by: dict[str, str]) -> set[str]:
     """The stages whose outputs it reads."""
-    paths = (path for dep in _paths(stage.get("deps")) for path in (dep, *_parents(dep)))
-    return {made_by[path] for path in paths if path in made_by}
-
-
-def _made(stage: dict[str, Any]) -> list[str]:
-    return [path for kind in KINDS for path in _paths(stage.get(kind))]
-
-
-def _paths(entries: Any) -> list[str]:
-    """`deps` and `outs` name a path, or a path with its options."""
-    return [str(next(iter(entry), "")) if isinstance(entry, dict) else str(entry) for entry in _listed(entries)]
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+    read = (path for dep in paths(stage.get("deps")) for path in (dep, *_parents(dep)))
+    return {made_by[path] for path in read if path in made_by}
 
 
 def _parents(path: str) -> list[str]:
     parts = path.split("/")
     return ["/".join(parts[:count]) for count in range(len(parts) - 1, 0, -1)]
-
-
-def _filled(value: Any, params: dict[str, Any]) -> Any:
-    """`${voice.family}` replaced, everywhere."""
-    if isinstance(value, dict):
-        return {_filled(key, params): _filled(item, params) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_filled(item, params) for item in value]
-    if isinstance(value, str):
-        return re.sub(r"\$\{([\w.]+)\}", lambda match: str(_at(params, match[1])), value)
-    return value
-
-
-def _at(params: dict[str, Any], key: str) -> Any:
-    value: Any = params
-    for name in key.split("."):
-        value = mapping(value).get(name)
-    return value

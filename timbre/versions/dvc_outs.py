@@ -5,12 +5,11 @@ A reviewer's clone may hold none of it. What could not be reached is told, never
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from pathlib import Path
 
-from timbre.mapping.dvc_cache import objects
+from timbre.mapping.dvc_cache import files_listed, objects
+from timbre.mapping.entries import md5
 from timbre.versions.dvc_lock import Lock
 from timbre.versions.dvc_remote import Remote
 
@@ -64,7 +63,7 @@ class Outs:
         """File → hash, of a folder; None where its list cannot be had."""
         if digest not in self._listings:
             content = self._object(digest, "")
-            self._listings[digest] = None if content is None else _listed(content)
+            self._listings[digest] = None if content is None else files_listed(content)
         return self._listings[digest]
 
     def _object(self, digest: str, path: str) -> bytes | None:
@@ -76,16 +75,8 @@ class Outs:
             pass
         try:
             here = (self.root / path).read_bytes() if path else b""
-            if hashlib.md5(here, usedforsecurity=False).hexdigest() == digest:
+            if md5(here) == digest:
                 return here
         except OSError:
             pass
         return self.remote.read(digest)
-
-
-def _listed(content: bytes) -> dict[str, str] | None:
-    """None where it is no list of files: a remote may hold anything under a hash."""
-    try:
-        return {str(entry["relpath"]): str(entry["md5"]) for entry in json.loads(content)}
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return None

@@ -19,11 +19,12 @@ from timbre.core.errors import DataError
 from timbre.evaluation import metrics, score_rows
 from timbre.evaluation.metrics import Evidence
 from timbre.evaluation.score_rows import ScoreRow
+from timbre.mapping.dvc_yaml import mapping
 from timbre.project import speakers
 from timbre.project.speakers import Person
 from timbre.versions import clip_rows, dvc_lock, lenient_rows
 from timbre.versions.clip_rows import ClipRow, RejectedRow
-from timbre.versions.dvc_lock import Lock, document, mapping
+from timbre.versions.dvc_lock import Lock, document
 from timbre.versions.dvc_outs import Outs
 from timbre.versions.lenient_rows import FOLDER, Rows
 from timbre.versions.snapshot import Snapshot

@@ -6,17 +6,17 @@ and each output of the work tree that dvc.lock names.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from timbre.mapping.damage import file_md5
-from timbre.mapping.dvc_cache import objects
+from timbre.mapping.dvc_cache import folder_md5, listing, objects
+from timbre.mapping.entries import file_md5
 from timbre.versions import dvc_lock
 from timbre.versions.snapshot import WorkTree
 
+EMPTY = folder_md5({})
 OBJECT = re.compile(r"[0-9a-f]{2}/[0-9a-f]{30}(\.dir)?")
 
 
@@ -31,6 +31,7 @@ class Damaged:
 class Verified:
     files: int  # that were read
     damaged: tuple[Damaged, ...]
+    unread: tuple[str, ...] = ()  # outputs whose list of files is not here
 
 
 def cache(root: Path) -> Verified:
@@ -49,14 +50,22 @@ def cache(root: Path) -> Verified:
 def outputs(root: Path) -> Verified:
     """Of the stages, as dvc.lock names them; one that was edited cannot be told from one that was damaged."""
     rotten, count = [], 0
+    unread = tuple(out for out, digest in _folders(root) if not listing(objects(root), digest))
     for out, path, digest in _named(root):
         if not (root / path).is_file():
             continue  # `dvc status` tells what is missing
         count += 1
         if file_md5(root / path) != digest:
-            todo = f"`rm -f {path}`, then `dvc checkout {out}`; `dvc repro` makes it anew where the cache has it not"
+            todo = f"`rm -f {path}`, then `dvc checkout {out}`; or `dvc repro` if it is not in the cache"
             rotten.append(Damaged(path, "is not the file that dvc.lock names", todo))
-    return Verified(count, tuple(rotten))
+    return Verified(count, tuple(rotten), unread)
+
+
+def _folders(root: Path) -> Iterator[tuple[str, str]]:
+    """Outputs that are folders and not empty, and their hash."""
+    for out, digest in dvc_lock.read(WorkTree(root)).outs.items():
+        if digest.endswith(".dir") and digest != EMPTY:
+            yield out, digest
 
 
 def _named(root: Path) -> Iterator[tuple[str, Path, str]]:
@@ -65,13 +74,5 @@ def _named(root: Path) -> Iterator[tuple[str, Path, str]]:
         if not digest.endswith(".dir"):
             yield out, Path(out), digest
             continue
-        for name, file_digest in _listing(objects(root) / digest[:2] / digest[2:]):
+        for name, file_digest in listing(objects(root), digest).items():
             yield out, Path(out, name), file_digest
-
-
-def _listing(path: Path) -> Iterable[tuple[str, str]]:
-    """None where the list is not here, or is damaged itself: `cache` tells that."""
-    try:
-        return [(str(row["relpath"]), str(row["md5"])) for row in json.loads(path.read_bytes())]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []

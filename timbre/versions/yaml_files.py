@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from timbre.core.yaml_text import MOST_VALUES, values_in
+from timbre.core.content import MOST_VALUES, values_in
 
 DEEPEST = 300  # levels; the composer of libyaml needs stack for each, and running out of it ends the process
 LEADING = re.compile(rb"^[ \t?:-]*", re.MULTILINE)

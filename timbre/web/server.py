@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import signal
 import socket
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Self
 
 import uvicorn
 from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from timbre.web import endpoints
@@ -42,38 +46,47 @@ class PatientProtocol(H11Protocol):
             self.timeout_keep_alive_task = self.loop.call_later(endpoints.SILENCE, self.timeout_keep_alive_handler)
 
 
-class PageServer:
-    """Listens from the moment that it is made; OSError or OverflowError where the port cannot be used."""
+class ListeningServer:
+    """An application on a socket of its own, from the moment that this is made."""
 
-    def __init__(self, routes: Sequence[BaseRoute], command: str, port: int = 0) -> None:
-        self._socket = socket.create_server((LOOPBACK, port), backlog=BACKLOG)
-        self.port: int = self._socket.getsockname()[1]
-        hosts = frozenset(f"{name}:{self.port}" for name in (LOOPBACK, "localhost"))
-        self.access = LocalAccess(hosts, secrets.token_urlsafe(24), command)
+    def __init__(
+        self,
+        app: ASGIApp,
+        listening: socket.socket,
+        farewell: int,  # seconds that an unfinished answer is given at the end
+        server: Callable[[uvicorn.Config], uvicorn.Server] = uvicorn.Server,
+    ) -> None:
+        self._socket = listening
+        self.port: int = listening.getsockname()[1]
         config = uvicorn.Config(
-            create_app(routes, self.access.middleware()),
+            app,
             http=PatientProtocol,
             ws="none",
             lifespan="off",
             loop="asyncio",
             log_config=None,
             log_level="error",  # warnings are about clients that send nonsense
-            access_log=False,  # the token would stand in every line
+            access_log=False,  # the token of a page would stand in every line
             server_header=False,
-            timeout_graceful_shutdown=FAREWELL,
+            timeout_graceful_shutdown=farewell,
         )
-        self._server = uvicorn.Server(config)
-
-    @property
-    def url(self) -> str:
-        return f"http://{LOOPBACK}:{self.port}/{self.access.token}/"
+        self._server = server(config)
 
     def serve(self) -> None:
-        serving = self._server.serve(sockets=[self._socket])
+        with self._ended_by_interrupt():
+            asyncio.run(self._server.serve(sockets=[self._socket]))
+
+    @contextmanager
+    def _ended_by_interrupt(self) -> Iterator[None]:
+        """A Ctrl+C ends the server from here on, also before uvicorn listens to it and while it hands it back."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGINT, lambda *_: self.stop())
         try:
-            asyncio.run(serving)
+            yield
         finally:
-            serving.close()  # a Ctrl+C before the loop runs leaves it unstarted, and Python warns about that
+            signal.signal(signal.SIGINT, before)
 
     def stop(self) -> None:
         """End `serve`, which may run in another thread."""
@@ -84,3 +97,17 @@ class PageServer:
 
     def __exit__(self, *raised: object) -> None:
         self._socket.close()
+
+
+class PageServer(ListeningServer):
+    """A page for this machine alone; OSError or OverflowError where the port cannot be used."""
+
+    def __init__(self, routes: Sequence[BaseRoute], command: str, port: int = 0) -> None:
+        listening = socket.create_server((LOOPBACK, port), backlog=BACKLOG)
+        hosts = frozenset(f"{name}:{listening.getsockname()[1]}" for name in (LOOPBACK, "localhost"))
+        self.access = LocalAccess(hosts, secrets.token_urlsafe(24), command)
+        super().__init__(create_app(routes, self.access.middleware()), listening, FAREWELL)
+
+    @property
+    def url(self) -> str:
+        return f"http://{LOOPBACK}:{self.port}/{self.access.token}/"

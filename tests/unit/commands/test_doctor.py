@@ -42,7 +42,7 @@ def healthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def examine(capsys: pytest.CaptureFixture[str], verify: bool = False) -> tuple[int, str]:
-    code = doctor.command(argparse.Namespace(verify=verify))
+    code = doctor.command(argparse.Namespace(verify=verify, json=False))
     return code, capsys.readouterr().out
 
 
@@ -159,7 +159,8 @@ def test_a_whisper_by_name_is_looked_for_in_its_cache(healthy: Path, monkeypatch
 
 def test_the_doctor_loads_no_model_library(healthy: Path) -> None:
     code = (
-        "import argparse, sys; from timbre.commands import doctor; doctor.command(argparse.Namespace())\n"
+        "import argparse, sys; from timbre.commands import doctor\n"
+        "doctor.command(argparse.Namespace(verify=False, json=False))\n"
         "assert not {'torch', 'transformers', 'mlflow', 'whisper', 'dvc'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=healthy, check=True, capture_output=True)

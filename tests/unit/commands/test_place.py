@@ -27,7 +27,8 @@ def test_outside_of_a_project_every_command_says_so(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    needed = {"add": ["a.wav"], "remove": ["a"], "import": ["a"], "accept": ["--all"], "say": ["a"],
+    needed = {"init": ["a"], "release": ["--out", "a"],
+              "add": ["a.wav"], "remove": ["a"], "import": ["a"], "accept": ["--all"], "say": ["a"],
               "export": ["hf", "b"], "push": ["dataset", "a/b"], "promote": ["a"], "replace": ["a", "b"]}  # fmt: skip
     with pytest.raises(DataError, match="this is no Timbre project"):
         cli.execute_anywhere([command, *needed.get(command, [])])

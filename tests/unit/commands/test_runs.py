@@ -36,15 +36,15 @@ def recorded(recordable: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     shutil.copytree(recordable, root)
     with pytest.MonkeyPatch.context() as patch:
         mlflow_store.enter(root, patch)
-        mlflow_store.write_gates(root, changes=True, words=True)
+        mlflow_store.write_gates(root, named=True, words=True)
         record(root, "first", patch)
         set_params(root, "3e-4")
-        mlflow_store.write_gates(root, changes=True, words=False)
+        mlflow_store.write_gates(root, named=True, words=False)
         record(root, "second", patch)
         table = root / "data/dataset/train.jsonl"
         write_jsonl(table, read_jsonl(table, Example)[:-1])
         mlflow_store.write_lock(root, {"data/dataset": "f" * 32 + ".dir"})
-        mlflow_store.write_gates(root, changes=True, words=True)
+        mlflow_store.write_gates(root, named=True, words=True)
         record(root, "third", patch)
     return root
 

@@ -22,7 +22,12 @@ def example(name: str, text: str, start: float = 0.0, **changes: str) -> Example
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
-TRAIN = [example("a", "The ferry waits.", 0.0), example("b", "Green coffee to Oslo.", 4.0)]
+TRAIN = [
+    example("a", "The ferry waits.", 0.0),
+    example("b", "Green coffee to Oslo.", 4.0),
+    replace(example("d", "Please. The early train waits. Please.", 20.0), end=40.0),
+    example("e", "Nobody.", 21.0),
+]
 
 
 @pytest.mark.parametrize(
@@ -36,11 +41,35 @@ TRAIN = [example("a", "The ferry waits.", 0.0), example("b", "Green coffee to Os
         (example("b", "The train waits.", 90.0), {}, "b: is for evaluation, and shares sound with b"),
         (example("c", "The train waits.", 8.0), {"p": "Green coffee to Oslo"}, "prompt p: b of training says the same"),
         (example("c", "The train waits.", 8.0), {"true-c": "The train waits."}, None),
+        (
+            example("c", "Thanks. The early train waits.", 8.0),
+            {},
+            "c: is for evaluation, and d of training says the same",
+        ),
+        (example("c", "Please. Two words.", 8.0), {}, None),  # a common phrase is nobody's
+        (example("c", "Another.", 8.0), {"p": "The early train waits!"}, "prompt p: d of training says the same"),
+        (example("c", "A train.", 25.0), {}, "c: is for evaluation, and shares sound with d of training"),
     ],
 )
 def test_what_is_learnt_and_judged_is_told(held: Example, prompts: dict[str, str], told: str | None) -> None:
     found = list(gates.leaks(TRAIN, [held], prompts))
     assert [line.startswith(told or "?") for line in found] == ([True] if told else [])
+
+
+def test_leaks_are_looked_for_once_per_clip() -> None:
+    many = [example(f"t{n}", f"Sentence number {n} of the training set.", 4.0 * n) for n in range(20_000)]
+    rows = (example(f"h{n}", f"Sentence number {n} of the evaluation set.", 4.0 * n + 3.0) for n in range(20_000))
+    held = [replace(row, end=row.start + 1.0) for row in rows]
+    comparisons = 0
+
+    class Counted(float):
+        def __lt__(self, other: float) -> bool:
+            nonlocal comparisons
+            comparisons += 1
+            return float(self) < other
+
+    assert not list(gates.leaks([replace(row, start=Counted(row.start)) for row in many], held, {}))
+    assert comparisons < 20_000 * 40, "to look at each training clip for each of evaluation would be 400 million"
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ MADE = Evidence(
     conditions={"base": Metric(wer=0.123456, samples=24), "tuned": Metric(wer=0.1, similarity=0.8, named=1.0)},
     differences={"tuned-base": Difference(wer=-0.0235, wins=5, ties=2, losses=1)},
     speaker=Speaker(ceiling=0.95, floor=0.3),
-    gates={"changes": Gate(True, 1.0, 0.5), "words": Gate(False, 0.12, 0.1)},
+    gates={"ends": Gate(True, 1.0, 0.5), "words": Gate(False, 0.12, 0.1)},
 )
 
 

@@ -39,6 +39,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "project"
     for folder in ("clips", "dataset", "recordings"):
         (root / "data" / folder).mkdir(parents=True)
+    (root / "dvc.yaml").touch()  # by which a command knows a project
     monkeypatch.chdir(root)
     entries = ""
     for name, speaker in {"noon": "ann", "night": "bob"}.items():
@@ -118,7 +119,7 @@ def test_gpt_sovits_lists_have_four_fields_that_can_be_parted(capsys: pytest.Cap
     Path("data/sources.yaml").write_text(Path("data/sources.yaml").read_text().replace("en,", "de,"))
     with pytest.raises(DataError, match="GPT-SoVITS does not speak de; it knows zh, ja, en, ko, yue"):
         run("export", "gpt-sovits", "other")
-    assert sorted(path.name for path in Path().iterdir()) == ["data", "out"], "nothing half made"
+    assert sorted(path.name for path in Path().iterdir()) == ["data", "dvc.yaml", "out"], "nothing half made"
 
 
 def test_a_hugging_face_folder_is_what_datasets_reads_with_the_sound_untouched() -> None:
@@ -148,6 +149,7 @@ def test_clips_of_many_sizes_are_parted_into_shards(monkeypatch: pytest.MonkeyPa
 def test_the_same_dataset_is_the_same_bytes_anywhere(kind: str, tmp_path: Path) -> None:
     run("export", kind, "out")
     shutil.copytree("data", tmp_path / "elsewhere/data")
+    (tmp_path / "elsewhere/dvc.yaml").touch()
     command = [sys.executable, "-m", "timbre.commands.cli", "export", kind, str(tmp_path / "other")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7"}
     subprocess.run(command, cwd=tmp_path / "elsewhere", env=environment, check=True, capture_output=True)

@@ -12,7 +12,7 @@ import pytest
 
 from timbre.core.content import content_key
 from timbre.core.errors import DataError, StageError
-from timbre.mapping import Job, refresh, stage
+from timbre.mapping import Job, damage, refresh, stage
 from timbre.mapping.batch import Files
 
 CLIPS = Path("data/clips")
@@ -74,3 +74,11 @@ def test_another_mistake_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> No
     (CLIPS / "d.flac").write_bytes(b"a stranger")
     with pytest.raises(DataError, match=r"d\.flac: cannot be read as audio"):
         run(monkeypatch)
+
+
+def test_other_json_files_of_a_folder_are_no_damage(tmp_path: Path) -> None:
+    (tmp_path / "stats.json").write_text('{"train": {"clips": 82}}')
+    (tmp_path / "training.json").write_text('{"key": "0123", "speakers": {}}')
+    assert list(damage.damaged([tmp_path])) == []
+    (tmp_path / "heard.json").write_text('{"heard": "the ferry", "key": "01')
+    assert list(damage.damaged([tmp_path])) == [tmp_path / "heard.json"]

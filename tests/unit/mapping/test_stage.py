@@ -113,8 +113,8 @@ def test_an_edit_while_a_stage_runs_fails_it_and_is_named(
     with pytest.raises(SystemExit, match="1"):
         run_stage(main)
     assert capsys.readouterr().err == (
-        f"error: changed while segment ran: {changed}; run again, so that what is recorded is what was used (all that "
-        "is finished and still fits is kept)\n"
+        f"error: changed while segment ran: {changed}; its results would be recorded with inputs that it did not use, "
+        "so run `dvc repro` again (finished work is kept)\n"
     )
 
 

@@ -91,7 +91,7 @@ def test_a_damaged_entry_is_told_in_one_line_and_made_again(capsys: pytest.Captu
 def test_an_entry_that_is_right_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     bring("1", "a", "b")
     read: list[Path] = []
-    monkeypatch.setattr(store, "_file_md5", lambda path: read.append(path) or "")
+    monkeypatch.setattr(store, "file_md5", lambda path: read.append(path) or "")
     assert bring("1", "a", "b", by=never).kept == 2
     assert read == []
 

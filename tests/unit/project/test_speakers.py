@@ -56,7 +56,7 @@ def test_a_consent_taken_back_allows_nothing_from_whatever_day() -> None:
     [
         ("revoked: null", "revoked: yes", "s.yaml:9: ann: consent: revoked: 'yes' is not a day"),
         ("revoked: null", "revoked: '2026-02-30'", "s.yaml:9: ann: consent: revoked: '2026-02-30' is not a day"),
-        ("revoked: null", "revoked: 2026-02-30", "s.yaml: holds a date that is none: day is out of range for month"),
+        ("revoked: null", "revoked: 2026-02-30", "s.yaml: holds an invalid date: day is out of range for month"),
         ("revoked: null", "revokd: 2026-04-01", "s.yaml:9: ann: consent: unknown key `revokd`"),
         ("2026-03-01", "last year", "s.yaml:6: ann: consent: when: 'last year' is not a day; write it as 2026-03-01"),
         ("2026-03-01", "~", "s.yaml:6: ann: consent: when: nothing is not a day"),

@@ -23,14 +23,14 @@ from timbre.report.verdict import verdict
 @pytest.mark.parametrize(
     ("wer", "similarity", "headline"),
     [
-        ((-0.1, -0.02), (0.1, 0.2), "better than the base: more like the speaker, and easier to understand"),
-        ((-0.1, 0.02), (0.1, 0.2), "better than the base: more like the speaker, and about as easy to understand"),
-        ((-0.1, 0.3), (0.1, 0.2), "more like the speaker than the base, but it may be harder to understand"),
-        ((0.01, 0.2), (0.1, 0.2), "more like the speaker than the base, but harder to understand"),
-        ((-0.1, 0.02), (-0.1, 0.2), "can’t be told from the base"),
-        ((0.01, 0.02), (-0.1, 0.2), "worse than the base: harder to understand, and not measurably more like the"),
-        ((-0.1, -0.02), (-0.2, -0.1), "easier to understand than the base, but less like the speaker"),
-        ((-0.1, -0.02), None, "This voice is easier to understand than the base"),
+        ((-0.1, -0.02), (0.1, 0.2), "better than cloning alone: more like the speaker, and easier to understand"),
+        ((-0.1, 0.02), (0.1, 0.2), "better than cloning alone: more like the speaker, and about as easy to understand"),
+        ((-0.1, 0.3), (0.1, 0.2), "more like the speaker than cloning alone, but it may be harder to understand"),
+        ((0.01, 0.2), (0.1, 0.2), "more like the speaker than cloning alone, but harder to understand"),
+        ((-0.1, 0.02), (-0.1, 0.2), "adds nothing clear to cloning alone"),
+        ((0.01, 0.02), (-0.1, 0.2), "worse than cloning alone: harder to understand, and not clearly more like the"),
+        ((-0.1, -0.02), (-0.2, -0.1), "easier to understand than cloning alone, but less like the speaker"),
+        ((-0.1, -0.02), None, "This voice is easier to understand than cloning alone"),
         (None, None, "was not measured"),
     ],
 )
@@ -40,16 +40,17 @@ def test_the_verdict_claims_only_what_the_intervals_show(
     likeness = dict(zip(("similarity_low", "similarity_high"), similarity or (), strict=False))
     words = dict(zip(("wer_low", "wer_high"), wer or (), strict=False))
     gates = {"words": Gate(passed=wer is not None and wer[1] <= 0.1)}
-    found = Evidence(differences={"tuned_clone-base": Difference(**words, **likeness)}, gates=gates)
+    found = Evidence(differences={"tuned_clone-base_clone": Difference(**words, **likeness)}, gates=gates)
     assert headline in verdict(found).headline
 
 
 @pytest.mark.parametrize(
-    ("gate", "headline"), [("leakage", "Nothing can be said"), ("changes", "This voice is the base")]
+    ("gate", "headline"),
+    [("leakage", "Nothing can be said"), ("reference", "Nothing can be said"), ("named", "This voice is not the sp")],
 )
 def test_no_voice_is_called_better_where_the_measurement_is_void(gate: str, headline: str) -> None:
     good = made_up()
-    void = dataclasses.replace(good, gates=good.gates | {gate: Gate(passed=False)})
+    void = dataclasses.replace(good, gates=good.gates | {gate: Gate(passed=False, value=0.0)})
     assert verdict(void).headline.startswith(headline)
 
 

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
@@ -22,6 +22,7 @@ from timbre import tracking
 from timbre.core import params
 from timbre.core.content import file_sha256
 from timbre.core.errors import SourceError, TimbreError, TrackingError
+from timbre.core.sections import VoiceParams
 from timbre.tracking import registry, version
 from timbre.tracking.version import TrackedFiles
 from timbre.training import timing
@@ -273,22 +274,23 @@ def test_the_stage_depends_on_every_section_of_the_parameters_that_changes_a_res
     declared = YAML(typ="safe").load(here / "dvc.yaml")["stages"]["track"]["params"]
     document = YAML(typ="safe").load(here / "params.yaml")
     named = {name.replace("${voice.family}", document["voice"]["family"]) for name in declared}
-    assert {*named, "compute"} == set(document)
+    others = set(get_args(get_type_hints(VoiceParams)["family"])) - {document["voice"]["family"]}
+    assert {*named, *others, "compute"} == set(document), "another family's section changes nothing"
 
 
 def test_gates_and_over_fitting_stand_among_the_tags(root: Path) -> None:
-    mlflow_store.write_gates(root, changes=True, words=False, likeness=False)
+    mlflow_store.write_gates(root, named=True, words=False, likeness=False)
     track.main(**ARGUMENTS)
     (run,) = runs(root)
-    told = {name: run.data.tags[name] for name in ("gate.changes", "gate.words", "gates")}
-    assert told == {"gate.changes": "passed", "gate.words": "failed", "gates": "failed: words, likeness"}
+    told = {name: run.data.tags[name] for name in ("gate.named", "gate.words", "gates")}
+    assert told == {"gate.named": "passed", "gate.words": "failed", "gates": "failed: words, likeness"}
     assert run.data.metrics["gate_value/words"] == 0.25
     assert "best at step 108" in run.data.tags["overfitting"]
     assert run.data.tags["overfitting"].endswith("by step 120 it had risen by 0.1500")
 
 
 def test_a_failed_gate_ends_the_pipeline_only_if_strict_and_once_all_is_recorded(root: Path) -> None:
-    mlflow_store.write_gates(root, changes=True, words=False, likeness=False)
+    mlflow_store.write_gates(root, named=True, words=False, likeness=False)
     (root / "params.yaml").write_text(PARAMS.replace("strict: false", "strict: true"))
     for _ in range(2):
         with pytest.raises(TimbreError, match=r"^gate `words` failed: .*\ngate `likeness` failed: [^\n]*$"):

@@ -34,12 +34,11 @@ def outcome(seconds: float, ended: bool = True) -> Outcome:
     [
         ("He paid 3.5 euros to Mr. Smith. Then left.", ["He paid 3.5 euros to Mr. Smith.", "Then left."]),
         ('"Why?" she said. "Go!"', ['"Why?" she said.', '"Go!"']),
-        ("One... Two! - ?", ["One...", "Two! - ?"]),
+        ("One... Two! - ?", ["One...", "Two!"]),
     ],
 )
 def test_a_text_is_cut_where_sentences_end(text: str, cut: list[str]) -> None:
-    said = [passage.text for passage in passages(text)]
-    assert " ".join(said).replace(" - ?", "") == " ".join(cut).replace(" - ?", "")
+    assert [passage.text for passage in passages(text)] == cut
 
 
 def test_pauses_are_as_the_text_says() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from timbre.core.errors import DataError
 from timbre.project import pronunciations
-from timbre.synthesis.written_text import as_spoken, spelled_out
+from timbre.synthesis.written_text import COUNTED, LONGEST, as_spoken, spelled_out
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,14 @@ def test_pauses_and_empty_lines_stay_and_the_list_of_pronunciations_is_applied(
     table.write_text("word\tspelling\nen\tGIF\n")
     with pytest.raises(DataError, match=r"(?s)pronunciations\.tsv:1: expected the header.*pronunciations\.tsv:2: "):
         spelled_out("x")
+
+
+@pytest.mark.parametrize("text", ["3,50", "1.234", "-5", "123456789 am"])
+def test_what_another_language_reads_its_own_way_stays(text: str) -> None:
+    assert as_spoken(text, "de" if "am" not in text else "am") == text
+
+
+def test_every_language_that_is_said_knows_each_length() -> None:
+    for language in COUNTED:
+        for digits in ("0", "12", "1234", "123456789", "9" * LONGEST):
+            assert not any(character.isdigit() for character in as_spoken(digits, language)), (language, digits)

@@ -36,7 +36,7 @@ def test_a_file_leads_to_its_version_by_its_words_or_by_its_sound(
         found = spoken_by(tmp_path, tmp_path / f"a.{kind}")
         assert (found.said, found.commit, found.key) == ("ab" * 16, "c" * 40, "ab" * 16)
         assert found.mark
-        assert "so say its metadata and the mark in the sound" in found.line("a")
+        assert "according to its metadata and the mark in the sound" in found.line("a")
     soundfile.write(tmp_path / "bare.wav", marked(speech(4), "01234567", RATE), RATE)
     found = spoken_by(tmp_path, tmp_path / "bare.wav")
     assert (found.said, found.commit, found.key) == (None, None, "0123456789abcdef" * 2)

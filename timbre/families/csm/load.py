@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from timbre.core.errors import ModelError
 from timbre.families.csm.eight_bits import shrink
-from timbre.families.precision import device_for, dtype_of
+from timbre.families.precision import cast, device_for, dtype_of
 from timbre.families.protocol import Precision
 from timbre.families.published import SAFE, WEIGHTS, harmless
 
@@ -58,17 +56,6 @@ def prepare(model: Any, precision: Precision) -> Any:
     if precision == "int8":
         shrink(model)
     elif dtype_of(precision, device) == torch.bfloat16:
-        angles = [(module, name, buffer.clone()) for module, name, buffer in rotary(model)]
-        model.to(torch.bfloat16)
-        for module, name, buffer in angles:  # as transformers loads a model in 16 bits: rounded, positions drift
-            setattr(module, name, buffer)
+        cast(model, torch.bfloat16)
         model.codec_model.float()  # convolutions in half precision are coarse, and wrong on some CPUs
     return model.to(device).eval()
-
-
-def rotary(model: Any) -> Iterator[tuple[Any, str, Tensor]]:
-    """Module, name and buffer of the angles by which positions turn."""
-    for module in model.modules():
-        for name in ("inv_freq", "original_inv_freq"):
-            if isinstance(buffer := getattr(module, name, None), Tensor):
-                yield module, name, buffer

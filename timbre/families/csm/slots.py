@@ -1,8 +1,9 @@
 """CSM for many callers: continuous batching of the decode loop, with an adapter, a seed and a way of drawing per slot.
 
-Every step computes all slots, busy or not, so a sentence comes out the same byte for byte whoever shares the batch. The
-codec does likewise for sentences that have just begun: their frames become sound together, at once. Later a sentence
-waits for larger pieces and is decoded alone, which costs a CPU less a frame than many small pieces together.
+Every step computes all slots, busy or not, so a sentence comes out the same byte for byte whoever shares the batch; a
+GPU may round the sums of a short sentence otherwise beside a long one. The codec does likewise for sentences that have
+just begun: their frames become sound together, at once. Later a sentence waits for larger pieces and is decoded alone,
+which costs a CPU less a frame than many small pieces together.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ CONTEXTS = 32  # references and conversations whose keys and values are kept
 
 
 @dataclass
-class Speaker:
+class SlotSentence:
     """Who speaks in a slot."""
 
     places: int  # of the cache that it takes
@@ -67,7 +68,7 @@ class CsmSlots:
         self.decoder = Decoder(model, Speaking(1.0, 0, count), weights=weights, sampling=self.sampling)
         self.codec = CodecRows(model.codec_model, count)
         self.alone = [self.codec.row(slot) for slot in range(count)]
-        self.speakers: dict[int, Speaker] = {}
+        self.sentences: dict[int, SlotSentence] = {}
         self.contexts: OrderedDict[str, Caches] = OrderedDict()
         for name, folder in adapters.items():
             self.load(name, folder)
@@ -92,25 +93,25 @@ class CsmSlots:
             while len(self.contexts) > CONTEXTS:
                 self.contexts.popitem(last=False)
         self.codec.clear(slot)
-        self.speakers[slot] = Speaker(places, sentence.frames)
+        self.sentences[slot] = SlotSentence(places, sentence.frames)
 
     def free(self, slot: int) -> None:
-        if self.speakers.pop(slot, None):
+        if self.sentences.pop(slot, None):
             self.decoder.free([slot])
 
     def step(self) -> Iterator[SlotSound]:
-        if not self.speakers:
+        if not self.sentences:
             return
-        frames = self.decoder.frames(max(speaker.places for speaker in self.speakers.values()) + 1)
+        frames = self.decoder.frames(max(one.places for one in self.sentences.values()) + 1)
         over: dict[int, bool] = {}  # slot → whether it ended by itself
-        for slot, speaker in self.speakers.items():
+        for slot, one in self.sentences.items():
             if ended := bool((frames[slot, :-1] == self.decoder.end).all()):
                 over[slot] = ended
                 continue
-            speaker.waiting.append(frames[slot])
-            speaker.frames.append(frames[slot])
-            speaker.places, speaker.left = speaker.places + 1, speaker.left - 1
-            if not speaker.left:
+            one.waiting.append(frames[slot])
+            one.frames.append(frames[slot])
+            one.places, one.left = one.places + 1, one.left - 1
+            if not one.left:
                 over[slot] = False
         sounds = self._young(frames) | self._grown(over)
         for slot in {**sounds, **over}:
@@ -118,13 +119,13 @@ class CsmSlots:
             if slot not in over:
                 yield SlotSound(slot, sound)
                 continue
-            codes = np.array(self.speakers[slot].frames, np.int16).reshape(-1, self.voice.codebooks)
+            codes = np.array(self.sentences[slot].frames, np.int16).reshape(-1, self.voice.codebooks)
             self.free(slot)
             yield SlotSound(slot, sound, True, over[slot], {"codes": codes})
 
     def _young(self, frames: Frames) -> dict[int, Audio]:
         """The first frames of sentences, all in one call of the codec."""
-        young = [slot for slot, speaker in self.speakers.items() if speaker.waiting and speaker.made <= YOUNG]
+        young = [slot for slot, one in self.sentences.items() if one.waiting and one.made <= YOUNG]
         if not young:
             return {}
         busy = torch.zeros(self.count, dtype=torch.bool)
@@ -132,15 +133,15 @@ class CsmSlots:
         codes = torch.from_numpy(frames.astype(np.int64))[..., None].to(self.codec.device)
         sound = self.codec.feed(codes * busy.to(codes.device)[:, None, None], busy.to(codes.device)).cpu().numpy()
         for slot in young:
-            self.speakers[slot].waiting.clear()
+            self.sentences[slot].waiting.clear()
         return {slot: sound[slot].copy() for slot in young}
 
     def _grown(self, over: Mapping[int, bool]) -> dict[int, Audio]:
         """Larger pieces of sentences that have been heard for a while, and the rest of those that are over."""
         made = {}
-        for slot, speaker in self.speakers.items():
-            if speaker.waiting and (len(speaker.waiting) >= speaker.piece or slot in over):
-                values: Tensor = torch.from_numpy(np.stack(speaker.waiting).astype(np.int64)).T[None]
+        for slot, one in self.sentences.items():
+            if one.waiting and (len(one.waiting) >= one.piece or slot in over):
+                values: Tensor = torch.from_numpy(np.stack(one.waiting).astype(np.int64)).T[None]
                 made[slot] = self.alone[slot].feed(values.to(self.codec.device))[0].cpu().numpy()
-                speaker.waiting.clear()
+                one.waiting.clear()
         return made

@@ -32,7 +32,7 @@ from timbre.families.orpheus.codec import Codec, read_codec
 from timbre.families.orpheus.decode import OrpheusDecoder, OrpheusWeights, slot_ids
 from timbre.families.orpheus.shape import SLOTS
 from timbre.families.orpheus.tokens import LEVELS, TokenIds, tokens_of, without_repeats
-from timbre.families.precision import device_for, dtype_of, shrink_decoder
+from timbre.families.precision import cast, device_for, dtype_of, shrink_decoder
 from timbre.families.protocol import (
     WHOLE,
     Audio,
@@ -46,6 +46,7 @@ from timbre.families.protocol import (
     Spoken,
     Turn,
 )  # fmt: skip
+from timbre.families.published import SAFE, WEIGHTS, harmless
 
 TARGETS = r".*model\.layers\.\d+\." + low_rank.PROJECTIONS
 CODEC = "hubertsiuzdak/snac_24khz"  # where the base has none of its own
@@ -72,22 +73,26 @@ def load(base: str, revision: str | None, adapter: Path | None, precision: Preci
         model = merged(model, adapter)
     if precision == "int8":
         shrink_decoder(model.model)
-    model.to(dtype_of(precision, device)).to(device).eval()
+    cast(model, dtype_of(precision, device))
+    model.to(device).eval()
     codec.snac.to(device)
     return Orpheus(model, tokenizer, codec, ids)
 
 
 def from_pretrained(base: str, where: dict[str, Any]) -> tuple[Any, Any]:
-    from transformers import AutoConfig, AutoTokenizer, LlamaForCausalLM
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-    kind = AutoConfig.from_pretrained(base, **where).model_type
-    if kind != "llama":
+    content, _ = LlamaConfig.get_config_dict(base, **where)
+    if (kind := content.get("model_type")) != "llama":
         raise ModelError(f"voice.base: {base} is a {kind} model, not orpheus; see voice.family")
-    model, report = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32, output_loading_info=True, **where)
+    model, report = LlamaForCausalLM.from_pretrained(
+        base, config=LlamaConfig.from_dict(harmless(content)), dtype=torch.float32, output_loading_info=True,
+        **WEIGHTS, **where,
+    )  # fmt: skip
     tied = {"lm_head.weight"} if model.config.tie_word_embeddings else set()
     if missing := sorted(set(report["missing_keys"]) - tied):  # transformers fills them with noise
         raise ValueError(f"it lacks {len(missing)} weights, first {missing[0]}")
-    return model, AutoTokenizer.from_pretrained(base, **where)
+    return model, AutoTokenizer.from_pretrained(base, **SAFE, **where)
 
 
 def codec_files(base: str) -> tuple[Path, Path]:

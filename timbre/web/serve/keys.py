@@ -70,7 +70,7 @@ class ApiKeys:
 
     def begin(self, name: str) -> None:
         """One more sentence is spoken for this key; Refusal where those are as many as it may have."""
-        if self.speaking[name] >= self.per_key:
+        if self.names is not None and self.speaking[name] >= self.per_key:
             raise Refusal(
                 429, f"{self.per_key} requests of this key are being answered; wait for one to end",
                 code="rate_limit_exceeded", headers={"Retry-After": "1"},

@@ -6,10 +6,9 @@ server.serve()      # until Ctrl+C or SIGTERM; streams that have begun are spoke
 
 from __future__ import annotations
 
-import asyncio
 import socket
+from functools import partial
 from types import FrameType
-from typing import Self
 
 import uvicorn
 from starlette.applications import Starlette
@@ -25,7 +24,7 @@ from timbre.web.app import SecurityHeaders
 from timbre.web.endpoints import static_pages
 from timbre.web.serve.errors import Refusal, answer_http, answer_refusal
 from timbre.web.serve.speech_routes import SpeechService
-from timbre.web.server import PatientProtocol
+from timbre.web.server import ListeningServer
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 BACKLOG = 2048  # connections that wait to be accepted
@@ -77,58 +76,38 @@ async def _nobody_listens(request: Request, error: Exception) -> Response:
 class DrainingServer(uvicorn.Server):
     """Says at once that it is ending, so that whoever shares out requests sends no more."""
 
-    service: SpeechService
+    def __init__(self, service: SpeechService, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.service = service
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.service.draining = True
         super().handle_exit(sig, frame)
 
 
-class SpeechServer:
-    """Listens from the moment that it is made; OSError or OverflowError where the port cannot be used."""
+class SpeechServer(ListeningServer):
+    """Speaks for whoever may ask; OSError or OverflowError where the port cannot be used."""
 
     def __init__(self, service: SpeechService, host: str = "127.0.0.1", port: int = 0) -> None:
         self.service, self.host = service, host
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
-        self.port: int = self._socket.getsockname()[1]
+        listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        taken: int = listening.getsockname()[1]
         names = ("127.0.0.1", "localhost", "[::1]")
-        hosts = frozenset(f"{name}:{self.port}" for name in names) | frozenset(names if self.port == 80 else ())
+        hosts = frozenset(f"{name}:{taken}" for name in names) | frozenset(names if taken == 80 else ())
         guarded = is_loopback(host) and service.keys.names is None
-        config = uvicorn.Config(
-            application(service, hosts if guarded else None),
-            http=PatientProtocol,
-            ws="none",
-            lifespan="off",
-            loop="asyncio",
-            log_config=None,
-            log_level="error",  # warnings are about clients that send nonsense
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=DRAIN,
+        super().__init__(
+            application(service, hosts if guarded else None), listening, DRAIN, partial(DrainingServer, service)
         )
-        self._server = DrainingServer(config)
-        self._server.service = service
 
     @property
     def url(self) -> str:
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
-    def serve(self) -> None:
-        serving = self._server.serve(sockets=[self._socket])
-        try:
-            asyncio.run(serving)
-        finally:
-            serving.close()  # a Ctrl+C before the loop runs leaves it unstarted, and Python warns about that
-
     def stop(self) -> None:
-        """End `serve`, which may run in another thread."""
         self.service.draining = True
-        self._server.should_exit = True
-
-    def __enter__(self) -> Self:
-        return self
+        super().stop()
 
     def __exit__(self, *raised: object) -> None:
-        self._socket.close()
+        super().__exit__(*raised)
         self.service.voices.close()

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from timbre.audio.stretching import TEMPOS
 from timbre.web.serve.errors import Refusal
 
 LONGEST = 4096  # characters, as OpenAI has it
@@ -27,7 +28,7 @@ class SpeechRequest(BaseModel):
     model: Short = "timbre"
     voice: Short | NamedVoice | None = None
     response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = "mp3"
-    speed: Annotated[float, Field(ge=0.25, le=4.0)] = 1.0
+    speed: Annotated[float, Field(ge=TEMPOS[0], le=TEMPOS[1])] = 1.0
     stream_format: Literal["audio", "sse"] = "audio"
     instructions: Annotated[str, Field(max_length=4096)] | None = None
     # ours

@@ -20,13 +20,13 @@ from timbre.core.sections import GenerateParams
 from timbre.exchange.voice_versions import VoiceVersion
 from timbre.families.slots import Drawing
 from timbre.synthesis.emitting import Emission, Mark
-from timbre.synthesis.engine import Job
+from timbre.synthesis.engine import SpeechJob
 from timbre.synthesis.narration import Manner, Narration, passages
 from timbre.synthesis.spoken_log import SpokenLog
 from timbre.synthesis.written_text import spelled_out
 from timbre.web.endpoints import AsciiJson
 from timbre.web.serve import api_page
-from timbre.web.serve.errors import Refusal
+from timbre.web.serve.errors import Refusal, refusal_of
 from timbre.web.serve.figures import Figures
 from timbre.web.serve.keys import ApiKeys
 from timbre.web.serve.reading import read_small
@@ -70,8 +70,8 @@ class SpeechService:
             key = self.keys.name_of(request.headers.get("authorization", ""))
             wanted = parse(await read_small(request, MOST))
             answer = await run_in_threadpool(self._prepared, wanted, key)
-        except Refusal as refusal:
-            self.figures.requests.labels(str(refusal.status)).inc()
+        except Exception as error:
+            self.figures.requests.labels(str(refusal_of(error).status)).inc()
             raise
         return AsgiAnswer(answer)
 
@@ -109,7 +109,12 @@ class SpeechService:
         temperature = params.temperature if wanted.temperature is None else wanted.temperature
         return Manner(
             params,
-            Drawing(temperature, params.top_k, params.top_p if wanted.top_p is None else wanted.top_p),
+            Drawing(
+                temperature,
+                params.top_k,
+                params.top_p if wanted.top_p is None else wanted.top_p,
+                params.repetition_penalty,
+            ),
             secrets.randbits(62) if wanted.seed is None else wanted.seed,
             version.key if version.adapter else None,
             self.voices.reference(wanted.reference if wanted.reference is not None else self.reference),
@@ -127,7 +132,7 @@ class SpeechService:
         if unknown:
             headers["x-timbre-warning"] = shown("words that this voice does not know: " + ", ".join(unknown))
 
-        def start(listen: object) -> Job:
+        def start(listen: object) -> SpeechJob:
             self.keys.begin(key)
             held.callback(self.keys.end, key)
             held.enter_context(self.voices.speaking(version))

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from timbre.audio.containers import TYPES
 from timbre.synthesis.emitting import Emission
-from timbre.synthesis.engine import Heard, Job
+from timbre.synthesis.engine import SpeechJob, SpokenPart
 from timbre.web.serve.errors import Refusal, refusal_of
 from timbre.web.serve.figures import DEFICIT, Figures, Playback
 
@@ -27,8 +27,8 @@ class SpeechStream:
     """An ASGI answer. `start` submits the job to the engine with the listener that it is given."""
 
     def __init__(
-        self, start: Callable[[Callable[[Heard], None]], Job], cancel: Callable[[Job], None], emission: Emission,
-        kind: str, *, sse: bool, headers: dict[str, str], tokens: Callable[[float], dict[str, int]],
+        self, start: Callable[[Callable[[SpokenPart], None]], SpeechJob], cancel: Callable[[SpeechJob], None],
+        emission: Emission, kind: str, *, sse: bool, headers: dict[str, str], tokens: Callable[[float], dict[str, int]],
         figures: Figures, held: ExitStack, spoken: Callable[[float, str], None],
     ) -> None:  # fmt: skip
         self.start, self.cancel, self.emission, self.kind, self.sse = start, cancel, emission, kind, sse
@@ -37,9 +37,9 @@ class SpeechStream:
         self.asked = time.monotonic()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        loop, heard = asyncio.get_running_loop(), asyncio.Queue[Heard]()
+        loop, heard = asyncio.get_running_loop(), asyncio.Queue[SpokenPart]()
 
-        def listen(what: Heard) -> None:
+        def listen(what: SpokenPart) -> None:
             with suppress(RuntimeError):  # the loop may be closed already, when the server ends
                 loop.call_soon_threadsafe(heard.put_nowait, what)
 
@@ -73,7 +73,7 @@ class SpeechStream:
             self.figures.requests.labels(status).inc()
             self.spoken(self.emission.seconds, status)
 
-    async def _answer(self, job: Job, heard: asyncio.Queue[Heard], send: Send) -> str:
+    async def _answer(self, job: SpeechJob, heard: asyncio.Queue[SpokenPart], send: Send) -> str:
         """The status; an error before the first sound is raised, a later one breaks the answer off."""
         first = await heard.get()
         if first.error:
@@ -97,7 +97,7 @@ class SpeechStream:
         self._measure(job)
         return "200"
 
-    async def _chunks(self, what: Heard, heard: asyncio.Queue[Heard]) -> AsyncIterator[bytes]:
+    async def _chunks(self, what: SpokenPart, heard: asyncio.Queue[SpokenPart]) -> AsyncIterator[bytes]:
         while True:
             if what.error:
                 raise what.error
@@ -115,7 +115,7 @@ class SpeechStream:
     def _event(self, event: dict[str, object], ready: bytes) -> bytes:
         return f"data: {json.dumps(event)}\n\n".encode() if self.sse else ready
 
-    def _measure(self, job: Job) -> None:
+    def _measure(self, job: SpeechJob) -> None:
         seconds = self.emission.seconds
         self.figures.sound.inc(seconds)
         if seconds and job.begun is not None:

@@ -11,12 +11,12 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from timbre import families
-from timbre.core.errors import DataError, ModelError, SourceError, TimbreError
+from timbre.core.errors import DataError, EngineError, ModelError, SourceError, TimbreError
 from timbre.core.params import read
 from timbre.core.records import Example, read_jsonl
 from timbre.exchange import voice_versions
@@ -25,7 +25,7 @@ from timbre.families import Turn
 from timbre.families import codes as clip_codes
 from timbre.families.slots import Slots, open_slots
 from timbre.project import speakers
-from timbre.project.permissions import Permissions
+from timbre.project.permissions import Permissions, Used
 from timbre.synthesis.engine import Engine
 from timbre.web.serve.errors import Refusal
 
@@ -53,17 +53,18 @@ def check_consent(version: VoiceVersion, places: Places) -> None:
     """SourceError where a voice that the version learnt may not be heard from a server."""
     if version.adapter is None:
         return
-    if not version.speakers:
-        raise SourceError(
-            f"{version.name}: whose voice it learnt is not known; bring its training.json, or train it anew"
-        )
+    check_uses(version.speakers, version.name, places)
+
+
+def check_uses(used: Used, name: str, places: Places) -> None:
+    """SourceError where one of the voices may not be heard, or not from a server."""
     permissions = Permissions(speakers_file=places.speakers)
-    permissions.check(version.speakers, f"{version.name}: ")
-    for speaker in version.speakers:
+    permissions.check_learnt(used, name)
+    for speaker in used:
         if not permissions.may(speaker, SERVE):
             raise SourceError(
-                f"{version.name}: {speaker} did not consent to `{SERVE}`; add it to the uses in {places.speakers}, "
-                "if the person agrees"
+                f"{name}: {speaker} did not consent to `{SERVE}`; add it to the uses in {places.speakers}, if the "
+                "person agrees"
             )
 
 
@@ -83,6 +84,10 @@ class ServedVoices:
                 + "; start a server for each"
             )  # fmt: skip
         (self.base,) = bases
+        if len({version.key for version in versions}) > 1 and not self._joins():
+            raise ModelError(
+                f"a server speaks with one voice of the family {self.base.family}; start another for the other"
+            )
         self.versions = {version.id: version for version in versions}
         if len(self.versions) < len(versions):
             raise DataError("two voices have the same name: " + ", ".join(version.name for version in versions))
@@ -90,8 +95,8 @@ class ServedVoices:
         self.used: Counter[str] = Counter()  # key → jobs that speak with it
         self.lock = threading.Lock()
         self.voice: families.Voice | None = None
-        self._consent: tuple[float, dict[str, Exception | None]] = (-1.0, {})
-        self._references: dict[str, Turn] = {}
+        self._consent: tuple[float, dict[str, str | None]] = (-1.0, {})
+        self._references: dict[str, tuple[Example, Turn]] = {}
         self.stopped = threading.Event()
         self.engine = Engine(lambda: self._open(slots), waiting)
         if any(name in ALIASES for name in self.versions):
@@ -119,10 +124,10 @@ class ServedVoices:
             there = ", ".join(self.versions)
             raise Refusal(400, f"there is no voice of this name here; there is {there}", param="voice", code="no_voice")
         if problem := self._objection(version):
-            raise problem
+            raise SourceError(problem)
         return version
 
-    def _objection(self, version: VoiceVersion) -> Exception | None:
+    def _objection(self, version: VoiceVersion) -> str | None:
         """What forbids it now; data/speakers.yaml is read again when it changes."""
         path = self.places.speakers
         stamp = path.stat().st_mtime if path.exists() else 0.0
@@ -135,7 +140,7 @@ class ServedVoices:
                 known[version.key] = None
             except TimbreError as error:
                 log.warning("refused: %s", error)
-                known[version.key] = error if isinstance(error, SourceError) else SourceError(str(error))
+                known[version.key] = str(error)
         return known[version.key]
 
     @contextmanager
@@ -153,20 +158,21 @@ class ServedVoices:
                 self.used[version.key] -= 1
 
     def reference(self, clip: str | None) -> tuple[Turn, ...]:
-        """The clip to clone from; nothing where none is asked for."""
+        """The clip to clone from; nothing where none is asked for. Its speaker's consent is asked each time."""
         if clip is None or clip == NO_REFERENCE:
             return ()
         if clip not in self._references:
             self._references[clip] = self._read_reference(clip)
-        return (self._references[clip],)
+        row, turn = self._references[clip]
+        check_uses({row.source: [row.recording]}, row.id, self.places)
+        return (turn,)
 
-    def _read_reference(self, clip: str) -> Turn:
+    def _read_reference(self, clip: str) -> tuple[Example, Turn]:
         rows = read_jsonl(self.places.dataset / "train.jsonl", Example)
         row = next((row for row in rows if row.id == clip), None)  # a name is looked up, and is never a path
         if row is None:
             raise Refusal(400, "there is no clip of this id among those for training", param="reference")
-        Permissions(speakers_file=self.places.speakers).check({row.source: [row.recording]}, f"{row.id}: ")
-        return clip_codes.turn(row, self.places.codes / self.base.family)
+        return row, clip_codes.turn(row, self.places.codes / self.base.family)
 
     def _follow(self) -> None:
         while not self.stopped.wait(FOLLOW):
@@ -176,7 +182,8 @@ class ServedVoices:
                         self._look(alias)
                     except Exception as error:
                         log.warning("%s stays as it is: %s", alias, error)
-            self._forget_unused()
+            with suppress(EngineError):  # the model is just being opened again; the next look lets go of them
+                self._forget_unused()
 
     def _look(self, alias: str) -> None:
         run = voice_versions.alias_run(alias)

@@ -28,9 +28,10 @@ async function listVoices() {
 function take(voice) {
   const card = document.createElement("article");
   card.className = "take";
-  card.innerHTML = "<h2></h2><canvas></canvas><p class=said></p><p class=soft></p><p class=soft>Trace: <code></code></p>";
-  card.querySelector("h2").textContent = voice.value;
-  card.querySelector("code").textContent = `timbre trace adapter  # ${voice.dataset.version.slice(0, 8)}`;
+  const element = (tag, className = "", textContent = "") => Object.assign(document.createElement(tag), { className, textContent });
+  const trace = element("p", "soft", "Version: ");
+  trace.append(element("code", "", voice.dataset.version.slice(0, 8)));
+  card.append(element("h2", "", voice.value), element("canvas"), element("p", "said"), element("p", "soft"), trace);
   at("takes").append(card);
   return card;
 }

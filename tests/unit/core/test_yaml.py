@@ -7,8 +7,8 @@ import time
 import pytest
 
 from timbre.core import params, text
+from timbre.core.content import NotYaml, parse_yaml
 from timbre.core.errors import ParamsError, SourceError
-from timbre.core.yaml_text import NotYaml, parse
 from timbre.project import sources
 
 LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -24,7 +24,7 @@ LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
 def test_what_cannot_be_read_is_told_and_never_unfolded(hostile: str) -> None:
     for kind in ("rt", "safe"):
         with pytest.raises(NotYaml):
-            parse(hostile, kind)
+            parse_yaml(hostile, kind)
 
 
 def test_params_whose_aliases_unfold_without_end_are_told(tmp_path) -> None:
@@ -35,7 +35,7 @@ def test_params_whose_aliases_unfold_without_end_are_told(tmp_path) -> None:
 
 
 def test_a_key_that_is_no_text_is_unknown(tmp_path) -> None:
-    document = parse("2026-01-01: 1\n? [a, b]\n: 2\n", "safe")
+    document = parse_yaml("2026-01-01: 1\n? [a, b]\n: 2\n", "safe")
     assert any("unknown section" in line for line in params.problems(document))
 
 
