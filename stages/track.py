@@ -7,7 +7,8 @@ Reads   data/dataset, models/adapter, models/history.csv, reports/samples, repor
         params.yaml, dvc.lock           the parameters; DVC's names of the data
         data/speakers.yaml              whether all the voices may be heard: else nothing is recorded
 Writes  a run in the MLflow store       parameters, curves, rates, gates, data lineage, sounds and their pictures, the
-                                        report; its adapter as the `candidate` of the model registry
+                                        report; its adapter as the `candidate` of the model registry, which MLflow
+                                        loads as a voice that speaks
 
     python -m stages.track --dataset data/dataset --adapter models/adapter --history models/history.csv \\
         --speed models/speed.json --samples reports/samples --points reports/points --heard reports/heard \\
@@ -43,7 +44,7 @@ from timbre.evaluation import mos
 from timbre.evaluation.measures import asks
 from timbre.mapping.stage import run_stage
 from timbre.project.permissions import Permissions, of_dataset
-from timbre.tracking import about, lineage, offline, registry, version
+from timbre.tracking import about, lineage, mlmodel, offline, registry, version
 from timbre.tracking.version import TrackedFiles
 from timbre.training import timing
 
@@ -78,7 +79,7 @@ def record(client: MlflowClient, files: TrackedFiles, key: str, parameters: dict
     assert experiment is not None
     run = tracking.find(client, experiment, key)
     if run and tracking.is_complete(run):
-        complete(client, run, files)
+        complete(client, run, files, parameters)
         return f"version {key} has its run already, {visible(str(run.info.run_name))}; it is the candidate"
     if run:  # it was cut short
         registry.forget(client, run.info.run_id)
@@ -96,8 +97,11 @@ def record(client: MlflowClient, files: TrackedFiles, key: str, parameters: dict
     return f"version {key} is now run {name}, and the candidate"
 
 
-def complete(client: MlflowClient, run: Run, files: TrackedFiles) -> None:
-    """What came later than the run: a page drawn anew, predicted opinions; and the alias goes with the work tree."""
+def complete(client: MlflowClient, run: Run, files: TrackedFiles, parameters: dict[str, Any]) -> None:
+    """What came later than the run: a page drawn anew, predicted opinions, and what a run of before lacks; and the
+    alias goes with the work tree."""
+    if version.MODEL_TAG not in run.data.tags:
+        loadable(client, run.info.run_id, parameters["voice"])
     publish(client, run.info.run_id, files.report, run.data.tags.get(version.REPORT_TAG))
     predict(client, run.info.run_id, files, run.data.tags.get(version.OPINIONS_TAG))
     registry.point(client, registry.CANDIDATE, run.info.run_id)
@@ -113,6 +117,7 @@ def fill(
     predict(client, run_id, files)
     client.log_inputs(run_id, datasets=list(lineage.datasets(files.dataset)))
     client.log_artifacts(run_id, str(files.adapter), registry.ADAPTER)
+    loadable(client, run_id, parameters["voice"])
     client.log_artifacts(run_id, str(files.samples), "samples")
     from timbre.tracking import pictures  # numpy and the sound library: only where there is something to record
 
@@ -127,6 +132,14 @@ def fill(
     for path in (files.scores, files.metrics):
         client.log_artifact(run_id, str(path))
     publish(client, run_id, files.report)
+
+
+def loadable(client: MlflowClient, run_id: str, voice: dict[str, Any]) -> None:
+    """So that MLflow loads the adapter as a voice: the file says how, and the tag that it is there."""
+    with tempfile.TemporaryDirectory() as folder:
+        mlmodel.write(Path(folder) / mlmodel.FILE, voice)
+        client.log_artifact(run_id, str(Path(folder) / mlmodel.FILE), registry.ADAPTER)
+    client.set_tag(run_id, version.MODEL_TAG, "true")
 
 
 def publish(client: MlflowClient, run_id: str, report: Path, known: str | None = None) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from timbre.core.errors import ModelError
 from timbre.families import english
 
+LANGUAGES = ("en",)  # whose text front end is here
 VERSION = f"1.{english.VERSION}"  # raised when the same text gives other phones
 DICTIONARY = Path(__file__).parent / "cmudict.txt.gz"
 MARKS = "!?…,.-"  # phones too

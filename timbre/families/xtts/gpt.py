@@ -47,6 +47,7 @@ class XttsBatch(NamedTuple):
     codes: Tensor  # (B, M)
     code_lengths: Tensor  # (B)
     learnt: Tensor  # (B, M) codes that are targets; those that the latents were made of are not
+    shares: Tensor  # (2) of the whole batch's targets in text and codes, those that are in this part
 
 
 class Labelled(NamedTuple):
@@ -82,6 +83,17 @@ class SpeechGpt(nn.Module):  # type: ignore[misc]  # torch is not typed here
         self.final_norm = nn.LayerNorm(channels)
         self.text_head = nn.Linear(channels, vocabulary)
         self.mel_head = nn.Linear(channels, args.gpt_num_audio_tokens)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.as_tensor(self.mel_head.weight).dtype
+
+    @property
+    def device(self) -> torch.device:
+        return torch.as_tensor(self.mel_head.weight).device
+
+    def gradient_checkpointing_enable(self, how: dict[str, bool]) -> None:
+        self.gpt.gradient_checkpointing_enable(how)
 
     def latents(self, mel: Tensor) -> Tensor:  # (B, 80, frames) -> (B, 32, C)
         return torch.as_tensor(self.conditioning_perceiver(self.conditioning_encoder(mel).transpose(1, 2)))
