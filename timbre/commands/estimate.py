@@ -194,8 +194,8 @@ def _generation(section: GenerateParams, shape: Shape, device: Device, texts: Se
     factor = frame * shape.frame_rate / slots
     if here and (measured := _real_time_factor()):
         factor, source = measured, MEASURED
-    said = f"{len(texts)} samples, {speech / 60:.1f} minutes at {1 / factor:,.3g}× real time"
-    return CostLine("generate", speech * factor, said, source)
+    work = f"{len(texts)} samples, {speech / 60:.1f} minutes at {1 / factor:,.3g}× real time"
+    return CostLine("generate", speech * factor, work, source)
 
 
 def _prompts(section: GenerateParams, held: Clips) -> list[int]:

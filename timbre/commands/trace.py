@@ -69,9 +69,9 @@ def command(args: argparse.Namespace) -> int:
     return 0
 
 
-def is_output(what: str) -> bool:
+def is_output(path: str) -> bool:
     """A sample or a clip of the pipeline, which its tables know better than any mark."""
-    return Path(what).parts[:1] in (("data",), ("reports",))
+    return Path(path).parts[:1] in (("data",), ("reports",))
 
 
 def trace(root: Path, what: str, revision: str | None, with_history: bool) -> Trace:
