@@ -158,11 +158,9 @@ def recordings() -> Findings:
         for problem in str(error).splitlines():
             yield Finding("FAIL", "sources", problem, "mend the entry")
         return
-    transcripts = [path for source in declared if (path := _transcript(source)).exists()]
-    yield Finding(
-        "ok", "sources", f"{len(declared)} recordings declared, {len(transcripts)} with a transcript of yours"
-    )
-    for path in transcripts:
+    written = [path for source in declared if (path := _transcript(source)).exists()]
+    yield Finding("ok", "sources", f"{len(declared)} recordings declared, {len(written)} with a transcript of yours")
+    for path in written:
         try:
             transcripts.read(path)
         except TranscriptError as error:

@@ -135,7 +135,8 @@ def _some_of(nodes: list[Node], every: bool, noun: str = "recording") -> list[No
 
 def _learnt(trained: TrainedClips) -> str:
     amount = f"{_count(len(trained.clips), 'clip')}, {_clock(trained.seconds)}"
-    return f"{amount}; {_source(trained.recording)}; {trained.recording.speaker.id}, {trained.recording.licence or 'NO LICENCE'}"
+    origin = trained.recording
+    return f"{amount}; {_source(origin)}; {origin.speaker.id}, {origin.licence or 'NO LICENCE'}"
 
 
 def _every(trained: TrainedClips, every: bool) -> list[Node]:

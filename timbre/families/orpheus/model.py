@@ -279,12 +279,10 @@ class Orpheus:
                 f"{request.text!r}: text and reference take {size} of {self.positions} positions, none is left to "
                 "speak in; take a shorter reference clip or sentence"
             )
-        context_facts = [
-            (t.text, t.speaker.name, None if t.codes is None else t.codes["codes"].tolist()) for t in context
-        ]
+        spoken = [(t.text, t.speaker.name, None if t.codes is None else t.codes["codes"].tolist()) for t in context]
         frames = min(math.ceil(request.seconds * self.frame_rate), left)
         return Sentence(
-            content_key(context_facts) if context_facts else "", partial(self._heard, context), partial(self._heard, (text,)),
+            content_key(spoken) if spoken else "", partial(self._heard, context), partial(self._heard, (text,)),
             max(frames, 1), request.seed,
         )  # fmt: skip
 
