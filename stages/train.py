@@ -115,9 +115,9 @@ def task_of(dataset: Path, codes: Path, settings: Settings) -> Task:
     own = getattr(settings, base.family)
     clips, keys = utterances(dataset / "train.jsonl", codes)
     held, held_keys = utterances(dataset / "eval.jsonl", codes)
-    said = [(clip.id, clip.speaker, clip.seconds, clip.turn.text) for clip in [*clips, *held]]
+    content = [(clip.id, clip.speaker, clip.seconds, clip.turn.text) for clip in [*clips, *held]]
     asked_of = [asked(settings.train), asdict(own)]
-    key = content_key(VERSION, families.fingerprint(base), asked_of, said, keys, held_keys)
+    key = content_key(VERSION, families.fingerprint(base), asked_of, content, keys, held_keys)
     return Task(clips, held, own, key)
 
 

@@ -18,8 +18,8 @@ from timbre.report.columns import columns
 
 # modules of timbre/commands, in the order of --help
 COMMANDS = (
-    "init", "add", "remove", "import", "accept", "review", "replace", "trace", "diff", "log", "resolve", "say",
-    "export", "push", "summary", "report", "runs", "promote", "serve", "release", "estimate", "hooks", "doctor",
+    "init", "add", "remove", "import", "accept", "review", "replace", "trace", "diff", "compare", "log", "resolve",
+    "say", "export", "push", "summary", "report", "runs", "promote", "serve", "release", "estimate", "hooks", "doctor",
     "repair", "completion",
 )  # fmt: skip
 ANYWHERE = ("completion",)  # that need no project
@@ -36,11 +36,11 @@ def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(metavar="command", required=True)
     for name, module in modules.items():
-        said = _first_line(module)
+        summary = _first_line(module)
         own = commands.add_parser(
             name,
-            help=said[0].lower() + said[1:].rstrip("."),
-            description=said,
+            help=summary[0].lower() + summary[1:].rstrip("."),
+            description=summary,
             epilog=_shown(module.EXAMPLES),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )

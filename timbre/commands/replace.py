@@ -83,17 +83,17 @@ def told(plans: Sequence[ReplacePlan], old: str, files: int, written: bool) -> s
         return f"{old!r} is in no line of {_count(files, 'transcript')}"
     places = sum(len(edit.hits) for plan in plans for edit in plan.edits)
     lines = sum(len(plan.edits) for plan in plans)
-    what = f"{_count(places, 'place')} in {_count(lines, 'line')} of {_count(len(plans), 'file')}"
-    return f"replaced: {what}; `git diff` shows them" if written else f"found: {what}; --write replaces"
+    count = f"{_count(places, 'place')} in {_count(lines, 'line')} of {_count(len(plans), 'file')}"
+    return f"replaced: {count}; `git diff` shows them" if written else f"found: {count}; --write replaces"
 
 
 def suggestions(paths: Sequence[Path], ids: Sequence[str]) -> list[str]:
     terms = glossary.terms(GLOSSARY)
     if not terms:
         return [f"{GLOSSARY} names no terms yet; write one per line"]
-    found = find_replace.near_misses(paths, terms)
+    misses = find_replace.near_misses(paths, terms)
     only = "".join(f" --id {name}" for name in ids)
-    return [_suggestion(miss, only) for miss in found] or [f"no word is nearly one of {_count(len(terms), 'term')}"]
+    return [_suggestion(miss, only) for miss in misses] or [f"no word is nearly one of {_count(len(terms), 'term')}"]
 
 
 def _suggestion(miss: NearMiss, only: str) -> str:

@@ -148,8 +148,8 @@ T = TypeVar("T")
 def _made(kind: type[T], values: Mapping[str, Any]) -> T:
     if not isinstance(values, Mapping):
         raise TypeError(f"{values!r} is no {kind.__name__}")
-    known = [each.name for each in dataclasses.fields(kind)]  # type: ignore[arg-type]
-    return kind(**{name: values[name] for name in known if name in values})
+    fields = [each.name for each in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    return kind(**{name: values[name] for name in fields if name in values})
 
 
 def _place(item: tuple[str, Any]) -> int:

@@ -127,8 +127,8 @@ def _stale(store: Store, entries: Mapping[str, Entry], label: str) -> set[str]:
 
 
 def _batches(jobs: Sequence[Job[T]], stale: set[str], size: int, independent: bool) -> list[Batch[T]]:
-    wanted = [job for job in jobs if job.name in stale] if independent else jobs
-    batches = [wanted[i : i + size] for i in range(0, len(wanted), size)]
+    chosen = [job for job in jobs if job.name in stale] if independent else jobs
+    batches = [chosen[i : i + size] for i in range(0, len(chosen), size)]
     return [
         Batch([job.name for job in jobs], [job.payload for job in jobs])
         for jobs in batches
@@ -138,8 +138,8 @@ def _batches(jobs: Sequence[Job[T]], stale: set[str], size: int, independent: bo
 
 def _put_away_strangers(store: Store, folder: Path, entries: Mapping[str, Entry], suffixes: Sequence[str]) -> int:
     """Entries that nobody asks for, and whatever else lies there."""
-    wanted = {f"{name}{suffix}" for name in entries for suffix in suffixes}
-    strangers = [path for path in folder.iterdir() if path.name not in wanted]
+    expected = {f"{name}{suffix}" for name in entries for suffix in suffixes}
+    strangers = [path for path in folder.iterdir() if path.name not in expected]
     names = {path.name.split(".")[0] for path in strangers} - entries.keys() - {""}
     for name in names:
         store.put_away(_entry(folder, name, "", suffixes))

@@ -172,10 +172,10 @@ class Store:
         if kept_already or path.is_symlink() or self._md5(path) != digest:
             path.unlink()
             return
-        kept = _object_path(KEPT, digest)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(path, kept)
-        os.utime(kept)
+        target = _object_path(KEPT, digest)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(path, target)
+        os.utime(target)
         self._filled = True
 
     def _bring(self, entry: Entry, record: Record) -> bool:
@@ -221,10 +221,10 @@ class Store:
 
     def _md5(self, path: Path) -> str:
         """Of the file as it is now; one that kept size and times since it was read is not read again."""
-        known = self._known.get(str(path)) or self._seen.get(str(path))
-        if known and known[:3] == _stamp(path):
-            self._seen[str(path)] = known
-            return str(known[3])
+        stamped = self._known.get(str(path)) or self._seen.get(str(path))
+        if stamped and stamped[:3] == _stamp(path):
+            self._seen[str(path)] = stamped
+            return str(stamped[3])
         return self._note(path, file_md5(path))
 
     def _note(self, path: Path, digest: str) -> str:

@@ -152,8 +152,8 @@ def finished(client: MlflowClient, most: int = 1000) -> list[Run]:
     experiment = experiment_of(client, create=False)
     if experiment is None:
         return []
-    wanted = f"tags.`{COMPLETE_TAG}` = 'true'"
-    return list(client.search_runs([experiment], wanted, max_results=most, order_by=["attributes.start_time DESC"]))
+    query = f"tags.`{COMPLETE_TAG}` = 'true'"
+    return list(client.search_runs([experiment], query, max_results=most, order_by=["attributes.start_time DESC"]))
 
 
 def named(runs: Sequence[Run], name: str) -> Run:
