@@ -88,8 +88,8 @@ def _load(params: WhisperParams, changed: int) -> Model:
 
     name = params.model
     if not _is_file(name) and name not in whisper.available_models():
-        known = ", ".join(whisper.available_models())
-        raise ModelError(f"params.yaml: whisper.model: no model `{name}`; name a .pt file or one of {known}")
+        names = ", ".join(whisper.available_models())
+        raise ModelError(f"params.yaml: whisper.model: no model `{name}`; name a .pt file or one of {names}")
     with contextlib.suppress(AttributeError, RuntimeError):  # 3 s of compiling once, instead of in every process
         whisper.timing.dtw_cpu.enable_caching()
         whisper.timing.backtrace.enable_caching()
@@ -139,7 +139,7 @@ def transcribe(
 
     on_gpu = _settled(model)
     with torch.inference_mode():
-        heard = whisper.transcribe(
+        result = whisper.transcribe(
             model,
             samples,
             language=language,
@@ -151,8 +151,8 @@ def transcribe(
             word_timestamps=word_timestamps,
             fp16=on_gpu,
         )
-    utterances = [_utterance(segment) for segment in heard["segments"] if segment["text"].strip()]
-    return WhisperTranscript(heard["language"], utterances)
+    utterances = [_utterance(segment) for segment in result["segments"] if segment["text"].strip()]
+    return WhisperTranscript(result["language"], utterances)
 
 
 def hear(model: Model, sounds: Sequence[Any], languages: Sequence[str]) -> list[Heard]:
@@ -166,17 +166,17 @@ def hear(model: Model, sounds: Sequence[Any], languages: Sequence[str]) -> list[
         whisper.pad_or_trim(whisper.log_mel_spectrogram(s, model.dims.n_mels, device=model.device), 100 * WINDOW)
         for s in sounds
     ]
-    heard: dict[int, Heard] = {}
+    transcribed: dict[int, Heard] = {}
     with torch.inference_mode():
         features = model.embed_audio(torch.stack(mels).to(torch.float16 if on_gpu else torch.float32))
         for language in dict.fromkeys(languages):
             rows = [row for row, other in enumerate(languages) if other == language]
             seconds = [len(sounds[row]) / SAMPLE_RATE for row in rows]
-            texts = _to_the_end(model, features[rows], seconds, language, on_gpu)
-            known = whisper.detect_language(model, features[rows])[1] if model.is_multilingual else None
+            heard = _to_the_end(model, features[rows], seconds, language, on_gpu)
+            guesses = whisper.detect_language(model, features[rows])[1] if model.is_multilingual else None
             for place, row in enumerate(rows):
-                heard[row] = Heard(texts[place], known[place].get(language, 0.0) if known else None)
-    return [heard[row] for row in range(len(sounds))]
+                transcribed[row] = Heard(heard[place], guesses[place].get(language, 0.0) if guesses else None)
+    return [transcribed[row] for row in range(len(sounds))]
 
 
 def _to_the_end(model: Model, features: Any, seconds: Sequence[float], language: str, fp16: bool) -> list[str]:
@@ -210,8 +210,11 @@ def texts(params: WhisperParams, sounds: Sequence[Any]) -> list[str]:
     model = load(params)
     fit = [number for number, sound in enumerate(sounds) if len(sound) <= WINDOW * SAMPLE_RATE]
     heard = hear(model, [sounds[number] for number in fit], ["en"] * len(fit)) if fit else []
-    found = dict(zip(fit, (one.text for one in heard), strict=True))
-    return [found[number] if number in found else transcribe(model, sound).text for number, sound in enumerate(sounds)]
+    by_number = dict(zip(fit, (one.text for one in heard), strict=True))
+    return [
+        by_number[number] if number in by_number else transcribe(model, sound).text
+        for number, sound in enumerate(sounds)
+    ]
 
 
 def _settled(model: Model) -> bool:

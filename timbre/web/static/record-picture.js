@@ -2,7 +2,7 @@
 
 export class Picture {
   constructor(canvas) {
-    Object.assign(this, { canvas, levels: [], voice: null, at: 0, running: false, asked: 0 });
+    Object.assign(this, { canvas, levels: [], voice: null, at: 0, running: false, asked: 0, loaded: Promise.resolve() });
     new ResizeObserver(() => this.draw()).observe(canvas);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
   }
@@ -18,13 +18,17 @@ export class Picture {
 
   play(time) { this.at = time; this.draw(); }
 
-  async show(address, take) {
+  // `loaded` settles when the sound is here: whoever lets its file be removed waits for it.
+  show(address, take) { this.loaded = this.load(address, take); }
+
+  async load(address, take) {
     const asked = ++this.asked;
     this.running = false;
-    const answer = await fetch(address).catch(() => null);
-    if (!answer?.ok) return;
-    const sound = await new OfflineAudioContext(1, 1, 48000).decodeAudioData(await answer.arrayBuffer());
-    if (asked !== this.asked) return;
+    const sound = await fetch(address)
+      .then((answer) => (answer.ok ? answer.arrayBuffer() : Promise.reject(answer)))
+      .then((bytes) => new OfflineAudioContext(1, 1, 48000).decodeAudioData(bytes))
+      .catch(() => null);
+    if (!sound || asked !== this.asked) return;
     const samples = sound.getChannelData(0), step = Math.ceil(samples.length / 400);
     this.levels = Array.from({ length: Math.floor(samples.length / step) }, (_, i) => samples.subarray(i * step, (i + 1) * step).reduce((most, x) => Math.max(most, Math.abs(x)), 0));
     this.voice = { start: take.start / take.seconds, end: take.end / take.seconds, seconds: take.seconds };

@@ -117,6 +117,7 @@ function listen() {
 async function remove() {
   const one = current();
   if (!one.take || state.busy || microphone.recording) return;
+  await picture.loaded;
   await ask(`api/untake/${state.id}/${one.key}`, {});
   one.take = null;
   show();
@@ -127,10 +128,11 @@ async function finish() {
   state.busy = true;
   $("finish").disabled = true;
   try {
-    const made = await ask(`api/finish/${state.id}`, {});
+    await picture.loaded;
+    const recording = await ask(`api/finish/${state.id}`, {});
     microphone.close();
-    $("made").textContent = `${made.lines} ${made.lines === 1 ? "sentence" : "sentences"}, ${Math.round(made.seconds)} seconds, each with its exact times.${unreviewed(made.unreviewed)}`;
-    $("files").replaceChildren(...[made.recording, made.transcript, "data/sources.yaml"].map((file) => make("li", "", file)));
+    $("made").textContent = `${recording.lines} ${recording.lines === 1 ? "sentence" : "sentences"}, ${Math.round(recording.seconds)} seconds, each with its exact times.${unreviewed(recording.unreviewed)}`;
+    $("files").replaceChildren(...[recording.recording, recording.transcript, "data/sources.yaml"].map((file) => make("li", "", file)));
     $("booth").hidden = $("finish").hidden = document.querySelector(".input").hidden = true;
     $("done").hidden = false;
     warn("");
