@@ -50,7 +50,7 @@ class Review:
 def undeclared(folder: Path, recordings: list[Recording]) -> Iterator[str]:
     """A transcript that belongs to no recording would be ignored without a word; most likely an id was mistyped."""
     declared = {recording.id for recording in recordings}
-    for path in sorted(folder.glob("*.tsv")):
+    for path in transcripts.files(folder):
         if path.stem not in declared:
             yield (
                 f"{path}: no recording `{path.stem}` in data/sources.yaml (there are {', '.join(sorted(declared))}); "

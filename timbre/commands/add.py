@@ -17,7 +17,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from timbre.commands.options import add_rights
 from timbre.commands.place import file_or_address
@@ -111,7 +111,7 @@ def newcomer(entry: dict[str, str], args: argparse.Namespace) -> Person | None:
 def make_id(address: str, span: Sequence[object], used: set[str]) -> str:
     """From the file's name, or the last part of the address; with a short hash where that says too little."""
     if _is_url(address):
-        parts = urlsplit(address)
+        parts = _parts(address)
         stem = PurePosixPath(unquote(parts.path)).stem or parts.hostname or ""
         vague = bool(parts.query)  # …/watch?v=1 and …/watch?v=2 have the same name
     else:
@@ -126,11 +126,15 @@ def _is_url(address: str) -> bool:
     return "://" in address
 
 
-def _address(url: str) -> Wanted:
+def _parts(url: str) -> SplitResult:
     try:
-        parts = urlsplit(url)
+        return urlsplit(url)
     except ValueError as error:
         raise SourceError(f"{url}: is not an address ({error})") from error
+
+
+def _address(url: str) -> Wanted:
+    parts = _parts(url)
     if parts.username or parts.password:
         raise SourceError("the address holds a user name or password, and git would keep it; give one without")
     return Wanted(url)

@@ -19,6 +19,7 @@ from timbre.editing import find_replace
 from timbre.editing.find_replace import Edit, NearMiss, ReplacePlan, Search
 from timbre.editing.owned_files import write_all
 from timbre.project import glossary
+from timbre.project.transcripts import files
 
 EXAMPLES = [
     ("timbre replace Penzanse Penzance", "show what would change"),
@@ -63,7 +64,7 @@ def transcripts(ids: Sequence[str] = ()) -> list[Path]:
         DataError,
         (f"{path}: there is no such transcript; `ls {path.parent}` lists them" for path in paths if not path.is_file()),
     )
-    paths = paths or sorted(TRANSCRIPTS.glob("*.tsv"))
+    paths = paths or files(TRANSCRIPTS)
     if not paths:
         raise DataError(f"{TRANSCRIPTS}: holds no transcripts yet; `timbre accept` begins them from the drafts")
     return paths

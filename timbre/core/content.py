@@ -56,10 +56,10 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 
 class NotYaml(ValueError):
-    """What is wrong, and the line, from 1, where it is known."""
+    """What is wrong, on one line, and the line of the file, from 1, where it is known."""
 
     def __init__(self, problem: str, line: int | None = None) -> None:
-        super().__init__(problem)
+        super().__init__(" ".join(problem.split()))
         self.line = line
 
     def at(self, where: str) -> str:

@@ -17,7 +17,6 @@ under "key".
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +25,7 @@ from typing import Any, Generic, TypeVar
 
 from tqdm import tqdm
 
+from timbre.core.safe_text import warn
 from timbre.core.sections import ComputeParams
 from timbre.mapping import batch, engines
 from timbre.mapping.batch import Batch, Compute
@@ -122,7 +122,7 @@ def _stale(store: Store, entries: Mapping[str, Entry], label: str) -> set[str]:
     states = {name: store.state(entry) for name, entry in entries.items()}
     if damaged := [name for name, state in states.items() if state == "damaged"]:
         names = ", ".join(damaged[:NAMED]) + (f" and {more} more" if (more := len(damaged) - NAMED) > 0 else "")
-        print(f"{label}: damaged, so made again: {names} (the files are not what was written)", file=sys.stderr)
+        warn(f"{label}: damaged, so made again: {names} (the files are not what was written)")
     return {name for name, state in states.items() if state != "fresh"}
 
 

@@ -17,13 +17,13 @@ import contextlib
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from timbre.core.content import HASHES, write_atomic
+from timbre.core.safe_text import warn
 from timbre.mapping.dvc_cache import Locked, objects
 from timbre.mapping.entries import RECORD, Entry, Record, State, file_md5, key_of, md5, opened, seal
 
@@ -214,7 +214,7 @@ class Store:
                     os.utime(path)
                     self._note(path, digest)
                 return path
-            print(f"{path}: is damaged, removed", file=sys.stderr)
+            warn(f"{path}: is damaged, removed")
             with contextlib.suppress(OSError):
                 path.unlink()
         return None

@@ -13,6 +13,7 @@ MLFLOW_EXPERIMENT_NAME win where they are set.
 
 from __future__ import annotations
 
+import http.client
 import os
 import urllib.error
 import urllib.request
@@ -95,7 +96,7 @@ def probe(uri: str) -> None:
             pass
     except urllib.error.HTTPError:
         pass  # it answers; hosted servers have no such page, or want a password first
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:  # the last of an address that no request can hold
         raise TrackingError(down(uri, getattr(error, "reason", error))) from error
 
 
