@@ -236,11 +236,12 @@ def _mp3_slack(file: soundfile.SoundFile) -> int:
     path = Path(file.name)
     with path.open("rb") as raw:
         head = raw.read(MP3_HEAD)
-    stated = round(MP3_SLACK * file.samplerate)
+    rate, frames = int(file.samplerate), int(file.frames)
+    stated = round(MP3_SLACK * rate)
     if any(mark in head for mark in (b"Xing", b"Info", b"VBRI")):
         return stated
-    count = file.frames / (MP3_FRAME if file.samplerate >= MIN_RATE_OF_MPEG_1 else MP3_FRAME // 2)
-    return stated + round(file.frames * count / path.stat().st_size)
+    count = frames / (MP3_FRAME if rate >= MIN_RATE_OF_MPEG_1 else MP3_FRAME // 2)
+    return stated + round(frames * count / path.stat().st_size)
 
 
 def _opened(path: Path, name: str) -> soundfile.SoundFile:
