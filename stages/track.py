@@ -7,7 +7,8 @@ Reads   data/dataset, models/adapter, models/history.csv, reports/samples, repor
         params.yaml, dvc.lock           the parameters; DVC's names of the data
         data/speakers.yaml              whether all the voices may be heard: else nothing is recorded
 Writes  a run in the MLflow store       parameters, curves, rates, gates, data lineage, sounds and their pictures, the
-                                        report; its adapter as the `candidate` of the model registry
+                                        report; its adapter as the `candidate` of the model registry, which MLflow
+                                        loads as a voice that speaks
 
     python -m stages.track --dataset data/dataset --adapter models/adapter --history models/history.csv \\
         --speed models/speed.json --samples reports/samples --points reports/points --heard reports/heard \\
@@ -43,7 +44,7 @@ from timbre.evaluation import mos
 from timbre.evaluation.measures import asks
 from timbre.mapping.stage import run_stage
 from timbre.project.permissions import Permissions, of_dataset
-from timbre.tracking import about, lineage, offline, registry, version
+from timbre.tracking import about, lineage, mlmodel, offline, registry, version
 from timbre.tracking.version import TrackedFiles
 from timbre.training import timing
 
@@ -78,7 +79,7 @@ def record(client: MlflowClient, files: TrackedFiles, key: str, parameters: dict
     assert experiment is not None
     run = tracking.find(client, experiment, key)
     if run and tracking.is_complete(run):
-        complete(client, run, files)
+        complete(client, run, files, parameters)
         return f"version {key} has its run already, {visible(str(run.info.run_name))}; it is the candidate"
     if run:  # it was cut short
         registry.forget(client, run.info.run_id)
@@ -96,8 +97,11 @@ def record(client: MlflowClient, files: TrackedFiles, key: str, parameters: dict
     return f"version {key} is now run {name}, and the candidate"
 
 
-def complete(client: MlflowClient, run: Run, files: TrackedFiles) -> None:
-    """What came later than the run: a page drawn anew, predicted opinions; and the alias goes with the work tree."""
+def complete(client: MlflowClient, run: Run, files: TrackedFiles, parameters: dict[str, Any]) -> None:
+    """What came later than the run: a page drawn anew, predicted opinions, and what a run of before lacks; and the
+    alias goes with the work tree."""
+    if version.MODEL_TAG not in run.data.tags:
+        loadable(client, run.info.run_id, parameters["voice"])
     publish(client, run.info.run_id, files.report, run.data.tags.get(version.REPORT_TAG))
     predict(client, run.info.run_id, files, run.data.tags.get(version.OPINIONS_TAG))
     registry.point(client, registry.CANDIDATE, run.info.run_id)
@@ -113,6 +117,7 @@ def fill(
     predict(client, run_id, files)
     client.log_inputs(run_id, datasets=list(lineage.datasets(files.dataset)))
     client.log_artifacts(run_id, str(files.adapter), registry.ADAPTER)
+    loadable(client, run_id, parameters["voice"])
     client.log_artifacts(run_id, str(files.samples), "samples")
     from timbre.tracking import pictures  # numpy and the sound library: only where there is something to record
 
@@ -127,6 +132,14 @@ def fill(
     for path in (files.scores, files.metrics):
         client.log_artifact(run_id, str(path))
     publish(client, run_id, files.report)
+
+
+def loadable(client: MlflowClient, run_id: str, voice: dict[str, Any]) -> None:
+    """So that MLflow loads the adapter as a voice: the file says how, and the tag that it is there."""
+    with tempfile.TemporaryDirectory() as folder:
+        mlmodel.write(Path(folder) / mlmodel.FILE, voice)
+        client.log_artifact(run_id, str(Path(folder) / mlmodel.FILE), registry.ADAPTER)
+    client.set_tag(run_id, version.MODEL_TAG, "true")
 
 
 def publish(client: MlflowClient, run_id: str, report: Path, known: str | None = None) -> None:
@@ -148,37 +161,37 @@ def log(client: MlflowClient, run_id: str, kind: str, items: Any) -> None:
 
     now = int(time.time() * 1000)
     if kind == "metrics":
-        made = iter([Metric(name, value, now, step) for name, value, step in items])
+        entities = iter([Metric(name, value, now, step) for name, value, step in items])
     else:
         entity = Param if kind == "params" else RunTag
-        made = iter([entity(name, str(value)) for name, value in items.items()])
-    while batch := list(islice(made, BATCH[kind])):
+        entities = iter([entity(name, str(value)) for name, value in items.items()])
+    while batch := list(islice(entities, BATCH[kind])):
         client.log_batch(run_id, **{kind: batch})
 
 
 def flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:
     """{"train": {"rank": 8}} as {"train.rank": 8}, as `dvc exp run -S` names them."""
-    found: dict[str, Any] = {}
+    flattened: dict[str, Any] = {}
     for name, value in values.items():
-        found |= flat(value, f"{above}{name}.") if isinstance(value, dict) else {above + name: value}
-    return found
+        flattened |= flat(value, f"{above}{name}.") if isinstance(value, dict) else {above + name: value}
+    return flattened
 
 
 def finals(path: Path) -> Iterator[tuple[str, float, int]]:
     """`wer/tuned` and so on: by the slash, MLflow draws the conditions of one rate side by side."""
-    found = evidence.read(path)
-    parts: dict[str, Any] = {"": found.conditions, "_difference": found.differences}
+    results = evidence.read(path)
+    parts: dict[str, Any] = {"": results.conditions, "_difference": results.differences}
     for kind, records in parts.items():
         for owner, record in records.items():
             yield from ((f"{name}{kind}/{owner}", value, 0) for name, value in measured(record))
-    yield from ((f"speaker/{name}", value, 0) for name, value in measured(found.speaker))
-    for gate, judged in found.gates.items():
+    yield from ((f"speaker/{name}", value, 0) for name, value in measured(results.speaker))
+    for gate, judged in results.gates.items():
         yield from ((f"gate_{name}/{gate}", value, 0) for name, value in measured(judged))
 
 
 def opinions(files: TrackedFiles) -> Iterator[tuple[str, float, int]]:
-    found = mos.read(files.mos, files.samples)
-    yield from ((f"mos/{condition}", value, 0) for condition, value in found.items())
+    means = mos.read(files.mos, files.samples)
+    yield from ((f"mos/{condition}", value, 0) for condition, value in means.items())
 
 
 def measured(record: Any) -> Iterator[tuple[str, float]]:
@@ -188,17 +201,17 @@ def measured(record: Any) -> Iterator[tuple[str, float]]:
 
 def verdicts(files: TrackedFiles) -> dict[str, str]:
     """The gates, and whether training went on for too long: what a person wants to see without opening the run."""
-    found = evidence.read(files.metrics)
-    told = {f"gate.{name}": "passed" if gate.passed else "failed" for name, gate in found.gates.items()}
-    if found.gates:
-        told["gates"] = "passed" if found.passed else f"failed: {', '.join(found.failed)}"
+    results = evidence.read(files.metrics)
+    tags = {f"gate.{name}": "passed" if gate.passed else "failed" for name, gate in results.gates.items()}
+    if results.gates:
+        tags["gates"] = "passed" if results.passed else f"failed: {', '.join(results.failed)}"
     facts = training(files.adapter)
     if facts.get("overfit", 0) > 0:
-        told["overfitting"] = (
+        tags["overfitting"] = (
             f"the evaluation loss was best at step {facts['best_step']}, {facts['best_eval_loss']:.4f}, which is kept; "
             f"by step {facts['steps']} it had risen by {facts['overfit']:.4f}"
         )
-    return told
+    return tags
 
 
 def training(adapter: Path) -> dict[str, Any]:

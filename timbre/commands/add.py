@@ -93,9 +93,10 @@ def add(args: argparse.Namespace) -> None:
     print(f"{SOURCES}: added {name} from {redacted(wanted.origin)}")
     print("\n".join(f"  {key}: {value}" for key, value in entry.items() if key not in ("id", "file", "url")))
     if person:
-        told = person.consent
+        consent = person.consent
         print(f"{speakers.PATH}: added {person.id}; see whether it says what was agreed")
-        print(f"  by: {told.by}\n  when: {told.when}\n  for: {told.use}\n  evidence: {told.evidence or 'none yet'}")
+        evidence = consent.evidence or "none yet"
+        print(f"  by: {consent.by}\n  when: {consent.when}\n  for: {consent.use}\n  evidence: {evidence}")
 
 
 def newcomer(entry: dict[str, str], args: argparse.Namespace) -> Person | None:
@@ -183,9 +184,9 @@ def _copy(wanted: Wanted, placed: str) -> None:
 
 
 def _told(key: str, args: argparse.Namespace, others: Sequence[Source]) -> str | None:
-    given: str | None = getattr(args, key)
+    value: str | None = getattr(args, key)
     languages = {source.language for source in others}
-    return languages.pop() if given is None and key == "language" and len(languages) == 1 else given
+    return languages.pop() if value is None and key == "language" and len(languages) == 1 else value
 
 
 def _check_told(entry: dict[str, str]) -> None:

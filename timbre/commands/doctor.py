@@ -78,14 +78,14 @@ def python() -> Findings:
 
 
 def packages() -> Findings:
-    found, missing = {}, []
+    installed, missing = {}, []
     for name in PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             missing.append(name)
-    if found:
-        yield Finding("ok", "packages", ", ".join(f"{name} {version}" for name, version in found.items()))
+    if installed:
+        yield Finding("ok", "packages", ", ".join(f"{name} {version}" for name, version in installed.items()))
     if missing:
         yield Finding("FAIL", "packages", f"not installed: {', '.join(missing)}", "`make` installs them into .venv")
 
@@ -279,8 +279,8 @@ def store() -> Findings:
     uri = tracking.store_uri()
     if not uri.startswith(("http://", "https://")):
         path = Path(uri.removeprefix("sqlite:///"))
-        made = not uri.startswith("sqlite:///") or path.exists()
-        yield Finding("ok", "MLflow", redacted(uri) if made else f"{uri}, made by the first run")
+        exists = not uri.startswith("sqlite:///") or path.exists()
+        yield Finding("ok", "MLflow", redacted(uri) if exists else f"{uri}, made by the first run")
         return
     try:
         tracking.probe(uri)

@@ -91,9 +91,9 @@ def suggestions(paths: Sequence[Path], ids: Sequence[str]) -> list[str]:
     terms = glossary.terms(GLOSSARY)
     if not terms:
         return [f"{GLOSSARY} names no terms yet; write one per line"]
-    found = find_replace.near_misses(paths, terms)
+    misses = find_replace.near_misses(paths, terms)
     only = "".join(f" --id {name}" for name in ids)
-    return [_suggestion(miss, only) for miss in found] or [f"no word is nearly one of {_count(len(terms), 'term')}"]
+    return [_suggestion(miss, only) for miss in misses] or [f"no word is nearly one of {_count(len(terms), 'term')}"]
 
 
 def _suggestion(miss: NearMiss, only: str) -> str:

@@ -131,13 +131,13 @@ def speak(args: argparse.Namespace, text: str, player: tuple[str, ...] | None) -
     pieces = MarkedSound(rate, mark, args.speed).pieces(narrated(voice, script))
     try:
         with sink(args.out, player, rate, mark.tags()) as write:
-            told = perform(pieces, write)
+            performed = perform(pieces, write)
     except BrokenPipeError:  # who listens has heard enough
         return 0
     more = {"unmarked": args.no_mark} if args.no_mark else {}
-    SpokenLog().add(door="say", version=mark.version, key=None, text=text, seconds=told.samples / rate, **more)
+    SpokenLog().add(door="say", version=mark.version, key=None, text=text, seconds=performed.samples / rate, **more)
     name = player[0] if player else "" if args.out == PIPE else str(args.out)
-    print(told.line(name, rate), file=sys.stderr if args.out == PIPE else sys.stdout)
+    print(performed.line(name, rate), file=sys.stderr if args.out == PIPE else sys.stdout)
     return 0
 
 

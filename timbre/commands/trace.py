@@ -79,38 +79,38 @@ def trace(root: Path, what: str, revision: str | None, with_history: bool) -> Tr
         version = TracedVersion(snapshot, Outs(root), today)
         older: list[Past] = []
         try:
-            found = follow(version, what)
+            target = follow(version, what)
             if with_history:
-                older = _history(root, found, version.missing)
+                older = _history(root, target, version.missing)
         except NotHere:
             older = list(past.adapters(root, {what}, what, version.missing)) if with_history else []
             if not older:
                 raise
-            found = Forward(what, None, ())
-        digest = version.lock.outs.get(ADAPTER) if _by_adapter(found) else None
+            target = Forward(what, None, ())
+        digest = version.lock.outs.get(ADAPTER) if _by_adapter(target) else None
         runs = list(offline.runs(root, ADAPTER, digest, version.missing, patient=with_history))
         missing = version.gaps()
         commit = snapshot.commit or head(root)
     changed = 0 if revision else len(changed_files(root))
-    return Trace(commit, changed, found, tuple(runs), tuple(older), missing)
+    return Trace(commit, changed, target, tuple(runs), tuple(older), missing)
 
 
-def _by_adapter(found: object) -> bool:
-    if isinstance(found, Forward):
-        return any(use.adapter for use in found.uses)
-    return isinstance(found, Adapter) or (isinstance(found, TracedSample) and found.adapter is not None)
+def _by_adapter(target: object) -> bool:
+    if isinstance(target, Forward):
+        return any(use.adapter for use in target.uses)
+    return isinstance(target, Adapter) or (isinstance(target, TracedSample) and target.adapter is not None)
 
 
-def _history(root: Path, found: object, missing: list[str]) -> list[Past]:
-    if not isinstance(found, Forward):
+def _history(root: Path, target: object, missing: list[str]) -> list[Past]:
+    if not isinstance(target, Forward):
         raise DataError("--history is of a recording or a speaker; `timbre log` is the voice's own")
-    if found.voice:
-        return list(past.adapters(root, set(), found.name, missing))
-    return list(past.adapters(root, {found.name}, None, missing))
+    if target.voice:
+        return list(past.adapters(root, set(), target.name, missing))
+    return list(past.adapters(root, {target.name}, None, missing))
 
 
 def as_json(traced: Trace) -> dict[str, object]:
-    found = traced.found
-    forward = "speaker" if isinstance(found, Forward) and found.voice else "recording"
-    kind = forward if isinstance(found, Forward) else type(found).__name__.removeprefix("Traced").lower()
+    target = traced.found
+    forward = "speaker" if isinstance(target, Forward) and target.voice else "recording"
+    kind = forward if isinstance(target, Forward) else type(target).__name__.removeprefix("Traced").lower()
     return {"kind": kind, **dataclasses.asdict(traced)}

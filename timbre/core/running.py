@@ -136,8 +136,8 @@ def remember(seconds: float) -> None:
 def times(path: Path = TIMES) -> dict[str, float]:
     """Stage → seconds; empty where none ran here yet."""
     try:
-        found: Any = json.loads(path.read_bytes())
-        return {str(stage): float(seconds) for stage, seconds in found.items()}
+        seconds_of: Any = json.loads(path.read_bytes())
+        return {str(stage): float(seconds) for stage, seconds in seconds_of.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
 

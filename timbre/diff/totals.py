@@ -17,7 +17,7 @@ def compare(old: VersionTables, new: VersionTables) -> Iterator[Total]:
         yield Total("recordings that nobody corrected yet", len(waiting[0]), len(waiting[1]))
     speakers = [{entry.get("speaker") for entry in side.sources.values()} for side in sides]
     yield Total("speakers", len(speakers[0]), len(speakers[1]))
-    every = [[row for found in side.transcripts.values() for row in found.rows] for side in sides]
+    every = [[row for transcript in side.transcripts.values() for row in transcript.rows] for side in sides]
     yield Total("transcribed lines", len(every[0]), len(every[1]))
     minutes = [sum(row.seconds for row in side if not row.dropped) / 60 for side in every]
     yield Total("transcribed", round(minutes[0], 2), round(minutes[1], 2), "min")
@@ -36,7 +36,7 @@ def _heard(old: VersionTables, new: VersionTables) -> Iterator[Total]:
     known = None not in drafts
     shares = []
     for side, drafted in zip((old, new), drafts, strict=True):
-        rows = [row for found in side.transcripts.values() for row in found.rows]
+        rows = [row for transcript in side.transcripts.values() for row in transcript.rows]
         whole = sum(row.seconds for row in rows) + ((drafted or 0.0) if known else 0.0)
         shares.append(round(100 * sum(row.seconds for row in rows if row.flag) / (whole or 1), 1))
     name = "heard by a person" if known else "heard by a person, of what is transcribed"

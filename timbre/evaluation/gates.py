@@ -87,11 +87,11 @@ def leaks(train: Sequence[Example], evaluation: Sequence[Example], prompts: Mapp
 
 def learnt_sentences(rows: Iterable[Example]) -> dict[tuple[str, ...], Example]:
     """By what is said: whole texts, and each sentence of them that is long enough to be nobody else's."""
-    found: dict[tuple[str, ...], Example] = {}
+    by_sentence: dict[tuple[str, ...], Example] = {}
     for row in rows:
         for sentence in judged_sentences(row.text):
-            found.setdefault(sentence, row)
-    return found
+            by_sentence.setdefault(sentence, row)
+    return by_sentence
 
 
 def said(text: str, learnt: Mapping[tuple[str, ...], Example]) -> Example | None:
@@ -100,10 +100,10 @@ def said(text: str, learnt: Mapping[tuple[str, ...], Example]) -> Example | None
 
 
 def _by_recording(rows: Iterable[Example]) -> dict[str, list[Example]]:
-    found: dict[str, list[Example]] = {}
+    by_recording: dict[str, list[Example]] = {}
     for row in rows:
-        found.setdefault(row.recording, []).append(row)
-    return found
+        by_recording.setdefault(row.recording, []).append(row)
+    return by_recording
 
 
 class _Learnt:

@@ -19,7 +19,7 @@ from typing import Protocol, runtime_checkable
 
 from timbre import families
 from timbre.core.content import file_sha256, write_atomic
-from timbre.core.errors import DataError, ModelError, SourceError, raise_all
+from timbre.core.errors import DataError, ModelError
 from timbre.core.records import ADAPTER_FILES
 from timbre.core.safe_text import escaped
 from timbre.exchange.voice_versions import VoiceVersion
@@ -43,7 +43,7 @@ def release(version: VoiceVersion, folder: Path, evidence: Sequence[str] = ()) -
         raise DataError(
             f"{version.name}: is the base alone, which others have released; name a version with an adapter"
         )
-    check(version)
+    Permissions().check_use(version.speakers, version.name, PUBLISH)
     if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
         raise DataError(f"{folder}: holds other files; name a new folder")
     voice = families.load(version.voice, version.adapter, "fp32")
@@ -62,16 +62,6 @@ def release(version: VoiceVersion, folder: Path, evidence: Sequence[str] = ()) -
     shutil.rmtree(folder, ignore_errors=True)
     new.rename(folder)
     return [*(folder / name for name in names), folder / MANIFEST]
-
-
-def check(version: VoiceVersion) -> None:
-    permissions = Permissions()
-    permissions.check_learnt(version.speakers, version.name)
-    missing = (name for name in version.speakers if not permissions.may(name, PUBLISH))
-    raise_all(
-        SourceError,
-        (f"{version.name}: {name} did not consent to `{PUBLISH}`; see data/speakers.yaml" for name in missing),
-    )
 
 
 def card(version: VoiceVersion, evidence: Sequence[str]) -> str:
@@ -138,7 +128,7 @@ def licences_of(recordings: Iterable[str]) -> set[str]:
 
 def training_of(version: VoiceVersion) -> dict[str, float]:
     try:
-        found: dict[str, float] = json.loads((Path(version.adapter or "") / "training.json").read_bytes())
-        return found
+        facts: dict[str, float] = json.loads((Path(version.adapter or "") / "training.json").read_bytes())
+        return facts
     except (OSError, ValueError):
         return {}

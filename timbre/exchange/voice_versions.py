@@ -27,6 +27,7 @@ from timbre.mapping.dvc_cache import folder_md5
 from timbre.mapping.dvc_yaml import mapping
 from timbre.mapping.entries import file_md5
 from timbre.project.permissions import DATASET, Used, of_adapter
+from timbre.tracking import mlmodel
 from timbre.versions import dvc_lock
 from timbre.versions.dvc_outs import Outs
 from timbre.versions.snapshot import open_snapshot
@@ -89,8 +90,8 @@ def of_folder(name: str, folder: Path, voice: VoiceParams) -> VoiceVersion:
 
 
 def key_of(folder: Path) -> str:
-    """DVC's hash of a folder of files."""
-    files = (path for path in folder.rglob("*") if path.is_file())
+    """DVC's hash of a folder of files, without those that MLflow has put beside them."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in mlmodel.OWN)
     return folder_md5({path.relative_to(folder).as_posix(): file_md5(path) for path in files}).removesuffix(".dir")
 
 

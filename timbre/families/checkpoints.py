@@ -78,6 +78,28 @@ def tensors(saved: Any, path: Path) -> dict[str, Tensor]:
     return dict(saved)
 
 
+def local_folder(base: str, revision: str | None, files: Sequence[str], optional: Sequence[str] = ()) -> Path:
+    """The folder of a base model: `base` itself, or these files of it from the hub."""
+    if (folder := Path(base)).is_dir():
+        return folder
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+
+    paths = []
+    for name in files:
+        try:
+            paths.append(Path(hf_hub_download(base, name, revision=revision)))
+        except LocalEntryNotFoundError as error:
+            raise ModelError(f"voice.base: {base} cannot be fetched; be online, or name a folder") from error
+        except EntryNotFoundError as error:
+            if name not in optional:
+                raise ModelError(f"voice.base: {base} has no {name} at {revision}; is it of this family?") from error
+        except (HfHubHTTPError, OSError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0].rstrip(".")
+            raise ModelError(f"voice.base: {base} cannot be fetched ({reason}); name a folder") from error
+    return paths[0].parent
+
+
 def under(state: State, prefix: str) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 

@@ -31,7 +31,9 @@ LONGEST, MOST_REPEATS = 1000, 4  # of a search for names of layers: characters; 
 PER_LAYER = 7  # matrices of a Llama layer: four projections of attention, three of the MLP
 
 
-def put_on(base: Any, targets: str, lora: Lora, layers: int) -> Any:
+def put_on(
+    base: Any, targets: str, lora: Lora, layers: int, *, per_layer: int = PER_LAYER, fan_in_fan_out: bool = False
+) -> Any:
     """peft's model around `base`, with a fresh adapter on the projections of so many Llama layers.
 
     `targets` matches their full names: short names, and peft's "all-linear", would wrap layers of a codec too.
@@ -39,14 +41,19 @@ def put_on(base: Any, targets: str, lora: Lora, layers: int) -> Any:
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
-        r=lora.rank, lora_alpha=lora.alpha, use_rslora=lora.rslora, lora_dropout=lora.dropout, target_modules=targets
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        use_rslora=lora.rslora,
+        lora_dropout=lora.dropout,
+        target_modules=targets,
+        fan_in_fan_out=fan_in_fan_out,
     )
     model = get_peft_model(base, config)
     for module in base.modules():
         if hasattr(module, "cast_input_dtype_enabled"):  # autocast takes what is learnt to half precision instead:
             module.cast_input_dtype_enabled = False  # half the memory, and no way there and back
     wrapped = [name for name, _ in base.named_modules() if name.endswith(".lora_A")]
-    assert len(wrapped) == PER_LAYER * layers, "the adapter sits on every projection and on nothing else"
+    assert len(wrapped) == per_layer * layers, "the adapter sits on every projection and on nothing else"
     return model
 
 
@@ -57,8 +64,8 @@ def learnt(model: Any) -> list[Any]:
 def weights(model: Any) -> dict[str, Tensor]:
     from peft import get_peft_model_state_dict
 
-    found = get_peft_model_state_dict(model, save_embedding_layers=False)
-    return {name: weight.detach().cpu().clone() for name, weight in found.items()}
+    state = get_peft_model_state_dict(model, save_embedding_layers=False)
+    return {name: weight.detach().cpu().clone() for name, weight in state.items()}
 
 
 def set_weights(model: Any, values: dict[str, Tensor]) -> None:
@@ -197,6 +204,9 @@ class LoraCourse(ABC):
     @property
     def model(self) -> Any:
         return self.voice.model
+
+    def meet(self, clips: Sequence[Turn]) -> None:  # noqa: B027  # most families keep nothing of them
+        pass
 
     def begin(self) -> None:
         if self.saving:

@@ -28,7 +28,7 @@ from timbre.project import sources, speakers, transcripts
 from timbre.project.speakers import Person
 from timbre.project.transcripts import Line
 
-PUBLISH = "publish"  # in the comma-separated `for` of a consent
+PUBLISH, SERVE = "publish", "serve"  # in the comma-separated `for` of a consent
 DATASET = Path("data/dataset")
 SPEAKERS = "speakers"  # in training.json: whose voices the adapter learnt, and from which recordings
 PAGE = re.compile(r'<meta name="timbre:voices" content="([^"<>]*)">')
@@ -97,6 +97,13 @@ class Permissions:
         if not used:
             raise SourceError(f"{name}: whose voice it learnt is not known; bring its training.json, or train it anew")
         self.check(used, f"{name}: ", taking_part=taking_part)
+
+    def check_use(self, used: Used, name: str, use: str) -> None:
+        """`check_learnt`, and that each consent names this use."""
+        self.check_learnt(used, name)
+        lacking = (speaker for speaker in used if not self.may(speaker, use))
+        where = f"add it to the uses in {self.speakers_file}, if the person agrees"
+        raise_all(SourceError, (f"{name}: {speaker} did not consent to `{use}`; {where}" for speaker in lacking))
 
     def check_adapter(self, adapter: Path, dataset: Path = DATASET) -> None:
         """Of the work tree's adapter; one of which nobody knows whose voice it learnt is not heard."""
@@ -167,8 +174,8 @@ def of_training(content: bytes) -> Used | None:
 def of_page(page: Path) -> list[str] | None:
     """Whose voices are in a report; None where it does not say, as one of before does not."""
     with page.open(encoding="utf-8", errors="replace") as stream:
-        found = PAGE.search(stream.read(HEAD))
-    return html.unescape(found[1]).split() if found else None
+        match = PAGE.search(stream.read(HEAD))
+    return html.unescape(match[1]).split() if match else None
 
 
 def of_dataset(dataset: Path) -> Used:

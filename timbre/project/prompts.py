@@ -28,16 +28,16 @@ def read_prompts(path: Path) -> list[Prompt]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from error
-    found: dict[str, Prompt] = {}
+    prompts: dict[str, Prompt] = {}
     wrong = [] if lines[:1] == ["\t".join(COLUMNS)] else [f"{path}:1: expected the header `{'<tab>'.join(COLUMNS)}`"]
     for number, line in enumerate(lines[1:], 2):
-        wrong += [f"{path}:{number}: {problem}" for problem in mistakes(line, found)]
+        wrong += [f"{path}:{number}: {problem}" for problem in mistakes(line, prompts)]
         identifier, kind, text = (*line.split("\t"), "", "")[:3]
-        found[identifier] = Prompt(identifier, cast(Kind, kind), text.strip())
-    if not found:
+        prompts[identifier] = Prompt(identifier, cast(Kind, kind), text.strip())
+    if not prompts:
         wrong.append(f"{path}: holds no prompt")
     raise_all(DataError, wrong)
-    return list(found.values())
+    return list(prompts.values())
 
 
 def mistakes(line: str, known: Container[str]) -> Iterator[str]:

@@ -64,8 +64,8 @@ class Transcript:
         return tuple(dict.fromkeys(line.speaker for line in self.lines if line.flag != "drop"))
 
     def _comment(self, name: str) -> str | None:
-        found = (re.fullmatch(rf"#\s*{name}:\s*(\S+)\s*", comment) for comment in self.comments)
-        return next((match[1] for match in found if match), None)
+        matches = (re.fullmatch(rf"#\s*{name}:\s*(\S+)\s*", comment) for comment in self.comments)
+        return next((match[1] for match in matches if match), None)
 
 
 def read(path: Path, seconds: float | None = None) -> Transcript:

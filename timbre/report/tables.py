@@ -59,7 +59,7 @@ def speaker_line(evidence: Evidence) -> str:
 def gates(evidence: Evidence) -> Iterator[str]:
     """A line per gate, for a terminal."""
     rows = [gate_row(name, gate) for name, gate in evidence.gates.items()]
-    yield from columns([("passed" if row.passed else "FAILED", f"{row.asks}: {row.told}") for row in rows])
+    yield from columns([("passed" if row.passed else "FAILED", f"{row.asks}: {row.measured}") for row in rows])
 
 
 def markdown(evidence: Evidence, facts: Sequence[Fact]) -> str:
@@ -93,7 +93,7 @@ def _changes(evidence: Evidence) -> list[tuple[str, ...]]:
 
 def _gates(evidence: Evidence) -> Iterator[str]:
     for row in (gate_row(name, gate) for name, gate in evidence.gates.items()):
-        yield f"- {'✅' if row.passed else '❌ **failed**:'} {escaped(row.asks)}: {row.told}"
+        yield f"- {'✅' if row.passed else '❌ **failed**:'} {escaped(row.asks)}: {row.measured}"
 
 
 def _piped(rows: Sequence[tuple[str, ...]]) -> list[str]:

@@ -10,12 +10,15 @@ programs read, and a watermark in the sound itself (timbre/audio/watermark.py).
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
+import soundfile
 
+from timbre import audio
 from timbre.audio import Samples
 from timbre.audio.containers import encoder_of
 from timbre.audio.stretching import Stretcher
@@ -94,3 +97,13 @@ class Emission:
     def _out(self, sound: Samples) -> bytes:
         self.samples += len(sound)
         return self.encoder.feed(sound) if len(sound) else b""
+
+
+def wav_file(sound: Samples, rate: int, mark: Mark) -> bytes:
+    """A whole file of samples that are marked already, with the mark's words; 16 bits."""
+    target = io.BytesIO()
+    with soundfile.SoundFile(target, "w", rate, 1, "PCM_16", format="WAV") as file:
+        for name, value in mark.tags().items():
+            setattr(file, name, value)
+        file.write(audio.to_pcm(sound))
+    return target.getvalue()

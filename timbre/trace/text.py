@@ -32,18 +32,18 @@ LEAVING = (
 
 def draw(trace: Trace, every: bool = False, width: int | None = None) -> str:
     """`every`: list all clips and samples, not only the first few. Rows are broken at `width` characters."""
-    found = trace.found
-    if isinstance(found, TracedSample):
-        head, nodes = _sample(found, every)
-    elif isinstance(found, TracedClip):
-        head, nodes = _clip_head(found), [*_clip(found), *_from_clip(found, every)]
-    elif isinstance(found, Adapter):
-        head, nodes = _adapter_head(found), _adapter(found, every)
+    target = trace.found
+    if isinstance(target, TracedSample):
+        head, nodes = _sample(target, every)
+    elif isinstance(target, TracedClip):
+        head, nodes = _clip_head(target), [*_clip(target), *_from_clip(target, every)]
+    elif isinstance(target, Adapter):
+        head, nodes = _adapter_head(target), _adapter(target, every)
     else:
-        head, nodes = _forward(found, every)
+        head, nodes = _forward(target, every)
     nodes += [Node("MLflow", _run(run)) for run in trace.runs]
     if trace.history:
-        now = _adapter_of(found.uses) if isinstance(found, Forward) else None
+        now = _adapter_of(target.uses) if isinstance(target, Forward) else None
         nodes.append(Node("history", "", [_past(past, now) for past in trace.history]))
     nodes.append(Node("version", _version(trace)))
     nodes += _some_of([Node("missing", line) for line in trace.missing], every, "gap")

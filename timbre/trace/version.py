@@ -126,8 +126,8 @@ class TracedVersion:
     def origin(self, recording: str) -> Origin:
         entry, line = self.entries.get(recording, ({}, 0))
         raw = self.facts(f"data/raw/{recording}.json")
-        made, provenance = mapping(raw.get("recording")), mapping(raw.get("provenance"))
-        speaker = str(entry.get("speaker") or made.get("speaker") or "unknown")
+        recorded, provenance = mapping(raw.get("recording")), mapping(raw.get("provenance"))
+        speaker = str(entry.get("speaker") or recorded.get("speaker") or "unknown")
         if not raw:
             self.lacks(f"data/raw/{recording}.json: not here; `dvc pull` or `dvc repro fetch` brings it")
         own = {key: _text(entry.get(key)) for key in ("language", "licence", "consent", "file", "url", "start", "end")}
@@ -140,8 +140,8 @@ class TracedVersion:
             **{key: _text(provenance.get(key)) for key in ("title", "uploader", "upload_date", "file_sha256")},
             site_licence=_text(provenance.get("license")),
             site_url=_address(provenance.get("url")),
-            sha256=_text(made.get("sha256")),
-            seconds=made.get("seconds"),
+            sha256=_text(recorded.get("sha256")),
+            seconds=recorded.get("seconds"),
         )
 
     @cached_property

@@ -19,6 +19,7 @@ from timbre.tracking.run import StoredVersion
 
 REPORT_TAG = "timbre.report"  # SHA-256 of the page that the run holds
 OPINIONS_TAG = "timbre.opinions"  # SHA-256 of the predicted opinions that the run holds
+MODEL_TAG = "timbre.model"  # the run's adapter is one that MLflow loads
 RECORDED = Path(".timbre/tracked.json")  # store → key of the version that it was last seen to have
 
 
@@ -51,8 +52,10 @@ class TrackedFiles:
 
 
 def is_current(stored: StoredVersion | None, files: TrackedFiles) -> bool:
-    """Whether nothing is left to record: the run is complete, holds the page as it is, and is the candidate."""
+    """Whether nothing is left to record: the run is complete and the candidate, and holds the page as it is."""
     if stored is None or stored.tags.get(tracking.COMPLETE_TAG) != "true" or not stored.candidate:
+        return False
+    if MODEL_TAG not in stored.tags:
         return False
     opinions = file_sha256(files.mos) if files.mos.exists() else None
     return stored.tags.get(REPORT_TAG) == file_sha256(files.report) and stored.tags.get(OPINIONS_TAG) == opinions

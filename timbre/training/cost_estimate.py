@@ -104,9 +104,9 @@ def learning_step(shape: Shape, lesson: BatchShape, rank: int, checkpointing: bo
 def hearing_step(shape: Shape, lesson: BatchShape, rank: int) -> float:
     """Operations of an evaluation's batch, forwards only."""
     tokens, deep = lesson.clips * lesson.positions, lesson.deep * shape.codebooks
-    made = 2 * (shape.backbone.weights + shape.backbone.adapter(rank)) * tokens
-    made += 2 * (shape.depth.weights + shape.depth.adapter(rank)) * deep
-    return made + 2 * shape.codes * shape.depth.width * deep
+    products = 2 * (shape.backbone.weights + shape.backbone.adapter(rank)) * tokens
+    products += 2 * (shape.depth.weights + shape.depth.adapter(rank)) * deep
+    return products + 2 * shape.codes * shape.depth.width * deep
 
 
 def learning_memory(

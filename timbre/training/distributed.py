@@ -73,10 +73,10 @@ def _run(module: str, here: int, *, alone: bool, logs: Path) -> None:
     try:
         run.run(run.parse_args([*options, "-m", module, *sys.argv[1:]]))
     except ChildFailedError as error:
-        if not (told := _told(error, logs)):
+        if not (message := _told(error, logs)):
             sys.exit(1)
         print(file=sys.stderr)  # the line of a bar was not ended
-        raise TimbreError(told) from None
+        raise TimbreError(message) from None
     except DistError as error:
         reason = str(error).splitlines()[0]
         raise TimbreError(f"the machines did not find each other ({reason}); see PET_MASTER_ADDR") from error

@@ -133,6 +133,7 @@ def learn(
         shutil.rmtree(scratch / POINTS, ignore_errors=True)
     for course in voice.courses(lora, own, save_memory=params.gradient_checkpointing):
         torch.manual_seed(params.seed)
+        course.meet([clip.turn for clip in clips])
         course.begin()
         changed = replace(params, **course.changes)
         state = Training(voice, course, clips, held, changed, scratch / course.name).run()
@@ -181,6 +182,7 @@ class Training:
 
     def run(self) -> State:
         state, params = self.state, self.params
+        self.course.model.train()  # a run that goes on evaluates nothing first
         if not state.history:
             state.history.append({"step": 0, "epoch": 0.0, **self.evaluate()})
         quiet = not distributed.first()
@@ -242,7 +244,7 @@ class Training:
         distributed.add_up([weight.grad for weight in objective.weights])
         norm = torch.nn.utils.clip_grad_norm_(objective.weights, self.params.max_grad_norm)
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(self.state.step, self.steps, self.params)
+            group["lr"] = group["share"] * learning_rate(self.state.step, self.steps, self.params)
         optimiser.step()
         optimiser.zero_grad()
         return norm
@@ -355,12 +357,16 @@ def optimiser_for(objective: Objective, params: TrainParams) -> Any:
     import torch
 
     asked = {"lr": params.learning_rate, "betas": objective.betas, "weight_decay": params.weight_decay}
+    share, slow = objective.slower
+    slowly = {id(weight) for weight in slow}
+    pairs = ((1.0, [weight for weight in objective.weights if id(weight) not in slowly]), (share, list(slow)))
+    groups = [{"params": weights, "share": part} for part, weights in pairs if weights]
     if params.optimiser == "adamw":
-        return torch.optim.AdamW(objective.weights, **asked)
+        return torch.optim.AdamW(groups, **asked)
     if not torch.cuda.is_available():
         raise ModelError("train.optimiser: adamw_8bit needs a CUDA device, and there is none; set adamw")
     try:
         import bitsandbytes
     except ImportError as error:
         raise ModelError("train.optimiser: adamw_8bit needs the package bitsandbytes; add it or set adamw") from error
-    return bitsandbytes.optim.AdamW8bit(objective.weights, **asked)
+    return bitsandbytes.optim.AdamW8bit(groups, **asked)

@@ -108,12 +108,12 @@ def outputs(snapshot: Snapshot) -> set[str]:
 def kept(snapshot: Snapshot) -> set[str]:
     """Those that DVC keeps and pushes; the others are git's."""
     entries = (entry for stage in _declared(snapshot).values() for kind in KINDS for entry in listed(stage.get(kind)))
-    found = set()
+    cached = set()
     for entry in entries:
         ((path, options),) = entry.items() if isinstance(entry, dict) and len(entry) == 1 else [(entry, None)]
         if mapping(options).get("cache", True) and mapping(options).get("push", True):
-            found.add(str(path))
-    return found
+            cached.add(str(path))
+    return cached
 
 
 def _declared(snapshot: Snapshot) -> dict[str, dict[str, Any]]:

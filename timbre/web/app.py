@@ -105,9 +105,9 @@ class PathToken:
         self.app, self.access = app, access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        _, given, *_ = f"{scope['path']}/".split("/")
-        if secrets.compare_digest(given.encode(errors="replace"), self.access.token.encode()):
-            await self.app({**scope, "root_path": f"{scope['root_path']}/{given}"}, receive, send)
+        _, token, *_ = f"{scope['path']}/".split("/")
+        if secrets.compare_digest(token.encode(errors="replace"), self.access.token.encode()):
+            await self.app({**scope, "root_path": f"{scope['root_path']}/{token}"}, receive, send)
         else:
             message = f"the address is old; take the one that `{self.access.command}` shows now"
             await _refusal(message)(scope, receive, send)

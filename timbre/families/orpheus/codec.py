@@ -93,15 +93,15 @@ class Codec:
     def stream(self, frames: Iterable[Frames]) -> Iterator[Audio]:
         """Frames (7) as they come → sound, every frame of it: the first, and the last that wait for no more."""
         known: list[Frames] = []
-        made = 0
+        done = 0
         for frame in frames:
             known.append(frame)
             ready = len(known) - self.reach
-            if ready - made >= min(max(made // 2, 1), LONGEST_PIECE):
-                yield self._part(known, made, ready)
-                made = ready
-        if made < len(known):
-            yield self._part(known, made, len(known))
+            if ready - done >= min(max(done // 2, 1), LONGEST_PIECE):
+                yield self._part(known, done, ready)
+                done = ready
+        if done < len(known):
+            yield self._part(known, done, len(known))
 
     def _part(self, known: list[Frames], start: int, end: int) -> Audio:
         first = max(0, start - self.reach)

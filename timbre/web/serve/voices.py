@@ -25,12 +25,11 @@ from timbre.families import Turn
 from timbre.families import codes as clip_codes
 from timbre.families.slots import Slots, open_slots
 from timbre.project import speakers
-from timbre.project.permissions import Permissions, Used
+from timbre.project.permissions import SERVE, Permissions
 from timbre.synthesis.engine import Engine
 from timbre.web.serve.errors import Refusal
 
 log = logging.getLogger("timbre.serve")
-SERVE = "serve"  # in the comma-separated `for` of a consent
 FOLLOW = 2.0  # seconds between two looks at the aliases
 OPENAI = (
     "alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer", "verse",
@@ -53,19 +52,7 @@ def check_consent(version: VoiceVersion, places: Places) -> None:
     """SourceError where a voice that the version learnt may not be heard from a server."""
     if version.adapter is None:
         return
-    check_uses(version.speakers, version.name, places)
-
-
-def check_uses(used: Used, name: str, places: Places) -> None:
-    """SourceError where one of the voices may not be heard, or not from a server."""
-    permissions = Permissions(speakers_file=places.speakers)
-    permissions.check_learnt(used, name)
-    for speaker in used:
-        if not permissions.may(speaker, SERVE):
-            raise SourceError(
-                f"{name}: {speaker} did not consent to `{SERVE}`; add it to the uses in {places.speakers}, if the "
-                "person agrees"
-            )
+    Permissions(speakers_file=places.speakers).check_use(version.speakers, version.name, SERVE)
 
 
 class ServedVoices:
@@ -164,7 +151,7 @@ class ServedVoices:
         if clip not in self._references:
             self._references[clip] = self._read_reference(clip)
         row, turn = self._references[clip]
-        check_uses({row.source: [row.recording]}, row.id, self.places)
+        Permissions(speakers_file=self.places.speakers).check_use({row.source: [row.recording]}, row.id, SERVE)
         return (turn,)
 
     def _read_reference(self, clip: str) -> tuple[Example, Turn]:
