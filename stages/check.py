@@ -66,10 +66,10 @@ def label(clip: Clip, record: Mapping[str, Any]) -> Label:
 
 def error_rate(text: str, heard: str) -> float:
     """Wrong characters per character of the text; 1 where it has none and something was heard."""
-    said, understood = asr.normalise(text), asr.normalise(heard)
-    if not any(character.isalnum() for character in said):
+    expected, understood = asr.normalise(text), asr.normalise(heard)
+    if not any(character.isalnum() for character in expected):
         return float(any(character.isalnum() for character in understood))
-    return float(jiwer.cer(said, understood))
+    return float(jiwer.cer(expected, understood))
 
 
 def main(

@@ -82,8 +82,8 @@ def _load(params: WhisperParams, changed: int) -> Model:
 
     name = params.model
     if not _is_file(name) and name not in whisper.available_models():
-        known = ", ".join(whisper.available_models())
-        raise ModelError(f"params.yaml: whisper.model: no model `{name}`; name a .pt file or one of {known}")
+        names = ", ".join(whisper.available_models())
+        raise ModelError(f"params.yaml: whisper.model: no model `{name}`; name a .pt file or one of {names}")
     with contextlib.suppress(AttributeError, RuntimeError):  # 3 s of compiling once, instead of in every process
         whisper.timing.dtw_cpu.enable_caching()
         whisper.timing.backtrace.enable_caching()

@@ -20,8 +20,8 @@ def push(folder: Path, repo: str, private: bool, message: str) -> str:
     try:
         there: set[str] = set()
         try:
-            known = hub.repo_info(repo, repo_type="dataset")
-            if private and not known.private:
+            repository = hub.repo_info(repo, repo_type="dataset")
+            if private and not repository.private:
                 raise DataError(f"{repo}: is there already and public; make it private on the hub first")
             there = set(hub.list_repo_files(repo, repo_type="dataset"))
         except RepositoryNotFoundError:

@@ -121,8 +121,8 @@ def card(version: VoiceVersion, evidence: Sequence[str]) -> str:
 def licences_of(recordings: Iterable[str]) -> set[str]:
     path = Path("data/sources.yaml")
     entries = sources.document(sources.text_of(path), str(path)) if path.exists() else []
-    wanted = set(recordings)
-    rows = [entry for entry in entries or [] if isinstance(entry, dict) and entry.get("id") in wanted]
+    ids = set(recordings)
+    rows = [entry for entry in entries or [] if isinstance(entry, dict) and entry.get("id") in ids]
     return {str(entry["licence"]) for entry in rows if entry.get("licence")}
 
 

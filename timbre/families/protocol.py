@@ -206,6 +206,10 @@ class Voice(Protocol):
         """What `speak` gives, piece by piece while it is spoken; returns whether it ended."""
 
 
+def every_frame(own: Any) -> float:
+    return 1.0
+
+
 class Family(NamedTuple):
     """A family of voice models, known without loading one."""
 
@@ -215,5 +219,6 @@ class Family(NamedTuple):
     shape: Callable[[Mapping[str, Any]], Shape]  # of a base's config.json, for estimates
     known: Mapping[str, Mapping[str, Any]] = {}  # bases on the hub → as much of their config.json as `shape` asks for
     languages: tuple[str, ...] | None = None  # that it speaks; None: whatever its training brings
+    whole_frames: Callable[[Any], float] = every_frame  # share that training learns with all codes, by its section
     marks: tuple[Mark, ...] = ("number",)  # what its sequence says of a speaker and a language
     front_end: str = ""  # version of what makes phones or tokens of text, where that is code: part of a fingerprint
