@@ -91,7 +91,7 @@ def test_it_is_drawn_in_the_terminal_and_on_a_page_that_opens_offline(
     assert capsys.readouterr().out.splitlines()[-4:] == [
         "",
         "Wrong words  ▅█▁▁  0.250 → 0.000",
-        "Similarity     █▁██  0.500 → 0.500",
+        "Similarity   █▁██  0.500 → 0.500",
         "drawn in reports/log.html",
     ]
     page = (voice.root / "reports/log.html").read_text()
