@@ -4,13 +4,14 @@
 # make test-fast  the unit tests alone, about a minute
 # make check      style, types, imports, and the docs
 # make docs       build the docs and open them
+# make attack     5,000 hostile inputs over all entrances, minutes
 # make bench      the short set of benchmarks
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 export NO_MKDOCS_2_WARNING := 1
-.PHONY: run install test test-fast check docs bench
+.PHONY: run install test test-fast check docs attack bench
 run: .venv/installed
 	@timbre repair --quiet
 	@timbre hooks --ask
@@ -37,6 +38,10 @@ docs: .venv/installed-test
 	mkdocs build --strict --quiet
 	@python -m webbrowser -t "file://$(CURDIR)/site/index.html" > /dev/null
 	@echo 'site/index.html'
+
+# seeded: `python -m tests.attack --seed 99` tries others
+attack: .venv/installed-test
+	python -m tests.attack
 
 bench: .venv/installed
 	python -m benchmarks.noop

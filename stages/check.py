@@ -51,25 +51,25 @@ class Hearing:
 def hear(hearings: Sequence[Hearing], model: WhisperParams) -> Iterator[Files]:
     loaded = asr.load(model)
     sounds = audio.read_all([hearing.path for hearing in hearings], asr.SAMPLE_RATE)
-    for hearing, heard in zip(hearings, asr.hear(loaded, sounds, [h.language for h in hearings]), strict=True):
-        language = None if heard.language is None else round(heard.language, 3)
-        record = {"key": hearing.key, "heard": heard.text, "language": language}
+    for hearing, result in zip(hearings, asr.hear(loaded, sounds, [h.language for h in hearings]), strict=True):
+        language = None if result.language is None else round(result.language, 3)
+        record = {"key": hearing.key, "heard": result.text, "language": language}
         yield {".json": f"{json.dumps(record, ensure_ascii=False)}\n".encode()}
 
 
-def label(clip: Clip, heard: Mapping[str, Any]) -> Label:
-    cer = error_rate(clip.text, heard["heard"])
+def label(clip: Clip, record: Mapping[str, Any]) -> Label:
+    cer = error_rate(clip.text, record["heard"])
     return Label(
-        clip.id, clip.recording, clip.start, clip.end, clip.text, heard["heard"], round(cer, 4), heard["language"]
+        clip.id, clip.recording, clip.start, clip.end, clip.text, record["heard"], round(cer, 4), record["language"]
     )
 
 
 def error_rate(text: str, heard: str) -> float:
     """Wrong characters per character of the text; 1 where it has none and something was heard."""
-    said, understood = asr.normalise(text), asr.normalise(heard)
-    if not any(character.isalnum() for character in said):
+    expected, understood = asr.normalise(text), asr.normalise(heard)
+    if not any(character.isalnum() for character in expected):
         return float(any(character.isalnum() for character in understood))
-    return float(jiwer.cer(said, understood))
+    return float(jiwer.cer(expected, understood))
 
 
 def main(

@@ -89,8 +89,8 @@ def listen(
     jobs = [Job(path.stem, key, (path, key)) for path, key in keys.items()]
     compute = functools.partial(hear, options)
     refresh(folder, jobs, compute, suffixes=[".json"], label="evaluate", batch=batch, engine=engine, gpu=True)
-    held = [json.loads((folder / f"{path.stem}.json").read_bytes()) for path in paths]
-    return [HeardSample(h["heard"], h["silent"], *audio.read(path)) for h, path in zip(held, paths, strict=True)]
+    records = [json.loads((folder / f"{path.stem}.json").read_bytes()) for path in paths]
+    return [HeardSample(h["heard"], h["silent"], *audio.read(path)) for h, path in zip(records, paths, strict=True)]
 
 
 def hear(options: WhisperParams, some: Sequence[tuple[Path, str]]) -> Iterator[Files]:
@@ -98,8 +98,8 @@ def hear(options: WhisperParams, some: Sequence[tuple[Path, str]]) -> Iterator[F
     loud = [number for number, sound in enumerate(sounds) if not audio.is_silent(sound)]
     texts = dict(zip(loud, asr.texts(options, [sounds[number] for number in loud]), strict=True))
     for number, (_, key) in enumerate(some):
-        heard, silent = texts.get(number, ""), number not in texts
-        record = {"heard": heard, "key": key, "normaliser": asr.normaliser(), "silent": silent}
+        text, silent = texts.get(number, ""), number not in texts
+        record = {"heard": text, "key": key, "normaliser": asr.normaliser(), "silent": silent}
         yield {".json": f"{json.dumps(record, ensure_ascii=False, indent=2)}\n".encode()}
 
 
@@ -162,8 +162,8 @@ def named_references(cloned: Sequence[Vector], scale: Scale) -> float | None:
 
 
 def weigh(rows: Sequence[Score], own: Speaker, reference: float | None, leaks: int, limits: GateParams) -> Evidence:
-    found = Evidence(*scores.summarise(rows), own)
-    return replace(found, gates=gates.judge(found, reference, leaks, limits))
+    evidence = Evidence(*scores.summarise(rows), own)
+    return replace(evidence, gates=gates.judge(evidence, reference, leaks, limits))
 
 
 def write(rows: Sequence[Score], judged: Evidence, table: Path, wer: Path, metrics: Path) -> None:
@@ -211,13 +211,13 @@ def main(
         *embeddings.cloned_sounds((s.reference for s in spoken if s.reference), name, clips),
         *(other for other in embeddings.other_sounds(Path(params.others), strangers, clips) if other.voice != name),
     ]
-    found = embeddings.bring(likeness, compared, encoder, voice, engine)
-    scale, (pace, pauses) = embeddings.measure(found), own_delivery(own, clips)
-    whose = [embedding for _, embedding in found["sample"]]
+    by_kind = embeddings.bring(likeness, compared, encoder, voice, engine)
+    scale, (pace, pauses) = embeddings.measure(by_kind), own_delivery(own, clips)
+    whose = [embedding for _, embedding in by_kind["sample"]]
     rows = [score(*taken, scale, pace) for taken in zip(spoken, sounds, whose, strict=True)]
     leaks = list(gates.leaks(train, held_out, {sample.prompt: sample.text for sample in spoken}))
     measured = Speaker(scale.ceiling, scale.floor, pace, pauses)
-    cloned = named_references([embedding for _, embedding in found["reference"]], scale)
+    cloned = named_references([embedding for _, embedding in by_kind["reference"]], scale)
     judged = weigh(rows, measured, cloned, len(leaks), params.gates)
     write(rows, judged, scores, wer, metrics)
     tell(judged, leaks)

@@ -37,10 +37,9 @@ def test_an_exported_voice_speaks_and_says_that_it_cannot_be_trained(folder: Pat
     assert load.exported(file)
     model = load.stage2_of(file)
     assert model.enc_q is None
-    voice = torch.zeros(1, 32, 1), torch.zeros(1, 512 if model.pro else 32, 1)
-    if model.pro:
-        sound = model.speak(torch.tensor([[1, 2]]), torch.tensor([[3]]), voice, torch.zeros(1, 16, 4))
-        assert sound.shape == (1, 2 * 1280)
+    voice = torch.zeros(1, 512, 1), torch.zeros(1, 512, 1)
+    sound = model.speak(torch.tensor([[1, 2]]), torch.tensor([[3]]), voice, torch.zeros(1, 16, 4))
+    assert sound.shape == (1, 2 * 1280)
 
 
 def change(path: Path, edit: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from timbre.families.sovits.discriminators import PERIODS, Discriminators
-from timbre.families.sovits.load import LAYERS, NORMS, QUANTISER, half
+from timbre.families.sovits.load import HUBERT, LAYERS, NORMS, QUANTISER, half
 from timbre.families.sovits.stage1 import Stage1
 from timbre.families.sovits.stage2 import Stage2
 
@@ -24,11 +24,11 @@ STAGE1 = {
               "linear_units": 256, "n_layer": 2, "dropout": 0, "EOS": 1024},
 }  # fmt: skip
 STAGE2 = {
-    "train": {"segment_size": 20480, "learning_rate": 1e-4, "c_mel": 45, "c_kl": 1.0},
+    "train": {"segment_size": 6400, "learning_rate": 1e-4, "c_mel": 45, "c_kl": 1.0},
     "data": {"sampling_rate": 32000, "filter_length": 2048, "hop_length": 640},
     "model": {"inter_channels": 16, "hidden_channels": 32, "filter_channels": 32, "n_heads": 2, "n_layers": 2,
               "kernel_size": 3, "upsample_rates": [10, 8, 2, 2, 2], "upsample_initial_channel": 32,
-              "upsample_kernel_sizes": [16, 16, 8, 2, 2], "gin_channels": 32, "version": "v2"},
+              "upsample_kernel_sizes": [16, 16, 8, 2, 2], "gin_channels": 512, "version": "v2"},
 }  # fmt: skip
 SHRINK = 16  # of the discriminators
 S1, S2G, S2D = "s1bert25hz.ckpt", "s2G2333k.pth", "s2D2333k.pth"
@@ -49,7 +49,19 @@ def random_sovits(folder: Path, version: str = "v2", seed: int = 0) -> Path:
     with upstream_class() as made:
         save(folder / S2G, weight, made(stage2))
     save(folder / S2D, old(judges, NORMS), {})
+    random_hubert(folder / HUBERT)
     return folder
+
+
+def random_hubert(folder: Path) -> None:
+    """768 wide, as stage 2 wants it, and little else."""
+    from transformers import HubertConfig, HubertModel
+
+    config = HubertConfig(
+        hidden_size=768, num_hidden_layers=1, num_attention_heads=4, intermediate_size=32, conv_dim=(16,) * 7,
+        num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=16, vocab_size=32,
+    )  # fmt: skip
+    HubertModel(config).save_pretrained(folder)
 
 
 def save(path: Path, weight: dict[str, Tensor], config: Any) -> None:

@@ -18,6 +18,7 @@ from timbre.families.xtts.codec import CodecEncoder
 from timbre.families.xtts.config import XttsSettings
 from timbre.families.xtts.gpt import SpeechGpt
 from timbre.families.xtts.load import PICKLED, SPEAKER, VOCODER
+from timbre.families.xtts.mel import codec_mel
 from timbre.families.xtts.speaker import SpeakerEncoder
 from timbre.families.xtts.vocoder import LatentVocoder
 
@@ -25,7 +26,7 @@ CODES = 64  # beside start and stop
 CHANNELS = 64
 ARGS = {
     "gpt_layers": 2, "gpt_n_model_channels": CHANNELS, "gpt_n_heads": 2, "gpt_max_audio_tokens": 120,
-    "gpt_max_text_tokens": 100, "gpt_max_prompt_tokens": 70, "gpt_number_text_tokens": None,
+    "gpt_max_text_tokens": 260, "gpt_max_prompt_tokens": 70, "gpt_number_text_tokens": None,
     "gpt_start_text_token": None, "gpt_stop_text_token": None, "gpt_num_audio_tokens": CODES + 2,
     "gpt_start_audio_token": CODES, "gpt_stop_audio_token": CODES + 1, "gpt_code_stride_len": 1024,
     "gpt_use_perceiver_resampler": True,
@@ -46,6 +47,9 @@ def random_xtts(folder: Path, seed: int = 0) -> Path:
     vocoder, speaker = LatentVocoder(CHANNELS, 512, width=32), SpeakerEncoder((8, 8, 16, 16), 512)
     codec = CodecEncoder(16, depth=32, codes=CODES)
     stats = 1 + torch.rand(80)
+    with torch.no_grad():  # a random codebook lies far from all that is heard, and every sound would be one code
+        noise = 0.1 * torch.randn(1, 1024 * CODES)
+        codec.codebook.embed.copy_(codec.encoder(codec_mel(stats)(noise))[0, :, :CODES])
     computed = {f"{SPEAKER}torch_spec.0.filter": torch.zeros(1, 1, 2)}
     state = {"mel_stats": stats, **prefixed("gpt.", gpt), **prefixed(VOCODER, vocoder), **prefixed(SPEAKER, speaker)}
     with upstream_classes() as classes:

@@ -82,8 +82,8 @@ def _load(params: WhisperParams, changed: int) -> Model:
 
     name = params.model
     if not _is_file(name) and name not in whisper.available_models():
-        known = ", ".join(whisper.available_models())
-        raise ModelError(f"params.yaml: whisper.model: no model `{name}`; name a .pt file or one of {known}")
+        names = ", ".join(whisper.available_models())
+        raise ModelError(f"params.yaml: whisper.model: no model `{name}`; name a .pt file or one of {names}")
     with contextlib.suppress(AttributeError, RuntimeError):  # 3 s of compiling once, instead of in every process
         whisper.timing.dtw_cpu.enable_caching()
         whisper.timing.backtrace.enable_caching()
@@ -113,7 +113,7 @@ def transcribe(
 
     on_gpu = _settled(model)
     with torch.inference_mode():
-        heard = whisper.transcribe(
+        result = whisper.transcribe(
             model,
             samples,
             language=language,
@@ -125,8 +125,8 @@ def transcribe(
             word_timestamps=word_timestamps,
             fp16=on_gpu,
         )
-    utterances = [_utterance(segment) for segment in heard["segments"] if segment["text"].strip()]
-    return WhisperTranscript(heard["language"], utterances)
+    utterances = [_utterance(segment) for segment in result["segments"] if segment["text"].strip()]
+    return WhisperTranscript(result["language"], utterances)
 
 
 def hear(model: Model, sounds: Sequence[Any], languages: Sequence[str]) -> list[Heard]:
@@ -140,7 +140,7 @@ def hear(model: Model, sounds: Sequence[Any], languages: Sequence[str]) -> list[
         whisper.pad_or_trim(whisper.log_mel_spectrogram(s, model.dims.n_mels, device=model.device), 100 * WINDOW)
         for s in sounds
     ]
-    heard: dict[int, Heard] = {}
+    transcribed: dict[int, Heard] = {}
     with torch.inference_mode():
         features = model.embed_audio(torch.stack(mels).to(torch.float16 if on_gpu else torch.float32))
         for language in dict.fromkeys(languages):
@@ -148,11 +148,11 @@ def hear(model: Model, sounds: Sequence[Any], languages: Sequence[str]) -> list[
             options = whisper.DecodingOptions(
                 language=language, temperature=0.0, max_initial_timestamp=None, fp16=on_gpu
             )
-            found = whisper.decode(model, features[rows], options)
-            known = whisper.detect_language(model, features[rows])[1] if model.is_multilingual else None
+            decoded = whisper.decode(model, features[rows], options)
+            guesses = whisper.detect_language(model, features[rows])[1] if model.is_multilingual else None
             for place, row in enumerate(rows):
-                heard[row] = Heard(found[place].text, known[place].get(language, 0.0) if known else None)
-    return [heard[row] for row in range(len(sounds))]
+                transcribed[row] = Heard(decoded[place].text, guesses[place].get(language, 0.0) if guesses else None)
+    return [transcribed[row] for row in range(len(sounds))]
 
 
 def texts(params: WhisperParams, sounds: Sequence[Any]) -> list[str]:
@@ -160,8 +160,11 @@ def texts(params: WhisperParams, sounds: Sequence[Any]) -> list[str]:
     model = load(params)
     fit = [number for number, sound in enumerate(sounds) if len(sound) <= WINDOW * SAMPLE_RATE]
     heard = hear(model, [sounds[number] for number in fit], ["en"] * len(fit)) if fit else []
-    found = dict(zip(fit, (one.text for one in heard), strict=True))
-    return [found[number] if number in found else transcribe(model, sound).text for number, sound in enumerate(sounds)]
+    by_number = dict(zip(fit, (one.text for one in heard), strict=True))
+    return [
+        by_number[number] if number in by_number else transcribe(model, sound).text
+        for number, sound in enumerate(sounds)
+    ]
 
 
 def _settled(model: Model) -> bool:

@@ -83,8 +83,8 @@ def command(args: argparse.Namespace) -> int:
     if args.minutes is not None and not args.minutes > 0:
         raise DataError(f"--minutes {args.minutes}: is not above 0")
     path = PRESETS.get(args.model, Path("params.yaml"))
-    found = estimate(params.read(path if path.is_file() else Path("params.yaml")), args)
-    print(json.dumps(as_dict(found), indent=1, sort_keys=True) if args.json else "\n".join(shown(found)))
+    costs = estimate(params.read(path if path.is_file() else Path("params.yaml")), args)
+    print(json.dumps(as_dict(costs), indent=1, sort_keys=True) if args.json else "\n".join(shown(costs)))
     return 0
 
 
@@ -134,9 +134,9 @@ def mean_lesson(shape: Shape, settings: Settings, rows: Clips) -> BatchShape:
     frames, positions = _means(shape, rows)
     longest = train.context_seconds * shape.frame_rate
     before = [row for row in rows if row[0] * shape.frame_rate <= longest]
-    heard = train.context_share * _means(shape, before)[1] if before else 0
+    context = train.context_share * _means(shape, before)[1] if before else 0
     deep = frames * settings.csm.depth_share + 1
-    return BatchShape(count, PADDED * (positions + heard), count * frames, count * deep)
+    return BatchShape(count, PADDED * (positions + context), count * frames, count * deep)
 
 
 def _means(shape: Shape, rows: Clips) -> tuple[float, float]:
@@ -165,8 +165,8 @@ def _lines(
     texts = _prompts(settings.generate, held)
     yield _generation(settings.generate, shape, device, texts, here)
     spoken = [0.06 * length for length in texts]
-    heard = sum(cost_estimate.hearing_window(whisper, length) for length in spoken)
-    yield CostLine("evaluate", heard / pace, f"{len(texts)} samples heard", COMPUTED)
+    listening = sum(cost_estimate.hearing_window(whisper, length) for length in spoken)
+    yield CostLine("evaluate", listening / pace, f"{len(texts)} samples heard", COMPUTED)
 
 
 def _training(
@@ -194,8 +194,8 @@ def _generation(section: GenerateParams, shape: Shape, device: Device, texts: Se
     factor = frame * shape.frame_rate / slots
     if here and (measured := _real_time_factor()):
         factor, source = measured, MEASURED
-    said = f"{len(texts)} samples, {speech / 60:.1f} minutes at {1 / factor:,.3g}× real time"
-    return CostLine("generate", speech * factor, said, source)
+    work = f"{len(texts)} samples, {speech / 60:.1f} minutes at {1 / factor:,.3g}× real time"
+    return CostLine("generate", speech * factor, work, source)
 
 
 def _prompts(section: GenerateParams, held: Clips) -> list[int]:
@@ -258,24 +258,24 @@ def _cpu() -> Device:
     return cost_estimate.cpu(os.cpu_count() or 1, memory)
 
 
-def shown(found: CostEstimate) -> Iterator[str]:
-    yield from columns([(name, getattr(found, name)) for name in ("voice", "data", "device")])
+def shown(costs: CostEstimate) -> Iterator[str]:
+    yield from columns([(name, getattr(costs, name)) for name in ("voice", "data", "device")])
     yield ""
-    stages = [(line.what, _duration(line.seconds), f"{line.work} ({line.source})") for line in found.lines]
-    yield from columns([*stages, ("together", _duration(sum(line.seconds for line in found.lines)), "")])
-    parts = ", ".join(f"{name} {size / cost_estimate.GB:.1f}" for name, size in found.memory.items())
-    needed, available = found.needed / cost_estimate.GB, found.available / cost_estimate.GB
+    stages = [(line.what, _duration(line.seconds), f"{line.work} ({line.source})") for line in costs.lines]
+    yield from columns([*stages, ("together", _duration(sum(line.seconds for line in costs.lines)), "")])
+    parts = ", ".join(f"{name} {size / cost_estimate.GB:.1f}" for name, size in costs.memory.items())
+    needed, available = costs.needed / cost_estimate.GB, costs.available / cost_estimate.GB
     yield f"\nmemory  {needed:.1f} of {available:.0f} GB: {parts} ({COMPUTED})"
-    if found.advice:
-        yield "does not fit; change " + ", then ".join(found.advice)
+    if costs.advice:
+        yield "does not fit; change " + ", then ".join(costs.advice)
 
 
-def as_dict(found: CostEstimate) -> dict[str, Any]:
-    lines = {line.what: line._asdict() | {"seconds": round(line.seconds, 3)} for line in found.lines}
-    memory = {name: round(size / cost_estimate.GB, 3) for name, size in found.memory.items()}
+def as_dict(costs: CostEstimate) -> dict[str, Any]:
+    lines = {line.what: line._asdict() | {"seconds": round(line.seconds, 3)} for line in costs.lines}
+    memory = {name: round(size / cost_estimate.GB, 3) for name, size in costs.memory.items()}
     return {
-        "voice": found.voice, "data": found.data, "device": found.device, "stages": lines, "memory_gb": memory,
-        "available_gb": round(found.available / cost_estimate.GB, 1), "advice": found.advice,
+        "voice": costs.voice, "data": costs.data, "device": costs.device, "stages": lines, "memory_gb": memory,
+        "available_gb": round(costs.available / cost_estimate.GB, 1), "advice": costs.advice,
     }  # fmt: skip
 
 

@@ -135,7 +135,7 @@ class DatasetParams:
 
 @section
 class VoiceParams:
-    family: Literal["csm", "orpheus"]  # a package of timbre/families
+    family: Literal["csm", "orpheus", "xtts", "sovits"]  # a package of timbre/families
     base: str  # a folder, or the id of a model on the hub
     revision: str | None  # commit of the hub model; null for a folder
 
@@ -157,6 +157,43 @@ class OrpheusParams:
 
     learn_text: bool
     drop_repeated: bool
+
+
+@section
+class XttsParams:
+    """Section `xtts` of params.yaml: what only this family's training asks."""
+
+    whole: bool  # learn all weights of the language model instead of an adapter
+    text_weight: float  # of the loss on text, beside 1 on codes
+
+    def __post_init__(self) -> None:
+        if self.text_weight < 0:
+            raise ValueError(f"text_weight: {self.text_weight} is below 0")
+
+
+@section
+class SovitsParams:
+    """Section `sovits` of params.yaml: what only this family's training asks."""
+
+    stage2: bool  # after stage 1, train stage 2 against its discriminators
+    stage2_learning_rate: float
+    stage2_epochs: int
+    text_rate: float  # share of it, of the parts that read text
+    mel_weight: float  # of the losses on stage 2
+    divergence_weight: float
+
+    def __post_init__(self) -> None:
+        wrong = [
+            f"{name}: {getattr(self, name)} is below 0"
+            for name in ("text_rate", "mel_weight", "divergence_weight")
+            if getattr(self, name) < 0
+        ]
+        if not self.stage2_learning_rate > 0:
+            wrong.append(f"stage2_learning_rate: {self.stage2_learning_rate} is not above 0")
+        if self.stage2_epochs < 1:
+            wrong.append(f"stage2_epochs: {self.stage2_epochs} is not 1 or more")
+        if wrong:
+            raise ValueError("\n".join(wrong))
 
 
 @section
@@ -305,6 +342,8 @@ class Settings:
     voice: VoiceParams
     csm: CsmParams
     orpheus: OrpheusParams
+    xtts: XttsParams
+    sovits: SovitsParams
     encode: EncodeParams
     train: TrainParams
     generate: GenerateParams

@@ -56,8 +56,8 @@ def _at_least(value: float | None, limit: float) -> Gate:
 
 def _worst(values: Iterable[float | None]) -> float | None:
     """None where one was not measured."""
-    known = list(values)
-    return None if None in known else max(value for value in known if value is not None)
+    measured = list(values)
+    return None if None in measured else max(value for value in measured if value is not None)
 
 
 def _gain(evidence: Evidence) -> float | None:
@@ -75,11 +75,11 @@ def leaks(train: Sequence[Example], evaluation: Sequence[Example], prompts: Mapp
     sentences = learnt_sentences(train)
     sounds = {name: _Learnt(rows) for name, rows in _by_recording(train).items()}
     ids = {row.id: row for row in train}
-    for held in evaluation:
-        if double := said(held.text, sentences):
-            yield f"{held.id}: is for evaluation, and {double.id} of training says the same: {held.text}"
-        elif shared := ids.get(held.id) or (held.recording in sounds and sounds[held.recording].shares(held)) or None:
-            yield f"{held.id}: is for evaluation, and shares sound with {shared.id} of training"
+    for clip in evaluation:
+        if double := said(clip.text, sentences):
+            yield f"{clip.id}: is for evaluation, and {double.id} of training says the same: {clip.text}"
+        elif shared := ids.get(clip.id) or (clip.recording in sounds and sounds[clip.recording].shares(clip)) or None:
+            yield f"{clip.id}: is for evaluation, and shares sound with {shared.id} of training"
     for prompt, text in prompts.items():
         if double := said(text, sentences):
             yield f"prompt {prompt}: {double.id} of training says the same: {text}"
@@ -87,11 +87,11 @@ def leaks(train: Sequence[Example], evaluation: Sequence[Example], prompts: Mapp
 
 def learnt_sentences(rows: Iterable[Example]) -> dict[tuple[str, ...], Example]:
     """By what is said: whole texts, and each sentence of them that is long enough to be nobody else's."""
-    found: dict[tuple[str, ...], Example] = {}
+    by_sentence: dict[tuple[str, ...], Example] = {}
     for row in rows:
         for sentence in judged_sentences(row.text):
-            found.setdefault(sentence, row)
-    return found
+            by_sentence.setdefault(sentence, row)
+    return by_sentence
 
 
 def said(text: str, learnt: Mapping[tuple[str, ...], Example]) -> Example | None:
@@ -100,10 +100,10 @@ def said(text: str, learnt: Mapping[tuple[str, ...], Example]) -> Example | None
 
 
 def _by_recording(rows: Iterable[Example]) -> dict[str, list[Example]]:
-    found: dict[str, list[Example]] = {}
+    by_recording: dict[str, list[Example]] = {}
     for row in rows:
-        found.setdefault(row.recording, []).append(row)
-    return found
+        by_recording.setdefault(row.recording, []).append(row)
+    return by_recording
 
 
 class _Learnt:
@@ -114,11 +114,11 @@ class _Learnt:
         self._starts = [row.start for row in self._rows]
         self._last = list(accumulate(self._rows, _later))
 
-    def shares(self, held: Example) -> Example | None:
+    def shares(self, clip: Example) -> Example | None:
         """A clip that overlaps with this one by more than the silence that both were padded with."""
-        before = bisect_left(self._starts, held.end - OVERLAP)
+        before = bisect_left(self._starts, clip.end - OVERLAP)
         latest = self._last[before - 1] if before else None
-        return latest if latest and latest.end > held.start + OVERLAP else None
+        return latest if latest and latest.end > clip.start + OVERLAP else None
 
 
 def _later(one: Example, other: Example) -> Example:

@@ -28,16 +28,16 @@ class Reading:
 
 def compare(text: str, heard: str) -> Reading:
     """ValueError where the text has no word to be heard."""
-    said, understood = asr.normalise(text), asr.normalise(heard)
-    if not any(character.isalnum() for character in said):
+    expected, understood = asr.normalise(text), asr.normalise(heard)
+    if not any(character.isalnum() for character in expected):
         raise ValueError(f"{text!r} has no words to be heard")
-    words, characters = jiwer.process_words(said, understood), jiwer.process_characters(said, understood)
+    words, characters = jiwer.process_words(expected, understood), jiwer.process_characters(expected, understood)
     return Reading(
         wer=words.wer,
         cer=characters.cer,
         errors=words.substitutions + words.deletions + words.insertions,
-        words=len(said.split()),
-        repeated=repeats(said.split(), understood.split()),
+        words=len(expected.split()),
+        repeated=repeats(expected.split(), understood.split()),
         diff=wdiff(words),
     )
 
@@ -54,9 +54,9 @@ def characters(text: str, heard: str) -> Characters:
     return Characters(wrong, alignment.hits + alignment.substitutions + alignment.deletions)
 
 
-def repeats(said: Sequence[str], heard: Sequence[str]) -> bool:
+def repeats(expected_words: Sequence[str], heard: Sequence[str]) -> bool:
     """Whether a word is heard twice in a row, or a pair of words twice, that is not so in the text."""
-    pairs, expected = _pairs(heard), _pairs(said)
+    pairs, expected = _pairs(heard), _pairs(expected_words)
     return any(
         (first == second or count > 1) and count > expected[first, second] for (first, second), count in pairs.items()
     )
@@ -69,10 +69,10 @@ def _pairs(words: Sequence[str]) -> Counter[tuple[str, str]]:
 def wdiff(words: jiwer.WordOutput) -> str:
     parts = []
     for chunk in words.alignments[0]:
-        said = " ".join(words.references[0][chunk.ref_start_idx : chunk.ref_end_idx])
+        expected = " ".join(words.references[0][chunk.ref_start_idx : chunk.ref_end_idx])
         heard = " ".join(words.hypotheses[0][chunk.hyp_start_idx : chunk.hyp_end_idx])
         if chunk.type == "equal":
-            parts.append(said)
+            parts.append(expected)
             continue
-        parts += [f"[-{said}-]"] * bool(said) + [f"{{+{heard}+}}"] * bool(heard)
+        parts += [f"[-{expected}-]"] * bool(expected) + [f"{{+{heard}+}}"] * bool(heard)
     return " ".join(parts)

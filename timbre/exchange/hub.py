@@ -5,13 +5,15 @@ Who sends it is whom `hf auth login` or HF_TOKEN says; HF_ENDPOINT names another
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from timbre.core.errors import DataError
 
 Kind = Literal["dataset", "model"]
-OURS = {"dataset": (".parquet",), "model": (".safetensors", ".flac")}  # endings of what an earlier version left
+# What an earlier version may have left.
+OURS = {"dataset": re.compile(r"data/.*\.parquet"), "model": re.compile(r".*\.safetensors|samples/.*\.flac")}
 
 
 def push(folder: Path, repo: str, private: bool, message: str, kind: Kind = "dataset") -> str:
@@ -23,14 +25,14 @@ def push(folder: Path, repo: str, private: bool, message: str, kind: Kind = "dat
     try:
         there: set[str] = set()
         try:
-            known = hub.repo_info(repo, repo_type=kind)
-            if private and not known.private:
+            repository = hub.repo_info(repo, repo_type=kind)
+            if private and not repository.private:
                 raise DataError(f"{repo}: is there already and public; make it private on the hub first")
             there = set(hub.list_repo_files(repo, repo_type=kind))
         except RepositoryNotFoundError:
             hub.create_repo(repo, repo_type=kind, private=private)
         files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-        stale = sorted(name for name in there - set(files) if name.endswith(OURS[kind]))
+        stale = sorted(name for name in there - set(files) if OURS[kind].fullmatch(name))
         changes: list[Any] = [CommitOperationDelete(name) for name in stale]
         changes += [CommitOperationAdd(name, folder / name) for name in files]
         hub.create_commit(repo, changes, commit_message=message, repo_type=kind)

@@ -165,9 +165,7 @@ def card(version: VoiceVersion, evidence: Sequence[str], spoken: Sequence[Sample
             f'tokenizer = transformers.AutoTokenizer.from_pretrained("{where}")',
             "```",
             "",
-    known = "its own licence"
-    if licence:
-        known = f"{licence.id}; {licence.terms}" if licence.terms else licence.id
+            "`adapter` is for peft, over the base model. Sesame's own repository does not load the merged weights: they",
             "have other names there. Sound that is made without Timbre is not marked: say that it is synthetic.",
             "",
         ]
@@ -176,7 +174,8 @@ def card(version: VoiceVersion, evidence: Sequence[str], spoken: Sequence[Sample
 
 def _of_base(version: VoiceVersion) -> str:
     licence, revision = licence_of(version), version.voice.revision
-    known = "its own licence" if licence is None else f"{licence.id}; {licence.terms}" if licence.terms else licence.id
+    known = licence.id if licence else "its own licence"
+    known += f"; {licence.terms}" if licence and licence.terms else ""
     at = f" at {escaped(revision)}" if revision else ""
     return f"Base model: {escaped(named(version))}{at}, under {known}. That goes on to apply to the merged weights."
 
@@ -202,7 +201,7 @@ def recordings() -> list[dict[str, Any]]:
 
 def training_of(version: VoiceVersion) -> dict[str, float]:
     try:
-        found: dict[str, float] = json.loads((Path(version.adapter or "") / "training.json").read_bytes())
-        return found
+        facts: dict[str, float] = json.loads((Path(version.adapter or "") / "training.json").read_bytes())
+        return facts
     except (OSError, ValueError):
         return {}

@@ -78,6 +78,28 @@ def tensors(saved: Any, path: Path) -> dict[str, Tensor]:
     return dict(saved)
 
 
+def local_folder(base: str, revision: str | None, files: Sequence[str], optional: Sequence[str] = ()) -> Path:
+    """The folder of a base model: `base` itself, or these files of it from the hub."""
+    if (folder := Path(base)).is_dir():
+        return folder
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+
+    paths = []
+    for name in files:
+        try:
+            paths.append(Path(hf_hub_download(base, name, revision=revision)))
+        except LocalEntryNotFoundError as error:
+            raise ModelError(f"voice.base: {base} cannot be fetched; be online, or name a folder") from error
+        except EntryNotFoundError as error:
+            if name not in optional:
+                raise ModelError(f"voice.base: {base} has no {name} at {revision}; is it of this family?") from error
+        except (HfHubHTTPError, OSError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0].rstrip(".")
+            raise ModelError(f"voice.base: {base} cannot be fetched ({reason}); name a folder") from error
+    return paths[0].parent
+
+
 def under(state: State, prefix: str) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
@@ -104,7 +126,7 @@ def size(state: State, key: str, dimension: int, path: Path) -> int:
     return int(state[key].shape[dimension])
 
 
-def fit(module: nn.Module, state: State, what: str) -> None:
+def fit(module: nn.Module, state: State, name: str) -> None:
     """Load in single precision, with no weight missing, left over or of another shape."""
     own = module.state_dict()
     for complaint, keys in (
@@ -113,5 +135,5 @@ def fit(module: nn.Module, state: State, what: str) -> None:
         ("has another shape of", [key for key in own if key in state and own[key].shape != state[key].shape]),
     ):
         if keys:
-            raise ModelError(f"{what} {complaint} {keys[0]} ({len(keys)} in all); is it of another version?")
+            raise ModelError(f"{name} {complaint} {keys[0]} ({len(keys)} in all); is it of another version?")
     module.load_state_dict({key: value.float() for key, value in state.items()})

@@ -72,12 +72,13 @@ class Objective(NamedTuple):
     weights: Sequence[Any]
     losses: Callable[[Any], Losses]  # of a batch
     betas: tuple[float, float] = (0.9, 0.999)  # of AdamW
+    slower: tuple[float, Sequence[Any]] = (1.0, ())  # a part of the learning rate, and those of the weights that get it
 
 
 class Course(Protocol):
     """A training of a voice: what is learnt, from which batches, and the number that tells the best step.
 
-    `begin` comes before all else. A step takes the objectives in turn, on the same batches.
+    `meet` and then `begin` come before all else. A step takes the objectives in turn, on the same batches.
     """
 
     name: str
@@ -86,6 +87,9 @@ class Course(Protocol):
     @property
     def model(self) -> Any:
         """The module that is put into training and evaluation mode."""
+
+    def meet(self, clips: Sequence[Turn]) -> None:
+        """All clips that are about to be learnt, for a family that keeps something of them beside its weights."""
 
     def begin(self) -> None:
         """Make what is to be trained; random numbers come from torch's generator."""
@@ -137,8 +141,8 @@ class Request(NamedTuple):
             "name": self.speaker.name,
             "language": self.language,
         }
-        found: list[str | int | None] = [values[mark] for mark in marks]
-        return found if any(found) else []
+        chosen: list[str | int | None] = [values[mark] for mark in marks]
+        return chosen if any(chosen) else []
 
 
 class Speaking(NamedTuple):

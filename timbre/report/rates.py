@@ -40,7 +40,7 @@ class Versus:
     what: str
     difference: Difference
     figures: dict[str, Interval]
-    told: dict[str, str]
+    changes: dict[str, str]
     better: dict[str, str]  # better or worse, where the interval leaves out zero
 
 
@@ -49,7 +49,7 @@ class GateRow:
     id: str
     asks: str
     passed: bool
-    told: str  # value and limit
+    measured: str  # value and limit
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _versus(name: str, difference: Difference, scales: Mapping[str, ChartScale])
         what=VERSUS[name],
         difference=difference,
         figures=_figures(scales, difference),
-        told={m.name: change(difference, m) for m in measured},
+        changes={m.name: change(difference, m) for m in measured},
         better={m.name: _better(difference, m) for m in measured},
     )
 

@@ -28,8 +28,8 @@ def cells(evidence: Evidence) -> list[tuple[str, ...]]:
     """A head, and a row per condition; a column that nobody measured is left out."""
     rows: list[tuple[str, ...]] = [HEAD]
     rows += [_row(NAMES[name][0], evidence.conditions[name]) for name in CONDITIONS if name in evidence.conditions]
-    kept = [place for place in range(len(HEAD)) if place == 0 or any(row[place] for row in rows[1:])]
-    return [tuple(row[place] for place in kept) for row in rows]
+    columns_shown = [place for place in range(len(HEAD)) if place == 0 or any(row[place] for row in rows[1:])]
+    return [tuple(row[place] for place in columns_shown) for row in rows]
 
 
 def _row(name: str, m: Metric) -> tuple[str, ...]:
@@ -59,14 +59,14 @@ def speaker_line(evidence: Evidence) -> str:
 def gates(evidence: Evidence) -> Iterator[str]:
     """A line per gate, for a terminal."""
     rows = [gate_row(name, gate) for name, gate in evidence.gates.items()]
-    yield from columns([("passed" if row.passed else "FAILED", f"{row.asks}: {row.told}") for row in rows])
+    yield from columns([("passed" if row.passed else "FAILED", f"{row.asks}: {row.measured}") for row in rows])
 
 
 def markdown(evidence: Evidence, facts: Sequence[Fact]) -> str:
-    said = verdict(evidence)
+    judged = verdict(evidence)
     parts = [
-        [f"## {said.headline}."],
-        [" ".join([*said.sure, *said.more])],
+        [f"## {judged.headline}."],
+        [" ".join([*judged.sure, *judged.more])],
         _piped(cells(evidence)),
         [
             "Intervals are 95 %." * bool(evidence.differences),
@@ -93,7 +93,7 @@ def _changes(evidence: Evidence) -> list[tuple[str, ...]]:
 
 def _gates(evidence: Evidence) -> Iterator[str]:
     for row in (gate_row(name, gate) for name, gate in evidence.gates.items()):
-        yield f"- {'✅' if row.passed else '❌ **failed**:'} {escaped(row.asks)}: {row.told}"
+        yield f"- {'✅' if row.passed else '❌ **failed**:'} {escaped(row.asks)}: {row.measured}"
 
 
 def _piped(rows: Sequence[tuple[str, ...]]) -> list[str]:

@@ -104,9 +104,9 @@ def learning_step(shape: Shape, lesson: BatchShape, rank: int, checkpointing: bo
 def hearing_step(shape: Shape, lesson: BatchShape, rank: int) -> float:
     """Operations of an evaluation's batch, forwards only."""
     tokens, deep = lesson.clips * lesson.positions, lesson.deep * shape.codebooks
-    made = 2 * (shape.backbone.weights + shape.backbone.adapter(rank)) * tokens
-    made += 2 * (shape.depth.weights + shape.depth.adapter(rank)) * deep
-    return made + 2 * shape.codes * shape.depth.width * deep
+    products = 2 * (shape.backbone.weights + shape.backbone.adapter(rank)) * tokens
+    products += 2 * (shape.depth.weights + shape.depth.adapter(rank)) * deep
+    return products + 2 * shape.codes * shape.depth.width * deep
 
 
 def learning_memory(
@@ -116,17 +116,17 @@ def learning_memory(
     size = 2 if half else 4
     adapter = shape.backbone.adapter(rank) + shape.depth.adapter(rank)
     tokens, deep = lesson.clips * lesson.positions, lesson.deep * shape.codebooks
-    kept, at_once = 0.0, 0.0
+    stored, at_once = 0.0, 0.0
     for decoder, count in ((shape.backbone, tokens), (shape.depth, deep)):
         # with what dropout leaves for each matrix of the adapter; norms are in single precision
         layer = (2.5 if half else 4) * count * _kept(decoder)
-        kept += decoder.layers * (size * count * decoder.width if checkpointing else layer)
+        stored += decoder.layers * (size * count * decoder.width if checkpointing else layer)
         at_once = max(at_once, layer if checkpointing else 0)
     logits = 3 * 4 * shape.codes * (lesson.frames + lesson.deep * (shape.codebooks - 1))
     return {
         "weights": size * shape.weights + 4 * shape.codec.weights,
         "adapter and optimiser": adapter * (4 + 4 + (2 if small_optimiser else 8)),
-        "activations": kept + at_once,
+        "activations": stored + at_once,
         "logits": logits,
     }
 

@@ -16,11 +16,8 @@ from __future__ import annotations
 
 import math
 import os
-import pickle
 import random
 import shutil
-import sys
-import zipfile
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -33,6 +30,7 @@ import numpy as np
 from tqdm import tqdm
 
 from timbre.core.errors import ModelError
+from timbre.core.safe_text import warn
 from timbre.core.sections import TrainParams
 from timbre.families import Course, Lora, Losses, Objective, Voice
 from timbre.families import codes as clip_codes
@@ -133,6 +131,7 @@ def learn(
         shutil.rmtree(scratch / POINTS, ignore_errors=True)
     for course in voice.courses(lora, own, save_memory=params.gradient_checkpointing):
         torch.manual_seed(params.seed)
+        course.meet([clip.turn for clip in clips])
         course.begin()
         changed = replace(params, **course.changes)
         state = Training(voice, course, clips, held, changed, scratch / course.name).run()
@@ -181,6 +180,7 @@ class Training:
 
     def run(self) -> State:
         state, params = self.state, self.params
+        self.course.model.train()  # a run that goes on evaluates nothing first
         if not state.history:
             state.history.append({"step": 0, "epoch": 0.0, **self.evaluate()})
         quiet = not distributed.first()
@@ -242,7 +242,7 @@ class Training:
         distributed.add_up([weight.grad for weight in objective.weights])
         norm = torch.nn.utils.clip_grad_norm_(objective.weights, self.params.max_grad_norm)
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(self.state.step, self.steps, self.params)
+            group["lr"] = group["share"] * learning_rate(self.state.step, self.steps, self.params)
         optimiser.step()
         optimiser.zero_grad()
         return norm
@@ -344,10 +344,9 @@ def read_state(path: Path) -> dict[str, Any] | None:
             State(**content["state"])
             return content
         reason = "it is none of ours"
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError,
-            pickle.UnpicklingError, zipfile.BadZipFile) as error:  # fmt: skip
+    except Exception as error:  # torch lets through whatever its readers of zip and pickle raise on damaged bytes
         reason = str(error).strip().splitlines()[0][:80] if str(error).strip() else type(error).__name__
-    print(f"train: {path} is damaged ({reason}); the training begins again", file=sys.stderr)
+    warn(f"train: {path} is damaged ({reason}); the training begins again")
     return None
 
 
@@ -355,12 +354,16 @@ def optimiser_for(objective: Objective, params: TrainParams) -> Any:
     import torch
 
     asked = {"lr": params.learning_rate, "betas": objective.betas, "weight_decay": params.weight_decay}
+    share, slow = objective.slower
+    slowly = {id(weight) for weight in slow}
+    pairs = ((1.0, [weight for weight in objective.weights if id(weight) not in slowly]), (share, list(slow)))
+    groups = [{"params": weights, "share": part} for part, weights in pairs if weights]
     if params.optimiser == "adamw":
-        return torch.optim.AdamW(objective.weights, **asked)
+        return torch.optim.AdamW(groups, **asked)
     if not torch.cuda.is_available():
         raise ModelError("train.optimiser: adamw_8bit needs a CUDA device, and there is none; set adamw")
     try:
         import bitsandbytes
     except ImportError as error:
         raise ModelError("train.optimiser: adamw_8bit needs the package bitsandbytes; add it or set adamw") from error
-    return bitsandbytes.optim.AdamW8bit(objective.weights, **asked)
+    return bitsandbytes.optim.AdamW8bit(groups, **asked)

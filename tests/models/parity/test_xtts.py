@@ -74,7 +74,7 @@ def batch(theirs: Fixture, model: XttsModel) -> XttsBatch:
     codes, text = theirs.array("out_dvae_codes")[:, : int(lengths.max())], theirs.array("in_train_text")
     return XttsBatch(
         model.gpt.latents(mel), text, theirs.array("in_train_text_lengths"), codes, lengths,
-        learnt_codes(lengths.tolist(), [None, None]),
+        learnt_codes(lengths.tolist(), [None, None]), torch.ones(2),
     )  # fmt: skip
 
 

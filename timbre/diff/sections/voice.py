@@ -22,8 +22,8 @@ def rates(page: Page) -> Iterator[Block]:
     report = page.report
     if any(gate.old != gate.new or gate.new is False for gate in report.gates):
         yield Table(("gate", "asks", "before", "now", "measured", "limit"), tuple(map(_gate, report.gates)))
-    first = [found for found in report.rates if BY_NAME[found.name].first]
-    others = [found for found in report.rates if not BY_NAME[found.name].first]
+    first = [change for change in report.rates if BY_NAME[change.name].first]
+    others = [change for change in report.rates if not BY_NAME[change.name].first]
     head = ("condition", "", "before", "now", "change")
     if first:
         yield Table(head, tuple(map(_rate, first)))
@@ -75,13 +75,13 @@ def _row(page: Page, prompt: PromptChange, like: bool, played: bool) -> tuple[In
     row = [*cells(name, f"{rate(prompt.old)}{TO}{rate(prompt.new)}")]
     if like:
         row += cells(_likeness(prompt))
-    row += [tuple(_heard(page, prompt.text, heard)) for heard in (prompt.heard_before, prompt.heard_now)]
+    row += [tuple(_heard(page, prompt.text, text)) for text in (prompt.heard_before, prompt.heard_now)]
     return (*row, *(page.players(prompt.sample) if played else ()))
 
 
-def _heard(page: Page, said: str, heard: str) -> Iterator[TextSpan]:
+def _heard(page: Page, text: str, heard: str) -> Iterator[TextSpan]:
     """What was to be said, and against it what was heard."""
-    for piece in wording.compare(said, heard):
+    for piece in wording.compare(text, heard):
         if _letters(piece.old) == _letters(piece.new):
             yield page.text(piece.new)
         else:

@@ -1,4 +1,23 @@
-"""GPT-SoVITS v2 and v2Pro: stage 1 says semantic codes after phones, stage 2 speaks them in a reference's voice.
+"""GPT-SoVITS v2: stage 1 says semantic codes after phones, stage 2 speaks them in a reference's voice."""
 
-Models, files and text so far: `voice.family` does not take it yet.
-"""
+from __future__ import annotations
+
+from pathlib import Path
+
+from timbre.families.protocol import Cloning, Family, Precision, Voice
+from timbre.families.sovits.shape import V2, shape
+
+SPOKEN = ("en",)  # languages whose text front end is here
+FRONT_END = "sovits 1.1"  # raised when the same text gives other phones: see text.py and ../english.py
+
+
+def load_voice(base: str, revision: str | None, adapter: Path | None, precision: Precision) -> Voice:
+    from timbre.families.sovits import voice  # torch is loaded here and not before
+
+    return voice.load(base, revision, adapter, precision)
+
+
+FAMILY = Family(
+    name="sovits", load=load_voice, cloning=Cloning("sound and words", (3.0, 10.0), without=False), shape=shape,
+    known={"lj1995/GPT-SoVITS": V2}, languages=SPOKEN, marks=("language",), front_end=FRONT_END,
+)  # fmt: skip

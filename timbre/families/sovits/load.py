@@ -2,20 +2,24 @@
 
 s1*.ckpt     stage 1: `weight` (half precision), `config`, `info`
 s2G*.pth     stage 2, likewise; an exported voice lacks the posterior `enc_q`, so it speaks and is trained no further
-s2D*.pth     the discriminators
+s2D*.pth     the discriminators, which training stage 2 needs
+chinese-hubert-base/    what the codes are made of
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from safetensors import SafetensorError
+from torch import Tensor, nn
 
 from timbre.core.errors import ModelError
-from timbre.families.checkpoints import fit, missing, plain, read, renamed, size, tensors, under, without
+from timbre.families.checkpoints import fit, local_folder, missing, plain, read, renamed, size, tensors, under, without
+from timbre.families.published import SAFE, harmless
 from timbre.families.sovits.discriminators import PERIODS, WAVE_LAYERS, Discriminators
 from timbre.families.sovits.stage1 import BERT, Stage1
 from timbre.families.sovits.stage2 import Stage2
@@ -32,6 +36,25 @@ LAYERS = {"in_proj_": "in_proj."}  # torch's attention keeps its input projectio
 NORMS = {".weight_g": ".parametrizations.weight.original0", ".weight_v": ".parametrizations.weight.original1"}
 QUANTISER = "quantizer.vq.layers.0._codebook."
 POSTERIOR = "enc_q."
+
+
+HUBERT = "chinese-hubert-base"
+RELEASED = "gsv-v2final-pretrained"
+HUB_FILES = (
+    f"{RELEASED}/s1bert25hz-5kh-longer-epoch=12-step=369668.ckpt", f"{RELEASED}/s2G2333k.pth",
+    f"{RELEASED}/s2D2333k.pth", f"{HUBERT}/config.json", f"{HUBERT}/pytorch_model.bin",
+)  # fmt: skip
+
+
+class SovitsBase(NamedTuple):
+    """A whole GPT-SoVITS."""
+
+    stage1: Stage1
+    stage2: Stage2
+    judges: Discriminators | None
+    hubert: nn.Module
+    configs: tuple[dict[str, Any], dict[str, Any]]  # of both stages, as they lie in the files
+    quantiser: dict[str, Tensor]  # what lies beside the codebook and only served to train it
 
 
 class SovitsFile(NamedTuple):
@@ -77,8 +100,10 @@ def stage2_of(file: SovitsFile) -> Stage2:
     phones = size(file.weight, "enc_p.text_embedding.weight", 0, file.path)
     supported(phones, file.path)
     if (gated := "sv_emb.weight" in file.weight) != ("Pro" in sizes["version"]) or sizes["version"] == "v2ProPlus":
-        found = "v2Pro" if gated else "v2"
-        raise ModelError(f"{file.path} says {sizes['version']}, its weights are of {found}; v2 and v2Pro are supported")
+        of_weights = "v2Pro" if gated else "v2"
+        raise ModelError(
+            f"{file.path} says {sizes['version']}, its weights are of {of_weights}; v2 and v2Pro are supported"
+        )
     state = renamed(without(file.weight, [QUANTISER]), NORMS)
     state["codebook"] = codebook(file)
     model = Stage2(file.config, phones)
@@ -100,6 +125,10 @@ def codebook(file: SovitsFile) -> Tensor:
     if key not in file.weight:
         raise ModelError(f"{file.path} lacks {key}; is it another model's file?")
     return file.weight[key]
+
+
+def beside_codebook(file: SovitsFile) -> dict[str, Tensor]:
+    return {key: value for key, value in file.weight.items() if key.startswith(QUANTISER) and not key.endswith("embed")}
 
 
 def discriminators_of(file: SovitsFile, version: str) -> Discriminators:
@@ -129,3 +158,61 @@ def supported(phones: int, path: Path) -> None:
 def half(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """As upstream keeps weights."""
     return {key: value.detach().cpu().to(torch.float16) for key, value in state.items()}
+
+
+def load_base(base: str, revision: str | None) -> SovitsBase:
+    folder = Path(base) if Path(base).is_dir() else local_folder(base, revision, HUB_FILES).parent
+    first, second = (read_file(one_of(folder, kind)) for kind in ("*.ckpt", "s2G*.pth"))
+    stage2 = stage2_of(second)
+    if stage2.pro:
+        raise ModelError(
+            f"{second.path} is of v2Pro, which also hears a reference through ERes2NetV2, and that is not here yet; "
+            "take a v2"
+        )
+    judges = candidates(folder, "s2D*.pth")
+    return SovitsBase(
+        stage1_of(first), stage2, discriminators_of(read_file(judges[0]), "v2") if judges else None,
+        hubert_of(folder / HUBERT), (first.config, second.config), beside_codebook(second),
+    )  # fmt: skip
+
+
+def one_of(folder: Path, pattern: str) -> Path:
+    """The only file of this kind; of several, that of the released v2."""
+    found = candidates(folder, pattern) or [path for path in candidates(folder, "*.pth") if not _judges(path)]
+    if not found or (pattern.endswith(".ckpt") and found[0].suffix != ".ckpt"):
+        raise ModelError(f"voice.base: {folder} has no {pattern}; is it a folder of GPT-SoVITS?")
+    released = [path for path in found if path.parent.name == RELEASED]
+    if len(released or found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise ModelError(f"voice.base: {folder} has several files of one stage ({names}); leave one of them there")
+    return (released or found)[0]
+
+
+def candidates(folder: Path, pattern: str) -> list[Path]:
+    """In the folder or one below, without those of other models that upstream keeps beside them."""
+    found = [*folder.glob(pattern), *folder.glob(f"*/{pattern}")]
+    return sorted(path for path in found if path.parent.name != "sv")
+
+
+def _judges(path: Path) -> bool:
+    return path.name.startswith("s2D")
+
+
+def hubert_of(folder: Path) -> nn.Module:
+    from transformers import HubertConfig, HubertModel
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    if not (folder / "config.json").is_file():
+        raise missing(folder / "config.json")
+    try:
+        config = HubertConfig.from_dict(harmless(json.loads((folder / "config.json").read_text())))
+        # The released weights are a pickle, which transformers unpickles as weights alone.
+        model = HubertModel.from_pretrained(folder, config=config, dtype=torch.float32, **SAFE)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise ModelError(f"{folder} cannot be loaded ({reason}); download it again") from error
+    model.requires_grad_(False)
+    hubert: nn.Module = model.eval()
+    return hubert

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from timbre.families.code_decoder import Attend, CodeSentence, Layer
 from timbre.families.sovits.spectrogram import below
@@ -89,6 +90,7 @@ class Stage1(nn.Module):  # type: ignore[misc]  # torch is not typed here
         self.heads: int = sizes["head"]
         self.eos: int = sizes["EOS"]  # the last of the codes
         self.phones: int = sizes["phoneme_vocab_size"]
+        self.saving: dict[str, bool] | None = None  # how activations are computed twice
         self.bert_proj = nn.Linear(BERT, channels)
         self.ar_text_embedding = TokenEmbedding(self.phones, channels)
         self.ar_text_position = ScaledSines(channels)
@@ -96,6 +98,17 @@ class Stage1(nn.Module):  # type: ignore[misc]  # torch is not typed here
         self.ar_audio_position = ScaledSines(channels)
         self.h = PostNormLayers(channels, sizes["n_layer"])
         self.ar_predict_layer = nn.Linear(channels, codes, bias=False)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.as_tensor(self.ar_predict_layer.weight).dtype
+
+    @property
+    def device(self) -> torch.device:
+        return torch.as_tensor(self.ar_predict_layer.weight).device
+
+    def gradient_checkpointing_enable(self, how: dict[str, bool]) -> None:
+        self.saving = how
 
     def embed_phones(self, phones: Tensor, bert: Tensor | None = None) -> Tensor:  # (B, P) -> (B, P, C)
         words = self.ar_text_embedding.word_embeddings(phones)
@@ -118,7 +131,7 @@ class Stage1(nn.Module):  # type: ignore[misc]  # torch is not typed here
         attend = self._attention(visible(below(batch.phone_lengths, width), count))
         x = torch.cat((phones, codes), 1)
         for layer in self.h.layers:
-            x = layer(x, attend)
+            x = checkpoint(layer, x, attend, **self.saving) if self.saving and self.training else layer(x, attend)
         rows = torch.arange(len(x), device=x.device)
         last = x[rows, batch.phone_lengths - 1]
         return torch.as_tensor(self.ar_predict_layer(torch.cat((last[:, None], x[:, width:]), 1)))
@@ -126,8 +139,8 @@ class Stage1(nn.Module):  # type: ignore[misc]  # torch is not typed here
     def _attention(self, mask: Tensor) -> Attend:
         def attend(joint: Tensor) -> Tensor:
             query, key, value = joint.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-            heard = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-            return heard.transpose(1, 2).flatten(2)
+            attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+            return attended.transpose(1, 2).flatten(2)
 
         return attend
 

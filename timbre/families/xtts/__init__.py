@@ -1,4 +1,23 @@
-"""Coqui XTTS-v2: a GPT-2 says sound codes after a reference's latents and text; a vocoder is fed by its states.
+"""Coqui XTTS-v2: a GPT-2 says sound codes after a reference's latents and text; a vocoder is fed by its states."""
 
-Models, files and text so far: `voice.family` does not take it yet.
-"""
+from __future__ import annotations
+
+from pathlib import Path
+
+from timbre.families.protocol import Cloning, Family, Precision, Voice
+from timbre.families.xtts.shape import XTTS_V2, shape
+
+SPOKEN = ("en",)  # languages whose text front end is here; the model speaks sixteen
+FRONT_END = "xtts 1.1"  # raised when the same text gives other tokens: see text.py and ../english.py
+
+
+def load_voice(base: str, revision: str | None, adapter: Path | None, precision: Precision) -> Voice:
+    from timbre.families.xtts import voice  # torch is loaded here and not before
+
+    return voice.load(base, revision, adapter, precision)
+
+
+FAMILY = Family(
+    name="xtts", load=load_voice, cloning=Cloning("sound", (6.0, 30.0), without=False), shape=shape,
+    known={"coqui/XTTS-v2": XTTS_V2}, languages=SPOKEN, marks=("language",), front_end=FRONT_END,
+)  # fmt: skip

@@ -34,7 +34,7 @@ class SpeakerBlock(nn.Module):  # type: ignore[misc]  # torch is not typed here
         self.bn2 = nn.BatchNorm2d(after)
         self.se = SqueezeExcite(after)
         self.downsample: nn.Module = nn.Identity()
-        if before != after:
+        if stride != 1 or before != after:
             self.downsample = nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
 
     def forward(self, image: Tensor) -> Tensor:

@@ -1,0 +1,304 @@
+"""GPT-SoVITS as a voice: hears clips, learns by its courses, speaks. See `timbre.families.protocol.Voice`."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from timbre.core.errors import ModelError
+from timbre.core.sections import SovitsParams
+from timbre.families import lora as low_rank
+from timbre.families.code_decoder import CodeDecoder, CodeDrawing, CodeSentence, SaidCode
+from timbre.families.lora import evaluating, merged
+from timbre.families.precision import dtype_of
+from timbre.families.protocol import (
+    WHOLE,
+    Audio,
+    Codes,
+    Course,
+    Lora,
+    Losses,
+    Part,
+    Precision,
+    Request,
+    Speaking,
+    Spoken,
+    Turn,
+)  # fmt: skip
+from timbre.families.request_parts import by_request, sentences_of
+from timbre.families.sovits.courses import Stage1Course, Stage2Course, learnt, mean_losses, stage1_batch
+from timbre.families.sovits.discriminators import Discriminators
+from timbre.families.sovits.hearing import PAUSE, checked_reference, heard, magnitudes_of, sound_of, unfit
+from timbre.families.sovits.load import SovitsBase, half, load_base
+from timbre.families.sovits.spectrogram import RATE, Spectrograms
+from timbre.families.sovits.stage1 import ROOM, Stage1, Stage1Batch, Stage1Speaker
+from timbre.families.sovits.stage2 import Stage2
+from timbre.families.sovits.text import MARKS, ids
+
+TARGETS = r"h\.layers\.\d+\.(self_attn\.(in_proj|out_proj)|linear1|linear2)"
+MATRICES = 4  # of a layer
+STAGE2, STYLE = "stage2.safetensors", "voice.safetensors"  # beside the adapter
+CODE_RATE = 25.0  # a second
+NOISE = 0.5  # of the prior's deviation, as upstream speaks
+MOST_PHONES = 512  # of a clip
+LONGEST_SENTENCE = 200  # letters
+MET = 16  # clips whose mean style is kept with the adapter
+
+
+class SovitsVoices(NamedTuple):
+    """Who is to speak: the words and codes that stage 1 goes on from, and stage 2's style."""
+
+    words: str
+    prompt: Tensor  # (M) codes; none without a reference
+    style: tuple[Tensor, Tensor]  # see Stage2.voice
+
+
+class SovitsPart(NamedTuple):
+    """A sentence of a request."""
+
+    request: int
+    who: SovitsVoices
+    text: Tensor  # (P) phones
+    seed: int
+    sentence: CodeSentence
+
+
+def load(base: str, revision: str | None, adapter: Path | None, precision: Precision) -> Sovits:
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # peft's calls, not ours
+    if precision == "int8":
+        raise ModelError("precision: int8 is not there for sovits; choose auto, fp32 or bf16")
+    loaded = load_base(base, revision)
+    style = None
+    if adapter:
+        loaded = loaded._replace(stage1=merged(loaded.stage1, adapter))
+        put_in(loaded.stage2, adapter / STAGE2)
+        style = read_style(adapter / STYLE)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if dtype_of(precision, device) == torch.bfloat16:
+        loaded.stage1.to(torch.bfloat16)
+    return Sovits(loaded, device, style)
+
+
+def put_in(stage2: Stage2, path: Path) -> None:
+    """What stage 2 learnt, where it did; the posterior is only needed to learn."""
+    if not path.is_file():
+        return
+    try:
+        values = load_file(path)
+        with torch.no_grad():
+            for name, weight in learnt(stage2).items():
+                if not name.startswith("enc_q."):
+                    weight.copy_(values[name])
+    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+        raise ModelError(f"{path} does not fit the base model; run `dvc repro -f train`") from error
+
+
+def read_style(path: Path) -> Tensor | None:
+    if not path.is_file():
+        return None
+    try:
+        return load_file(path)["style"]
+    except (OSError, SafetensorError, KeyError) as error:
+        raise ModelError(f"{path} is damaged; run `dvc repro -f train`") from error
+
+
+class Sovits:
+    def __init__(self, loaded: SovitsBase, device: torch.device, style: Tensor | None = None) -> None:
+        self.loaded, self.device, self.style = loaded, device, style
+        self.base: Stage1 = loaded.stage1.to(device)  # an adapter goes into its layers
+        self.model: Any = self.base  # what is trained first: the same, or peft's wrapper around it
+        self.stage2: Stage2 = loaded.stage2.to(device)
+        self.hubert = loaded.hubert.to(device)
+        self.spectrograms_here = Spectrograms()  # where batches are made
+        self.spectrograms = Spectrograms().to(device)
+        self.sample_rate = self.hearing_rate = RATE
+        self.frame_rate, self.positions = CODE_RATE, ROOM
+        self.stage2_learnt = False
+        self._met: list[Tensor] = []  # magnitudes of clips that are learnt
+        self._decoders: dict[Speaking, CodeDecoder] = {}  # the last one's buffers serve the next call
+
+    @property
+    def stacks(self) -> Sequence[nn.Module]:
+        return (self.base.h,)
+
+    def encode(self, sounds: Sequence[Audio]) -> list[Codes]:
+        """One by one: HuBERT hears a whole sound, and would hear the silence after a shorter one."""
+        return [heard(self.hubert, self.stage2, sound, self.device) for sound in sounds]
+
+    def resound(self, turn: Turn, reference: Turn | None) -> Audio:
+        """The clip's codes, spoken by stage 2 in the clip's own style."""
+        assert turn.codes is not None, "a clip has codes"
+        style = self._style(sound_of(turn))
+        codes = torch.from_numpy(turn.codes["codes"][:, 0].astype(np.int64)).to(self.device)
+        return self._sound(codes, torch.tensor(self.phones(turn), device=self.device), style, 0)
+
+    def phones(self, turn: Turn) -> list[int]:
+        return ids(turn.text)
+
+    def length(self, turns: Sequence[Turn]) -> int:
+        return sum(len(ids(turn.text)) + _codes(turn) + 1 for turn in turns)
+
+    def fits(self, turns: Sequence[Turn]) -> str | None:
+        turn = turns[-1]  # no turn is heard before it
+        if (phones := len(ids(turn.text))) > MOST_PHONES:
+            return f"have a text of {phones} phones, and the model was trained on at most {MOST_PHONES}"
+        if (size := self.length([turn])) > self.positions:
+            return f"take {size} of the model's {self.positions} positions"
+        return unfit(turn)
+
+    def batch(self, turns: Sequence[Turn], part: Part = WHOLE) -> tuple[Stage1Batch, Tensor]:
+        codes = [[] if turn.codes is None else turn.codes["codes"][:, 0].tolist() for turn in turns]
+        return stage1_batch([self.phones(turn) for turn in turns], codes, self.base.eos, part)
+
+    def courses(self, lora: Lora, own: SovitsParams, *, save_memory: bool = False) -> Sequence[Course]:
+        first = Stage1Course(self, lora, own, save_memory=save_memory)
+        if not own.stage2:
+            return (first,)
+        if self.stage2.enc_q is None:
+            raise ModelError(
+                "voice.base: this GPT-SoVITS voice was exported to speak (it lacks enc_q), so its stage 2 cannot be "
+                "trained further; set sovits.stage2 to false, or name the base that it was made from"
+            )
+        judges: Discriminators | None = self.loaded.judges
+        if judges is None:
+            raise ModelError(
+                "voice.base: has no s2D*.pth to train stage 2 against; add it, or set sovits.stage2: false"
+            )
+        return (first, Stage2Course(self, judges.to(self.device), own))
+
+    def meet(self, clips: Sequence[Turn]) -> None:
+        """Clips that are about to be learnt: the mean of their styles is who speaks without a reference."""
+        self._met = [magnitudes_of(self.spectrograms_here, sound_of(turn), torch.device("cpu")) for turn in clips[:MET]]
+
+    def adapt(self, lora: Lora) -> None:
+        self._decoders.clear()  # of the layers as they were
+        self.model = low_rank.put_on(self.base, TARGETS, lora, len(self.base.h.layers), per_layer=MATRICES)
+
+    def losses(self, batch: tuple[Stage1Batch, Tensor]) -> Losses:
+        return mean_losses(self.base, batch)
+
+    def logits(self, turns: Sequence[Turn]) -> Tensor:
+        batch, _ = self.batch(turns)
+        here = Stage1Batch(*(None if value is None else value.to(self.device) for value in batch))
+        return self.base.logits(here).float()
+
+    def save_adapter(self, folder: Path) -> None:
+        low_rank.save(self.model, folder)
+        if self._met:
+            with torch.no_grad(), evaluating(self.stage2):
+                styles = [self._style_of(magnitudes.to(self.device))[0][0, :, 0] for magnitudes in self._met]
+            save_file({"style": torch.stack(styles).mean(0).cpu().contiguous()}, folder / STYLE)
+        if self.stage2_learnt:
+            state = {name: value for name, value in learnt(self.stage2).items() if not name.startswith("enc_q.")}
+            save_file({name: value.contiguous() for name, value in half(state).items()}, folder / STAGE2)
+
+    def speak(self, requests: Sequence[Request], how: Speaking) -> Iterator[Spoken]:
+        parts = self._parts(requests)
+        with evaluating(self.base), evaluating(self.stage2):
+            done = 0
+            for sentences in by_request(self._said(parts, how), [part.request for part in parts]):
+                own = parts[done : done + len(sentences)]
+                done += len(sentences)
+                yield Spoken(
+                    np.concatenate(list(self._pieces(own, sentences))), all(said[-1].ended for said in sentences)
+                )
+
+    def stream(self, request: Request, how: Speaking) -> Generator[Audio, None, bool]:
+        """Sentence by sentence: stage 2 hears all codes of a sentence at once."""
+        ended = True
+        parts = self._parts([request])
+        with evaluating(self.base), evaluating(self.stage2):
+            for number, part in enumerate(parts):
+                said = list(self._said([part], how))
+                ended = ended and said[-1].ended
+                yield from self._pieces([part], [said], last=number == len(parts) - 1)
+        return ended
+
+    def _pieces(
+        self, parts: Sequence[SovitsPart], sentences: Sequence[Sequence[SaidCode]], *, last: bool = True
+    ) -> Iterator[Audio]:
+        """Each sentence's sound; a pause after it, but not after the last."""
+        for number, (part, said) in enumerate(zip(parts, sentences, strict=True)):
+            codes = torch.tensor([one.code for one in said if not one.ended], device=self.device)
+            yield self._sound(codes, part.text, part.who.style, part.seed)
+            if not last or number < len(parts) - 1:
+                yield np.zeros(int(PAUSE * RATE), np.float32)
+
+    def _said(self, parts: Sequence[SovitsPart], how: Speaking) -> Iterator[SaidCode]:
+        drawing = CodeDrawing(how.temperature, how.top_k, how.top_p, how.repetition_penalty)
+        # nobody else's while it speaks
+        decoder = self._decoders.pop(how, None) or CodeDecoder(
+            Stage1Speaker(self.base), drawing, how.slots, self.base.bert_proj.weight
+        )
+        try:
+            yield from decoder.speak([part.sentence for part in parts])
+        finally:  # also where nobody wants the rest
+            self._decoders = {how: decoder}
+
+    def _parts(self, requests: Sequence[Request]) -> list[SovitsPart]:
+        parts, speaker = [], Stage1Speaker(self.base)
+        for number, request in enumerate(requests):
+            who = self._who(request.context)
+            before = ids(closed(who.words)) if who.words else []
+            for place, text in enumerate(sentences_of(request.text, LONGEST_SENTENCE, joined=False)):
+                own = ids(closed(text))
+                phones = torch.tensor([*before, *own], device=self.device)
+                room = ROOM - len(phones) - len(who.prompt) - 1
+                if room < 1:
+                    raise ModelError(f"{text!r}: its phones and the reference leave no room to speak in; shorten them")
+                codes = max(1, min(math.ceil(request.seconds * CODE_RATE), room))
+                seed = request.seed + place
+                sentence = speaker.sentence(phones, who.prompt, codes, seed)
+                parts.append(SovitsPart(number, who, torch.tensor(own, device=self.device), seed, sentence))
+        return parts
+
+    def _who(self, context: Sequence[Turn]) -> SovitsVoices:
+        """The last turn's voice; without one, the mean style of the clips that were learnt, or for a base none."""
+        if not context:
+            width = self.stage2.ref_enc.fc.get_submodule("fc").out_features
+            style = torch.zeros(width) if self.style is None else self.style
+            vector = style.to(self.device)[None, :, None]
+            return SovitsVoices("", torch.zeros(0, dtype=torch.int64, device=self.device), (vector, vector))
+        turn = context[-1]
+        sound = checked_reference(turn)
+        if (why := unfit(turn)) or turn.codes is None:
+            raise ModelError(f"{turn.text!r} is no reference: its clip's sounds {why}; take another clip")
+        prompt = torch.from_numpy(turn.codes["prompt"][:, 0].astype(np.int64)).to(self.device)
+        return SovitsVoices(turn.text, prompt, self._style(sound))
+
+    def _style(self, sound: Audio) -> tuple[Tensor, Tensor]:
+        voice, narrow = self._style_of(magnitudes_of(self.spectrograms, sound, self.device))
+        return voice, narrow
+
+    @torch.inference_mode()  # type: ignore[untyped-decorator]
+    def _style_of(self, magnitudes: Tensor) -> tuple[Tensor, Tensor]:
+        whole = torch.ones_like(magnitudes[:, :1], dtype=torch.bool)
+        voice, narrow = self.stage2.voice(magnitudes, whole, None)
+        return torch.as_tensor(voice), torch.as_tensor(narrow)
+
+    def _sound(self, codes: Tensor, text: Tensor, style: tuple[Tensor, Tensor], seed: int) -> Audio:
+        if not len(codes):
+            return np.zeros(0, np.float32)
+        random = torch.Generator().manual_seed(seed)  # drawn on the CPU: the same on any device
+        noise = NOISE * torch.randn(1, self.stage2.latents, 2 * len(codes), generator=random)
+        with torch.inference_mode():
+            sound: Audio = self.stage2.speak(codes[None], text[None], style, noise.to(self.device))[0].cpu().numpy()
+        return sound
+
+
+def closed(text: str) -> str:
+    """With a mark at its end, as upstream wants a sentence."""
+    return text if text.rstrip()[-1:] in MARKS else f"{text.rstrip()}."
+
+
+def _codes(turn: Turn) -> int:
+    return 0 if turn.codes is None else len(turn.codes["codes"])
