@@ -213,6 +213,10 @@ class WeightsLicence(NamedTuple):
     terms: str = ""  # what somebody has to know who hands a tuned voice on; nothing where the licence asks for little
 
 
+def every_frame(own: Any) -> float:
+    return 1.0
+
+
 class Family(NamedTuple):
     """A family of voice models, known without loading one."""
 
@@ -223,5 +227,6 @@ class Family(NamedTuple):
     known: Mapping[str, Mapping[str, Any]] = {}  # bases on the hub → as much of their config.json as `shape` asks for
     licences: Mapping[str, WeightsLicence] = {}  # of bases on the hub
     languages: tuple[str, ...] | None = None  # that it speaks; None: whatever its training brings
+    whole_frames: Callable[[Any], float] = every_frame  # share that training learns with all codes, by its section
     marks: tuple[Mark, ...] = ("number",)  # what its sequence says of a speaker and a language
     front_end: str = ""  # version of what makes phones or tokens of text, where that is code: part of a fingerprint
