@@ -165,7 +165,7 @@ def card(version: VoiceVersion, evidence: Sequence[str], spoken: Sequence[Sample
             f'tokenizer = transformers.AutoTokenizer.from_pretrained("{where}")',
             "```",
             "",
-            "`adapter` is for peft, over the base model. Sesame's own repository does not load the merged weights; they",
+            "`adapter` is for peft, over the base model. Sesame's own repository cannot load the merged ones, which",
             "have other names there. Sound that is made without Timbre is not marked: say that it is synthetic.",
             "",
         ]
