@@ -50,7 +50,7 @@ from timbre.mapping import Job, batch, refresh
 from timbre.mapping.batch import Files
 from timbre.mapping.stage import run_stage
 
-VERSION = 3  # raise when the code gives other bytes for the same input
+VERSION = 4  # raise when the code gives other bytes for the same input
 
 
 @dataclass(frozen=True)

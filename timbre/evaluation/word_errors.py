@@ -16,7 +16,7 @@ from timbre import asr
 
 @dataclass(frozen=True)
 class Reading:
-    """A text as it was read, by Whisper's ear; both passed its normaliser, so that "5" and "five" are the same."""
+    """A text as it was read, by Whisper's ear; both normalised, so that "5" and "five" are the same."""
 
     wer: float  # errors / words
     cer: float  # wrong characters / characters
@@ -26,9 +26,9 @@ class Reading:
     diff: str  # word by word, in the notation of wdiff: said [-left out-] {+added+}
 
 
-def compare(text: str, heard: str) -> Reading:
+def compare(text: str, heard: str, language: str = "en") -> Reading:
     """ValueError where the text has no word to be heard."""
-    expected, understood = asr.normalise(text), asr.normalise(heard)
+    expected, understood = alike(text, heard, language)
     if not any(character.isalnum() for character in expected):
         raise ValueError(f"{text!r} has no words to be heard")
     words, characters = jiwer.process_words(expected, understood), jiwer.process_characters(expected, understood)
@@ -47,9 +47,25 @@ class Characters(NamedTuple):
     of: int
 
 
+def alike(text: str, heard: str, language: str = "en") -> tuple[str, str]:
+    """Both as they are compared; `lower case` and `lowercase` are written as the text writes them."""
+    said, understood = asr.normalise(text, language), asr.normalise(heard, language)
+    words = said.split()
+    pairs, known = {first + second: f"{first} {second}" for first, second in pairwise(words)}, set(words)
+    parted = [pairs.get(word, word) if word not in known else word for word in understood.split()]
+    joined: list[str] = []
+    for word in " ".join(parted).split():
+        whole = joined[-1] + word if joined else ""
+        if whole in known and whole not in pairs:
+            joined[-1] = whole
+        else:
+            joined.append(word)
+    return said, " ".join(joined)
+
+
 @functools.lru_cache
-def characters(text: str, heard: str) -> Characters:
-    alignment = jiwer.process_characters(asr.normalise(text), asr.normalise(heard))
+def characters(text: str, heard: str, language: str = "en") -> Characters:
+    alignment = jiwer.process_characters(*alike(text, heard, language))
     wrong = alignment.substitutions + alignment.deletions + alignment.insertions
     return Characters(wrong, alignment.hits + alignment.substitutions + alignment.deletions)
 
