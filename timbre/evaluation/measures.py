@@ -77,11 +77,11 @@ MEASURES = (
         files="reports/heard/*.json", digits=1,
     ),
     Measure(
-        "similarity", "likeness", "similarity", "cosine", "higher", Mean("similarity"),
-        "A speaker encoder turns a sound into a vector that tells voices apart, whatever they say. A sample’s likeness "
-        "is the cosine of its vector to the speaker’s. It is a measure of this encoder’s, not of an ear’s.",
+        "similarity", "similarity", "similarity", "cosine", "higher", Mean("similarity"),
+        "A speaker encoder turns a sound into a vector that tells voices apart, whatever they say. The similarity of a "
+        "sample is the cosine of its vector to the speaker’s. It is a measure of this encoder’s, not of an ear’s.",
         formula="cos(voice of the sample, mean voice of the held-out clips)",
-        code="timbre/evaluation/speaker_encoder.py, timbre/evaluation/likeness.py",
+        code="timbre/evaluation/speaker_encoder.py, timbre/evaluation/speaker_similarity.py",
         files="reports/samples/*.flac, data/dataset/eval.jsonl, data/clips, params.yaml: speaker", digits=3, first=True,
         compared=True,
     ),
@@ -157,11 +157,13 @@ class GateRule:
 
 
 GATES = {
-    "words": GateRule("tuned, cloning, reads no worse than base, cloning or not", "points", "at most", "upper end"),
-    "likeness": GateRule(
+    "words": GateRule(
+        "tuned + cloning reads no worse than base + cloning and than base", "points", "at most", "upper end"
+    ),
+    "similarity": GateRule(
         "the adapter brings the voice nearer to the speaker than cloning alone", "share", "at least", "lower end"
     ),
-    "named": GateRule("tuned, cloning, is taken for the speaker among the known voices", "share", "at least"),
+    "named": GateRule("tuned + cloning is taken for the speaker among the known voices", "share", "at least"),
     "reference": GateRule("the clip that is cloned is the speaker's voice", "share", "at least"),
     "ends": GateRule("sentences end by themselves", "share", "at least"),
     "leakage": GateRule("nothing that is judged was learnt", "count", "at most"),
