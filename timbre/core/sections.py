@@ -294,14 +294,14 @@ class GenerateParams:
 @section
 class GateParams:
     words: float
-    likeness: float
+    similarity: float
     named: float
     reference: float
     ends: float
     leakage: int
 
     def __post_init__(self) -> None:
-        shares = {name: getattr(self, name) for name in ("likeness", "named", "reference", "ends")}
+        shares = {name: getattr(self, name) for name in ("similarity", "named", "reference", "ends")}
         wrong = [
             f"gates.{name}: {share} is no share from 0 to 1" for name, share in shares.items() if not 0 <= share <= 1
         ]

@@ -63,7 +63,7 @@ def test_summary_shows_the_four_conditions_and_where_to_go(tmp_path: Path) -> No
     (tmp_path / "dvc.yaml").touch()
     done = timbre("summary", cwd=tmp_path)
     assert done.returncode == 0
-    for line in ("Base, cloning", "Tuned, cloning", "50.0%", "reports/index.html", "`dvc repro` records one"):
+    for line in ("Base + cloning", "Tuned + cloning", "50.0%", "reports/index.html", "`dvc repro` records one"):
         assert line in done.stdout
 
 

@@ -37,10 +37,10 @@ from timbre.report.verdict import verdict
 def test_the_verdict_claims_only_what_the_intervals_show(
     wer: tuple[float, float] | None, similarity: tuple[float, float] | None, headline: str
 ) -> None:
-    likeness = dict(zip(("similarity_low", "similarity_high"), similarity or (), strict=False))
+    similarity = dict(zip(("similarity_low", "similarity_high"), similarity or (), strict=False))
     words = dict(zip(("wer_low", "wer_high"), wer or (), strict=False))
     gates = {"words": Gate(passed=wer is not None and wer[1] <= 0.1)}
-    found = Evidence(differences={"tuned_clone-base_clone": Difference(**words, **likeness)}, gates=gates)
+    found = Evidence(differences={"tuned_clone-base_clone": Difference(**words, **similarity)}, gates=gates)
     assert headline in verdict(found).headline
 
 
@@ -121,7 +121,7 @@ def test_a_comparison_is_read_word_by_word_and_loses_none() -> None:
 def test_a_table_in_the_terminal_is_aligned_and_leaves_out_what_nobody_measured() -> None:
     lines = list(tables.terminal(made_up()))
     assert len({len(line) for line in lines[:5]}) == 1
-    assert "likeness of the speaker’s own clips 0.900, of other voices 0.310" in lines[-1]
+    assert "similarity of the speaker’s own clips 0.900, of other voices 0.310" in lines[-1]
     old = metrics.from_dict({"base": {"wer": 0.5, "ended": 1.0}})
     assert list(tables.terminal(old)) == ["      wrong words  ended", "Base        50.0%   100%"]
 
