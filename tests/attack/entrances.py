@@ -210,8 +210,10 @@ def of_command(project: Project, name: str, *commands: list[str]) -> Callable[[H
 
 
 def of_import(project: Project, name: str, good: str) -> Callable[[Hostile], None]:
+    settings = (root() / "params.yaml").read_bytes()
+
     def attack(hostile: Hostile) -> None:
-        with project.with_file(name, hostile.text(good)):
+        with project.with_file("params.yaml", settings), project.with_file(name, hostile.text(good)):
             which = ["--recording", "noon"] if name.endswith((".srt", ".vtt", ".json")) else ["--name", "new"]
             where = name.partition("/")[0]  # of a dataset, its folder
             cli.execute(["import", where, "--dry-run", *which, *([] if "--recording" in which else ABOUT)])
