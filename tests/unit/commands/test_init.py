@@ -75,9 +75,10 @@ def test_what_a_kill_left_is_no_project_and_gone_at_the_next_try(
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(init.shutil, "copyfile", killed)
-        cli.execute(["init", str(target)])
+    with monkeypatch.context() as patch:
+        patch.setattr(init, "write_atomic", killed)
+        with pytest.raises(KeyboardInterrupt):
+            cli.execute(["init", str(target)])
     assert not target.exists()
     assert cli.execute(["init", str(target)]) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["ann"]
