@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import configparser
 import json
-import re
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,18 @@ SPECIFICATION = {
     "mark": "line",
     "encoding": {"x": {"field": "step", "type": "quantitative"}, "y": {"field": "loss", "type": "quantitative"}},
 }
+
+
+class Tags(HTMLParser):
+    """What the page would load; a script's text is no tag."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.loading: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.loading += [f"{tag} {name}={value}" for name, value in attrs if name in ("src", "href")]
 
 
 def template() -> str:
@@ -26,7 +38,7 @@ def test_the_page_loads_nothing_and_has_its_places() -> None:
     page = template()
     assert page.count("{plot_divs}") == page.count("{refresh_tag}") == 1
     assert "{scripts}" not in page, "DVC would put its own there, from a server"
-    assert not re.search(r"<(script|link|img)[^>]+(src|href)=", page)
+    assert Tags(page).loading == []
     assert "Redistributions of source code must retain the above copyright notice" in page
 
 
