@@ -72,6 +72,42 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Preference:
+    """What people said of two conditions in blind listening tests. Intervals are 95 %."""
+
+    share: float | None = None  # of the answers that prefer the first; a tie counts as half
+    share_low: float | None = None
+    share_high: float | None = None
+    answers: int | None = None
+    listeners: int | None = None
+    apart: float | None = None  # share of ABX trials in which the two were told apart; chance gives a half
+    apart_low: float | None = None
+    apart_high: float | None = None
+    with_words: float | None = None  # rank correlation of preference with fewer wrong words, over sentences
+    with_likeness: float | None = None  # likewise with likeness
+
+
+@dataclass(frozen=True)
+class HeardCondition:
+    """What people said of one condition."""
+
+    rating: float | None = None  # from 0 to 100, against the true recording
+    rating_low: float | None = None
+    rating_high: float | None = None
+    ratings: int | None = None
+    strength: float | None = None  # share of comparisons with the others that it would win; of three or more
+
+
+@dataclass(frozen=True)
+class ListenerRecord:
+    answers: int
+    catches: int  # trials whose answer everybody knows who listens …
+    caught: int  # … and how many were answered so
+    reliable: bool  # else nothing of this listener counts
+    why: str = ""  # not
+
+
+@dataclass(frozen=True)
 class Speaker:
     """The scale that similarity, pace and pauses are read on."""
 
@@ -94,6 +130,9 @@ class Evidence:
     differences: dict[str, Difference] = field(default_factory=dict)  # `tuned-base` → tuned minus base
     speaker: Speaker | None = None
     gates: dict[str, Gate] = field(default_factory=dict)
+    preferences: dict[str, Preference] = field(default_factory=dict)  # as differences; empty where nobody listened
+    heard: dict[str, HeardCondition] = field(default_factory=dict)  # by condition
+    listeners: dict[str, ListenerRecord] = field(default_factory=dict)
 
     @property
     def failed(self) -> list[str]:
@@ -121,12 +160,13 @@ def from_dict(values: Any) -> Evidence:
     """What metrics.json holds, of this version or of one before; TypeError where it is something else."""
     if not isinstance(values, Mapping):
         raise TypeError("no object")
-    speaker = values.get("speaker")
+    speaker, people = values.get("speaker"), values.get("people", {})
     return Evidence(
         conditions={name: _made(Metric, values[name]) for name in CONDITIONS if name in values},
         differences={name: _made(Difference, record) for name, record in values.get("differences", {}).items()},
         speaker=None if speaker is None else _made(Speaker, speaker),
         gates={name: _made(Gate, record) for name, record in sorted(values.get("gates", {}).items(), key=_place)},
+        **{name: _all(kind, people.get(name, {})) for name, kind in PEOPLE.items()},
     )
 
 
@@ -135,6 +175,9 @@ def to_dict(evidence: Evidence) -> dict[str, Any]:
     values: dict[str, Any] = {name: _told(metric) for name, metric in evidence.conditions.items()}
     values["differences"] = {name: _told(difference) for name, difference in evidence.differences.items()}
     values["gates"] = {name: _told(gate) for name, gate in evidence.gates.items()}
+    people = {name: {key: _told(one) for key, one in getattr(evidence, name).items()} for name in PEOPLE}
+    if evidence.listeners:  # where nobody listened, the file says nothing of people
+        values["people"] = people
     return values if evidence.speaker is None else values | {"speaker": _told(evidence.speaker)}
 
 
@@ -143,6 +186,7 @@ def write(path: Path, evidence: Evidence) -> None:
 
 
 T = TypeVar("T")
+PEOPLE: dict[str, Any] = {"preferences": Preference, "heard": HeardCondition, "listeners": ListenerRecord}
 
 
 def _made(kind: type[T], values: Mapping[str, Any]) -> T:
@@ -150,6 +194,10 @@ def _made(kind: type[T], values: Mapping[str, Any]) -> T:
         raise TypeError(f"{values!r} is no {kind.__name__}")
     known = [each.name for each in dataclasses.fields(kind)]  # type: ignore[arg-type]
     return kind(**{name: values[name] for name in known if name in values})
+
+
+def _all(kind: type[T], records: Mapping[str, Any]) -> dict[str, T]:
+    return {str(name): _made(kind, record) for name, record in records.items()}
 
 
 def _place(item: tuple[str, Any]) -> int:
