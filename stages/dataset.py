@@ -134,10 +134,10 @@ def duplicates(clips: Sequence[Clip], evaluation: set[str]) -> dict[str, str]:
         if clip.id in evaluation:
             for sentence in judged_sentences(clip.text):
                 tested.setdefault(sentence, clip)
-    said = ((c.id, next((tested[s] for s in judged_sentences(c.text) if s in tested), None)) for c in clips)
+    leaked = ((c.id, next((tested[s] for s in judged_sentences(c.text) if s in tested), None)) for c in clips)
     return {
         name: f"duplicate: the evaluation clip {other.id} says the same words"
-        for name, other in said
+        for name, other in leaked
         if other and name not in evaluation
     }
 
@@ -191,8 +191,8 @@ def rejected(kept: Split, clips: Sequence[Clip], labels: Mapping[str, Label], pa
 
 def stats(train: Sequence[Example], evaluation: Sequence[Example], rejected: Sequence[Drop]) -> dict[str, object]:
     def count(rows: Sequence[Example]) -> dict[str, object]:
-        said = sum(len(words(row.text)) for row in rows)
-        return {"clips": len(rows), "seconds": round(sum(row.seconds for row in rows), 2), "words": said}
+        word_count = sum(len(words(row.text)) for row in rows)
+        return {"clips": len(rows), "seconds": round(sum(row.seconds for row in rows), 2), "words": word_count}
 
     def reasons(kind: str) -> dict[str, object]:
         rows = [drop for drop in rejected if drop.kind == kind]

@@ -3,7 +3,7 @@
     python -m stages.encode --clips data/clips --out data/codes/csm
 
 Reads   data/clips/<clip>.flac      the folder holds exactly the clips that `chunk` wants
-Writes  data/codes/<family>/<clip>.safetensors      arrays by name: `codes` (frames, codebooks), and what a family adds
+Writes  data/codes/<family>/<clip>.safetensors      arrays by name: `codes` (frames, codes), and what a family adds
         data/codes/<family>/<clip>.json             {"key", "frames"}
 
 Each family has a folder of its own, so that another `voice.family` and back again encodes nothing twice. A clip's name

@@ -54,7 +54,7 @@ from timbre.mapping.batch import Files
 from timbre.mapping.stage import run_stage
 from timbre.project.opinions import read as read_opinions
 
-VERSION = 3  # raise when the code gives other bytes for the same input
+VERSION = 4  # raise when the code gives other bytes for the same input
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ def listen(
     jobs = [Job(path.stem, key, (path, key)) for path, key in keys.items()]
     compute = functools.partial(hear, options)
     refresh(folder, jobs, compute, suffixes=[".json"], label="evaluate", batch=batch, engine=engine, gpu=True)
-    held = [json.loads((folder / f"{path.stem}.json").read_bytes()) for path in paths]
-    return [HeardSample(h["heard"], h["silent"], *audio.read(path)) for h, path in zip(held, paths, strict=True)]
+    records = [json.loads((folder / f"{path.stem}.json").read_bytes()) for path in paths]
+    return [HeardSample(h["heard"], h["silent"], *audio.read(path)) for h, path in zip(records, paths, strict=True)]
 
 
 def hear(options: WhisperParams, some: Sequence[tuple[Path, str]]) -> Iterator[Files]:

@@ -169,9 +169,9 @@ def size_of(site: YoutubeDL, site_facts: dict[str, Any]) -> int:
     from yt_dlp.networking import HEADRequest
     from yt_dlp.utils import YoutubeDLError
 
-    known = int(site_facts.get("filesize") or site_facts.get("filesize_approx") or 0)
-    if known or site_facts.get("protocol") not in ("http", "https"):
-        return known
+    announced_size = int(site_facts.get("filesize") or site_facts.get("filesize_approx") or 0)
+    if announced_size or site_facts.get("protocol") not in ("http", "https"):
+        return announced_size
     try:
         with site.urlopen(HEADRequest(site_facts["url"], headers=site_facts.get("http_headers") or {})) as answer:
             return int(answer.headers.get("Content-Length") or 0)

@@ -50,7 +50,7 @@ class Review:
 def undeclared(folder: Path, recordings: list[Recording]) -> Iterator[str]:
     """A transcript that belongs to no recording would be ignored without a word; most likely an id was mistyped."""
     declared = {recording.id for recording in recordings}
-    for path in sorted(folder.glob("*.tsv")):
+    for path in transcripts.files(folder):
         if path.stem not in declared:
             yield (
                 f"{path}: no recording `{path.stem}` in data/sources.yaml (there are {', '.join(sorted(declared))}); "
@@ -145,8 +145,8 @@ def main(
             words_by_id[recording.id] = words_of(recording, transcripts, drafts)
         except DataError as error:
             problems.append(str(error))
-    known, used = people.read(speakers), voices_in(words_by_id, recordings)
-    problems += people.problems(known, used, str(speakers))
+    people_by_id, used = people.read(speakers), voices_in(words_by_id, recordings)
+    problems += people.problems(people_by_id, used, str(speakers))
     if problems:
         raise TranscriptError("\n".join(problems))
     for recording in recordings:
@@ -154,8 +154,8 @@ def main(
     reviews = {name: review_of(*origin_and_lines) for name, origin_and_lines in words_by_id.items()}
     write_atomic(review, json.dumps(summary(reviews), indent=2, sort_keys=True, ensure_ascii=False) + "\n")
     for speaker in used:
-        if not known[speaker].consent.evidence:
-            print(f"segment: {speakers}:{known[speaker].line}: {speaker}'s consent names no evidence")
+        if not people_by_id[speaker].consent.evidence:
+            print(f"segment: {speakers}:{people_by_id[speaker].line}: {speaker}'s consent names no evidence")
     reviewed = sum(review.ok + review.dropped for review in reviews.values())
     print(f"segment: {sum(review.lines for review in reviews.values())} lines, {reviewed} of them heard by a person")
 

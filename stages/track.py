@@ -59,10 +59,10 @@ def track(files: TrackedFiles, parameters: dict[str, Any]) -> str:
     """Record the version unless the store has it as it is; what was done, in a line."""
     uri, key = tracking.store_uri(), files.key(parameters)
     try:
-        known = offline.version(uri, key)
-        if known and version.is_current(known, files):
+        recorded = offline.version(uri, key)
+        if recorded and version.is_current(recorded, files):
             version.remember(uri, key)
-            return f"version {key} has its run already, {visible(known.run.name)}"
+            return f"version {key} has its run already, {visible(recorded.run.name)}"
         client = tracking.connect(uri)
     except TrackingError:
         if version.was_recorded(uri, key):
@@ -142,16 +142,16 @@ def loadable(client: MlflowClient, run_id: str, voice: dict[str, Any]) -> None:
     client.set_tag(run_id, version.MODEL_TAG, "true")
 
 
-def publish(client: MlflowClient, run_id: str, report: Path, known: str | None = None) -> None:
+def publish(client: MlflowClient, run_id: str, report: Path, recorded: str | None = None) -> None:
     """The page may be drawn anew for the same version: the run then shows the new one."""
-    if (digest := file_sha256(report)) != known:
+    if (digest := file_sha256(report)) != recorded:
         client.log_artifact(run_id, str(report), "report")
         client.set_tag(run_id, version.REPORT_TAG, digest)
 
 
-def predict(client: MlflowClient, run_id: str, files: TrackedFiles, known: str | None = None) -> None:
+def predict(client: MlflowClient, run_id: str, files: TrackedFiles, recorded: str | None = None) -> None:
     """DNSMOS may be installed, and judge the samples, when the run is long there."""
-    if files.mos.exists() and (digest := file_sha256(files.mos)) != known:
+    if files.mos.exists() and (digest := file_sha256(files.mos)) != recorded:
         log(client, run_id, "metrics", list(opinions(files)))
         client.set_tag(run_id, version.OPINIONS_TAG, digest)
 

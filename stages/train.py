@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -34,6 +33,7 @@ from timbre.core.content import content_key
 from timbre.core.errors import ModelError
 from timbre.core.params import read
 from timbre.core.running import settle
+from timbre.core.safe_text import warn
 from timbre.core.sections import Settings, TrainParams, VoiceParams
 from timbre.families import Course, Voice
 from timbre.mapping.entries import RECORD, Entry
@@ -115,9 +115,9 @@ def task_of(dataset: Path, codes: Path, settings: Settings) -> Task:
     own = getattr(settings, base.family)
     clips, keys = utterances(dataset / "train.jsonl", codes)
     held, held_keys = utterances(dataset / "eval.jsonl", codes)
-    said = [(clip.id, clip.speaker, clip.seconds, clip.turn.text) for clip in [*clips, *held]]
+    content = [(clip.id, clip.speaker, clip.seconds, clip.turn.text) for clip in [*clips, *held]]
     asked_of = [asked(settings.train), asdict(own)]
-    key = content_key(VERSION, families.fingerprint(base), asked_of, said, keys, held_keys)
+    key = content_key(VERSION, families.fingerprint(base), asked_of, content, keys, held_keys)
     return Task(clips, held, own, key)
 
 
@@ -126,7 +126,7 @@ def is_there(entry: Entry) -> bool:
     with Store(entry.record.parent) as store:
         state = store.state(entry)
         if state == "damaged":
-            print("train: damaged: the adapter's files are not what was written", file=sys.stderr)
+            warn("train: damaged: the adapter's files are not what was written")
         restored = state != "fresh" and store.restore(entry)
     if state == "fresh" or restored:
         print(f"train: {'restored' if restored else 'kept'}, as it was trained from the same before")

@@ -97,12 +97,12 @@ def draft_of(recording: Recording, path: Path, listen: Listen) -> dict[str, Any]
         utterances += [
             shifted(utterance, start) for utterance in listen(samples, language=recording.language).utterances
         ]
-    kept, left_out, mended = in_order(utterances, recording.seconds)
+    fitting, left_out, mended = in_order(utterances, recording.seconds)
     return {
         "language": recording.language,
         "mended": mended,  # segments whose times overlapped or lay outside the recording
         "left_out": left_out,  # texts for which there was no time
-        "segments": [rounded(utterance) for utterance in kept],
+        "segments": [rounded(utterance) for utterance in fitting],
     }
 
 
@@ -128,11 +128,11 @@ def in_order(utterances: Sequence[HeardUtterance], seconds: float) -> tuple[list
     Whisper may let two overlap, end after the recording, or give two the same time.
     """
     last = int(seconds * 100) / 100  # not rounded up: no segment ends after its recording
-    kept: list[HeardUtterance] = []
+    fitting: list[HeardUtterance] = []
     left_out, moved = [], 0
     for utterance in sorted(utterances, key=lambda u: (u.start, u.end)):
         start, end = max(0.0, round(utterance.start, 2)), min(last, round(utterance.end, 2))
-        before = kept[-1] if kept else None
+        before = fitting[-1] if fitting else None
         shared = before is not None and start < before.end
         if before and shared:  # each gets half of what both claim
             start = max(round((start + min(before.end, end)) / 2, 2), round(before.start + SHORTEST, 2))
@@ -140,10 +140,10 @@ def in_order(utterances: Sequence[HeardUtterance], seconds: float) -> tuple[list
             left_out.append(utterance.text)
             continue
         if before and shared:
-            kept[-1] = fitted(before, before.start, min(before.end, start))
-        kept.append(fitted(utterance, start, end))
+            fitting[-1] = fitted(before, before.start, min(before.end, start))
+        fitting.append(fitted(utterance, start, end))
         moved += (start, end) != (round(utterance.start, 2), round(utterance.end, 2))
-    return kept, left_out, moved
+    return fitting, left_out, moved
 
 
 def fitted(utterance: HeardUtterance, start: float, end: float) -> HeardUtterance:

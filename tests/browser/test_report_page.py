@@ -6,7 +6,6 @@ import csv
 import json
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 from tests.support.fake_outputs import SENTENCES
 from tests.support.report_outs import HOSTILE, write_owned, write_report_outs
 from tests.support.report_page import CONTRAST, ROOT, make_report
+from tests.support.review_page import until
 from timbre.commands import cli
 from timbre.core.errors import DataError, SourceError
 from timbre.evaluation import metrics
@@ -50,14 +50,6 @@ def opened(outs: Path, page: str, browser: Any) -> Iterator[Any]:
     tab.goto((outs / "reports/index.html").as_uri())
     yield tab
     tab.close()
-
-
-def until(tab: Any, expression: str) -> None:
-    """Like playwright's `wait_for_function`, which evaluates inside the page, where its policy rightly forbids it."""
-    end = time.monotonic() + 30
-    while not tab.evaluate(expression):
-        assert time.monotonic() < end, expression
-        tab.wait_for_timeout(20)
 
 
 def text_of(page: str) -> str:

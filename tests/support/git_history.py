@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support.dvc_cache import keep
+
 HEADER = "start\tend\tspeaker\tflag\ttext"
 PIPELINE = """\
 stages:
@@ -206,11 +208,7 @@ class Voice:
         return clips, parts
 
     def _object(self, content: bytes, suffix: str = "") -> str:
-        digest = md5(content) + suffix
-        path = self.root / ".dvc/cache/files/md5" / digest[:2] / digest[2:]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        return digest
+        return keep(content, suffix, self.root)
 
     def _folder(self, files: dict[str, bytes]) -> str:
         content, digest = listing({name: self._object(body) for name, body in files.items()})

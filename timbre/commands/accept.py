@@ -29,17 +29,17 @@ def command(args: argparse.Namespace) -> int:
     data = Path("data")
     declared = {source.id: source for source in sources.read(data / "sources.yaml")}
     target = {name: data / "transcripts" / f"{name}.tsv" for name in declared}
-    asked = [name for name in declared if not target[name].exists()] if args.all else list(dict.fromkeys(args.id))
-    raise_all(DataError, (_unknown(name, list(declared)) for name in asked if name not in declared))
+    chosen = [name for name in declared if not target[name].exists()] if args.all else list(dict.fromkeys(args.id))
+    raise_all(DataError, (_unknown(name, list(declared)) for name in chosen if name not in declared))
     raise_all(
         TranscriptError,
         (
             f"{target[name]}: is there already, and yours; edit it, or remove it first"
-            for name in asked
+            for name in chosen
             if target[name].exists()
         ),
     )
-    recordings = sources.recordings([declared[name] for name in asked], data / "raw")
+    recordings = sources.recordings([declared[name] for name in chosen], data / "raw")
     seeds = {
         recording.id: transcripts.seed(data / f"drafts/{recording.id}.json", recording) for recording in recordings
     }

@@ -158,9 +158,9 @@ def recordings() -> Findings:
         for problem in str(error).splitlines():
             yield Finding("FAIL", "sources", problem, "mend the entry")
         return
-    kept = [path for source in declared if (path := _transcript(source)).exists()]
-    yield Finding("ok", "sources", f"{len(declared)} recordings declared, {len(kept)} with a transcript of yours")
-    for path in kept:
+    written = [path for source in declared if (path := _transcript(source)).exists()]
+    yield Finding("ok", "sources", f"{len(declared)} recordings declared, {len(written)} with a transcript of yours")
+    for path in written:
         try:
             transcripts.read(path)
         except TranscriptError as error:
@@ -203,42 +203,45 @@ def encoder() -> Findings:
     yield _model("who speaks", "speaker.model")
 
 
-def _model(what: str, key: str) -> Finding:
+def _model(title: str, key: str) -> Finding:
     section, _, name = key.partition(".")
     values = _params().get(section, {})
     model, revision = str(values.get(name, "")), values.get("revision")
     if Path(model).is_dir():
-        return Finding("ok", what, model)
+        return Finding("ok", title, model)
     if model.startswith((".", "/")) or model.count("/") != 1:
         return Finding(
-            "FAIL", what, f"{model} is not here", f"`git checkout -- {model}`, or name another in params.yaml"
+            "FAIL", title, f"{model} is not here", f"`git checkout -- {model}`, or name another in params.yaml"
         )
-    return _on_hub(what, key, model, revision)
+    return _on_hub(title, key, model, revision)
 
 
-def _on_hub(what: str, key: str, name: str, revision: str | None) -> Finding:
+def _on_hub(title: str, key: str, name: str, revision: str | None) -> Finding:
     from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     if isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
-        return Finding("ok", what, f"{name}, in the hub's cache")
+        return Finding("ok", title, f"{name}, in the hub's cache")
     try:
         get_hf_file_metadata(hf_hub_url(name, "config.json", revision=revision), timeout=PATIENCE)
     except GatedRepoError:
         return Finding(
-            "FAIL", what, f"{name} is gated", f"accept its terms on https://huggingface.co/{name}, then `hf auth login`"
+            "FAIL",
+            title,
+            f"{name} is gated",
+            f"accept its terms on https://huggingface.co/{name}, then `hf auth login`",
         )
     except RevisionNotFoundError:
         return Finding(
-            "FAIL", what, f"{name} has no revision {revision}", f"mend {key.split('.')[0]}.revision in params.yaml"
+            "FAIL", title, f"{name} has no revision {revision}", f"mend {key.split('.')[0]}.revision in params.yaml"
         )
     except RepositoryNotFoundError:
-        return Finding("FAIL", what, f"{name} is not on the hub", f"mend {key} in params.yaml, or `hf auth login`")
+        return Finding("FAIL", title, f"{name} is not on the hub", f"mend {key} in params.yaml, or `hf auth login`")
     except Exception as error:  # whatever the network is up to: the hub's client raises its transport's own errors
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         text = redacted(f"{name} is neither here nor reachable ({reason})")
-        return Finding("FAIL", what, text, "get online, or name a folder")
-    return Finding("ok", what, f"{name}, on the hub; downloaded at the first use")
+        return Finding("FAIL", title, text, "get online, or name a folder")
+    return Finding("ok", title, f"{name}, on the hub; downloaded at the first use")
 
 
 def listener() -> Findings:

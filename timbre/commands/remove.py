@@ -24,6 +24,7 @@ from timbre.editing.removal import Unfinished
 from timbre.project import sources
 from timbre.project import speakers as people
 from timbre.project.sources import Source, text_of
+from timbre.project.transcripts import files as files_in
 from timbre.project.transcripts import parse
 from timbre.versions import dvc_lock
 from timbre.versions.snapshot import WorkTree, changed_files
@@ -138,7 +139,7 @@ def _aliases(what: Sequence[str]) -> list[tuple[str, str, list[str] | None]]:
 
 
 def speakers_of_lines() -> set[str]:
-    return {line.speaker for path in TRANSCRIPTS.glob("*.tsv") for line in parse(path.read_bytes(), str(path)).lines}
+    return {line.speaker for path in files_in(TRANSCRIPTS) for line in parse(path.read_bytes(), str(path)).lines}
 
 
 def unknown(name: str, known: Collection[str]) -> str:

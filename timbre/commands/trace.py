@@ -17,7 +17,7 @@ from pathlib import Path
 from timbre.commands.options import add_json
 from timbre.commands.place import given_place
 from timbre.core.errors import DataError
-from timbre.core.safe_text import print_json
+from timbre.core.safe_text import harmless, print_json
 from timbre.trace import past, text
 from timbre.trace.facts import Adapter, Forward, Past, Trace, TracedSample
 from timbre.trace.follow import NotHere, follow
@@ -56,7 +56,7 @@ def command(args: argparse.Namespace) -> int:
     what, revision = args.what, args.rev
     if is_sound_file(Path(), what) and not is_output(what):
         spoken = spoken_by(Path(), Path(what))
-        print(spoken.line(what), file=sys.stderr if args.json else sys.stdout)
+        print(harmless(spoken.line(what)), file=sys.stderr if args.json else sys.stdout)
         if spoken.key is None:
             return 0 if spoken.said or spoken.mark else 1
         what, revision = ADAPTER_NAME, spoken.commit or revision
@@ -69,9 +69,9 @@ def command(args: argparse.Namespace) -> int:
     return 0
 
 
-def is_output(what: str) -> bool:
+def is_output(path: str) -> bool:
     """A sample or a clip of the pipeline, which its tables know better than any mark."""
-    return Path(what).parts[:1] in (("data",), ("reports",))
+    return Path(path).parts[:1] in (("data",), ("reports",))
 
 
 def trace(root: Path, what: str, revision: str | None, with_history: bool) -> Trace:

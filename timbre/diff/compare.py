@@ -139,7 +139,7 @@ def _shared(version: VersionTables) -> Shared:
     """Outputs that DVC keeps and that the default remote has not got."""
     remote = version.outs.remote
     pushed = dvc_lock.kept(version.snapshot) if remote.name else set()
-    kept = {path: digest for path, digest in version.lock.outs.items() if path in pushed}
-    lacking = remote.lacks(kept.values()) if kept else None
-    lacks = [path for path, digest in kept.items() if digest in (lacking or ())]
+    pushed_outs = {path: digest for path, digest in version.lock.outs.items() if path in pushed}
+    lacking = remote.lacks(pushed_outs.values()) if pushed_outs else None
+    lacks = [path for path, digest in pushed_outs.items() if digest in (lacking or ())]
     return Shared(remote.name, lacks, remote.refused)

@@ -43,10 +43,9 @@ def voices(version: VersionTables) -> dict[str, list[str]]:
 
 
 def _placed(problem: str) -> Problem:
-    """`data/speakers.yaml:3: …` as a place and what is there."""
-    match = re.match(r"(?P<path>[^:]+):(?:(?P<line>\d+):)? (?P<what>.*)", problem)
-    assert match, problem
-    return Problem(match["path"], int(match["line"] or 0), match["what"])
+    """`data/speakers.yaml:3: …` as a place and what is there; a hostile name may have broken the line."""
+    match = re.match(rf"{re.escape(SPEAKERS)}:(?:(?P<line>\d+):)? (?P<what>.*)", problem, re.DOTALL)
+    return Problem(SPEAKERS, int(match["line"] or 0), match["what"]) if match else Problem(SPEAKERS, 0, problem)
 
 
 def sources(old: dict[str, dict[str, str]], new: dict[str, dict[str, str]]) -> Iterator[SourceChange]:

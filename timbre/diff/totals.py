@@ -33,13 +33,13 @@ def _waiting(version: VersionTables) -> set[str]:
 def _heard(old: VersionTables, new: VersionTables) -> Iterator[Total]:
     """The share that a person has heard, of everything; of what is transcribed, where the drafts' length is unknown."""
     drafts = [_drafted(side) for side in (old, new)]
-    known = None not in drafts
+    both_known = None not in drafts
     shares = []
     for side, drafted in zip((old, new), drafts, strict=True):
         rows = [row for transcript in side.transcripts.values() for row in transcript.rows]
-        whole = sum(row.seconds for row in rows) + ((drafted or 0.0) if known else 0.0)
+        whole = sum(row.seconds for row in rows) + ((drafted or 0.0) if both_known else 0.0)
         shares.append(round(100 * sum(row.seconds for row in rows if row.flag) / (whole or 1), 1))
-    name = "heard by a person" if known else "heard by a person, of what is transcribed"
+    name = "heard by a person" if both_known else "heard by a person, of what is transcribed"
     yield Total(name, shares[0], shares[1], "%")
 
 
@@ -59,5 +59,5 @@ def _clips(old: VersionTables, new: VersionTables) -> Iterator[Total]:
         chosen = [[c for c in side if part is None or c.part == part] for side in (old.clips, new.clips)]
         name = "clips" if part is None else f"clips for {part}"
         yield Total(name, len(chosen[0]), len(chosen[1]))
-        long = [round(sum(clip.seconds for clip in some) / 60, 2) for some in chosen]
+        long = [round(sum(clip.seconds for clip in clips) / 60, 2) for clips in chosen]
         yield Total(f"{name}, time", long[0], long[1], "min")

@@ -25,10 +25,10 @@ def data(changes: DataChanges) -> str:
 
 def _data(report: Report | DataChanges) -> Iterator[str]:
     for kind in ("added", "removed"):
-        some = [source for source in report.sources if source.kind == kind]
-        if some:
-            yield f"{plural(len(some), 'recording')} {kind}"
-        named = {source.id for source in some}
+        sources = [source for source in report.sources if source.kind == kind]
+        if sources:
+            yield f"{plural(len(sources), 'recording')} {kind}"
+        named = {source.id for source in sources}
         changed_files = [change for change in report.transcripts if change.kind == kind]
         if whole := [change for change in changed_files if change.recording not in named]:
             yield f"{plural(len(whole), 'transcript')} {kind}"

@@ -24,11 +24,11 @@ def splice(content: bytes, lines: Sequence[Line], name: str, seconds: float | No
     transcript = parse(content, name, overlaps=True)
     head, rows = _split(content)
     newline = transcript.newline.encode()
-    kept = dict(zip(transcript.lines, rows, strict=True))
-    times = {(line.start, line.end): row.split(b"\t")[:2] for line, row in kept.items()}
+    row_of = dict(zip(transcript.lines, rows, strict=True))
+    times = {(line.start, line.end): row.split(b"\t")[:2] for line, row in row_of.items()}
     parts = [head]
     for line in lines:
-        parts.append(kept.get(line) or _row(line, times.get((line.start, line.end)), name) + newline)
+        parts.append(row_of.get(line) or _row(line, times.get((line.start, line.end)), name) + newline)
     edited = b"".join(part if part.endswith(b"\n") else part + newline for part in parts)
     if not content.endswith(b"\n"):
         edited = edited.removesuffix(newline)

@@ -65,8 +65,8 @@ def _preferred(evidence: Evidence) -> float | None:
 
 def _worst(values: Iterable[float | None]) -> float | None:
     """None where one was not measured."""
-    known = list(values)
-    return None if None in known else max(value for value in known if value is not None)
+    measured = list(values)
+    return None if None in measured else max(value for value in measured if value is not None)
 
 
 def _gain(evidence: Evidence) -> float | None:
@@ -84,11 +84,11 @@ def leaks(train: Sequence[Example], evaluation: Sequence[Example], prompts: Mapp
     sentences = learnt_sentences(train)
     sounds = {name: _Learnt(rows) for name, rows in _by_recording(train).items()}
     ids = {row.id: row for row in train}
-    for held in evaluation:
-        if double := said(held.text, sentences):
-            yield f"{held.id}: is for evaluation, and {double.id} of training says the same: {held.text}"
-        elif shared := ids.get(held.id) or (held.recording in sounds and sounds[held.recording].shares(held)) or None:
-            yield f"{held.id}: is for evaluation, and shares sound with {shared.id} of training"
+    for clip in evaluation:
+        if double := said(clip.text, sentences):
+            yield f"{clip.id}: is for evaluation, and {double.id} of training says the same: {clip.text}"
+        elif shared := ids.get(clip.id) or (clip.recording in sounds and sounds[clip.recording].shares(clip)) or None:
+            yield f"{clip.id}: is for evaluation, and shares sound with {shared.id} of training"
     for prompt, text in prompts.items():
         if double := said(text, sentences):
             yield f"prompt {prompt}: {double.id} of training says the same: {text}"
@@ -123,11 +123,11 @@ class _Learnt:
         self._starts = [row.start for row in self._rows]
         self._last = list(accumulate(self._rows, _later))
 
-    def shares(self, held: Example) -> Example | None:
+    def shares(self, clip: Example) -> Example | None:
         """A clip that overlaps with this one by more than the silence that both were padded with."""
-        before = bisect_left(self._starts, held.end - OVERLAP)
+        before = bisect_left(self._starts, clip.end - OVERLAP)
         latest = self._last[before - 1] if before else None
-        return latest if latest and latest.end > held.start + OVERLAP else None
+        return latest if latest and latest.end > clip.start + OVERLAP else None
 
 
 def _later(one: Example, other: Example) -> Example:

@@ -13,13 +13,17 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from timbre.core.content import write_atomic
 from timbre.core.errors import DataError
 from timbre.evaluation.aggregates import DIGITS
 from timbre.evaluation.measures import GATES
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 CONDITIONS = ("base", "base_clone", "tuned", "tuned_clone")
 # Which conditions are compared, the first minus the second; each is told as `first-second`.
@@ -152,21 +156,21 @@ def read(path: Path) -> Evidence:
         raise DataError(f"{path}: cannot be read ({error.strerror}); `dvc repro` makes it") from error
     try:
         return from_dict(json.loads(text))
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise DataError(f"{path}: does not hold what a voice's evaluation writes ({error}); run `dvc repro`") from error
 
 
 def from_dict(values: Any) -> Evidence:
-    """What metrics.json holds, of this version or of one before; TypeError where it is something else."""
-    if not isinstance(values, Mapping):
-        raise TypeError("no object")
-    speaker, people = values.get("speaker"), values.get("people", {})
+    """What metrics.json holds, of this version or of one before; ValueError where it is something else."""
+    records = _object(values, "the file")
+    differences, gates = (_object(records.get(name, {}), name) for name in ("differences", "gates"))
+    speaker, people = records.get("speaker"), _object(records.get("people", {}), "people")
     return Evidence(
-        conditions={name: _made(Metric, values[name]) for name in CONDITIONS if name in values},
-        differences={name: _made(Difference, record) for name, record in values.get("differences", {}).items()},
-        speaker=None if speaker is None else _made(Speaker, speaker),
-        gates={name: _made(Gate, record) for name, record in sorted(values.get("gates", {}).items(), key=_place)},
-        **{name: _all(kind, people.get(name, {})) for name, kind in PEOPLE.items()},
+        conditions={name: _made(Metric, records[name], name) for name in CONDITIONS if name in records},
+        differences={name: _made(Difference, record, name) for name, record in differences.items()},
+        speaker=None if speaker is None else _made(Speaker, speaker, "speaker"),
+        gates={name: _made(Gate, record, name) for name, record in sorted(gates.items(), key=_place)},
+        **{name: _all(kind, people.get(name, {}), name) for name, kind in PEOPLE.items()},
     )
 
 
@@ -189,15 +193,34 @@ T = TypeVar("T")
 PEOPLE: dict[str, Any] = {"preferences": Preference, "heard": HeardCondition, "listeners": ListenerRecord}
 
 
-def _made(kind: type[T], values: Mapping[str, Any]) -> T:
-    if not isinstance(values, Mapping):
-        raise TypeError(f"{values!r} is no {kind.__name__}")
-    known = [each.name for each in dataclasses.fields(kind)]  # type: ignore[arg-type]
-    return kind(**{name: values[name] for name in known if name in values})
+def _object(value: Any, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name}: no object")
+    return value
 
 
-def _all(kind: type[T], records: Mapping[str, Any]) -> dict[str, T]:
-    return {str(name): _made(kind, record) for name, record in records.items()}
+def _made(kind: type[T], values: Any, name: str) -> T:
+    """Each value of the type that the record declares: a text would only fail where it is shown."""
+    from pydantic import ValidationError
+
+    try:
+        # as JSON, where pydantic's strictness takes an object for a record
+        made: T = _reader(kind).validate_json(json.dumps(_object(values, name)), strict=True)  # type: ignore[arg-type]
+        return made
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, (name, *first['loc'])))}: {first['msg']}") from error
+
+
+@cache
+def _reader(kind: type) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter  # here, as who asks for help reads no metrics
+
+    return TypeAdapter(kind)
+
+
+def _all(kind: type[T], records: Any, place: str) -> dict[str, T]:
+    return {name: _made(kind, record, f"{place}.{name}") for name, record in _object(records, place).items()}
 
 
 def _place(item: tuple[str, Any]) -> int:

@@ -79,7 +79,7 @@ def summarise(scores: Sequence[Score]) -> tuple[dict[str, Metric], dict[str, Dif
     """By condition; and by `first-second`, the first minus the second."""
     of = {name: [score for score in scores if score.condition == name] for name in CONDITIONS}
     differences = {f"{one}-{other}": difference(of[one], of[other]) for one, other in COMPARISONS}
-    return {name: metric(some) for name, some in of.items()}, differences
+    return {name: metric(rows_of_condition) for name, rows_of_condition in of.items()}, differences
 
 
 def metric(scores: Sequence[Score]) -> Metric:

@@ -63,11 +63,11 @@ def gather(root: Path = Path()) -> Collection:
     gone = [name for name in named if name not in declared]
     if gone:
         raise DataError(f"data/dataset: holds {', '.join(gone)}, which data/sources.yaml does not; `dvc repro dataset`")
-    known, used = people.read(root / people.PATH), used_by((row.source, row.recording) for row in rows)
+    everybody, used = people.read(root / people.PATH), used_by((row.source, row.recording) for row in rows)
     allowed = Permissions(root / "data/sources.yaml", root / people.PATH, root / "data/transcripts")
     allowed.check(used, taking_part=True)
     return Collection(
-        root, splits, {name: declared[name] for name in named}, {name: known[name] for name in used}, _version(root)
+        root, splits, {name: declared[name] for name in named}, {name: everybody[name] for name in used}, _version(root)
     )
 
 

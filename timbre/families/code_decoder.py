@@ -202,12 +202,12 @@ class CodeDecoder:
         return attended.transpose(1, 2).flatten(2)
 
 
-def penalised(logits: Tensor, said: Tensor, penalty: float) -> Tensor:
+def penalised(logits: Tensor, spoken: Tensor, penalty: float) -> Tensor:
     """Codes that were said before (B, codes) are less likely: positive logits are divided, negative multiplied."""
     if penalty == 1:
         return logits
     less = torch.where(logits > 0, logits / penalty, logits * penalty)
-    return torch.where(said, less, logits)
+    return torch.where(spoken, less, logits)
 
 
 def drawn(logits: Tensor, draw: Tensor, how: CodeDrawing) -> Tensor:

@@ -59,7 +59,7 @@ class Slot:
 
 
 def decode(decoder: FrameDecoder, sentences: Sequence[Sentence]) -> Iterator[Said]:
-    waiting, wanted = deque(enumerate(sentences)), Counter(sentence.before for sentence in sentences)
+    waiting, uses = deque(enumerate(sentences)), Counter(sentence.before for sentence in sentences)
     contexts: dict[str, Caches] = {}
     slots: dict[int, Slot] = {}
     decoder.free(range(decoder.slots))  # of a call that was left before its end
@@ -69,8 +69,8 @@ def decode(decoder: FrameDecoder, sentences: Sequence[Sentence]) -> Iterator[Sai
             for free in sorted(set(range(decoder.slots)) - slots.keys())[: len(waiting)]:
                 number, sentence = waiting.popleft()
                 slots[free] = Slot(number, decoder.admit(free, sentence, contexts), sentence.frames)
-                wanted[sentence.before] -= 1
-                if not wanted[sentence.before]:
+                uses[sentence.before] -= 1
+                if not uses[sentence.before]:
                     contexts.pop(sentence.before, None)
             frames = decoder.frames(max(slot.places for slot in slots.values()) + decoder.span)
             bar.update(len(slots))
@@ -195,7 +195,7 @@ class Replay:
     def _capture(self, length: int) -> torch.cuda.CUDAGraph:
         """Warmed up on a side stream, as CUDA wants it, with nobody busy: rows stand, and are written again later."""
         decoder, side = self.decoder, torch.cuda.Stream()
-        kept = decoder.kept
+        buffers = decoder.kept
         decoder.busy.zero_()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
@@ -206,6 +206,6 @@ class Replay:
         pool = next((other.pool() for other in self.graphs.values()), None)  # what lies there lives for a frame only
         with torch.cuda.graph(graph, pool=pool):
             decoder.frame(length)
-        for buffer, value in kept:
+        for buffer, value in buffers:
             buffer.copy_(value)
         return graph

@@ -40,7 +40,7 @@ def read_prompts(path: Path) -> list[Prompt]:
     return list(prompts.values())
 
 
-def mistakes(line: str, known: Container[str]) -> Iterator[str]:
+def mistakes(line: str, earlier: Container[str]) -> Iterator[str]:
     cells = line.split("\t")
     if len(cells) != len(COLUMNS) or not cells[-1].strip():
         yield "expected an id, a kind and a text, with one tab between"
@@ -50,7 +50,7 @@ def mistakes(line: str, known: Container[str]) -> Iterator[str]:
         check_id(cells[0])
     except DataError as error:
         yield str(error)
-    if cells[0] in known:
+    if cells[0] in earlier:
         yield f"the id {cells[0]} is there twice"
     if cells[0].startswith(TRUE):
         yield f"the id {cells[0]} begins as those of true prompts do; choose another"

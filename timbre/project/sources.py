@@ -70,14 +70,14 @@ def parse(text: str, where: str) -> list[Source]:
     """As `read`, of a text that is no file yet."""
     entries = _load(text, where)
     sources: list[Source] = []
-    taken = _Taken({}, {})
+    used = _Taken({}, {})
     problems: list[str] = []
     for index, entry in enumerate(entries):
         line = entries.lc.item(index)[0] + 1
         mistakes = sorted(_problems(entry, line))  # by line; the keys of a set come in any order
         if not mistakes:
             sources.append(_source(entry))
-            mistakes = [(line, text) for text in taken.clashes(sources[-1], line)]
+            mistakes = [(line, text) for text in used.clashes(sources[-1], line)]
         problems += [f"{where}:{number}: {text}" for number, text in mistakes]
     raise_all(SourceError, problems)
     return sources

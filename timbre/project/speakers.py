@@ -145,11 +145,11 @@ def _consent_problems(consent: Any, line: int) -> Iterator[tuple[int, str]]:
             yield at, f"evidence: {shown(value)} is neither a file inside the repository nor a link (https://…)"
 
 
-def _keys(entry: dict[str, Any], known: Sequence[str], line: int) -> Iterator[tuple[int, str]]:
+def _keys(entry: dict[str, Any], allowed: Sequence[str], line: int) -> Iterator[tuple[int, str]]:
     for key in entry:
-        if key not in known:
-            yield _line(entry, key), f"unknown key `{key}`; known are {', '.join(known)}"
-    yield from ((line, f"`{key}` is missing") for key in known if key not in entry and key != "revoked")
+        if key not in allowed:
+            yield _line(entry, key), f"unknown key `{key}`; known are {', '.join(allowed)}"
+    yield from ((line, f"`{key}` is missing") for key in allowed if key not in entry and key != "revoked")
 
 
 def _person(name: object, entry: Any, line: int) -> Person:

@@ -33,6 +33,15 @@ _SECONDS = re.compile(r"\d{1,7}(\.\d+)?", re.ASCII)
 CONFLICT = re.compile(r"(<<<<<<<|\|\|\|\|\|\|\||>>>>>>>)( |$)|=======$")
 
 
+def is_transcript(name: str) -> bool:
+    """By its file name: what an editor keeps beside a file (`.noon.tsv.swp`, `.#noon.tsv`, `noon.tsv~`) is none."""
+    return name.endswith(".tsv") and not name.startswith((".", "#"))
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.tsv") if is_transcript(path.name))
+
+
 @dataclass(frozen=True)
 class Line:
     start: float  # seconds in the recording

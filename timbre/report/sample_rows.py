@@ -104,8 +104,8 @@ def by_kind(scores: Sequence[ShownScore]) -> list[Kind]:
 
 def _kind(kind: str, scores: Sequence[ShownScore]) -> Kind:
     def rate(condition: str) -> float | None:
-        some = [score for score in scores if score.sample.condition == condition]
-        return BY_NAME["wer"].total.of(some)
+        chosen = [score for score in scores if score.sample.condition == condition]
+        return BY_NAME["wer"].total.of(chosen)
 
     return Kind(KINDS[kind], len({score.sample.prompt for score in scores}), [rate(name) for name in NAMES])
 

@@ -29,8 +29,8 @@ def cells(evidence: Evidence) -> list[tuple[str, ...]]:
     """A head, and a row per condition; a column that nobody measured is left out."""
     rows: list[tuple[str, ...]] = [HEAD]
     rows += [_row(NAMES[name][0], evidence.conditions[name]) for name in CONDITIONS if name in evidence.conditions]
-    kept = [place for place in range(len(HEAD)) if place == 0 or any(row[place] for row in rows[1:])]
-    return [tuple(row[place] for place in kept) for row in rows]
+    columns_shown = [place for place in range(len(HEAD)) if place == 0 or any(row[place] for row in rows[1:])]
+    return [tuple(row[place] for place in columns_shown) for row in rows]
 
 
 def _row(name: str, m: Metric) -> tuple[str, ...]:
@@ -69,10 +69,10 @@ def preferences(evidence: Evidence) -> list[str]:
 
 
 def markdown(evidence: Evidence, facts: Sequence[Fact]) -> str:
-    said = verdict(evidence)
+    judged = verdict(evidence)
     parts = [
-        [f"## {said.headline}."],
-        [" ".join([*said.sure, *said.more])],
+        [f"## {judged.headline}."],
+        [" ".join([*judged.sure, *judged.more])],
         _piped(cells(evidence)),
         [
             "Intervals are 95 %." * bool(evidence.differences),

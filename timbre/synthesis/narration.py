@@ -139,13 +139,13 @@ class Narration:
 
     def _window(self) -> list[Turn]:
         """The last sentences, as far back as may be heard."""
-        frames, kept = 0, 0
+        frames, turns = 0, 0
         for turn in reversed(self.earlier):
             frames += 0 if turn.codes is None else clip_codes.frames(turn.codes)
             if frames > HEARD_BEFORE * self.manner.frame_rate:
                 break
-            kept += 1
-        return self.earlier[len(self.earlier) - kept :]
+            turns += 1
+        return self.earlier[len(self.earlier) - turns :]
 
     def _seed(self) -> int:
         """Of the first sentence's first try, the one that was asked for: as `timbre say` draws it."""

@@ -62,8 +62,8 @@ def as_spoken(text: str, language: str = "en", spellings: Mapping[str, str] | No
     """The text as it is given to the voice; `spellings` are those of data/pronunciations.tsv."""
     text = pronunciations.apply(normalise(text), spellings or {})
     mine = language.split("-")[0].lower()
-    for pattern, said in (ENGLISH if mine == "en" else OTHERS).items():
-        text = pattern.sub(lambda match, said=said: said(match, mine), text)  # type: ignore[misc]
+    for pattern, rewrite in (ENGLISH if mine == "en" else OTHERS).items():
+        text = pattern.sub(lambda match, rewrite=rewrite: rewrite(match, mine), text)  # type: ignore[misc]
     return normalise(text)
 
 
@@ -81,12 +81,12 @@ def number(digits: str, language: str) -> str:
     digits = digits.replace(",", "")
     whole, _, part = digits.partition(".")
     if len(whole) > LONGEST or (len(whole) > 1 and whole.startswith("0")):
-        said = " ".join(number(digit, language) for digit in whole)
+        spoken = " ".join(number(digit, language) for digit in whole)
     else:
-        said = str(num2words(int(whole), lang=language))
+        spoken = str(num2words(int(whole), lang=language))
     if not part:
-        return said.replace(",", "")
-    return f"{said} point {' '.join(number(digit, language) for digit in part)}".replace(",", "")
+        return spoken.replace(",", "")
+    return f"{spoken} point {' '.join(number(digit, language) for digit in part)}".replace(",", "")
 
 
 def year(value: int) -> str:

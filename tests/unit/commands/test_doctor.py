@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import shutil
 import socket
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.dvc_cache import keep
 from timbre.commands import doctor
 
 ROOT = Path(__file__).parents[3]
@@ -170,8 +170,8 @@ def test_verify_names_a_flipped_byte_in_the_cache_and_in_an_output(
     healthy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sounds = {"a.flac": b"one sound", "b.flac": b"another"}
-    rows = [{"md5": kept(content), "relpath": name} for name, content in sounds.items()]
-    outs = [{"path": "data/clips", "md5": kept(json.dumps(rows).encode(), ".dir")}]
+    rows = [{"md5": keep(content), "relpath": name} for name, content in sounds.items()]
+    outs = [{"path": "data/clips", "md5": keep(json.dumps(rows).encode(), ".dir")}]
     Path("dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": {"chunk": {"cmd": "x", "outs": outs}}}))
     Path("data/clips").mkdir()
     for name, content in sounds.items():
@@ -192,11 +192,3 @@ def test_verify_names_a_flipped_byte_in_the_cache_and_in_an_output(
     assert f"→ `rm -f {rotten}`, then `dvc pull`" in text
     assert "→ `rm -f data/clips/b.flac`, then `dvc checkout data/clips`" in text
     assert "hashes say" not in examine(capsys)[1], "which is read only where it is asked for"
-
-
-def kept(content: bytes, suffix: str = "") -> str:
-    digest = hashlib.md5(content).hexdigest() + suffix
-    path = Path(".dvc/cache/files/md5", digest[:2], digest[2:])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return digest

@@ -162,7 +162,8 @@ def test_what_people_prefer_is_told_beside_the_machines_numbers() -> None:
         },
     )
     assert list(people.sentences(evidence)) == [
-        "Tuned, cloning, to base, cloning: 78% (66–87) of 48 answers prefer it; told apart in 90% (80–95) of ABX trials",
+        "Tuned, cloning, to base, cloning: 78% (66–87) of 48 answers prefer it; "
+        "told apart in 90% (80–95) of ABX trials",
         "Tuned, cloning: rated 81 (76–86) of 100 against the true recording",
         "not counted: rob answered 1 of 6 catch trials as expected",
     ]

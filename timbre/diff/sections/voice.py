@@ -82,9 +82,9 @@ def _row(page: Page, prompt: PromptChange, like: bool, played: bool) -> tuple[In
     return (*row, *(page.players(prompt.sample) if played else ()))
 
 
-def _heard(page: Page, said: str, heard: str) -> Iterator[TextSpan]:
+def _heard(page: Page, text: str, heard: str) -> Iterator[TextSpan]:
     """What was to be said, and against it what was heard."""
-    for piece in wording.compare(said, heard):
+    for piece in wording.compare(text, heard):
         if _letters(piece.old) == _letters(piece.new):
             yield page.text(piece.new)
         else:

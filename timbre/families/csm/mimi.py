@@ -99,8 +99,8 @@ class CodecRows:
         """The same codec over one row's part of what is remembered."""
         part, only = copy.copy(self), slice(number, number + 1)
         part.age = self.age[only]
-        part.keys, part.values = ([kept[only] for kept in every] for every in (self.keys, self.values))
-        part.past = {conv: kept[only] for conv, kept in self.past.items()}
+        part.keys, part.values = ([tensor[only] for tensor in every] for every in (self.keys, self.values))
+        part.past = {conv: tensor[only] for conv, tensor in self.past.items()}
         return part
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
@@ -161,8 +161,8 @@ class CodecRows:
         return y[..., past * stride : x.shape[-1] * stride] if upwards else y
 
 
-def remember(kept: Tensor, new: Tensor, busy: Tensor | None) -> None:
-    kept.copy_(new if busy is None else torch.where(busy.view(-1, *[1] * (new.dim() - 1)), new, kept))
+def remember(buffer: Tensor, new: Tensor, busy: Tensor | None) -> None:
+    buffer.copy_(new if busy is None else torch.where(busy.view(-1, *[1] * (new.dim() - 1)), new, buffer))
 
 
 def turn(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:

@@ -299,12 +299,12 @@ class Csm:
                 "speak in; take a shorter reference clip or sentence"
             )
         frames = min(math.ceil(request.seconds * self.frame_rate), self.positions - size)
-        said = [
+        spoken = [
             (turn.text, turn.speaker.number, None if turn.codes is None else turn.codes["codes"].tolist())
             for turn in context
         ]
         return Sentence(
-            content_key(said) if said else "", partial(self._heard, context), partial(self._heard, text),
+            content_key(spoken) if spoken else "", partial(self._heard, context), partial(self._heard, text),
             max(frames, 1), request.seed,
         )  # fmt: skip
 

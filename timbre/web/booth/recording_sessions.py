@@ -160,12 +160,12 @@ class Booth:
         return recording, transcript
 
     def _consent(self, session: BoothSession, consent: dict[str, Any] | None) -> None:
-        known = self.speakers()
-        if session.speaker not in known and consent:
+        people = self.speakers()
+        if session.speaker not in people and consent:
             path = self.data / "speakers.yaml"
             yaml_entries.with_people(path, [person(session.speaker, consent)]).write()
-            known = self.speakers()
-        raise_all(SourceError, speakers.problems(known, {session.speaker: [session.id]}))
+            people = self.speakers()
+        raise_all(SourceError, speakers.problems(people, {session.speaker: [session.id]}))
 
     def check_sentences(self, sentences: Sequence[str]) -> list[str]:
         """Each once and as it will be written; DataError with all that cannot be read out."""
@@ -215,7 +215,7 @@ class Booth:
 def person(speaker: str, answers: dict[str, Any]) -> Person:
     """An entry for data/speakers.yaml from what was told in the page; one error with all that is missing."""
     fields = {name: str(answers.get(name) or "").strip() for name in ("name", "by", "when", "for", "evidence")}
-    missing = [f"{speaker}: say {what}" for name, what in ASKED.items() if not fields[name]]
+    missing = [f"{speaker}: say {wording}" for name, wording in ASKED.items() if not fields[name]]
     if fields["when"] and not speakers.day_of(fields["when"]):
         missing.append(f"{speaker}: {fields['when']} is not a day; write it as 2026-03-01")
     raise_all(SourceError, missing)

@@ -40,8 +40,8 @@ class Dismissals:
 
     def read(self, recording: str, draft: str) -> list[str]:
         try:
-            kept = json.loads(self._path(recording).read_bytes())
-            return [str(name) for name in kept["names"]] if kept["draft"] == draft else []
+            dismissed = json.loads(self._path(recording).read_bytes())
+            return [str(name) for name in dismissed["names"]] if dismissed["draft"] == draft else []
         except (OSError, ValueError, KeyError, TypeError):
             return []
 
