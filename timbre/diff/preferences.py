@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from timbre.core.errors import DataError
+from timbre.core.records import ListeningAnswer
 from timbre.project import opinions
-from timbre.project.opinions import ListeningAnswer
 from timbre.report import people
 from timbre.report.numbers import plural
 from timbre.versions.sample_sounds import version_voice

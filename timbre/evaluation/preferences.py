@@ -19,11 +19,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from timbre.core.records import SPOILT, TRUE, ListeningAnswer
 from timbre.evaluation import bootstrap
 from timbre.evaluation.bootstrap import Estimate, TallyPart
 from timbre.evaluation.metrics import CONDITIONS, HeardCondition, ListenerRecord, Preference
 from timbre.evaluation.scores import Score
-from timbre.project.opinions import SPOILT, TRUE, ListeningAnswer
 
 CAUGHT = 0.75  # share of catch trials that a listener must answer as expected, at least …
 LUCK = 0.05  # … and so many that not more than this share of those who guess would

@@ -10,13 +10,13 @@ import pytest
 
 from tests.support import listening
 from tests.support.listening import BAD, GOOD, OTHER, guesses, likes
+from timbre.core.records import ListeningAnswer
 from timbre.core.sections import GateParams
 from timbre.evaluation import gates, metrics, preferences
 from timbre.evaluation.metrics import Difference, Evidence, Metric, Preference
 from timbre.evaluation.preferences import HeardSound, Judged, Vote
 from timbre.evaluation.scores import Score
 from timbre.project.listening_tests import ListeningTest
-from timbre.project.opinions import ListeningAnswer
 from timbre.web.compare.planning import ComparedVoice, plan
 
 PROMPTS = 16

@@ -9,9 +9,9 @@ import pytest
 from tests.support import listening
 from tests.support.listening import BAD, GOOD, likes
 from timbre.core.errors import DataError
+from timbre.core.records import ListeningAnswer
 from timbre.project import listening_tests, opinions
 from timbre.project.listening_tests import ListeningTest
-from timbre.project.opinions import ListeningAnswer
 
 ANSWER = ListeningAnswer("0" * 12, 1, "ab", "bridge", GOOD, "1" * 16, BAD, "2" * 16, "first", 3.25)
 RATING = ListeningAnswer("0" * 12, 2, "rating", "bridge", GOOD, "1" * 16, "", "", "70", 9.0)

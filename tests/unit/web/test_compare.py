@@ -18,8 +18,8 @@ from tests.support.review_client import Client, running
 from timbre.audio.loudness import loudness
 from timbre.commands import cli
 from timbre.core.errors import DataError
+from timbre.core.records import SPOILT
 from timbre.project import listening_tests, opinions
-from timbre.project.opinions import SPOILT
 from timbre.web.compare.matched_sounds import matched
 from timbre.web.compare.planning import plan
 from timbre.web.compare.routes import compare_server

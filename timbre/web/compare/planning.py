@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from timbre.core.errors import DataError
+from timbre.core.records import SPOILT, TRUE
 from timbre.project.listening_tests import ListeningScreen, ListeningTest, Stimulus
-from timbre.project.opinions import SPOILT, TRUE
 
 CATCHES = 6  # at least, of which who guesses gets too few right; half spoilt, half the same sound twice
 EVERY = 4  # trials, from which on there is one more
