@@ -5,14 +5,14 @@ Reads   reports/samples/<id>.json and .flac   what `generate` made: four conditi
         evaluate.others (a folder)            other voices: <voice>.flac, or <voice>/<any>.flac
         data/opinions/<listener>.tsv          what people preferred in blind listening tests
 Writes  reports/heard/<id>.json               what Whisper heard
-        reports/likeness/<name>.json          whose voice it is: embeddings of samples, true clips and other voices
+        reports/embeddings/<name>.json          whose voice it is: embeddings of samples, true clips and other voices
         reports/scores.csv                    a row per sample
         reports/wer.csv                       a row per condition, for `dvc plots`
         reports/metrics.json                  rates with intervals, differences, gates; see timbre/evaluation/metrics.py
         reports/mos.json                      predicted opinions, where DNSMOS is installed; no output of the pipeline
 
     python -m stages.evaluate --samples reports/samples --dataset data/dataset --clips data/clips \\
-        --codes data/codes/csm --heard reports/heard --likeness reports/likeness --scores reports/scores.csv \\
+        --codes data/codes/csm --heard reports/heard --embeddings reports/embeddings --scores reports/scores.csv \\
         --wer reports/wer.csv --metrics reports/metrics.json --mos reports/mos.json
 
 Both folders are keyed by the sound, so that only new samples are heard and embedded. A condition's word error rate is
@@ -39,16 +39,15 @@ from timbre.core.errors import DataError, raise_all
 from timbre.core.params import read
 from timbre.core.records import Example, Sample, cloned_clip, from_json, read_jsonl
 from timbre.core.sections import ComputeParams, GateParams, WhisperParams
-from timbre.evaluation import gates, preferences, scores, word_errors
-from timbre.evaluation import likeness as embeddings
+from timbre.evaluation import gates, preferences, scores, speaker_similarity, word_errors
 from timbre.evaluation import metrics as evidence
-from timbre.evaluation.likeness import JudgedSound, Scale
 from timbre.evaluation.measures import asks
 from timbre.evaluation.metrics import CONDITIONS, Evidence, Speaker
 from timbre.evaluation.mos import judge as predict_opinions
 from timbre.evaluation.preferences import HeardSound, Judged
 from timbre.evaluation.scores import Score
 from timbre.evaluation.speaker_encoder import Vector
+from timbre.evaluation.speaker_similarity import JudgedSound, Scale
 from timbre.mapping import Job, batch, refresh
 from timbre.mapping.batch import Files
 from timbre.mapping.stage import run_stage
@@ -145,6 +144,7 @@ def score(sample: Sample, sound: HeardSample, whose: Vector, scale: Scale, own: 
         text=sample.text,
         heard=sound.text,
         diff=reading.diff,
+        looped=reading.looped,
     )
 
 
@@ -215,7 +215,7 @@ def main(
     codes: Annotated[Path, "folder of the clips' codes"],
     opinions: Annotated[Path, "folder of what people preferred"],
     heard: Annotated[Path, "folder for what Whisper heard"],
-    likeness: Annotated[Path, "folder for embeddings"],
+    embeddings: Annotated[Path, "folder for embeddings"],
     scores: Annotated[Path, "table with a row per sample"],
     wer: Annotated[Path, "table with a row per condition"],
     metrics: Annotated[Path, "rates, differences and gates, for dvc metrics"],
@@ -235,12 +235,16 @@ def main(
     sounds = listen(heard, paths, options, params.batch, engine)
     compared = [
         *(JudgedSound("sample", path.stem, "", path) for path in paths),
-        *embeddings.true_sounds(own, clips, codes, reference),
-        *embeddings.cloned_sounds((s.reference for s in spoken if s.reference), name, clips),
-        *(other for other in embeddings.other_sounds(Path(params.others), strangers, clips) if other.voice != name),
+        *speaker_similarity.true_sounds(own, clips, codes, reference),
+        *speaker_similarity.cloned_sounds((s.reference for s in spoken if s.reference), name, clips),
+        *(
+            other
+            for other in speaker_similarity.other_sounds(Path(params.others), strangers, clips)
+            if other.voice != name
+        ),
     ]
-    by_kind = embeddings.bring(likeness, compared, encoder, voice, engine)
-    scale, (pace, pauses) = embeddings.measure(by_kind), own_delivery(own, clips)
+    by_kind = speaker_similarity.bring(embeddings, compared, encoder, voice, engine)
+    scale, (pace, pauses) = speaker_similarity.measure(by_kind), own_delivery(own, clips)
     whose = [embedding for _, embedding in by_kind["sample"]]
     rows = [score(*taken, scale, pace) for taken in zip(spoken, sounds, whose, strict=True)]
     leaks = list(gates.leaks(train, held_out, {sample.prompt: sample.text for sample in spoken}))

@@ -43,7 +43,7 @@ def _between(old: VersionTables, new: VersionTables) -> Iterator[str]:
         between = "" if low is None or high is None else f" ({100 * low:.0f}–{100 * high:.0f})"
         listeners = plural(len({vote.listener for vote in votes}), "listener")
         counted = plural(len(votes), "answer")
-        yield f"{new.name}, to {old.name}: {100 * value:.0f}%{between} of {counted} prefer it; {listeners}"
+        yield f"{new.name} over {old.name}: {100 * value:.0f}%{between} of {counted} prefer it; {listeners}"
 
 
 def _answers(version: VersionTables) -> dict[str, list[ListeningAnswer]]:

@@ -21,7 +21,7 @@ class GateLimits(Protocol):
     @property
     def words(self) -> float: ...
     @property
-    def likeness(self) -> float: ...
+    def similarity(self) -> float: ...
     @property
     def named(self) -> float: ...
     @property
@@ -45,7 +45,7 @@ def judge(evidence: Evidence, reference: float | None, leaks: int, limits: GateL
     asked = {"preferred": _at_least(_preferred(evidence), limits.preferred)} if limits.preferred is not None else {}
     return {
         "words": Gate(read is not None and read <= limits.words, read, limits.words),
-        "likeness": _at_least(like, limits.likeness),
+        "similarity": _at_least(like, limits.similarity),
         "named": _at_least(named, limits.named),
         "reference": _at_least(reference, limits.reference),
         "ends": _at_least(ended, limits.ends),
@@ -70,7 +70,7 @@ def _worst(values: Iterable[float | None]) -> float | None:
 
 
 def _gain(evidence: Evidence) -> float | None:
-    """What the adapter adds to cloning's likeness, at the lower end, of all that cloning leaves open to the ceiling."""
+    """The share of the gap in similarity that cloning leaves open which the adapter closes, at the lower end."""
     gained = evidence.differences["tuned_clone-base_clone"].similarity_low
     cloned = evidence.conditions["base_clone"].similarity
     ceiling = evidence.speaker.ceiling if evidence.speaker else None

@@ -54,6 +54,7 @@ class Metric:
     silent: int | None = None
     clipped: int | None = None
     repeated: int | None = None
+    looped: int | None = None
     errors: int | None = None
     words: int | None = None
     samples: int | None = None
@@ -88,7 +89,7 @@ class Preference:
     apart_low: float | None = None
     apart_high: float | None = None
     with_words: float | None = None  # rank correlation of preference with fewer wrong words, over sentences
-    with_likeness: float | None = None  # likewise with likeness
+    with_similarity: float | None = None  # likewise with similarity
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,7 @@ def preference(pair: Pair, votes: Sequence[Vote], apart: Sequence[Vote], measure
         apart_low=told.low,
         apart_high=told.high,
         with_words=_agreement(pair, votes, measured, lambda score: -score.wer),
-        with_likeness=_agreement(pair, votes, measured, lambda score: score.similarity),
+        with_similarity=_agreement(pair, votes, measured, lambda score: score.similarity),
     )
 
 

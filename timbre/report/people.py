@@ -17,13 +17,13 @@ AXIS = Axis([(SCALE.at(tick), f"{100 * tick:.0f}%") for tick in SCALE.ticks], [(
 
 @dataclass(frozen=True)
 class PreferenceRow:
-    name: str  # such as `Tuned, cloning, to base, cloning`
+    name: str  # such as `Tuned + cloning over base + cloning`
     told: str  # share and interval
     figure: Interval | None
     answers: int
     apart: str  # of ABX trials
     with_words: str
-    with_likeness: str
+    with_similarity: str
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,13 @@ def _row(name: str, preference: Preference) -> PreferenceRow:
     first, second = (NAMES[part][0] for part in name.split("-"))
     liked = (preference.share, preference.share_low, preference.share_high)
     return PreferenceRow(
-        name=f"{first}, to {second[0].lower()}{second[1:]}",
+        name=f"{first} over {second[0].lower()}{second[1:]}",
         told=_share(*liked),
         figure=None if preference.share is None else SCALE.interval(preference.share, *liked[1:]),
         answers=preference.answers or 0,
         apart=_share(preference.apart, preference.apart_low, preference.apart_high),
         with_words=_correlation(preference.with_words),
-        with_likeness=_correlation(preference.with_likeness),
+        with_similarity=_correlation(preference.with_similarity),
     )
 
 

@@ -44,7 +44,7 @@ def _cell(measure: Measure, m: Metric) -> str:
 
 
 def terminal(evidence: Evidence) -> Iterator[str]:
-    """The table in columns, and what the likeness is measured by."""
+    """The table in columns, and what the similarity is measured by."""
     yield from columns(cells(evidence), numbers=True)
     if scale := speaker_line(evidence):
         yield scale
@@ -54,7 +54,7 @@ def speaker_line(evidence: Evidence) -> str:
     scale = evidence.speaker
     if scale is None or scale.ceiling is None or scale.floor is None:
         return ""
-    return f"likeness of the speaker’s own clips {scale.ceiling:.3f}, of other voices {scale.floor:.3f}"
+    return f"similarity of the speaker’s own clips {scale.ceiling:.3f}, of other voices {scale.floor:.3f}"
 
 
 def gates(evidence: Evidence) -> Iterator[str]:
@@ -94,7 +94,7 @@ def _changes(evidence: Evidence) -> list[tuple[str, ...]]:
         first, second = (NAMES[part][0] for part in name.split("-"))
         counts = [str(number) for number in (difference.wins, difference.ties, difference.losses) if number is not None]
         changes = (change(difference, measure) for measure in COMPARED)
-        rows.append((f"{first} − {second.lower()}", *changes, ", ".join(counts)))
+        rows.append((f"{first} against {second.lower()}", *changes, ", ".join(counts)))
     return rows if len(rows) > 1 else []
 
 

@@ -124,7 +124,7 @@ def test_agreement_with_the_machine_is_a_rank_correlation() -> None:
         for name in ("tuned_clone", "base_clone")
     ]
     found = heard({"ann": mixed}, scores=scores).preferences["tuned_clone-base_clone"]
-    assert found.with_likeness == pytest.approx(0.866, abs=0.01)
+    assert found.with_similarity == pytest.approx(0.866, abs=0.01)
     assert found.with_words is None, "no sentence differs in wrong words"
 
 
@@ -152,7 +152,7 @@ def test_intervals_hold_the_truth(truth: float, listeners: int) -> None:
     ("limit", "low", "passed"), [(None, None, None), (0.5, None, False), (0.5, 0.45, False), (0.5, 0.55, True)]
 )
 def test_the_gate_asks_for_the_lower_end(limit: float | None, low: float | None, passed: bool | None) -> None:
-    limits = GateParams(words=1, likeness=0, named=0, reference=0, ends=0, leakage=0, preferred=limit)
+    limits = GateParams(words=1, similarity=0, named=0, reference=0, ends=0, leakage=0, preferred=limit)
     names = ("tuned_clone-base_clone", "tuned_clone-base")
     evidence = Evidence(
         {name: Metric() for name in metrics.CONDITIONS},

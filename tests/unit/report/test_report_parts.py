@@ -45,10 +45,10 @@ from timbre.report.verdict import verdict
 def test_the_verdict_claims_only_what_the_intervals_show(
     wer: tuple[float, float] | None, similarity: tuple[float, float] | None, headline: str
 ) -> None:
-    likeness = dict(zip(("similarity_low", "similarity_high"), similarity or (), strict=False))
+    similarity = dict(zip(("similarity_low", "similarity_high"), similarity or (), strict=False))
     words = dict(zip(("wer_low", "wer_high"), wer or (), strict=False))
     gates = {"words": Gate(passed=wer is not None and wer[1] <= 0.1)}
-    found = Evidence(differences={"tuned_clone-base_clone": Difference(**words, **likeness)}, gates=gates)
+    found = Evidence(differences={"tuned_clone-base_clone": Difference(**words, **similarity)}, gates=gates)
     assert headline in verdict(found).headline
 
 
@@ -129,7 +129,7 @@ def test_a_comparison_is_read_word_by_word_and_loses_none() -> None:
 def test_a_table_in_the_terminal_is_aligned_and_leaves_out_what_nobody_measured() -> None:
     lines = list(tables.terminal(made_up()))
     assert len({len(line) for line in lines[:5]}) == 1
-    assert "likeness of the speaker’s own clips 0.900, of other voices 0.310" in lines[-1]
+    assert "similarity of the speaker’s own clips 0.900, of other voices 0.310" in lines[-1]
     old = metrics.from_dict({"base": {"wer": 0.5, "ended": 1.0}})
     assert list(tables.terminal(old)) == ["      wrong words  ended", "Base        50.0%   100%"]
 
@@ -162,12 +162,16 @@ def test_what_people_prefer_is_told_beside_the_machines_numbers() -> None:
         },
     )
     assert list(people.sentences(evidence)) == [
-        "Tuned, cloning, to base, cloning: 78% (66–87) of 48 answers prefer it; "
+        "Tuned + cloning over base + cloning: 78% (66–87) of 48 answers prefer it; "
         "told apart in 90% (80–95) of ABX trials",
-        "Tuned, cloning: rated 81 (76–86) of 100 against the true recording",
+        "Tuned + cloning: rated 81 (76–86) of 100 against the true recording",
         "not counted: rob answered 1 of 6 catch trials as expected",
     ]
     shown = people.people(evidence)
     assert shown is not None
-    assert (shown.listeners, shown.rows[0].with_words, shown.rows[0].with_likeness) == ("2 listeners", "−0.10", "+0.62")
+    assert (shown.listeners, shown.rows[0].with_words, shown.rows[0].with_similarity) == (
+        "2 listeners",
+        "−0.10",
+        "+0.62",
+    )
     assert people.people(Evidence()) is None, "where nobody listened, nothing is told of people"

@@ -14,7 +14,7 @@ from timbre.evaluation.measures import BY_NAME
 from timbre.report.numbers import plural, rate, signed
 
 SAID = {True: "pass", False: "FAIL", None: "—"}
-CONDITIONS = {"base": "base", "base_clone": "base, cloning", "tuned": "tuned", "tuned_clone": "tuned, cloning"}
+CONDITIONS = {"base": "base", "base_clone": "base + cloning", "tuned": "tuned", "tuned_clone": "tuned + cloning"}
 TO = "\u00a0→\u00a0"  # does not break in a narrow column
 
 
@@ -77,7 +77,7 @@ def _row(page: Page, prompt: PromptChange, like: bool, played: bool) -> tuple[In
     name = f"{CONDITIONS.get(prompt.condition, prompt.condition)}: {prompt.prompt} (seed {prompt.seed})"
     row = [*cells(name, f"{rate(prompt.old)}{TO}{rate(prompt.new)}")]
     if like:
-        row += cells(_likeness(prompt))
+        row += cells(_similarity(prompt))
     row += [tuple(_heard(page, prompt.text, text)) for text in (prompt.heard_before, prompt.heard_now)]
     return (*row, *(page.players(prompt.sample) if played else ()))
 
@@ -96,7 +96,7 @@ def _letters(text: str) -> list[str]:
     return re.findall(r"\w+", text.casefold())
 
 
-def _likeness(prompt: PromptChange) -> str:
+def _similarity(prompt: PromptChange) -> str:
     if prompt.similarity is None:
         return "—"
     old, new = prompt.similarity
