@@ -141,6 +141,7 @@ def score(sample: Sample, sound: HeardSample, whose: Vector, scale: Scale, own: 
         text=sample.text,
         heard=sound.text,
         diff=reading.diff,
+        looped=reading.looped,
     )
 
 

@@ -27,7 +27,7 @@ from timbre.core.records import check_id
 from timbre.core.safe_text import redacted
 from timbre.editing import yaml_entries
 from timbre.editing.owned_files import one_editor, write_all
-from timbre.project import sources, speakers
+from timbre.project import known_words, sources, speakers
 from timbre.project.sources import RECORDINGS, Source
 from timbre.project.speakers import Person
 
@@ -72,6 +72,8 @@ def command(args: argparse.Namespace) -> int:
     with one_editor():
         add(args)
     print("`dvc repro` brings it, drafts its words and learns from it")
+    if note := known_words.note():
+        print(note)
     return 0
 
 

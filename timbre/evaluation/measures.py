@@ -64,8 +64,9 @@ MEASURES = (
     Measure(
         "wer", "wrong words", "WER", "share", "lower", Ratio("errors", "words"),
         "Whisper writes down each sample without knowing the sentence. Both texts pass its normaliser (case, "
-        "punctuation, numbers, contractions); then the fewest words to change are counted. The rate can exceed 100%. "
-        "A sample without sound counts as all words missed, and Whisper is not asked.",
+        "punctuation, numbers, contractions); then the fewest words to change are counted. Of each sample "
+        "at most as many count as its sentence has words. A sample without sound counts as all words missed, and "
+        "Whisper is not asked.",
         formula="Σ (substituted + left out + added) / Σ words of the sentences", code=f"{HEARD}, {SCORES}",
         files="reports/samples/*.flac, reports/heard/*.json, reports/scores.csv", digits=1, first=True, compared=True,
     ),
@@ -121,6 +122,11 @@ MEASURES = (
         "repeated", "repeats", "repeated", "count", "lower", Sum("repeated"),
         "In those that repeat themselves, words are heard again that the sentence has once.", under="silent",
         complaint="repeats itself",
+    ),
+    Measure(
+        "looped", "loops", "looped", "count", "lower", Sum("looped"),
+        "In those that loop, Whisper writes the same words four times in a row or more: often its own fault, not the "
+        "voice’s.", under="silent", complaint="Whisper loops on it",
     ),
     Measure("errors", "wrong words, counted", "errors", "count", "", Sum("errors")),
     Measure("words", "words", "words", "count", "", Sum("words")),

@@ -54,6 +54,7 @@ class Metric:
     silent: int | None = None
     clipped: int | None = None
     repeated: int | None = None
+    looped: int | None = None
     errors: int | None = None
     words: int | None = None
     samples: int | None = None

@@ -167,7 +167,7 @@ def test_scores_are_those_that_evaluate_writes(tmp_path: Path) -> None:
     scores.write(tmp_path / "scores.csv", [score])
     (row,) = score_rows.read((tmp_path / "scores.csv").read_bytes())
     read = dict(vars(row))
-    assert read.pop("flags") == {"ended": True, "silent": False, "clipped": True, "repeated": False}
+    assert read.pop("flags") == {"ended": True, "silent": False, "clipped": True, "repeated": False, "looped": False}
     assert {name: getattr(score, name) for name in read} == read
 
 
