@@ -62,7 +62,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--id", help="id of the recording (made from the file name or address)")
     parser.add_argument("--speaker", help="id of the person who speaks; required, one id per voice")
     add_rights(parser)
-    parser.add_argument("--for", dest="use", help=f"what a new speaker consented to (“{yaml_entries.USE}”)")
+    use_help = f"what a new speaker consents to; serve and publish in it allow just that (“{yaml_entries.USE}”)"
+    parser.add_argument("--for", dest="use", help=use_help)
     parser.add_argument("--evidence", help="a new speaker's consent in writing: file or link")
     parser.add_argument("--start", help="use the recording from here on: seconds or h:mm:ss")
     parser.add_argument("--end", help="use the recording up to here")
