@@ -24,11 +24,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
+from timbre import families
 from timbre.core.content import write_atomic
+from timbre.core.params import read
 from timbre.core.records import Example, cloned_clip
 from timbre.core.safe_text import escaped
 from timbre.evaluation.measures import COMPARED, MEASURES
 from timbre.evaluation.metrics import read as read_metrics
+from timbre.families import WeightsLicence
 from timbre.mapping.stage import run_stage
 from timbre.project.permissions import Permissions, Used, of_dataset
 from timbre.report import data, method, sample_rows, tables, training
@@ -70,7 +73,7 @@ def render(**page: object) -> str:
     return templates.get_template("page.html").render(page) + "\n"
 
 
-def facts(learnt: Data, trained: TrainingFigures, worst: Sequence[Take]) -> list[Fact]:
+def facts(learnt: Data, trained: TrainingFigures, worst: Sequence[Take], licence: WeightsLicence | None) -> list[Fact]:
     """The rest of the Markdown page."""
     train, held = learnt.seconds
     found = [
@@ -87,6 +90,8 @@ def facts(learnt: Data, trained: TrainingFigures, worst: Sequence[Take]) -> list
         each = list({take.prompt: take for take in reversed(worst)}.values())[::-1]  # its worst of each sentence
         named = [f"{escaped(take.text)} ({take.name}, {percent(take.wer)} wrong)" for take in each[:3]]
         found.append(Fact("Worst sentences", "; ".join(named)))
+    if licence:
+        found.append(Fact("Licence of the base model", str(licence)))
     return [*found, Fact("Listen", "`dvc pull`, then open `reports/index.html`")]
 
 
@@ -115,6 +120,8 @@ def main(
 ) -> None:
     allowed = Permissions(sources, speakers, transcripts)
     allowed.check(of_dataset(dataset))
+    settings = read()
+    licence = families.limits(settings.voice.family)
     found, scored = read_metrics(metrics), sample_rows.read_scores(scores, samples)
     learnt = data.read(dataset, review, clips, raw, allowed)
     trained = training.read(history, points, scored, samples)
@@ -136,10 +143,11 @@ def main(
         reference=reference(scored, [*learnt.train, *learnt.evaluation], clips),
         voices=voices(learnt, of_dataset(dataset), allowed),
         base=scored[0].sample.base,
+        licence=licence,
         adapter=next((s.sample.adapter for s in scored if s.sample.adapter), None),
     )
     write_atomic(out, page)
-    write_atomic(markdown, tables.markdown(found, facts(learnt, trained, worst)))
+    write_atomic(markdown, tables.markdown(found, facts(learnt, trained, worst, licence)))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from timbre import tracking
+from timbre import families, tracking
 from timbre.commands.options import add_json
 from timbre.core import params
 from timbre.core.errors import ParamsError, SourceError, TrackingError, TranscriptError
@@ -197,6 +197,9 @@ def _speakers(path: Path) -> tuple[str, ...]:
 
 def voice() -> Findings:
     yield _model("voice model", "voice.base")
+    if licence := families.limits(str(_params().get("voice", {}).get("family", ""))):
+        todo = "what you make with it, too; a release asks for --licence-understood"
+        yield Finding("warn", "licence", f"the weights of this family: {licence}", todo)
 
 
 def encoder() -> Findings:

@@ -24,7 +24,7 @@ from timbre.core import params
 from timbre.core.errors import DataError
 from timbre.core.records import Example, read_jsonl
 from timbre.core.sections import GenerateParams, Settings, TrainParams
-from timbre.families.shape import Shape
+from timbre.families.shape import Shape, WaveShape
 from timbre.project import prompts
 from timbre.report.columns import columns
 from timbre.training import cost_estimate, timing
@@ -37,9 +37,14 @@ EXAMPLES = [
 PRESETS = {
     "csm-1b": Path("presets/csm-1b.yaml"),
     "orpheus-3b": Path("presets/orpheus-3b.yaml"),
+    "xtts": Path("presets/xtts.yaml"),
+    "sovits": Path("presets/sovits.yaml"),
     "tiny": Path("params.yaml"),
 }
-BASES = {"csm-1b": "sesame/csm-1b", "orpheus-3b": "canopylabs/orpheus-3b-0.1-ft", "tiny": "models/tiny/csm"}
+BASES = {
+    "csm-1b": "sesame/csm-1b", "orpheus-3b": "canopylabs/orpheus-3b-0.1-ft", "xtts": "coqui/XTTS-v2",
+    "sovits": "lj1995/GPT-SoVITS", "tiny": "models/tiny/csm",
+}  # fmt: skip
 DATASET = Path("data/dataset")
 TRAINED, SPOKEN, ADAPTER = Path("models/speed.json"), Path("reports/speed.json"), Path("models/adapter")
 CHARACTERS = 15  # a second of speech
@@ -91,6 +96,8 @@ def command(args: argparse.Namespace) -> int:
 def estimate(settings: Settings, args: argparse.Namespace) -> CostEstimate:
     base = BASES.get(args.model, settings.voice.base)
     shape, here = cost_estimate.read_shape(settings.voice.family, base), this_machine()
+    if not settings.sovits.stage2:
+        shape = shape._replace(waves=None)
     device = here if args.device is None else _cpu() if args.device == "cpu" else DEVICES[args.device]
     train, held = clips(settings, args.minutes)
     as_here = device == here and base == params.read().voice.base
@@ -162,6 +169,8 @@ def _lines(
     codec = device.pace(shape.codec.weights, half=False)
     yield CostLine("encode", encoding / codec, f"{seconds / 60:.1f} minutes", COMPUTED)
     yield _training(settings.train, shape, device, train, held, lesson, here)
+    if shape.waves:
+        yield _waves(settings, shape.waves, device, train)
     texts = _prompts(settings.generate, held)
     yield _generation(settings.generate, shape, device, texts, here)
     spoken = [0.06 * length for length in texts]
@@ -185,6 +194,16 @@ def _training(
     evaluation = looks * cost_estimate.hearing_step(shape, whole, section.rank) / pace
     said = f"{steps} steps at most, {_duration(step)} each, and {looks} evaluations"
     return CostLine("train", steps * step + evaluation, said, source)
+
+
+def _waves(settings: Settings, waves: WaveShape, device: Device, train: Clips) -> CostLine:
+    section, batch = settings.train, min(settings.train.batch, len(train))
+    steps = math.ceil(settings.sovits.stage2_epochs * math.ceil(len(train) / section.batch) / section.accumulation)
+    steps = min(steps, section.max_steps or steps)
+    seconds = statistics.fmean(length for length, _ in train)
+    work = section.accumulation * batch * (waves.segment + waves.second * seconds)
+    step = work / device.pace(waves.weights)
+    return CostLine("train stage 2", steps * step, f"{steps} steps at most, {_duration(step)} each", COMPUTED)
 
 
 def _generation(section: GenerateParams, shape: Shape, device: Device, texts: Sequence[int], here: bool) -> CostLine:
@@ -214,11 +233,16 @@ def _real_time_factor() -> float | None:
 
 
 def _memory(shape: Shape, lesson: BatchShape, section: TrainParams, device: Device) -> dict[str, float]:
+    """Of the training that needs most."""
     half = device.half if section.precision == "auto" else section.precision == "bf16"
-    return cost_estimate.learning_memory(
-        shape, lesson, section.rank, half=half, checkpointing=section.gradient_checkpointing,
-        small_optimiser=section.optimiser == "adamw_8bit",
-    )  # fmt: skip
+    small = section.optimiser == "adamw_8bit"
+    first = cost_estimate.learning_memory(
+        shape, lesson, section.rank, half=half, checkpointing=section.gradient_checkpointing, small_optimiser=small
+    )
+    if shape.waves is None:
+        return first
+    second = cost_estimate.wave_memory(shape, shape.waves, lesson.clips, half=half, small_optimiser=small)
+    return max(first, second, key=lambda parts: sum(parts.values()))
 
 
 def _advice(shape: Shape, lesson: BatchShape, section: TrainParams, device: Device) -> Iterator[str]:

@@ -2,11 +2,12 @@
 
     release(version, Path("release"), evidence)
     release/README.md           the card: evidence, data, speakers, consent, licences, limits, how to use it
-    release/adapter/            the adapter alone, as peft loads it
-    release/merged/             base and adapter in one, 16 bits, with tokenizer: as transformers loads it
+    release/adapter/            what was learnt alone; a LoRA is as peft loads it
+    release/merged/             base and adapter in one, 16 bits, as the family's own tools load it (CSM: transformers)
     release/release.json        the version's key and the SHA-256 of each file; written last
 
-Each speaker must have consented to `publish`.
+Each speaker must have consented to `publish`. Where the base's licence forbids something, a person has to say that it
+was understood.
 """
 
 from __future__ import annotations
@@ -33,17 +34,30 @@ MANIFEST = "release.json"
 class Mergeable(Protocol):
     """A voice whose base and adapter make one model of its own kind."""
 
+    merged_usage: Sequence[str]  # lines of Markdown on how others load it
+
     def save_merged(self, folder: Path) -> None:
-        """As `from_pretrained` of transformers reads it, in 16 bits."""
+        """As the family's own tools read it, in 16 bits."""
 
 
-def release(version: VoiceVersion, folder: Path, evidence: Sequence[str] = ()) -> list[Path]:
-    """The files, once all are there; SourceError where somebody did not consent to `publish`."""
+def release(
+    version: VoiceVersion, folder: Path, evidence: Sequence[str] = (), *, understood: bool = False
+) -> list[Path]:
+    """The files, once all are there; SourceError where somebody did not consent to `publish`.
+
+    `understood`: a person says so of the licence of the base's weights.
+    """
     if version.adapter is None:
         raise DataError(
             f"{version.name}: is the base alone, which others have released; name a version with an adapter"
         )
     Permissions().check_use(version.speakers, version.name, PUBLISH)
+    licence = families.limits(version.voice.family)
+    if licence and not understood:
+        raise DataError(
+            f"{version.voice.base}: its weights are under the {licence}, and so is a voice made from them; "
+            "add --licence-understood if what you publish keeps to it"
+        )
     if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
         raise DataError(f"{folder}: holds other files; name a new folder")
     voice = families.load(version.voice, version.adapter, "fp32")
@@ -52,10 +66,10 @@ def release(version: VoiceVersion, folder: Path, evidence: Sequence[str] = ()) -
     new = folder.with_name(f".{folder.name}.part")  # an earlier release stays until this one is whole
     shutil.rmtree(new, ignore_errors=True)
     (new / "adapter").mkdir(parents=True)
-    for name in ADAPTER_FILES:
+    for name in sorted({*ADAPTER_FILES, *(path.name for path in version.adapter.glob("*.safetensors"))}):
         shutil.copyfile(version.adapter / name, new / "adapter" / name)
     voice.save_merged(new / "merged")
-    write_atomic(new / "README.md", card(version, evidence))
+    write_atomic(new / "README.md", card(version, evidence, voice.merged_usage))
     names = sorted(path.relative_to(new) for path in new.rglob("*") if path.is_file())
     hashes = {name.as_posix(): file_sha256(new / name) for name in names}
     write_atomic(new / MANIFEST, json.dumps({"version": version.key, "sha256": hashes}, indent=1) + "\n")
@@ -64,8 +78,8 @@ def release(version: VoiceVersion, folder: Path, evidence: Sequence[str] = ()) -
     return [*(folder / name for name in names), folder / MANIFEST]
 
 
-def card(version: VoiceVersion, evidence: Sequence[str]) -> str:
-    people = Permissions().people
+def card(version: VoiceVersion, evidence: Sequence[str], usage: Sequence[str]) -> str:
+    people, limits = Permissions().people, families.limits(version.voice.family)
     licences = sorted({licence for name in version.speakers for licence in licences_of(version.speakers[name])})
     learnt = training_of(version)
     return "\n".join(
@@ -74,6 +88,8 @@ def card(version: VoiceVersion, evidence: Sequence[str]) -> str:
             f"base_model: {json.dumps(version.voice.base)}",
             "pipeline_tag: text-to-speech",
             "tags: [text-to-speech, voice-clone, synthetic]",
+            *(["license: other", f"license_name: {json.dumps(limits.name)}"] if limits else []),
+            *([f"license_link: {limits.address}"] if limits else []),
             "---",
             f"# A voice: {', '.join(escaped(people[name].name) for name in version.speakers)}",
             "",
@@ -93,7 +109,8 @@ def card(version: VoiceVersion, evidence: Sequence[str]) -> str:
             "",
             f"{learnt.get('clips', 'an unknown number of')} clips, {float(learnt.get('seconds', 0)) / 60:.1f} minutes. "
             f"Licences of the recordings: {', '.join(map(escaped, licences)) or 'not known'}. The base model has a "
-            "licence of its own, which goes on to apply to `merged`.",
+            "licence of its own, which goes on to apply to `merged`"
+            f"{f': {limits}. It applies to what the voice says, too.' if limits else '.'}",
             "",
             "## How good it is",
             "",
@@ -106,13 +123,7 @@ def card(version: VoiceVersion, evidence: Sequence[str]) -> str:
             "",
             "## Using it",
             "",
-            "```python",
-            "model = transformers.CsmForConditionalGeneration.from_pretrained('merged')",
-            "tokenizer = transformers.AutoTokenizer.from_pretrained('merged')",
-            "```",
-            "",
-            "`adapter` is for peft, over the base model. Sesame's own repository does not load `merged`, since its",
-            "weights have other names there.",
+            *usage,
             "",
         ]
     )

@@ -36,12 +36,13 @@ from timbre.families.protocol import (
     Spoken,
     Turn,
     Voice,
+    WeightsLicence,
 )  # fmt: skip
 
 __all__ = [
     "WHOLE", "Audio", "Cloning", "Codes", "Course", "Family", "Lora", "Losses", "Mark", "Objective", "Part",
-    "Precision", "Request", "SpeakerTag", "Speaking", "Spoken", "Turn", "Voice", "adapter_fingerprint", "family",
-    "fingerprint", "load", "load_once",
+    "Precision", "Request", "SpeakerTag", "Speaking", "Spoken", "Turn", "Voice", "WeightsLicence",
+    "adapter_fingerprint", "family", "fingerprint", "limits", "load", "load_once",
 ]  # fmt: skip
 
 
@@ -65,6 +66,16 @@ def load(voice: VoiceParams, adapter: Path | None = None, precision: Precision =
 
 def family(name: str) -> Family:
     return cast(Family, importlib.import_module(f"timbre.families.{name}").FAMILY)
+
+
+def limits(name: str) -> WeightsLicence | None:
+    """The licence of a family's published weights, where it forbids something; a family of an older version may be no
+    more."""
+    try:
+        licence = family(name).licence
+    except (ModuleNotFoundError, AttributeError):
+        return None
+    return None if licence.commercial else licence
 
 
 def fingerprint(voice: VoiceParams) -> str:

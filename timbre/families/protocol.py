@@ -169,6 +169,18 @@ class Cloning(NamedTuple):
     # … of the clips that it learnt from, which lies beside the adapter
 
 
+class WeightsLicence(NamedTuple):
+    """Under what terms the weights that a family's makers published may be used; a voice tuned from them, too."""
+
+    name: str
+    commercial: bool = True  # whether they may be used for more than non-commercial purposes
+    address: str = ""
+
+    def __str__(self) -> str:
+        limit = "" if self.commercial else ", non-commercial use only"
+        return f"{self.name}{limit}" + (f" ({self.address})" if self.address else "")
+
+
 class Voice(Protocol):
     """A loaded model."""
 
@@ -213,6 +225,7 @@ class Family(NamedTuple):
     load: Callable[[str, str | None, Path | None, Precision], Voice]  # base, revision, adapter, precision
     cloning: Cloning
     shape: Callable[[Mapping[str, Any]], Shape]  # of a base's config.json, for estimates
+    licence: WeightsLicence
     known: Mapping[str, Mapping[str, Any]] = {}  # bases on the hub → as much of their config.json as `shape` asks for
     languages: tuple[str, ...] | None = None  # that it speaks; None: whatever its training brings
     marks: tuple[Mark, ...] = ("number",)  # what its sequence says of a speaker and a language

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from timbre import families
 from timbre.core.errors import ModelError
-from timbre.families.shape import DecoderShape, Shape
+from timbre.families.shape import DecoderShape, Shape, WaveShape
 
 GB = 1e9
 ROW = 0.15  # of a small layer's time, that each further row takes on a CPU; fitted
@@ -128,6 +128,15 @@ def learning_memory(
         "adapter and optimiser": adapter * (4 + 4 + (2 if small_optimiser else 8)),
         "activations": kept + at_once,
         "logits": logits,
+    }
+
+
+def wave_memory(shape: Shape, waves: WaveShape, clips: int, *, half: bool, small_optimiser: bool) -> dict[str, float]:
+    """Bytes at the highest, of the training of what makes sound."""
+    return {
+        "weights": 4 * (shape.weights + shape.codec.weights + waves.weights),
+        "gradients and optimiser": waves.weights * (4 + (2 if small_optimiser else 8)),
+        "activations": clips * waves.kept / (2 if half else 1),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from timbre.families.orpheus.shape import ORPHEUS_3B, shape
-from timbre.families.protocol import Cloning, Family, Precision, Voice
+from timbre.families.protocol import Cloning, Family, Precision, Voice, WeightsLicence
 
 
 def load_voice(base: str, revision: str | None, adapter: Path | None, precision: Precision) -> Voice:
@@ -16,5 +16,6 @@ def load_voice(base: str, revision: str | None, adapter: Path | None, precision:
 
 FAMILY = Family(
     name="orpheus", load=load_voice, cloning=Cloning("turns", (3.0, 10.0)), shape=shape, marks=("name",),
+    licence=WeightsLicence("Apache-2.0, made from Llama 3.2, whose community licence applies too"),
     known={f"canopylabs/orpheus-3b-0.1-{kind}": ORPHEUS_3B for kind in ("pretrained", "ft")},
 )  # fmt: skip
