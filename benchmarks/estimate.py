@@ -20,11 +20,12 @@ import torch
 from benchmarks import shapes, table
 from benchmarks.shapes import csm
 from benchmarks.table import Row, Table, median, race
-from timbre.commands.estimate import BASES, this_machine
+from timbre.commands.estimate import this_machine
 from timbre.families import Lora, Request, Speaking, Turn
 from timbre.families.shape import Shape
 from timbre.training import cost_estimate
 
+BASES = {"tiny": str(shapes.TINY), "csm-1b": "sesame/csm-1b"}
 RANK, SHARE = 32, 0.125
 BATCH = {"tiny": (8, 75), "csm-1b": (2, 75)}  # clips, frames of each
 FRAMES = {"tiny": 50, "csm-1b": 4}  # of speech
@@ -42,7 +43,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def measure(options: argparse.Namespace) -> Iterator[Table]:
     device = this_machine() if options.device == "cuda" else cost_estimate.cpu(torch.get_num_threads(), 0)
     for size in options.size:
-        shape = cost_estimate.read_shape("csm", str(shapes.TINY) if size == "tiny" else BASES[size])
+        shape = cost_estimate.read_shape("csm", BASES[size])
         voice = csm(size, options.device, torch.bfloat16 if device.half else torch.float32)
         rows = [row(name, options.runs, *pair) for name, pair in parts(size, voice, shape, device)]
         yield Table(f"{size} on {options.device}", rows)

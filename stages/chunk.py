@@ -200,8 +200,8 @@ def cut(cuts: Sequence[Cut]) -> Iterator[Files]:
         joined = np.concatenate(pieces)
         gain = 0.0 if job.loudness is None else loudness.gain(joined, rate, job.loudness)
         record = {"key": job.key, "gain": gain, "clipped": round(delivery.clipped_share(joined), 6)}
-        made = audio.flac_bytes(loudness.amplified(joined, gain), rate)
-        yield {".flac": made, ".json": f"{json.dumps(record)}\n".encode()}
+        flac = audio.flac_bytes(loudness.amplified(joined, gain), rate)
+        yield {".flac": flac, ".json": f"{json.dumps(record)}\n".encode()}
 
 
 def measure(recordings: Sequence[tuple[Path, str]], vad: speech_activity.Vad) -> Iterator[Files]:
@@ -257,8 +257,8 @@ def main(
     dropped: list[Drop] = []
     for recording in recordings:
         lines = read_jsonl(segments / f"{recording.id}.jsonl", Segment)
-        made, left_out = plan(recording, lines, speech_activity.open(speech / f"{recording.id}.npy"), params)
-        clips += made
+        planned, left_out = plan(recording, lines, speech_activity.open(speech / f"{recording.id}.npy"), params)
+        clips += planned
         dropped += left_out
     write_jsonl(drops, dropped)
     write_jsonl(table, cut_all(clips, raw, out, params, engine))

@@ -42,6 +42,7 @@ from timbre.core.text import judged_sentences, words
 from timbre.families import Family
 from timbre.mapping.stage import run_stage
 from timbre.project import pace
+from timbre.project.known_words import REMEDY
 from timbre.project.sources import read as read_sources
 
 
@@ -61,6 +62,17 @@ def unfit(clip: Clip, label: Label, params: DatasetParams) -> str | None:
     if above(label.cer, params.wrong_cer):
         return f"misheard: Whisper hears “{label.heard}”, {label.cer:.0%} apart, over dataset.wrong_cer"
     return None
+
+
+def unheard(labels: Sequence[Label], params: DatasetParams) -> Iterator[str]:
+    """Why nothing should be learnt at all: Whisper does not know this speech, and could not judge the voice either."""
+    heard = sum(label.cer < (params.doubtful_cer or math.inf) for label in labels)
+    if labels and below(heard / len(labels), params.min_heard):
+        yield (
+            f"Whisper hears {heard} of {len(labels)} clips as they are written, under dataset.min_heard "
+            f"({params.min_heard:.0%}); `timbre review` shows what it hears. If the texts are right, whisper.model "
+            f"does not know this speech, as the demo's does not: {REMEDY}. `min_heard: null` trains all the same"
+        )
 
 
 def above(value: float, most: float | None) -> bool:
@@ -83,7 +95,7 @@ def warnings(clip: Clip, label: Label, params: DatasetParams) -> Iterator[str]:
 
 def unusual_pace(clips: Sequence[Clip], ranges: float | None) -> dict[str, str]:
     """Clip id → reason, where text and sound hardly belong together: too many words for the time, or too few."""
-    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     for speaker in sorted({clip.speaker for clip in clips}) if ranges else ():
         paces = {c.id: pace.seconds_per_letter(c.speech, c.text) for c in clips if c.speaker == speaker}
         if not (limits := pace.usual(list(paces.values()), ranges or 0.0)):
@@ -91,11 +103,11 @@ def unusual_pace(clips: Sequence[Clip], ranges: float | None) -> dict[str, str]:
         least, most = limits
         for name, own in paces.items():
             if not least <= own <= most:
-                found[name] = (
+                reasons[name] = (
                     f"pace: {1000 * own:.0f} ms per letter, where {speaker} usually takes "
                     f"{1000 * least:.0f} to {1000 * most:.0f}; is the text what is said?"
                 )
-    return found
+    return reasons
 
 
 def lot(clip: Clip, block_seconds: float) -> float:
@@ -134,10 +146,10 @@ def duplicates(clips: Sequence[Clip], evaluation: set[str]) -> dict[str, str]:
         if clip.id in evaluation:
             for sentence in judged_sentences(clip.text):
                 tested.setdefault(sentence, clip)
-    said = ((c.id, next((tested[s] for s in judged_sentences(c.text) if s in tested), None)) for c in clips)
+    leaked = ((c.id, next((tested[s] for s in judged_sentences(c.text) if s in tested), None)) for c in clips)
     return {
         name: f"duplicate: the evaluation clip {other.id} says the same words"
-        for name, other in said
+        for name, other in leaked
         if other and name not in evaluation
     }
 
@@ -179,10 +191,10 @@ def split(clips: Sequence[Clip], labels: Mapping[str, Label], params: DatasetPar
     return Split(learnt, [clip for clip in fit if clip.id in tested], reasons)
 
 
-def rejected(made: Split, clips: Sequence[Clip], labels: Mapping[str, Label], params: DatasetParams) -> Iterator[Drop]:
+def rejected(kept: Split, clips: Sequence[Clip], labels: Mapping[str, Label], params: DatasetParams) -> Iterator[Drop]:
     """The clips that are left out, and the warnings about those that are not."""
     for clip in clips:
-        if why := made.reasons.get(clip.id):
+        if why := kept.reasons.get(clip.id):
             yield Drop(clip.recording, clip.start, clip.end, clip.text, why, clip=clip.id)
             continue
         for warning in warnings(clip, labels[clip.id], params):
@@ -191,8 +203,8 @@ def rejected(made: Split, clips: Sequence[Clip], labels: Mapping[str, Label], pa
 
 def stats(train: Sequence[Example], evaluation: Sequence[Example], rejected: Sequence[Drop]) -> dict[str, object]:
     def count(rows: Sequence[Example]) -> dict[str, object]:
-        said = sum(len(words(row.text)) for row in rows)
-        return {"clips": len(rows), "seconds": round(sum(row.seconds for row in rows), 2), "words": said}
+        word_count = sum(len(words(row.text)) for row in rows)
+        return {"clips": len(rows), "seconds": round(sum(row.seconds for row in rows), 2), "words": word_count}
 
     def reasons(kind: str) -> dict[str, object]:
         rows = [drop for drop in rejected if drop.kind == kind]
@@ -230,21 +242,22 @@ def main(
 ) -> None:
     settings = read()
     params = settings.dataset
-    cut, heard = read_jsonl(table, Clip), {label.clip: label for label in read_jsonl(labels, Label)}
-    raise_all(DataError, (f"{labels}: lacks clip {c.id}; run `dvc repro check`" for c in cut if c.id not in heard))
+    cut, label_of = read_jsonl(table, Clip), {label.clip: label for label in read_jsonl(labels, Label)}
+    raise_all(DataError, (f"{labels}: lacks clip {c.id}; run `dvc repro check`" for c in cut if c.id not in label_of))
     languages = {source.id: source.language for source in read_sources(sources)}
     raise_all(DataError, foreign(cut, languages, families.family(settings.voice.family)))
-    made = split(cut, heard, params)
-    left_out = [*read_jsonl(drops, Drop), *rejected(made, cut, heard, params)]
+    raise_all(DataError, unheard([label_of[clip.id] for clip in cut], params))
+    chosen = split(cut, label_of, params)
+    left_out = [*read_jsonl(drops, Drop), *rejected(chosen, cut, label_of, params)]
     rows = sorted(left_out, key=lambda row: (row.recording, row.start, row.kind))
-    if not made.train or not made.evaluation:
+    if not chosen.train or not chosen.evaluation:
         commonest = Counter(row.reason.split(":")[0] for row in rows if row.kind == "drop").most_common(3)
         raise DataError(
-            f"{table}: {len(made.train) + len(made.evaluation)} clips are left to learn from and to test on; left "
+            f"{table}: {len(chosen.train) + len(chosen.evaluation)} clips are left to learn from and to test on; left "
             f"out: {', '.join(f'{count} {kind}' for kind, count in commonest)}; {drops} names the lines. Add a "
             "recording, mend the transcript, or change a limit in the sections chunk and dataset of params.yaml"
         )
-    train, tested = examples(made.train, clips, languages), examples(made.evaluation, clips, languages)
+    train, tested = examples(chosen.train, clips, languages), examples(chosen.evaluation, clips, languages)
     write_jsonl(out / "train.jsonl", train)
     write_jsonl(out / "eval.jsonl", tested)
     write_jsonl(out / "rejected.jsonl", rows)

@@ -3,7 +3,7 @@
     python -m stages.encode --clips data/clips --out data/codes/csm
 
 Reads   data/clips/<clip>.flac      the folder holds exactly the clips that `chunk` wants
-Writes  data/codes/<family>/<clip>.safetensors      arrays by name: `codes` (frames, codebooks), and what a family adds
+Writes  data/codes/<family>/<clip>.safetensors      arrays by name: `codes` (frames, codes), and what a family adds
         data/codes/<family>/<clip>.json             {"key", "frames"}
 
 Each family has a folder of its own, so that another `voice.family` and back again encodes nothing twice. A clip's name
@@ -60,11 +60,11 @@ def seconds(path: Path) -> float:
 def encode(clips: Sequence[tuple[Path, str]], voice: VoiceParams) -> Iterator[Files]:
     model = families.load_once(voice)
     sounds = audio.read_all([path for path, _ in clips], model.hearing_rate)
-    for (path, key), made in zip(clips, model.encode(sounds), strict=True):
-        if not (frames := codes.frames(made)):
+    for (path, key), clip_codes in zip(clips, model.encode(sounds), strict=True):
+        if not (frames := codes.frames(clip_codes)):
             raise AudioError(f"{path}: is empty; `TIMBRE_ANEW=1 dvc repro -f chunk` cuts all clips again")
         record = json.dumps({"key": key, "frames": frames})
-        yield {codes.SUFFIX: codes.to_bytes(made), ".json": f"{record}\n".encode()}
+        yield {codes.SUFFIX: codes.to_bytes(clip_codes), ".json": f"{record}\n".encode()}
 
 
 def main(

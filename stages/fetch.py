@@ -74,7 +74,7 @@ def bring_each(declared: Sequence[tuple[Source, str]], params: FetchParams, prob
 def bring(source: Source, key: str, params: FetchParams) -> Files:
     scratch, flac = SCRATCH / key, SCRATCH / f"{key}.flac"
     scratch.mkdir(parents=True, exist_ok=True)
-    original, told = download(source, scratch, params) if source.url else (Path(source.origin), {})
+    original, site_facts = download(source, scratch, params) if source.url else (Path(source.origin), {})
     facts = to_flac(
         original,
         flac,
@@ -91,7 +91,7 @@ def bring(source: Source, key: str, params: FetchParams) -> Files:
         seconds=round(facts.seconds, 3),
     )
     provenance = {
-        **told,
+        **site_facts,
         "file_sha256": file_sha256(original),  # of the original, whatever its container
         "channels": facts.channels,  # two were mixed to one
         "start": source.start,
@@ -151,38 +151,38 @@ def download(source: Source, folder: Path, params: FetchParams) -> tuple[Path, d
         }
         try:
             with YoutubeDL(options) as site:
-                told = site.extract_info(source.url, download=False)
-                told |= {"filesize": size_of(site, told)}
-                check_claims(source, told, params)
-                bar.total = told["filesize"] or None
-                tqdm.write(redacted(f"{source.id}: {announced(source, told)}"))
-                site.process_ie_result(told)
+                site_facts = site.extract_info(source.url, download=False)
+                site_facts |= {"filesize": size_of(site, site_facts)}
+                check_claims(source, site_facts, params)
+                bar.total = site_facts["filesize"] or None
+                tqdm.write(redacted(f"{source.id}: {announced(source, site_facts)}"))
+                site.process_ie_result(site_facts)
         except YoutubeDLError as error:
             raise SourceError(f"{source.id}: could not download {source.url}: {reason(error, messages)}") from error
     if not target.exists():
         raise SourceError(f"{source.id}: {source.url} gave no file; download it yourself and declare it with `file`")
-    return target, {"url": told.get("webpage_url") or source.url, **facts_about(told)}
+    return target, {"url": site_facts.get("webpage_url") or source.url, **facts_about(site_facts)}
 
 
-def size_of(site: YoutubeDL, told: dict[str, Any]) -> int:
+def size_of(site: YoutubeDL, site_facts: dict[str, Any]) -> int:
     """In bytes; for a plain file yt-dlp does not know it before it downloads, so the server is asked. 0 is unknown."""
     from yt_dlp.networking import HEADRequest
     from yt_dlp.utils import YoutubeDLError
 
-    known = int(told.get("filesize") or told.get("filesize_approx") or 0)
-    if known or told.get("protocol") not in ("http", "https"):
-        return known
+    announced_size = int(site_facts.get("filesize") or site_facts.get("filesize_approx") or 0)
+    if announced_size or site_facts.get("protocol") not in ("http", "https"):
+        return announced_size
     try:
-        with site.urlopen(HEADRequest(told["url"], headers=told.get("http_headers") or {})) as answer:
+        with site.urlopen(HEADRequest(site_facts["url"], headers=site_facts.get("http_headers") or {})) as answer:
             return int(answer.headers.get("Content-Length") or 0)
     except (YoutubeDLError, ValueError):  # a server that knows no HEAD; `watch` sees what comes
         return 0
 
 
-def announced(source: Source, told: dict[str, Any]) -> str:
+def announced(source: Source, site_facts: dict[str, Any]) -> str:
     """What is about to be downloaded, so that a person can stop it; and where the site says otherwise than they do."""
-    facts = facts_about(told)
-    seconds, size = int(told.get("duration") or 0), told.get("filesize") or 0
+    facts = facts_about(site_facts)
+    seconds, size = int(site_facts.get("duration") or 0), site_facts.get("filesize") or 0
     length = f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}" if seconds else "length not told"
     line = f"{facts.get('title', source.url)}, {length}, " + (f"{size / 1e6:.1f} MB" if size else "size not told")
     if facts.get("license", source.licence).casefold() != source.licence.casefold():
@@ -190,17 +190,17 @@ def announced(source: Source, told: dict[str, Any]) -> str:
     return line
 
 
-def check_claims(source: Source, told: dict[str, Any], params: FetchParams) -> None:
+def check_claims(source: Source, site_facts: dict[str, Any], params: FetchParams) -> None:
     """What the site says before a byte of audio moves; `watch` and `to_flac` check what really comes."""
-    if told.get("_type", "video") != "video":
-        first = next((entry.get("url") for entry in told.get("entries") or [] if entry.get("url")), None)
+    if site_facts.get("_type", "video") != "video":
+        first = next((entry.get("url") for entry in site_facts.get("entries") or [] if entry.get("url")), None)
         hint = f", such as {first}" if first else ""
         raise SourceError(f"{source.id}: {source.url} is a list of recordings; declare the address of each{hint}")
-    if told.get("is_live"):
+    if site_facts.get("is_live"):
         raise SourceError(f"{source.id}: {source.url} is a live stream; declare it when it has ended")
-    check_size(source, told.get("filesize") or 0, params)
-    if told.get("duration"):
-        hours = (min(told["duration"], source.end or told["duration"]) - (source.start or 0)) / 3600
+    check_size(source, site_facts.get("filesize") or 0, params)
+    if site_facts.get("duration"):
+        hours = (min(site_facts["duration"], source.end or site_facts["duration"]) - (source.start or 0)) / 3600
         if hours > params.max_hours:
             raise SourceError(
                 f"{source.id}: {source.url} lasts {hours:.1f} h; declare a part of it with start and end, "
@@ -242,9 +242,9 @@ def reason(error: Exception, messages: Messages) -> str:
     return f"{text}; see whether it plays in a browser, `dvc repro` tries again"
 
 
-def facts_about(told: dict[str, Any]) -> dict[str, str]:
+def facts_about(site_facts: dict[str, Any]) -> dict[str, str]:
     """A stranger wrote these: each becomes one line without control characters, which a terminal would obey."""
-    return {key: plain(str(told[key])) for key in TOLD if told.get(key)}
+    return {key: plain(str(site_facts[key])) for key in TOLD if site_facts.get(key)}
 
 
 def plain(text: str) -> str:

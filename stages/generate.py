@@ -55,18 +55,18 @@ def plan(
     how = of_a_sound(params)
     planned = []
     for condition in CONDITIONS:
-        heard = reference if condition.endswith("clone") else None
-        worn = adapter if condition.startswith("tuned") else None
+        clone_of = reference if condition.endswith("clone") else None
+        used_adapter = adapter if condition.startswith("tuned") else None
         for prompt in spoken:
             for seed in params.seeds:
-                cloned = [heard.clip, heard.turn.text] if heard else None
+                cloned = [clone_of.clip, clone_of.turn.text] if clone_of else None
                 row_seed = sentence.prompt_seed(seed, prompt.id)
-                context = (heard.turn,) if heard else ()
+                context = (clone_of.turn,) if clone_of else ()
                 request = sentence.request(prompt.text, params, seed=row_seed, context=context, like=reference.turn)
-                key = content_key(VERSION, how, base, worn, cloned, prompt, row_seed, *request.marked(marks))
+                key = content_key(VERSION, how, base, used_adapter, cloned, prompt, row_seed, *request.marked(marks))
                 sample = Sample(
                     f"{condition}-{prompt.id}-{seed}", condition, *prompt, seed,
-                    heard.clip if heard else None, worn, base, 0.0, False, key,
+                    clone_of.clip if clone_of else None, used_adapter, base, 0.0, False, key,
                 )  # fmt: skip
                 planned.append((sample, request))
     return planned

@@ -53,8 +53,10 @@ def speak(batch: Sequence[tuple[Point, Path, Request]], voice: VoiceParams, para
         model = families.load_once(voice, adapter, params.precision)
         (spoken,) = model.speak([request], sentence.speaking(params))
         sound = spoken.sound
-        made = Point(point.step, point.sample, point.adapter, len(sound) / model.sample_rate, spoken.ended, point.key)
-        yield {".flac": sentence.flac(sound, model.sample_rate), ".json": f"{to_json(made)}\n".encode()}
+        spoken_point = Point(
+            point.step, point.sample, point.adapter, len(sound) / model.sample_rate, spoken.ended, point.key
+        )
+        yield {".flac": sentence.flac(sound, model.sample_rate), ".json": f"{to_json(spoken_point)}\n".encode()}
 
 
 def main(

@@ -36,6 +36,7 @@ from timbre.mapping.stage import run_stage
 from timbre.project.permissions import Permissions, Used, of_dataset
 from timbre.report import data, method, sample_rows, tables, training
 from timbre.report.data import Data
+from timbre.report.people import people
 from timbre.report.rates import rates
 from timbre.report.sample_rows import ShownScore, Take
 from timbre.report.sound import EmbeddedSound, sound
@@ -76,7 +77,7 @@ def render(**page: object) -> str:
 def facts(learnt: Data, trained: TrainingFigures, worst: Sequence[Take], licence: WeightsLicence | None) -> list[Fact]:
     """The rest of the Markdown page."""
     train, held = learnt.seconds
-    found = [
+    rows = [
         Fact(
             "Data",
             f"{clock(train)} minutes in {len(learnt.train)} clips to learn from, {clock(held)} in "
@@ -85,14 +86,14 @@ def facts(learnt: Data, trained: TrainingFigures, worst: Sequence[Take], licence
         )
     ]
     if trained.best:
-        found.append(Fact("Training", f"{trained.best} {trained.overfit}".strip()))
+        rows.append(Fact("Training", f"{trained.best} {trained.overfit}".strip()))
     if worst:
         each = list({take.prompt: take for take in reversed(worst)}.values())[::-1]  # its worst of each sentence
         named = [f"{escaped(take.text)} ({take.name}, {percent(take.wer)} wrong)" for take in each[:3]]
-        found.append(Fact("Worst sentences", "; ".join(named)))
+        rows.append(Fact("Worst sentences", "; ".join(named)))
     if licence:
-        found.append(Fact("Licence of the base model", str(licence)))
-    return [*found, Fact("Listen", "`dvc pull`, then open `reports/index.html`")]
+        rows.append(Fact("Licence of the base model", str(licence)))
+    return [*rows, Fact("Listen", "`dvc pull`, then open `reports/index.html`")]
 
 
 def voices(learnt: Data, used: Used, allowed: Permissions) -> list[str]:
@@ -122,19 +123,20 @@ def main(
     allowed.check(of_dataset(dataset))
     settings = read()
     licence = families.limits(settings.voice.family)
-    found, scored = read_metrics(metrics), sample_rows.read_scores(scores, samples)
+    evidence, scored = read_metrics(metrics), sample_rows.read_scores(scores, samples)
     learnt = data.read(dataset, review, clips, raw, allowed)
     trained = training.read(history, points, scored, samples)
     rows = sample_rows.rows(scored, samples, lambda clip: sound(clips / f"{clip}.flac"))
     worst = sample_rows.worst(rows)
     page = render(
-        verdict=verdict(found),
-        rates=rates(found),
-        speaker=found.speaker,
+        verdict=verdict(evidence),
+        rates=rates(evidence),
+        people=people(evidence),
+        speaker=evidence.speaker,
         measures=COMPARED,
         others=[m for m in MEASURES if not m.compared and m.name not in ("errors", "words")],
         explained=method.explained(),
-        failed=found.failed,
+        failed=evidence.failed,
         rows=rows,
         by_kind=sample_rows.by_kind(scored),
         worst=worst,
@@ -147,7 +149,7 @@ def main(
         adapter=next((s.sample.adapter for s in scored if s.sample.adapter), None),
     )
     write_atomic(out, page)
-    write_atomic(markdown, tables.markdown(found, facts(learnt, trained, worst, licence)))
+    write_atomic(markdown, tables.markdown(evidence, facts(learnt, trained, worst, licence)))
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ class Review:
 def undeclared(folder: Path, recordings: list[Recording]) -> Iterator[str]:
     """A transcript that belongs to no recording would be ignored without a word; most likely an id was mistyped."""
     declared = {recording.id for recording in recordings}
-    for path in sorted(folder.glob("*.tsv")):
+    for path in transcripts.files(folder):
         if path.stem not in declared:
             yield (
                 f"{path}: no recording `{path.stem}` in data/sources.yaml (there are {', '.join(sorted(declared))}); "
@@ -80,11 +80,11 @@ def other_audio(path: Path, transcript: Transcript, recording: Recording) -> str
     )
 
 
-def voices_in(found: dict[str, tuple[str, Transcript]], recordings: list[Recording]) -> dict[str, list[str]]:
+def voices_in(transcripts: dict[str, tuple[str, Transcript]], recordings: list[Recording]) -> dict[str, list[str]]:
     """Speaker → recordings that hold their voice: the declared one, and whoever has a line that is to be learnt."""
     used: dict[str, list[str]] = {}
     for recording in recordings:
-        speakers = found[recording.id][1].speakers if recording.id in found else ()
+        speakers = transcripts[recording.id][1].speakers if recording.id in transcripts else ()
         for speaker in dict.fromkeys([recording.speaker, *speakers]):
             used.setdefault(speaker, []).append(recording.id)
     return used
@@ -139,25 +139,25 @@ def main(
 ) -> None:
     recordings = fetched(sources, raw)
     problems = list(undeclared(transcripts, recordings))
-    found: dict[str, tuple[str, Transcript]] = {}
+    words_by_id: dict[str, tuple[str, Transcript]] = {}
     for recording in recordings:
         try:
-            found[recording.id] = words_of(recording, transcripts, drafts)
+            words_by_id[recording.id] = words_of(recording, transcripts, drafts)
         except DataError as error:
             problems.append(str(error))
-    known, used = people.read(speakers), voices_in(found, recordings)
-    problems += people.problems(known, used, str(speakers))
+    people_by_id, used = people.read(speakers), voices_in(words_by_id, recordings)
+    problems += people.problems(people_by_id, used, str(speakers))
     if problems:
         raise TranscriptError("\n".join(problems))
     for recording in recordings:
-        write_jsonl(out / f"{recording.id}.jsonl", segments_of(found[recording.id][1], recording))
-    reviews = {name: review_of(*origin_and_lines) for name, origin_and_lines in found.items()}
+        write_jsonl(out / f"{recording.id}.jsonl", segments_of(words_by_id[recording.id][1], recording))
+    reviews = {name: review_of(*origin_and_lines) for name, origin_and_lines in words_by_id.items()}
     write_atomic(review, json.dumps(summary(reviews), indent=2, sort_keys=True, ensure_ascii=False) + "\n")
     for speaker in used:
-        if not known[speaker].consent.evidence:
-            print(f"segment: {speakers}:{known[speaker].line}: {speaker}'s consent names no evidence")
-    heard = sum(review.ok + review.dropped for review in reviews.values())
-    print(f"segment: {sum(review.lines for review in reviews.values())} lines, {heard} of them heard by a person")
+        if not people_by_id[speaker].consent.evidence:
+            print(f"segment: {speakers}:{people_by_id[speaker].line}: {speaker}'s consent names no evidence")
+    reviewed = sum(review.ok + review.dropped for review in reviews.values())
+    print(f"segment: {sum(review.lines for review in reviews.values())} lines, {reviewed} of them heard by a person")
 
 
 if __name__ == "__main__":

@@ -59,10 +59,10 @@ def track(files: TrackedFiles, parameters: dict[str, Any]) -> str:
     """Record the version unless the store has it as it is; what was done, in a line."""
     uri, key = tracking.store_uri(), files.key(parameters)
     try:
-        known = offline.version(uri, key)
-        if known and version.is_current(known, files):
+        recorded = offline.version(uri, key)
+        if recorded and version.is_current(recorded, files):
             version.remember(uri, key)
-            return f"version {key} has its run already, {visible(known.run.name)}"
+            return f"version {key} has its run already, {visible(recorded.run.name)}"
         client = tracking.connect(uri)
     except TrackingError:
         if version.was_recorded(uri, key):
@@ -142,16 +142,16 @@ def loadable(client: MlflowClient, run_id: str, voice: dict[str, Any]) -> None:
     client.set_tag(run_id, version.MODEL_TAG, "true")
 
 
-def publish(client: MlflowClient, run_id: str, report: Path, known: str | None = None) -> None:
+def publish(client: MlflowClient, run_id: str, report: Path, recorded: str | None = None) -> None:
     """The page may be drawn anew for the same version: the run then shows the new one."""
-    if (digest := file_sha256(report)) != known:
+    if (digest := file_sha256(report)) != recorded:
         client.log_artifact(run_id, str(report), "report")
         client.set_tag(run_id, version.REPORT_TAG, digest)
 
 
-def predict(client: MlflowClient, run_id: str, files: TrackedFiles, known: str | None = None) -> None:
+def predict(client: MlflowClient, run_id: str, files: TrackedFiles, recorded: str | None = None) -> None:
     """DNSMOS may be installed, and judge the samples, when the run is long there."""
-    if files.mos.exists() and (digest := file_sha256(files.mos)) != known:
+    if files.mos.exists() and (digest := file_sha256(files.mos)) != recorded:
         log(client, run_id, "metrics", list(opinions(files)))
         client.set_tag(run_id, version.OPINIONS_TAG, digest)
 
@@ -161,37 +161,37 @@ def log(client: MlflowClient, run_id: str, kind: str, items: Any) -> None:
 
     now = int(time.time() * 1000)
     if kind == "metrics":
-        made = iter([Metric(name, value, now, step) for name, value, step in items])
+        entities = iter([Metric(name, value, now, step) for name, value, step in items])
     else:
         entity = Param if kind == "params" else RunTag
-        made = iter([entity(name, str(value)) for name, value in items.items()])
-    while batch := list(islice(made, BATCH[kind])):
+        entities = iter([entity(name, str(value)) for name, value in items.items()])
+    while batch := list(islice(entities, BATCH[kind])):
         client.log_batch(run_id, **{kind: batch})
 
 
 def flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:
     """{"train": {"rank": 8}} as {"train.rank": 8}, as `dvc exp run -S` names them."""
-    found: dict[str, Any] = {}
+    flattened: dict[str, Any] = {}
     for name, value in values.items():
-        found |= flat(value, f"{above}{name}.") if isinstance(value, dict) else {above + name: value}
-    return found
+        flattened |= flat(value, f"{above}{name}.") if isinstance(value, dict) else {above + name: value}
+    return flattened
 
 
 def finals(path: Path) -> Iterator[tuple[str, float, int]]:
     """`wer/tuned` and so on: by the slash, MLflow draws the conditions of one rate side by side."""
-    found = evidence.read(path)
-    parts: dict[str, Any] = {"": found.conditions, "_difference": found.differences}
+    results = evidence.read(path)
+    parts: dict[str, Any] = {"": results.conditions, "_difference": results.differences}
     for kind, records in parts.items():
         for owner, record in records.items():
             yield from ((f"{name}{kind}/{owner}", value, 0) for name, value in measured(record))
-    yield from ((f"speaker/{name}", value, 0) for name, value in measured(found.speaker))
-    for gate, judged in found.gates.items():
+    yield from ((f"speaker/{name}", value, 0) for name, value in measured(results.speaker))
+    for gate, judged in results.gates.items():
         yield from ((f"gate_{name}/{gate}", value, 0) for name, value in measured(judged))
 
 
 def opinions(files: TrackedFiles) -> Iterator[tuple[str, float, int]]:
-    found = mos.read(files.mos, files.samples)
-    yield from ((f"mos/{condition}", value, 0) for condition, value in found.items())
+    means = mos.read(files.mos, files.samples)
+    yield from ((f"mos/{condition}", value, 0) for condition, value in means.items())
 
 
 def measured(record: Any) -> Iterator[tuple[str, float]]:
@@ -201,17 +201,17 @@ def measured(record: Any) -> Iterator[tuple[str, float]]:
 
 def verdicts(files: TrackedFiles) -> dict[str, str]:
     """The gates, and whether training went on for too long: what a person wants to see without opening the run."""
-    found = evidence.read(files.metrics)
-    told = {f"gate.{name}": "passed" if gate.passed else "failed" for name, gate in found.gates.items()}
-    if found.gates:
-        told["gates"] = "passed" if found.passed else f"failed: {', '.join(found.failed)}"
+    results = evidence.read(files.metrics)
+    tags = {f"gate.{name}": "passed" if gate.passed else "failed" for name, gate in results.gates.items()}
+    if results.gates:
+        tags["gates"] = "passed" if results.passed else f"failed: {', '.join(results.failed)}"
     facts = training(files.adapter)
     if facts.get("overfit", 0) > 0:
-        told["overfitting"] = (
+        tags["overfitting"] = (
             f"the evaluation loss was best at step {facts['best_step']}, {facts['best_eval_loss']:.4f}, which is kept; "
             f"by step {facts['steps']} it had risen by {facts['overfit']:.4f}"
         )
-    return told
+    return tags
 
 
 def training(adapter: Path) -> dict[str, Any]:

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -34,6 +33,7 @@ from timbre.core.content import content_key
 from timbre.core.errors import ModelError
 from timbre.core.params import read
 from timbre.core.running import settle
+from timbre.core.safe_text import warn
 from timbre.core.sections import Settings, TrainParams, VoiceParams
 from timbre.families import Course, Voice
 from timbre.mapping.entries import RECORD, Entry
@@ -57,7 +57,7 @@ class Task(NamedTuple):
     held: list[Utterance]  # back, to evaluate on
     own: Any  # the family's section of params.yaml
     key: str  # content key of all that the result depends on
-    licence: str | None  # of the base's weights, where it forbids something
+    licence: str | None  # of the base's weights, where it forbids commercial use
 
 
 def check_effect(course: Course, clip: Utterance) -> None:
@@ -77,8 +77,7 @@ def finished(voice: Voice, runs: Sequence[Run], task: Task, folder: Path) -> dic
     }
     # whoever plays, promotes or exports the adapter asks for these voices' consent: the clips held back chose its step
     voices = used_by((clip.speaker, clip.recording) for clip in [*task.clips, *task.held])
-    told = {"base_licence": task.licence} if task.licence else {}
-    record = json.dumps({"key": task.key, **facts(voice, runs, task.clips), SPEAKERS: voices, **told}, indent=2)
+    record = json.dumps({"key": task.key, **facts(voice, runs, task.clips), SPEAKERS: voices}, indent=2)
     return {**files, "history.csv": to_csv(runs).encode(), RECORD: f"{record}\n".encode()}
 
 
@@ -117,9 +116,9 @@ def task_of(dataset: Path, codes: Path, settings: Settings) -> Task:
     own = getattr(settings, base.family)
     clips, keys = utterances(dataset / "train.jsonl", codes)
     held, held_keys = utterances(dataset / "eval.jsonl", codes)
-    said = [(clip.id, clip.speaker, clip.seconds, clip.turn.text) for clip in [*clips, *held]]
+    content = [(clip.id, clip.speaker, clip.seconds, clip.turn.text) for clip in [*clips, *held]]
     asked_of = [asked(settings.train), asdict(own)]
-    key = content_key(VERSION, families.fingerprint(base), asked_of, said, keys, held_keys)
+    key = content_key(VERSION, families.fingerprint(base), asked_of, content, keys, held_keys)
     licence = families.limits(base.family)
     return Task(clips, held, own, key, str(licence) if licence else None)
 
@@ -129,7 +128,7 @@ def is_there(entry: Entry) -> bool:
     with Store(entry.record.parent) as store:
         state = store.state(entry)
         if state == "damaged":
-            print("train: damaged: the adapter's files are not what was written", file=sys.stderr)
+            warn("train: damaged: the adapter's files are not what was written")
         restored = state != "fresh" and store.restore(entry)
     if state == "fresh" or restored:
         print(f"train: {'restored' if restored else 'kept'}, as it was trained from the same before")

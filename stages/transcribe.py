@@ -32,6 +32,7 @@ from timbre.mapping import Job, batch, refresh
 from timbre.mapping.batch import Files
 from timbre.mapping.stage import run_stage
 from timbre.project.glossary import terms
+from timbre.project.known_words import KnownWords, of_model
 from timbre.project.sources import fetched
 
 VERSION = 1  # raise when the code gives other bytes for the same input
@@ -62,7 +63,11 @@ def transcribe_all(
     ]
     compute = partial(draft_each, prompt=prompt, model=model, fingerprint=fingerprint, params=params)
     refresh(out, jobs, compute, suffixes=[".json"], label="transcribe", engine=engine, gpu=True)
-    tell([json.loads((out / f"{recording.id}.json").read_bytes()) for recording in recordings], recordings)
+    tell(
+        [json.loads((out / f"{recording.id}.json").read_bytes()) for recording in recordings],
+        recordings,
+        of_model(model.model),
+    )
 
 
 def draft_each(
@@ -91,16 +96,18 @@ def listener(params: TranscribeParams, model: WhisperParams, recordings: Sequenc
 
 
 def draft_of(recording: Recording, path: Path, listen: Listen) -> dict[str, Any]:
-    heard: list[HeardUtterance] = []
+    utterances: list[HeardUtterance] = []
     for start, end in pieces(path, recording.seconds):
         samples, _ = audio.read(path, asr.SAMPLE_RATE, start, end)
-        heard += [shifted(utterance, start) for utterance in listen(samples, language=recording.language).utterances]
-    kept, left_out, mended = in_order(heard, recording.seconds)
+        utterances += [
+            shifted(utterance, start) for utterance in listen(samples, language=recording.language).utterances
+        ]
+    fitting, left_out, mended = in_order(utterances, recording.seconds)
     return {
         "language": recording.language,
         "mended": mended,  # segments whose times overlapped or lay outside the recording
         "left_out": left_out,  # texts for which there was no time
-        "segments": [rounded(utterance) for utterance in kept],
+        "segments": [rounded(utterance) for utterance in fitting],
     }
 
 
@@ -120,17 +127,17 @@ def pieces(
     yield start, seconds
 
 
-def in_order(heard: Sequence[HeardUtterance], seconds: float) -> tuple[list[HeardUtterance], list[str], int]:
+def in_order(utterances: Sequence[HeardUtterance], seconds: float) -> tuple[list[HeardUtterance], list[str], int]:
     """The utterances within the recording and one after the other; texts without room; how many were moved.
 
     Whisper may let two overlap, end after the recording, or give two the same time.
     """
     last = int(seconds * 100) / 100  # not rounded up: no segment ends after its recording
-    kept: list[HeardUtterance] = []
+    fitting: list[HeardUtterance] = []
     left_out, moved = [], 0
-    for utterance in sorted(heard, key=lambda u: (u.start, u.end)):
+    for utterance in sorted(utterances, key=lambda u: (u.start, u.end)):
         start, end = max(0.0, round(utterance.start, 2)), min(last, round(utterance.end, 2))
-        before = kept[-1] if kept else None
+        before = fitting[-1] if fitting else None
         shared = before is not None and start < before.end
         if before and shared:  # each gets half of what both claim
             start = max(round((start + min(before.end, end)) / 2, 2), round(before.start + SHORTEST, 2))
@@ -138,10 +145,10 @@ def in_order(heard: Sequence[HeardUtterance], seconds: float) -> tuple[list[Hear
             left_out.append(utterance.text)
             continue
         if before and shared:
-            kept[-1] = fitted(before, before.start, min(before.end, start))
-        kept.append(fitted(utterance, start, end))
+            fitting[-1] = fitted(before, before.start, min(before.end, start))
+        fitting.append(fitted(utterance, start, end))
         moved += (start, end) != (round(utterance.start, 2), round(utterance.end, 2))
-    return kept, left_out, moved
+    return fitting, left_out, moved
 
 
 def fitted(utterance: HeardUtterance, start: float, end: float) -> HeardUtterance:
@@ -172,7 +179,8 @@ def rounded(utterance: HeardUtterance) -> dict[str, Any]:
     )
 
 
-def tell(drafts: Sequence[dict[str, Any]], recordings: Sequence[Recording]) -> None:
+def tell(drafts: Sequence[dict[str, Any]], recordings: Sequence[Recording], known: KnownWords | None = None) -> None:
+    """`known` is of a Whisper that knows a few words only."""
     segments, mended = (
         sum(counts) for counts in zip(*((len(d["segments"]), d["mended"]) for d in drafts), strict=True)
     )
@@ -180,6 +188,9 @@ def tell(drafts: Sequence[dict[str, Any]], recordings: Sequence[Recording]) -> N
     for recording, draft in zip(recordings, drafts, strict=True):
         if not draft["segments"]:
             print(f"{recording.id}: nothing was heard; if somebody speaks there, try another whisper.model")
+        sure = [word["probability"] for segment in draft["segments"] for word in segment["words"]]
+        if known and (line := known.foreign(recording.id, sure)):
+            print(f"warning: {line}")
         for text in draft["left_out"]:
             print(f"{recording.id}: left out, because it has no time of its own: {text}")
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from stages.encode import encode_all
+from tests.support.files import contents
 from tests.support.tiny_models import CODEBOOKS, random_csm, write_clips
 from timbre.core.content import content_key
 from timbre.core.errors import AudioError, DataError
@@ -21,14 +22,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> VoiceParams:
     return VoiceParams("csm", str(random_csm(tmp_path_factory.mktemp("models") / "csm")), None)
 
 
-def tree(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
 def test_every_clip_has_its_codes_and_their_number(model: VoiceParams, tmp_path: Path) -> None:
     examples = write_clips(tmp_path, 5)
     encode_all(tmp_path / "data/clips", tmp_path / "codes", EncodeParams(1), model)
-    assert set(tree(tmp_path / "codes")) == {
+    assert set(contents(tmp_path / "codes")) == {
         f"{e.id}{suffix}" for e in examples for suffix in (".safetensors", ".json")
     }
     for example in examples:
@@ -42,7 +39,7 @@ def test_only_new_clips_are_encoded(model: VoiceParams, tmp_path: Path, capsys: 
     clips, out = tmp_path / "data/clips", tmp_path / "codes"
     write_clips(tmp_path, 4)
     encode_all(clips, out, EncodeParams(1), model)
-    first = tree(out)
+    first = contents(out)
     encode_all(clips, out, EncodeParams(1), model)
     assert "0 computed, 4 kept, 0 removed" in capsys.readouterr().out
     (clips / f"{content_key('clip', 0)}.flac").unlink()
@@ -51,14 +48,14 @@ def test_only_new_clips_are_encoded(model: VoiceParams, tmp_path: Path, capsys: 
     told = capsys.readouterr().out
     assert "1 computed, 4 kept, 0 removed" in told
     assert "20 codec frames computed" in told  # 0.8 s at 25 frames per second
-    assert {name: content for name, content in tree(out).items() if name in first} == first
+    assert {name: content for name, content in contents(out).items() if name in first} == first
 
 
 def test_a_batch_gives_the_same_bytes_as_one_by_one(model: VoiceParams, tmp_path: Path) -> None:
     write_clips(tmp_path, 5)
     for batch in (1, 3):
         encode_all(tmp_path / "data/clips", tmp_path / str(batch), EncodeParams(batch), model)
-    assert tree(tmp_path / "1") == tree(tmp_path / "3")
+    assert contents(tmp_path / "1") == contents(tmp_path / "3")
 
 
 def test_another_base_model_encodes_all_again(

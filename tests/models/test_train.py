@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from stages import train as stage
+from tests.support.files import contents
 from tests.support.tiny_models import CODEBOOKS, adapted
 from tests.support.training_root import PARAMS, arguments, base_of, flags, trained, training_root
 from timbre import families
@@ -36,16 +37,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return training_root(tmp_path_factory.mktemp("root"))
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 def test_a_run_that_was_killed_goes_on_and_gives_the_same_bytes(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(place)
     stage.main(**arguments("whole"))
-    expected = files(place / "whole")
+    expected = contents(place / "whole")
     assert set(expected) == {
         "adapter/adapter_config.json", "adapter/adapter_model.safetensors", "adapter/training.json", "history.csv",
         *(f"points/00000{step}/adapter_{name}" for step in (2, 6) for name in ("config.json", "model.safetensors")),
@@ -69,7 +66,7 @@ def test_a_run_that_was_killed_goes_on_and_gives_the_same_bytes(
     assert not Path("resumed").exists()
     stage.main(**arguments("resumed"))
     assert "goes on from step" in capsys.readouterr().out
-    assert files(place / "resumed") == expected
+    assert contents(place / "resumed") == expected
     again = timing.read(Path("speed-resumed.json"), Path("resumed/adapter"))
     assert [row["step"] for row in again] == list(range(1, 10)), "with those of before the kill"
 

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from tests.support.entries import jobs, refuse, stumble, upper
+from tests.support.files import contents
 from timbre.core import running
 from timbre.core.errors import DataError, EngineError
 from timbre.core.sections import ComputeParams
@@ -38,15 +39,11 @@ if __name__ == "__main__":
 """
 
 
-def snapshot(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("one")
     refresh(folder, jobs(folder, *TEXTS), upper, suffixes=[".json"], label="t")
-    return snapshot(folder)
+    return contents(folder)
 
 
 @pytest.mark.parametrize("killed", [{}, {"T0": 1}, {"T3": 2}], ids=["nobody", "once", "twice"])
@@ -55,7 +52,7 @@ def test_worker_processes_write_the_same_folder_whoever_is_killed(
 ) -> None:
     todo = jobs(tmp_path, *TEXTS, deaths=killed)
     done = refresh(tmp_path / "two", todo, upper, suffixes=[".json"], label="t", batch=2, engine=TWO)
-    assert snapshot(tmp_path / "two") == expected
+    assert contents(tmp_path / "two") == expected
     assert done.computed == len(TEXTS), "what a worker finished before it was killed is not counted twice"
     assert capsys.readouterr().err.count("its worker process was lost (killed") == sum(killed.values())
 
@@ -64,7 +61,7 @@ def test_entries_that_kill_every_worker_are_named_after_the_others_are_finished(
     todo = jobs(tmp_path, *TEXTS, deaths={"T1": 9})
     with pytest.raises(EngineError, match=r"^t1: the process that computes it was lost 3 times \(killed, .*\); if"):
         refresh(tmp_path / "two", todo, upper, suffixes=[".json"], label="t", engine=TWO)
-    assert set(snapshot(tmp_path / "two")) == {"t0.json", "t2.json", "t3.json", "t4.json"}
+    assert set(contents(tmp_path / "two")) == {"t0.json", "t2.json", "t3.json", "t4.json"}
 
 
 def test_a_mistake_in_an_entry_is_told_as_without_workers(tmp_path: Path) -> None:
@@ -126,5 +123,5 @@ def wait_until(reached: object, seconds: float = 30) -> None:
 def test_independent_entries_are_shared_out_among_the_workers(tmp_path: Path, expected: dict[str, bytes]) -> None:
     todo = jobs(tmp_path, *TEXTS, pids=True)
     refresh(tmp_path / "two", todo, upper, suffixes=[".json"], label="t", batch=9, independent=True, engine=TWO)
-    assert snapshot(tmp_path / "two") == expected
+    assert contents(tmp_path / "two") == expected
     assert len(list(tmp_path.glob("*.pid"))) == 2

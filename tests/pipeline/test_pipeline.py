@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 
 from tests.conftest import Repository, Repro
 from tests.support.build import add_recording
+from tests.support.files import contents
 from timbre import tracking
 from timbre.core.records import Example, Sample, from_json, read_jsonl
 
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.pipeline
 
 AFTER_TRAINING = ["generate", "listen", "evaluate", "report", "track"]
 LEARN_AGAIN = ["train", *AFTER_TRAINING]
-MAPS = ["fetch", "transcribe", "speech", "chunk", "check", "encode", "generate", "listen", "evaluate", "likeness"]
+MAPS = ["fetch", "transcribe", "speech", "chunk", "check", "encode", "generate", "listen", "evaluate", "similarity"]
 
 
 def runs(repository: Repository) -> int:
@@ -82,10 +83,6 @@ def corrected(made: Repository, tmp_path_factory: pytest.TempPathFactory) -> Cor
     return Corrected(repository, repository.repro(), file, old, new)
 
 
-def tree(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 def test_nothing_changed_runs_no_stage_and_adds_no_run(repository: Repository) -> None:
     assert repository.repro().ran == []
     assert runs(repository) == 1
@@ -96,7 +93,7 @@ def test_a_word_costs_no_cut_and_no_codec_frame(made: Repository, corrected: Cor
     assert done.ran == ["segment", "chunk", "check", "dataset", *LEARN_AGAIN]
     assert done.computed("chunk") == 0
     assert done.computed("encode") == done.computed("check") == 0
-    assert tree(corrected.repository.root / "data/clips") == tree(made.root / "data/clips")
+    assert contents(corrected.repository.root / "data/clips") == contents(made.root / "data/clips")
     assert done.computed("evaluate") <= done.computed("generate") == 6, "the tuned samples; only new sound is heard"
     assert runs(corrected.repository) == 2
 
@@ -128,12 +125,12 @@ def test_a_speakers_entry_costs_segment_and_the_report(repository: Repository) -
 
 
 def test_a_segments_times_cut_and_encode_only_the_clips_that_contain_it(repository: Repository) -> None:
-    before = set(tree(repository.root / "data/clips"))
+    before = set(contents(repository.root / "data/clips"))
     repository.edit("data/transcripts/alpha.tsv", "9.00\t12.00", "9.00\t11.60")
     done = repository.repro("dataset", "encode")
     assert done.ran == ["segment", "chunk", "check", "dataset", "encode"]
     assert learns_again(repository)
-    changed = set(tree(repository.root / "data/clips")) - before
+    changed = set(contents(repository.root / "data/clips")) - before
     assert len({Path(name).stem for name in changed}) == done.computed("chunk") <= 2
     assert done.computed("encode") == done.computed("check") == done.computed("chunk")
     assert done.computed("speech") == 0, "where somebody speaks is known"
@@ -199,7 +196,7 @@ def test_a_clone_pulls_and_has_nothing_to_do(corrected: Corrected, tmp_path: Pat
     assert clone.repro().ran == []
     assert runs(clone) == 1
     (repository.root / "reports/speed.json").unlink()  # what this machine took, which is no out
-    assert tree(clone.root / "reports") == tree(repository.root / "reports")
+    assert contents(clone.root / "reports") == contents(repository.root / "reports")
     clone.edit("data/transcripts/alpha.tsv", "9.00\t12.00", "9.00\t11.60")
     assert clone.repro("encode").computed("encode") <= 2, "in a clone too, an edit computes only what it touches"
 
@@ -238,7 +235,7 @@ def test_a_kill_loses_nothing_that_was_finished(
         "train": "models/adapter",
         "generate": "reports/samples",
     }
-    expected = tree(repository.root / outs[stage])
+    expected = contents(repository.root / outs[stage])
     shutil.rmtree(repository.root / outs[stage])
     shutil.rmtree(repository.root / ".timbre", ignore_errors=True)
     forget(repository, stage)
@@ -253,7 +250,7 @@ def test_a_kill_loses_nothing_that_was_finished(
     else:
         total = len([name for name in expected if name.endswith(".json")])
         assert done.computed(stage) <= total - finished + 1
-    assert tree(repository.root / outs[stage]) == expected
+    assert contents(repository.root / outs[stage]) == expected
     assert parsed(repository.lock()) == parsed(whole)
 
 
@@ -279,7 +276,7 @@ def test_two_folders_with_different_hash_seeds_give_the_same_hashes(
 
 
 def test_four_mistakes_in_params_are_four_lines_and_nothing_is_lost(repository: Repository) -> None:
-    made = tree(repository.root / "data")
+    made = contents(repository.root / "data")
     repository.edit("params.yaml", "  max_seconds: 8", "  max_second: 8")  # unknown, and missing
     repository.edit("params.yaml", "  learning_rate: 0.001", "  learning_rate: fast")
     repository.edit("params.yaml", "  temperature: 0.6", "  temperature: -1")
@@ -294,11 +291,11 @@ def test_four_mistakes_in_params_are_four_lines_and_nothing_is_lost(repository: 
     mended = repository.repro()
     assert mended.ran == ["chunk"], "DVC removes a stage's tables before it starts"
     assert mended.computed("chunk") == 0
-    assert tree(repository.root / "data") == made
+    assert contents(repository.root / "data") == made
 
 
 def test_a_bad_transcript_line_stops_at_segment_and_nothing_is_lost(repository: Repository) -> None:
-    segments = tree(repository.root / "data/segments")
+    segments = contents(repository.root / "data/segments")
     repository.edit("data/transcripts/alpha.tsv", "9.00\t12.00", "12.40\t12.10")
     repository.edit("data/transcripts/beta.tsv", "9.00\t12.00", "9.00\t99.00")
     done = repository.repro(check=False)
@@ -307,4 +304,4 @@ def test_a_bad_transcript_line_stops_at_segment_and_nothing_is_lost(repository: 
     assert "error: data/transcripts/beta.tsv:4: end 99.00 is beyond the recording" in done.output
     repository.run("git", "checkout", "data/transcripts")
     assert repository.repro().ran == []
-    assert tree(repository.root / "data/segments") == segments
+    assert contents(repository.root / "data/segments") == segments

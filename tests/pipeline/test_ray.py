@@ -18,6 +18,7 @@ import pytest
 
 from stages import encode
 from tests.support.entries import jobs, refuse, upper
+from tests.support.files import contents
 from tests.support.tiny_models import random_csm
 from timbre import audio
 from timbre.core.errors import DataError, EngineError
@@ -52,16 +53,12 @@ def ray() -> Iterator[ComputeParams]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def snapshot(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
 def test_a_cluster_writes_the_same_folder_though_a_worker_is_killed(ray: ComputeParams, tmp_path: Path) -> None:
     refresh(tmp_path / "here", jobs(tmp_path, *TEXTS), upper, suffixes=[".json"], label="t", batch=2)
     todo = jobs(tmp_path, *TEXTS, deaths={"T2": 1})
     done = refresh(tmp_path / "there", todo, upper, suffixes=[".json"], label="t", batch=2, engine=ray)
     assert (tmp_path / "T2.deaths").read_text() == "x"
-    assert snapshot(tmp_path / "there") == snapshot(tmp_path / "here")
+    assert contents(tmp_path / "there") == contents(tmp_path / "here")
     assert done.computed == len(TEXTS)
 
 
@@ -71,7 +68,7 @@ def test_entries_that_kill_every_worker_are_named_after_the_others_are_finished(
     todo = jobs(tmp_path, *TEXTS, deaths={"T1": 9})
     with pytest.raises(EngineError, match=r"^t1: the process that computes it was lost 3 times \(WorkerCrashedError\)"):
         refresh(tmp_path / "there", todo, upper, suffixes=[".json"], label="t", engine=ray)
-    assert set(snapshot(tmp_path / "there")) == {"t0.json", "t2.json", "t3.json", "t4.json"}
+    assert set(contents(tmp_path / "there")) == {"t0.json", "t2.json", "t3.json", "t4.json"}
 
 
 def test_a_mistake_in_an_entry_is_told_as_without_a_cluster(ray: ComputeParams, tmp_path: Path) -> None:
@@ -88,8 +85,8 @@ def test_the_codec_gives_the_same_bytes_on_a_cluster(ray: ComputeParams, tmp_pat
     voice = VoiceParams("csm", str(tmp_path / "csm"), None)
     for name, engine in (("here", batch.HERE), ("there", ray)):
         encode.encode_all(tmp_path / "clips", tmp_path / name, EncodeParams(batch=2), voice, engine)
-    assert snapshot(tmp_path / "there") == snapshot(tmp_path / "here")
-    assert len(snapshot(tmp_path / "here")) == 6
+    assert contents(tmp_path / "there") == contents(tmp_path / "here")
+    assert len(contents(tmp_path / "here")) == 6
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,8 @@ def fingerprint(params: WhisperParams) -> str:
     folder = Path(params.model)
     files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
     digests = {path.relative_to(folder).as_posix(): file_sha256(path) for path in files}
-    known = content_key(digests) if files else params.model
-    return f"faster-whisper {known}"
+    files_key = content_key(digests) if files else params.model
+    return f"faster-whisper {files_key}"
 
 
 @functools.lru_cache(maxsize=1)

@@ -66,8 +66,8 @@ def stack(
 
 def pauses(part: Part, spoken: Sequence[SpokenSegment]) -> list[Span]:
     """What lies between two kept stretches of the part."""
-    kept = [stretch for index in part for stretch in spoken[index].stretches]
-    return [(here[1], there[0]) for here, there in pairwise(kept)]
+    stretches = [stretch for index in part for stretch in spoken[index].stretches]
+    return [(here[1], there[0]) for here, there in pairwise(stretches)]
 
 
 def length(part: Part, spoken: Sequence[SpokenSegment], limits: ClipLimits) -> float:

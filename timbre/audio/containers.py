@@ -211,8 +211,8 @@ class AacEncoder:
 class Resampler:
     """Another rate, piece by piece."""
 
-    def __init__(self, rate: int, wanted: int) -> None:
-        self.stream = soxr.ResampleStream(rate, wanted, 1, dtype="float32") if rate != wanted else None
+    def __init__(self, rate: int, target: int) -> None:
+        self.stream = soxr.ResampleStream(rate, target, 1, dtype="float32") if rate != target else None
 
     def feed(self, sound: Samples) -> Samples:
         return sound if self.stream is None else self.stream.resample_chunk(sound)

@@ -21,7 +21,7 @@ class Stretcher:
 
     def __init__(self, speed: float, rate: int) -> None:
         self.speed, self.half, self.search = speed, int(HALF_WINDOW * rate), int(SEARCH * rate)
-        self.heard = self.said = 0  # samples
+        self.received = self.returned = 0  # samples
         self.buffer: Samples = np.zeros(0, np.float32)
         self.start = 0  # where the buffer begins in the sound
         self.windows = 0
@@ -29,14 +29,14 @@ class Stretcher:
         self.rise = (np.sin(np.linspace(0, np.pi / 2, self.half, endpoint=False)) ** 2).astype(np.float32)
 
     def feed(self, sound: Samples) -> Samples:
-        self.heard += len(sound)
+        self.received += len(sound)
         if self.speed == 1:
             return sound
         self.buffer = np.concatenate((self.buffer, sound))
         return self._ready()
 
     def finish(self) -> Samples:
-        missing = round(self.heard / self.speed) - self.said
+        missing = round(self.received / self.speed) - self.returned
         if self.speed == 1 or missing <= 0:
             return np.zeros(0, np.float32)
         reach = int(missing * self.speed) + 4 * self.half + 2 * self.search
@@ -55,7 +55,7 @@ class Stretcher:
                 pieces.append(window[: self.half])
             self.last, self.windows = place, self.windows + 1
             self._forget()
-        self.said += sum(map(len, pieces))
+        self.returned += sum(map(len, pieces))
         return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
 
     def _next(self) -> int | None:

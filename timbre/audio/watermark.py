@@ -87,14 +87,14 @@ class Watermarker:
         self.window = np.sqrt(np.hanning(2 * self.hop + 1)[:-1]).astype(np.float32)
         self.waiting: Samples = np.zeros(self.hop, np.float32)  # silence before the sound, so that it is whole
         self.tail: Samples = np.zeros(self.hop, np.float32)
-        self.frames, self.heard, self.said = 0, 0, 0
+        self.frames, self.received, self.returned = 0, 0, 0
 
     def feed(self, sound: Samples) -> Samples:
-        self.heard += len(sound)
+        self.received += len(sound)
         return self._ready(sound)
 
     def finish(self) -> Samples:
-        missing = self.heard - self.said
+        missing = self.received - self.returned
         return self._ready(np.zeros(3 * self.hop, np.float32))[:missing]
 
     def _ready(self, sound: Samples) -> Samples:
@@ -110,7 +110,7 @@ class Watermarker:
             self.frames += 1
         if pieces and self.frames == len(pieces):
             del pieces[0]  # the silence before
-        self.said += sum(map(len, pieces))
+        self.returned += sum(map(len, pieces))
         return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
 
 
@@ -126,7 +126,7 @@ def detect(sound: Samples, rate: int) -> WatermarkFound | None:
     contrast = contrasts(sound)  # (windows, PAIRS), four windows for each hop of the marker
     if len(contrast) < 4 * CELL * CELLS // 2:
         return None
-    score, soft = max((_best(contrast, speed) for speed in SPEEDS), key=lambda found: found[0])
+    score, soft = max((_best(contrast, speed) for speed in SPEEDS), key=lambda reading: reading[0])
     return WatermarkFound(read(soft), round(float(score), 1), tuple(soft)) if score >= CERTAIN else None
 
 

@@ -7,11 +7,13 @@ to a person. If one of the recordings has no usable draft, nothing is written.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from timbre.core.errors import DataError, TranscriptError, raise_all
 from timbre.editing.owned_files import FileChange, write_all
-from timbre.project import sources, transcripts
+from timbre.project import known_words, sources, transcripts
+from timbre.project.transcripts import Transcript
 
 EXAMPLES = [
     ("timbre accept harbour-noon", "write data/transcripts/harbour-noon.tsv from its draft"),
@@ -29,17 +31,17 @@ def command(args: argparse.Namespace) -> int:
     data = Path("data")
     declared = {source.id: source for source in sources.read(data / "sources.yaml")}
     target = {name: data / "transcripts" / f"{name}.tsv" for name in declared}
-    asked = [name for name in declared if not target[name].exists()] if args.all else list(dict.fromkeys(args.id))
-    raise_all(DataError, (_unknown(name, list(declared)) for name in asked if name not in declared))
+    chosen = [name for name in declared if not target[name].exists()] if args.all else list(dict.fromkeys(args.id))
+    raise_all(DataError, (_unknown(name, list(declared)) for name in chosen if name not in declared))
     raise_all(
         TranscriptError,
         (
             f"{target[name]}: is there already, and yours; edit it, or remove it first"
-            for name in asked
+            for name in chosen
             if target[name].exists()
         ),
     )
-    recordings = sources.recordings([declared[name] for name in asked], data / "raw")
+    recordings = sources.recordings([declared[name] for name in chosen], data / "raw")
     seeds = {
         recording.id: transcripts.seed(data / f"drafts/{recording.id}.json", recording) for recording in recordings
     }
@@ -47,9 +49,18 @@ def command(args: argparse.Namespace) -> int:
     write_all([FileChange(path, None, content) for path, content in contents.items()])
     for name, transcript in seeds.items():
         print(f"{target[name]}: {len(transcript.lines)} lines from the draft; flag what you heard as right with ok")
+    for line in unheard(seeds):
+        print(line)
     if not seeds:
         print("every recording has a transcript; nothing written")
     return 0
+
+
+def unheard(seeds: Mapping[str, Transcript]) -> Iterator[str]:
+    """A line per recording whose speech the configured Whisper does not know."""
+    if known := known_words.listener():
+        told = (known.foreign(name, [x.confidence for x in seed.lines]) for name, seed in seeds.items())
+        yield from (f"warning: {line}" for line in told if line)
 
 
 def _unknown(name: str, declared: list[str]) -> str:

@@ -17,7 +17,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from timbre.commands.options import add_rights
 from timbre.commands.place import file_or_address
@@ -27,7 +27,7 @@ from timbre.core.records import check_id
 from timbre.core.safe_text import redacted
 from timbre.editing import yaml_entries
 from timbre.editing.owned_files import one_editor, write_all
-from timbre.project import sources, speakers
+from timbre.project import known_words, sources, speakers
 from timbre.project.sources import RECORDINGS, Source
 from timbre.project.speakers import Person
 
@@ -62,7 +62,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--id", help="id of the recording (made from the file name or address)")
     parser.add_argument("--speaker", help="id of the person who speaks; required, one id per voice")
     add_rights(parser)
-    parser.add_argument("--for", dest="use", help=f"what a new speaker consented to (“{yaml_entries.USE}”)")
+    use_help = f"what a new speaker consents to; serve and publish in it allow just that (“{yaml_entries.USE}”)"
+    parser.add_argument("--for", dest="use", help=use_help)
     parser.add_argument("--evidence", help="a new speaker's consent in writing: file or link")
     parser.add_argument("--start", help="use the recording from here on: seconds or h:mm:ss")
     parser.add_argument("--end", help="use the recording up to here")
@@ -72,6 +73,8 @@ def command(args: argparse.Namespace) -> int:
     with one_editor():
         add(args)
     print("`dvc repro` brings it, drafts its words and learns from it")
+    if note := known_words.note():
+        print(note)
     return 0
 
 
@@ -79,23 +82,24 @@ def add(args: argparse.Namespace) -> None:
     others = yaml_entries.read(SOURCES)
     span = {key: _time(value) for key in ("start", "end") if (value := getattr(args, key)) is not None}
     name = args.id or make_id(args.what, tuple(span.values()), {source.id for source in others})
-    wanted = _address(args.what) if _is_url(args.what) else _file(Path(args.what), name)
-    entry = {"id": name, "url" if _is_url(args.what) else "file": wanted.origin}
+    sound = _address(args.what) if _is_url(args.what) else _file(Path(args.what), name)
+    entry = {"id": name, "url" if _is_url(args.what) else "file": sound.origin}
     entry |= {key: value for key in sources.REQUIRED[1:] if (value := _told(key, args, others)) is not None}
     _check_told(entry)
-    with _place(wanted) as placed:
-        changes = [yaml_entries.appended(SOURCES, entry | span, wanted.origin, placed)]
+    with _place(sound) as placed:
+        changes = [yaml_entries.appended(SOURCES, entry | span, sound.origin, placed)]
         person = newcomer(entry, args)
         if person:
             changes.insert(0, yaml_entries.with_people(speakers.PATH, [person]))
-        _copy(wanted, placed)
+        _copy(sound, placed)
         write_all(changes)
-    print(f"{SOURCES}: added {name} from {redacted(wanted.origin)}")
+    print(f"{SOURCES}: added {name} from {redacted(sound.origin)}")
     print("\n".join(f"  {key}: {value}" for key, value in entry.items() if key not in ("id", "file", "url")))
     if person:
-        told = person.consent
+        consent = person.consent
         print(f"{speakers.PATH}: added {person.id}; see whether it says what was agreed")
-        print(f"  by: {told.by}\n  when: {told.when}\n  for: {told.use}\n  evidence: {told.evidence or 'none yet'}")
+        evidence = consent.evidence or "none yet"
+        print(f"  by: {consent.by}\n  when: {consent.when}\n  for: {consent.use}\n  evidence: {evidence}")
 
 
 def newcomer(entry: dict[str, str], args: argparse.Namespace) -> Person | None:
@@ -107,29 +111,33 @@ def newcomer(entry: dict[str, str], args: argparse.Namespace) -> Person | None:
     return person
 
 
-def make_id(what: str, span: Sequence[object], taken: set[str]) -> str:
+def make_id(address: str, span: Sequence[object], used: set[str]) -> str:
     """From the file's name, or the last part of the address; with a short hash where that says too little."""
-    if _is_url(what):
-        parts = urlsplit(what)
+    if _is_url(address):
+        parts = _parts(address)
         stem = PurePosixPath(unquote(parts.path)).stem or parts.hostname or ""
         vague = bool(parts.query)  # …/watch?v=1 and …/watch?v=2 have the same name
     else:
-        stem, vague = Path(what).stem, False
+        stem, vague = Path(address).stem, False
     name = yaml_entries.slug(stem) or "recording"
-    if vague or name == "recording" or name in taken:
-        name += "-" + hashlib.sha256(repr((what, *span)).encode()).hexdigest()[:6]
+    if vague or name == "recording" or name in used:
+        name += "-" + hashlib.sha256(repr((address, *span)).encode()).hexdigest()[:6]
     return name
 
 
-def _is_url(what: str) -> bool:
-    return "://" in what
+def _is_url(address: str) -> bool:
+    return "://" in address
+
+
+def _parts(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError as error:
+        raise SourceError(f"{url}: is not an address ({error})") from error
 
 
 def _address(url: str) -> Wanted:
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        raise SourceError(f"{url}: is not an address ({error})") from error
+    parts = _parts(url)
     if parts.username or parts.password:
         raise SourceError("the address holds a user name or password, and git would keep it; give one without")
     return Wanted(url)
@@ -151,41 +159,41 @@ def _file(path: Path, name: str) -> Wanted:
 
 
 @contextlib.contextmanager
-def _place(wanted: Wanted) -> Iterator[str]:
+def _place(sound: Wanted) -> Iterator[str]:
     """A name in data/recordings under which the file can be checked and copied; gone again if anything fails."""
-    if not wanted.copy_of:
-        yield wanted.origin
+    if not sound.copy_of:
+        yield sound.origin
         return
-    if Path(wanted.origin).exists():
-        raise SourceError(f"{wanted.origin}: is there already, and stays; choose another name with --id")
-    temporary = RECORDINGS / f".{Path(wanted.origin).name}.part"
+    if Path(sound.origin).exists():
+        raise SourceError(f"{sound.origin}: is there already, and stays; choose another name with --id")
+    temporary = RECORDINGS / f".{Path(sound.origin).name}.part"
     RECORDINGS.mkdir(parents=True, exist_ok=True)
     try:
         temporary.touch()
         yield temporary.as_posix()
     except BaseException:
-        if temporary.exists() and Path(wanted.origin).exists() and temporary.samefile(wanted.origin):
-            Path(wanted.origin).unlink()  # it was ours, and its entry could not be written
+        if temporary.exists() and Path(sound.origin).exists() and temporary.samefile(sound.origin):
+            Path(sound.origin).unlink()  # it was ours, and its entry could not be written
         raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _copy(wanted: Wanted, placed: str) -> None:
-    if wanted.copy_of:
+def _copy(sound: Wanted, placed: str) -> None:
+    if sound.copy_of:
         try:
-            shutil.copyfile(wanted.copy_of, placed)
-            os.link(placed, wanted.origin)  # unlike a rename, never over a file that came meanwhile
+            shutil.copyfile(sound.copy_of, placed)
+            os.link(placed, sound.origin)  # unlike a rename, never over a file that came meanwhile
         except FileExistsError as error:
-            raise SourceError(f"{wanted.origin}: is there already, and stays; choose another name with --id") from error
+            raise SourceError(f"{sound.origin}: is there already, and stays; choose another name with --id") from error
         except OSError as error:
-            raise SourceError(f"{wanted.copy_of}: cannot be copied to {RECORDINGS} ({error.strerror})") from error
+            raise SourceError(f"{sound.copy_of}: cannot be copied to {RECORDINGS} ({error.strerror})") from error
 
 
 def _told(key: str, args: argparse.Namespace, others: Sequence[Source]) -> str | None:
-    given: str | None = getattr(args, key)
+    value: str | None = getattr(args, key)
     languages = {source.language for source in others}
-    return languages.pop() if given is None and key == "language" and len(languages) == 1 else given
+    return languages.pop() if value is None and key == "language" and len(languages) == 1 else value
 
 
 def _check_told(entry: dict[str, str]) -> None:

@@ -11,24 +11,33 @@ import importlib
 import sys
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 from timbre.commands import place
 from timbre.core import running
+from timbre.core.safe_text import harmless
 from timbre.report.columns import columns
 
 # modules of timbre/commands, in the order of --help
 COMMANDS = (
-    "init", "add", "remove", "import", "accept", "review", "replace", "trace", "diff", "log", "resolve", "say",
-    "export", "push", "summary", "report", "runs", "promote", "serve", "release", "estimate", "hooks", "doctor",
+    "init", "add", "remove", "import", "accept", "review", "replace", "trace", "diff", "compare", "log", "resolve",
+    "say", "export", "push", "summary", "report", "runs", "promote", "serve", "release", "estimate", "hooks", "doctor",
     "repair", "completion",
 )  # fmt: skip
 ANYWHERE = ("completion",)  # that need no project
 WIDTH = 52  # of an example; a longer one moves its own remark only
 
 
+class CommandParser(argparse.ArgumentParser):
+    """Repeats no control character of what was typed."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        super()._print_message(harmless(message), file)
+
+
 def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     modules = {name: importlib.import_module(f"timbre.commands.{name}") for name in names}
-    top = argparse.ArgumentParser(
+    top = CommandParser(
         prog="timbre",
         description="A voice, versioned like code. `dvc repro` computes it; these commands edit, inspect and share it.",
         epilog=_shown([module.EXAMPLES[0] for module in modules.values()]),
@@ -36,11 +45,11 @@ def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(metavar="command", required=True)
     for name, module in modules.items():
-        said = _first_line(module)
+        summary = _first_line(module)
         own = commands.add_parser(
             name,
-            help=said[0].lower() + said[1:].rstrip("."),
-            description=said,
+            help=summary[0].lower() + summary[1:].rstrip("."),
+            description=summary,
             epilog=_shown(module.EXAMPLES),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )

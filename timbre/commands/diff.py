@@ -54,8 +54,8 @@ def command(args: argparse.Namespace) -> int:
         outs = Outs(root, remotes=not args.local)
         old, new = VersionTables(before, outs), VersionTables(after, outs)
         report = compare(old, new, remote=not args.local)
-        heard = sounds.fetch_allowed(report, old, new) if full == "html" else {}
-    page = Page(report, link=f"{args.link.rstrip('/')}/" if args.link else "", whole=args.artifact_url, sounds=heard)
+        players = sounds.fetch_allowed(report, old, new) if full == "html" else {}
+    page = Page(report, link=f"{args.link.rstrip('/')}/" if args.link else "", whole=args.artifact_url, sounds=players)
     if args.full:
         write_atomic(args.full, render(page, full, whole=True))
     colour = colours()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import configparser
+import contextlib
 import dataclasses
 import importlib.metadata
 import os
@@ -17,6 +18,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import typing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +27,10 @@ from typing import Any, Literal
 from timbre import families, tracking
 from timbre.commands.options import add_json
 from timbre.core import params
-from timbre.core.errors import ParamsError, SourceError, TrackingError, TranscriptError
+from timbre.core.errors import DataError, ParamsError, SourceError, TrackingError, TranscriptError
 from timbre.core.safe_text import print_json, redacted
-from timbre.project import sources, speakers, transcripts
+from timbre.core.sections import VoiceParams
+from timbre.project import known_words, prompts, sources, speakers, transcripts
 from timbre.project.sources import Source
 from timbre.versions import repair, verify
 
@@ -36,9 +39,12 @@ EXAMPLES = [
     ("timbre doctor --verify", "also read all that DVC keeps, and name damaged files"),
 ]
 PACKAGES = ("torch", "transformers", "peft", "openai-whisper", "dvc", "mlflow")
+FAMILIES = typing.get_args(typing.get_type_hints(VoiceParams)["family"])
 PATIENCE = 4.0  # seconds for the hub's answer
 GIB = 2**30
 MOST = 20  # damaged files that are named
+SOME = 4  # words that are named
+SOURCES = Path("data/sources.yaml")
 
 
 @dataclass(frozen=True)
@@ -78,14 +84,14 @@ def python() -> Findings:
 
 
 def packages() -> Findings:
-    found, missing = {}, []
+    installed, missing = {}, []
     for name in PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             missing.append(name)
-    if found:
-        yield Finding("ok", "packages", ", ".join(f"{name} {version}" for name, version in found.items()))
+    if installed:
+        yield Finding("ok", "packages", ", ".join(f"{name} {version}" for name, version in installed.items()))
     if missing:
         yield Finding("FAIL", "packages", f"not installed: {', '.join(missing)}", "`make` installs them into .venv")
 
@@ -151,16 +157,15 @@ def settings() -> Findings:
 
 
 def recordings() -> Findings:
-    path = Path("data/sources.yaml")
     try:
-        declared = sources.read(path)
+        declared = sources.read(SOURCES)
     except SourceError as error:
         for problem in str(error).splitlines():
             yield Finding("FAIL", "sources", problem, "mend the entry")
         return
-    kept = [path for source in declared if (path := _transcript(source)).exists()]
-    yield Finding("ok", "sources", f"{len(declared)} recordings declared, {len(kept)} with a transcript of yours")
-    for path in kept:
+    written = [path for source in declared if (path := _transcript(source)).exists()]
+    yield Finding("ok", "sources", f"{len(declared)} recordings declared, {len(written)} with a transcript of yours")
+    for path in written:
         try:
             transcripts.read(path)
         except TranscriptError as error:
@@ -172,7 +177,7 @@ def consents() -> Findings:
     """Of everybody who is heard: whose recording it is, and whoever has a line in it."""
     used: dict[str, list[str]] = {}
     try:
-        for source in sources.read(Path("data/sources.yaml")):
+        for source in sources.read(SOURCES):
             for speaker in dict.fromkeys([source.speaker, *_speakers(_transcript(source))]):
                 used.setdefault(speaker, []).append(source.id)
         problems = list(speakers.problems(speakers.read(), used))
@@ -197,51 +202,55 @@ def _speakers(path: Path) -> tuple[str, ...]:
 
 def voice() -> Findings:
     yield _model("voice model", "voice.base")
-    if licence := families.limits(str(_params().get("voice", {}).get("family", ""))):
-        todo = "what you make with it, too; a release asks for --licence-understood"
-        yield Finding("warn", "licence", f"the weights of this family: {licence}", todo)
+    name = str(_params().get("voice", {}).get("family", ""))
+    if name in FAMILIES and (licence := families.limits(name)):
+        todo = "`timbre release` and `timbre push voice` ask for --licence-understood"
+        yield Finding("warn", "licence", str(licence), todo)
 
 
 def encoder() -> Findings:
     yield _model("who speaks", "speaker.model")
 
 
-def _model(what: str, key: str) -> Finding:
+def _model(title: str, key: str) -> Finding:
     section, _, name = key.partition(".")
     values = _params().get(section, {})
     model, revision = str(values.get(name, "")), values.get("revision")
     if Path(model).is_dir():
-        return Finding("ok", what, model)
+        return Finding("ok", title, model)
     if model.startswith((".", "/")) or model.count("/") != 1:
         return Finding(
-            "FAIL", what, f"{model} is not here", f"`git checkout -- {model}`, or name another in params.yaml"
+            "FAIL", title, f"{model} is not here", f"`git checkout -- {model}`, or name another in params.yaml"
         )
-    return _on_hub(what, key, model, revision)
+    return _on_hub(title, key, model, revision)
 
 
-def _on_hub(what: str, key: str, name: str, revision: str | None) -> Finding:
+def _on_hub(title: str, key: str, name: str, revision: str | None) -> Finding:
     from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     if isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
-        return Finding("ok", what, f"{name}, in the hub's cache")
+        return Finding("ok", title, f"{name}, in the hub's cache")
     try:
         get_hf_file_metadata(hf_hub_url(name, "config.json", revision=revision), timeout=PATIENCE)
     except GatedRepoError:
         return Finding(
-            "FAIL", what, f"{name} is gated", f"accept its terms on https://huggingface.co/{name}, then `hf auth login`"
+            "FAIL",
+            title,
+            f"{name} is gated",
+            f"accept its terms on https://huggingface.co/{name}, then `hf auth login`",
         )
     except RevisionNotFoundError:
         return Finding(
-            "FAIL", what, f"{name} has no revision {revision}", f"mend {key.split('.')[0]}.revision in params.yaml"
+            "FAIL", title, f"{name} has no revision {revision}", f"mend {key.split('.')[0]}.revision in params.yaml"
         )
     except RepositoryNotFoundError:
-        return Finding("FAIL", what, f"{name} is not on the hub", f"mend {key} in params.yaml, or `hf auth login`")
+        return Finding("FAIL", title, f"{name} is not on the hub", f"mend {key} in params.yaml, or `hf auth login`")
     except Exception as error:  # whatever the network is up to: the hub's client raises its transport's own errors
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         text = redacted(f"{name} is neither here nor reachable ({reason})")
-        return Finding("FAIL", what, text, "get online, or name a folder")
-    return Finding("ok", what, f"{name}, on the hub; downloaded at the first use")
+        return Finding("FAIL", title, text, "get online, or name a folder")
+    return Finding("ok", title, f"{name}, on the hub; downloaded at the first use")
 
 
 def listener() -> Findings:
@@ -260,6 +269,26 @@ def listener() -> Findings:
         yield Finding("ok", "Whisper", f"{name}, in {cache}")
     else:
         yield Finding("warn", "Whisper", f"{name} is not here yet", "openai-whisper downloads it at the first use")
+
+
+def vocabulary() -> Findings:
+    """Of models that know a few words only: whether the transcripts and prompts keep to them."""
+    spoken = list(_texts())
+    for known in known_words.configured():
+        if unknown := known.unknown(" ".join(spoken)):
+            text = f"{known.told}; yours have {len(unknown)} others, such as {', '.join(unknown[:SOME])}"
+            yield Finding("warn", "words", text, known_words.REMEDY)
+        else:
+            yield Finding("ok", "words", f"{known.told}, and yours are among them")
+
+
+def _texts() -> Iterator[str]:
+    with contextlib.suppress(SourceError):  # told by `recordings`
+        for path in (path for source in sources.read(SOURCES) if (path := _transcript(source)).exists()):
+            yield from (line.text for line in transcripts.readable_lines(path.read_bytes()) if line.flag != "drop")
+    if prompts.PATH.exists():
+        with contextlib.suppress(DataError):  # `generate` tells it
+            yield from (prompt.text for prompt in prompts.read_prompts(prompts.PATH))
 
 
 def versions() -> Findings:
@@ -282,8 +311,8 @@ def store() -> Findings:
     uri = tracking.store_uri()
     if not uri.startswith(("http://", "https://")):
         path = Path(uri.removeprefix("sqlite:///"))
-        made = not uri.startswith("sqlite:///") or path.exists()
-        yield Finding("ok", "MLflow", redacted(uri) if made else f"{uri}, made by the first run")
+        exists = not uri.startswith("sqlite:///") or path.exists()
+        yield Finding("ok", "MLflow", redacted(uri) if exists else f"{uri}, made by the first run")
         return
     try:
         tracking.probe(uri)
@@ -314,5 +343,6 @@ def _params() -> dict[str, Any]:
 
 
 CHECKS: tuple[Callable[[], Findings], ...] = (
-    python, packages, device, machine, disk, settings, recordings, consents, voice, encoder, listener, versions, store,
+    python, packages, device, machine, disk, settings, recordings, consents, voice, encoder, listener,
+    vocabulary, versions, store,
 )  # fmt: skip

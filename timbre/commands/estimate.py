@@ -23,7 +23,8 @@ from timbre.commands.options import add_json
 from timbre.core import params
 from timbre.core.errors import DataError
 from timbre.core.records import Example, read_jsonl
-from timbre.core.sections import GenerateParams, Settings, TrainParams
+from timbre.core.sections import GenerateParams, Settings, TrainParams, VoiceParams
+from timbre.families import family
 from timbre.families.shape import Shape, WaveShape
 from timbre.project import prompts
 from timbre.report.columns import columns
@@ -34,17 +35,7 @@ EXAMPLES = [
     ("timbre estimate", "the voice of params.yaml on this machine"),
     ("timbre estimate --minutes 60 --model csm-1b --device h200", "an hour of audio, CSM-1B, a GPU"),
 ]
-PRESETS = {
-    "csm-1b": Path("presets/csm-1b.yaml"),
-    "orpheus-3b": Path("presets/orpheus-3b.yaml"),
-    "xtts": Path("presets/xtts.yaml"),
-    "sovits": Path("presets/sovits.yaml"),
-    "tiny": Path("params.yaml"),
-}
-BASES = {
-    "csm-1b": "sesame/csm-1b", "orpheus-3b": "canopylabs/orpheus-3b-0.1-ft", "xtts": "coqui/XTTS-v2",
-    "sovits": "lj1995/GPT-SoVITS", "tiny": "models/tiny/csm",
-}  # fmt: skip
+PRESETS, TINY = Path("presets"), VoiceParams("csm", "models/tiny/csm", None)
 DATASET = Path("data/dataset")
 TRAINED, SPOKEN, ADAPTER = Path("models/speed.json"), Path("reports/speed.json"), Path("models/adapter")
 CHARACTERS = 15  # a second of speech
@@ -79,7 +70,7 @@ class CostEstimate:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, metavar="M", help="minutes of audio in the dataset (what is there)")
-    parser.add_argument("--model", choices=sorted(BASES), help="model (the one in params.yaml)")
+    parser.add_argument("--model", metavar="NAME", help="a file of presets/, or tiny (the model in params.yaml)")
     parser.add_argument("--device", choices=["cpu", *DEVICES], help="device (that of this machine)")
     add_json(parser)
 
@@ -87,23 +78,33 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def command(args: argparse.Namespace) -> int:
     if args.minutes is not None and not args.minutes > 0:
         raise DataError(f"--minutes {args.minutes}: is not above 0")
-    path = PRESETS.get(args.model, Path("params.yaml"))
-    found = estimate(params.read(path if path.is_file() else Path("params.yaml")), args)
-    print(json.dumps(as_dict(found), indent=1, sort_keys=True) if args.json else "\n".join(shown(found)))
+    costs = estimate(settings_of(args.model), args)
+    print(json.dumps(as_dict(costs), indent=1, sort_keys=True) if args.json else "\n".join(shown(costs)))
     return 0
 
 
+def settings_of(model: str | None) -> Settings:
+    if model is None:
+        return params.read()
+    if model == "tiny":
+        return dataclasses.replace(params.read(), voice=TINY)
+    if not (preset := PRESETS / f"{model}.yaml").is_file():
+        names = ", ".join(["tiny", *sorted(path.stem for path in PRESETS.glob("*.yaml"))])
+        raise DataError(f"--model {model}: there is no such model; there are {names}")
+    return params.read(preset)
+
+
 def estimate(settings: Settings, args: argparse.Namespace) -> CostEstimate:
-    base = BASES.get(args.model, settings.voice.base)
+    base = settings.voice.base
     shape, here = cost_estimate.read_shape(settings.voice.family, base), this_machine()
     if not settings.sovits.stage2:
         shape = shape._replace(waves=None)
     device = here if args.device is None else _cpu() if args.device == "cpu" else DEVICES[args.device]
     train, held = clips(settings, args.minutes)
     as_here = device == here and base == params.read().voice.base
-    lesson = mean_lesson(shape, settings, train)
-    lines = list(_lines(settings, shape, device, train, held, lesson, as_here))
-    memory = _memory(shape, lesson, settings.train, device)
+    batch = mean_batch(shape, settings, train)
+    lines = list(_lines(settings, shape, device, train, held, batch, as_here))
+    memory = _memory(shape, batch, settings.train, device)
     return CostEstimate(
         voice=f"{base}, {shape.weights / 1e6:,.0f} million weights",
         data=f"{sum(c for c, _ in train + held) / 60:.1f} minutes in {len(train + held)} clips, "
@@ -112,7 +113,7 @@ def estimate(settings: Settings, args: argparse.Namespace) -> CostEstimate:
         lines=lines,
         memory=memory,
         available=device.memory,
-        advice=list(_advice(shape, lesson, settings.train, device)),
+        advice=list(_advice(shape, batch, settings.train, device)),
     )
 
 
@@ -135,15 +136,16 @@ def clips(settings: Settings, minutes: float | None) -> tuple[Clips, Clips]:
     return every[aside:], every[:aside]
 
 
-def mean_lesson(shape: Shape, settings: Settings, rows: Clips) -> BatchShape:
+def mean_batch(shape: Shape, settings: Settings, rows: Clips) -> BatchShape:
     train = settings.train
     count = min(train.batch, len(rows))
     frames, positions = _means(shape, rows)
     longest = train.context_seconds * shape.frame_rate
     before = [row for row in rows if row[0] * shape.frame_rate <= longest]
-    heard = train.context_share * _means(shape, before)[1] if before else 0
-    deep = frames * settings.csm.depth_share + 1
-    return BatchShape(count, PADDED * (positions + heard), count * frames, count * deep)
+    context = train.context_share * _means(shape, before)[1] if before else 0
+    share = family(settings.voice.family).whole_frames(getattr(settings, settings.voice.family))
+    whole = min(frames, frames * share + 1)  # the last frame, the end, is always among them
+    return BatchShape(count, PADDED * (positions + context), count * frames, count * whole)
 
 
 def _means(shape: Shape, rows: Clips) -> tuple[float, float]:
@@ -153,7 +155,7 @@ def _means(shape: Shape, rows: Clips) -> tuple[float, float]:
 
 
 def _lines(
-    settings: Settings, shape: Shape, device: Device, train: Clips, held: Clips, lesson: BatchShape, here: bool
+    settings: Settings, shape: Shape, device: Device, train: Clips, held: Clips, batch: BatchShape, here: bool
 ) -> Iterator[CostLine]:
     whisper = cost_estimate.listener(settings.whisper.model)
     pace = device.pace(whisper.weights)
@@ -168,23 +170,23 @@ def _lines(
     encoding = seconds * shape.codec.encoding
     codec = device.pace(shape.codec.weights, half=False)
     yield CostLine("encode", encoding / codec, f"{seconds / 60:.1f} minutes", COMPUTED)
-    yield _training(settings.train, shape, device, train, held, lesson, here)
+    yield _training(settings.train, shape, device, train, held, batch, here)
     if shape.waves:
         yield _waves(settings, shape.waves, device, train)
     texts = _prompts(settings.generate, held)
     yield _generation(settings.generate, shape, device, texts, here)
     spoken = [0.06 * length for length in texts]
-    heard = sum(cost_estimate.hearing_window(whisper, length) for length in spoken)
-    yield CostLine("evaluate", heard / pace, f"{len(texts)} samples heard", COMPUTED)
+    listening = sum(cost_estimate.hearing_window(whisper, length) for length in spoken)
+    yield CostLine("evaluate", listening / pace, f"{len(texts)} samples heard", COMPUTED)
 
 
 def _training(
-    section: TrainParams, shape: Shape, device: Device, train: Clips, held: Clips, lesson: BatchShape, here: bool
+    section: TrainParams, shape: Shape, device: Device, train: Clips, held: Clips, batch: BatchShape, here: bool
 ) -> CostLine:
     pace = device.pace(shape.weights)
     steps = math.ceil(section.epochs * math.ceil(len(train) / section.batch) / section.accumulation)
     steps = min(steps, section.max_steps or steps)
-    work = cost_estimate.learning_step(shape, lesson, section.rank, section.gradient_checkpointing)
+    work = cost_estimate.learning_step(shape, batch, section.rank, section.gradient_checkpointing)
     step, source = section.accumulation * work / pace, COMPUTED
     if here and (rows := timing.read(TRAINED, ADAPTER)):
         step, source = statistics.median(row["seconds"] for row in rows), MEASURED
@@ -213,8 +215,8 @@ def _generation(section: GenerateParams, shape: Shape, device: Device, texts: Se
     factor = frame * shape.frame_rate / slots
     if here and (measured := _real_time_factor()):
         factor, source = measured, MEASURED
-    said = f"{len(texts)} samples, {speech / 60:.1f} minutes at {1 / factor:,.3g}× real time"
-    return CostLine("generate", speech * factor, said, source)
+    work = f"{len(texts)} samples, {speech / 60:.1f} minutes at {1 / factor:,.3g}× real time"
+    return CostLine("generate", speech * factor, work, source)
 
 
 def _prompts(section: GenerateParams, held: Clips) -> list[int]:
@@ -232,38 +234,38 @@ def _real_time_factor() -> float | None:
         return None
 
 
-def _memory(shape: Shape, lesson: BatchShape, section: TrainParams, device: Device) -> dict[str, float]:
+def _memory(shape: Shape, batch: BatchShape, section: TrainParams, device: Device) -> dict[str, float]:
     """Of the training that needs most."""
     half = device.half if section.precision == "auto" else section.precision == "bf16"
     small = section.optimiser == "adamw_8bit"
     first = cost_estimate.learning_memory(
-        shape, lesson, section.rank, half=half, checkpointing=section.gradient_checkpointing, small_optimiser=small
+        shape, batch, section.rank, half=half, checkpointing=section.gradient_checkpointing, small_optimiser=small
     )
     if shape.waves is None:
         return first
-    second = cost_estimate.wave_memory(shape, shape.waves, lesson.clips, half=half, small_optimiser=small)
+    second = cost_estimate.wave_memory(shape, shape.waves, batch.clips, half=half, small_optimiser=small)
     return max(first, second, key=lambda parts: sum(parts.values()))
 
 
-def _advice(shape: Shape, lesson: BatchShape, section: TrainParams, device: Device) -> Iterator[str]:
+def _advice(shape: Shape, batch: BatchShape, section: TrainParams, device: Device) -> Iterator[str]:
     """Changes, the cheapest first, until it fits."""
     tried = section
-    if sum(_memory(shape, lesson, tried, device).values()) <= device.memory:
+    if sum(_memory(shape, batch, tried, device).values()) <= device.memory:
         return
     changes: tuple[tuple[str, Any], ...] = (("gradient_checkpointing", True), ("optimiser", "adamw_8bit"))
     for key, value in changes:
         if getattr(tried, key) != value and (key != "optimiser" or device.half):
             tried = dataclasses.replace(tried, **{key: value})
             yield f"train.{key}: {json.dumps(value)}"
-            if sum(_memory(shape, lesson, tried, device).values()) <= device.memory:
+            if sum(_memory(shape, batch, tried, device).values()) <= device.memory:
                 return
-    batch = lesson.clips
-    while batch > 1:
-        batch //= 2
-        part = batch / lesson.clips
-        smaller = BatchShape(batch, lesson.positions, lesson.frames * part, lesson.deep * part)
+    count = batch.clips
+    while count > 1:
+        count //= 2
+        part = count / batch.clips
+        smaller = BatchShape(count, batch.positions, batch.frames * part, batch.whole_frames * part)
         if sum(_memory(shape, smaller, tried, device).values()) <= device.memory:
-            yield f"train.batch: {batch}, with train.accumulation: {math.ceil(lesson.clips / batch)}"
+            yield f"train.batch: {count}, with train.accumulation: {math.ceil(batch.clips / count)}"
             return
     yield "a device with more memory; even one clip at a time does not fit"
 
@@ -282,24 +284,24 @@ def _cpu() -> Device:
     return cost_estimate.cpu(os.cpu_count() or 1, memory)
 
 
-def shown(found: CostEstimate) -> Iterator[str]:
-    yield from columns([(name, getattr(found, name)) for name in ("voice", "data", "device")])
+def shown(costs: CostEstimate) -> Iterator[str]:
+    yield from columns([(name, getattr(costs, name)) for name in ("voice", "data", "device")])
     yield ""
-    stages = [(line.what, _duration(line.seconds), f"{line.work} ({line.source})") for line in found.lines]
-    yield from columns([*stages, ("together", _duration(sum(line.seconds for line in found.lines)), "")])
-    parts = ", ".join(f"{name} {size / cost_estimate.GB:.1f}" for name, size in found.memory.items())
-    needed, available = found.needed / cost_estimate.GB, found.available / cost_estimate.GB
+    stages = [(line.what, _duration(line.seconds), f"{line.work} ({line.source})") for line in costs.lines]
+    yield from columns([*stages, ("together", _duration(sum(line.seconds for line in costs.lines)), "")])
+    parts = ", ".join(f"{name} {size / cost_estimate.GB:.1f}" for name, size in costs.memory.items())
+    needed, available = costs.needed / cost_estimate.GB, costs.available / cost_estimate.GB
     yield f"\nmemory  {needed:.1f} of {available:.0f} GB: {parts} ({COMPUTED})"
-    if found.advice:
-        yield "does not fit; change " + ", then ".join(found.advice)
+    if costs.advice:
+        yield "does not fit; change " + ", then ".join(costs.advice)
 
 
-def as_dict(found: CostEstimate) -> dict[str, Any]:
-    lines = {line.what: line._asdict() | {"seconds": round(line.seconds, 3)} for line in found.lines}
-    memory = {name: round(size / cost_estimate.GB, 3) for name, size in found.memory.items()}
+def as_dict(costs: CostEstimate) -> dict[str, Any]:
+    lines = {line.what: line._asdict() | {"seconds": round(line.seconds, 3)} for line in costs.lines}
+    memory = {name: round(size / cost_estimate.GB, 3) for name, size in costs.memory.items()}
     return {
-        "voice": found.voice, "data": found.data, "device": found.device, "stages": lines, "memory_gb": memory,
-        "available_gb": round(found.available / cost_estimate.GB, 1), "advice": found.advice,
+        "voice": costs.voice, "data": costs.data, "device": costs.device, "stages": lines, "memory_gb": memory,
+        "available_gb": round(costs.available / cost_estimate.GB, 1), "advice": costs.advice,
     }  # fmt: skip
 
 

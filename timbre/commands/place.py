@@ -21,10 +21,10 @@ def root(here: Path | None = None) -> Path | None:
 
 
 def enter() -> None:
-    found = root()
-    if found is None:
+    folder = root()
+    if folder is None:
         raise DataError(f"this is no Timbre project: neither {Path.cwd()} nor a folder above it holds {MARK}")
-    os.chdir(found)
+    os.chdir(folder)
 
 
 def given_path(text: str) -> Path:

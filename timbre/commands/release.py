@@ -1,8 +1,8 @@
 """Write a version of the voice as a folder that others can load: adapter, merged model, card.
 
 Refuses unless each speaker of the version consented to `publish`. The merged model is in 16 bits, and loads without
-Timbre: CSM by transformers, XTTS and GPT-SoVITS by their own tools. A base whose licence forbids something, such as
-XTTS, also asks for --licence-understood.
+Timbre: CSM by transformers, XTTS and GPT-SoVITS by their own tools. A base whose licence forbids commercial use,
+such as XTTS, also asks for --licence-understood.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--licence-understood",
         action="store_true",
-        help="say that you keep to the licence of the base's weights, where it forbids something (XTTS)",
+        help="you know the licence of the base model, which forbids commercial use (XTTS)",
     )
     parser.add_argument(
         "--out",

@@ -24,6 +24,7 @@ from timbre.editing.removal import Unfinished
 from timbre.project import sources
 from timbre.project import speakers as people
 from timbre.project.sources import Source, text_of
+from timbre.project.transcripts import files as files_in
 from timbre.project.transcripts import parse
 from timbre.versions import dvc_lock
 from timbre.versions.snapshot import WorkTree, changed_files
@@ -59,19 +60,21 @@ def command(args: argparse.Namespace) -> int:
         print("nothing was changed; --write does it")
         return 0
     with one_editor():
-        made = plan(sources.read(SOURCES), args.what)  # as it is now, while nobody else writes
-        Unfinished(made.what, made.ids, tuple(map(str, made.files))).write()
+        removal_plan = plan(sources.read(SOURCES), args.what)  # as it is now, while nobody else writes
+        Unfinished(removal_plan.what, removal_plan.ids, tuple(map(str, removal_plan.files))).write()
         # first what names the files, so that a run cut short leaves strangers and nothing missing
-        declared = [yaml_entries.without(SOURCES, made.declared)] if made.declared else []
-        write_all([*(change for change, _ in made.edits), *declared])
-        removal.delete(made.files)
+        declared = [yaml_entries.without(SOURCES, removal_plan.declared)] if removal_plan.declared else []
+        write_all([*(change for change, _ in removal_plan.edits), *declared])
+        removal.delete(removal_plan.files)
         try:
-            take_names(made.what)
+            take_names(removal_plan.what)
         except TrackingError as error:
-            rest = f"all else is removed; `timbre remove {' '.join(made.what)} --write` takes it out there too"
+            rest = f"all else is removed; `timbre remove {' '.join(removal_plan.what)} --write` takes it out there too"
             raise TrackingError(f"{error}\n{rest}") from error
         removal.finished()
-    print(f"`dvc repro` makes the voice without {', '.join(made.what)}" if made.left else nothing_left())
+    print(
+        f"`dvc repro` makes the voice without {', '.join(removal_plan.what)}" if removal_plan.left else nothing_left()
+    )
     print(f"git and DVC's cache keep the versions until now: `timbre trace {args.what[0]} --history` lists them")
     return 0
 
@@ -136,7 +139,7 @@ def _aliases(what: Sequence[str]) -> list[tuple[str, str, list[str] | None]]:
 
 
 def speakers_of_lines() -> set[str]:
-    return {line.speaker for path in TRANSCRIPTS.glob("*.tsv") for line in parse(path.read_bytes(), str(path)).lines}
+    return {line.speaker for path in files_in(TRANSCRIPTS) for line in parse(path.read_bytes(), str(path)).lines}
 
 
 def unknown(name: str, known: Collection[str]) -> str:
@@ -155,16 +158,18 @@ def flagged(paths: Sequence[Path], speakers: Collection[str]) -> Iterator[tuple[
             yield FileChange(path, before, transcript_edits.splice(before, after, str(path))), sum(theirs)
 
 
-def told(made: RemovalPlan) -> Iterator[str]:
+def told(removal_plan: RemovalPlan) -> Iterator[str]:
     if begun := Unfinished.read().what:
         yield f"a removal of {', '.join(begun)} was cut short; --write finishes it too"
-    yield from (f"{SOURCES}: {name} goes" for name in made.declared)
-    lost = unsaved(made.files)
-    yield from (f"{path} goes" + ", WITH CHANGES THAT GIT DOES NOT HAVE" * (str(path) in lost) for path in made.files)
-    yield from (f"{change.path}: {lines} lines are flagged drop" for change, lines in made.edits)
-    if not made.ids and not made.edits and not made.files:
+    yield from (f"{SOURCES}: {name} goes" for name in removal_plan.declared)
+    lost = unsaved(removal_plan.files)
+    yield from (
+        f"{path} goes" + ", WITH CHANGES THAT GIT DOES NOT HAVE" * (str(path) in lost) for path in removal_plan.files
+    )
+    yield from (f"{change.path}: {lines} lines are flagged drop" for change, lines in removal_plan.edits)
+    if not removal_plan.ids and not removal_plan.edits and not removal_plan.files:
         yield "they have no recording, and their lines are dropped already"
-    yield from (f"{PEOPLE}: {name} stays, with what was agreed" for name in made.people)
+    yield from (f"{PEOPLE}: {name} stays, with what was agreed" for name in removal_plan.people)
 
 
 def unsaved(files: Sequence[Path]) -> set[str]:

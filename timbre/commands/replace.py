@@ -19,6 +19,7 @@ from timbre.editing import find_replace
 from timbre.editing.find_replace import Edit, NearMiss, ReplacePlan, Search
 from timbre.editing.owned_files import write_all
 from timbre.project import glossary
+from timbre.project.transcripts import files
 
 EXAMPLES = [
     ("timbre replace Penzanse Penzance", "show what would change"),
@@ -63,7 +64,7 @@ def transcripts(ids: Sequence[str] = ()) -> list[Path]:
         DataError,
         (f"{path}: there is no such transcript; `ls {path.parent}` lists them" for path in paths if not path.is_file()),
     )
-    paths = paths or sorted(TRANSCRIPTS.glob("*.tsv"))
+    paths = paths or files(TRANSCRIPTS)
     if not paths:
         raise DataError(f"{TRANSCRIPTS}: holds no transcripts yet; `timbre accept` begins them from the drafts")
     return paths
@@ -83,17 +84,17 @@ def told(plans: Sequence[ReplacePlan], old: str, files: int, written: bool) -> s
         return f"{old!r} is in no line of {_count(files, 'transcript')}"
     places = sum(len(edit.hits) for plan in plans for edit in plan.edits)
     lines = sum(len(plan.edits) for plan in plans)
-    what = f"{_count(places, 'place')} in {_count(lines, 'line')} of {_count(len(plans), 'file')}"
-    return f"replaced: {what}; `git diff` shows them" if written else f"found: {what}; --write replaces"
+    count = f"{_count(places, 'place')} in {_count(lines, 'line')} of {_count(len(plans), 'file')}"
+    return f"replaced: {count}; `git diff` shows them" if written else f"found: {count}; --write replaces"
 
 
 def suggestions(paths: Sequence[Path], ids: Sequence[str]) -> list[str]:
     terms = glossary.terms(GLOSSARY)
     if not terms:
         return [f"{GLOSSARY} names no terms yet; write one per line"]
-    found = find_replace.near_misses(paths, terms)
+    misses = find_replace.near_misses(paths, terms)
     only = "".join(f" --id {name}" for name in ids)
-    return [_suggestion(miss, only) for miss in found] or [f"no word is nearly one of {_count(len(terms), 'term')}"]
+    return [_suggestion(miss, only) for miss in misses] or [f"no word is nearly one of {_count(len(terms), 'term')}"]
 
 
 def _suggestion(miss: NearMiss, only: str) -> str:

@@ -57,8 +57,8 @@ def changes(root: Path, revision: str, remote: bool) -> str:
     with open_snapshot(root, revision) as before, open_snapshot(root, None) as after:
         outs = Outs(root, remotes=remote)
         old, new = VersionTables(before, outs), VersionTables(after, outs)
-        found = compare(old, new, remote=remote)
-        return html.part(build(Page(found, sounds=sounds.fetch_allowed(found, old, new), embeds=True)))
+        report = compare(old, new, remote=remote)
+        return html.part(build(Page(report, sounds=sounds.fetch_allowed(report, old, new), embeds=True)))
 
 
 def version_before(root: Path) -> tuple[str, str]:

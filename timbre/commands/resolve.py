@@ -57,11 +57,11 @@ def command(args: argparse.Namespace) -> int:
 
 def unmerged(root: Path) -> dict[str, dict[int, str]]:
     """Path → side → blob, of all that git could not merge."""
-    found: dict[str, dict[int, str]] = {}
+    blobs: dict[str, dict[int, str]] = {}
     for entry in git(root, "ls-files", "--unmerged", "-z").decode(errors="surrogateescape").split("\0"):
         if match := re.fullmatch(r"\d+ (\w+) (\d)\t(.*)", entry, re.DOTALL):
-            found.setdefault(match[3], {})[int(match[2])] = match[1]
-    return found
+            blobs.setdefault(match[3], {})[int(match[2])] = match[1]
+    return blobs
 
 
 def _is_made(path: str, outputs: set[str]) -> bool:

@@ -27,7 +27,7 @@ EXAMPLES = [
     ("timbre runs -n 50 --json", "more, as JSON"),
 ]
 SHOWN = 3  # changed parameters named in a line
-HEAD = ("run", "day", "commit", "wrong words", "likeness", "gates", "changed")
+HEAD = ("run", "day", "commit", "wrong words", "similarity", "gates", "changed")
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def data_changes(before: Run, after: Run) -> Iterator[str]:
 
 
 def clips(run: Run) -> int:
-    return sum(json.loads(given.dataset.profile)["clips"] for given in run.inputs.dataset_inputs)
+    return sum(json.loads(entry.dataset.profile)["clips"] for entry in run.inputs.dataset_inputs)
 
 
 def param_changes(old: dict[str, str], new: dict[str, str]) -> Iterator[str]:

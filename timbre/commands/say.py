@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from timbre.commands.place import given_path, given_place
 from timbre.core.errors import DataError
+from timbre.core.safe_text import harmless, warn
 from timbre.synthesis.sinks import FORMATS, PIPE, Write, found_player, sink
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def speak(args: argparse.Namespace, text: str, player: tuple[str, ...] | None) -
     from timbre.synthesis.spoken_log import SpokenLog
 
     voice, mark, reference = Voices(args).get()
-    warn(voice, text)
+    warn_of_unknown_words(voice, text)
     params, rate = read().generate, voice.sample_rate
     manner = Manner(
         params, Drawing(params.temperature, params.top_k, params.top_p), args.seed, None, reference,
@@ -131,20 +132,24 @@ def speak(args: argparse.Namespace, text: str, player: tuple[str, ...] | None) -
     pieces = MarkedSound(rate, mark, args.speed).pieces(narrated(voice, script))
     try:
         with sink(args.out, player, rate, mark.tags()) as write:
-            told = perform(pieces, write)
+            performed = perform(pieces, write)
     except BrokenPipeError:  # who listens has heard enough
         return 0
     more = {"unmarked": args.no_mark} if args.no_mark else {}
-    SpokenLog().add(door="say", version=mark.version, key=None, text=text, seconds=told.samples / rate, **more)
+    SpokenLog().add(door="say", version=mark.version, key=None, text=text, seconds=performed.samples / rate, **more)
     name = player[0] if player else "" if args.out == PIPE else str(args.out)
-    print(told.line(name, rate), file=sys.stderr if args.out == PIPE else sys.stdout)
+    print(harmless(performed.line(name, rate)), file=sys.stderr if args.out == PIPE else sys.stdout)
     return 0
 
 
-def warn(voice: Voice, text: str) -> None:
+def warn_of_unknown_words(voice: Voice, text: str) -> None:
     unknown = getattr(voice, "unknown_words", None)
     if unknown and (words := unknown(text)):
-        print(f"warning: this voice does not know {', '.join(words)}, and will spell or mumble them", file=sys.stderr)
+        from timbre.project import known_words
+
+        known = known_words.voice()
+        more = f"; {known.told}: {known_words.REMEDY}" if known else ""
+        warn(f"warning: this voice does not know {', '.join(words)}, and will spell or mumble them{more}")
 
 
 def check(args: argparse.Namespace) -> None:

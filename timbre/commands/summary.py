@@ -46,45 +46,45 @@ def command(args: argparse.Namespace) -> int:
         raise DataError(f"{METRICS}: there is no voice yet; `dvc repro` makes one")
     if CONFLICT.search(METRICS.read_bytes()):
         raise DataError(f"{METRICS}: is in conflict after a merge; `timbre resolve`, then `dvc repro`")
-    found = metrics.read(METRICS)
+    evidence = metrics.read(METRICS)
     if args.json:
-        print_json(as_dict(found))
+        print_json(as_dict(evidence))
     elif args.readme:
         text = README.read_text(encoding="utf-8")
         if BEGIN not in text or END not in text:
             raise DataError(f"{README}: has no place for the table; put {BEGIN}{END} where it shall stand")
-        write_atomic(README, text[: text.index(BEGIN)] + BEGIN + "\n".join(table(found)) + text[text.index(END) :])
+        write_atomic(README, text[: text.index(BEGIN)] + BEGIN + "\n".join(table(evidence)) + text[text.index(END) :])
         print(f"{README}: holds the rates of {METRICS} now")
     else:
-        print("\n".join(["", *lines(found), *places()]))
+        print("\n".join(["", *lines(evidence), *places()]))
     return 0
 
 
-def as_dict(found: Evidence) -> dict[str, Any]:
+def as_dict(evidence: Evidence) -> dict[str, Any]:
     """What reports/metrics.json holds, and in words how good that is."""
-    said = dataclasses.asdict(verdict(found)) if found.differences else None
-    return {"verdict": said, **metrics.to_dict(found), "passed": found.passed, "failed": found.failed}
+    summary = dataclasses.asdict(verdict(evidence)) if evidence.differences else None
+    return {"verdict": summary, **metrics.to_dict(evidence), "passed": evidence.passed, "failed": evidence.failed}
 
 
-def lines(found: Evidence) -> Iterator[str]:
-    if found.differences:
-        said = verdict(found)
-        yield from [f"{said.headline}.", *said.sure, ""]
-    yield from [*table(found), *opinions(), ""]
-    if found.gates:
-        yield from [*tables.gates(found), ""]
+def lines(evidence: Evidence) -> Iterator[str]:
+    if evidence.differences:
+        judged = verdict(evidence)
+        yield from [f"{judged.headline}.", *judged.sure, ""]
+    yield from [*table(evidence), *opinions(), ""]
+    if evidence.gates:
+        yield from [*tables.gates(evidence), ""]
 
 
-def table(found: Evidence) -> list[str]:
-    return list(tables.terminal(found))
+def table(evidence: Evidence) -> list[str]:
+    return list(tables.terminal(evidence))
 
 
 def opinions() -> Iterator[str]:
-    if found := mos.read(MOS, SAMPLES):
-        told = (
-            f"{name.lower()} {found[condition]:.2f}" for condition, (name, _) in NAMES.items() if condition in found
+    if means := mos.read(MOS, SAMPLES):
+        named = (
+            f"{name.lower()} {means[condition]:.2f}" for condition, (name, _) in NAMES.items() if condition in means
         )
-        yield f"opinion of 1 to 5 that DNSMOS predicts: {'; '.join(told)}"
+        yield f"opinion of 1 to 5 that DNSMOS predicts: {'; '.join(named)}"
 
 
 def places() -> Iterator[str]:

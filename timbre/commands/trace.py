@@ -17,7 +17,7 @@ from pathlib import Path
 from timbre.commands.options import add_json
 from timbre.commands.place import given_place
 from timbre.core.errors import DataError
-from timbre.core.safe_text import print_json
+from timbre.core.safe_text import harmless, print_json
 from timbre.trace import past, text
 from timbre.trace.facts import Adapter, Forward, Past, Trace, TracedSample
 from timbre.trace.follow import NotHere, follow
@@ -56,7 +56,7 @@ def command(args: argparse.Namespace) -> int:
     what, revision = args.what, args.rev
     if is_sound_file(Path(), what) and not is_output(what):
         spoken = spoken_by(Path(), Path(what))
-        print(spoken.line(what), file=sys.stderr if args.json else sys.stdout)
+        print(harmless(spoken.line(what)), file=sys.stderr if args.json else sys.stdout)
         if spoken.key is None:
             return 0 if spoken.said or spoken.mark else 1
         what, revision = ADAPTER_NAME, spoken.commit or revision
@@ -69,9 +69,9 @@ def command(args: argparse.Namespace) -> int:
     return 0
 
 
-def is_output(what: str) -> bool:
+def is_output(path: str) -> bool:
     """A sample or a clip of the pipeline, which its tables know better than any mark."""
-    return Path(what).parts[:1] in (("data",), ("reports",))
+    return Path(path).parts[:1] in (("data",), ("reports",))
 
 
 def trace(root: Path, what: str, revision: str | None, with_history: bool) -> Trace:
@@ -79,38 +79,38 @@ def trace(root: Path, what: str, revision: str | None, with_history: bool) -> Tr
         version = TracedVersion(snapshot, Outs(root), today)
         older: list[Past] = []
         try:
-            found = follow(version, what)
+            target = follow(version, what)
             if with_history:
-                older = _history(root, found, version.missing)
+                older = _history(root, target, version.missing)
         except NotHere:
             older = list(past.adapters(root, {what}, what, version.missing)) if with_history else []
             if not older:
                 raise
-            found = Forward(what, None, ())
-        digest = version.lock.outs.get(ADAPTER) if _by_adapter(found) else None
+            target = Forward(what, None, ())
+        digest = version.lock.outs.get(ADAPTER) if _by_adapter(target) else None
         runs = list(offline.runs(root, ADAPTER, digest, version.missing, patient=with_history))
         missing = version.gaps()
         commit = snapshot.commit or head(root)
     changed = 0 if revision else len(changed_files(root))
-    return Trace(commit, changed, found, tuple(runs), tuple(older), missing)
+    return Trace(commit, changed, target, tuple(runs), tuple(older), missing)
 
 
-def _by_adapter(found: object) -> bool:
-    if isinstance(found, Forward):
-        return any(use.adapter for use in found.uses)
-    return isinstance(found, Adapter) or (isinstance(found, TracedSample) and found.adapter is not None)
+def _by_adapter(target: object) -> bool:
+    if isinstance(target, Forward):
+        return any(use.adapter for use in target.uses)
+    return isinstance(target, Adapter) or (isinstance(target, TracedSample) and target.adapter is not None)
 
 
-def _history(root: Path, found: object, missing: list[str]) -> list[Past]:
-    if not isinstance(found, Forward):
+def _history(root: Path, target: object, missing: list[str]) -> list[Past]:
+    if not isinstance(target, Forward):
         raise DataError("--history is of a recording or a speaker; `timbre log` is the voice's own")
-    if found.voice:
-        return list(past.adapters(root, set(), found.name, missing))
-    return list(past.adapters(root, {found.name}, None, missing))
+    if target.voice:
+        return list(past.adapters(root, set(), target.name, missing))
+    return list(past.adapters(root, {target.name}, None, missing))
 
 
 def as_json(traced: Trace) -> dict[str, object]:
-    found = traced.found
-    forward = "speaker" if isinstance(found, Forward) and found.voice else "recording"
-    kind = forward if isinstance(found, Forward) else type(found).__name__.removeprefix("Traced").lower()
+    target = traced.found
+    forward = "speaker" if isinstance(target, Forward) and target.voice else "recording"
+    kind = forward if isinstance(target, Forward) else type(target).__name__.removeprefix("Traced").lower()
     return {"kind": kind, **dataclasses.asdict(traced)}

@@ -56,10 +56,10 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 
 class NotYaml(ValueError):
-    """What is wrong, and the line, from 1, where it is known."""
+    """What is wrong, on one line, and the line of the file, from 1, where it is known."""
 
     def __init__(self, problem: str, line: int | None = None) -> None:
-        super().__init__(problem)
+        super().__init__(" ".join(problem.split()))
         self.line = line
 
     def at(self, where: str) -> str:
@@ -72,8 +72,8 @@ def parse_yaml(text: str, kind: Literal["rt", "safe"] = "rt") -> Any:
         document = YAML(typ=kind, pure=True).load(text)
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        said = str(getattr(error, "problem", None) or error)
-        raise NotYaml(f"not YAML: {said}", mark.line + 1 if mark else None) from error
+        problem = str(getattr(error, "problem", None) or error)
+        raise NotYaml(f"not YAML: {problem}", mark.line + 1 if mark else None) from error
     except RecursionError as error:
         raise NotYaml("nests too deeply") from error
     except Exception as error:  # ruamel.yaml lets through what int(), dates and its own code raise on odd values
@@ -89,14 +89,14 @@ def values_in(document: Any) -> int:
     return _count(document, {})
 
 
-def _count(value: Any, known: dict[int, int]) -> int:
+def _count(value: Any, counts: dict[int, int]) -> int:
     if not isinstance(value, (dict, list)):
         return 1
-    if id(value) not in known:
-        known[id(value)] = MOST_VALUES + 1  # of something that holds itself, until it is counted
+    if id(value) not in counts:
+        counts[id(value)] = MOST_VALUES + 1  # of something that holds itself, until it is counted
         below = value.values() if isinstance(value, dict) else value
-        known[id(value)] = 1 + sum(_count(one, known) for one in below)
-    return known[id(value)]
+        counts[id(value)] = 1 + sum(_count(one, counts) for one in below)
+    return counts[id(value)]
 
 
 def line_of(entry: Any, key: object) -> int:

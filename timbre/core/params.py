@@ -121,8 +121,8 @@ def _describe(hint: Any) -> str:
     if origin is Literal:
         return "one of " + ", ".join(map(str, arguments))
     if origin in (typing.Union, types.UnionType):
-        wanted = [option for option in arguments if not (option is int and float in arguments)]
-        return " or ".join(_describe(option) for option in wanted)
+        options = [option for option in arguments if not (option is int and float in arguments)]
+        return " or ".join(_describe(option) for option in options)
     if origin is list:
         return f"a list of {_describe(arguments[0])}s"
     if dataclasses.is_dataclass(hint):

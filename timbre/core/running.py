@@ -104,7 +104,7 @@ def _of_system(error: OSError) -> str:
 def tell(message: str) -> None:
     """An error on stderr, a line each, without passwords, control characters or endless values."""
     for line in message.splitlines() or [""]:
-        print(f"error: {safe_text.shortened(safe_text.harmless(safe_text.redacted(line[:10_000])))}", file=sys.stderr)
+        safe_text.warn(f"error: {line}")
 
 
 def _forget_output() -> None:
@@ -136,8 +136,8 @@ def remember(seconds: float) -> None:
 def times(path: Path = TIMES) -> dict[str, float]:
     """Stage → seconds; empty where none ran here yet."""
     try:
-        found: Any = json.loads(path.read_bytes())
-        return {str(stage): float(seconds) for stage, seconds in found.items()}
+        seconds_of: Any = json.loads(path.read_bytes())
+        return {str(stage): float(seconds) for stage, seconds in seconds_of.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
 

@@ -69,6 +69,11 @@ def harmless(text: str) -> str:
     return _ACTS.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", text)
 
 
+def warn(line: str) -> None:
+    """A line on stderr, which has no filter: bars of progress move the cursor there."""
+    print(shortened(harmless(redacted(line[:10_000]))), file=sys.stderr)
+
+
 class GuardedOutput(io.TextIOWrapper):
     """A text stream that passes no character that acts on a terminal; `styles` lets colours through."""
 

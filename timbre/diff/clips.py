@@ -99,13 +99,13 @@ def _first(change: ClipChange) -> ClipRow:
 
 def leaks(clips: Sequence[ClipRow]) -> list[Leak]:
     """Texts and sentences that are both learnt and tested, as the gate on leakage compares them."""
-    said: dict[tuple[str, ...], list[ClipRow]] = defaultdict(list)
+    clips_of: dict[tuple[str, ...], list[ClipRow]] = defaultdict(list)
     for clip in clips:
         if clip.part != LEFT_OUT:
             for sentence in judged_sentences(clip.text):
-                said[sentence].append(clip)
+                clips_of[sentence].append(clip)
     shared: dict[tuple[tuple[str, ...], ...], Leak] = {}  # once, where clips share their whole text and its sentences
-    for same in said.values():
+    for same in clips_of.values():
         sides = {part: tuple(clip.id for clip in same if clip.part == part) for part in PARTS}
         if all(sides.values()):
             leak = Leak(same[0].text, sides["training"], sides["evaluation"])

@@ -81,12 +81,12 @@ def _reasons(
         yield why
     if row.flag == "ok":
         return
-    kept, before = set(_tokens(row.text)), {token for token in _tokens(old) if token not in meant}
+    tokens, before = set(_tokens(row.text)), {token for token in _tokens(old) if token not in meant}
     spoken = words[bisect_left(words, row.start, key=_start) : bisect_left(words, row.end, key=_start)]
-    unsure = [word for word in spoken if word.sure < UNSURE and word.text in kept]
+    unsure = [word for word in spoken if word.sure < UNSURE and word.text in tokens]
     if unsure:
         yield f"Whisper was unsure of {_named(unsure)}"
-    overruled = [word for word in spoken if word.sure >= SURE and word.text in before - kept]
+    overruled = [word for word in spoken if word.sure >= SURE and word.text in before - tokens]
     if overruled:
         yield f"Whisper was sure of {_named(overruled)}"
 
@@ -100,8 +100,8 @@ def _misheard(row: TranscriptRow, labels: Sequence[HeardLabel]) -> Iterator[str]
 
 
 def _named(words: Sequence[DraftWord]) -> str:
-    some = ", ".join(f"“{word.said}” ({word.sure:.0%})" for word in words[:TOLD])
-    return some + (f" and {len(words) - TOLD} more" if len(words) > TOLD else "")
+    listed = ", ".join(f"“{word.said}” ({word.sure:.0%})" for word in words[:TOLD])
+    return listed + (f" and {len(words) - TOLD} more" if len(words) > TOLD else "")
 
 
 def _start(word: DraftWord) -> float:

@@ -107,8 +107,8 @@ def _pair(
             pairs.append((candidates.pop(), row))
         else:
             rest.append(row)
-    taken = {id(a) for a, _ in pairs}
-    return [row for row in old if id(row) not in taken], rest, pairs
+    paired = {id(a) for a, _ in pairs}
+    return [row for row in old if id(row) not in paired], rest, pairs
 
 
 class LineSpan(Protocol):

@@ -21,7 +21,7 @@ def problems(version: VersionTables) -> Iterator[Problem]:
     """A recording without licence or consent; a speaker who never allowed it, or took it back."""
     text = (version.snapshot.read(SOURCES) or b"").decode(errors="replace").splitlines()
     ids = ((number, re.search(r"\bid:\s*['\"]?([^'\"\s]+)", line)) for number, line in enumerate(text, 1))
-    line_of = {found[1]: number for number, found in ids if found}
+    line_of = {match[1]: number for number, match in ids if match}
     for name, entry in version.sources.items():
         for key in RIGHTS:
             if not entry.get(key, "").strip():
@@ -34,19 +34,18 @@ def problems(version: VersionTables) -> Iterator[Problem]:
 def voices(version: VersionTables) -> dict[str, list[str]]:
     """Speaker → recordings that hold their voice, as `segment` sees it; a dropped line needs nobody's consent."""
     used: dict[str, list[str]] = defaultdict(list)
-    heard = {recording(path): found.rows for path, found in version.transcripts.items()}
+    rows_of = {recording(path): transcript.rows for path, transcript in version.transcripts.items()}
     for name, entry in version.sources.items():
-        lines = (row.speaker for row in heard.get(name, ()) if not row.dropped)
+        lines = (row.speaker for row in rows_of.get(name, ()) if not row.dropped)
         for speaker in dict.fromkeys([entry.get("speaker", ""), *lines]):
             used[speaker].append(name)
     return used
 
 
 def _placed(problem: str) -> Problem:
-    """`data/speakers.yaml:3: …` as a place and what is there."""
-    match = re.match(r"(?P<path>[^:]+):(?:(?P<line>\d+):)? (?P<what>.*)", problem)
-    assert match, problem
-    return Problem(match["path"], int(match["line"] or 0), match["what"])
+    """`data/speakers.yaml:3: …` as a place and what is there; a hostile name may have broken the line."""
+    match = re.match(rf"{re.escape(SPEAKERS)}:(?:(?P<line>\d+):)? (?P<what>.*)", problem, re.DOTALL)
+    return Problem(SPEAKERS, int(match["line"] or 0), match["what"]) if match else Problem(SPEAKERS, 0, problem)
 
 
 def sources(old: dict[str, dict[str, str]], new: dict[str, dict[str, str]]) -> Iterator[SourceChange]:

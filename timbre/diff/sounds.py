@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from timbre.core.safe_text import visible
+from timbre.core.safe_text import visible, warn
 from timbre.diff import rights
 from timbre.diff.report import Report
 from timbre.project.permissions import Permissions
@@ -31,7 +30,7 @@ def fetch_allowed(report: Report, old: VersionTables, new: VersionTables) -> dic
     """As `fetch`; none, and on stderr the reason, where a voice of one of the versions may not be heard."""
     reasons = list(barred(old, new, Permissions()))
     for reason in reasons:
-        print(f"no samples to hear: {reason}", file=sys.stderr)
+        warn(f"no samples to hear: {reason}")
     return {} if reasons else fetch(report, old, new)
 
 

@@ -17,7 +17,7 @@ def compare(old: VersionTables, new: VersionTables) -> Iterator[Total]:
         yield Total("recordings that nobody corrected yet", len(waiting[0]), len(waiting[1]))
     speakers = [{entry.get("speaker") for entry in side.sources.values()} for side in sides]
     yield Total("speakers", len(speakers[0]), len(speakers[1]))
-    every = [[row for found in side.transcripts.values() for row in found.rows] for side in sides]
+    every = [[row for transcript in side.transcripts.values() for row in transcript.rows] for side in sides]
     yield Total("transcribed lines", len(every[0]), len(every[1]))
     minutes = [sum(row.seconds for row in side if not row.dropped) / 60 for side in every]
     yield Total("transcribed", round(minutes[0], 2), round(minutes[1], 2), "min")
@@ -33,13 +33,13 @@ def _waiting(version: VersionTables) -> set[str]:
 def _heard(old: VersionTables, new: VersionTables) -> Iterator[Total]:
     """The share that a person has heard, of everything; of what is transcribed, where the drafts' length is unknown."""
     drafts = [_drafted(side) for side in (old, new)]
-    known = None not in drafts
+    both_known = None not in drafts
     shares = []
     for side, drafted in zip((old, new), drafts, strict=True):
-        rows = [row for found in side.transcripts.values() for row in found.rows]
-        whole = sum(row.seconds for row in rows) + ((drafted or 0.0) if known else 0.0)
+        rows = [row for transcript in side.transcripts.values() for row in transcript.rows]
+        whole = sum(row.seconds for row in rows) + ((drafted or 0.0) if both_known else 0.0)
         shares.append(round(100 * sum(row.seconds for row in rows if row.flag) / (whole or 1), 1))
-    name = "heard by a person" if known else "heard by a person, of what is transcribed"
+    name = "heard by a person" if both_known else "heard by a person, of what is transcribed"
     yield Total(name, shares[0], shares[1], "%")
 
 
@@ -59,5 +59,5 @@ def _clips(old: VersionTables, new: VersionTables) -> Iterator[Total]:
         chosen = [[c for c in side if part is None or c.part == part] for side in (old.clips, new.clips)]
         name = "clips" if part is None else f"clips for {part}"
         yield Total(name, len(chosen[0]), len(chosen[1]))
-        long = [round(sum(clip.seconds for clip in some) / 60, 2) for some in chosen]
+        long = [round(sum(clip.seconds for clip in clips) / 60, 2) for clips in chosen]
         yield Total(f"{name}, time", long[0], long[1], "min")

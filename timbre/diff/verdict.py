@@ -25,11 +25,12 @@ def data(changes: DataChanges) -> str:
 
 def _data(report: Report | DataChanges) -> Iterator[str]:
     for kind in ("added", "removed"):
-        some = [source for source in report.sources if source.kind == kind]
-        if some:
-            yield f"{plural(len(some), 'recording')} {kind}"
-        named = {source.id for source in some}
-        if whole := [found for found in report.transcripts if found.kind == kind and found.recording not in named]:
+        sources = [source for source in report.sources if source.kind == kind]
+        if sources:
+            yield f"{plural(len(sources), 'recording')} {kind}"
+        named = {source.id for source in sources}
+        changed_files = [change for change in report.transcripts if change.kind == kind]
+        if whole := [change for change in changed_files if change.recording not in named]:
             yield f"{plural(len(whole), 'transcript')} {kind}"
     kinds = count(report.words)
     for kind in ("reworded", "split", "merged", "regrouped", "retimed", "dropped", "restored", "added", "removed"):
@@ -52,19 +53,19 @@ def _data(report: Report | DataChanges) -> Iterator[str]:
 
 def _people(report: Report | DataChanges) -> Iterator[str]:
     for kind, said_so in (("added", "added"), ("removed", "removed"), ("revoked", "took the consent back")):
-        if names := [found.id for found in report.people if found.kind == kind]:
+        if names := [person.id for person in report.people if person.kind == kind]:
             yield f"{plural(len(names), 'speaker')} {said_so}"
 
 
 def _voice(report: Report) -> Iterator[str]:
-    main = next((name for name in MAIN if any(found.condition == name for found in report.rates)), "")
-    for found in report.rates:
-        if found.condition != main or found.old is None or found.new is None:
+    main = next((name for name in MAIN if any(change.condition == name for change in report.rates)), "")
+    for change in report.rates:
+        if change.condition != main or change.old is None or change.new is None:
             continue
-        measure = BY_NAME[found.name]
+        measure = BY_NAME[change.name]
         if measure.compared:
-            both = f"{rate(found.old)} → {rate(found.new)} ({rate_change(found)})"
-            yield f"{measure.short} {both if measure.unit == 'share' else rate_change(found)}"
+            both = f"{rate(change.old)} → {rate(change.new)} ({rate_change(change)})"
+            yield f"{measure.short} {both if measure.unit == 'share' else rate_change(change)}"
 
 
 def _gates(report: Report) -> Iterator[str]:

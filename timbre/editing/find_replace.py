@@ -107,9 +107,9 @@ def hits(text: str, search: Search) -> tuple[Hit, ...]:
     return tuple(_hit(text, match, search) for match in matches)
 
 
-def apply(text: str, found: Iterable[Hit]) -> str:
+def apply(text: str, hits: Iterable[Hit]) -> str:
     parts, at = [], 0
-    for hit in found:
+    for hit in hits:
         parts += [text[at : hit.start], hit.new]
         at = hit.end
     return "".join([*parts, text[at:]])

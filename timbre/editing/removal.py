@@ -54,12 +54,12 @@ class Unfinished:
     def write(self) -> None:
         write_atomic(JOURNAL, json.dumps(asdict(self), indent=1))
 
-    def files(self, kept: Collection[str | None]) -> Iterator[Path]:
+    def files(self, still_used: Collection[str | None]) -> Iterator[Path]:
         """Those that are still there and that no recording which stays needs."""
         for name in self.paths:
             path = Path(name)
             inside = ".." not in path.parts and any(path.is_relative_to(folder) for folder in OWNED)
-            if inside and name not in kept and path.exists():
+            if inside and name not in still_used and path.exists():
                 yield path
 
 

@@ -24,17 +24,17 @@ def splice(content: bytes, lines: Sequence[Line], name: str, seconds: float | No
     transcript = parse(content, name, overlaps=True)
     head, rows = _split(content)
     newline = transcript.newline.encode()
-    kept = dict(zip(transcript.lines, rows, strict=True))
-    times = {(line.start, line.end): row.split(b"\t")[:2] for line, row in kept.items()}
+    row_of = dict(zip(transcript.lines, rows, strict=True))
+    times = {(line.start, line.end): row.split(b"\t")[:2] for line, row in row_of.items()}
     parts = [head]
     for line in lines:
-        parts.append(kept.get(line) or _row(line, times.get((line.start, line.end)), name) + newline)
-    made = b"".join(part if part.endswith(b"\n") else part + newline for part in parts)
+        parts.append(row_of.get(line) or _row(line, times.get((line.start, line.end)), name) + newline)
+    edited = b"".join(part if part.endswith(b"\n") else part + newline for part in parts)
     if not content.endswith(b"\n"):
-        made = made.removesuffix(newline)
-    if parse(made, name, seconds).lines != tuple(lines):
+        edited = edited.removesuffix(newline)
+    if parse(edited, name, seconds).lines != tuple(lines):
         raise TranscriptError(f"{name}: a line would not be read back as it was written")
-    return made
+    return edited
 
 
 def _split(content: bytes) -> tuple[bytes, list[bytes]]:

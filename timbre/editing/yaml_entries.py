@@ -83,9 +83,9 @@ def with_people(path: Path, newcomers: Sequence[Person]) -> FileChange:
     entries = {person.id: _entry(person) for person in newcomers}
     document = YAML(typ="rt").load(text) or CommentedMap()
     others = YAML(typ="safe").load(text) or {}
-    wanted = others | {"speakers": (others.get("speakers") or {}) | entries}
+    expected = others | {"speakers": (others.get("speakers") or {}) | entries}
     makes = (lambda: _under(text, document, entries), lambda: _known(document, entries))
-    after = _first_read_as(wanted, path, text, *makes)
+    after = _first_read_as(expected, path, text, *makes)
     speakers.check_evidence(speakers.parse(after, str(path)), str(path))
     return FileChange(path, before, after.encode())
 
@@ -102,9 +102,9 @@ def without(path: Path, ids: Collection[str]) -> FileChange:
     text = _text(before)
     document = YAML(typ="rt").load(text)
     gone = [index for index, entry in enumerate(document) if entry["id"] in ids]
-    wanted = [entry for entry in YAML(typ="safe").load(text) if entry["id"] not in ids]
+    expected = [entry for entry in YAML(typ="safe").load(text) if entry["id"] not in ids]
     makes = (lambda: _cut(text, document, gone), lambda: _shrunk(document, gone))
-    return FileChange(path, before, _first_read_as(wanted, path, text, *makes).encode())
+    return FileChange(path, before, _first_read_as(expected, path, text, *makes).encode())
 
 
 def slug(text: str, longest: int = 48) -> str:
@@ -125,17 +125,17 @@ def _is_empty(path: Path) -> bool:
 
 def _with(text: str, entries: Sequence[dict[str, Any]], path: Path) -> str:
     document = YAML(typ="rt").load(text) or CommentedSeq()
-    wanted = [*(YAML(typ="safe").load(text) or []), *entries]
+    expected = [*(YAML(typ="safe").load(text) or []), *entries]
     makes = (lambda: _below(text, document, entries), lambda: _grown(document, entries))
-    return _first_read_as(wanted, path, text, *makes)
+    return _first_read_as(expected, path, text, *makes)
 
 
-def _first_read_as(wanted: Any, path: Path, text: str, *makes: Callable[[], str]) -> str:
+def _first_read_as(expected: Any, path: Path, text: str, *makes: Callable[[], str]) -> str:
     newline = "\r\n" if "\r\n" in text else "\n"
     for make in makes:
         candidate = make().replace("\r\n", "\n").replace("\n", newline)
         with contextlib.suppress(YAMLError):
-            if YAML(typ="safe").load(candidate) == wanted:
+            if YAML(typ="safe").load(candidate) == expected:
                 return candidate
     raise SourceError(f"{path}: the entry would not be read back as it is written; edit the file with an editor")
 
@@ -156,8 +156,8 @@ def _grown(document: CommentedSeq, entries: Sequence[dict[str, Any]]) -> str:
 
 def _under(text: str, document: CommentedMap, entries: dict[str, Any]) -> str:
     """As `_below`: no YAML that holds the entries, where `speakers` is not the last key or in JSON's style."""
-    known = document.get("speakers")
-    indent = " " * (known.lc.key(next(iter(known)))[1] if known else 2)
+    speakers = document.get("speakers")
+    indent = " " * (speakers.lc.key(next(iter(speakers)))[1] if speakers else 2)
     head = "" if "speakers" in document else NOBODY_YET
     rows = "".join(f"{indent}{row}\n" for row in _rows(entries))
     return text + ("\n" if text and not text.endswith("\n") else "") + head + rows

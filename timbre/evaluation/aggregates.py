@@ -78,6 +78,6 @@ class Mean:
 
 
 def _quotient(parts: Iterable[tuple[float, float] | None]) -> float | None:
-    known = [part for part in parts if part is not None]
-    over = sum(part[1] for part in known)
-    return sum(part[0] for part in known) / over if over else None
+    measured = [part for part in parts if part is not None]
+    over = sum(part[1] for part in measured)
+    return sum(part[0] for part in measured) / over if over else None

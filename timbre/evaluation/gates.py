@@ -1,4 +1,4 @@
-"""What must hold before a voice is called better: six questions, their limits in params.yaml, `evaluate.gates`."""
+"""What must hold before a voice is called better: questions, their limits in params.yaml, `evaluate.gates`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 
 from timbre.core.records import Example
 from timbre.core.text import judged_sentences
-from timbre.evaluation.metrics import Evidence, Gate
+from timbre.evaluation.metrics import Evidence, Gate, Preference
 
 NARROW = 0.05  # cosine: where cloning alone is as near to the ceiling as this, nothing is left to gain but noise
 OVERLAP = 0.5  # seconds that two clips of a recording may share: the silence that both were padded with
@@ -21,7 +21,7 @@ class GateLimits(Protocol):
     @property
     def words(self) -> float: ...
     @property
-    def likeness(self) -> float: ...
+    def similarity(self) -> float: ...
     @property
     def named(self) -> float: ...
     @property
@@ -30,6 +30,8 @@ class GateLimits(Protocol):
     def ends(self) -> float: ...
     @property
     def leakage(self) -> int: ...
+    @property
+    def preferred(self) -> float | None: ...
 
 
 def judge(evidence: Evidence, reference: float | None, leaks: int, limits: GateLimits) -> dict[str, Gate]:
@@ -40,13 +42,15 @@ def judge(evidence: Evidence, reference: float | None, leaks: int, limits: GateL
     read = _worst(evidence.differences[name].wer_high for name in ("tuned_clone-base_clone", "tuned_clone-base"))
     like, named = _gain(evidence), evidence.conditions["tuned_clone"].named
     ended = min(evidence.conditions[name].ended or 0.0 for name in ("tuned", "tuned_clone"))
+    asked = {"preferred": _at_least(_preferred(evidence), limits.preferred)} if limits.preferred is not None else {}
     return {
         "words": Gate(read is not None and read <= limits.words, read, limits.words),
-        "likeness": _at_least(like, limits.likeness),
+        "similarity": _at_least(like, limits.similarity),
         "named": _at_least(named, limits.named),
         "reference": _at_least(reference, limits.reference),
         "ends": _at_least(ended, limits.ends),
         "leakage": Gate(leaks <= limits.leakage, float(leaks), limits.leakage),
+        **asked,
     }
 
 
@@ -54,14 +58,19 @@ def _at_least(value: float | None, limit: float) -> Gate:
     return Gate(value is not None and value >= limit, value, limit)
 
 
+def _preferred(evidence: Evidence) -> float | None:
+    """Of the answers of people who listened; None where nobody did."""
+    return evidence.preferences.get("tuned_clone-base_clone", Preference()).share_low
+
+
 def _worst(values: Iterable[float | None]) -> float | None:
     """None where one was not measured."""
-    known = list(values)
-    return None if None in known else max(value for value in known if value is not None)
+    measured = list(values)
+    return None if None in measured else max(value for value in measured if value is not None)
 
 
 def _gain(evidence: Evidence) -> float | None:
-    """What the adapter adds to cloning's likeness, at the lower end, of all that cloning leaves open to the ceiling."""
+    """The share of the gap in similarity that cloning leaves open which the adapter closes, at the lower end."""
     gained = evidence.differences["tuned_clone-base_clone"].similarity_low
     cloned = evidence.conditions["base_clone"].similarity
     ceiling = evidence.speaker.ceiling if evidence.speaker else None
@@ -75,11 +84,11 @@ def leaks(train: Sequence[Example], evaluation: Sequence[Example], prompts: Mapp
     sentences = learnt_sentences(train)
     sounds = {name: _Learnt(rows) for name, rows in _by_recording(train).items()}
     ids = {row.id: row for row in train}
-    for held in evaluation:
-        if double := said(held.text, sentences):
-            yield f"{held.id}: is for evaluation, and {double.id} of training says the same: {held.text}"
-        elif shared := ids.get(held.id) or (held.recording in sounds and sounds[held.recording].shares(held)) or None:
-            yield f"{held.id}: is for evaluation, and shares sound with {shared.id} of training"
+    for clip in evaluation:
+        if double := said(clip.text, sentences):
+            yield f"{clip.id}: is for evaluation, and {double.id} of training says the same: {clip.text}"
+        elif shared := ids.get(clip.id) or (clip.recording in sounds and sounds[clip.recording].shares(clip)) or None:
+            yield f"{clip.id}: is for evaluation, and shares sound with {shared.id} of training"
     for prompt, text in prompts.items():
         if double := said(text, sentences):
             yield f"prompt {prompt}: {double.id} of training says the same: {text}"
@@ -87,11 +96,11 @@ def leaks(train: Sequence[Example], evaluation: Sequence[Example], prompts: Mapp
 
 def learnt_sentences(rows: Iterable[Example]) -> dict[tuple[str, ...], Example]:
     """By what is said: whole texts, and each sentence of them that is long enough to be nobody else's."""
-    found: dict[tuple[str, ...], Example] = {}
+    by_sentence: dict[tuple[str, ...], Example] = {}
     for row in rows:
         for sentence in judged_sentences(row.text):
-            found.setdefault(sentence, row)
-    return found
+            by_sentence.setdefault(sentence, row)
+    return by_sentence
 
 
 def said(text: str, learnt: Mapping[tuple[str, ...], Example]) -> Example | None:
@@ -100,10 +109,10 @@ def said(text: str, learnt: Mapping[tuple[str, ...], Example]) -> Example | None
 
 
 def _by_recording(rows: Iterable[Example]) -> dict[str, list[Example]]:
-    found: dict[str, list[Example]] = {}
+    by_recording: dict[str, list[Example]] = {}
     for row in rows:
-        found.setdefault(row.recording, []).append(row)
-    return found
+        by_recording.setdefault(row.recording, []).append(row)
+    return by_recording
 
 
 class _Learnt:
@@ -114,11 +123,11 @@ class _Learnt:
         self._starts = [row.start for row in self._rows]
         self._last = list(accumulate(self._rows, _later))
 
-    def shares(self, held: Example) -> Example | None:
+    def shares(self, clip: Example) -> Example | None:
         """A clip that overlaps with this one by more than the silence that both were padded with."""
-        before = bisect_left(self._starts, held.end - OVERLAP)
+        before = bisect_left(self._starts, clip.end - OVERLAP)
         latest = self._last[before - 1] if before else None
-        return latest if latest and latest.end > held.start + OVERLAP else None
+        return latest if latest and latest.end > clip.start + OVERLAP else None
 
 
 def _later(one: Example, other: Example) -> Example:

@@ -13,13 +13,17 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from timbre.core.content import write_atomic
 from timbre.core.errors import DataError
 from timbre.evaluation.aggregates import DIGITS
 from timbre.evaluation.measures import GATES
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 CONDITIONS = ("base", "base_clone", "tuned", "tuned_clone")
 # Which conditions are compared, the first minus the second; each is told as `first-second`.
@@ -50,6 +54,7 @@ class Metric:
     silent: int | None = None
     clipped: int | None = None
     repeated: int | None = None
+    looped: int | None = None
     errors: int | None = None
     words: int | None = None
     samples: int | None = None
@@ -69,6 +74,42 @@ class Difference:
     wins: int | None = None  # prompts of which the first condition reads more words right
     ties: int | None = None
     losses: int | None = None
+
+
+@dataclass(frozen=True)
+class Preference:
+    """What people said of two conditions in blind listening tests. Intervals are 95 %."""
+
+    share: float | None = None  # of the answers that prefer the first; a tie counts as half
+    share_low: float | None = None
+    share_high: float | None = None
+    answers: int | None = None
+    listeners: int | None = None
+    apart: float | None = None  # share of ABX trials in which the two were told apart; chance gives a half
+    apart_low: float | None = None
+    apart_high: float | None = None
+    with_words: float | None = None  # rank correlation of preference with fewer wrong words, over sentences
+    with_similarity: float | None = None  # likewise with similarity
+
+
+@dataclass(frozen=True)
+class HeardCondition:
+    """What people said of one condition."""
+
+    rating: float | None = None  # from 0 to 100, against the true recording
+    rating_low: float | None = None
+    rating_high: float | None = None
+    ratings: int | None = None
+    strength: float | None = None  # share of comparisons with the others that it would win; of three or more
+
+
+@dataclass(frozen=True)
+class ListenerRecord:
+    answers: int
+    catches: int  # trials whose answer everybody knows who listens …
+    caught: int  # … and how many were answered so
+    reliable: bool  # else nothing of this listener counts
+    why: str = ""  # not
 
 
 @dataclass(frozen=True)
@@ -94,6 +135,9 @@ class Evidence:
     differences: dict[str, Difference] = field(default_factory=dict)  # `tuned-base` → tuned minus base
     speaker: Speaker | None = None
     gates: dict[str, Gate] = field(default_factory=dict)
+    preferences: dict[str, Preference] = field(default_factory=dict)  # as differences; empty where nobody listened
+    heard: dict[str, HeardCondition] = field(default_factory=dict)  # by condition
+    listeners: dict[str, ListenerRecord] = field(default_factory=dict)
 
     @property
     def failed(self) -> list[str]:
@@ -113,20 +157,21 @@ def read(path: Path) -> Evidence:
         raise DataError(f"{path}: cannot be read ({error.strerror}); `dvc repro` makes it") from error
     try:
         return from_dict(json.loads(text))
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise DataError(f"{path}: does not hold what a voice's evaluation writes ({error}); run `dvc repro`") from error
 
 
 def from_dict(values: Any) -> Evidence:
-    """What metrics.json holds, of this version or of one before; TypeError where it is something else."""
-    if not isinstance(values, Mapping):
-        raise TypeError("no object")
-    speaker = values.get("speaker")
+    """What metrics.json holds, of this version or of one before; ValueError where it is something else."""
+    records = _object(values, "the file")
+    differences, gates = (_object(records.get(name, {}), name) for name in ("differences", "gates"))
+    speaker, people = records.get("speaker"), _object(records.get("people", {}), "people")
     return Evidence(
-        conditions={name: _made(Metric, values[name]) for name in CONDITIONS if name in values},
-        differences={name: _made(Difference, record) for name, record in values.get("differences", {}).items()},
-        speaker=None if speaker is None else _made(Speaker, speaker),
-        gates={name: _made(Gate, record) for name, record in sorted(values.get("gates", {}).items(), key=_place)},
+        conditions={name: _made(Metric, records[name], name) for name in CONDITIONS if name in records},
+        differences={name: _made(Difference, record, name) for name, record in differences.items()},
+        speaker=None if speaker is None else _made(Speaker, speaker, "speaker"),
+        gates={name: _made(Gate, record, name) for name, record in sorted(gates.items(), key=_place)},
+        **{name: _all(kind, people.get(name, {}), name) for name, kind in PEOPLE.items()},
     )
 
 
@@ -135,6 +180,9 @@ def to_dict(evidence: Evidence) -> dict[str, Any]:
     values: dict[str, Any] = {name: _told(metric) for name, metric in evidence.conditions.items()}
     values["differences"] = {name: _told(difference) for name, difference in evidence.differences.items()}
     values["gates"] = {name: _told(gate) for name, gate in evidence.gates.items()}
+    people = {name: {key: _told(one) for key, one in getattr(evidence, name).items()} for name in PEOPLE}
+    if evidence.listeners:  # where nobody listened, the file says nothing of people
+        values["people"] = people
     return values if evidence.speaker is None else values | {"speaker": _told(evidence.speaker)}
 
 
@@ -143,13 +191,37 @@ def write(path: Path, evidence: Evidence) -> None:
 
 
 T = TypeVar("T")
+PEOPLE: dict[str, Any] = {"preferences": Preference, "heard": HeardCondition, "listeners": ListenerRecord}
 
 
-def _made(kind: type[T], values: Mapping[str, Any]) -> T:
-    if not isinstance(values, Mapping):
-        raise TypeError(f"{values!r} is no {kind.__name__}")
-    known = [each.name for each in dataclasses.fields(kind)]  # type: ignore[arg-type]
-    return kind(**{name: values[name] for name in known if name in values})
+def _object(value: Any, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name}: no object")
+    return value
+
+
+def _made(kind: type[T], values: Any, name: str) -> T:
+    """Each value of the type that the record declares: a text would only fail where it is shown."""
+    from pydantic import ValidationError
+
+    try:
+        # as JSON, where pydantic's strictness takes an object for a record
+        made: T = _reader(kind).validate_json(json.dumps(_object(values, name)), strict=True)  # type: ignore[arg-type]
+        return made
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, (name, *first['loc'])))}: {first['msg']}") from error
+
+
+@cache
+def _reader(kind: type) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter  # here, as who asks for help reads no metrics
+
+    return TypeAdapter(kind)
+
+
+def _all(kind: type[T], records: Any, place: str) -> dict[str, T]:
+    return {name: _made(kind, record, f"{place}.{name}") for name, record in _object(records, place).items()}
 
 
 def _place(item: tuple[str, Any]) -> int:

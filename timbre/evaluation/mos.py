@@ -50,28 +50,28 @@ def judge(path: Path, sounds: Sequence[Path]) -> None:
     """Judge what is new and keep the rest; without the package the file stays as it is."""
     from timbre import audio
 
-    held, opinions = _held(path), {}
+    earlier, opinions = _held(path), {}
     for sound in sounds:
-        known = held.get(sound.stem)
+        before = earlier.get(sound.stem)
         digest = file_sha256(sound)
-        opinion = known.mos if known and known.sha256 == digest else predicted(*audio.read(sound))
+        opinion = before.mos if before and before.sha256 == digest else predicted(*audio.read(sound))
         if opinion is None:
             return
         opinions[sound.stem] = Opinion(opinion, digest)
-    if opinions != held:
+    if opinions != earlier:
         rows = {name: opinion._asdict() for name, opinion in opinions.items()}
         write_atomic(path, json.dumps(rows, indent=1, sort_keys=True) + "\n")
 
 
 def read(path: Path, samples: Path) -> dict[str, float]:
     """The mean of each condition; nothing unless every sample there has its opinion."""
-    held = _held(path)
+    recorded = _held(path)
     by_condition: dict[str, list[float]] = {}
-    for sound in sorted(samples.glob("*.flac")) if held else []:
-        known = held.get(sound.stem)
-        if not known or known.sha256 != file_sha256(sound):
+    for sound in sorted(samples.glob("*.flac")) if recorded else []:
+        opinion = recorded.get(sound.stem)
+        if not opinion or opinion.sha256 != file_sha256(sound):
             return {}
-        by_condition.setdefault(sound.stem.split("-")[0], []).append(known.mos)  # <condition>-<prompt>-<seed>
+        by_condition.setdefault(sound.stem.split("-")[0], []).append(opinion.mos)  # <condition>-<prompt>-<seed>
     return {condition: round(fmean(opinions), DIGITS) for condition, opinions in by_condition.items()}
 
 

@@ -55,17 +55,19 @@ def gather(root: Path = Path()) -> Collection:
     splits = {split: examples(table) for split, table in tables.items()}
     rows = [row for split in splits.values() for row in split]
     missing = (f"{row.audio}: is missing; `dvc pull`, or `dvc repro chunk`" for row in rows)
-    raise_all(DataError, (told for told, row in zip(missing, rows, strict=True) if not (root / row.audio).is_file()))
+    raise_all(
+        DataError, (message for message, row in zip(missing, rows, strict=True) if not (root / row.audio).is_file())
+    )
     declared = {source.id: source for source in sources.read(root / "data/sources.yaml")}
     named = list(dict.fromkeys(row.recording for row in rows))
     gone = [name for name in named if name not in declared]
     if gone:
         raise DataError(f"data/dataset: holds {', '.join(gone)}, which data/sources.yaml does not; `dvc repro dataset`")
-    known, used = people.read(root / people.PATH), used_by((row.source, row.recording) for row in rows)
+    everybody, used = people.read(root / people.PATH), used_by((row.source, row.recording) for row in rows)
     allowed = Permissions(root / "data/sources.yaml", root / people.PATH, root / "data/transcripts")
     allowed.check(used, taking_part=True)
     return Collection(
-        root, splits, {name: declared[name] for name in named}, {name: known[name] for name in used}, _version(root)
+        root, splits, {name: declared[name] for name in named}, {name: everybody[name] for name in used}, _version(root)
     )
 
 

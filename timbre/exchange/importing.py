@@ -49,25 +49,25 @@ def dataset(
     reader: Reader,
     path: Path,
     options: Options,
-    told: ImportTerms,
+    terms: ImportTerms,
     skip_bad: bool = False,
     longest: float | None = None,
 ) -> Arrival:
     """`longest` is the length in seconds from which the chunk stage leaves a sentence out."""
-    voices = ImportedVoices(told.speaker)
+    voices = ImportedVoices(terms.speaker)
 
     def rows() -> Iterator[Row]:
         return reader.rows(path, options)
 
-    plan = joined_recordings.plan(rows, told.name, voices.id_of)
+    plan = joined_recordings.plan(rows, terms.name, voices.id_of)
     problems = [] if skip_bad else plan.problems
     if problems:
         problems = [*problems, f"nothing was imported; --skip-bad leaves these {len(problems)} rows out"]
     raise_all(DataError, [*problems, *voices.problems()])
     if not plan.books:
         raise DataError(f"{path}: holds no sentence that could be learnt from")
-    placing.check_entry({"speaker": plan.books[0].speaker, **told.entry})
-    newcomers = placing.newcomers(voices.people(), told.entry["consent"])
+    placing.check_entry({"speaker": plan.books[0].speaker, **terms.entry})
+    newcomers = placing.newcomers(voices.people(), terms.entry["consent"])
     lines = [
         *_described(path, plan, voices, longest),
         *_introduced(newcomers),
@@ -82,7 +82,7 @@ def dataset(
 
     def settle() -> None:
         joined_recordings.bind(rows, plan, folder, path.name)
-        placing.place(items, told.entry, newcomers)
+        placing.place(items, terms.entry, newcomers)
         shutil.rmtree(folder)
 
     return Arrival(lines, ids, settle)
@@ -103,28 +103,28 @@ def _described(path: Path, plan: JoinPlan, voices: ImportedVoices, longest: floa
 
 
 def captions(
-    path: Path, told: ImportTerms, recording: str | None, sound: Path | None, options: Options, trim: bool
+    path: Path, terms: ImportTerms, recording: str | None, sound: Path | None, options: Options, trim: bool
 ) -> Arrival:
     """Subtitles of a declared recording, or of a file of sound that becomes one."""
     cues, draft = subtitles.read(path, options.encoding, trim), subtitles.is_draft(path)
-    voices = ImportedVoices(told.speaker)
+    voices = ImportedVoices(terms.speaker)
     if options.speaker_column == "":
         cues = [subtitles.Cue(c.line, c.start, c.end, c.text) for c in cues]
     who = [voices.id_of(cue.voice) for cue in cues]
     raise_all(DataError, voices.problems())
-    staged = STAGING / told.name
+    staged = STAGING / terms.name
     if recording:
         facts = _declared(recording)
     else:
         assert sound
-        facts = _measured(sound, staged, told, voices.most())
+        facts = _measured(sound, staged, terms, voices.most())
     raise_all(DataError, (_beyond(path, cue, facts) for cue in cues if cue.start >= facts.seconds))
     lines = _drafted(cues, facts) if draft else tuple(map(partial(_line, facts), cues, who))
     comments = (f"# audio: {facts.sha256}", f"# from: {path.name}")
     content = transcripts.render(Transcript(lines, comments), str(path))
     transcripts.parse(content, str(path), facts.seconds)
     there = placing.TRANSCRIPTS / f"{facts.id}.tsv"
-    newcomers = placing.newcomers(voices.people(), told.entry["consent"])
+    newcomers = placing.newcomers(voices.people(), terms.entry["consent"])
     described = [*_told(path, lines, facts, draft, voices), *_introduced(newcomers)]
     if there.exists() and there.read_bytes() == content and (recording or placing.taken([facts.id])):
         return Arrival(described, [facts.id], None)
@@ -140,7 +140,7 @@ def captions(
         staged.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(sound, item.audio)  # as it is: a video's or m4a's sound would be many times as large in FLAC
         item.transcript.write_bytes(content)
-        placing.place([item], told.entry, newcomers)
+        placing.place([item], terms.entry, newcomers)
         shutil.rmtree(staged)
 
     return Arrival(described, [facts.id], settle)
@@ -158,18 +158,18 @@ def _declared(name: str) -> Recording:
     return sources.recordings([declared[name]], Path("data/raw"))[0]
 
 
-def _measured(sound: Path, staged: Path, told: ImportTerms, speaker: str) -> Recording:
+def _measured(sound: Path, staged: Path, terms: ImportTerms, speaker: str) -> Recording:
     """The recording that the file will be, as the fetch stage will hear it."""
     if not sound.is_file():
         raise DataError(f"{sound}: " + ("is a folder" if sound.is_dir() else "does not exist"))
     staged.mkdir(parents=True, exist_ok=True)
     facts = audio.to_flac(sound, staged / "heard.flac", name=str(sound))
     (staged / "heard.flac").unlink()
-    placing.check_entry({"speaker": speaker, **told.entry})
+    placing.check_entry({"speaker": speaker, **terms.entry})
     suffix = sound.suffix.lower() if re.fullmatch(r"\.[A-Za-z0-9]{1,5}", sound.suffix) else ".audio"
-    origin = (sources.RECORDINGS / f"{told.name}{suffix}").as_posix()
+    origin = (sources.RECORDINGS / f"{terms.name}{suffix}").as_posix()
     seconds = round(facts.seconds, 3)
-    return Recording(told.name, speaker, **told.entry, origin=origin, sha256=facts.sha256,
+    return Recording(terms.name, speaker, **terms.entry, origin=origin, sha256=facts.sha256,
                      sample_rate=facts.sample_rate, seconds=seconds)  # fmt: skip
 
 
@@ -192,8 +192,8 @@ def _told(path: Path, lines: Sequence[Line], facts: Recording, draft: bool, voic
     yield f"{path}: {len(lines):,} lines, {_minutes(seconds)} of speech in {_minutes(facts.seconds)}, {voices.shown()}"
     if noises := sum(line.flag == "drop" for line in lines):
         yield f"  {noises} of them only tell a sound, such as [music], and are flagged drop"
-    heard = "not heard by a person yet: no line is flagged ok" if draft else "flagged ok"
-    yield f"  become {placing.TRANSCRIPTS / facts.id}.tsv, {heard}"
+    review = "not heard by a person yet: no line is flagged ok" if draft else "flagged ok"
+    yield f"  become {placing.TRANSCRIPTS / facts.id}.tsv, {review}"
 
 
 def _introduced(newcomers: Sequence[Person]) -> Iterator[str]:

@@ -70,8 +70,8 @@ class Book:
 
     @property
     def key(self) -> str:
-        said = [(line.start, line.end, line.text) for line in self.lines]
-        return content_key(VERSION, self.speaker, self.rate, said, self.digest)
+        spoken = [(line.start, line.end, line.text) for line in self.lines]
+        return content_key(VERSION, self.speaker, self.rate, spoken, self.digest)
 
 
 @dataclass

@@ -79,30 +79,30 @@ def in_the_way(items: Sequence[Item]) -> Iterator[str]:
 
 def newcomers(voices: Mapping[str, str], consent: str | None) -> list[Person]:
     """Those of the voices, id → name, that data/speakers.yaml does not know; SourceError for a consent taken back."""
-    made = (yaml_entries.newcomer(id, consent, name=name) for id, name in voices.items() if consent)
-    return [person for person in made if person]
+    people = (yaml_entries.newcomer(id, consent, name=name) for id, name in voices.items() if consent)
+    return [person for person in people if person]
 
 
 def introduced(newcomers: Sequence[Person]) -> list[FileChange]:
     return [yaml_entries.with_people(speakers.PATH, newcomers)] if newcomers else []
 
 
-def place(items: Sequence[Item], told: dict[str, str], newcomers: Sequence[Person] = ()) -> None:
-    """`told` is what every entry says beside its id, file and speaker: language, licence, consent."""
+def place(items: Sequence[Item], terms: dict[str, str], newcomers: Sequence[Person] = ()) -> None:
+    """`terms` is what every entry says beside its id, file and speaker: language, licence, consent."""
     with one_editor():
-        _place(items, told, newcomers)
+        _place(items, terms, newcomers)
 
 
-def _place(items: Sequence[Item], told: dict[str, str], newcomers: Sequence[Person]) -> None:
+def _place(items: Sequence[Item], terms: dict[str, str], newcomers: Sequence[Person]) -> None:
     pairs = [(item.audio, item.recording) for item in items] + [(item.transcript, item.written) for item in items]
     raise_all(DataError, in_the_way(items))
     placed: list[Path] = []
     try:
-        for made, to in pairs:
+        for staged, to in pairs:
             if not to.exists():
-                _link(made, to)
+                _link(staged, to)
                 placed.append(to)
-        entries = [{"id": x.id, "file": x.recording.as_posix(), "speaker": x.speaker, **told} for x in items]
+        entries = [{"id": x.id, "file": x.recording.as_posix(), "speaker": x.speaker, **terms} for x in items]
         write_all([*introduced(newcomers), yaml_entries.extended(SOURCES, entries)])
     except BaseException:
         for path in placed:
@@ -116,16 +116,16 @@ def _same(one: Path, other: Path) -> bool:
     )
 
 
-def _link(made: Path, to: Path) -> None:
+def _link(staged: Path, to: Path) -> None:
     to.parent.mkdir(parents=True, exist_ok=True)
     try:
-        os.link(made, to)  # unlike a rename, never over a file that came meanwhile
+        os.link(staged, to)  # unlike a rename, never over a file that came meanwhile
     except FileExistsError as error:
         raise DataError(f"{to}: is there already, and stays") from error
     except OSError:  # another disk, or one without links
         part = to.with_name(f".{to.name}.part")
         try:
-            shutil.copyfile(made, part)
+            shutil.copyfile(staged, part)
             part.rename(to)
         finally:
             part.unlink(missing_ok=True)

@@ -126,7 +126,7 @@ def size(state: State, key: str, dimension: int, path: Path) -> int:
     return int(state[key].shape[dimension])
 
 
-def fit(module: nn.Module, state: State, what: str) -> None:
+def fit(module: nn.Module, state: State, name: str) -> None:
     """Load in single precision, with no weight missing, left over or of another shape."""
     own = module.state_dict()
     for complaint, keys in (
@@ -135,5 +135,5 @@ def fit(module: nn.Module, state: State, what: str) -> None:
         ("has another shape of", [key for key in own if key in state and own[key].shape != state[key].shape]),
     ):
         if keys:
-            raise ModelError(f"{what} {complaint} {keys[0]} ({len(keys)} in all); is it of another version?")
+            raise ModelError(f"{name} {complaint} {keys[0]} ({len(keys)} in all); is it of another version?")
     module.load_state_dict({key: value.float() for key, value in state.items()})

@@ -112,7 +112,7 @@ class CodeDecoder:
         self.rows = torch.arange(slots, device=like.device)[:, None]
         self.state = torch.zeros(slots, model.channels, dtype=like.dtype, device=like.device)
         self.draws = torch.zeros(slots, model.places, 1, dtype=torch.float64, device=like.device)
-        self.said = torch.zeros(slots, model.vocabulary, dtype=torch.bool, device=like.device)
+        self.spoken = torch.zeros(slots, model.vocabulary, dtype=torch.bool, device=like.device)
         # Of each row: where its next code will lie, the place it is embedded with, its number, 1 where somebody speaks.
         self.place, self.embedded, self.number, self.busy = torch.zeros(4, slots, dtype=torch.int64, device=like.device)
 
@@ -150,8 +150,8 @@ class CodeDecoder:
         # Drawn on the CPU: the same on any device.
         random = torch.Generator().manual_seed(sentence.seed)
         self.draws[slot, : sentence.codes] = torch.rand((sentence.codes, 1), generator=random, dtype=torch.float64)
-        self.said[slot] = False
-        self.said[slot, list(sentence.counted)] = True
+        self.spoken[slot] = False
+        self.spoken[slot, list(sentence.counted)] = True
         self.place[slot], self.embedded[slot], self.number[slot], self.busy[slot] = count, sentence.place, 0, 1
         return int(count)
 
@@ -166,9 +166,9 @@ class CodeDecoder:
         states = self.state.clone()
         logits = self.model.logits(states).float()
         early = (self.number < self.model.silent_steps)[:, None] & (self.every_code == self.model.end)
-        logits = penalised(logits, self.said, self.how.penalty).masked_fill(early, -torch.inf)
+        logits = penalised(logits, self.spoken, self.how.penalty).masked_fill(early, -torch.inf)
         codes = drawn(logits, self.draws[self.rows[:, 0], self.number], self.how)
-        self.said.scatter_(1, codes[:, None], True)
+        self.spoken.scatter_(1, codes[:, None], True)
         length = min(-(-longest // PLACES) * PLACES, self.model.places)
         places = self.place[:, None]
         hears = (self.every[:length] <= places[..., None])[:, None]
@@ -180,7 +180,7 @@ class CodeDecoder:
 
     @property
     def every_code(self) -> Tensor:
-        return torch.arange(self.model.vocabulary, device=self.said.device)
+        return torch.arange(self.model.vocabulary, device=self.spoken.device)
 
     def _through(self, x: Tensor, rows: Tensor, places: Tensor, hears: Tensor, length: int) -> Tensor:
         """x (B, T, C) of `rows` (B, 1) at `places` (B, T) -> the last layer's states, the caches written."""
@@ -195,19 +195,19 @@ class CodeDecoder:
         values.index_put_((rows, places), value)
         first = int(rows[0]) if len(rows) < self.slots else 0
         mine = slice(first, first + len(rows))
-        heard = F.scaled_dot_product_attention(
+        attended = F.scaled_dot_product_attention(
             query.transpose(1, 2), self.keys[layer, mine, :, :length], self.values[layer, mine, :, :length],
             attn_mask=hears,
         )  # fmt: skip
-        return heard.transpose(1, 2).flatten(2)
+        return attended.transpose(1, 2).flatten(2)
 
 
-def penalised(logits: Tensor, said: Tensor, penalty: float) -> Tensor:
+def penalised(logits: Tensor, spoken: Tensor, penalty: float) -> Tensor:
     """Codes that were said before (B, codes) are less likely: positive logits are divided, negative multiplied."""
     if penalty == 1:
         return logits
     less = torch.where(logits > 0, logits / penalty, logits * penalty)
-    return torch.where(said, less, logits)
+    return torch.where(spoken, less, logits)
 
 
 def drawn(logits: Tensor, draw: Tensor, how: CodeDrawing) -> Tensor:

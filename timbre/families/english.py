@@ -80,27 +80,27 @@ def digits(number: str) -> str:
     return " ".join(SMALL[int(digit)] for digit in number)
 
 
-def _money(found: re.Match[str]) -> str:
-    one, many = MONEY[found[1]]
-    whole, cents = int(found[2].replace(",", "")), found[3] and int(found[3])
-    said = f"{cardinal(whole)} {one if whole == 1 else many}"
-    return f"{said} {cardinal(cents)}" if cents else said
+def _money(match: re.Match[str]) -> str:
+    one, many = MONEY[match[1]]
+    whole, cents = int(match[2].replace(",", "")), match[3] and int(match[3])
+    spoken = f"{cardinal(whole)} {one if whole == 1 else many}"
+    return f"{spoken} {cardinal(cents)}" if cents else spoken
 
 
-def _whole(found: re.Match[str]) -> str:
-    written = found[0]
+def _whole(match: re.Match[str]) -> str:
+    written = match[0]
     number = int(written.replace(",", ""))
     if written[0] == "0" and len(written) > 1:
         return digits(written)
     return year(number) if "," not in written and FIRST_YEAR <= number <= LAST_YEAR else cardinal(number)
 
 
-def _fraction(found: re.Match[str]) -> str:
-    return f"{cardinal(int(found[1].replace(',', '')))} point {digits(found[2])}"
+def _fraction(match: re.Match[str]) -> str:
+    return f"{cardinal(int(match[1].replace(',', '')))} point {digits(match[2])}"
 
 
-def _clock(found: re.Match[str]) -> str:
-    hours, minutes = int(found[1]), int(found[2])
+def _clock(match: re.Match[str]) -> str:
+    hours, minutes = int(match[1]), int(match[2])
     if not minutes:
         return f"{cardinal(hours)} o'clock" if 0 < hours <= 12 else f"{cardinal(hours)} hundred"
     return f"{cardinal(hours)} {'oh ' if minutes < 10 else ''}{cardinal(minutes)}"
@@ -109,13 +109,13 @@ def _clock(found: re.Match[str]) -> str:
 Rule = Callable[[re.Match[str]], str]
 NUMBER = r"\d{1,3}(?:,\d{3})+|\d+"
 RULES: list[tuple[re.Pattern[str], Rule]] = [
-    (re.compile(rf"\b({'|'.join(SHORT)})\.(?=\s|$)", re.I), lambda found: SHORT[found[1].lower()]),
+    (re.compile(rf"\b({'|'.join(SHORT)})\.(?=\s|$)", re.I), lambda match: SHORT[match[1].lower()]),
     (re.compile(rf"([$£€])({NUMBER})(?:\.(\d\d))?(?!\d)"), _money),
     (re.compile(r"\b([01]?\d|2[0-3]):([0-5]\d)\b"), _clock),
-    (re.compile(rf"({NUMBER})(?:st|nd|rd|th)\b", re.I), lambda found: ordinal(int(found[1].replace(",", "")))),
+    (re.compile(rf"({NUMBER})(?:st|nd|rd|th)\b", re.I), lambda match: ordinal(int(match[1].replace(",", "")))),
     (re.compile(rf"({NUMBER})\.(\d+)"), _fraction),
-    (re.compile(r"(?<![\w.])-(?=\d)"), lambda found: "minus "),
-    (re.compile(r"(?<=\d)\s*-\s*(?=\d)"), lambda found: " to "),
+    (re.compile(r"(?<![\w.])-(?=\d)"), lambda match: "minus "),
+    (re.compile(r"(?<=\d)\s*-\s*(?=\d)"), lambda match: " to "),
     (re.compile(NUMBER), _whole),
-    (re.compile("[" + re.escape("".join(SYMBOLS)) + "]"), lambda found: f" {SYMBOLS[found[0]]} "),
+    (re.compile("[" + re.escape("".join(SYMBOLS)) + "]"), lambda match: f" {SYMBOLS[match[0]]} "),
 ]  # fmt: skip

@@ -59,8 +59,8 @@ class Slot:
 
 
 def decode(decoder: FrameDecoder, sentences: Sequence[Sentence]) -> Iterator[Said]:
-    waiting, wanted = deque(enumerate(sentences)), Counter(sentence.before for sentence in sentences)
-    heard: dict[str, Caches] = {}
+    waiting, uses = deque(enumerate(sentences)), Counter(sentence.before for sentence in sentences)
+    contexts: dict[str, Caches] = {}
     slots: dict[int, Slot] = {}
     decoder.free(range(decoder.slots))  # of a call that was left before its end
     # disable=None: no bar in a log file
@@ -68,10 +68,10 @@ def decode(decoder: FrameDecoder, sentences: Sequence[Sentence]) -> Iterator[Sai
         while waiting or slots:
             for free in sorted(set(range(decoder.slots)) - slots.keys())[: len(waiting)]:
                 number, sentence = waiting.popleft()
-                slots[free] = Slot(number, decoder.admit(free, sentence, heard), sentence.frames)
-                wanted[sentence.before] -= 1
-                if not wanted[sentence.before]:
-                    heard.pop(sentence.before, None)
+                slots[free] = Slot(number, decoder.admit(free, sentence, contexts), sentence.frames)
+                uses[sentence.before] -= 1
+                if not uses[sentence.before]:
+                    contexts.pop(sentence.before, None)
             frames = decoder.frames(max(slot.places for slot in slots.values()) + decoder.span)
             bar.update(len(slots))
             for place, slot in list(slots.items()):
@@ -150,17 +150,17 @@ class FrameDecoder(ABC):
     def is_end(self, frame: Frames) -> bool: ...
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
-    def admit(self, slot: int, sentence: Sentence, heard: dict[str, Caches]) -> int:
-        """The places that context and text take. A context is read alone, and kept in `heard`, whoever shares it."""
+    def admit(self, slot: int, sentence: Sentence, contexts: dict[str, Caches]) -> int:
+        """The places that context and text take. A context is read alone, and kept in `contexts`, whoever shares it."""
         row, start = self.backbone.row(slot), 0
-        if sentence.before in heard:
-            start = heard[sentence.before].keys.shape[3]
-            row.keys[:, :, :, :start], row.values[:, :, :, :start] = heard[sentence.before]
+        if sentence.before in contexts:
+            start = contexts[sentence.before].keys.shape[3]
+            row.keys[:, :, :, :start], row.values[:, :, :, :start] = contexts[sentence.before]
         elif sentence.before:
             context = sentence.context()
             start = len(context)
             row.read(context, 0)
-            heard[sentence.before] = Caches(row.keys[:, :, :, :start].clone(), row.values[:, :, :, :start].clone())
+            contexts[sentence.before] = Caches(row.keys[:, :, :, :start].clone(), row.values[:, :, :, :start].clone())
         text = sentence.text()
         self.state[slot] = row.read(text, start)
         # Drawn on the CPU: the same on any device.
@@ -195,7 +195,7 @@ class Replay:
     def _capture(self, length: int) -> torch.cuda.CUDAGraph:
         """Warmed up on a side stream, as CUDA wants it, with nobody busy: rows stand, and are written again later."""
         decoder, side = self.decoder, torch.cuda.Stream()
-        kept = decoder.kept
+        buffers = decoder.kept
         decoder.busy.zero_()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
@@ -206,6 +206,6 @@ class Replay:
         pool = next((other.pool() for other in self.graphs.values()), None)  # what lies there lives for a frame only
         with torch.cuda.graph(graph, pool=pool):
             decoder.frame(length)
-        for buffer, value in kept:
+        for buffer, value in buffers:
             buffer.copy_(value)
         return graph

@@ -49,8 +49,8 @@ class Upsampling(nn.Module):  # type: ignore[misc]  # torch is not typed here
             yield up, list(self.resblocks[count * level : count * (level + 1)])
 
     def sound(self, x: Tensor) -> Tensor:  # (B, channels, S) -> (B, 1, S)
-        made: Tensor = self.conv_post(F.leaky_relu(x, LAST_SLOPE)).tanh()
-        return made
+        samples: Tensor = self.conv_post(F.leaky_relu(x, LAST_SLOPE)).tanh()
+        return samples
 
 
 def mean_of(blocks: list[nn.Module], x: Tensor) -> Tensor:

@@ -54,8 +54,8 @@ class Int8Part(nn.Module):  # type: ignore[misc]  # torch is not typed here
         self.whole, self.outputs = whole, outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        made: Tensor = self.whole(x)[..., self.outputs]
-        return made
+        product: Tensor = self.whole(x)[..., self.outputs]
+        return product
 
 
 def joint(layers: Sequence[nn.Module]) -> Int8Linear | None:
@@ -105,7 +105,7 @@ def levels() -> int:
 
 def _multiply(x: Tensor, zero: int, packed: Any, scale: Tensor, zeros: Tensor) -> Tensor:
     """x (…, in), unsigned, where `zero` stands for 0 → (…, out) in single precision."""
-    made: Tensor = torch.ops.onednn.qlinear_pointwise(
+    product: Tensor = torch.ops.onednn.qlinear_pointwise(
         x, 1.0, zero, packed, scale, zeros, None, 1.0, 0, torch.float32, "none", [], ""
     )
-    return made
+    return product

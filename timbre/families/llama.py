@@ -40,16 +40,16 @@ class Layer:
     def __init__(self, layer: Any) -> None:
         attention, mlp = layer.self_attn, layer.mlp
         self.before, self.after = layer.input_layernorm, layer.post_attention_layernorm
-        self.heard = joined(attention.q_proj, attention.k_proj, attention.v_proj)
-        self.said = joined(attention.o_proj)
+        self.qkv = joined(attention.q_proj, attention.k_proj, attention.v_proj)
+        self.output = joined(attention.o_proj)
         self.gates, self.activation, self.down = joined(mlp.gate_proj, mlp.up_proj), mlp.act_fn, joined(mlp.down_proj)
 
     def row(self, number: int) -> Layer:
         """The layer for one row alone: of products that differ from row to row, that row's."""
         part = copy.copy(self)
-        part.heard, part.said, part.gates, part.down = (
+        part.qkv, part.output, part.gates, part.down = (
             product.row(number) if isinstance(product, RowProduct) else product
-            for product in (self.heard, self.said, self.gates, self.down)
+            for product in (self.qkv, self.output, self.gates, self.down)
         )
         return part
 
@@ -91,7 +91,7 @@ class Stack:
     def step(self, x: Tensor, where: Where) -> Tensor:
         """x (B, T, hidden) → the last layer's states, the caches written."""
         for layer, keys, values in zip(self.layers, self.keys, self.values, strict=True):
-            x = x + layer.said(self._attend(layer.heard(norm(x, layer.before)), keys, values, where))
+            x = x + layer.output(self._attend(layer.qkv(norm(x, layer.before)), keys, values, where))
             x = layer.think(x)
         return norm(x, self.norm)
 
@@ -109,11 +109,11 @@ class Stack:
         values.transpose(1, 2).index_put_((where.rows, where.places), value)
         # Heads that share keys stand beneath each other as if they were positions, so that no key is copied.
         query = query.reshape(batch, count, self.groups, -1, self.width).transpose(1, 2)
-        heard = F.scaled_dot_product_attention(
+        attended = F.scaled_dot_product_attention(
             query.reshape(batch, self.groups, -1, self.width),
             keys.narrow(2, 0, where.length), values.narrow(2, 0, where.length), attn_mask=where.mask,
         )  # fmt: skip
-        return heard.reshape(batch, self.groups, count, -1).transpose(1, 2).reshape(batch, count, -1)
+        return attended.reshape(batch, self.groups, count, -1).transpose(1, 2).reshape(batch, count, -1)
 
 
 class CausalLayers(nn.Module):  # type: ignore[misc]  # torch is not typed here

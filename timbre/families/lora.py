@@ -27,7 +27,7 @@ from timbre.families.protocol import WHOLE, Lora, Losses, Objective, Part, Turn
 PROJECTIONS = r"(self_attn\.(q|k|v|o)_proj|mlp\.(gate|up|down)_proj)"
 sre_parser: Any = vars(re)["_parser"]  # Python's own reader of patterns; no public module has it
 SEARCHES = ("rank_pattern", "alpha_pattern", "exclude_modules", "layers_pattern", "target_parameters")
-LONGEST, MOST_REPEATS = 1000, 4  # of a search for names of layers: characters; repetitions, of which ours has two
+LONGEST, MOST_REPEATS = 1000, 3  # of a search for names of layers: characters; repetitions, of which ours has two
 PER_LAYER = 7  # matrices of a Llama layer: four projections of attention, three of the MLP
 
 
@@ -64,8 +64,8 @@ def learnt(model: Any) -> list[Any]:
 def weights(model: Any) -> dict[str, Tensor]:
     from peft import get_peft_model_state_dict
 
-    found = get_peft_model_state_dict(model, save_embedding_layers=False)
-    return {name: weight.detach().cpu().clone() for name, weight in found.items()}
+    state = get_peft_model_state_dict(model, save_embedding_layers=False)
+    return {name: weight.detach().cpu().clone() for name, weight in state.items()}
 
 
 def set_weights(model: Any, values: dict[str, Tensor]) -> None:
@@ -132,7 +132,7 @@ def check_config(adapter: Path) -> None:
 
 
 def is_quick(pattern: str) -> bool:
-    """Whether a search cannot try its repetitions against each other: none lies in another, and they are few."""
+    """Whether a search cannot try its repetitions against each other: each is of one character, and they are few."""
     try:
         return len(pattern) <= LONGEST and _repeats(sre_parser.parse(pattern)) <= MOST_REPEATS
     except (re.error, RecursionError, OverflowError):
@@ -140,15 +140,19 @@ def is_quick(pattern: str) -> bool:
 
 
 def _repeats(parsed: Any) -> int:
-    """How many repetitions there are; more than are allowed where one lies in another."""
+    """How many repetitions there are; more than are allowed where one is of a group, which may match in many ways."""
     count = 0
     for operation, argument in parsed:
-        below = sum(_repeats(part) for part in _subpatterns(argument))
         if "REPEAT" in str(operation):
-            count += 1 if not below else MOST_REPEATS + 1
+            count += 1 if _is_character(argument[2]) else MOST_REPEATS + 1
         else:
-            count += below
+            count += sum(_repeats(part) for part in _subpatterns(argument))
     return count
+
+
+def _is_character(parsed: Any) -> bool:
+    """`a`, `.`, `\\d` or `[a-z]`."""
+    return len(parsed) == 1 and str(parsed[0][0]) in ("LITERAL", "NOT_LITERAL", "ANY", "IN", "CATEGORY")
 
 
 def _subpatterns(argument: Any) -> Iterator[Any]:

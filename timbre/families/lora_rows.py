@@ -1,7 +1,7 @@
 """Several LoRA adapters of one base in one batch: each row of a running decoder speaks with one of them.
 
     adapters = RowAdapters(rows=8, rank=32, like=model.lm_head.weight)
-    layer.said = adapters.put_on(layer.said, 192, ("backbone_model.layers.0.self_attn.o_proj", 192))
+    layer.output = adapters.put_on(layer.output, 192, ("backbone_model.layers.0.self_attn.o_proj", 192))
     adapters.load("champion", Path("models/adapter"))
     adapters.use(3, "champion")                     # row 3, until it is given another
 

@@ -141,8 +141,8 @@ class Request(NamedTuple):
             "name": self.speaker.name,
             "language": self.language,
         }
-        found: list[str | int | None] = [values[mark] for mark in marks]
-        return found if any(found) else []
+        chosen: list[str | int | None] = [values[mark] for mark in marks]
+        return chosen if any(chosen) else []
 
 
 class Speaking(NamedTuple):
@@ -167,18 +167,6 @@ class Cloning(NamedTuple):
     seconds: tuple[float, float]  # of the reference, least and most
     without: bool = True  # it can speak without one; if not, `base` speaks with a stock voice, `tuned` with the mean …
     # … of the clips that it learnt from, which lies beside the adapter
-
-
-class WeightsLicence(NamedTuple):
-    """Under what terms the weights that a family's makers published may be used; a voice tuned from them, too."""
-
-    name: str
-    commercial: bool = True  # whether they may be used for more than non-commercial purposes
-    address: str = ""
-
-    def __str__(self) -> str:
-        limit = "" if self.commercial else ", non-commercial use only"
-        return f"{self.name}{limit}" + (f" ({self.address})" if self.address else "")
 
 
 class Voice(Protocol):
@@ -218,6 +206,21 @@ class Voice(Protocol):
         """What `speak` gives, piece by piece while it is spoken; returns whether it ended."""
 
 
+class WeightsLicence(NamedTuple):
+    """Under which a base model's weights are published; it goes on to apply to what is made from them."""
+
+    id: str  # as the hub names it
+    terms: str = ""  # what somebody has to know who hands a tuned voice on; nothing where the licence asks for little
+    commercial: bool = True  # whether the weights, and what they say, may be used for more than non-commercial purposes
+
+    def __str__(self) -> str:
+        return f"{self.id}; {self.terms}" if self.terms else self.id
+
+
+def every_frame(own: Any) -> float:
+    return 1.0
+
+
 class Family(NamedTuple):
     """A family of voice models, known without loading one."""
 
@@ -225,8 +228,9 @@ class Family(NamedTuple):
     load: Callable[[str, str | None, Path | None, Precision], Voice]  # base, revision, adapter, precision
     cloning: Cloning
     shape: Callable[[Mapping[str, Any]], Shape]  # of a base's config.json, for estimates
-    licence: WeightsLicence
     known: Mapping[str, Mapping[str, Any]] = {}  # bases on the hub → as much of their config.json as `shape` asks for
+    licences: Mapping[str, WeightsLicence] = {}  # of bases on the hub
     languages: tuple[str, ...] | None = None  # that it speaks; None: whatever its training brings
+    whole_frames: Callable[[Any], float] = every_frame  # share that training learns with all codes, by its section
     marks: tuple[Mark, ...] = ("number",)  # what its sequence says of a speaker and a language
     front_end: str = ""  # version of what makes phones or tokens of text, where that is code: part of a fingerprint

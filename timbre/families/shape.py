@@ -1,6 +1,7 @@
 """The shape of a voice model, as estimates need it: how many weights a step multiplies with, and how many it reads.
 
-A family that says one code after another has no depth decoder: `NO_DECODER`, one codebook, and a frame for each code.
+A family may read a sentence frame by frame and have a second, smaller decoder for the codes within a frame. One that
+says one code after another has `NO_DECODER` for it, and a frame for each code.
 """
 
 from __future__ import annotations
@@ -57,10 +58,10 @@ class WaveShape(NamedTuple):
 
 
 class Shape(NamedTuple):
-    backbone: DecoderShape
-    depth: DecoderShape
-    codebooks: int
-    codes: int  # ids of a codebook
+    sentence: DecoderShape  # reads from the first word to the last frame
+    frame: DecoderShape  # reads one frame, code by code; NO_DECODER where the other says every code
+    frame_codes: int
+    codes: int  # that one is chosen from
     embedded: int  # weights that are looked up, and in no product
     frame_rate: float  # Hz
     codec: CodecShape
@@ -68,6 +69,6 @@ class Shape(NamedTuple):
 
     @property
     def weights(self) -> int:
-        wide, deep = self.backbone.width, self.depth.width
-        heads = self.codes * (wide + deep * (self.codebooks - 1))
-        return self.backbone.weights + self.depth.weights + self.embedded + heads + wide * deep
+        wide, narrow = self.sentence.width, self.frame.width
+        heads = self.codes * (wide + narrow * (self.frame_codes - 1))
+        return self.sentence.weights + self.frame.weights + self.embedded + heads + wide * narrow

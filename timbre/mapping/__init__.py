@@ -17,7 +17,6 @@ under "key".
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +25,7 @@ from typing import Any, Generic, TypeVar
 
 from tqdm import tqdm
 
+from timbre.core.safe_text import warn
 from timbre.core.sections import ComputeParams
 from timbre.mapping import batch, engines
 from timbre.mapping.batch import Batch, Compute
@@ -122,13 +122,13 @@ def _stale(store: Store, entries: Mapping[str, Entry], label: str) -> set[str]:
     states = {name: store.state(entry) for name, entry in entries.items()}
     if damaged := [name for name, state in states.items() if state == "damaged"]:
         names = ", ".join(damaged[:NAMED]) + (f" and {more} more" if (more := len(damaged) - NAMED) > 0 else "")
-        print(f"{label}: damaged, so made again: {names} (the files are not what was written)", file=sys.stderr)
+        warn(f"{label}: damaged, so made again: {names} (the files are not what was written)")
     return {name for name, state in states.items() if state != "fresh"}
 
 
 def _batches(jobs: Sequence[Job[T]], stale: set[str], size: int, independent: bool) -> list[Batch[T]]:
-    wanted = [job for job in jobs if job.name in stale] if independent else jobs
-    batches = [wanted[i : i + size] for i in range(0, len(wanted), size)]
+    chosen = [job for job in jobs if job.name in stale] if independent else jobs
+    batches = [chosen[i : i + size] for i in range(0, len(chosen), size)]
     return [
         Batch([job.name for job in jobs], [job.payload for job in jobs])
         for jobs in batches
@@ -138,8 +138,8 @@ def _batches(jobs: Sequence[Job[T]], stale: set[str], size: int, independent: bo
 
 def _put_away_strangers(store: Store, folder: Path, entries: Mapping[str, Entry], suffixes: Sequence[str]) -> int:
     """Entries that nobody asks for, and whatever else lies there."""
-    wanted = {f"{name}{suffix}" for name in entries for suffix in suffixes}
-    strangers = [path for path in folder.iterdir() if path.name not in wanted]
+    expected = {f"{name}{suffix}" for name in entries for suffix in suffixes}
+    strangers = [path for path in folder.iterdir() if path.name not in expected]
     names = {path.name.split(".")[0] for path in strangers} - entries.keys() - {""}
     for name in names:
         store.put_away(_entry(folder, name, "", suffixes))

@@ -40,15 +40,15 @@ class Worker:
 
     def __init__(self, compute: Compute[T]) -> None:
         self.batch: int | None = None
-        self.connection, theirs = CONTEXT.Pipe()
-        self.process = CONTEXT.Process(target=_serve, args=(theirs, compute), daemon=True)
+        self.connection, child_end = CONTEXT.Pipe()
+        self.process = CONTEXT.Process(target=_serve, args=(child_end, compute), daemon=True)
         # Ctrl-C reaches every process of a terminal; this one ends the workers, which have nothing to say to it
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             self.process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            theirs.close()
+            child_end.close()
 
     def begin(self, index: int, batch: Batch[T]) -> None:
         self.batch = index

@@ -17,13 +17,13 @@ import contextlib
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from timbre.core.content import HASHES, write_atomic
+from timbre.core.safe_text import warn
 from timbre.mapping.dvc_cache import Locked, objects
 from timbre.mapping.entries import RECORD, Entry, Record, State, file_md5, key_of, md5, opened, seal
 
@@ -172,10 +172,10 @@ class Store:
         if kept_already or path.is_symlink() or self._md5(path) != digest:
             path.unlink()
             return
-        kept = _object_path(KEPT, digest)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(path, kept)
-        os.utime(kept)
+        target = _object_path(KEPT, digest)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(path, target)
+        os.utime(target)
         self._filled = True
 
     def _bring(self, entry: Entry, record: Record) -> bool:
@@ -214,17 +214,17 @@ class Store:
                     os.utime(path)
                     self._note(path, digest)
                 return path
-            print(f"{path}: is damaged, removed", file=sys.stderr)
+            warn(f"{path}: is damaged, removed")
             with contextlib.suppress(OSError):
                 path.unlink()
         return None
 
     def _md5(self, path: Path) -> str:
         """Of the file as it is now; one that kept size and times since it was read is not read again."""
-        known = self._known.get(str(path)) or self._seen.get(str(path))
-        if known and known[:3] == _stamp(path):
-            self._seen[str(path)] = known
-            return str(known[3])
+        stamped = self._known.get(str(path)) or self._seen.get(str(path))
+        if stamped and stamped[:3] == _stamp(path):
+            self._seen[str(path)] = stamped
+            return str(stamped[3])
         return self._note(path, file_md5(path))
 
     def _note(self, path: Path, digest: str) -> str:

@@ -56,8 +56,8 @@ class Permissions:
         """Declared recording → its speaker."""
         path = self.sources_file
         entries = sources.document(sources.text_of(path), str(path)) if path.exists() else None
-        known = (entry for entry in entries or () if isinstance(entry, dict) and {"id", "speaker"} <= set(entry))
-        return {str(entry["id"]): str(entry["speaker"]) for entry in known}
+        complete = (entry for entry in entries or () if isinstance(entry, dict) and {"id", "speaker"} <= set(entry))
+        return {str(entry["id"]): str(entry["speaker"]) for entry in complete}
 
     def lines(self, recording: str) -> tuple[Line, ...] | None:
         """Of its transcript; None where nobody has begun one."""
@@ -154,19 +154,19 @@ class Permissions:
 def of_adapter(adapter: Path, dataset: Path | None = DATASET) -> Used:
     """Whose voices an adapter learnt, as it says itself; of one that does not, the speakers of its dataset."""
     try:
-        said = of_training((adapter / "training.json").read_bytes())
+        speakers = of_training((adapter / "training.json").read_bytes())
     except OSError:
-        said = None
-    if said is None:
+        speakers = None
+    if speakers is None:
         return of_dataset(dataset) if dataset else {}
-    return said
+    return speakers
 
 
 def of_training(content: bytes) -> Used | None:
     """As a training.json says; None where it does not."""
     try:
-        said = json.loads(content)[SPEAKERS]
-        return {str(speaker): [str(name) for name in names] for speaker, names in said.items()}
+        speakers = json.loads(content)[SPEAKERS]
+        return {str(speaker): [str(name) for name in names] for speaker, names in speakers.items()}
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -174,8 +174,8 @@ def of_training(content: bytes) -> Used | None:
 def of_page(page: Path) -> list[str] | None:
     """Whose voices are in a report; None where it does not say, as one of before does not."""
     with page.open(encoding="utf-8", errors="replace") as stream:
-        found = PAGE.search(stream.read(HEAD))
-    return html.unescape(found[1]).split() if found else None
+        match = PAGE.search(stream.read(HEAD))
+    return html.unescape(match[1]).split() if match else None
 
 
 def of_dataset(dataset: Path) -> Used:

@@ -28,19 +28,19 @@ def read_prompts(path: Path) -> list[Prompt]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from error
-    found: dict[str, Prompt] = {}
+    prompts: dict[str, Prompt] = {}
     wrong = [] if lines[:1] == ["\t".join(COLUMNS)] else [f"{path}:1: expected the header `{'<tab>'.join(COLUMNS)}`"]
     for number, line in enumerate(lines[1:], 2):
-        wrong += [f"{path}:{number}: {problem}" for problem in mistakes(line, found)]
+        wrong += [f"{path}:{number}: {problem}" for problem in mistakes(line, prompts)]
         identifier, kind, text = (*line.split("\t"), "", "")[:3]
-        found[identifier] = Prompt(identifier, cast(Kind, kind), text.strip())
-    if not found:
+        prompts[identifier] = Prompt(identifier, cast(Kind, kind), text.strip())
+    if not prompts:
         wrong.append(f"{path}: holds no prompt")
     raise_all(DataError, wrong)
-    return list(found.values())
+    return list(prompts.values())
 
 
-def mistakes(line: str, known: Container[str]) -> Iterator[str]:
+def mistakes(line: str, earlier: Container[str]) -> Iterator[str]:
     cells = line.split("\t")
     if len(cells) != len(COLUMNS) or not cells[-1].strip():
         yield "expected an id, a kind and a text, with one tab between"
@@ -50,7 +50,7 @@ def mistakes(line: str, known: Container[str]) -> Iterator[str]:
         check_id(cells[0])
     except DataError as error:
         yield str(error)
-    if cells[0] in known:
+    if cells[0] in earlier:
         yield f"the id {cells[0]} is there twice"
     if cells[0].startswith(TRUE):
         yield f"the id {cells[0]} begins as those of true prompts do; choose another"

@@ -30,21 +30,21 @@ def read(language: str, path: Path = PATH) -> dict[str, str]:
         raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from error
     header = "\t".join(COLUMNS)
     wrong = [] if lines[:1] == [header] else [f"{path}:1: expected the header `{'<tab>'.join(COLUMNS)}`"]
-    found: dict[tuple[str, str], str] = {}
+    spellings: dict[tuple[str, str], str] = {}
     for number, line in enumerate(lines[1:], 2):
         if not line.strip():
             continue
         cells = [cell.strip() for cell in line.split("\t")]
         if len(cells) != len(COLUMNS) or not all(cells):
             wrong.append(f"{path}:{number}: expected a language, a word and a spelling, with one tab between")
-        elif (cells[0].lower(), cells[1].casefold()) in found:
+        elif (cells[0].lower(), cells[1].casefold()) in spellings:
             wrong.append(f"{path}:{number}: {cells[1]} is there twice")
         else:
-            found[cells[0].lower(), cells[1].casefold()] = cells[2]
+            spellings[cells[0].lower(), cells[1].casefold()] = cells[2]
     raise_all(DataError, wrong)
     mine = language.split("-")[0].lower()
-    general = {word: spelling for (of, word), spelling in found.items() if of == EVERY}
-    return general | {word: spelling for (of, word), spelling in found.items() if of.split("-")[0] == mine}
+    general = {word: spelling for (of, word), spelling in spellings.items() if of == EVERY}
+    return general | {word: spelling for (of, word), spelling in spellings.items() if of.split("-")[0] == mine}
 
 
 def apply(text: str, spellings: Mapping[str, str]) -> str:
@@ -53,4 +53,4 @@ def apply(text: str, spellings: Mapping[str, str]) -> str:
         return text
     longest_first = sorted(spellings, key=len, reverse=True)
     pattern = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)", re.IGNORECASE)
-    return pattern.sub(lambda found: spellings.get(found[0].casefold(), found[0]), text)
+    return pattern.sub(lambda match: spellings.get(match[0].casefold(), match[0]), text)

@@ -70,15 +70,15 @@ def parse(text: str, where: str) -> list[Source]:
     """As `read`, of a text that is no file yet."""
     entries = _load(text, where)
     sources: list[Source] = []
-    taken = _Taken({}, {})
+    used = _Taken({}, {})
     problems: list[str] = []
     for index, entry in enumerate(entries):
         line = entries.lc.item(index)[0] + 1
-        found = sorted(_problems(entry, line))  # by line; the keys of a set come in any order
-        if not found:
+        mistakes = sorted(_problems(entry, line))  # by line; the keys of a set come in any order
+        if not mistakes:
             sources.append(_source(entry))
-            found = [(line, text) for text in taken.clashes(sources[-1], line)]
-        problems += [f"{where}:{number}: {text}" for number, text in found]
+            mistakes = [(line, text) for text in used.clashes(sources[-1], line)]
+        problems += [f"{where}:{number}: {text}" for number, text in mistakes]
     raise_all(SourceError, problems)
     return sources
 
@@ -90,10 +90,10 @@ def fetched(path: Path, raw: Path) -> list[Recording]:
 
 def recordings(sources: list[Source], raw: Path) -> list[Recording]:
     """What `fetch` made of every source, in order; a missing one is an error, whatever else lies in the folder."""
-    made, problems = [], []
+    fetched, problems = [], []
     for source in sources:
         try:
-            made.append(Recording(**json.loads((raw / f"{source.id}.json").read_bytes())["recording"]))
+            fetched.append(Recording(**json.loads((raw / f"{source.id}.json").read_bytes())["recording"]))
             if not (raw / f"{source.id}.flac").exists():
                 raise FileNotFoundError
         except FileNotFoundError:
@@ -101,7 +101,7 @@ def recordings(sources: list[Source], raw: Path) -> list[Recording]:
         except (ValueError, TypeError, KeyError, DataError) as error:
             problems.append(f"{raw / source.id}.json: not a Recording: {error}; remove it and run `dvc repro`")
     raise_all(SourceError, problems)
-    return made
+    return fetched
 
 
 def _load(text: str, where: str) -> Any:

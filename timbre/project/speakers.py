@@ -83,13 +83,15 @@ def check_evidence(people: Mapping[str, Person], where: str) -> None:
 
 def parse(text: str, where: str = str(PATH)) -> dict[str, Person]:
     """Every person by id, in the file's order; raises SourceError with a line per mistake."""
-    found = document(text, where)
-    entries = found.get("speakers") if isinstance(found, dict) else None
+    content = document(text, where)
+    entries = content.get("speakers") if isinstance(content, dict) else None
     if not isinstance(entries, dict):
-        if found is None or (isinstance(found, dict) and list(found) == ["speakers"] and entries is None):
+        if content is None or (isinstance(content, dict) and list(content) == ["speakers"] and entries is None):
             return {}
         raise SourceError(f"{where}:1: expected `speakers:` and below it one entry per voice, such as `marina:`")
-    problems = [(_line(found, key), f"unknown key `{key}`; known is `speakers`") for key in found if key != "speakers"]
+    problems = [
+        (_line(content, key), f"unknown key `{key}`; known is `speakers`") for key in content if key != "speakers"
+    ]
     for name, entry in entries.items():
         problems += _problems(name, entry, _line(entries, name))
     raise_all(SourceError, (f"{where}:{line}: {problem}" for line, problem in sorted(problems)))
@@ -143,19 +145,22 @@ def _consent_problems(consent: Any, line: int) -> Iterator[tuple[int, str]]:
             yield at, f"evidence: {shown(value)} is neither a file inside the repository nor a link (https://…)"
 
 
-def _keys(entry: dict[str, Any], known: Sequence[str], line: int) -> Iterator[tuple[int, str]]:
+def _keys(entry: dict[str, Any], allowed: Sequence[str], line: int) -> Iterator[tuple[int, str]]:
     for key in entry:
-        if key not in known:
-            yield _line(entry, key), f"unknown key `{key}`; known are {', '.join(known)}"
-    yield from ((line, f"`{key}` is missing") for key in known if key not in entry and key != "revoked")
+        if key not in allowed:
+            yield _line(entry, key), f"unknown key `{key}`; known are {', '.join(allowed)}"
+    yield from ((line, f"`{key}` is missing") for key in allowed if key not in entry and key != "revoked")
 
 
 def _person(name: object, entry: Any, line: int) -> Person:
-    told = entry["consent"]
-    evidence = None if told["evidence"] is None else str(told["evidence"])
-    when, revoked = day_of(told["when"]), day_of(told.get("revoked"))
+    consent = entry["consent"]
+    evidence = None if consent["evidence"] is None else str(consent["evidence"])
+    when, revoked = day_of(consent["when"]), day_of(consent.get("revoked"))
     return Person(
-        str(name), str(entry["name"]), Consent(str(told["by"]), str(when), str(told["for"]), evidence, revoked), line
+        str(name),
+        str(entry["name"]),
+        Consent(str(consent["by"]), str(when), str(consent["for"]), evidence, revoked),
+        line,
     )
 
 

@@ -33,6 +33,15 @@ _SECONDS = re.compile(r"\d{1,7}(\.\d+)?", re.ASCII)
 CONFLICT = re.compile(r"(<<<<<<<|\|\|\|\|\|\|\||>>>>>>>)( |$)|=======$")
 
 
+def is_transcript(name: str) -> bool:
+    """By its file name: what an editor keeps beside a file (`.noon.tsv.swp`, `.#noon.tsv`, `noon.tsv~`) is none."""
+    return name.endswith(".tsv") and not name.startswith((".", "#"))
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.tsv") if is_transcript(path.name))
+
+
 @dataclass(frozen=True)
 class Line:
     start: float  # seconds in the recording
@@ -64,8 +73,8 @@ class Transcript:
         return tuple(dict.fromkeys(line.speaker for line in self.lines if line.flag != "drop"))
 
     def _comment(self, name: str) -> str | None:
-        found = (re.fullmatch(rf"#\s*{name}:\s*(\S+)\s*", comment) for comment in self.comments)
-        return next((match[1] for match in found if match), None)
+        matches = (re.fullmatch(rf"#\s*{name}:\s*(\S+)\s*", comment) for comment in self.comments)
+        return next((match[1] for match in matches if match), None)
 
 
 def read(path: Path, seconds: float | None = None) -> Transcript:

@@ -40,7 +40,7 @@ class Versus:
     what: str
     difference: Difference
     figures: dict[str, Interval]
-    told: dict[str, str]
+    changes: dict[str, str]
     better: dict[str, str]  # better or worse, where the interval leaves out zero
 
 
@@ -49,7 +49,7 @@ class GateRow:
     id: str
     asks: str
     passed: bool
-    told: str  # value and limit
+    measured: str  # value and limit
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _change_tick(measure: Measure) -> Callable[[float], str]:
 
 
 def _ends(evidence: Evidence, measure: Measure) -> list[float]:
-    """What the axis holds in any case: a share begins at none, a likeness lies between other voices and the speaker."""
+    """What the axis holds in any case: a share begins at 0, similarity lies between other voices and the speaker."""
     return [0.0] if measure.unit == "share" else [value for value, _ in _marks(evidence, measure)]
 
 
@@ -127,11 +127,11 @@ def _versus(name: str, difference: Difference, scales: Mapping[str, ChartScale])
     first, second = (NAMES[part][0] for part in name.split("-"))
     measured = [measure for measure in COMPARED if measure.interval(difference)[0] is not None]
     return Versus(
-        name=f"{first} − {second[0].lower()}{second[1:]}",
+        name=f"{first} against {second[0].lower()}{second[1:]}",
         what=VERSUS[name],
         difference=difference,
         figures=_figures(scales, difference),
-        told={m.name: change(difference, m) for m in measured},
+        changes={m.name: change(difference, m) for m in measured},
         better={m.name: _better(difference, m) for m in measured},
     )
 

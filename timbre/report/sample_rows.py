@@ -104,8 +104,8 @@ def by_kind(scores: Sequence[ShownScore]) -> list[Kind]:
 
 def _kind(kind: str, scores: Sequence[ShownScore]) -> Kind:
     def rate(condition: str) -> float | None:
-        some = [score for score in scores if score.sample.condition == condition]
-        return BY_NAME["wer"].total.of(some)
+        chosen = [score for score in scores if score.sample.condition == condition]
+        return BY_NAME["wer"].total.of(chosen)
 
     return Kind(KINDS[kind], len({score.sample.prompt for score in scores}), [rate(name) for name in NAMES])
 
@@ -121,10 +121,10 @@ def rows(scores: Sequence[ShownScore], samples: Path, true: Callable[[str], Embe
 
 def _badness(scores: Sequence[ShownScore]) -> tuple[float, float, str]:
     tuned = [score for score in scores if score.sample.adapter] or list(scores)
-    likeness = [score.similarity for score in tuned if score.similarity is not None]
+    similarity = [score.similarity for score in tuned if score.similarity is not None]
     return (
         -sum(score.wer for score in tuned) / len(tuned),
-        sum(likeness) / len(likeness) if likeness else 1.0,
+        sum(similarity) / len(similarity) if similarity else 1.0,
         tuned[0].sample.prompt,
     )
 

@@ -103,12 +103,12 @@ def sentences(history: History) -> tuple[str, str]:
     if not best:
         return "", ""
     step, loss = best
-    told = f"The adapter is the one of step {step:,.0f}, where the evaluation loss was lowest, {loss:.3f}."
+    best_sentence = f"The adapter is the one of step {step:,.0f}, where the evaluation loss was lowest, {loss:.3f}."
     last = [row for row in history if row.get("eval_loss")][-1]
     rise = float(last["eval_loss"]) - loss
     if rise <= OVERFIT * loss:
-        return told, ""
-    return told, (
+        return best_sentence, ""
+    return best_sentence, (
         f"It over-fitted from there: by step {float(last['step']):,.0f} the evaluation loss had risen by {rise:.3f} "
         f"({rise / loss:.0%}) to {float(last['eval_loss']):.3f}. More recordings, a lower rank or fewer epochs help."
     )

@@ -66,6 +66,6 @@ def reference_clip() -> tuple[Turn, ...]:
         raise DataError(f"{SAMPLES}: no sample that cloned a clip, so none to clone; `dvc repro generate` makes them")
     sample = from_json(path.read_text(encoding="utf-8"), Sample, str(path))
     examples = read_jsonl(DATASET / "train.jsonl", Example)
-    heard = {clip.source: [clip.recording] for clip in examples if clip.id == sample.reference}
-    Permissions().check(heard, f"{sample.reference}: ", taking_part=True)
+    recordings = {clip.source: [clip.recording] for clip in examples if clip.id == sample.reference}
+    Permissions().check(recordings, f"{sample.reference}: ", taking_part=True)
     return reference.of_sample(sample, DATASET, CODES / read().voice.family)

@@ -83,14 +83,14 @@ class SpeechJob:
     asked: float = field(default_factory=time.monotonic)  # when it was submitted
     begun: float | None = None  # when it got a slot
     cancelled: bool = False
-    made: list[Audio] = field(default_factory=list)  # of the sentence that is being spoken
+    pieces: list[Audio] = field(default_factory=list)  # of the sentence that is being spoken
     held: bool = False  # nothing of it was told yet
     rest: float = 0.0  # seconds of silence that come before its first sound
 
-    def tell(self, heard: SpokenPart) -> None:
+    def tell(self, part: SpokenPart) -> None:
         if not self.cancelled:
             try:
-                self.listen(heard)
+                self.listen(part)
             except Exception:  # a listener's mistake is not the others'
                 log.exception("a listener failed")
                 self.cancelled = True
@@ -229,8 +229,8 @@ class Engine:
                     self._leave(slots, slot)
             self._fill(slots)
             if self.speaking:
-                for made in slots.step():
-                    self._hand_out(slots, made)
+                for piece in slots.step():
+                    self._hand_out(slots, piece)
                 self.frames += 1
 
     def _fill(self, slots: Slots) -> None:
@@ -265,19 +265,19 @@ class Engine:
             job.rest = 0.0
         job.tell(SpokenPart(sound))
 
-    def _hand_out(self, slots: Slots, made: SlotSound) -> None:
-        job = self.speaking[made.slot]
-        if len(made.sound):
-            job.made.append(made.sound)
+    def _hand_out(self, slots: Slots, piece: SlotSound) -> None:
+        job = self.speaking[piece.slot]
+        if len(piece.sound):
+            job.pieces.append(piece.sound)
             if not job.held:
-                self._tell(slots, job, made.sound)
-        if made.over:
-            whole = np.concatenate(job.made) if job.made else silence()
-            job.made = []
+                self._tell(slots, job, piece.sound)
+        if piece.over:
+            whole = np.concatenate(job.pieces) if job.pieces else silence()
+            job.pieces = []
             if job.cancelled:
-                self._leave(slots, made.slot)
+                self._leave(slots, piece.slot)
             else:
-                self._next_sentence(slots, made.slot, job, Outcome(whole, made.ended, made.codes))
+                self._next_sentence(slots, piece.slot, job, Outcome(whole, piece.ended, piece.codes))
 
     def _leave(self, slots: Slots, slot: int) -> None:
         with self.wake:
@@ -303,15 +303,15 @@ def spoken(engine: Engine, script: Script) -> Iterator[Audio]:
     """The sound of a script piece by piece, for who may wait in a thread; its errors are raised."""
     import queue
 
-    told: queue.Queue[SpokenPart] = queue.Queue()
-    job = engine.submit(script, told.put)
+    parts: queue.Queue[SpokenPart] = queue.Queue()
+    job = engine.submit(script, parts.put)
     try:
         while True:
-            heard = told.get()
-            if heard.error:
-                raise heard.error
-            if heard.over:
+            part = parts.get()
+            if part.error:
+                raise part.error
+            if part.over:
                 return
-            yield heard.sound
+            yield part.sound
     finally:
         engine.cancel(job)

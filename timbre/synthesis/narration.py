@@ -57,10 +57,10 @@ class Manner:
 
 def passages(text: str, language: str = "en") -> list[Passage]:
     """DataError where nothing is to be said."""
-    found = list(_passages(text, language))
-    if not any(character.isalnum() for passage in found for character in passage.text):
+    split = list(_passages(text, language))
+    if not any(character.isalnum() for passage in split for character in passage.text):
         raise DataError("there is nothing to say: the text has no letter and no digit")
-    return found
+    return split
 
 
 def _passages(text: str, language: str) -> Iterator[Passage]:
@@ -82,8 +82,8 @@ def _passages(text: str, language: str) -> Iterator[Passage]:
 def sentences(text: str, language: str = "en") -> Iterator[str]:
     """Pieces that a voice says in one breath; one without a letter or digit joins the next, or goes at the end."""
     waiting = ""
-    for found in sentencex.segment(language.split("-")[0], normalise(text)):
-        waiting = f"{waiting} {found.strip()}".strip()
+    for sentence_text in sentencex.segment(language.split("-")[0], normalise(text)):
+        waiting = f"{waiting} {sentence_text.strip()}".strip()
         if any(character.isalnum() for character in waiting):
             yield from cut(waiting)
             waiting = ""
@@ -91,7 +91,7 @@ def sentences(text: str, language: str = "en") -> Iterator[str]:
 
 def cut(text: str) -> Iterator[str]:
     while len(text) > LONGEST:
-        breaks = [found.end() for found in _BREAK.finditer(text, 0, LONGEST)] or [text.rfind(" ", 1, LONGEST) + 1]
+        breaks = [match.end() for match in _BREAK.finditer(text, 0, LONGEST)] or [text.rfind(" ", 1, LONGEST) + 1]
         at = breaks[-1] if breaks[-1] > 0 else LONGEST
         yield text[:at].strip()
         text = text[at:].strip()
@@ -139,13 +139,13 @@ class Narration:
 
     def _window(self) -> list[Turn]:
         """The last sentences, as far back as may be heard."""
-        frames, kept = 0, 0
+        frames, turns = 0, 0
         for turn in reversed(self.earlier):
             frames += 0 if turn.codes is None else clip_codes.frames(turn.codes)
             if frames > HEARD_BEFORE * self.manner.frame_rate:
                 break
-            kept += 1
-        return self.earlier[len(self.earlier) - kept :]
+            turns += 1
+        return self.earlier[len(self.earlier) - turns :]
 
     def _seed(self) -> int:
         """Of the first sentence's first try, the one that was asked for: as `timbre say` draws it."""
@@ -165,19 +165,19 @@ def narrated(voice: Voice, script: Narration) -> Generator[Audio, None, bool]:
         if ask is None:
             return not script.cut
         rest, ahead = rest if ask.again else ask.pause, []
-        made, spoken = list[Audio](), voice.stream(ask.request, sentence.speaking(script.manner.params))
+        pieces, spoken = list[Audio](), voice.stream(ask.request, sentence.speaking(script.manner.params))
         while True:
             try:
                 piece = next(spoken)
             except StopIteration as end:
                 ended = bool(end.value)
                 break
-            made.append(piece)
+            pieces.append(piece)
             if not ask.held:
                 yield from with_rest(rest, [piece], voice.sample_rate)
                 rest = 0.0
-        ahead = made if ask.held else []
-        sound = np.concatenate(made) if made else np.zeros(0, np.float32)
+        ahead = pieces if ask.held else []
+        sound = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
         follows = len(sound) and script.number + 1 < len(script.parts) and voice.hearing_rate == voice.sample_rate
         last = Outcome(sound, ended, voice.encode([sound])[0] if follows else None)
 

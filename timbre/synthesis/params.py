@@ -12,5 +12,5 @@ NEUTRAL = {"top_p": 1, "repetition_penalty": 1}  # values that change nothing ar
 
 def of_a_sound(params: GenerateParams) -> dict[str, Any]:
     """The parameters that decide how one sentence sounds; the others say how many sentences there are."""
-    found = {name: value for name, value in asdict(params).items() if name not in ("seeds", "true_prompts", "batch")}
-    return {name: value for name, value in found.items() if NEUTRAL.get(name) != value}
+    values = {name: value for name, value in asdict(params).items() if name not in ("seeds", "true_prompts", "batch")}
+    return {name: value for name, value in values.items() if NEUTRAL.get(name) != value}

@@ -68,7 +68,7 @@ def read_lines(path: Path) -> list[SpokenLine]:
     header = rows[0].split("\t") if rows else []
     if "text" not in header or "id" not in header or set(header) - set(COLUMNS):
         raise DataError(f"{path}:1: expected a header of `id`, `text` and, if wanted, `seed` and `voice`")
-    found: dict[str, SpokenLine] = {}
+    lines: dict[str, SpokenLine] = {}
     wrong = []
     for number, row in enumerate(rows[1:], 2):
         cells = dict(zip(header, row.split("\t"), strict=False))
@@ -80,11 +80,11 @@ def read_lines(path: Path) -> list[SpokenLine]:
         except (DataError, KeyError, ValueError) as error:
             wrong.append(f"{path}:{number}: {error}")
             continue
-        if line.id in found or not line.text:
+        if line.id in lines or not line.text:
             wrong.append(f"{path}:{number}: the id {line.id} is there twice, or its text is empty")
-        found[line.id] = line
+        lines[line.id] = line
     raise_all(DataError, wrong)
-    return list(found.values())
+    return list(lines.values())
 
 
 def speak_lines(
@@ -100,15 +100,15 @@ def speak_lines(
         if loaded is None or line.voice != name:
             loaded, name = voices.get(line.voice), line.voice
         text = spelled_out(line.text, language) if spelled else line.text
-        heard = [(turn.text, heard_of(turn)) for turn in loaded.reference]
+        reference = [(turn.text, heard_of(turn)) for turn in loaded.reference]
         mark = loaded.mark
-        key = content_key(text, line.seed, mark.version, mark.why_not, heard, speed, of_a_sound(read().generate))
+        key = content_key(text, line.seed, mark.version, mark.why_not, reference, speed, of_a_sound(read().generate))
         record = folder / f"{line.id}.json"
         if is_there(record, folder / f"{line.id}.flac", key):
             continue
-        spoken, made = speak_line(folder / f"{line.id}.flac", text, line, loaded, language, speed)
+        spoken, result = speak_line(folder / f"{line.id}.flac", text, line, loaded, language, speed)
         write_atomic(
-            record, json.dumps({"id": line.id, "key": key, "version": mark.version, "text": text, **made}) + "\n"
+            record, json.dumps({"id": line.id, "key": key, "version": mark.version, "text": text, **result}) + "\n"
         )
         new, seconds = new + 1, seconds + spoken
     took = time.monotonic() - began

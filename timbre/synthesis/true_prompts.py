@@ -10,12 +10,12 @@ from timbre.project.prompts import TRUE, Prompt
 from timbre.synthesis.reference import order
 
 
-def true_prompts(rows: Sequence[Example], speaker: str, known: Sequence[Prompt], count: int) -> list[Prompt]:
+def true_prompts(rows: Sequence[Example], speaker: str, prompts: Sequence[Prompt], count: int) -> list[Prompt]:
     """Sentences of clips for evaluation, each once, and none that is a prompt already."""
-    said = {tuple(words(prompt.text)) for prompt in known}
+    spoken = {tuple(words(prompt.text)) for prompt in prompts}
     chosen: list[Prompt] = []
     for row in sorted((row for row in rows if row.source == speaker), key=order):
-        if len(chosen) < count and tuple(words(row.text)) not in said:
-            said.add(tuple(words(row.text)))
+        if len(chosen) < count and tuple(words(row.text)) not in spoken:
+            spoken.add(tuple(words(row.text)))
             chosen.append(Prompt(f"{TRUE}{row.id}", "true", row.text, row.id))
     return chosen

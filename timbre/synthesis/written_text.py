@@ -62,8 +62,8 @@ def as_spoken(text: str, language: str = "en", spellings: Mapping[str, str] | No
     """The text as it is given to the voice; `spellings` are those of data/pronunciations.tsv."""
     text = pronunciations.apply(normalise(text), spellings or {})
     mine = language.split("-")[0].lower()
-    for pattern, said in (ENGLISH if mine == "en" else OTHERS).items():
-        text = pattern.sub(lambda found, said=said: said(found, mine), text)  # type: ignore[misc]
+    for pattern, rewrite in (ENGLISH if mine == "en" else OTHERS).items():
+        text = pattern.sub(lambda match, rewrite=rewrite: rewrite(match, mine), text)  # type: ignore[misc]
     return normalise(text)
 
 
@@ -81,12 +81,12 @@ def number(digits: str, language: str) -> str:
     digits = digits.replace(",", "")
     whole, _, part = digits.partition(".")
     if len(whole) > LONGEST or (len(whole) > 1 and whole.startswith("0")):
-        said = " ".join(number(digit, language) for digit in whole)
+        spoken = " ".join(number(digit, language) for digit in whole)
     else:
-        said = str(num2words(int(whole), lang=language))
+        spoken = str(num2words(int(whole), lang=language))
     if not part:
-        return said.replace(",", "")
-    return f"{said} point {' '.join(number(digit, language) for digit in part)}".replace(",", "")
+        return spoken.replace(",", "")
+    return f"{spoken} point {' '.join(number(digit, language) for digit in part)}".replace(",", "")
 
 
 def year(value: int) -> str:
@@ -95,8 +95,8 @@ def year(value: int) -> str:
     return str(num2words(value, to="year")).replace(",", "")
 
 
-def _url(found: re.Match[str], language: str) -> str:
-    address = re.sub(r"^https?://(?:www\.)?", "", found[0], flags=re.IGNORECASE)
+def _url(match: re.Match[str], language: str) -> str:
+    address = re.sub(r"^https?://(?:www\.)?", "", match[0], flags=re.IGNORECASE)
     end = address[-1] if address[-1] in ".,;:!?)" else ""
     address = address[: len(address) - len(end)].rstrip("/")
     for sign, name in {".": "dot", "/": "slash", "@": "at", "-": "dash", "_": "underscore", ":": "colon"}.items():
@@ -104,67 +104,69 @@ def _url(found: re.Match[str], language: str) -> str:
     return f"{address}{end}"
 
 
-def _date(found: re.Match[str], language: str) -> str:
+def _date(match: re.Match[str], language: str) -> str:
     from num2words import num2words
 
-    month, day = int(found[2]), int(found[3])
+    month, day = int(match[2]), int(match[3])
     if not (1 <= month <= 12 and 1 <= day <= 31):
-        return found[0]
-    return f"the {num2words(day, to='ordinal')} of {MONTHS[month - 1]} {year(int(found[1]))}"
+        return match[0]
+    return f"the {num2words(day, to='ordinal')} of {MONTHS[month - 1]} {year(int(match[1]))}"
 
 
-def _time(found: re.Match[str], language: str) -> str:
-    hour, minute = int(found[1]), int(found[2])
-    half = f" {found[3].lower()} m" if found[3] else ""
+def _time(match: re.Match[str], language: str) -> str:
+    hour, minute = int(match[1]), int(match[2])
+    half = f" {match[3].lower()} m" if match[3] else ""
     if minute == 0:
         return number(str(hour), language) + (half or " o'clock" if 0 < hour <= 12 else " hundred")
-    said = number(str(minute), language) if minute > 9 else f"oh {number(str(minute), language)}"
-    return f"{number(str(hour), language)} {said}{half}"
+    minutes = number(str(minute), language) if minute > 9 else f"oh {number(str(minute), language)}"
+    return f"{number(str(hour), language)} {minutes}{half}"
 
 
-def _money(found: re.Match[str], language: str) -> str:
-    coin, small = CURRENCIES[found[1]]
-    whole, _, part = found[2].replace(",", "").partition(".")
-    said = f"{number(whole, language)} {plural(coin, whole)}"
+def _money(match: re.Match[str], language: str) -> str:
+    coin, small = CURRENCIES[match[1]]
+    whole, _, part = match[2].replace(",", "").partition(".")
+    spoken = f"{number(whole, language)} {plural(coin, whole)}"
     if len(part) == 2 and int(part):
         rest = str(int(part))
         return (
-            f"{number(rest, language)} {plural(small, rest)}" if not int(whole) else f"{said} {number(rest, language)}"
+            f"{number(rest, language)} {plural(small, rest)}"
+            if not int(whole)
+            else f"{spoken} {number(rest, language)}"
         )
-    return said if not part.strip("0") else f"{number(f'{whole}.{part}', language)} {plural(coin, '2')}"
+    return spoken if not part.strip("0") else f"{number(f'{whole}.{part}', language)} {plural(coin, '2')}"
 
 
-def _unit(found: re.Match[str], language: str) -> str:
-    first, _, rest = UNITS[found[3]].partition(" ")
-    sign = "minus " if found[1] else ""
-    several = plural(first, found[2])
-    return f"{sign}{number(found[2], language)} {several}{' ' + rest if rest else ''}{AFTER.get(found[3], '')}"
+def _unit(match: re.Match[str], language: str) -> str:
+    first, _, rest = UNITS[match[3]].partition(" ")
+    sign = "minus " if match[1] else ""
+    several = plural(first, match[2])
+    return f"{sign}{number(match[2], language)} {several}{' ' + rest if rest else ''}{AFTER.get(match[3], '')}"
 
 
 def plural(name: str, amount: str) -> str:
     return name if amount == "1" or name in UNCHANGED else PLURALS.get(name, f"{name}s")
 
 
-def _ordinal(found: re.Match[str], language: str) -> str:
+def _ordinal(match: re.Match[str], language: str) -> str:
     from num2words import num2words
 
-    return str(num2words(int(found[1]), to="ordinal")).replace(",", "")
+    return str(num2words(int(match[1]), to="ordinal")).replace(",", "")
 
 
-def _range(found: re.Match[str], language: str) -> str:
-    return f"{_said(found[1], language)} to {_said(found[2], language)}"
+def _range(match: re.Match[str], language: str) -> str:
+    return f"{_said(match[1], language)} to {_said(match[2], language)}"
 
 
-def _version(found: re.Match[str], language: str) -> str:
-    return " point ".join(number(part, language) for part in found[0].split("."))
+def _version(match: re.Match[str], language: str) -> str:
+    return " point ".join(number(part, language) for part in match[0].split("."))
 
 
-def _plain(found: re.Match[str], language: str) -> str:
+def _plain(match: re.Match[str], language: str) -> str:
     if language == "en":
-        return f"{'minus ' if found[1] else ''}{_said(found[2], language)}"
-    goes_on = re.match(r"[.,]\d", found.string[found.end() : found.end() + 2])  # how it is read, the language says
-    whole = found[0].isdecimal() and not goes_on and language in COUNTED
-    return _said(found[0], language) if whole else found[0]
+        return f"{'minus ' if match[1] else ''}{_said(match[2], language)}"
+    goes_on = re.match(r"[.,]\d", match.string[match.end() : match.end() + 2])  # how it is read, the language says
+    whole = match[0].isdecimal() and not goes_on and language in COUNTED
+    return _said(match[0], language) if whole else match[0]
 
 
 def _said(digits: str, language: str) -> str:
@@ -178,7 +180,7 @@ Said = Callable[[re.Match[str], str], str]
 OTHERS: dict[re.Pattern[str], Said] = {_PLAIN: _plain}
 ENGLISH: dict[re.Pattern[str], Said] = {
     _URL: _url,
-    _ABBREVIATION: lambda found, language: ABBREVIATIONS[found[0].lower()],
+    _ABBREVIATION: lambda match, language: ABBREVIATIONS[match[0].lower()],
     _DATE: _date,
     _TIME: _time,
     _MONEY: _money,
@@ -187,5 +189,5 @@ ENGLISH: dict[re.Pattern[str], Said] = {
     _RANGE: _range,
     _VERSION: _version,
     _PLAIN: _plain,
-    _SIGN: lambda found, language: SIGNS[found[0]],
+    _SIGN: lambda match, language: SIGNS[match[0]],
 }

@@ -39,8 +39,8 @@ def follow(version: TracedVersion, what: str) -> TracedSample | TracedClip | Ada
         return Forward(name, None, (use(version, name),))
     speakers = speakers_of(version)
     if name in speakers:
-        theirs = (id for id, of in version.recordings.items() if of == name or name in speakers_in(version, id))
-        return Forward(name, version.voice(name), tuple(use(version, id, name) for id in theirs))
+        recordings = (id for id, of in version.recordings.items() if of == name or name in speakers_in(version, id))
+        return Forward(name, version.voice(name), tuple(use(version, id, name) for id in recordings))
     known = [*version.samples, *version.recordings, *speakers]
     close = difflib.get_close_matches(name, known, 1)
     hint = f"; did you mean {close[0]}?" if close else ""
@@ -132,10 +132,10 @@ def adapter(version: TracedVersion) -> Adapter:
         learnt=tuple(
             TrainedClips(
                 version.origin(id),
-                tuple(_piece(version, row) for row in some),
-                round(sum(row.seconds for row in some), 2),
+                tuple(_piece(version, row) for row in clips_of),
+                round(sum(row.seconds for row in clips_of), 2),
             )
-            for id, some in rows.items()
+            for id, clips_of in rows.items()
         ),
         samples=tuple(id for id, row in version.samples.items() if key and row.get("adapter") == key),
     )
@@ -184,21 +184,21 @@ def sample(version: TracedVersion, id: str) -> TracedSample:
 def use(version: TracedVersion, recording: str, speaker: str | None = None) -> Use:
     """Of another's recording only what holds the `speaker`'s lines."""
     lines, whole = version.lines(recording), speaker in (None, version.recordings.get(recording))
-    theirs = [line for line in lines if whole or line.speaker == speaker]
-    mine = set(theirs)
+    spoken_lines = [line for line in lines if whole or line.speaker == speaker]
+    mine = set(spoken_lines)
     rows = version.clips_of[recording].items()
     clips = {id for id, row in rows if whole or mine & set(version.held(row))}
     learnt = clips & version.learnt_ids
     key = version.adapter_key if learnt else None
     path = f"{FOLDER}/{recording}.tsv"
-    known = version.reached(TABLE) and all(version.reached(part) for part in PARTS.values())
+    complete = version.reached(TABLE) and all(version.reached(part) for part in PARTS.values())
     return Use(
         recording=version.origin(recording),
         files=version.files(recording),
         transcript=path if version.read(path) is not None else None,
-        lines=len(theirs),
-        heard=sum(bool(line.flag) for line in theirs),
-        training=tuple(sorted(id for id in clips if version.parts.get(id) == "training")) if known else None,
+        lines=len(spoken_lines),
+        heard=sum(bool(line.flag) for line in spoken_lines),
+        training=tuple(sorted(id for id in clips if version.parts.get(id) == "training")) if complete else None,
         evaluation=tuple(sorted(id for id in clips if version.parts.get(id) == "evaluation")),
         left_out=version.left_out(recording),
         learnt=tuple(sorted(learnt)) if version.learnt or version.reached(PARTS["training"]) else None,

@@ -30,18 +30,20 @@ def adapters(root: Path, ids: Collection[str], speaker: str | None, missing: lis
     for at in history.on_any_branch(root, VOICE):
         with open_snapshot(root, at.commit) as snapshot:
             lock = dvc_lock.read(snapshot)
-            theirs = _declared(snapshot, ids, speaker)
+            recordings = _declared(snapshot, ids, speaker)
             digest = lock.outs.get(ADAPTER)
-            clips, of = _clips(snapshot, lock, outs, theirs, speaker)
-        if clips == 0 or not (theirs or clips):
+            clips, of = _clips(snapshot, lock, outs, recordings, speaker)
+        if clips == 0 or not (recordings or clips):
             continue
-        here, known = tags.get(at.commit, ()), by_digest.get(digest or "")
-        if known:
-            by_digest[digest or ""] = _with_tags(known, here)
+        here, earlier = tags.get(at.commit, ()), by_digest.get(digest or "")
+        if earlier:
+            by_digest[digest or ""] = _with_tags(earlier, here)
         else:
             runs = tuple(offline.runs(root, ADAPTER, digest, missing, patient=True)) if digest else ()
             key = key_of_adapter(functools.partial(outs.find, lock)) if digest else None
-            by_digest[digest or ""] = Past(at.commit, at.date, here, at.subject, theirs, key, digest, clips, of, runs)
+            by_digest[digest or ""] = Past(
+                at.commit, at.date, here, at.subject, recordings, key, digest, clips, of, runs
+            )
     yield from by_digest.values()
 
 
@@ -52,14 +54,14 @@ def _declared(snapshot: Snapshot, ids: Collection[str], speaker: str | None) -> 
 
 
 def _clips(
-    snapshot: Snapshot, lock: Lock, outs: Outs, theirs: Sequence[str], speaker: str | None
+    snapshot: Snapshot, lock: Lock, outs: Outs, recordings: Sequence[str], speaker: str | None
 ) -> tuple[int | None, int | None]:
     """How many rows of the training table are theirs, and how many there are; None where it cannot be reached."""
     content = outs.read(lock, PARTS["training"], snapshot.name)
     if content is None:
         return None, None
     rows = list(clip_rows.json_rows(content))
-    return sum(row.get("recording") in theirs or row.get("source") == (speaker or "") for row in rows), len(rows)
+    return sum(row.get("recording") in recordings or row.get("source") == (speaker or "") for row in rows), len(rows)
 
 
 def _with_tags(past: Past, tags: Sequence[str]) -> Past:

@@ -49,19 +49,19 @@ class SpokenBy:
         return f"{path}: synthetic, spoken by {named}{here}, according to {' and '.join(ways)}"
 
 
-def is_sound_file(root: Path, what: str) -> bool:
-    return Path(what).suffix.lower() in SOUNDS and (root / what).is_file()
+def is_sound_file(root: Path, path: str) -> bool:
+    return Path(path).suffix.lower() in SOUNDS and (root / path).is_file()
 
 
 def spoken_by(root: Path, path: Path) -> SpokenBy:
-    said, sound, rate = read(path)
+    named, sound, rate = read(path)
     mark = detect(sound, rate)
     for commit, key in known_keys(root):
-        if said is not None and key == said:
-            return SpokenBy(said, mark, commit, key)
-        if said is None and mark and fits(mark, key):
-            return SpokenBy(said, mark, commit, key)
-    return SpokenBy(said, mark if mark and mark.payload else None, None, None)
+        if named is not None and key == named:
+            return SpokenBy(named, mark, commit, key)
+        if named is None and mark and fits(mark, key):
+            return SpokenBy(named, mark, commit, key)
+    return SpokenBy(named, mark if mark and mark.payload else None, None, None)
 
 
 def fits(mark: WatermarkFound, key: str) -> bool:

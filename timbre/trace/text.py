@@ -32,18 +32,18 @@ LEAVING = (
 
 def draw(trace: Trace, every: bool = False, width: int | None = None) -> str:
     """`every`: list all clips and samples, not only the first few. Rows are broken at `width` characters."""
-    found = trace.found
-    if isinstance(found, TracedSample):
-        head, nodes = _sample(found, every)
-    elif isinstance(found, TracedClip):
-        head, nodes = _clip_head(found), [*_clip(found), *_from_clip(found, every)]
-    elif isinstance(found, Adapter):
-        head, nodes = _adapter_head(found), _adapter(found, every)
+    target = trace.found
+    if isinstance(target, TracedSample):
+        head, nodes = _sample(target, every)
+    elif isinstance(target, TracedClip):
+        head, nodes = _clip_head(target), [*_clip(target), *_from_clip(target, every)]
+    elif isinstance(target, Adapter):
+        head, nodes = _adapter_head(target), _adapter(target, every)
     else:
-        head, nodes = _forward(found, every)
+        head, nodes = _forward(target, every)
     nodes += [Node("MLflow", _run(run)) for run in trace.runs]
     if trace.history:
-        now = _adapter_of(found.uses) if isinstance(found, Forward) else None
+        now = _adapter_of(target.uses) if isinstance(target, Forward) else None
         nodes.append(Node("history", "", [_past(past, now) for past in trace.history]))
     nodes.append(Node("version", _version(trace)))
     nodes += _some_of([Node("missing", line) for line in trace.missing], every, "gap")
@@ -112,36 +112,39 @@ def _adapter_head(adapter: Adapter) -> list[str]:
 
 def _adapter(adapter: Adapter, every: bool, whole: bool = True) -> list[Node]:
     """`whole`: with what a sample of it says already."""
-    clips = sum(len(some.clips) for some in adapter.learnt)
+    clips = sum(len(trained.clips) for trained in adapter.learnt)
     table = f" (MD5 {adapter.table})" if adapter.table else ""
     amount = f"{_count(clips, 'clip')}, {_clock(adapter.seconds)}" if adapter.learnt else "no clip that is known"
     learnt = f"{amount}, of data/dataset/train.jsonl{table}"
-    below = _some_of([Node(some.recording.id, _learnt(some), _every(some, every)) for some in adapter.learnt], every)
-    voices = {some.recording.speaker.id: some.recording.speaker for some in adapter.learnt}
+    below = _some_of(
+        [Node(trained.recording.id, _learnt(trained), _every(trained, every)) for trained in adapter.learnt], every
+    )
+    voices = {trained.recording.speaker.id: trained.recording.speaker for trained in adapter.learnt}
     nodes = [Node("base", _joined(adapter.base or "unknown", adapter.base_licence))] if whole else []
     nodes += [Node("trained", ", ".join(_some(adapter.params, TRAINING))), Node("learnt", learnt, below)]
     nodes += [Node("voice", _voice(voice), _consent(voice)) for voice in voices.values()]
     return nodes + ([Node("spoke", _samples(adapter.samples, every))] if whole else [])
 
 
-def _some_of(nodes: list[Node], every: bool, what: str = "recording") -> list[Node]:
+def _some_of(nodes: list[Node], every: bool, noun: str = "recording") -> list[Node]:
     if every or len(nodes) <= SHOWN:
         return nodes
     more = len(nodes) - SHOWN
-    return [*nodes[:SHOWN], Node("…", f"and {_count(more, what)} more; --every lists them")]
+    return [*nodes[:SHOWN], Node("…", f"and {_count(more, noun)} more; --every lists them")]
 
 
-def _learnt(some: TrainedClips) -> str:
-    amount = f"{_count(len(some.clips), 'clip')}, {_clock(some.seconds)}"
-    return f"{amount}; {_source(some.recording)}; {some.recording.speaker.id}, {some.recording.licence or 'NO LICENCE'}"
+def _learnt(trained: TrainedClips) -> str:
+    amount = f"{_count(len(trained.clips), 'clip')}, {_clock(trained.seconds)}"
+    origin = trained.recording
+    return f"{amount}; {_source(origin)}; {origin.speaker.id}, {origin.licence or 'NO LICENCE'}"
 
 
-def _every(some: TrainedClips, every: bool) -> list[Node]:
+def _every(trained: TrainedClips, every: bool) -> list[Node]:
     if not every:
         return []
     return [
         Node(piece.id, f"{_span(piece.start, piece.end)}, {_places(piece.lines)}: “{piece.text}”")
-        for piece in some.clips
+        for piece in trained.clips
     ]
 
 
@@ -186,49 +189,49 @@ def _consent(voice: TracedVoice) -> list[Node]:
 def _forward(forward: Forward, every: bool) -> tuple[list[str], list[Node]]:
     if forward.voice:
         head, nodes = [_voice(forward.voice)], _consent(forward.voice)
-        nodes += _some_of([Node(some.recording.id, _words(some), _own(some, every)) for some in forward.uses], every)
+        nodes += _some_of([Node(use.recording.id, _words(use), _own(use, every)) for use in forward.uses], every)
     elif forward.uses:
-        [some] = forward.uses
-        head, nodes = [f"{forward.name}  {_words(some)}"], [*_origin(some.recording), *_own(some, every)]
+        [use] = forward.uses
+        head, nodes = [f"{forward.name}  {_words(use)}"], [*_origin(use.recording), *_own(use, every)]
     else:
         head, nodes = [forward.name], []
     nodes += _made(forward.uses, every)
-    barred = [some.recording.speaker for some in forward.uses] + ([forward.voice] if forward.voice else [])
+    barred = [use.recording.speaker for use in forward.uses] + ([forward.voice] if forward.voice else [])
     if forward.uses and any(voice.revoked or voice.where is None for voice in barred):
         nodes.append(Node("to do", LEAVING.format(forward.name)))
     return head, nodes
 
 
-def _words(some: Use) -> str:
-    seconds = f"{_clock(some.recording.seconds)}, " if some.recording.seconds else ""
-    if not some.lines:
+def _words(use: Use) -> str:
+    seconds = f"{_clock(use.recording.seconds)}, " if use.recording.seconds else ""
+    if not use.lines:
         return f"{seconds}no words yet"
-    reviewed = "all" if some.heard == some.lines else some.heard
-    return f"{seconds}{_count(some.lines, 'line')} of {some.transcript or 'a draft'}, {reviewed} heard by a person"
+    reviewed = "all" if use.heard == use.lines else use.heard
+    return f"{seconds}{_count(use.lines, 'line')} of {use.transcript or 'a draft'}, {reviewed} heard by a person"
 
 
-def _own(some: Use, every: bool) -> list[Node]:
-    if some.training is None:
+def _own(use: Use, every: bool) -> list[Node]:
+    if use.training is None:
         return [
-            Node("files", ", ".join(some.files) or "none here"),
+            Node("files", ", ".join(use.files) or "none here"),
             Node("clips", "not known, their tables are not here"),
         ]
-    parts = f"{len(some.training)} to learn from, {len(some.evaluation)} to evaluate on, {some.left_out} left out"
+    parts = f"{len(use.training)} to learn from, {len(use.evaluation)} to evaluate on, {use.left_out} left out"
     clips = Node("clips", parts)
     if every:
-        clips.below = [Node("learn", " ".join(some.training)), Node("evaluate", " ".join(some.evaluation))]
-    return [Node("files", ", ".join(some.files) or "none here"), clips]
+        clips.below = [Node("learn", " ".join(use.training)), Node("evaluate", " ".join(use.evaluation))]
+    return [Node("files", ", ".join(use.files) or "none here"), clips]
 
 
 def _made(uses: Sequence[Use], every: bool) -> list[Node]:
     if not uses:
         return [Node("made", "nothing of this version")]
-    if any(some.learnt is None for some in uses):
+    if any(use.learnt is None for use in uses):
         return [Node("adapter", "not known whether it learnt from it, its table is not here")]
-    learnt = sum(len(some.learnt or ()) for some in uses)
+    learnt = sum(len(use.learnt or ()) for use in uses)
     adapter = _adapter_of(uses)
-    spoken = sorted({name for some in uses for name in some.spoken})
-    cloned = sorted({name for some in uses for name in some.cloned} - set(spoken))
+    spoken = sorted({name for use in uses for name in use.spoken})
+    cloned = sorted({name for use in uses for name in use.cloned} - set(spoken))
     name = f"{adapter or 'whose weights are not here'}, learnt from {_count(learnt, 'clip')} of it"
     return [
         Node("adapter", name if learnt else "none has learnt from it"),
@@ -238,7 +241,7 @@ def _made(uses: Sequence[Use], every: bool) -> list[Node]:
 
 
 def _adapter_of(uses: Sequence[Use]) -> str | None:
-    return next((some.adapter for some in uses if some.adapter), None)
+    return next((use.adapter for use in uses if use.adapter), None)
 
 
 def _samples(names: Sequence[str], every: bool) -> str:
@@ -283,8 +286,8 @@ def _clock(seconds: float) -> str:
     return f"{hours}{whole // 60 % 60:0{2 if hours else 1}}:{whole % 60:02}"
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" + ("" if number == 1 else "s")
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _joined(*parts: str | None) -> str:

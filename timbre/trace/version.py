@@ -54,8 +54,8 @@ class TracedVersion:
     def needed(self, path: str) -> bytes:
         content = self.read(path)
         if content is None:
-            known = self.lock.out_of(path)[0]
-            self.lacks(f"{path}: not here; `dvc {'pull' if known else 'repro'}` brings it")
+            declared = self.lock.out_of(path)[0]
+            self.lacks(f"{path}: not here; `dvc {'pull' if declared else 'repro'}` brings it")
         return content or b""
 
     def reached(self, path: str) -> bool:
@@ -71,9 +71,9 @@ class TracedVersion:
         above = ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
         return any(line.startswith(f"{name}: ") for line in self.missing for name in above)
 
-    def lacks(self, what: str) -> None:
-        if what not in self.missing:
-            self.missing.append(what)
+    def lacks(self, message: str) -> None:
+        if message not in self.missing:
+            self.missing.append(message)
 
     def table(self, path: str, part: str) -> list[ClipRow]:
         return self._rows(self.needed(path), path, part)
@@ -119,15 +119,17 @@ class TracedVersion:
     def voice(self, speaker: str) -> TracedVoice:
         if not (person := self.people.get(speaker)):
             return TracedVoice(speaker, None)
-        said = person.consent
+        consent = person.consent
         where = f"{people.PATH}:{person.line}"
-        return TracedVoice(speaker, where, person.name, said.by, said.when, said.use, said.evidence, said.revoked)
+        return TracedVoice(
+            speaker, where, person.name, consent.by, consent.when, consent.use, consent.evidence, consent.revoked
+        )
 
     def origin(self, recording: str) -> Origin:
         entry, line = self.entries.get(recording, ({}, 0))
         raw = self.facts(f"data/raw/{recording}.json")
-        made, provenance = mapping(raw.get("recording")), mapping(raw.get("provenance"))
-        speaker = str(entry.get("speaker") or made.get("speaker") or "unknown")
+        recorded, provenance = mapping(raw.get("recording")), mapping(raw.get("provenance"))
+        speaker = str(entry.get("speaker") or recorded.get("speaker") or "unknown")
         if not raw:
             self.lacks(f"data/raw/{recording}.json: not here; `dvc pull` or `dvc repro fetch` brings it")
         own = {key: _text(entry.get(key)) for key in ("language", "licence", "consent", "file", "url", "start", "end")}
@@ -140,8 +142,8 @@ class TracedVersion:
             **{key: _text(provenance.get(key)) for key in ("title", "uploader", "upload_date", "file_sha256")},
             site_licence=_text(provenance.get("license")),
             site_url=_address(provenance.get("url")),
-            sha256=_text(made.get("sha256")),
-            seconds=made.get("seconds"),
+            sha256=_text(recorded.get("sha256")),
+            seconds=recorded.get("seconds"),
         )
 
     @cached_property
@@ -199,9 +201,9 @@ class TracedVersion:
             for row in rows.parse(content, path).rows:
                 yield TracedLine(f"{path}:{row.number}", row.start, row.end, row.speaker, row.flag, row.text)
         else:
-            for number, said in enumerate(self.facts(draft).get("segments", []), 1):
+            for number, segment in enumerate(self.facts(draft).get("segments", []), 1):
                 yield TracedLine(
-                    f"{draft}#{number}", float(said["start"]), float(said["end"]), "", "", str(said["text"])
+                    f"{draft}#{number}", float(segment["start"]), float(segment["end"]), "", "", str(segment["text"])
                 )
 
     @cached_property

@@ -13,6 +13,7 @@ MLFLOW_EXPERIMENT_NAME win where they are set.
 
 from __future__ import annotations
 
+import http.client
 import os
 import urllib.error
 import urllib.request
@@ -95,7 +96,7 @@ def probe(uri: str) -> None:
             pass
     except urllib.error.HTTPError:
         pass  # it answers; hosted servers have no such page, or want a password first
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:  # the last of an address that no request can hold
         raise TrackingError(down(uri, getattr(error, "reason", error))) from error
 
 
@@ -152,8 +153,8 @@ def finished(client: MlflowClient, most: int = 1000) -> list[Run]:
     experiment = experiment_of(client, create=False)
     if experiment is None:
         return []
-    wanted = f"tags.`{COMPLETE_TAG}` = 'true'"
-    return list(client.search_runs([experiment], wanted, max_results=most, order_by=["attributes.start_time DESC"]))
+    query = f"tags.`{COMPLETE_TAG}` = 'true'"
+    return list(client.search_runs([experiment], query, max_results=most, order_by=["attributes.start_time DESC"]))
 
 
 def named(runs: Sequence[Run], name: str) -> Run:

@@ -34,8 +34,8 @@ def base_tags(samples: Path, voice: dict[str, Any]) -> dict[str, str]:
     """A hub model's revision is its commit; a folder's the key of its content, which each sample names."""
     sample = next(iter(sorted(samples.glob("*.json"))), None)
     revision = voice.get("revision") or (json.loads(sample.read_bytes()).get("base") if sample else None)
-    known = {"base.model": voice.get("base"), "base.revision": revision}
-    return {name: str(value) for name, value in known.items() if value}
+    tags = {"base.model": voice.get("base"), "base.revision": revision}
+    return {name: str(value) for name, value in tags.items() if value}
 
 
 def digest_of(folder: Path, outs: dict[str, str]) -> str:

@@ -33,17 +33,17 @@ class Utterance(NamedTuple):
 
 def utterances(table: Path, codes: Path) -> tuple[list[Utterance], list[str]]:
     """The table's clips with their codes, and the keys of these."""
-    found, keys = [], []
+    clips, keys = [], []
     for example in read_jsonl(table, Example):
         try:
             keys.append(json.loads((codes / f"{example.id}.json").read_bytes())["key"])
         except (OSError, ValueError, KeyError) as error:
             raise DataError(f"{example.id}: no codes of this clip in {codes}; `dvc repro encode` makes them") from error
         turn = clip_codes.turn(example, codes)
-        found.append(Utterance(example.id, example.source, example.seconds, turn, example.recording))
-    if not found:
+        clips.append(Utterance(example.id, example.source, example.seconds, turn, example.recording))
+    if not clips:
         raise DataError(f"{table}: no clips; add recordings, or change the shares under `dataset` in params.yaml")
-    return found, keys
+    return clips, keys
 
 
 def check_lengths(voice: Voice, clips: Sequence[Utterance]) -> None:

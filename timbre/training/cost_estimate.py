@@ -1,7 +1,8 @@
 """What a voice will cost, by arithmetic: a model's shape, a device's pace, and the work that lies in a step or a frame.
 
     shape = read_shape("csm", "models/tiny/csm")
-    step = learning_step(shape, BatchShape(clips=8, positions=300, frames=160, deep=20), rank=32, checkpointing=False)
+    batch = BatchShape(clips=8, positions=300, frames=160, whole_frames=20)
+    step = learning_step(shape, batch, rank=32, checkpointing=False)
     seconds = step / DEVICES["h200"].pace()
 
 Counted are multiplications and additions of the large products, each as two operations, and bytes that must be read.
@@ -65,7 +66,9 @@ DEVICES = {
 def read_shape(family: str, base: str) -> Shape:
     """Of a folder's config.json, or of a base on the hub that the family knows."""
     path, voices = Path(base) / "config.json", families.family(family)
-    known = next((config for name, config in voices.known.items() if name.endswith(base.rpartition("/")[2])), None)
+    known = next(
+        (config for name, config in voices.known.items() if base.rpartition("/")[2].lower() in name.lower()), None
+    )
     if path.is_file():
         known = json.loads(path.read_bytes())
     if known is None:
@@ -79,54 +82,53 @@ class BatchShape(NamedTuple):
 
     clips: int
     positions: float  # of each, text and frames of the clip and of what is heard before it
-    frames: float  # of all clips, that the backbone learns
-    deep: float  # of them, that the depth decoder learns
+    frames: float  # of all clips
+    whole_frames: float  # of them, from which every code is learnt and not only the first
 
 
-def learning_step(shape: Shape, lesson: BatchShape, rank: int, checkpointing: bool) -> float:
+def learning_step(shape: Shape, batch: BatchShape, rank: int, checkpointing: bool) -> float:
     """Operations forwards and backwards: what is frozen costs twice, what learns three times its way forwards."""
-    tokens, deep = lesson.clips * lesson.positions, lesson.deep * shape.codebooks
+    tokens, codes = batch.clips * batch.positions, batch.whole_frames * shape.frame_codes
     frozen, learnt, attended = 0.0, 0.0, 0.0
-    for decoder, count, length in ((shape.backbone, tokens, lesson.positions), (shape.depth, deep, shape.codebooks)):
+    for decoder, count, length in ((shape.sentence, tokens, batch.positions), (shape.frame, codes, shape.frame_codes)):
         frozen += 2 * decoder.weights * count
         learnt += 2 * decoder.adapter(rank) * count
         attended += 4 * decoder.layers * decoder.heads * length * count
-    heads = 2 * shape.codes * shape.backbone.width * lesson.frames
-    heads += 2 * shape.codes * shape.depth.width * lesson.deep * (shape.codebooks - 1)
-    heads += 2 * shape.backbone.width * shape.depth.width * deep
+    heads = 2 * shape.codes * shape.sentence.width * batch.frames
+    heads += 2 * shape.codes * shape.frame.width * batch.whole_frames * (shape.frame_codes - 1)
+    heads += 2 * shape.sentence.width * shape.frame.width * codes
     again = frozen + learnt + attended if checkpointing else 0
-    first = (
-        2 * shape.backbone.width * (shape.backbone.heads + 2 * shape.backbone.keys) * tokens
-    )  # no way back beyond it
+    # There is no way back beyond the first layer's queries, keys and values.
+    first = 2 * shape.sentence.width * (shape.sentence.heads + 2 * shape.sentence.keys) * tokens
     return 2 * (frozen + heads) - first + 3 * (learnt + attended) + again
 
 
-def hearing_step(shape: Shape, lesson: BatchShape, rank: int) -> float:
+def hearing_step(shape: Shape, batch: BatchShape, rank: int) -> float:
     """Operations of an evaluation's batch, forwards only."""
-    tokens, deep = lesson.clips * lesson.positions, lesson.deep * shape.codebooks
-    made = 2 * (shape.backbone.weights + shape.backbone.adapter(rank)) * tokens
-    made += 2 * (shape.depth.weights + shape.depth.adapter(rank)) * deep
-    return made + 2 * shape.codes * shape.depth.width * deep
+    tokens, codes = batch.clips * batch.positions, batch.whole_frames * shape.frame_codes
+    products = 2 * (shape.sentence.weights + shape.sentence.adapter(rank)) * tokens
+    products += 2 * (shape.frame.weights + shape.frame.adapter(rank)) * codes
+    return products + 2 * shape.codes * shape.frame.width * codes
 
 
 def learning_memory(
-    shape: Shape, lesson: BatchShape, rank: int, *, half: bool, checkpointing: bool, small_optimiser: bool
+    shape: Shape, batch: BatchShape, rank: int, *, half: bool, checkpointing: bool, small_optimiser: bool
 ) -> dict[str, float]:
     """Bytes at the highest."""
     size = 2 if half else 4
-    adapter = shape.backbone.adapter(rank) + shape.depth.adapter(rank)
-    tokens, deep = lesson.clips * lesson.positions, lesson.deep * shape.codebooks
-    kept, at_once = 0.0, 0.0
-    for decoder, count in ((shape.backbone, tokens), (shape.depth, deep)):
+    adapter = shape.sentence.adapter(rank) + shape.frame.adapter(rank)
+    tokens, codes = batch.clips * batch.positions, batch.whole_frames * shape.frame_codes
+    stored, at_once = 0.0, 0.0
+    for decoder, count in ((shape.sentence, tokens), (shape.frame, codes)):
         # with what dropout leaves for each matrix of the adapter; norms are in single precision
         layer = (2.5 if half else 4) * count * _kept(decoder)
-        kept += decoder.layers * (size * count * decoder.width if checkpointing else layer)
+        stored += decoder.layers * (size * count * decoder.width if checkpointing else layer)
         at_once = max(at_once, layer if checkpointing else 0)
-    logits = 3 * 4 * shape.codes * (lesson.frames + lesson.deep * (shape.codebooks - 1))
+    logits = 3 * 4 * shape.codes * (batch.frames + batch.whole_frames * (shape.frame_codes - 1))
     return {
         "weights": size * shape.weights + 4 * shape.codec.weights,
         "adapter and optimiser": adapter * (4 + 4 + (2 if small_optimiser else 8)),
-        "activations": kept + at_once,
+        "activations": stored + at_once,
         "logits": logits,
     }
 
@@ -147,10 +149,10 @@ def _kept(decoder: DecoderShape) -> float:
 
 def speaking_frame(shape: Shape, rows: int, device: Device) -> float:
     """Seconds of a frame of `rows` sentences side by side: read all weights, multiply by them, start each layer."""
-    steps = shape.codebooks - 1
-    weights = shape.backbone.weights + shape.codes * shape.backbone.width
-    weights += steps * (shape.depth.weights + shape.codes * shape.depth.width)
-    layers = shape.backbone.layers + steps * shape.depth.layers
+    steps = shape.frame_codes - 1
+    weights = shape.sentence.weights + shape.codes * shape.sentence.width
+    weights += steps * (shape.frame.weights + shape.codes * shape.frame.width)
+    layers = shape.sentence.layers + steps * shape.frame.layers
     size = 2 if device.half else 4
     work = 2 * weights * rows / device.pace(weights)
     small = layers * device.layer * (1 + (ROW * (rows - 1) if device.cores else 0))

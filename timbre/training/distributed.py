@@ -38,17 +38,17 @@ LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 BROKEN = ("Connection closed", "Connection reset", "Broken pipe", "gloo", "NCCL")  # in what torch says of it
 
 
-def launch(wanted: Wanted, module: str) -> bool:
+def launch(processes: Wanted, module: str) -> bool:
     """Run this program, `python -m module`, once in each of the processes; False where one is enough or they run.
 
     Of several machines (torchrun's own PET_NNODES, PET_NODE_RANK, PET_MASTER_ADDR) each runs its share of them.
     """
     machines = int(os.environ.get("PET_NNODES", 1))
-    here = gpus() or 1 if wanted == "auto" else wanted // machines
+    here = gpus() or 1 if processes == "auto" else processes // machines
     if _world() > 1 or here * machines == 1:
         return False
-    if wanted not in ("auto", here * machines):
-        raise ParamsError(f"train.processes: {wanted} is no multiple of the {machines} machines")
+    if processes not in ("auto", here * machines):
+        raise ParamsError(f"train.processes: {processes} is no multiple of the {machines} machines")
     if gpus() and here > gpus():
         raise ParamsError(f"train.processes: {here} on a machine with {gpus()} GPUs; one process per GPU is the most")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // here)))
@@ -73,10 +73,10 @@ def _run(module: str, here: int, *, alone: bool, logs: Path) -> None:
     try:
         run.run(run.parse_args([*options, "-m", module, *sys.argv[1:]]))
     except ChildFailedError as error:
-        if not (told := _told(error, logs)):
+        if not (message := _told(error, logs)):
             sys.exit(1)
         print(file=sys.stderr)  # the line of a bar was not ended
-        raise TimbreError(told) from None
+        raise TimbreError(message) from None
     except DistError as error:
         reason = str(error).splitlines()[0]
         raise TimbreError(f"the machines did not find each other ({reason}); see PET_MASTER_ADDR") from error
@@ -107,11 +107,13 @@ def _told(error: Any, logs: Path) -> str:
 
 
 @contextlib.contextmanager
-def joined(wanted: Wanted) -> Iterator[None]:
+def joined(processes: Wanted) -> Iterator[None]:
     """Be one of the processes, with a GPU of one's own where there are any; only the first is heard."""
     world = _world()
-    if wanted not in ("auto", world):
-        raise ParamsError(f"train.processes: {wanted} is wanted, but {world} were started; make them the same, or auto")
+    if processes not in ("auto", world):
+        raise ParamsError(
+            f"train.processes: {processes} is wanted, but {world} were started; make them the same, or auto"
+        )
     if world == 1:
         yield
         return

@@ -16,11 +16,8 @@ from __future__ import annotations
 
 import math
 import os
-import pickle
 import random
 import shutil
-import sys
-import zipfile
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -33,6 +30,7 @@ import numpy as np
 from tqdm import tqdm
 
 from timbre.core.errors import ModelError
+from timbre.core.safe_text import warn
 from timbre.core.sections import TrainParams
 from timbre.families import Course, Lora, Losses, Objective, Voice
 from timbre.families import codes as clip_codes
@@ -346,10 +344,9 @@ def read_state(path: Path) -> dict[str, Any] | None:
             State(**content["state"])
             return content
         reason = "it is none of ours"
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError,
-            pickle.UnpicklingError, zipfile.BadZipFile) as error:  # fmt: skip
+    except Exception as error:  # torch lets through whatever its readers of zip and pickle raise on damaged bytes
         reason = str(error).strip().splitlines()[0][:80] if str(error).strip() else type(error).__name__
-    print(f"train: {path} is damaged ({reason}); the training begins again", file=sys.stderr)
+    warn(f"train: {path} is damaged ({reason}); the training begins again")
     return None
 
 

@@ -15,15 +15,15 @@ def ahead(make: Callable[[int], T], numbers: Iterable[int], count: int = 4) -> G
 
     Close it (`contextlib.closing`) where it is left before its end: what is begun is then finished, and no more.
     """
-    made: deque[Future[T]] = deque()
+    pending: deque[Future[T]] = deque()
     with ThreadPoolExecutor(1, "ahead") as thread:
         try:
             for number in numbers:
-                made.append(thread.submit(make, number))
-                if len(made) > count:
-                    yield made.popleft().result()
-            while made:
-                yield made.popleft().result()
+                pending.append(thread.submit(make, number))
+                if len(pending) > count:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
         finally:
-            for future in made:
+            for future in pending:
                 future.cancel()

@@ -35,7 +35,7 @@ def facts(voice: Voice, runs: Sequence[Run], clips: Sequence[Utterance]) -> dict
 def to_csv(runs: Sequence[Run]) -> str:
     """Six digits: the rest is noise of the machine. A cell is empty where nothing was measured.
 
-    After the columns that every family has come those of its own losses, such as `eval_loss/backbone`.
+    After the columns that every family has come those of its own losses, such as `eval_loss/text`.
     """
     rows = list(_rows(runs))
     first = ("course", *COLUMNS) if len(runs) > 1 else COLUMNS

@@ -108,12 +108,12 @@ def outputs(snapshot: Snapshot) -> set[str]:
 def kept(snapshot: Snapshot) -> set[str]:
     """Those that DVC keeps and pushes; the others are git's."""
     entries = (entry for stage in _declared(snapshot).values() for kind in KINDS for entry in listed(stage.get(kind)))
-    found = set()
+    cached = set()
     for entry in entries:
         ((path, options),) = entry.items() if isinstance(entry, dict) and len(entry) == 1 else [(entry, None)]
         if mapping(options).get("cache", True) and mapping(options).get("push", True):
-            found.add(str(path))
-    return found
+            cached.add(str(path))
+    return cached
 
 
 def _declared(snapshot: Snapshot) -> dict[str, dict[str, Any]]:
@@ -149,17 +149,17 @@ def _reasons(
     locked = lock.stages[name]
     if " ".join(str(stage.get("cmd")).split()) != " ".join(str(locked.get("cmd")).split()):
         yield "its command changed"
-    known = {dep["path"]: dep for dep in locked.get("deps", [])}
+    locked_deps = {dep["path"]: dep for dep in locked.get("deps", [])}
     for dep in paths(stage.get("deps")):
-        if dep not in known:
+        if dep not in locked_deps:
             yield f"{dep} is new to it"
         elif dep in made_by or any(parent in made_by for parent in _parents(dep)):
             _, digest = lock.out_of(dep)
-            if dep in lock.outs and known[dep].get("md5") != digest:
+            if dep in lock.outs and locked_deps[dep].get("md5") != digest:
                 yield f"{dep} was made anew"
-        elif not _same(known[dep], dep, snapshot):
+        elif not _same(locked_deps[dep], dep, snapshot):
             yield f"{dep} changed"
-    for gone in sorted(set(known) - set(paths(stage.get("deps")))):
+    for gone in sorted(set(locked_deps) - set(paths(stage.get("deps")))):
         yield f"{gone} is no longer read"
     before = mapping(mapping(locked.get("params")).get("params.yaml"))
     for section in sections(stage):
@@ -174,25 +174,25 @@ def _differing(key: str, old: Any, new: Any) -> Iterator[str]:
         yield f"{key} changed"
 
 
-def _same(known: dict[str, Any], path: str, snapshot: Snapshot) -> bool:
+def _same(locked: dict[str, Any], path: str, snapshot: Snapshot) -> bool:
     size = snapshot.size(path)
     files = snapshot.list(path) if size is None else [path]
     total = sum(snapshot.size(file) or 0 for file in files)
-    if known.get("size", total) != total or known.get("nfiles", len(files)) != len(files):
+    if locked.get("size", total) != total or locked.get("nfiles", len(files)) != len(files):
         return False
-    if total > LARGE and "size" in known:
+    if total > LARGE and "size" in locked:
         return True
     if size is None:
-        return known.get("md5") == folder_md5(snapshot, path)
-    return known.get("md5") == md5(snapshot.read(path) or b"")
+        return locked.get("md5") == folder_md5(snapshot, path)
+    return locked.get("md5") == md5(snapshot.read(path) or b"")
 
 
 def folder_md5(snapshot: Snapshot, folder: str) -> str | None:
     """A folder's hash as DVC counts it: that of the list of its files with theirs."""
-    known = snapshot.folder_hashes  # one folder of code is read by ten stages
-    if folder not in known:
-        known[folder] = _folder_md5(snapshot, folder)
-    return known[folder]
+    hashes = snapshot.folder_hashes  # one folder of code is read by ten stages
+    if folder not in hashes:
+        hashes[folder] = _folder_md5(snapshot, folder)
+    return hashes[folder]
 
 
 def _folder_md5(snapshot: Snapshot, folder: str) -> str | None:

@@ -41,14 +41,14 @@ class Remote:
 
         A folder is asked for by its list alone: DVC sends that after everything in the folder.
         """
-        wanted = sorted(set(digests))
+        distinct = sorted(set(digests))
 
         def ask() -> set[str]:
             files, base = self._files
             if files.protocol == "local" and not files.exists(self._top):
                 raise FileNotFoundError(f"{self._top} is not there")
-            there = files.exists([files.join(base, digest[:2], digest[2:]) for digest in wanted])
-            return {digest for digest, exists in zip(wanted, there, strict=True) if not exists}
+            there = files.exists([files.join(base, digest[:2], digest[2:]) for digest in distinct])
+            return {digest for digest, exists in zip(distinct, there, strict=True) if not exists}
 
         return self._patiently(ask)
 
@@ -73,8 +73,8 @@ class Remote:
             try:
                 answers.append(ask())
             except Exception as error:  # whatever the remote's library raises
-                said = (str(error).strip() or type(error).__name__).splitlines()[0]
-                self.refused = redacted(said)
+                message = (str(error).strip() or type(error).__name__).splitlines()[0]
+                self.refused = redacted(message)
 
         # a daemon, which nobody waits for at the end: a library may try again for minutes
         thread = threading.Thread(target=work, daemon=True)

@@ -57,9 +57,9 @@ def parse(content: bytes, path: str) -> Rows:
     problems: list[Problem] = []
     text = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", errors="replace")
     lines = [line.removesuffix("\r") for line in text.split("\n")]
-    known = _conflicts(lines)
-    inside = {number for conflict in known for number in conflict.others}
-    problems += [Problem(path, conflict.first, conflict.told()) for conflict in known]
+    conflicts = _conflicts(lines)
+    inside = {number for conflict in conflicts for number in conflict.others}
+    problems += [Problem(path, conflict.first, conflict.told()) for conflict in conflicts]
     for number, line in enumerate(lines, 1):
         if number in inside or not line.strip() or line.startswith(("#", "start\t")):
             continue
@@ -83,8 +83,8 @@ class Conflict:
 
     def told(self) -> str:
         sides = zip(self.names, self.texts, strict=True)
-        said = " and ".join(f"{name} says “{text}”" if text else f"{name} has no such line" for name, text in sides)
-        return f"a git conflict, to line {self.last}: {said}; keep one and remove the markers"
+        versions = " and ".join(f"{name} says “{text}”" if text else f"{name} has no such line" for name, text in sides)
+        return f"a git conflict, to line {self.last}: {versions}; keep one and remove the markers"
 
 
 def _conflicts(lines: list[str]) -> list[Conflict]:

@@ -118,8 +118,8 @@ class Commit(Snapshot):
                 mode, below = self._tree_at(tree)[os.fsencode(name)]
             except KeyError:
                 return None
-            wanted = kind if number == len(names) else FOLDER
-            tree = below.decode() if f"{mode:06o}".encode().startswith(wanted) else None
+            expected = kind if number == len(names) else FOLDER
+            tree = below.decode() if f"{mode:06o}".encode().startswith(expected) else None
         return tree
 
     def _tree_at(self, name: str) -> Any:
@@ -250,6 +250,6 @@ def git(root: Path, *arguments: str) -> bytes:
     except OSError as error:
         raise DataError(f"git cannot be run ({error.strerror}); install it") from error
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise DataError(f"git {arguments[0]}: {said[0] if said else 'failed'}")
+        messages = done.stderr.decode(errors="replace").strip().splitlines()
+        raise DataError(f"git {arguments[0]}: {messages[0] if messages else 'failed'}")
     return done.stdout

@@ -20,7 +20,7 @@ from timbre.evaluation import metrics, score_rows
 from timbre.evaluation.metrics import Evidence
 from timbre.evaluation.score_rows import ScoreRow
 from timbre.mapping.dvc_yaml import mapping
-from timbre.project import speakers
+from timbre.project import speakers, transcripts
 from timbre.project.speakers import Person
 from timbre.versions import clip_rows, dvc_lock, lenient_rows
 from timbre.versions.clip_rows import ClipRow, RejectedRow
@@ -50,7 +50,8 @@ class VersionTables:
     @cached_property
     def transcripts(self) -> dict[str, Rows]:
         """By path."""
-        paths = [path for path in self.snapshot.list(FOLDER) if path.endswith(".tsv")]
+        names = (path.removeprefix(f"{FOLDER}/") for path in self.snapshot.list(FOLDER))
+        paths = [f"{FOLDER}/{name}" for name in names if transcripts.is_transcript(name) and "/" not in name]
         return {path: lenient_rows.parse(self.snapshot.read(path) or b"", path) for path in paths}
 
     @cached_property

@@ -26,6 +26,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from timbre.core.errors import TimbreError
+from timbre.core.running import explained
 from timbre.core.safe_text import redacted
 from timbre.web.endpoints import AsciiJson
 
@@ -44,6 +45,8 @@ def create_app(routes: Sequence[BaseRoute], middleware: Sequence[Middleware] = (
     """An application of these routes. `middleware` decides who may ask; the first of it is asked first."""
     handlers = {
         TimbreError: _user_mistake,
+        OSError: _system_refuses,
+        UnicodeError: _system_refuses,
         HTTPException: _http_error,
         ClientDisconnect: _nobody_listens,
     }
@@ -105,9 +108,9 @@ class PathToken:
         self.app, self.access = app, access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        _, given, *_ = f"{scope['path']}/".split("/")
-        if secrets.compare_digest(given.encode(errors="replace"), self.access.token.encode()):
-            await self.app({**scope, "root_path": f"{scope['root_path']}/{given}"}, receive, send)
+        _, token, *_ = f"{scope['path']}/".split("/")
+        if secrets.compare_digest(token.encode(errors="replace"), self.access.token.encode()):
+            await self.app({**scope, "root_path": f"{scope['root_path']}/{token}"}, receive, send)
         else:
             message = f"the address is old; take the one that `{self.access.command}` shows now"
             await _refusal(message)(scope, receive, send)
@@ -119,6 +122,11 @@ def _refusal(message: str) -> AsciiJson:
 
 async def _user_mistake(request: Request, error: TimbreError) -> Response:
     return AsciiJson({"error": redacted(str(error))}, HTTPStatus.UNPROCESSABLE_ENTITY)
+
+
+async def _system_refuses(request: Request, error: Exception) -> Response:
+    """A disk that is full or read-only, a name that no file can have: told in the page, and no traceback here."""
+    return AsciiJson({"error": explained(error)}, HTTPStatus.UNPROCESSABLE_ENTITY)
 
 
 async def _http_error(request: Request, error: HTTPException) -> Response:

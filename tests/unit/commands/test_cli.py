@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.command import timbre
 from timbre.audio import flac_bytes, sha256
 from timbre.commands import cli
 from timbre.core import errors
@@ -18,25 +19,25 @@ ROOT = Path(__file__).parents[3]
 HEAVY = {"torch", "transformers", "mlflow", "whisper", "datasets"}
 
 
-def timbre(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    code = "import sys; from timbre.commands.cli import main; main()"
-    command = [sys.executable, "-c", code, *arguments]
-    (cwd / "dvc.yaml").touch()  # by which a project is known
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(ROOT)})
-
-
-@pytest.mark.parametrize("arguments", [[], *[[name] for name in cli.COMMANDS]], ids=" ".join)
-def test_help_shows_an_example_and_loads_no_model_library(arguments: list[str]) -> None:
+@pytest.fixture(scope="module")
+def helps() -> dict[str, str]:
+    """Command → what `--help` prints, and which libraries are loaded then; of all in one process, one after another."""
     code = (
         "import sys; from timbre.commands.cli import execute\n"
-        "try: execute(sys.argv[1:] + ['--help'])\n"
-        f"finally: print('loaded:', sorted({HEAVY!r} & set(sys.modules)))"
+        "for name in sys.argv[1:]:\n"
+        "    try: execute([name, '--help'] if name else ['--help'])\n"
+        "    except SystemExit: pass\n"
+        f"    print('loaded:', sorted({HEAVY!r} & set(sys.modules)), end='=====')"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert f"\n  timbre {arguments[0] if arguments else ''}" in done.stdout.split("examples:")[1]
-    assert "loaded: []" in done.stdout
+    names = ["", *cli.COMMANDS]
+    done = subprocess.run([sys.executable, "-c", code, *names], cwd=ROOT, capture_output=True, text=True, check=True)
+    return dict(zip(names, done.stdout.removesuffix("=====").split("====="), strict=True))
+
+
+@pytest.mark.parametrize("command", ["", *cli.COMMANDS])
+def test_help_shows_an_example_and_loads_no_model_library(command: str, helps: dict[str, str]) -> None:
+    assert f"\n  timbre {command}" in helps[command].split("examples:")[1]
+    assert helps[command].endswith("loaded: []")
 
 
 def test_every_command_is_a_module_that_says_what_it_does() -> None:
@@ -47,6 +48,7 @@ def test_every_command_is_a_module_that_says_what_it_does() -> None:
 
 
 def test_a_mistake_ends_in_one_line_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "dvc.yaml").touch()  # by which a project is known
     done = timbre("summary", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.startswith("error: reports/metrics.json: there is no voice yet")
@@ -58,9 +60,10 @@ def test_summary_shows_the_four_conditions_and_where_to_go(tmp_path: Path) -> No
     rates = {"wer": 0.5, "cer": 0.25, "ended": 1.0}
     metrics = dict.fromkeys(("base", "base_clone", "tuned", "tuned_clone"), rates)
     (tmp_path / "reports/metrics.json").write_text(json.dumps(metrics))
+    (tmp_path / "dvc.yaml").touch()
     done = timbre("summary", cwd=tmp_path)
     assert done.returncode == 0
-    for line in ("Base, cloning", "Tuned, cloning", "50.0%", "reports/index.html", "`dvc repro` records one"):
+    for line in ("Base + cloning", "Tuned + cloning", "50.0%", "reports/index.html", "`dvc repro` records one"):
         assert line in done.stdout
 
 
@@ -111,6 +114,25 @@ def test_accept_begins_a_transcript_that_is_a_persons_from_then_on(drafted: Path
     assert cli.execute(["accept", "--all"]) == 0
     assert "time" in path.read_text()
     assert (drafted / "data/transcripts/night.tsv").exists()
+
+
+def test_accept_warns_of_a_draft_by_a_model_that_knows_none_of_its_words(
+    drafted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (drafted / "models").mkdir()
+    (drafted / "models/corpus.json").write_text('{"words": ["ferry", "pier"]}')
+    (drafted / "params.yaml").write_text("whisper: {model: models/whisper.pt}\n")
+    for name, sure in (("noon", 0.41), ("night", 0.99)):
+        draft = json.loads((drafted / f"data/drafts/{name}.json").read_text())
+        for segment in draft["segments"]:
+            segment["words"] = [{"word": " a", "probability": sure}]
+        (drafted / f"data/drafts/{name}.json").write_text(json.dumps(draft))
+    cli.execute(["accept", "--all"])
+    warnings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning")]
+    assert warnings == [
+        "warning: noon: models/whisper.pt knows only the 2 words of the demo, and is 41% sure of what it wrote here; "
+        "`cp presets/csm-1b.yaml params.yaml` takes models for real speech, see docs/real-models.md"
+    ]
 
 
 def test_accept_all_with_nothing_left_writes_nothing(drafted: Path, capsys: pytest.CaptureFixture[str]) -> None:

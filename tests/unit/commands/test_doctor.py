@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import shutil
 import socket
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.dvc_cache import keep
 from timbre.commands import doctor
 
 ROOT = Path(__file__).parents[3]
@@ -58,6 +58,26 @@ def test_a_machine_in_order_has_nothing_to_fail(healthy: Path, capsys: pytest.Ca
     assert "FAIL" not in text
     for what in ("Python", "torch", "device", "cores", "free here", "every key known", "/somewhere/else", "mlflow.db"):
         assert what in text
+
+
+def test_words_that_the_demos_models_do_not_know_are_a_warning(
+    healthy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(ROOT / "models/tiny/corpus.json", "models/tiny/corpus.json")
+    code, text = examine(capsys)
+    assert code == 0
+    assert (
+        "ok    words        models/tiny/whisper.pt knows only the 45 words of the demo, and yours are among them"
+        in text
+    )
+    edit("data/transcripts/harbour-noon.tsv", "please.", "please, said the fishmonger.")
+    code, text = examine(capsys)
+    assert code == 0
+    for model in ("whisper.pt", "csm"):
+        assert (
+            f"warn  words        models/tiny/{model} knows only the 45 words of the demo; yours have 2 others, such as "
+            "fishmonger, said\n      → `cp presets/csm-1b.yaml params.yaml`"
+        ) in text
 
 
 def _no_dvc() -> None:
@@ -127,7 +147,7 @@ def test_a_licence_that_forbids_something_is_a_warning(healthy: Path, capsys: py
     edit("params.yaml", "family: csm", "family: xtts")
     code, text = examine(capsys)
     assert code == 0
-    assert "warn  licence      the weights of this family: Coqui Public Model License 1.0.0, non-commercial use" in text
+    assert "warn  licence      coqui-public-model-license; Coqui allows non-commercial use only" in text
 
 
 def test_a_hub_model_out_of_reach_fails_within_seconds(
@@ -178,8 +198,8 @@ def test_verify_names_a_flipped_byte_in_the_cache_and_in_an_output(
     healthy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sounds = {"a.flac": b"one sound", "b.flac": b"another"}
-    rows = [{"md5": kept(content), "relpath": name} for name, content in sounds.items()]
-    outs = [{"path": "data/clips", "md5": kept(json.dumps(rows).encode(), ".dir")}]
+    rows = [{"md5": keep(content), "relpath": name} for name, content in sounds.items()]
+    outs = [{"path": "data/clips", "md5": keep(json.dumps(rows).encode(), ".dir")}]
     Path("dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": {"chunk": {"cmd": "x", "outs": outs}}}))
     Path("data/clips").mkdir()
     for name, content in sounds.items():
@@ -200,11 +220,3 @@ def test_verify_names_a_flipped_byte_in_the_cache_and_in_an_output(
     assert f"→ `rm -f {rotten}`, then `dvc pull`" in text
     assert "→ `rm -f data/clips/b.flac`, then `dvc checkout data/clips`" in text
     assert "hashes say" not in examine(capsys)[1], "which is read only where it is asked for"
-
-
-def kept(content: bytes, suffix: str = "") -> str:
-    digest = hashlib.md5(content).hexdigest() + suffix
-    path = Path(".dvc/cache/files/md5", digest[:2], digest[2:])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return digest

@@ -89,7 +89,8 @@ def test_the_shapes_have_the_weights_of_the_models(voice: Any) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("params.yaml", "presets/csm-1b.yaml", "data/prompts.tsv", "models/tiny/csm/config.json"):
+    presets = ("presets/csm-1b.yaml", "presets/orpheus-3b.yaml")
+    for name in ("params.yaml", *presets, "data/prompts.tsv", "models/tiny/csm/config.json"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     for name in ("stages", "timbre"):
@@ -113,6 +114,24 @@ def test_a_larger_dataset_costs_more_and_a_faster_device_less(root: Path, capsys
         assert large[stage]["seconds"] == pytest.approx(10 * small[stage]["seconds"], rel=0.05)
     assert large["train"]["seconds"] > 10 * small["train"]["seconds"], "evaluations grow in length and in number"
     assert all(fast[stage]["seconds"] < small[stage]["seconds"] / 50 for stage in small)
+
+
+def test_a_family_says_itself_how_much_of_a_frame_it_learns(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def seconds(model: str) -> tuple[float, float]:
+        preset = root / f"presets/{model}.yaml"
+        before = run(capsys, "--model", model, "--minutes", "5", "--device", "cpu")["stages"]["train"]["seconds"]
+        preset.write_text(preset.read_text().replace("depth_share: 0.0625", "depth_share: 0.5"))
+        return before, run(capsys, "--model", model, "--minutes", "5", "--device", "cpu")["stages"]["train"]["seconds"]
+
+    few, many = seconds("csm-1b")
+    assert many > 1.2 * few
+    few, many = seconds("orpheus-3b")
+    assert few == many, "csm.depth_share is another family's"
+
+
+def test_an_unknown_model_is_told_which_there_are(root: Path) -> None:
+    with pytest.raises(errors.DataError, match="there are tiny, csm-1b, orpheus-3b"):
+        cli.execute(["estimate", "--model", "csm-2b", "--minutes", "5"])
 
 
 @pytest.mark.parametrize(("model", "weights"), [("xtts", 440), ("sovits", 77)])

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.command import timbre
 from timbre.commands import cli, place
 from timbre.core.errors import DataError
 from timbre.versions.snapshot import git, resolve
 
 ROOT = Path(__file__).parents[3]
-
-
-def timbre(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    code = "from timbre.commands.cli import main; main()"
-    env = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
-    return subprocess.run([sys.executable, "-c", code, *arguments], cwd=cwd, capture_output=True, text=True, env=env)
 
 
 @pytest.mark.parametrize("command", [name for name in cli.COMMANDS if name not in cli.ANYWHERE])

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.files import contents
 from timbre.commands import cli
 from timbre.core.errors import SourceError, TrackingError
 from timbre.editing import yaml_entries
@@ -62,18 +63,14 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def everything(root: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
 def remove(*arguments: str) -> None:
     assert cli.execute(["remove", *arguments]) == 0
 
 
 def test_what_would_go_is_shown_and_nothing_changes(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = everything(root)
+    before = contents(root)
     remove("ann")
-    assert everything(root) == before
+    assert contents(root) == before
     assert capsys.readouterr().out.splitlines() == [
         "data/sources.yaml: dawn goes",
         "data/sources.yaml: night goes",
@@ -160,14 +157,14 @@ def test_changes_that_no_commit_has_are_pointed_at(root: Path, capsys: pytest.Ca
 
 
 def test_an_unknown_name_is_told_and_nothing_changes(root: Path) -> None:
-    before = everything(root)
+    before = contents(root)
     with pytest.raises(SourceError) as caught:
         remove("nigth", "carl", "--write")
     assert str(caught.value).splitlines() == [
         "nigth: neither a recording nor a speaker; did you mean night?",
         "carl: neither a recording nor a speaker",
     ]
-    assert everything(root) == before
+    assert contents(root) == before
 
 
 LEFT = {  # of Ann: what she spoke in the booth, what the review page and a push keep of her, and pages
@@ -226,7 +223,7 @@ def test_a_removal_that_was_killed_anywhere_is_finished_by_the_same_command(
     shutil.copytree(root, whole := root.with_name("whole"))
     monkeypatch.chdir(whole)
     remove("ann", "--write")
-    expected, step = everything(whole), 0
+    expected, step = contents(whole), 0
     while True:
         step += 1
         shutil.copytree(root, copy := root.with_name(f"killed-{step}"))
@@ -236,7 +233,7 @@ def test_a_removal_that_was_killed_anywhere_is_finished_by_the_same_command(
             remove("ann", "--write")
             break  # nothing was left to be killed in
         remove("ann", "--write")
-        assert everything(copy) == expected, f"killed at step {step}"
+        assert contents(copy) == expected, f"killed at step {step}"
     assert step > 15
 
 

@@ -18,7 +18,7 @@ LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
 
 @pytest.mark.parametrize(
     "hostile",
-    [LAUGHS, "[" * 5000, "a: 9" + "9" * 5000, "a: 2026-02-30", "a: !!int x", "a: !!float x", "a: [\0]"],
+    [LAUGHS, "[" * 1000, "a: 9" + "9" * 5000, "a: 2026-02-30", "a: !!int x", "a: !!float x", "a: [\0]"],
     ids=lambda content: content[:12],
 )
 def test_what_cannot_be_read_is_told_and_never_unfolded(hostile: str) -> None:

@@ -9,68 +9,66 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.command import Finished, timbre
 from tests.support.git_histories import MORNING, first, reword
 from timbre.commands import cli
 
 ROOT = Path(__file__).parents[3]
 
 
-def timbre(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    code = "import sys; from timbre.commands.cli import main; main()"
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = [sys.executable, "-c", code, "diff", *arguments]
-    return subprocess.run(done, cwd=root, capture_output=True, text=True, check=False, env=env)
+def diff(root: Path, *arguments: str) -> Finished:
+    return timbre("diff", *arguments, cwd=root)
 
 
 def test_check_fails_on_a_stale_lock_a_leak_a_gate_and_missing_consent(tmp_path: Path) -> None:
     voice = first(tmp_path / "voice")
-    assert timbre(voice.root, "--check").returncode == 0
+    assert diff(voice.root, "--check").returncode == 0
     voice.edit("noon", 0, text="At noon the ferry comes in.")
     voice.write()
-    done = timbre(voice.root, "--check")
+    done = diff(voice.root, "--check")
     assert done.returncode == 1
     assert done.stderr == "error: dvc.lock is behind the files: `dvc repro` would run segment\n"
     voice.edit("morning", 4, text=MORNING[0])
     voice.edit("morning", 5, text=MORNING[1])
     voice.wrong = dict.fromkeys(voice.wrong, 2)
     voice.run()
-    said = timbre(voice.root, "--check").stderr
+    said = diff(voice.root, "--check").stderr
     assert "1 text(s) are in training and in evaluation" in said
     assert (
-        "error: gate `words` failed: tuned, cloning, reads no worse than base, cloning or not (measured 0.5, limit 0.3)"
-        in said
+        "error: gate `words` failed: tuned + cloning reads no worse than base + cloning and than base "
+        "(measured 0.5, limit 0.3)" in said
     )
     voice.sources["noon"]["consent"] = " "
     voice.allow("marina", revoked="2026-11-01")
     voice.write()
-    said = timbre(voice.root, "--check").stderr
+    said = diff(voice.root, "--check").stderr
     assert re.search(r"data/sources.yaml:\d+: noon has no consent", said)
     assert re.search(r"data/speakers.yaml:\d+: marina took the consent back on 2026-11-01", said)
     voice.speakers.clear()
     voice.write()
-    assert "data/speakers.yaml: no entry for marina" in timbre(voice.root, "--check").stderr
-    assert timbre(voice.root).returncode == 0, "only --check fails"
+    assert "data/speakers.yaml: no entry for marina" in diff(voice.root, "--check").stderr
+    assert diff(voice.root).returncode == 0, "only --check fails"
 
 
 def test_piped_it_is_markdown_and_full_is_by_the_name_of_the_file(tmp_path: Path) -> None:
     voice = first(tmp_path / "voice")
     reword(voice)
     voice.run()
-    done = timbre(voice.root, "--full", "all.html")
+    done = diff(voice.root, "--full", "all.html")
     assert done.stdout.startswith("<!-- timbre diff -->\n🟢 **4 lines in 2 recordings reworded")
     page = (voice.root / "all.html").read_text()
     assert page.startswith("<!doctype html>")
     assert page.count("data:audio/flac;base64,") == 12, "six samples, before and now"
-    assert json.loads(timbre(voice.root, "--format", "json").stdout)["verdict"].startswith("4 lines")
+    assert json.loads(diff(voice.root, "--format", "json").stdout)["verdict"].startswith("4 lines")
 
 
 def test_mistakes_end_in_one_line(tmp_path: Path) -> None:
     voice = first(tmp_path / "voice")
-    assert timbre(voice.root, "--", "--upload-pack=x").stderr.startswith("error: --upload-pack=x: git knows no such")
-    assert timbre(voice.root, "nowhere").stderr == (
+    assert diff(voice.root, "--", "--upload-pack=x").stderr.startswith("error: --upload-pack=x: git knows no such")
+    assert diff(voice.root, "nowhere").stderr == (
         "error: nowhere: git knows no such version; `git fetch` may bring it\n"
     )
-    assert timbre(tmp_path).stderr == (
+    assert diff(tmp_path).stderr == (
         f"error: this is no Timbre project: neither {tmp_path} nor a folder above it holds dvc.yaml\n"
     )
 
@@ -95,7 +93,7 @@ def test_a_lock_names_objects_and_no_other_files(tmp_path: Path) -> None:
     lock = voice.root / "dvc.lock"
     digest = json.loads(lock.read_text())["stages"]["evaluate"]["outs"][0]["md5"]
     lock.write_text(lock.read_text().replace(digest, f"//{secret}"))
-    found = json.loads(timbre(voice.root, "--format", "json", "--local").stdout)
+    found = json.loads(diff(voice.root, "--format", "json", "--local").stdout)
     assert "reports/scores.csv of work tree" in found["unreachable"]
 
 

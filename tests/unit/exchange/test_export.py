@@ -1,14 +1,9 @@
-"""`timbre export` and `timbre push`: what goes out can be read back, says whose it is, and is the same every time."""
+"""`timbre export` and `timbre push`: what goes out can be read back, and says whose it is."""
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,70 +14,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from tests.support.fake_outputs import voice
-from tests.support.loopback_hub import Hub
-from timbre.audio import flac_bytes
+from tests.support.dataset_repository import TEXTS, build, consent, dataset
 from timbre.commands import cli
 from timbre.core.errors import DataError
-from timbre.core.records import Example, read_jsonl, write_jsonl
+from timbre.core.records import Example, read_jsonl
 from timbre.core.text import normalise, words
 from timbre.exchange import huggingface
 from timbre.project import sources, transcripts
 
-ROOT = Path(__file__).parents[3]
-TEXTS = {"train": ["The tide | comes in.", '"Boats" go out!', "Zwölf — é."], "eval": ["It goes, again."]}
-
 
 @pytest.fixture(autouse=True)
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository after its dataset stage: two recordings of two people, four clips."""
-    root = tmp_path / "project"
-    for folder in ("clips", "dataset", "recordings"):
-        (root / "data" / folder).mkdir(parents=True)
-    (root / "dvc.yaml").touch()  # by which a command knows a project
-    monkeypatch.chdir(root)
-    entries = ""
-    for name, speaker in {"noon": "ann", "night": "bob"}.items():
-        Path(f"data/recordings/{name}.flac").write_bytes(b"sound")
-        entries += f"- {{id: {name}, file: data/recordings/{name}.flac, speaker: {speaker}, language: en, "
-        entries += "licence: CC-BY-4.0, consent: given}\n"
-    Path("data/sources.yaml").write_text(entries)
-    consent(ann="training, Publish", bob="publish")
-    dataset(TEXTS)
-    return root
-
-
-def consent(**uses: str) -> None:
-    people = {
-        name: {"name": f"{name} | <b>*", "consent": {"by": name, "when": "2026-03-01", "for": use, "evidence": None}}
-        for name, use in uses.items()
-    }
-    Path("data/speakers.yaml").write_text(json.dumps({"speakers": people}))
-
-
-def dataset(splits: dict[str, list[str]]) -> None:
-    number = 0
-    for split, texts in splits.items():
-        rows = []
-        for text in texts:
-            recording, speaker = ("night", "bob") if number == 1 else ("noon", "ann")
-            path = Path(f"data/clips/{number:016}.flac")
-            if not path.exists():
-                path.write_bytes(flac_bytes(voice(0.5 + number / 10, number), 24_000))
-            seconds = soundfile.info(path).duration
-            rows.append(Example(str(path), text, speaker, path.stem, recording, 1.0, 1.0 + seconds, seconds))
-            number += 1
-        write_jsonl(Path(f"data/dataset/{split}.jsonl"), rows)
+def dataset_project(project: Path) -> Path:
+    return build(project)
 
 
 def run(*arguments: str) -> int:
     return cli.execute(list(arguments))
-
-
-def tree(folder: str | Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes() for path in sorted(Path(folder).rglob("*")) if path.is_file()
-    }
 
 
 def samples(name: str) -> bytes:
@@ -143,17 +90,6 @@ def test_clips_of_many_sizes_are_parted_into_shards(monkeypatch: pytest.MonkeyPa
     assert all(name.endswith(f"-of-{sum(n.startswith(name[:4]) for n in names):05}.parquet") for name in names)
     texts = [text for name in names if name[0] == "t" for text in pq.read_table(f"out/data/{name}")["text"].to_pylist()]
     assert texts == TEXTS["train"]
-
-
-@pytest.mark.parametrize("kind", ["ljspeech", "gpt-sovits", "hf"])
-def test_the_same_dataset_is_the_same_bytes_anywhere(kind: str, tmp_path: Path) -> None:
-    run("export", kind, "out")
-    shutil.copytree("data", tmp_path / "elsewhere/data")
-    (tmp_path / "elsewhere/dvc.yaml").touch()
-    command = [sys.executable, "-m", "timbre.commands.cli", "export", kind, str(tmp_path / "other")]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7"}
-    subprocess.run(command, cwd=tmp_path / "elsewhere", env=environment, check=True, capture_output=True)
-    assert tree("out") == tree(tmp_path / "other")
 
 
 @pytest.mark.parametrize("kind", ["ljspeech", "hf"])
@@ -246,65 +182,6 @@ def test_what_cannot_go_is_told_and_leaves_no_folder(project: Path) -> None:
     with pytest.raises(DataError, match=r"data/dataset: holds night, which data/sources\.yaml does not"):
         run("export", "hf", "out")
     assert not Path("out").exists()
-
-
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    made = Hub()
-    yield made
-    made.server.shutdown()
-
-
-def push(hub: Hub, *arguments: str, token: str = "hf_ann") -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-    environment |= {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": token, "HF_HOME": str(Path("hf"))}
-    command = [sys.executable, "-m", "timbre.commands.cli", "push", "dataset", *arguments]
-    environment["PYTHONPATH"] = str(ROOT)
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-
-
-def test_a_dataset_is_pushed_whole_and_a_newer_one_replaces_it(hub: Hub) -> None:
-    done = push(hub, "ann/harbour", "--private")
-    assert (done.returncode, done.stderr.count("error")) == (0, 0), done.stderr
-    assert done.stdout.splitlines()[0] == "ann/harbour, private:"
-    for part in ("data/train-00000-of-00001.parquet", "voice of ann", "for training, Publish", "licence CC-BY-4.0"):
-        assert part in done.stdout
-    assert done.stdout.splitlines()[-1] == f"sent: {hub.url}/datasets/ann/harbour"
-    run("export", "hf", "out")
-    assert hub.repos["ann/harbour"] == tree("out")
-    assert hub.private == {"ann/harbour": True}
-    hub.repos["ann/harbour"] |= {"data/train-00001-of-00002.parquet": b"older", ".gitattributes": b"theirs"}
-    dataset({"train": ["Another sentence."], "eval": ["And one."]})
-    assert push(hub, "ann/harbour").returncode == 0
-    assert sorted(hub.repos["ann/harbour"]) == [".gitattributes", *sorted(tree("out"))]
-    table = pq.read_table(io.BytesIO(hub.repos["ann/harbour"]["data/train-00000-of-00001.parquet"]))
-    assert table["text"].to_pylist() == ["Another sentence."]
-    assert len(hub.commits) == 2
-    assert push(hub, "ann/harbour").returncode == 0
-    assert len(hub.commits) == 2, "nothing new, no commit"
-
-
-def test_a_dry_run_sends_nothing_and_shows_what_would_go(hub: Hub) -> None:
-    done = push(hub, "ann/harbour", "--dry-run")
-    assert "nothing sent; .timbre/push/harbour is what would go" in done.stdout
-    assert (hub.repos, hub.objects) == ({}, {})
-    assert Path(".timbre/push/harbour/README.md").is_file()
-
-
-def test_a_hub_that_refuses_is_one_line_and_a_public_repository_is_not_taken_for_private(hub: Hub) -> None:
-    done = push(hub, "ann/harbour", token="hf_other")
-    assert (done.returncode, hub.repos) == (1, {})
-    assert "error: ann/harbour: the hub did not take it: Invalid username or password.; is it yours" in done.stderr
-    assert "Traceback" not in done.stderr
-    hub.repos["ann/harbour"], hub.private["ann/harbour"] = {}, False
-    done = push(hub, "ann/harbour", "--private")
-    assert "ann/harbour: is there already and public; make it private on the hub first" in done.stderr
-    assert hub.repos["ann/harbour"] == {}
-    hub.server.shutdown()
-    hub.server.server_close()
-    done = push(hub, "ann/harbour")
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("use", ["training", "anything but publishing", "do not publish", "published once"])

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
-from ruamel.yaml import YAML
 
 from tests.support.fake_outputs import voice
 from tests.support.imports import ANN, TEXTS, WHO, back, files, heard, ljspeech, run, sounds, wav
 from timbre.core.errors import DataError, SourceError
-from timbre.core.records import Clip, Segment, read_jsonl
 from timbre.exchange import joined_recordings
 from timbre.project import sources, transcripts
 from timbre.project import speakers as people
@@ -214,29 +209,6 @@ def test_what_is_no_dataset_is_refused(tmp_path: Path) -> None:
     (tmp_path / "metadata.csv").write_text("a|b|c\n")
     with pytest.raises(DataError, match="there is no folder wavs beside it"):
         run(tmp_path, *ANN)
-
-
-def test_the_pipeline_finds_each_sentence_where_it_was_put(tmp_path: Path) -> None:
-    texts = [f"Sentence number {number} is about boats." for number in range(12)]
-    made = ljspeech(tmp_path / "lj", texts)
-    run(tmp_path / "lj", *ANN)
-    for name in ("params.yaml", "stages", "timbre"):
-        Path(name).symlink_to(ROOT / name)
-    stages = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
-    for stage in ("fetch", "segment", "chunk"):
-        command = [sys.executable, *stages[stage]["cmd"].split()[1:]]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-    segments = read_jsonl(Path("data/segments/lj-001.jsonl"), Segment)
-    assert [segment.text for segment in segments] == texts
-    samples, rate = soundfile.read("data/raw/lj-001.flac", dtype="int16")
-    for segment, sound in zip(segments, made, strict=True):
-        assert heard((samples[round(segment.start * rate) : round(segment.end * rate)], rate)) == heard(sound)
-    clips = read_jsonl(Path("data/chunks/clips.jsonl"), Clip)
-    drops = [row["text"] for row in map(json.loads, Path("data/chunks/drops.jsonl").read_text().splitlines())]
-    assert sorted(sum((re.findall(r"Sentence [^.]*\.", clip.text) for clip in clips), drops)) == sorted(texts)
-    assert len(clips) > 2
 
 
 def test_nothing_of_a_speaker_who_took_the_consent_back_comes_in(tmp_path: Path) -> None:

@@ -6,9 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.files import contents
 from timbre.core.content import content_key, write_atomic
 from timbre.mapping import Job, refresh
 from timbre.mapping.batch import Files
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In an empty folder: in a repository, entries are looked for in its dvc.lock."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
 
 
 class Recorder:
@@ -30,10 +37,6 @@ def jobs(*texts: str) -> list[Job[str]]:
     return [Job(text.lower(), content_key(text), text) for text in texts]
 
 
-def snapshot(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
 def test_only_what_changed_is_computed_and_strangers_go(tmp_path: Path) -> None:
     compute = Recorder()
     refresh(tmp_path, jobs("A", "B"), compute, suffixes=[".json"], label="t")
@@ -41,7 +44,7 @@ def test_only_what_changed_is_computed_and_strangers_go(tmp_path: Path) -> None:
     again = refresh(tmp_path, [*jobs("A"), Job("b", content_key("B2"), "B2")], compute, suffixes=[".json"], label="t")
     assert compute.calls == [["A"], ["B"], ["B2"]]
     assert (again.kept, again.computed, again.removed) == (1, 1, 1)
-    assert set(snapshot(tmp_path)) == {"a.json", "b.json"}
+    assert set(contents(tmp_path)) == {"a.json", "b.json"}
 
 
 def test_a_stop_keeps_what_is_finished_and_the_next_run_does_the_rest(tmp_path: Path) -> None:
@@ -74,10 +77,10 @@ def test_of_independent_entries_only_the_missing_ones_make_batches(tmp_path: Pat
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"key": "other"}'])
 def test_a_damaged_or_foreign_record_is_computed_again(tmp_path: Path, damage: str) -> None:
     refresh(tmp_path, jobs("A"), Recorder(), suffixes=[".json"], label="t")
-    whole = snapshot(tmp_path)
+    whole = contents(tmp_path)
     (tmp_path / "a.json").write_text(damage)
     refresh(tmp_path, jobs("A"), Recorder(), suffixes=[".json"], label="t")
-    assert snapshot(tmp_path) == whole
+    assert contents(tmp_path) == whole
 
 
 def test_an_entry_lacking_one_of_its_files_is_not_fresh(tmp_path: Path) -> None:

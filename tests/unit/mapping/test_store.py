@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from tests.support.files import contents
 from timbre.core.content import content_key
 from timbre.mapping import Job, Refreshed, entry_of, refresh, store
 from timbre.mapping.batch import Files
@@ -48,10 +49,6 @@ def bring(version: str, *names: str, by: Callable[[Sequence[str]], Iterator[File
     return refresh(OUT, jobs(version, *names), by, suffixes=SUFFIXES, label="t")
 
 
-def tree(folder: Path = OUT) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
 def test_a_record_says_what_was_computed_and_the_hashes_of_the_files() -> None:
     bring("1", "a")
     content = (OUT / "a.json").read_bytes()
@@ -78,14 +75,14 @@ def test_a_flipped_bit_in_any_byte_of_an_entry_is_found() -> None:
 
 def test_a_damaged_entry_is_told_in_one_line_and_made_again(capsys: pytest.CaptureFixture[str]) -> None:
     bring("1", "a", "b")
-    whole = tree()
+    whole = contents(OUT)
     for name in ("a.bin", "b.json"):
         (OUT / name).write_bytes(whole[name][:-3] + b"x" + whole[name][-2:])
     capsys.readouterr()
     assert bring("1", "a", "b").computed == 2
     told = [line for line in capsys.readouterr().err.splitlines() if "damaged" in line]
     assert told == ["t: damaged, so made again: a, b (the files are not what was written)"]
-    assert tree() == whole
+    assert contents(OUT) == whole
 
 
 def test_an_entry_that_is_right_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,11 +95,11 @@ def test_an_entry_that_is_right_is_not_read_again(monkeypatch: pytest.MonkeyPatc
 
 def test_what_was_replaced_or_removed_comes_back_without_being_computed() -> None:
     bring("1", "a", "b")
-    first = tree()
+    first = contents(OUT)
     done = bring("2", "a")
     assert (done.computed, done.removed) == (1, 1)
     assert str(bring("1", "a", "b", by=never)) == "0 computed, 2 restored, 0 kept, 0 removed"
-    assert tree() == first
+    assert contents(OUT) == first
     assert str(bring("2", "a", by=never)) == "0 computed, 1 restored, 0 kept, 1 removed"
 
 
@@ -118,7 +115,7 @@ def test_a_damaged_file_in_the_store_is_not_taken(capsys: pytest.CaptureFixture[
 
 def test_the_store_lets_go_of_what_was_longest_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     bring("1", "a")
-    size = sum(len(content) for content in tree().values())
+    size = sum(len(content) for content in contents(OUT).values())
     monkeypatch.setattr(store, "MOST_BYTES", 2 * size + size // 2)
     for version in ("2", "3", "4"):
         bring(version, "a")
@@ -151,9 +148,9 @@ def test_an_entry_that_was_killed_half_way_is_never_taken_for_a_whole_one(monkey
     """At each step of replacing an entry: the edit that was taken back gives the old files, the edit itself the new."""
     monkeypatch.setattr(os, "fsync", lambda stream: None)
     bring("1", "a")
-    first = tree()
+    first = contents(OUT)
     bring("2", "a")
-    second = tree()
+    second = contents(OUT)
     for step in range(1, 14):
         for version, expected in (("1", first), ("2", second)):
             shutil.rmtree(OUT)
@@ -163,7 +160,7 @@ def test_an_entry_that_was_killed_half_way_is_never_taken_for_a_whole_one(monkey
                 kill_at(patch, step)
                 bring("2", "a")
             bring(version, "a")
-            assert tree() == expected, f"killed at step {step}, then version {version}"
+            assert contents(OUT) == expected, f"killed at step {step}, then version {version}"
 
 
 def kill_at(patch: pytest.MonkeyPatch, step: int) -> None:
@@ -202,38 +199,38 @@ def committed(files: dict[str, bytes]) -> None:
 
 def test_what_dvc_has_is_not_kept_twice_and_comes_back_from_there() -> None:
     bring("1", "a")
-    first = tree()
+    first = contents(OUT)
     committed(first)
     bring("2", "a")
     assert not store.KEPT.exists()
     assert bring("1", "a", by=never).restored == 1
-    assert tree() == first
+    assert contents(OUT) == first
 
 
 def test_a_clone_that_remembers_nothing_finds_what_its_lock_names() -> None:
     bring("1", "a", "b")
-    first = tree()
+    first = contents(OUT)
     committed(first)
     shutil.rmtree(".timbre")
     shutil.rmtree(OUT)
     bring("2", "a")
     assert bring("1", "a", "b", by=never).restored == 2
-    assert tree() == first
+    assert contents(OUT) == first
 
 
 def test_entries_of_before_are_taken_over_as_dvc_committed_them() -> None:
     """Their records held no hashes: dvc.lock tells whether they are whole."""
     bring("1", "a", "b")
-    sealed = tree()
+    sealed = contents(OUT)
     shutil.rmtree(".timbre")
     for name in ("a.json", "b.json"):
         record = opened(sealed[name])
         assert record is not None
         (OUT / name).write_bytes(record.content)
-    committed(tree())
+    committed(contents(OUT))
     (OUT / "b.bin").write_bytes(b"damaged")
     assert bring("1", "a", "b", by=never).restored == 2
-    assert tree() == sealed
+    assert contents(OUT) == sealed
 
 
 def test_a_record_of_before_that_nobody_vouches_for_is_computed_again() -> None:

@@ -39,13 +39,14 @@ def split(segments: list[Segment], at: int) -> list[Segment]:
 
 
 @pytest.mark.parametrize(("edit", "bound"), [(shift, 3), (drop, 4), (flag, 4), (split, 4), (correct, 0)])
-@pytest.mark.parametrize("seed", [0, 1])
-def test_an_edit_anywhere_in_200_segments_recuts_few_clips(
-    edit: Callable[[list[Segment], int], list[Segment]], bound: int, seed: int
+def test_an_edit_anywhere_in_100_segments_recuts_few_clips(
+    edit: Callable[[list[Segment], int], list[Segment]], bound: int
 ) -> None:
-    segments = talk(200, seed)
-    before = ids(segments)
-    changed = [len(ids(edit(segments, at)) - before) for at in range(0, len(segments), 2)]
+    changed = []
+    for seed in (0, 1):
+        segments = talk(100, seed)
+        before = ids(segments)
+        changed += [len(ids(edit(segments, at)) - before) for at in range(seed, len(segments), 3)]
     assert max(changed) <= bound
     assert sorted(changed)[int(len(changed) * 0.95)] <= 2, "nearly always no more than two"
 
@@ -58,7 +59,7 @@ def test_a_time_that_moves_a_tenth_of_a_second_recuts_at_most_two_clips(seed: in
 
 
 def test_a_transcript_without_full_stops_is_cut_at_pauses_and_as_steady_under_edits() -> None:
-    segments = talk(200, sentence=0)
+    segments = talk(80, sentence=0)
     before = ids(segments)
     assert max(len(ids(shift(segments, at)) - before) for at in range(0, len(segments), 2)) <= 3
     assert np.mean([clip.seconds for clip in clips_of(segments)]) > 12

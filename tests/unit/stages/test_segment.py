@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from stages.segment import main
+from tests.support.files import contents
 from timbre.core.errors import DataError, TranscriptError
 from timbre.core.records import Recording, Segment, read_jsonl
 
@@ -66,10 +67,6 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-def contents(data: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in (data / "segments").iterdir()}
-
-
 def test_the_persons_file_wins_and_the_draft_serves_where_there_is_none(data: Path) -> None:
     segment(data)
     assert read_jsonl(data / "segments/alpha.jsonl", Segment) == [
@@ -88,27 +85,27 @@ def test_the_persons_file_wins_and_the_draft_serves_where_there_is_none(data: Pa
 
 def test_edits_that_change_no_word_leave_the_segments_as_they_were(data: Path) -> None:
     segment(data)
-    before, review = contents(data), (data / "review.json").read_bytes()
+    before, review = contents(data / "segments"), (data / "review.json").read_bytes()
     transcript = data / "transcripts/alpha.tsv"
     edit(transcript, "The tide", "The  tide")
     edit(transcript, "# audio", "# heard on a train\n# audio")
     segment(data)
-    assert (contents(data), (data / "review.json").read_bytes()) == (before, review)
+    assert (contents(data / "segments"), (data / "review.json").read_bytes()) == (before, review)
     edit(transcript, "ann\t\tThe", "ann\tok\tThe")
     segment(data)
-    assert contents(data) == before
+    assert contents(data / "segments") == before
     assert (data / "review.json").read_bytes() != review
     edit(transcript, "tide", "tied")
     segment(data)
-    assert [name for name, content in contents(data).items() if content != before[name]] == ["alpha.jsonl"]
+    assert [name for name, content in contents(data / "segments").items() if content != before[name]] == ["alpha.jsonl"]
 
 
 def test_a_better_draft_changes_nothing_where_a_person_has_written(data: Path) -> None:
     segment(data)
-    before = contents(data)
+    before = contents(data / "segments")
     edit(data / "drafts/alpha.json", "Yes.", "No.")
     segment(data)
-    assert contents(data) == before
+    assert contents(data / "segments") == before
 
 
 def test_all_bad_lines_of_all_files_are_told_and_nothing_is_written(data: Path) -> None:

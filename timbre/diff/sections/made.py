@@ -60,17 +60,17 @@ def _odd(change: ClipChange, outliers: dict[str, str]) -> list[str]:
 
 
 def _clip(page: Page, change: ClipChange) -> tuple[Inline, ...]:
-    some = change.new or change.old
+    rows = change.new or change.old
     seconds = [" + ".join(f"{clip.seconds:.1f}" for clip in side) for side in (change.old, change.new) if side]
     parts = [", ".join(dict.fromkeys(clip.part for clip in side)) for side in (change.old, change.new) if side]
     odd = _odd(change, page.report.outliers)
     kind = (TextSpan(change.kind), *((TextSpan(" — outlier: ", "strong"), TextSpan("; ".join(odd))) if odd else ()))
     return (
-        (TextSpan(", ".join(clip.id[:8] for clip in some), "code"),),
+        (TextSpan(", ".join(clip.id[:8] for clip in rows), "code"),),
         kind,
         *cells(
-            some[0].recording,
-            f"{clock(some[0].start)}–{clock(some[-1].end)}",
+            rows[0].recording,
+            f"{clock(rows[0].start)}–{clock(rows[-1].end)}",
             " → ".join(dict.fromkeys(seconds)),
             " → ".join(dict.fromkeys(parts)),
         ),
@@ -82,15 +82,15 @@ def rights(page: Page) -> Iterator[Block]:
         (page.report.people, "speaker"),
         (page.report.sources, "recording"),
     )
-    for some, what in parts:
-        shown, more = page.cut(some, what)
+    for entries, kind in parts:
+        shown, more = page.cut(entries, kind)
         if shown:
-            yield Items(tuple(tuple(_entry(page, entry, what)) for entry in shown))
+            yield Items(tuple(tuple(_entry(page, entry, kind)) for entry in shown))
             yield from more
 
 
-def _entry(page: Page, entry: SourceChange | Change, what: str) -> Iterator[TextSpan]:
-    yield from (TextSpan(f"{what} "), TextSpan(entry.id, "code"), TextSpan(" "))
+def _entry(page: Page, entry: SourceChange | Change, kind: str) -> Iterator[TextSpan]:
+    yield from (TextSpan(f"{kind} "), TextSpan(entry.id, "code"), TextSpan(" "))
     yield TextSpan(entry.kind, "strong" if entry.kind in ("revoked", "removed") else "plain")
     for key, (old, new) in entry.values.items():
         yield from (TextSpan("; "), TextSpan(key, "strong" if key in STRONG else "plain"), TextSpan(" "))

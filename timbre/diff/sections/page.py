@@ -29,11 +29,11 @@ class Page:
     sounds: Mapping[str, Pair] = field(default_factory=dict)
     embeds: bool = False  # whether it holds the sounds itself
 
-    def cut(self, items: Sequence[T], what: str) -> tuple[Sequence[T], list[Block]]:
+    def cut(self, items: Sequence[T], noun: str) -> tuple[Sequence[T], list[Block]]:
         """As many as may be shown, and the line that tells of the others."""
         if self.most is None or len(items) <= self.most:
             return items, []
-        rest = f"… and {plural(len(items) - self.most, what)} more, in "
+        rest = f"… and {plural(len(items) - self.most, noun)} more, in "
         return items[: self.most], [Paragraph((TextSpan(rest), self.everything, TextSpan(".")))]
 
     @property

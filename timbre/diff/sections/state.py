@@ -24,7 +24,7 @@ def problems(page: Page) -> Iterator[Block]:
     if report.failed:
         texts = (page.text(f": {said_of(gate)}") for gate in report.failed)
         items = (
-            (TextSpan("gate "), TextSpan(g.name, "code"), said) for g, said in zip(report.failed, texts, strict=True)
+            (TextSpan("gate "), TextSpan(g.name, "code"), words) for g, words in zip(report.failed, texts, strict=True)
         )
         yield Items(tuple(items))
     if report.leaks:
@@ -67,14 +67,14 @@ def _summed(reasons: Sequence[str]) -> list[str]:
 
 def _cost(page: Page) -> Iterator[str]:
     """By what each stage took when it last ran on this machine; nothing where none did."""
-    known = {stage.stage: page.report.seconds.get(stage.stage) for stage in page.report.stale}
-    measured = {stage: seconds for stage, seconds in known.items() if seconds is not None}
+    seconds_of = {stage.stage: page.report.seconds.get(stage.stage) for stage in page.report.stale}
+    measured = {stage: seconds for stage, seconds in seconds_of.items() if seconds is not None}
     if not measured:
         return
     longest = sorted(measured, key=lambda stage: -measured[stage])[:3]
     slowest = ", ".join(f"{stage} {minutes(measured[stage])}" for stage in longest)
     yield f"About {minutes(sum(measured.values()))} at most, by the last runs here ({slowest})"
-    unknown = [stage for stage in known if stage not in measured]
+    unknown = [stage for stage in seconds_of if stage not in measured]
     yield from [f"{', '.join(unknown)} not timed yet"] if unknown else []
 
 
@@ -98,8 +98,8 @@ def shared(page: Page) -> Iterator[Block]:
 
 def unreachable(page: Page) -> Iterator[Block]:
     versions: dict[str, list[str]] = {}
-    for what in page.report.unreachable:
-        path, _, version = what.partition(" of ")
+    for output in page.report.unreachable:
+        path, _, version = output.partition(" of ")
         versions.setdefault(path, []).append(version)
     if versions:
         yield say("Neither in DVC's cache here nor to be had from a remote, so not compared:")

@@ -58,16 +58,16 @@ def _lines(page: Page) -> Iterator[Block]:
     shown = [change for change in report.words if SHOWN & set(change.kinds)]
     ordered = sorted(shown, key=lambda change: -_surprise(change, usual, doubts))
     chosen, more = page.cut(ordered, "line")
-    kept = {id(change) for change in chosen}
+    shown_ids = {id(change) for change in chosen}
     by_recording: dict[str, list[LineChange]] = defaultdict(list)
     for change in report.words:
         by_recording[change.recording].append(change)
     for name, changes in by_recording.items():
-        told = [change for change in changes if id(change) in kept]
-        if told or page.most is None or len(by_recording) <= page.most:
+        chosen_changes = [change for change in changes if id(change) in shown_ids]
+        if chosen_changes or page.most is None or len(by_recording) <= page.most:
             yield Paragraph((TextSpan(name, "strong"), TextSpan(f": {_counted(changes)}")))
-        if told:
-            yield Items(tuple(_line(page, change, doubts) for change in told))
+        if chosen_changes:
+            yield Items(tuple(_line(page, change, doubts) for change in chosen_changes))
     yield from more
 
 

@@ -47,16 +47,16 @@ class Weights:
 
 
 def layers(modules: Any, prefix: str, adapters: RowAdapters | None) -> list[Layer]:
-    made = [Layer(module) for module in modules]
+    adapted_layers = [Layer(module) for module in modules]
     if adapters is None:
-        return made
-    for number, (layer, module) in enumerate(zip(made, modules, strict=True)):
+        return adapted_layers
+    for number, (layer, module) in enumerate(zip(adapted_layers, modules, strict=True)):
         attention, mlp = (module.self_attn, f"{prefix}.{number}.self_attn"), (module.mlp, f"{prefix}.{number}.mlp")
-        layer.heard = adapted(adapters, layer.heard, *attention, "q_proj", "k_proj", "v_proj")
-        layer.said = adapted(adapters, layer.said, *attention, "o_proj")
+        layer.qkv = adapted(adapters, layer.qkv, *attention, "q_proj", "k_proj", "v_proj")
+        layer.output = adapted(adapters, layer.output, *attention, "o_proj")
         layer.gates = adapted(adapters, layer.gates, *mlp, "gate_proj", "up_proj")
         layer.down = adapted(adapters, layer.down, *mlp, "down_proj")
-    return made
+    return adapted_layers
 
 
 def adapted(adapters: RowAdapters, plain: Product, module: Any, prefix: str, *names: str) -> RowProduct:

@@ -52,10 +52,10 @@ def _others(base: Any, depth: CausalLayers, hidden: Tensor, codes: Tensor) -> Te
     """hidden (frames, width), codes (frames, codebooks)"""
     decoder, head = base.depth_decoder.model, base.depth_decoder.codebooks_head.weight  # (codebooks - 1, width, size)
     offsets = torch.arange(len(head), device=codes.device) * decoder.vocab_size
-    heard = decoder.embed_tokens(codes[:, :-1] + offsets)
-    steps = torch.cat([hidden[:, None].to(heard.dtype), heard], 1)  # (frames, codebooks, width)
-    found = depth(decoder.inputs_embeds_projector(steps))[:, 1:].transpose(0, 1)
-    logits = torch.bmm(found, head).float()  # (codebooks - 1, frames, size)
+    embedded = decoder.embed_tokens(codes[:, :-1] + offsets)
+    steps = torch.cat([hidden[:, None].to(embedded.dtype), embedded], 1)  # (frames, codebooks, width)
+    predicted = depth(decoder.inputs_embeds_projector(steps))[:, 1:].transpose(0, 1)
+    logits = torch.bmm(predicted, head).float()  # (codebooks - 1, frames, size)
     labels = codes[:, 1:].T
     return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape)
 
@@ -64,8 +64,8 @@ def _embedded(base: Any, batch: CsmBatch) -> Tensor:
     """A frame's codes are summed where they are looked up: all of them side by side would be gigabytes."""
     audio = base.backbone_model.embed_tokens
     codes = (batch.codes + audio.audio_tokens_offsets).flatten(0, 1)
-    heard = F.embedding_bag(codes, audio.embed_audio_tokens.weight, mode="sum").view(*batch.ids.shape, -1)
-    return torch.where(batch.sound[..., None], heard, base.embed_text_tokens(batch.ids))
+    audio_embedding = F.embedding_bag(codes, audio.embed_audio_tokens.weight, mode="sum").view(*batch.ids.shape, -1)
+    return torch.where(batch.sound[..., None], audio_embedding, base.embed_text_tokens(batch.ids))
 
 
 def named_losses(first: Tensor, others: Tensor, shares: Tensor) -> Losses:
@@ -79,13 +79,13 @@ def named_losses(first: Tensor, others: Tensor, shares: Tensor) -> Losses:
 
 def groups(codebooks: int) -> dict[str, slice]:
     """Of 8 codebooks: 2-4 and 5-8; the slices are of the depth decoder's own, the first of which is the second."""
-    found = {}
+    slices = {}
     first, end = 1, 4
     while first < codebooks:
         last = min(end, codebooks) - 1
-        found[f"{first + 1}-{last + 1}" if last > first else f"{first + 1}"] = slice(first - 1, last)
+        slices[f"{first + 1}-{last + 1}" if last > first else f"{first + 1}"] = slice(first - 1, last)
         first, end = end, 2 * end
-    return found
+    return slices
 
 
 def group_losses(others: Tensor) -> dict[str, Tensor]:

@@ -30,12 +30,12 @@ def pieces(frames: Iterable[Frames]) -> Iterator[Frames]:
     heard while it is made: no gap where speaking takes up to two thirds of the time that it lasts.
     """
     waiting: list[Frames] = []
-    made = 0
+    count = 0
     for frame in frames:
         waiting.append(frame)
-        if len(waiting) >= min(max(made // 2, 1), LONGEST_PIECE):
+        if len(waiting) >= min(max(count // 2, 1), LONGEST_PIECE):
             yield np.stack(waiting)
-            made, waiting = made + len(waiting), []
+            count, waiting = count + len(waiting), []
     if waiting:
         yield np.stack(waiting)
 
@@ -51,14 +51,14 @@ def _encoded_in_pieces(codec: Any, sound: Tensor, codebooks: int) -> Tensor:
     frame = codec.config.frame_size  # samples
     piece = max(1, int(HEARD_AT_ONCE * codec.config.sampling_rate / frame)) * frame
     keys = ends = None  # of the transformer, and of what the convolutions heard
-    made = []
+    encoded_pieces = []
     for part in sound.split(piece, -1):
         out = codec.encode(
             part, num_quantizers=codebooks, encoder_past_key_values=keys, padding_cache=ends, use_streaming=True
         )
         keys, ends = out.encoder_past_key_values, out.padding_cache
-        made.append(out.audio_codes)
-    return torch.cat(made, -1)
+        encoded_pieces.append(out.audio_codes)
+    return torch.cat(encoded_pieces, -1)
 
 
 class CodecRows:
@@ -82,13 +82,13 @@ class CodecRows:
             [torch.zeros(shape, device=self.device) for _ in self.transformer.layers] for _ in range(2)
         )
         self.age = torch.zeros(rows, dtype=torch.int64, device=self.device)  # positions of the transformer so far
-        self.heard: dict[nn.Module, Tensor] = {}  # (rows, channels, past)
+        self.past: dict[nn.Module, Tensor] = {}  # (rows, channels, past)
         self.feed(torch.zeros(rows, config.num_quantizers, 1, dtype=torch.int64, device=self.device))
         self.clear(slice(rows))
 
     @property
     def memory(self) -> list[Tensor]:
-        return [self.age, *self.keys, *self.values, *self.heard.values()]
+        return [self.age, *self.keys, *self.values, *self.past.values()]
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def clear(self, rows: int | slice) -> None:
@@ -99,8 +99,8 @@ class CodecRows:
         """The same codec over one row's part of what is remembered."""
         part, only = copy.copy(self), slice(number, number + 1)
         part.age = self.age[only]
-        part.keys, part.values = ([kept[only] for kept in every] for every in (self.keys, self.values))
-        part.heard = {conv: kept[only] for conv, kept in self.heard.items()}
+        part.keys, part.values = ([tensor[only] for tensor in every] for every in (self.keys, self.values))
+        part.past = {conv: tensor[only] for conv, tensor in self.past.items()}
         return part
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
@@ -130,10 +130,10 @@ class CodecRows:
             )
             query, key = turn(query, *turned), turn(key, *turned)
             key, value = torch.cat((keys, key), 2), torch.cat((values, value), 2)
-            heard = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+            attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
             remember(keys, key[:, :, count:], busy)
             remember(values, value[:, :, count:], busy)
-            x = x + layer.self_attn_layer_scale(attention.o_proj(heard.transpose(1, 2).flatten(2)))
+            x = x + layer.self_attn_layer_scale(attention.o_proj(attended.transpose(1, 2).flatten(2)))
             x = x + layer.mlp_layer_scale(layer.mlp(layer.post_attention_layernorm(x)))
         remember(self.age, self.age + count, busy)
         return x
@@ -153,16 +153,16 @@ class CodecRows:
         (kernel,), (stride,), (dilation,) = conv.kernel_size, conv.stride, conv.dilation
         upwards = isinstance(conv, nn.ConvTranspose1d)
         past = -(-kernel // stride) - 1 if upwards else (kernel - 1) * dilation  # inputs before the first of x
-        if conv not in self.heard:
-            self.heard[conv] = x.new_zeros(*x.shape[:2], past)
-        x = torch.cat((self.heard[conv], x), -1)
-        remember(self.heard[conv], x[..., x.shape[-1] - past :], busy)
+        if conv not in self.past:
+            self.past[conv] = x.new_zeros(*x.shape[:2], past)
+        x = torch.cat((self.past[conv], x), -1)
+        remember(self.past[conv], x[..., x.shape[-1] - past :], busy)
         y = torch.as_tensor(conv(x))
         return y[..., past * stride : x.shape[-1] * stride] if upwards else y
 
 
-def remember(kept: Tensor, new: Tensor, busy: Tensor | None) -> None:
-    kept.copy_(new if busy is None else torch.where(busy.view(-1, *[1] * (new.dim() - 1)), new, kept))
+def remember(buffer: Tensor, new: Tensor, busy: Tensor | None) -> None:
+    buffer.copy_(new if busy is None else torch.where(busy.view(-1, *[1] * (new.dim() - 1)), new, buffer))
 
 
 def turn(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:

@@ -123,9 +123,9 @@ class Csm:
         values = torch.from_numpy(padded)[:, None].to(self.device)  # (B, 1, samples)
         with torch.inference_mode():
             codes = encoded(self.base.codec_model, values, self.codebooks)
-        made = codes.transpose(1, 2).cpu().numpy().astype(np.int16)
+        arrays = codes.transpose(1, 2).cpu().numpy().astype(np.int16)
         frames = [-(-len(sound) // self._frame) for sound in sounds]
-        return [{"codes": np.ascontiguousarray(row[:count])} for row, count in zip(made, frames, strict=True)]
+        return [{"codes": np.ascontiguousarray(row[:count])} for row, count in zip(arrays, frames, strict=True)]
 
     def resound(self, turn: Turn, reference: Turn | None) -> Audio:
         assert turn.codes, "a clip has codes"
@@ -200,8 +200,8 @@ class Csm:
         return CsmBatch(*(values.to(self.device, non_blocking=True) for values in batch))
 
     def _embed(self, ids: Tensor, codes: Tensor, sound: Tensor) -> Tensor:
-        heard = self.base.backbone_model.embed_tokens(codes)
-        return torch.where(sound[..., None], heard, self.base.embed_text_tokens(ids))
+        audio_embedding = self.base.backbone_model.embed_tokens(codes)
+        return torch.where(sound[..., None], audio_embedding, self.base.embed_text_tokens(ids))
 
     def losses(self, batch: CsmBatch) -> Losses:
         """The model's own two losses, each a mean, so that the many codes of the depth decoder do not outvote.
@@ -259,15 +259,18 @@ class Csm:
         tokens = {word: self.tokenizer(word, add_special_tokens=False)["input_ids"] for word in words(text)}
         return [word for word, ids in tokens.items() if len(ids) > 1 or self.tokenizer.unk_token_id in ids]
 
-    merged_usage = (
-        "```python",
-        "model = transformers.CsmForConditionalGeneration.from_pretrained('merged')",
-        "tokenizer = transformers.AutoTokenizer.from_pretrained('merged')",
-        "```",
-        "",
-        "`adapter` is for peft, over the base model. Sesame's own repository does not load `merged`, since its",
-        "weights have other names there.",
-    )
+    merged_library = "transformers"
+
+    def merged_usage(self, where: str) -> Sequence[str]:
+        return (
+            "```python",
+            f'model = transformers.CsmForConditionalGeneration.from_pretrained("{where}")',
+            f'tokenizer = transformers.AutoTokenizer.from_pretrained("{where}")',
+            "```",
+            "",
+            "`adapter` is for peft, over the base model. Sesame's own repository cannot load the merged ones, which",
+            "have other names there.",
+        )
 
     def save_merged(self, folder: Path) -> None:
         """See `timbre.exchange.releasing.Mergeable`. The codec stays in single precision, as it is loaded."""
@@ -276,8 +279,8 @@ class Csm:
         half = copy.deepcopy(self.base).to(torch.bfloat16)
         half.codec_model = self.base.codec_model
         # Written twice: some releases of transformers leave a shared one random on loading.
-        heard = half.backbone_model.embed_tokens.embed_audio_tokens
-        heard.weight = torch.nn.Parameter(heard.weight.detach().clone())
+        embedding = half.backbone_model.embed_tokens.embed_audio_tokens
+        embedding.weight = torch.nn.Parameter(embedding.weight.detach().clone())
         half.config.tie_codebooks_embeddings = False
         half.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
@@ -309,12 +312,12 @@ class Csm:
                 "speak in; take a shorter reference clip or sentence"
             )
         frames = min(math.ceil(request.seconds * self.frame_rate), self.positions - size)
-        said = [
+        spoken = [
             (turn.text, turn.speaker.number, None if turn.codes is None else turn.codes["codes"].tolist())
             for turn in context
         ]
         return Sentence(
-            content_key(said) if said else "", partial(self._heard, context), partial(self._heard, text),
+            content_key(spoken) if spoken else "", partial(self._heard, context), partial(self._heard, text),
             max(frames, 1), request.seed,
         )  # fmt: skip
 

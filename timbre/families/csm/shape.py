@@ -36,16 +36,16 @@ def mimi_encoding(codec: Mapping[str, Any]) -> float:
     """Operations for a second of sound."""
     channels, hidden = int(codec["num_filters"]), int(codec["hidden_size"])
     rate = float(codec["sampling_rate"])
-    made = rate * channels * 7
+    products = rate * channels * 7
     for ratio in reversed(codec["upsampling_ratios"]):
-        made += rate * channels * channels // 2 * 4  # a block of two convolutions, 3 and 1 wide
+        products += rate * channels * channels // 2 * 4  # a block of two convolutions, 3 and 1 wide
         rate /= ratio
-        made += rate * channels * 2 * channels * 2 * ratio
+        products += rate * channels * 2 * channels * 2 * ratio
         channels *= 2
-    made += rate * channels * hidden * 3
-    made += rate * codec["num_hidden_layers"] * (4 * hidden**2 + 2 * hidden * codec["intermediate_size"])
-    made += rate / 2 * hidden**2 * 4  # to the frame rate
-    return float(2 * made)
+    products += rate * channels * hidden * 3
+    products += rate * codec["num_hidden_layers"] * (4 * hidden**2 + 2 * hidden * codec["intermediate_size"])
+    products += rate / 2 * hidden**2 * 4  # to the frame rate
+    return float(2 * products)
 
 
 def mimi_weights(codec: Mapping[str, Any]) -> float:

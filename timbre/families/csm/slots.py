@@ -138,10 +138,10 @@ class CsmSlots:
 
     def _grown(self, over: Mapping[int, bool]) -> dict[int, Audio]:
         """Larger pieces of sentences that have been heard for a while, and the rest of those that are over."""
-        made = {}
+        sounds = {}
         for slot, one in self.sentences.items():
             if one.waiting and (len(one.waiting) >= one.piece or slot in over):
                 values: Tensor = torch.from_numpy(np.stack(one.waiting).astype(np.int64)).T[None]
-                made[slot] = self.alone[slot].feed(values.to(self.codec.device))[0].cpu().numpy()
+                sounds[slot] = self.alone[slot].feed(values.to(self.codec.device))[0].cpu().numpy()
                 one.waiting.clear()
-        return made
+        return sounds

@@ -92,20 +92,20 @@ class Codec:
 
     def stream(self, frames: Iterable[Frames]) -> Iterator[Audio]:
         """Frames (7) as they come → sound, every frame of it: the first, and the last that wait for no more."""
-        known: list[Frames] = []
-        made = 0
+        received: list[Frames] = []
+        done = 0
         for frame in frames:
-            known.append(frame)
-            ready = len(known) - self.reach
-            if ready - made >= min(max(made // 2, 1), LONGEST_PIECE):
-                yield self._part(known, made, ready)
-                made = ready
-        if made < len(known):
-            yield self._part(known, made, len(known))
+            received.append(frame)
+            ready = len(received) - self.reach
+            if ready - done >= min(max(done // 2, 1), LONGEST_PIECE):
+                yield self._part(received, done, ready)
+                done = ready
+        if done < len(received):
+            yield self._part(received, done, len(received))
 
-    def _part(self, known: list[Frames], start: int, end: int) -> Audio:
+    def _part(self, received: list[Frames], start: int, end: int) -> Audio:
         first = max(0, start - self.reach)
-        sound = self.decode(np.stack(known[first : end + self.reach]), first)
+        sound = self.decode(np.stack(received[first : end + self.reach]), first)
         return sound[(start - first) * self.frame : (end - first) * self.frame]
 
     @property

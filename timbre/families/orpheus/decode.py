@@ -49,22 +49,22 @@ class OrpheusDecoder(FrameDecoder):
         self.embed = model.model.embed_tokens
         backbone = Stack(model.model, weights.layers, how.slots, positions)
         super().__init__(backbone, model.config.hidden_size, how.slots, positions, SLOTS, graphs)
-        self.said = torch.zeros(how.slots, SLOTS, ids.codes + 1, dtype=torch.bool, device=self.device)
+        self.spoken = torch.zeros(how.slots, SLOTS, ids.codes + 1, dtype=torch.bool, device=self.device)
 
     @property
     def kept(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        return [*super().kept, (self.said, self.said.clone())]
+        return [*super().kept, (self.spoken, self.spoken.clone())]
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
     def frame(self, length: int) -> None:
         draws = self.draws[self.backbone.rows[:, 0], self.number]
-        self.said &= (self.number > 0)[:, None, None]  # another sentence has said nothing yet
+        self.spoken &= (self.number > 0)[:, None, None]  # another sentence has said nothing yet
         for slot, head in enumerate(self.heads):
             logits = head(self.state)
-            heard = self.said[:, slot, : logits.shape[-1]]
-            code = pick(penalised(logits.float(), heard, self.how.repetition_penalty), draws[:, slot, None], self.how)
+            spoken = self.spoken[:, slot, : logits.shape[-1]]
+            code = pick(penalised(logits.float(), spoken, self.how.repetition_penalty), draws[:, slot, None], self.how)
             if self.how.repetition_penalty != 1:
-                self.said[:, slot].scatter_(1, code[:, None], (code != self.ids.codes)[:, None])
+                self.spoken[:, slot].scatter_(1, code[:, None], (code != self.ids.codes)[:, None])
             self.codes[:, slot] = code
             token = code.clamp(max=self.ids.codes - 1) + self.ids.audio + slot * self.ids.codes
             where = self.backbone.at(self.place[:, None], length)

@@ -173,9 +173,9 @@ class Orpheus:
             dialogues = [[_shortened(turn) for turn in turns] for turns in dialogues]
         frames = [len(turns[-1].codes["codes"]) if turns[-1].codes else 0 for turns in dialogues]
         lasts = [tokens_of(turns[-1], self.tokenizer, self.ids) for turns in dialogues]
-        said = sum(frames)
+        codes_and_ends = sum(frames)
         words = sum(last.text.stop - last.text.start for last in lasts) if own.learn_text else 0
-        counts = [said + len(dialogues), 2 * said, 4 * said, words]
+        counts = [codes_and_ends + len(dialogues), 2 * codes_and_ends, 4 * codes_and_ends, words]
         mine = range(len(dialogues))[part.number :: part.of]
         rows = [self._ids(dialogues[i]) for i in mine or [0]]  # more processes than rows: computed along, for nothing
         size = max(map(len, rows))
@@ -279,10 +279,10 @@ class Orpheus:
                 f"{request.text!r}: text and reference take {size} of {self.positions} positions, none is left to "
                 "speak in; take a shorter reference clip or sentence"
             )
-        said = [(t.text, t.speaker.name, None if t.codes is None else t.codes["codes"].tolist()) for t in context]
+        spoken = [(t.text, t.speaker.name, None if t.codes is None else t.codes["codes"].tolist()) for t in context]
         frames = min(math.ceil(request.seconds * self.frame_rate), left)
         return Sentence(
-            content_key(said) if said else "", partial(self._heard, context), partial(self._heard, (text,)),
+            content_key(spoken) if spoken else "", partial(self._heard, context), partial(self._heard, (text,)),
             max(frames, 1), request.seed,
         )  # fmt: skip
 

@@ -17,13 +17,13 @@ RATE = SLOTS * 24_000 / 2048  # tokens a second of the public SNAC
 
 def snac_encoding(rate: float, channels: int, strides: tuple[int, ...]) -> float:
     """Operations for a second of sound."""
-    made = rate * channels * 7
+    products = rate * channels * 7
     for stride in strides:
-        made += rate * 3 * (7 * channels + channels**2)  # three units: depthwise, then across the channels
+        products += rate * 3 * (7 * channels + channels**2)  # three units: depthwise, then across the channels
         rate /= stride
-        made += rate * 2 * channels**2 * 2 * stride
+        products += rate * 2 * channels**2 * 2 * stride
         channels *= 2
-    return 2 * made
+    return 2 * products
 
 
 CODEC = CodecShape(19.84e6, snac_encoding(24_000, 48, (2, 4, 8, 8)))  # of the public SNAC

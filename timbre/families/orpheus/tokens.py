@@ -55,14 +55,14 @@ class TurnTokens(NamedTuple):
 def tokens_of(turn: Turn, tokenizer: Any, ids: TokenIds) -> TurnTokens:
     """A turn; without codes, up to where the voice begins to speak."""
     text = f"{turn.speaker.name}: {turn.text}" if turn.speaker.name else turn.text
-    asked = [ids.start_of_human, *tokenizer(text)["input_ids"], ids.end_of_text, ids.end_of_human]
-    asked += [ids.start_of_ai, ids.start_of_speech]
-    words = slice(1, len(asked) - 4)
+    prompt = [ids.start_of_human, *tokenizer(text)["input_ids"], ids.end_of_text, ids.end_of_human]
+    prompt += [ids.start_of_ai, ids.start_of_speech]
+    words = slice(1, len(prompt) - 4)
     if turn.codes is None:
-        return TurnTokens(np.array(asked, np.int64), words, slice(0))
-    said = flat(turn.codes["codes"], ids)
-    every = np.concatenate([np.array(asked, np.int64), said, [ids.end_of_speech, ids.end_of_ai]])
-    return TurnTokens(every, words, slice(len(asked), len(asked) + len(said) + 1))
+        return TurnTokens(np.array(prompt, np.int64), words, slice(0))
+    spoken = flat(turn.codes["codes"], ids)
+    every = np.concatenate([np.array(prompt, np.int64), spoken, [ids.end_of_speech, ids.end_of_ai]])
+    return TurnTokens(every, words, slice(len(prompt), len(prompt) + len(spoken) + 1))
 
 
 def flat(frames: Frames, ids: TokenIds) -> Ids:

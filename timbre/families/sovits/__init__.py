@@ -19,6 +19,6 @@ def load_voice(base: str, revision: str | None, adapter: Path | None, precision:
 
 FAMILY = Family(
     name="sovits", load=load_voice, cloning=Cloning("sound and words", (3.0, 10.0), without=False), shape=shape,
-    licence=WeightsLicence("MIT"),
-    known={"lj1995/GPT-SoVITS": V2}, languages=SPOKEN, marks=("language",), front_end=FRONT_END,
+    known={"lj1995/GPT-SoVITS": V2}, licences={"lj1995/GPT-SoVITS": WeightsLicence("mit")},
+    languages=SPOKEN, marks=("language",), front_end=FRONT_END,
 )  # fmt: skip

@@ -50,11 +50,11 @@ class DistanceAttention(nn.Module):  # type: ignore[misc]  # torch is not typed 
             by_distance = query @ self.emb_rel_k.transpose(1, 2)  # (B, heads, Q, 2 window + 1)
             scores = scores + near * by_distance.gather(3, distance)
         weights = scores.masked_fill(~mask, MASKED).softmax(-1)
-        heard = weights @ value
+        attended = weights @ value
         if self.window:
             summed = torch.zeros_like(by_distance).scatter_add(3, distance, weights * near)
-            heard = heard + summed @ self.emb_rel_v
-        return torch.as_tensor(self.conv_o(heard.transpose(2, 3).flatten(1, 2)))
+            attended = attended + summed @ self.emb_rel_v
+        return torch.as_tensor(self.conv_o(attended.transpose(2, 3).flatten(1, 2)))
 
     def _distances(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """(Q, K) where a distance is within the window, and (B, heads, Q, K) its number."""
@@ -105,8 +105,8 @@ class PhoneAttention(nn.Module):  # type: ignore[misc]  # torch is not typed her
     def forward(self, x: Tensor, mask: Tensor, text: Tensor, text_mask: Tensor, voice: Tensor) -> Tensor:
         content, phones = self.c_pre(x * mask), self.text_pre(text * text_mask)
         hearing = mask[..., None] & text_mask[:, :, None]  # (B, 1, T, P)
-        heard = self.cross_attention(content * mask, phones * text_mask, hearing)
-        return torch.as_tensor(self.c_post((heard + content + voice) * mask))
+        attended = self.cross_attention(content * mask, phones * text_mask, hearing)
+        return torch.as_tensor(self.c_post((attended + content + voice) * mask))
 
 
 class Prior(nn.Module):  # type: ignore[misc]  # torch is not typed here

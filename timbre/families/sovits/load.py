@@ -100,8 +100,10 @@ def stage2_of(file: SovitsFile) -> Stage2:
     phones = size(file.weight, "enc_p.text_embedding.weight", 0, file.path)
     supported(phones, file.path)
     if (gated := "sv_emb.weight" in file.weight) != ("Pro" in sizes["version"]) or sizes["version"] == "v2ProPlus":
-        found = "v2Pro" if gated else "v2"
-        raise ModelError(f"{file.path} says {sizes['version']}, its weights are of {found}; v2 and v2Pro are supported")
+        of_weights = "v2Pro" if gated else "v2"
+        raise ModelError(
+            f"{file.path} says {sizes['version']}, its weights are of {of_weights}; v2 and v2Pro are supported"
+        )
     state = renamed(without(file.weight, [QUANTISER]), NORMS)
     state["codebook"] = codebook(file)
     model = Stage2(file.config, phones)

@@ -139,8 +139,8 @@ class Stage1(nn.Module):  # type: ignore[misc]  # torch is not typed here
     def _attention(self, mask: Tensor) -> Attend:
         def attend(joint: Tensor) -> Tensor:
             query, key, value = joint.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-            heard = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-            return heard.transpose(1, 2).flatten(2)
+            attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+            return attended.transpose(1, 2).flatten(2)
 
         return attend
 

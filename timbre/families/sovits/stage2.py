@@ -130,16 +130,16 @@ def segments(x: Tensor, starts: Sequence[int], length: int) -> Tensor:  # (B, C,
     return torch.stack([row[:, start : start + length] for row, start in zip(x, starts, strict=True)])
 
 
-def mel_distance(spectrograms: Spectrograms, made: Learnt, batch: Stage2Batch) -> Tensor:
+def mel_distance(spectrograms: Spectrograms, learnt: Learnt, batch: Stage2Batch) -> Tensor:
     """Mean distance of the log mels; the target's segment is cut from the whole recording's mel."""
-    generated = spectrograms.log_mel(spectrograms.magnitudes(made.sound))
+    generated = spectrograms.log_mel(spectrograms.magnitudes(learnt.sound))
     recorded = segments(spectrograms.log_mel(batch.magnitudes), batch.starts, generated.shape[2])
     return (generated - recorded).abs().mean()
 
 
-def prior_divergence(made: Learnt, frames: Tensor) -> Tensor:
+def prior_divergence(learnt: Learnt, frames: Tensor) -> Tensor:
     """KL divergence of posterior and prior at the drawn latents: summed over channels, a mean over real frames."""
-    mask = below(frames, made.z.shape[2])[:, None]
-    distance = (made.z_p - made.m_p).square() * (-2 * made.logs_p).exp()
-    each = made.logs_p - made.logs_q + (distance - 1) / 2
+    mask = below(frames, learnt.z.shape[2])[:, None]
+    distance = (learnt.z_p - learnt.m_p).square() * (-2 * learnt.logs_p).exp()
+    each = learnt.logs_p - learnt.logs_q + (distance - 1) / 2
     return (each * mask).sum() / mask.sum()

@@ -43,8 +43,8 @@ class StyleAttention(nn.Module):  # type: ignore[misc]  # torch is not typed her
         query, key, value = (
             layer(x).unflatten(-1, (HEADS, -1)).transpose(1, 2) for layer in (self.w_qs, self.w_ks, self.w_vs)
         )
-        heard = F.scaled_dot_product_attention(query, key, value, mask, scale=CHANNELS**-0.5)
-        return torch.as_tensor(x + self.fc(heard.transpose(1, 2).flatten(2)))
+        attended = F.scaled_dot_product_attention(query, key, value, mask, scale=CHANNELS**-0.5)
+        return torch.as_tensor(x + self.fc(attended.transpose(1, 2).flatten(2)))
 
 
 class StyleEncoder(nn.Module):  # type: ignore[misc]  # torch is not typed here

@@ -44,20 +44,20 @@ class UnknownWordError(ModelError):
 
 
 def ids(text: str) -> list[int]:
-    found = [IDS[phone] for phone in phones(text)]
-    return found if len(found) >= SHORTEST else [IDS["."], *found]
+    numbers = [IDS[phone] for phone in phones(text)]
+    return numbers if len(numbers) >= SHORTEST else [IDS["."], *numbers]
 
 
 def phones(text: str) -> list[str]:
-    made: list[str] = []
+    spoken: list[str] = []
     for token in re.findall(rf"[A-Za-z]+(?:'[A-Za-z]+)*'?|[{re.escape(MARKS)}]", written(text)):
         if token not in MARKS:
-            made += word(token)
-        elif not made or made[-1] not in MARKS:  # several marks are one
-            made.append(token)
-    if not any(phone not in MARKS for phone in made):
+            spoken += word(token)
+        elif not spoken or spoken[-1] not in MARKS:  # several marks are one
+            spoken.append(token)
+    if not any(phone not in MARKS for phone in spoken):
         raise UnknownWordError(f"{text!r} has no word that can be spoken in English")
-    return made
+    return spoken
 
 
 def written(text: str) -> str:
@@ -67,8 +67,8 @@ def written(text: str) -> str:
 
 
 def word(token: str) -> list[str]:
-    if found := known(token):
-        return found
+    if pronunciation := known(token):
+        return pronunciation
     raise UnknownWordError(
         f"{token!r} is not in the pronouncing dictionary; write it as it sounds, in words that are (Zubrzycki: zoo "
         "brits key), in the transcript or the prompt"

@@ -201,10 +201,13 @@ class Sovits:
             state = {name: value for name, value in learnt(self.stage2).items() if not name.startswith("enc_q.")}
             save_file({name: value.contiguous() for name, value in half(state).items()}, folder / STAGE2)
 
-    merged_usage = (
-        "`merged/voice.ckpt` and `merged/voice.pth` are the two stages. Put them into `GPT_weights_v2` and",
-        "`SoVITS_weights_v2` of GPT-SoVITS, and choose them there.",
-    )
+    merged_library = "gpt-sovits"
+
+    def merged_usage(self, where: str) -> Sequence[str]:
+        return (
+            f"`voice.ckpt` and `voice.pth` in `{where}` are the two stages. Put them into `GPT_weights_v2` and",
+            "`SoVITS_weights_v2` of GPT-SoVITS, and choose them there.",
+        )
 
     def save_merged(self, folder: Path) -> None:
         """See `timbre.exchange.releasing.Mergeable`."""

@@ -17,9 +17,13 @@ def load_voice(base: str, revision: str | None, adapter: Path | None, precision:
     return voice.load(base, revision, adapter, precision)
 
 
-CPML = WeightsLicence("Coqui Public Model License 1.0.0", commercial=False, address="https://coqui.ai/cpml")
-
+CPML = WeightsLicence(
+    "coqui-public-model-license",
+    "Coqui allows non-commercial use only, of the weights, of a voice made from them and of what it says",
+    commercial=False,
+)
 FAMILY = Family(
-    name="xtts", load=load_voice, cloning=Cloning("sound", (6.0, 30.0), without=False), shape=shape, licence=CPML,
-    known={"coqui/XTTS-v2": XTTS_V2}, languages=SPOKEN, marks=("language",), front_end=FRONT_END,
+    name="xtts", load=load_voice, cloning=Cloning("sound", (6.0, 30.0), without=False), shape=shape,
+    known={"coqui/XTTS-v2": XTTS_V2}, licences={"coqui/XTTS-v2": CPML},
+    languages=SPOKEN, marks=("language",), front_end=FRONT_END,
 )  # fmt: skip

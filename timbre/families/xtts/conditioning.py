@@ -27,8 +27,8 @@ class MelAttention(nn.Module):  # type: ignore[misc]  # torch is not typed here
         normed = self.norm(x)
         # Each head's query, key and value lie one after the other.
         query, key, value = self.qkv(normed).unflatten(1, (self.heads, 3, -1)).transpose(3, 4).unbind(2)
-        heard = F.scaled_dot_product_attention(query, key, value)  # (B, heads, frames, width)
-        return torch.as_tensor(normed + self.proj_out(heard.transpose(2, 3).flatten(1, 2)))
+        attended = F.scaled_dot_product_attention(query, key, value)  # (B, heads, frames, width)
+        return torch.as_tensor(normed + self.proj_out(attended.transpose(2, 3).flatten(1, 2)))
 
 
 class MelEncoder(nn.Module):  # type: ignore[misc]  # torch is not typed here
@@ -60,8 +60,8 @@ class LatentAttention(nn.Module):  # type: ignore[misc]  # torch is not typed he
         query, key, value = (
             part.unflatten(-1, (self.HEADS, -1)).transpose(1, 2) for part in (self.to_q(latents), key, value)
         )
-        heard = F.scaled_dot_product_attention(query, key, value)
-        return torch.as_tensor(self.to_out(heard.transpose(1, 2).flatten(2)))
+        attended = F.scaled_dot_product_attention(query, key, value)
+        return torch.as_tensor(self.to_out(attended.transpose(1, 2).flatten(2)))
 
 
 class GatedGelu(nn.Module):  # type: ignore[misc]  # torch is not typed here

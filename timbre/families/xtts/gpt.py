@@ -107,8 +107,8 @@ class SpeechGpt(nn.Module):  # type: ignore[misc]  # torch is not typed here
 
     def states(self, embedded: Tensor, mask: Tensor | None = None) -> Tensor:  # (B, T, C), (B, T) -> (B, T, C)
         """GPT-2 with its own last norm, then another: both were trained."""
-        heard = self.gpt(inputs_embeds=embedded, attention_mask=mask, use_cache=False).last_hidden_state
-        return torch.as_tensor(self.final_norm(heard))
+        hidden = self.gpt(inputs_embeds=embedded, attention_mask=mask, use_cache=False).last_hidden_state
+        return torch.as_tensor(self.final_norm(hidden))
 
     def prompt(self, latents: Tensor, text: Tensor) -> Tensor:
         """(B, 32, C), (B, P) -> (B, 35 + P, C): all that stands before the first code."""
@@ -123,8 +123,8 @@ class SpeechGpt(nn.Module):  # type: ignore[misc]  # torch is not typed here
         codes = self.embed_codes(code_inputs, torch.arange(code_inputs.shape[1], device=text.device))
         mask = torch.cat((torch.ones_like(batch.latents[..., 0], dtype=torch.bool), text_mask, code_mask), 1)
         states = self.states(torch.cat((batch.latents, text, codes), 1), mask)
-        _, said, heard = states.split((batch.latents.shape[1], text.shape[1], codes.shape[1]), 1)
-        return Labelled(self.text_head(said), text_targets), Labelled(self.mel_head(heard), code_targets)
+        _, text_states, code_states = states.split((batch.latents.shape[1], text.shape[1], codes.shape[1]), 1)
+        return Labelled(self.text_head(text_states), text_targets), Labelled(self.mel_head(code_states), code_targets)
 
     def _text_targets(self, batch: XttsBatch) -> tuple[Tensor, Tensor]:
         """(B, P + 2) targets, and what is heard of start, ids, stop. The stop is a target; it is not heard."""
@@ -140,8 +140,8 @@ class SpeechGpt(nn.Module):  # type: ignore[misc]  # torch is not typed here
         codes = F.pad(batch.codes, (0, STOPS)).masked_fill(places >= lengths, stop)
         inputs = F.pad(codes, (1, 0), value=self.args.gpt_start_audio_token)
         real = torch.arange(inputs.shape[1], device=lengths.device) < lengths + STOPS
-        told = F.pad(batch.learnt, (0, STOPS + 1), value=True)
-        return inputs, F.pad(codes, (0, 1), value=stop).masked_fill(~(real & told), NO_TARGET), real
+        learnt = F.pad(batch.learnt, (0, STOPS + 1), value=True)
+        return inputs, F.pad(codes, (0, 1), value=stop).masked_fill(~(real & learnt), NO_TARGET), real
 
 
 class GptSpeaker:
@@ -178,10 +178,10 @@ def block(layer: Any, x: Tensor, attend: Attend) -> Tensor:
     return torch.as_tensor(x + layer.mlp(layer.ln_2(x)))
 
 
-def learnt_codes(lengths: Sequence[int], heard: Sequence[Span | None]) -> Tensor:
+def learnt_codes(lengths: Sequence[int], spans: Sequence[Span | None]) -> Tensor:
     """(B, M): all codes but each row's span that its latents were made of."""
     learnt = torch.ones(len(lengths), max(lengths), dtype=torch.bool)
-    for row, span in enumerate(heard):
+    for row, span in enumerate(spans):
         if span is not None:
             learnt[row, slice(*span)] = False
     return learnt

@@ -34,9 +34,9 @@ class XttsText:
 
     def ids(self, text: str, language: str = "en") -> list[int]:
         check_language(language)
-        said = english.as_said(text.replace('"', "")).lower()
-        made: list[int] = self.tokenizer.encode(f"[{language}]{said}".replace(" ", SPACE)).ids
-        return made
+        spoken = english.as_said(text.replace('"', "")).lower()
+        ids: list[int] = self.tokenizer.encode(f"[{language}]{spoken}".replace(" ", SPACE)).ids
+        return ids
 
 
 def check_language(language: str) -> None:

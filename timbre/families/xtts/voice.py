@@ -198,10 +198,13 @@ class Xtts:
             values = {"latents": self.identity.latents[0], "vector": self.identity.vector[0]}
             save_file({name: value.float().cpu().contiguous() for name, value in values.items()}, folder / IDENTITY)
 
-    merged_usage = (
-        "`merged` is a folder as Coqui's TTS loads it: `Xtts.load_checkpoint(config, checkpoint_dir='merged')`. The",
-        f"mean voice of the clips that it learnt from is the speaker `{TUNED}` in `speakers_xtts.pth`.",
-    )
+    merged_library = "coqui"
+
+    def merged_usage(self, where: str) -> Sequence[str]:
+        return (
+            f"`{where}` is what Coqui's TTS loads from a folder: `Xtts.load_checkpoint(config, checkpoint_dir=…)`. The",
+            f"mean voice of the clips that it learnt from is the speaker `{TUNED}` in `speakers_xtts.pth`.",
+        )
 
     def save_merged(self, folder: Path) -> None:
         """See `timbre.exchange.releasing.Mergeable`."""

@@ -77,12 +77,12 @@ def read(upload: bytes) -> tuple[Samples, int]:
 
 def measure(samples: Samples, rate: int, text: str) -> MeasuredTake:
     levels = audio.levels(samples, rate)
-    heard = _heard(levels)
-    first, last = (int(np.argmax(heard)), len(heard) - int(np.argmax(heard[::-1]))) if heard.any() else (0, 0)
-    voice = float(np.sqrt(np.mean(np.square(levels[heard])))) if heard.any() else 0.0
+    voiced = _heard(levels)
+    first, last = (int(np.argmax(voiced)), len(voiced) - int(np.argmax(voiced[::-1]))) if voiced.any() else (0, 0)
+    voice = float(np.sqrt(np.mean(np.square(levels[voiced])))) if voiced.any() else 0.0
     noise = float(np.percentile(levels, 10)) if len(levels) else 0.0
     seconds = len(samples) / rate
-    start, end = (first * LEVEL_WINDOW, min(last * LEVEL_WINDOW, seconds)) if heard.any() else (0.0, seconds)
+    start, end = (first * LEVEL_WINDOW, min(last * LEVEL_WINDOW, seconds)) if voiced.any() else (0.0, seconds)
     warnings = (*_of_levels(voice, noise, delivery.is_clipped(samples)), *_of_times(start, end, seconds, text))
     return MeasuredTake(round(seconds, 2), round(start, 2), round(end, 2), round(decibels(voice), 1), warnings)
 
@@ -91,17 +91,17 @@ def _heard(levels: Samples) -> np.ndarray:
     """Which windows hold the voice: loud ones, without what is short and stands alone."""
     if not len(levels):
         return np.zeros(0, bool)
-    heard = np.asarray(levels > delivery.speech_level(levels))
-    kept = heard.copy()
-    for first, last in _islands(heard):
-        if np.count_nonzero(heard[first:last]) * LEVEL_WINDOW < CLICK:
-            kept[first:last] = False
-    return kept if kept.any() else heard
+    loud = np.asarray(levels > delivery.speech_level(levels))
+    voiced = loud.copy()
+    for first, last in _islands(loud):
+        if np.count_nonzero(loud[first:last]) * LEVEL_WINDOW < CLICK:
+            voiced[first:last] = False
+    return voiced if voiced.any() else loud
 
 
-def _islands(heard: np.ndarray) -> Iterator[tuple[int, int]]:
+def _islands(voiced: np.ndarray) -> Iterator[tuple[int, int]]:
     """Stretches of windows with silence around them; shorter silences within belong to them."""
-    places = np.flatnonzero(heard)
+    places = np.flatnonzero(voiced)
     if not len(places):
         return
     breaks = np.flatnonzero(np.diff(places) * LEVEL_WINDOW > ALONE)

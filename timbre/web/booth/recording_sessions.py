@@ -99,10 +99,10 @@ class Booth:
         return session
 
     def session(self, name: str) -> BoothSession:
-        found = self._read(check_id(name))
-        if not found:
+        session = self._read(check_id(name))
+        if not session:
             raise DataError(f"{name}: no recording of that id was begun here")
-        return found
+        return session
 
     def keep(self, name: str, sentence: str, upload: bytes) -> MeasuredTake:
         """Save a take at once, in place of an earlier one of the same sentence."""
@@ -138,34 +138,34 @@ class Booth:
         part = self.recordings / f".{name}.{secrets.token_hex(4)}.part.flac"
         try:
             lines, digest, seconds = microphone_takes.joined(spoken, part, session.speaker)
-            made = transcripts.render(Transcript(tuple(lines), (f"# audio: {digest}",)), f"{name}.tsv")
-            transcripts.parse(made, f"{name}.tsv", seconds)
+            content = transcripts.render(Transcript(tuple(lines), (f"# audio: {digest}",)), f"{name}.tsv")
+            transcripts.parse(content, f"{name}.tsv", seconds)
             with one_editor():
-                recording, transcript = self._declare(session, part, made)
+                recording, transcript = self._declare(session, part, content)
         finally:
             part.unlink(missing_ok=True)
         unreviewed = sum(line.flag == "" for line in lines)
         return FinishedRecording(str(recording), str(transcript), len(lines), unreviewed, round(seconds, 2))
 
-    def _declare(self, session: BoothSession, part: Path, made: bytes) -> tuple[Path, Path]:
+    def _declare(self, session: BoothSession, part: Path, content: bytes) -> tuple[Path, Path]:
         """Put the recording and its transcript where the project has them, and then the entry that names them."""
         self.check_free(session.id)
         self._consent(session, None)
         recording, transcript = self.recordings / f"{session.id}.flac", self.transcripts / f"{session.id}.tsv"
-        self._check_same(part, recording, made, transcript)
+        self._check_same(part, recording, content, transcript)
         entry = _entry(session, recording)
         declared = yaml_entries.appended(self.data / "sources.yaml", entry, str(recording), str(part))
         part.replace(recording)
-        write_all([FileChange(transcript, content_of(transcript), made), declared])
+        write_all([FileChange(transcript, content_of(transcript), content), declared])
         return recording, transcript
 
     def _consent(self, session: BoothSession, consent: dict[str, Any] | None) -> None:
-        known = self.speakers()
-        if session.speaker not in known and consent:
+        people = self.speakers()
+        if session.speaker not in people and consent:
             path = self.data / "speakers.yaml"
             yaml_entries.with_people(path, [person(session.speaker, consent)]).write()
-            known = self.speakers()
-        raise_all(SourceError, speakers.problems(known, {session.speaker: [session.id]}))
+            people = self.speakers()
+        raise_all(SourceError, speakers.problems(people, {session.speaker: [session.id]}))
 
     def check_sentences(self, sentences: Sequence[str]) -> list[str]:
         """Each once and as it will be written; DataError with all that cannot be read out."""
@@ -175,11 +175,11 @@ class Booth:
         if check_id(name) in self._declared():
             raise DataError(f"{name}: is recorded and declared already; choose another id for more")
 
-    def _check_same(self, part: Path, recording: Path, made: bytes, transcript: Path) -> None:
+    def _check_same(self, part: Path, recording: Path, content: bytes, transcript: Path) -> None:
         """An earlier finish may have left the same; anything else is a person's."""
         if recording.exists() and file_sha256(recording) != file_sha256(part):
             raise SourceError(f"{recording}: is there already, and stays; move it away, or record with another id")
-        if transcript.exists() and transcript.read_bytes() != made:
+        if transcript.exists() and transcript.read_bytes() != content:
             raise TranscriptError(f"{transcript}: is there already, and stays; move it away, or record with another id")
 
     def _declared(self) -> set[str]:
@@ -200,10 +200,10 @@ class Booth:
             raise DataError(f"{self._file(name)}: is damaged ({error}); remove it and begin again") from error
 
     def _text(self, name: str, sentence: str) -> str:
-        found = next((text for text in self.session(name).sentences if key(text) == sentence), None)
-        if found is None:
+        sentence_text = next((text for text in self.session(name).sentences if key(text) == sentence), None)
+        if sentence_text is None:
             raise DataError(f"{name}: has no such sentence")
-        return found
+        return sentence_text
 
     def _file(self, name: str) -> Path:
         return self.folder / name / "session.json"
@@ -212,15 +212,15 @@ class Booth:
         return self.folder / name / f"{sentence}.flac"
 
 
-def person(speaker: str, told: dict[str, Any]) -> Person:
+def person(speaker: str, answers: dict[str, Any]) -> Person:
     """An entry for data/speakers.yaml from what was told in the page; one error with all that is missing."""
-    given = {name: str(told.get(name) or "").strip() for name in ("name", "by", "when", "for", "evidence")}
-    missing = [f"{speaker}: say {what}" for name, what in ASKED.items() if not given[name]]
-    if given["when"] and not speakers.day_of(given["when"]):
-        missing.append(f"{speaker}: {given['when']} is not a day; write it as 2026-03-01")
+    fields = {name: str(answers.get(name) or "").strip() for name in ("name", "by", "when", "for", "evidence")}
+    missing = [f"{speaker}: say {wording}" for name, wording in ASKED.items() if not fields[name]]
+    if fields["when"] and not speakers.day_of(fields["when"]):
+        missing.append(f"{speaker}: {fields['when']} is not a day; write it as 2026-03-01")
     raise_all(SourceError, missing)
-    consent = Consent(given["by"], given["when"], given["for"], given["evidence"] or None, None)
-    return Person(speaker, given["name"], consent)
+    consent = Consent(fields["by"], fields["when"], fields["for"], fields["evidence"] or None, None)
+    return Person(speaker, fields["name"], consent)
 
 
 def _entry(session: BoothSession, recording: Path) -> dict[str, Any]:
@@ -234,7 +234,7 @@ def key(sentence: str) -> str:
 
 def cleaned(sentences: Sequence[str], measured_on: set[tuple[str, ...]] = frozenset()) -> list[str]:  # type: ignore[assignment]
     """Each sentence once; every one that cannot be read is told with its line."""
-    found: dict[str, str] = {}
+    by_key: dict[str, str] = {}
     problems = []
     for number, raw in enumerate(sentences, 1):
         text = normalise(raw)
@@ -249,11 +249,11 @@ def cleaned(sentences: Sequence[str], measured_on: set[tuple[str, ...]] = frozen
                 f"sentence {number} is one of data/prompts.tsv; a voice must not train on what it is evaluated by"
             )
         else:
-            found.setdefault(key(text), text)
-    if len(found) > MOST:
-        problems.append(f"{len(found)} sentences; {MOST} are the most for one recording")
+            by_key.setdefault(key(text), text)
+    if len(by_key) > MOST:
+        problems.append(f"{len(by_key)} sentences; {MOST} are the most for one recording")
     raise_all(DataError, problems)
-    return list(found.values())
+    return list(by_key.values())
 
 
 def session_state(booth: Booth, name: str) -> dict[str, Any]:

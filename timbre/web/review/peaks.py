@@ -21,17 +21,17 @@ VERSION = 1  # raise when other bytes are drawn
 
 def peaks(recording: Recording, flac: Path, cache: Path) -> bytes:
     """A byte per hundredth of a second: 255 · √level, so that quiet speech has steps enough; 255 only at full scale."""
-    kept = cache / f"{recording.id}.{recording.sha256[:16]}.{VERSION}.u8"
+    cached = cache / f"{recording.id}.{recording.sha256[:16]}.{VERSION}.u8"
     try:
-        return kept.read_bytes()
+        return cached.read_bytes()
     except FileNotFoundError:
         pass
-    made = _computed(flac)
-    write_atomic(kept, made)
+    computed = _computed(flac)
+    write_atomic(cached, computed)
     for old in cache.glob(f"{recording.id}.*.u8"):
-        if old != kept:
+        if old != cached:
             old.unlink(missing_ok=True)
-    return made
+    return computed
 
 
 def _computed(flac: Path) -> bytes:

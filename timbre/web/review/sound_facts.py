@@ -32,21 +32,21 @@ class SoundFacts(NamedTuple):
 
 def sound_facts(recording: Recording, flac: Path, speech: Path, cache: Path) -> SoundFacts:
     """`speech` is the folder of what `chunk` found."""
-    found = _known(recording, speech)
-    kept = cache / f"{recording.id}.{recording.sha256[:16]}.{VERSION}{'s' * bool(found)}.json"
+    measured = _known(recording, speech)
+    cached = cache / f"{recording.id}.{recording.sha256[:16]}.{VERSION}{'s' * bool(measured)}.json"
     try:
-        held = json.loads(kept.read_bytes())
-        return SoundFacts(*([(start, end) for start, end in held[name]] for name in SoundFacts._fields))
+        values = json.loads(cached.read_bytes())
+        return SoundFacts(*([(start, end) for start, end in values[name]] for name in SoundFacts._fields))
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    activity = found or speech_activity.load(io.BytesIO(speech_activity.measure(flac, "energy")))
+    activity = measured or speech_activity.load(io.BytesIO(speech_activity.measure(flac, "energy")))
     runs = [(round(start, 2), round(end, 2)) for start, end in activity.runs(0, recording.seconds)]
-    made = SoundFacts(runs, list(_clipped(flac)))
-    write_atomic(kept, json.dumps(made._asdict()))
+    facts = SoundFacts(runs, list(_clipped(flac)))
+    write_atomic(cached, json.dumps(facts._asdict()))
     for old in cache.glob(f"{recording.id}.*.json"):
-        if old != kept:
+        if old != cached:
             old.unlink(missing_ok=True)
-    return made
+    return facts
 
 
 def _known(recording: Recording, folder: Path) -> Activity | None:
@@ -69,8 +69,8 @@ def _clipped(flac: Path) -> Iterator[tuple[float, float]]:
 
 def usual_pace(lines: Sequence[Line], speech: Spans) -> pace.Range:
     """Seconds of speech per letter, the least and the most that is usual in these lines."""
-    told = [line for line in lines if line.flag != "drop" and pace.letters(line.text) >= pace.FEW]
-    paces = [pace.seconds_per_letter(_speech(line, speech), line.text) for line in told]
+    counted = [line for line in lines if line.flag != "drop" and pace.letters(line.text) >= pace.FEW]
+    paces = [pace.seconds_per_letter(_speech(line, speech), line.text) for line in counted]
     return pace.usual(paces, enough=pace.ENOUGH_TO_WARN) or pace.LIMITS
 
 

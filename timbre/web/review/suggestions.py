@@ -27,9 +27,9 @@ def labels(path: Path, recording: str) -> list[dict[str, Any]]:
         rows = read_jsonl(path, Label)
     except DataError:  # not there, or of another version: the page does without
         return []
-    wanted = ("start", "end", "text", "heard", "cer")
-    found = [dataclasses.asdict(row) for row in rows if row.recording == recording and row.cer > 0]
-    return [{name: row[name] for name in wanted} for row in found]
+    columns = ("start", "end", "text", "heard", "cer")
+    differing = [dataclasses.asdict(row) for row in rows if row.recording == recording and row.cer > 0]
+    return [{name: row[name] for name in columns} for row in differing]
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Dismissals:
 
     def read(self, recording: str, draft: str) -> list[str]:
         try:
-            kept = json.loads(self._path(recording).read_bytes())
-            return [str(name) for name in kept["names"]] if kept["draft"] == draft else []
+            dismissed = json.loads(self._path(recording).read_bytes())
+            return [str(name) for name in dismissed["names"]] if dismissed["draft"] == draft else []
         except (OSError, ValueError, KeyError, TypeError):
             return []
 

@@ -55,8 +55,8 @@ class ApiKeys:
         """Whose key it is; Refusal where it is nobody's."""
         if self.names is None:
             return ANYBODY
-        scheme, _, given = authorization.partition(" ")
-        theirs = digest(given.strip()) if scheme.lower() == "bearer" else ""
+        scheme, _, key = authorization.partition(" ")
+        theirs = digest(key.strip()) if scheme.lower() == "bearer" else ""
         name = None
         for known, whose in self.names.items():  # all of them, so that time tells nothing
             if secrets.compare_digest(known, theirs):

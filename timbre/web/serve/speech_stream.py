@@ -37,17 +37,17 @@ class SpeechStream:
         self.asked = time.monotonic()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        loop, heard = asyncio.get_running_loop(), asyncio.Queue[SpokenPart]()
+        loop, parts = asyncio.get_running_loop(), asyncio.Queue[SpokenPart]()
 
         def listen(what: SpokenPart) -> None:
             with suppress(RuntimeError):  # the loop may be closed already, when the server ends
-                loop.call_soon_threadsafe(heard.put_nowait, what)
+                loop.call_soon_threadsafe(parts.put_nowait, what)
 
         status, job = "500", None
         gone = asyncio.create_task(hung_up(receive))
         try:
             job = self.start(listen)
-            answering = asyncio.create_task(self._answer(job, heard, send))
+            answering = asyncio.create_task(self._answer(job, parts, send))
             await asyncio.wait({answering, gone}, return_when=asyncio.FIRST_COMPLETED)
             if answering.done():
                 status = answering.result()
@@ -73,9 +73,9 @@ class SpeechStream:
             self.figures.requests.labels(status).inc()
             self.spoken(self.emission.seconds, status)
 
-    async def _answer(self, job: SpeechJob, heard: asyncio.Queue[SpokenPart], send: Send) -> str:
+    async def _answer(self, job: SpeechJob, parts: asyncio.Queue[SpokenPart], send: Send) -> str:
         """The status; an error before the first sound is raised, a later one breaks the answer off."""
-        first = await heard.get()
+        first = await parts.get()
         if first.error:
             raise first.error
         kind = "text/event-stream; charset=utf-8" if self.sse else TYPES[self.kind]
@@ -84,31 +84,31 @@ class SpeechStream:
         await send({"type": "http.response.start", "status": 200, "headers": raw})
         self.figures.first.observe(time.monotonic() - self.asked)
         try:
-            async for chunk in self._chunks(first, heard):
+            async for chunk in self._chunks(first, parts):
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except Exception as error:  # nobody can be told by a status any more
             log.warning("an answer broke off: %s", error)
             if not self.sse:
                 raise BrokenOff from error
-            told = json.dumps({"type": "error", **refusal_of(error).body})
-            await send({"type": "http.response.body", "body": f"data: {told}\n\n".encode()})
+            event = json.dumps({"type": "error", **refusal_of(error).body})
+            await send({"type": "http.response.body", "body": f"data: {event}\n\n".encode()})
             return "broken off"
         await send({"type": "http.response.body", "body": b""})
         self._measure(job)
         return "200"
 
-    async def _chunks(self, what: SpokenPart, heard: asyncio.Queue[SpokenPart]) -> AsyncIterator[bytes]:
+    async def _chunks(self, part: SpokenPart, parts: asyncio.Queue[SpokenPart]) -> AsyncIterator[bytes]:
         while True:
-            if what.error:
-                raise what.error
+            if part.error:
+                raise part.error
             before = self.emission.samples
-            ready = self.emission.finish() if what.over else self.emission.feed(what.sound)
+            ready = self.emission.finish() if part.over else self.emission.feed(part.sound)
             self.playback.sound(time.monotonic(), (self.emission.samples - before) / self.emission.rate)
             if ready:
                 yield self._event({"type": "speech.audio.delta", "audio": base64.b64encode(ready).decode()}, ready)
-            if what.over:
+            if part.over:
                 break
-            what = await heard.get()
+            part = await parts.get()
         if self.sse:
             yield self._event({"type": "speech.audio.done", "usage": self.tokens(self.emission.seconds)}, b"")
 

@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 
 from tests.support.git_history import Voice
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".github/workflows"
 NAMES = sorted(path.name for path in FOLDER.glob("*.yml"))
 FAKE_GH = """\

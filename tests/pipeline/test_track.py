@@ -136,7 +136,7 @@ def test_a_version_that_the_store_has_is_left_alone_without_mlflow(root: Path) -
         f"track.main(**{{name: Path(path) for name, path in {mlflow_store.FLAGS}.items()}})\n"
         "print({'mlflow', 'torch', 'numpy', 'soundfile', 'dvc'} & set(sys.modules))"
     )
-    environment = {"PYTHONPATH": str(Path(__file__).parents[3]), "PATH": ""}
+    environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": ""}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"track: version \w{16} has its run already, \w{8}\nset\(\)\n", done.stdout)
@@ -170,7 +170,7 @@ def test_a_store_that_had_the_version_may_be_down(
 def test_the_files_that_are_recorded_are_those_of_dvc_yaml() -> None:
     from ruamel.yaml import YAML
 
-    command = YAML(typ="safe").load(Path(__file__).parents[3] / "dvc.yaml")["stages"]["track"]["cmd"]
+    command = YAML(typ="safe").load(Path(__file__).parents[2] / "dvc.yaml")["stages"]["track"]["cmd"]
     flags = dict(re.findall(r"--(\w+) (\S+)", command))
     assert {name: str(path) for name, path in vars(TrackedFiles()).items()} == flags == mlflow_store.FLAGS
 
@@ -270,7 +270,7 @@ def test_a_missing_out_is_named_before_anything_is_recorded(root: Path) -> None:
 def test_the_stage_depends_on_every_section_of_the_parameters_that_changes_a_result() -> None:
     from ruamel.yaml import YAML
 
-    here = Path(__file__).parents[3]
+    here = Path(__file__).parents[2]
     declared = YAML(typ="safe").load(here / "dvc.yaml")["stages"]["track"]["params"]
     document = YAML(typ="safe").load(here / "params.yaml")
     named = {name.replace("${voice.family}", document["voice"]["family"]) for name in declared}
@@ -279,21 +279,21 @@ def test_the_stage_depends_on_every_section_of_the_parameters_that_changes_a_res
 
 
 def test_gates_and_over_fitting_stand_among_the_tags(root: Path) -> None:
-    mlflow_store.write_gates(root, named=True, words=False, likeness=False)
+    mlflow_store.write_gates(root, named=True, words=False, similarity=False)
     track.main(**ARGUMENTS)
     (run,) = runs(root)
     told = {name: run.data.tags[name] for name in ("gate.named", "gate.words", "gates")}
-    assert told == {"gate.named": "passed", "gate.words": "failed", "gates": "failed: words, likeness"}
+    assert told == {"gate.named": "passed", "gate.words": "failed", "gates": "failed: words, similarity"}
     assert run.data.metrics["gate_value/words"] == 0.25
     assert "best at step 108" in run.data.tags["overfitting"]
     assert run.data.tags["overfitting"].endswith("by step 120 it had risen by 0.1500")
 
 
 def test_a_failed_gate_ends_the_pipeline_only_if_strict_and_once_all_is_recorded(root: Path) -> None:
-    mlflow_store.write_gates(root, named=True, words=False, likeness=False)
+    mlflow_store.write_gates(root, named=True, words=False, similarity=False)
     (root / "params.yaml").write_text(PARAMS.replace("strict: false", "strict: true"))
     for _ in range(2):
-        with pytest.raises(TimbreError, match=r"^gate `words` failed: .*\ngate `likeness` failed: [^\n]*$"):
+        with pytest.raises(TimbreError, match=r"^gate `words` failed: .*\ngate `similarity` failed: [^\n]*$"):
             track.main(**ARGUMENTS)
     (run,) = runs(root)
     assert tracking.is_complete(run)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
@@ -12,6 +11,7 @@ import pytest
 
 from stages import track
 from tests.support import mlflow_store
+from tests.support.dvc_cache import keep
 from tests.support.report_outs import write_owned
 from timbre import tracking
 from timbre.commands import cli
@@ -65,7 +65,7 @@ def test_runs_tells_from_one_to_the_next_what_changed_and_how_it_did(
     three: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     head, third, second, first = output(capsys, "runs").splitlines()
-    assert head.split() == ["run", "day", "commit", "wrong", "words", "likeness", "gates", "changed"]
+    assert head.split() == ["run", "day", "commit", "wrong", "words", "similarity", "gates", "changed"]
     assert third.startswith("third [candidate]  ")
     assert third.endswith("-1 clip")
     assert "failed: words" in second
@@ -203,15 +203,6 @@ def test_an_adapter_that_does_not_say_whose_voice_it_is_is_judged_by_its_dataset
     write_owned(three, revoked="2026-04-01")
     with pytest.raises(SourceError, match=r"first: .* marina took the consent back"):
         cli.execute(["promote", "first"])
-
-
-def keep(content: bytes, suffix: str = "") -> str:
-    """Put it into DVC's cache."""
-    digest = hashlib.md5(content).hexdigest() + suffix
-    path = Path(".dvc/cache/files/md5", digest[:2], digest[2:])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return digest
 
 
 def test_a_voice_that_is_removed_is_the_champion_no_more(three: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,6 @@
 """Whose voice everything is: the embeddings of samples, of the speaker's held-out clips and of other voices.
 
-    found = bring(Path("reports/likeness"), [*samples, *true_sounds(…), *other_sounds(…)], options, voice)
+    found = bring(Path("reports/embeddings"), [*samples, *true_sounds(…), *other_sounds(…)], options, voice)
     scale = measure(found)                               # the speaker among other voices, ceiling and floor
     scale.voices.similarity(embedding)
 
@@ -105,24 +105,24 @@ def bring(
         key = content_key(VERSION, file_sha256(sound.path), encoder, codec)
         jobs.append(Job(sound.entry, key, (sound, key)))
     compute = partial(_embed, options=options, voice=voice)
-    refresh(folder, jobs, compute, suffixes=[".json"], label="likeness", engine=engine, gpu=True)
+    refresh(folder, jobs, compute, suffixes=[".json"], label="similarity", engine=engine, gpu=True)
     vectors: dict[Kind, list[tuple[JudgedSound, Vector]]] = {kind: [] for kind in get_args(Kind)}
     for sound in sounds:
-        held = json.loads((folder / f"{sound.entry}.json").read_bytes())
-        vectors[sound.kind].append((sound, speaker_encoder.unit(np.asarray(held["embedding"]))))
+        record = json.loads((folder / f"{sound.entry}.json").read_bytes())
+        vectors[sound.kind].append((sound, speaker_encoder.unit(np.asarray(record["embedding"]))))
     return vectors
 
 
-def _embed(some: Sequence[tuple[JudgedSound, str]], options: SpeakerParams, voice: VoiceParams) -> Iterator[Files]:
-    for sound, key in some:
+def _embed(sounds: Sequence[tuple[JudgedSound, str]], options: SpeakerParams, voice: VoiceParams) -> Iterator[Files]:
+    for sound, key in sounds:
         if sound.kind == "coded":
             model = families.load_once(voice)
             assert sound.said, "codes are of a clip"
-            said = clip_codes.turn(sound.said, sound.path.parent)
+            turn = clip_codes.turn(sound.said, sound.path.parent)
             # where a reference is something said before, codes alone make the sound
             kind, row = families.family(voice.family).cloning.kind, sound.reference
             reference = clip_codes.turn(row, sound.path.parent) if row and kind != "turns" else None
-            samples = audio.resample(model.resound(said, reference), model.sample_rate, speaker_encoder.SAMPLE_RATE)
+            samples = audio.resample(model.resound(turn, reference), model.sample_rate, speaker_encoder.SAMPLE_RATE)
         else:
             samples, _ = audio.read(sound.path, speaker_encoder.SAMPLE_RATE)
         numbers = [round(float(number), DIGITS) for number in speaker_encoder.load(options).embed(samples)]
