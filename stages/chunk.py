@@ -109,33 +109,17 @@ def spoken_of(segment: Segment, sound: Activity, max_pause: float) -> SpokenSegm
 
 
 def apart(spoken: Sequence[SpokenSegment], sound: Activity, max_pause: float) -> list[SpokenSegment]:
-    """The lines, with the last syllables that they lack where a pause beside them is going to be shortened.
+    """The lines; one before which somebody speaks in the middle of a long pause begins a new clip.
 
-    Where somebody speaks in the middle of such a pause, the line after it begins a new clip: no voice is cut out of a
-    clip, and none stays in one without its words.
+    So no voice is cut out of a clip, and none stays in one without its words. Last syllables stay with their line: each
+    end of a clip waits for the voice.
     """
     found = list(spoken)
     for index, (before, after) in enumerate(pairwise(spoken)):
-        end, start = before.end, after.start
-        if not sound.speaks(end + max_pause / 2, start - max_pause / 2).any() or start - end <= max_pause + TINY:
-            continue
-        middle = (end + start) / 2
-        end, start = (
-            voice_until(sound, end, min(middle, end + REACH)),
-            voice_from(sound, max(middle, start - REACH), start),
-        )
-        if sound.speaks(end, start).any():
-            found[index + 1] = replace(found[index + 1], apart=True)
-        else:
-            found[index] = lengthened(found[index], found[index].start, end)
-            found[index + 1] = lengthened(found[index + 1], start, after.end)
+        removed = before.end + max_pause / 2, after.start - max_pause / 2
+        if after.start - before.end > max_pause + TINY and sound.speaks(*removed).any():
+            found[index + 1] = replace(after, apart=True)
     return found
-
-
-def lengthened(spoken: SpokenSegment, start: float, end: float) -> SpokenSegment:
-    times = [time for stretch in spoken.stretches for time in stretch]
-    times[0], times[-1] = start, end
-    return replace(spoken, stretches=tuple(zip(times[::2], times[1::2], strict=True)))
 
 
 def unwritten(recording: Recording, segments: Sequence[Segment], sound: Activity) -> list[Drop]:

@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[2]
 TINY = ROOT / "models/tiny"
 MARINA, MIRA = np.eye(2, dtype=np.float32)
 SCALE = Scale(KnownVoices(MARINA, {"mira": MIRA}), 0.99, 0.0)
-LIMITS = GateParams(words=0.1, similarity=0.1, named=0.5, reference=1.0, ends=0.95, leakage=0)
+LIMITS = GateParams(words=0.1, similarity=0.1, named=0.5, reference=1.0, ends=0.95, leakage=0, preferred=None)
 
 
 def sample(text: str, **changes: Any) -> Sample:
@@ -159,7 +159,7 @@ class World:
         monkeypatch.setattr(evaluate, "read", self.read)
         outs = ("samples", "heard", "embeddings", "scores.csv", "wer.csv", "metrics.json", "mos.json")
         paths = [
-            *(Path("data", name) for name in ("dataset", "clips", "codes")),
+            *(Path("data", name) for name in ("dataset", "clips", "codes", "opinions")),
             *(Path("reports", out) for out in outs),
         ]
         evaluate.main(**{path.stem: path for path in paths})
@@ -318,4 +318,4 @@ def test_without_held_out_clips_or_other_voices_the_words_are_still_read() -> No
 
 def test_limits_out_of_range_are_told_all_at_once() -> None:
     with pytest.raises(ValueError, match=r"(?s)gates\.named: 1\.5 is no share.*gates\.ends: -1"):
-        GateParams(words=0.1, similarity=0.1, named=1.5, reference=1.0, ends=-1, leakage=0)
+        GateParams(words=0.1, similarity=0.1, named=1.5, reference=1.0, ends=-1, leakage=0, preferred=None)

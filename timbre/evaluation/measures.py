@@ -167,6 +167,7 @@ GATES = {
     "reference": GateRule("the clip that is cloned is the speaker's voice", "share", "at least"),
     "ends": GateRule("sentences end by themselves", "share", "at least"),
     "leakage": GateRule("nothing that is judged was learnt", "count", "at most"),
+    "preferred": GateRule("people prefer tuned + cloning to base + cloning", "share", "at least", "lower end"),
 }
 
 

@@ -141,11 +141,9 @@ def test_a_flagged_line_is_no_speech_without_a_line() -> None:
 
 def test_a_pause_is_not_shortened_where_the_last_syllable_goes_on() -> None:
     sound = with_voice(with_voice(heard(PAIR), 4, 4.55), 5.5, 6)
-    (clip,) = plan(TALK, PAIR, sound, PARAMS)[0]
-    kept = np.zeros(len(sound.speech), bool)
-    for start, end in clip.spans:
-        kept[round(100 * start) : round(100 * end)] = True
-    assert not (sound.speech.astype(bool) & ~kept).any()
+    first, second = plan(TALK, PAIR, sound, PARAMS)[0]
+    assert first.end >= 4.55
+    assert second.start <= 5.5
 
 
 @pytest.mark.parametrize("seed", range(8))
