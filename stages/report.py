@@ -33,6 +33,7 @@ from timbre.mapping.stage import run_stage
 from timbre.project.permissions import Permissions, Used, of_dataset
 from timbre.report import data, method, sample_rows, tables, training
 from timbre.report.data import Data
+from timbre.report.people import people
 from timbre.report.rates import rates
 from timbre.report.sample_rows import ShownScore, Take
 from timbre.report.sound import EmbeddedSound, sound
@@ -123,6 +124,7 @@ def main(
     page = render(
         verdict=verdict(evidence),
         rates=rates(evidence),
+        people=people(evidence),
         speaker=evidence.speaker,
         measures=COMPARED,
         others=[m for m in MEASURES if not m.compared and m.name not in ("errors", "words")],

@@ -28,6 +28,7 @@ __all__ = ["normalise", "normaliser"]  # what others read from here although it 
 SAMPLE_RATE = 16_000  # Hz, of the samples that Whisper hears
 WINDOW = 30  # seconds that it hears at once; what is longer, `transcribe` goes through, `hear` cuts off
 UNHEARD = 0.6  # seconds: where the last word's end leaves more of a clip than this, Whisper may have stopped too early
+LOOPING = 2.4  # compression ratio from where a text repeats itself over and over: Whisper's own limit
 Model = Any  # whisper.model.Whisper; named here, so that a signature can say it without importing torch
 
 
@@ -180,7 +181,7 @@ def hear(model: Model, sounds: Sequence[Any], languages: Sequence[str]) -> list[
 
 
 def _to_the_end(model: Model, features: Any, seconds: Sequence[float], language: str, fp16: bool) -> list[str]:
-    """Decode each window with times; again without them where they say that the end of the sound was not heard.
+    """Decode each window with times; again without them where the end of the sound was not heard, or in a loop.
 
     With times, Whisper ends a window at the first end that it believes in, and `transcribe` would go on from there.
     """
@@ -189,11 +190,16 @@ def _to_the_end(model: Model, features: Any, seconds: Sequence[float], language:
     options = {"language": language, "temperature": 0.0, "fp16": fp16}
     timed = whisper.decode(model, features, whisper.DecodingOptions(**options, max_initial_timestamp=None))
     texts = [one.text for one in timed]
-    early = [place for place, one in enumerate(timed) if seconds[place] - _last_time(model, one.tokens) > UNHEARD]
-    if early:
-        again = whisper.decode(model, features[early], whisper.DecodingOptions(**options, without_timestamps=True))
-        for place, one in zip(early, again, strict=True):
-            texts[place] = one.text
+    doubtful = [
+        place
+        for place, one in enumerate(timed)
+        if seconds[place] - _last_time(model, one.tokens) > UNHEARD or one.compression_ratio > LOOPING
+    ]
+    if doubtful:
+        again = whisper.decode(model, features[doubtful], whisper.DecodingOptions(**options, without_timestamps=True))
+        for place, one in zip(doubtful, again, strict=True):
+            if one.compression_ratio <= max(LOOPING, timed[place].compression_ratio):
+                texts[place] = one.text
     return texts
 
 

@@ -27,7 +27,7 @@ from timbre.core.records import check_id
 from timbre.core.safe_text import redacted
 from timbre.editing import yaml_entries
 from timbre.editing.owned_files import one_editor, write_all
-from timbre.project import sources, speakers
+from timbre.project import known_words, sources, speakers
 from timbre.project.sources import RECORDINGS, Source
 from timbre.project.speakers import Person
 
@@ -62,7 +62,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--id", help="id of the recording (made from the file name or address)")
     parser.add_argument("--speaker", help="id of the person who speaks; required, one id per voice")
     add_rights(parser)
-    parser.add_argument("--for", dest="use", help=f"what a new speaker consented to (“{yaml_entries.USE}”)")
+    use_help = f"what a new speaker consents to; serve and publish in it allow just that (“{yaml_entries.USE}”)"
+    parser.add_argument("--for", dest="use", help=use_help)
     parser.add_argument("--evidence", help="a new speaker's consent in writing: file or link")
     parser.add_argument("--start", help="use the recording from here on: seconds or h:mm:ss")
     parser.add_argument("--end", help="use the recording up to here")
@@ -72,6 +73,8 @@ def command(args: argparse.Namespace) -> int:
     with one_editor():
         add(args)
     print("`dvc repro` brings it, drafts its words and learns from it")
+    if note := known_words.note():
+        print(note)
     return 0
 
 

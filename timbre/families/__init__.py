@@ -36,12 +36,13 @@ from timbre.families.protocol import (
     Spoken,
     Turn,
     Voice,
+    WeightsLicence,
 )  # fmt: skip
 
 __all__ = [
     "WHOLE", "Audio", "Cloning", "Codes", "Course", "Family", "Lora", "Losses", "Mark", "Objective", "Part",
-    "Precision", "Request", "SpeakerTag", "Speaking", "Spoken", "Turn", "Voice", "adapter_fingerprint", "family",
-    "fingerprint", "load", "load_once",
+    "Precision", "Request", "SpeakerTag", "Speaking", "Spoken", "Turn", "Voice", "WeightsLicence",
+    "adapter_fingerprint", "family", "fingerprint", "load", "load_once",
 ]  # fmt: skip
 
 

@@ -101,8 +101,18 @@ class Emission:
 
 def wav_file(sound: Samples, rate: int, mark: Mark) -> bytes:
     """A whole file of samples that are marked already, with the mark's words; 16 bits."""
+    return _file(sound, rate, mark, "WAV")
+
+
+def marked_file(sound: Samples, rate: int, mark: Mark, container: str) -> bytes:
+    """As `wav_file`, of samples that are not marked yet."""
+    marked = MarkedSound(rate, mark)
+    return _file(np.concatenate((marked.feed(sound), marked.finish())), rate, mark, container)
+
+
+def _file(sound: Samples, rate: int, mark: Mark, container: str) -> bytes:
     target = io.BytesIO()
-    with soundfile.SoundFile(target, "w", rate, 1, "PCM_16", format="WAV") as file:
+    with soundfile.SoundFile(target, "w", rate, 1, "PCM_16", format=container) as file:
         for name, value in mark.tags().items():
             setattr(file, name, value)
         file.write(audio.to_pcm(sound))
