@@ -127,6 +127,17 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "PATH": path, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": "", **more}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The layers whose tests take longest come first, so that no worker is left with a long one at the end."""
+    longest = ("pipeline", "models", "browser")
+
+    def place(item: pytest.Item) -> int:
+        folder = item.path.relative_to(ROOT / "tests").parts[0]
+        return longest.index(folder) if folder in longest else len(longest)
+
+    items.sort(key=place)
+
+
 @pytest.fixture(scope="session")
 def history(tmp_path_factory: pytest.TempPathFactory) -> Voice:
     """Ten commits, to be read and not to be written to."""
