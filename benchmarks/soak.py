@@ -86,11 +86,12 @@ def measure(options: argparse.Namespace) -> Iterator[Table]:
         versions = prepare()
         with serving(options) as (process, port):
             tally = soak(options, process, port, versions)
-        log = Path("log").read_text(encoding="utf-8")
+        log, code = Path("log").read_text(encoding="utf-8"), process.returncode
     yield Table(f"soak of {options.minutes:g} minutes, {options.callers} callers, {tally.promotions} promotions",
                 [*rows(tally), Row("tracebacks in the log", extra={"number": log.count("Traceback")})])  # fmt: skip
     yield Table("resident memory of the server", memory(tally.memory))
     told = [f"{kind}: {problem}" for kind, problems in tally.wrong.items() for problem in problems[:3]]
+    told += [f"the server ended with {code}"] if code else []
     if told:
         raise SystemExit("\n".join(told))
 
@@ -161,9 +162,7 @@ def serving(options: argparse.Namespace) -> Iterator[tuple[subprocess.Popen[str]
         yield process, port
     finally:
         process.send_signal(signal.SIGTERM)
-        code = process.wait(timeout=180)
-    if code:
-        raise SystemExit(f"the server ended with {code}")
+        process.wait(timeout=180)
 
 
 def soak(options: argparse.Namespace, process: subprocess.Popen[str], port: int, versions: list[str]) -> SoakTally:

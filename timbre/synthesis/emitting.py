@@ -21,6 +21,7 @@ import soundfile
 from timbre import audio
 from timbre.audio import Samples
 from timbre.audio.containers import encoder_of
+from timbre.audio.content_credentials import signed
 from timbre.audio.stretching import Stretcher
 from timbre.audio.watermark import Watermarker
 
@@ -38,12 +39,15 @@ class Mark:
 
     def tags(self) -> dict[str, str]:
         """For any container that has a place for text."""
+        about = self.about()
+        return {"title": "Synthetic speech", "comment": json.dumps(about), "software": MAKER} if about else {}
+
+    def about(self) -> dict[str, object]:
+        """What the tags and a signed manifest say; nothing of a sound that is not to be marked."""
         if self.why_not:
             return {}
-        about = {"synthetic": True, "generator": MAKER, "voice": self.version}
-        if self.card:
-            about["card"] = self.card
-        return {"title": "Synthetic speech", "comment": json.dumps(about), "software": MAKER}
+        about: dict[str, object] = {"synthetic": True, "generator": MAKER, "voice": self.version}
+        return about | ({"card": self.card} if self.card else {})
 
 
 class MarkedSound:
@@ -116,4 +120,4 @@ def _file(sound: Samples, rate: int, mark: Mark, container: str) -> bytes:
         for name, value in mark.tags().items():
             setattr(file, name, value)
         file.write(audio.to_pcm(sound))
-    return target.getvalue()
+    return signed(target.getvalue(), container.lower(), mark.about())
