@@ -53,8 +53,8 @@ MEANWHILE = {
 
 
 @pytest.fixture
-def desk(tmp_path: Path, warm: Path) -> Desk:
-    desk = begin(tmp_path / "voice", warm)
+def desk(tmp_path: Path) -> Desk:
+    desk = begin(tmp_path / "voice")
     desk.write("params.yaml", "rate: 0.5\n")
     desk.write("notes/alpha", "one\n")
     desk.write("dvc.yaml", PIPELINE.format(after=""))

@@ -69,8 +69,8 @@ def ssh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
 
 
 @pytest.fixture(scope="module")
-def first(warm: Path, tmp_path_factory: pytest.TempPathFactory) -> Desk:
-    desk = begin(tmp_path_factory.mktemp("first") / "voice", warm)
+def first(tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    desk = begin(tmp_path_factory.mktemp("first") / "voice")
     desk.write("transcripts/noon.tsv", WORDS)
     desk.publish("First voice")
     return desk
@@ -99,13 +99,13 @@ def test_a_colleague_pulls_and_computes_nothing(
 ) -> None:
     kept, secret, environment = set_up(kind, request, tmp_path / "shared")
     shutil.copytree(first.root, tmp_path / "ours", symlinks=True)
-    ours = Desk(tmp_path / "ours", first.warm)
+    ours = Desk(tmp_path / "ours")
     for command in kept + secret:
         ours.run("dvc", "remote", *command)
     ours.run("git", "commit", "-qam", "Share it")
     ours.run("dvc", "push", "-q", **environment)
     ours.run("git", "clone", "-q", str(ours.root), str(tmp_path / "theirs"))
-    theirs = Desk(tmp_path / "theirs", first.warm)
+    theirs = Desk(tmp_path / "theirs")
     assert not (theirs.root / "counts").exists()
     assert "sesame" not in (theirs.root / ".dvc/config").read_text()
     for command in secret:

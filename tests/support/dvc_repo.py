@@ -23,19 +23,14 @@ stages:
 
 
 class Desk:
-    def __init__(self, root: Path, warm: Path | None = None) -> None:
-        self.root, self.warm = root, warm  # `warm`: see tests/support/warm_python.py
+    def __init__(self, root: Path) -> None:
+        self.root = root
 
     def run(self, *command: str, check: bool = True, **more: str) -> subprocess.CompletedProcess[str]:
-        folders = [*([str(self.warm)] if self.warm else []), str(Path(sys.executable).parent), os.environ["PATH"]]
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         env = {key: value for key, value in os.environ.items() if not key.startswith(("GIT_", "DVC_"))}
         done = subprocess.run(
-            command,
-            cwd=self.root,
-            env={**env, "PATH": os.pathsep.join(folders), **more},
-            capture_output=True,
-            text=True,
-            check=False,
+            command, cwd=self.root, env={**env, "PATH": path, **more}, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0 or not check, f"{command}\n{done.stdout}\n{done.stderr}"
         return done
@@ -51,8 +46,8 @@ class Desk:
         self.run("git", "commit", "-qm", message)
 
 
-def begin(root: Path, warm: Path | None = None) -> Desk:
-    desk = Desk(root, warm)
+def begin(root: Path) -> Desk:
+    desk = Desk(root)
     root.mkdir()
     desk.run("git", "init", "-qb", "main")
     desk.run("git", "config", "user.email", "ann@example.org")
