@@ -363,20 +363,20 @@ def test_the_text_is_logged_only_if_asked(place: Path) -> None:
 
 def test_sigterm_ends_the_server_once_everybody_has_heard(place: Path) -> None:
     (place / "dvc.yaml").touch()
-    command = [sys.executable, "-m", "timbre.commands.cli", "serve", "--port", "0"]
+    command = [sys.executable, "-m", "timbre.commands.cli", "serve", "--port", "0", "--slots", "1"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
     ) as server:
         try:
             assert server.stdout is not None
             url = next(line.split()[1] for line in server.stdout if line.startswith("serving "))
-            sent = {"input": f"{SAID}. " * 12, "voice": "alloy", "response_format": "pcm", "seed": 1}
+            sent = {"input": f"{SAID}. " * 4, "voice": "alloy", "response_format": "pcm", "seed": 1}
             with httpx.stream("POST", f"{url}/v1/audio/speech", json=sent, timeout=120) as answer:
                 pieces = answer.iter_bytes()
                 first = next(pieces)
                 server.send_signal(signal.SIGTERM)
                 heard = first + b"".join(pieces)
-            assert len(heard) == 2 * round((0.6 * 12 + 0.2 * 11) * 24_000)
+            assert len(heard) == 2 * round((0.6 * 4 + 0.2 * 3) * 24_000)
             assert server.wait(timeout=120) == 0
         finally:
             server.kill()

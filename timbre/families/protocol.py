@@ -211,6 +211,10 @@ class WeightsLicence(NamedTuple):
 
     id: str  # as the hub names it
     terms: str = ""  # what somebody has to know who hands a tuned voice on; nothing where the licence asks for little
+    commercial: bool = True  # whether the weights, and what they say, may be used for more than non-commercial purposes
+
+    def __str__(self) -> str:
+        return f"{self.id}; {self.terms}" if self.terms else self.id
 
 
 def every_frame(own: Any) -> float:
