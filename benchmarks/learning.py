@@ -164,7 +164,7 @@ def _peak(device: str) -> float:
 
 def epoch(options: argparse.Namespace) -> Table:
     """The training loop itself, an evaluation before and one after it included."""
-    from timbre.training import loop
+    from timbre.training import courses
     from timbre.training.batches import Utterance
 
     half = options.device == "cuda"
@@ -181,7 +181,7 @@ def epoch(options: argparse.Namespace) -> Table:
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:
         begun = time.perf_counter()
-        (trained,) = loop.learn(voice, heard[:count], heard[count:], params, CsmParams(SHARE), Path(scratch))
+        (trained,) = courses.learn(voice, heard[:count], heard[count:], params, CsmParams(SHARE), Path(scratch))
         seconds = time.perf_counter() - begun
     waited = statistics.mean(row["waiting_percent"] for row in trained.state.speed)
     extra = {"peak GB": _peak(options.device), "waiting for data": f"{waited:.1f}%"}

@@ -84,7 +84,7 @@ def learn(options: argparse.Namespace) -> None:
     from benchmarks.shapes import csm
     from timbre.core.params import read
     from timbre.families import Turn
-    from timbre.training import loop
+    from timbre.training import courses
     from timbre.training.batches import Utterance
 
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # peft's calls, not ours
@@ -107,7 +107,7 @@ def learn(options: argparse.Namespace) -> None:
         for n, codes in enumerate(random.integers(1, 200, (2 * options.batch, *shape)))
     ]
     with tempfile.TemporaryDirectory() as scratch:
-        (trained,) = loop.learn(voice, clips, clips[:2], params, read().csm, Path(scratch))
+        (trained,) = courses.learn(voice, clips, clips[:2], params, read().csm, Path(scratch))
     if distributed.first():
         found = {"speed": trained.state.speed, "loss": trained.state.history[-1]["train_loss"]}
         (options.child / "found.json").write_text(json.dumps(found))
