@@ -91,7 +91,7 @@ def add(args: argparse.Namespace) -> None:
         _copy(sound, placed)
         write_all(changes)
     print(f"{SOURCES}: added {name} from {redacted(sound.origin)}")
-    print("\n".join(f"  {key}: {value}" for key, value in entry.items() if key not in ("id", "file", "url")))
+    print("\n".join(f"  {key}: {value}" for key, value in entry.items() if key not in ("id", *sources.ORIGINS)))
     if person:
         consent = person.consent
         print(f"{speakers.PATH}: added {person.id}; see whether it says what was agreed")
