@@ -285,7 +285,7 @@ def test_the_ends_of_the_draws_are_codes_that_may_be_drawn() -> None:
 
 
 def test_takes_of_many_seeds_follow_the_distribution_of_the_first_code(voice: Any) -> None:
-    prompt = voice._heard((Turn("the ferry waits"),))
+    prompt = voice.embedded((Turn("the ferry waits"),))
     with torch.no_grad():
         logits = voice.base(inputs_embeds=prompt[None]).logits[0, -1, :CODEBOOK_SIZE]
     expected = torch.softmax(logits / 0.8, 0)
