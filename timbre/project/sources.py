@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from timbre.core.content import NotYaml, line_of, parse_yaml
+from timbre.core.content import NotYaml, line_of, parse_yaml, read_text
 from timbre.core.errors import DataError, SourceError, raise_all
 from timbre.core.records import Recording, check_id
 from timbre.core.safe_text import short_repr
@@ -115,12 +115,7 @@ def _load(text: str, where: str) -> Any:
 
 
 def text_of(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be read ({error.strerror}); run this in the repository's root") from error
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
+    return read_text(path, SourceError, "run this in the repository's root")
 
 
 def document(text: str, where: str) -> Any:

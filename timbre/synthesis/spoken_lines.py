@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from tqdm import tqdm
 
-from timbre.core.content import content_key, write_atomic
+from timbre.core.content import content_key, read_text, write_atomic
 from timbre.core.errors import DataError, raise_all
 from timbre.core.params import read
 from timbre.core.records import check_id
@@ -59,10 +59,7 @@ class VoiceSource(Protocol):
 
 def read_lines(path: Path) -> list[SpokenLine]:
     """All mistakes at once."""
-    try:
-        rows = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from error
+    rows = read_text(path).splitlines()
     if path.suffix != ".tsv":
         return [SpokenLine(f"{n:04}", row.strip()) for n, row in enumerate(rows, 1) if row.strip()]
     header = rows[0].split("\t") if rows else []
