@@ -6,12 +6,13 @@
 # make docs       build the docs and open them
 # make attack     5,000 hostile inputs over all entrances, minutes
 # make bench      the short set of benchmarks
+# make real       bring real speech and a real Whisper where a registry is reachable, and measure the data path on them
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 export NO_MKDOCS_2_WARNING := 1
-.PHONY: run install test test-fast check docs attack bench
+.PHONY: run install test test-fast check docs attack bench real
 run: .venv/installed
 	@timbre repair --quiet
 	@timbre hooks --ask
@@ -51,6 +52,9 @@ bench: .venv/installed
 	python -m benchmarks.estimate --size tiny
 	python -m benchmarks.speaking --size tiny
 	python -m benchmarks.table
+
+real: .venv/installed
+	python -m benchmarks.real_speech
 
 # The marker is touched last: a broken install is tried again.
 .venv/installed: pyproject.toml constraints.txt

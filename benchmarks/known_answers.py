@@ -82,7 +82,7 @@ MAKERS = {"noise": noise, "permuted": permuted, "shuffled": shuffled}
 
 def judged(adapter: Path, folder: Path) -> Evidence:
     """The base's samples are here; those of this adapter are spoken and heard."""
-    for name in ("samples", "heard", "likeness"):
+    for name in ("samples", "heard", "embeddings"):
         shutil.copytree(Path("reports") / name, folder / name)
     read = {"dataset": DATASET, "clips": "data/clips", "codes": "data/codes"}
     stage(
@@ -90,7 +90,7 @@ def judged(adapter: Path, folder: Path) -> Evidence:
         speed=folder / "speed.json",
     )  # fmt: skip
     tables = {"scores": "scores.csv", "wer": "wer.csv", "metrics": "metrics.json", "mos": "mos.json"}
-    written = {name: folder / file for name, file in {"heard": "heard", "likeness": "likeness", **tables}.items()}
+    written = {name: folder / file for name, file in {"heard": "heard", "embeddings": "embeddings", **tables}.items()}
     stage("evaluate", **read, samples=folder / "samples", **written)
     return metrics.read(folder / "metrics.json")
 

@@ -42,6 +42,7 @@ from timbre.core.text import judged_sentences, words
 from timbre.families import Family
 from timbre.mapping.stage import run_stage
 from timbre.project import pace
+from timbre.project.known_words import REMEDY
 from timbre.project.sources import read as read_sources
 
 
@@ -61,6 +62,17 @@ def unfit(clip: Clip, label: Label, params: DatasetParams) -> str | None:
     if above(label.cer, params.wrong_cer):
         return f"misheard: Whisper hears “{label.heard}”, {label.cer:.0%} apart, over dataset.wrong_cer"
     return None
+
+
+def unheard(labels: Sequence[Label], params: DatasetParams) -> Iterator[str]:
+    """Why nothing should be learnt at all: Whisper does not know this speech, and could not judge the voice either."""
+    heard = sum(label.cer < (params.doubtful_cer or math.inf) for label in labels)
+    if labels and below(heard / len(labels), params.min_heard):
+        yield (
+            f"Whisper hears {heard} of {len(labels)} clips as they are written, under dataset.min_heard "
+            f"({params.min_heard:.0%}); `timbre review` shows what it hears. If the texts are right, whisper.model "
+            f"does not know this speech, as the demo's does not: {REMEDY}. `min_heard: null` trains all the same"
+        )
 
 
 def above(value: float, most: float | None) -> bool:
@@ -234,6 +246,7 @@ def main(
     raise_all(DataError, (f"{labels}: lacks clip {c.id}; run `dvc repro check`" for c in cut if c.id not in label_of))
     languages = {source.id: source.language for source in read_sources(sources)}
     raise_all(DataError, foreign(cut, languages, families.family(settings.voice.family)))
+    raise_all(DataError, unheard([label_of[clip.id] for clip in cut], params))
     chosen = split(cut, label_of, params)
     left_out = [*read_jsonl(drops, Drop), *rejected(chosen, cut, label_of, params)]
     rows = sorted(left_out, key=lambda row: (row.recording, row.start, row.kind))

@@ -57,6 +57,7 @@ class Task(NamedTuple):
     held: list[Utterance]  # back, to evaluate on
     own: Any  # the family's section of params.yaml
     key: str  # content key of all that the result depends on
+    licence: str | None  # of the base's weights, where it forbids commercial use
 
 
 def check_effect(course: Course, clip: Utterance) -> None:
@@ -118,7 +119,8 @@ def task_of(dataset: Path, codes: Path, settings: Settings) -> Task:
     content = [(clip.id, clip.speaker, clip.seconds, clip.turn.text) for clip in [*clips, *held]]
     asked_of = [asked(settings.train), asdict(own)]
     key = content_key(VERSION, families.fingerprint(base), asked_of, content, keys, held_keys)
-    return Task(clips, held, own, key)
+    licence = families.limits(base.family)
+    return Task(clips, held, own, key, str(licence) if licence else None)
 
 
 def is_there(entry: Entry) -> bool:

@@ -32,6 +32,7 @@ from timbre.mapping import Job, batch, refresh
 from timbre.mapping.batch import Files
 from timbre.mapping.stage import run_stage
 from timbre.project.glossary import terms
+from timbre.project.known_words import KnownWords, of_model
 from timbre.project.sources import fetched
 
 VERSION = 1  # raise when the code gives other bytes for the same input
@@ -62,7 +63,11 @@ def transcribe_all(
     ]
     compute = partial(draft_each, prompt=prompt, model=model, fingerprint=fingerprint, params=params)
     refresh(out, jobs, compute, suffixes=[".json"], label="transcribe", engine=engine, gpu=True)
-    tell([json.loads((out / f"{recording.id}.json").read_bytes()) for recording in recordings], recordings)
+    tell(
+        [json.loads((out / f"{recording.id}.json").read_bytes()) for recording in recordings],
+        recordings,
+        of_model(model.model),
+    )
 
 
 def draft_each(
@@ -174,7 +179,8 @@ def rounded(utterance: HeardUtterance) -> dict[str, Any]:
     )
 
 
-def tell(drafts: Sequence[dict[str, Any]], recordings: Sequence[Recording]) -> None:
+def tell(drafts: Sequence[dict[str, Any]], recordings: Sequence[Recording], known: KnownWords | None = None) -> None:
+    """`known` is of a Whisper that knows a few words only."""
     segments, mended = (
         sum(counts) for counts in zip(*((len(d["segments"]), d["mended"]) for d in drafts), strict=True)
     )
@@ -182,6 +188,9 @@ def tell(drafts: Sequence[dict[str, Any]], recordings: Sequence[Recording]) -> N
     for recording, draft in zip(recordings, drafts, strict=True):
         if not draft["segments"]:
             print(f"{recording.id}: nothing was heard; if somebody speaks there, try another whisper.model")
+        sure = [word["probability"] for segment in draft["segments"] for word in segment["words"]]
+        if known and (line := known.foreign(recording.id, sure)):
+            print(f"warning: {line}")
         for text in draft["left_out"]:
             print(f"{recording.id}: left out, because it has no time of its own: {text}")
 

@@ -181,8 +181,8 @@ def test_what_was_left_out_can_be_heard_while_there_is_room(outs: Path, monkeypa
 def test_the_short_page_holds_the_verdict_the_tables_and_the_gates(outs: Path, page: str) -> None:
     text = (outs / "reports/report.md").read_text()
     assert text.startswith("## This voice is better than cloning alone")
-    assert "| Tuned, cloning | 10.8% (6.8–16.3) | 0.830 (0.800–0.850) | 91% | 96% |" in text
-    assert "| Tuned, cloning − base | +0.6 (−3.0 to +4.6) | +0.420 (+0.380 to +0.450) | 3, 6, 3 |" in text
+    assert "| Tuned + cloning | 10.8% (6.8–16.3) | 0.830 (0.800–0.850) | 91% | 96% |" in text
+    assert "| Tuned + cloning against base | +0.6 (−3.0 to +4.6) | +0.420 (+0.380 to +0.450) | 3, 6, 3 |" in text
     assert "- ❌ **failed**: sentences end by themselves: 96%, at least 98%" in text
     assert text.count("- ✅") == 5
     assert len(text) < 5000
@@ -291,7 +291,7 @@ def test_a_held_out_sentence_has_the_speakers_own_recording_beside_it(opened: An
     beside = opened.locator(".prompt", has=opened.locator(".take.true"))
     assert beside.locator("h3").all_text_contents() == [SENTENCES["train"]]
     assert beside.locator(".takes").first.locator(".name").all_text_contents() == [
-        "The speaker", "Base", "Base, cloning", "Tuned", "Tuned, cloning",
+        "The speaker", "Base", "Base + cloning", "Tuned", "Tuned + cloning",
     ]  # fmt: skip
 
 

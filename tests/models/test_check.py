@@ -127,3 +127,26 @@ def test_case_marks_and_the_spelling_of_numbers_are_no_errors() -> None:
     assert error_rate("abcd", "abcx") == 0.25
     assert error_rate("...", "") == 0
     assert error_rate("...", "Hm") == 1
+
+
+def test_a_clip_is_heard_to_its_end_where_whisper_stops_in_the_middle(
+    clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import whisper
+
+    model, decode = asr.load(MODEL), whisper.decode
+    sounds = [audio.read(clips / f"{one.id}.flac", asr.SAMPLE_RATE)[0] for one in CLIPS[:2]]
+    both = np.concatenate(sounds)
+    zero = whisper.tokenizer.get_tokenizer(model.is_multilingual).timestamp_begin
+
+    def stops(model: object, features: object, options: whisper.DecodingOptions) -> object:
+        """As real Whispers do: the first end that is written ends the window."""
+        found = decode(model, features, options)
+        if options.without_timestamps:
+            return found
+        return [replace(one, text="The captain", tokens=[zero, 42, zero + 50]) for one in found]
+
+    whole = asr.hear(model, [both], ["en"])[0].text
+    monkeypatch.setattr(whisper, "decode", stops)
+    assert asr.hear(model, [both], ["en"])[0].text == whole
+    assert len(whole.split()) > 12

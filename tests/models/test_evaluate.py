@@ -24,10 +24,10 @@ from timbre.core.errors import DataError
 from timbre.core.records import Example, Sample, to_json, write_jsonl
 from timbre.core.sections import EvaluateParams, GateParams, SpeakerParams, VoiceParams, WhisperParams
 from timbre.evaluation import metrics, mos, scores
-from timbre.evaluation.likeness import Scale
 from timbre.evaluation.metrics import CONDITIONS, Evidence
 from timbre.evaluation.scores import Score
 from timbre.evaluation.speaker_encoder import KnownVoices
+from timbre.evaluation.speaker_similarity import Scale
 from timbre.families import Turn
 from timbre.families.codes import to_bytes
 from timbre.mapping import batch
@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[2]
 TINY = ROOT / "models/tiny"
 MARINA, MIRA = np.eye(2, dtype=np.float32)
 SCALE = Scale(KnownVoices(MARINA, {"mira": MIRA}), 0.99, 0.0)
-LIMITS = GateParams(words=0.1, likeness=0.1, named=0.5, reference=1.0, ends=0.95, leakage=0)
+LIMITS = GateParams(words=0.1, similarity=0.1, named=0.5, reference=1.0, ends=0.95, leakage=0, preferred=None)
 
 
 def sample(text: str, **changes: Any) -> Sample:
@@ -157,9 +157,9 @@ class World:
     def evaluate(self, monkeypatch: pytest.MonkeyPatch) -> Evidence:
         monkeypatch.chdir(self.root)
         monkeypatch.setattr(evaluate, "read", self.read)
-        outs = ("samples", "heard", "likeness", "scores.csv", "wer.csv", "metrics.json", "mos.json")
+        outs = ("samples", "heard", "embeddings", "scores.csv", "wer.csv", "metrics.json", "mos.json")
         paths = [
-            *(Path("data", name) for name in ("dataset", "clips", "codes")),
+            *(Path("data", name) for name in ("dataset", "clips", "codes", "opinions")),
             *(Path("reports", out) for out in outs),
         ]
         evaluate.main(**{path.stem: path for path in paths})
@@ -233,7 +233,7 @@ def test_what_whisper_invents_in_silence_counts_as_no_word_read(known: tuple[Wor
 
 def test_gates_tell_what_holds(known: tuple[World, Evidence]) -> None:
     _, found = known
-    assert found.failed == ["likeness"], "base, cloning, is the speaker too"
+    assert found.failed == ["similarity"], "base + cloning is the speaker too"
     assert found.gates["reference"].value == 1
     assert (found.gates["words"].value or 0) < 0
 
@@ -247,7 +247,7 @@ def test_the_same_samples_are_scored_the_same_from_nothing(
     world.evaluate(monkeypatch)
     assert capsys.readouterr().out.count(" 0 computed") == 2
     one = next((world.root / "reports/samples").glob("tuned-p0-0.flac"))
-    for name in ("heard", "likeness"):
+    for name in ("heard", "embeddings"):
         (world.root / f"reports/{name}/{one.stem}.json").unlink()
     world.evaluate(monkeypatch)
     assert capsys.readouterr().out.count(" 1 computed") == 2, "one sample is heard and embedded again"
@@ -313,9 +313,9 @@ def test_without_held_out_clips_or_other_voices_the_words_are_still_read() -> No
     assert (metric.wer, metric.similarity, metric.named, metric.pace) == (0.3333, None, None, None)
     rows = [replace(scored("The ferry.", "The ferry."), condition=name, similarity=None) for name in CONDITIONS]
     judged = evaluate.weigh(rows, metrics.Speaker(), reference=None, leaks=0, limits=LIMITS)
-    assert judged.failed == ["words", "likeness", "reference"], "what could not be measured does not pass"
+    assert judged.failed == ["words", "similarity", "reference"], "what could not be measured does not pass"
 
 
 def test_limits_out_of_range_are_told_all_at_once() -> None:
     with pytest.raises(ValueError, match=r"(?s)gates\.named: 1\.5 is no share.*gates\.ends: -1"):
-        GateParams(words=0.1, likeness=0.1, named=1.5, reference=1.0, ends=-1, leakage=0)
+        GateParams(words=0.1, similarity=0.1, named=1.5, reference=1.0, ends=-1, leakage=0, preferred=None)

@@ -7,14 +7,18 @@ import shlex
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 from ruamel.yaml import YAML
 
+from tests.support.fake_outputs import write_samples
+from tests.support.loopback_hub import Hub
 from tests.support.speech_server import ROOT, work_in_served
 from timbre import families
 from timbre.commands import cli
 from timbre.core.errors import DataError, SourceError
 from timbre.core.sections import VoiceParams
+from timbre.exchange import voice_versions
 
 
 @pytest.fixture
@@ -55,6 +59,75 @@ def test_nothing_is_released_without_consent_or_over_other_files(place: Path) ->
     with pytest.raises(DataError, match="base: is the base alone"):
         cli.execute(["release", "base", "--out", "out"])
     assert not Path("out").exists()
+
+
+PUSH = ["push", "voice", "ann/harbour", "--voice", "models/adapter"]
+SOURCES = "- {id: talk, url: 'https://a.b/talk', speaker: ann, language: en, licence: CC-BY-4.0, consent: hers}\n"
+
+
+def test_a_voice_is_pushed_as_a_model_with_its_papers(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "data/sources.yaml").write_text(SOURCES)
+    hub = Hub()
+    for name, value in {"ENDPOINT": hub.url, "HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True}.items():
+        monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
+    monkeypatch.setenv("HF_TOKEN", "hf_ann")
+    assert cli.execute([*PUSH, "--licence-understood", "--private"]) == 0
+    hub.server.shutdown()
+    told = capsys.readouterr().out
+    assert told.splitlines()[0] == "ann/harbour, private:"
+    assert "voice of ann, consent by Ann for tests, serve, publish" in told
+    assert "Timbre does not know the licence of the base model" in told
+    assert told.splitlines()[-1] == f"sent: {hub.url}/ann/harbour"
+    assert (hub.kinds, hub.private) == ({"ann/harbour": "model"}, {"ann/harbour": True})
+    files = hub.repos["ann/harbour"]
+    assert {"config.json", "model.safetensors", "adapter/adapter_model.safetensors", "release.json"} <= set(files)
+    assert files["adapter/adapter_model.safetensors"] == Path("models/adapter/adapter_model.safetensors").read_bytes()
+    card = files["README.md"].decode()
+    about = YAML(typ="safe").load(card.split("---")[1])
+    assert (about["license"], about["language"], about["pipeline_tag"]) == ("other", ["en"], "text-to-speech")
+    assert 'from_pretrained("ann/harbour")' in card
+    assert "Licences of the recordings: CC-BY-4.0." in card
+    assert "Base model: base, under its own licence." in card, "no path of this machine"
+
+
+def test_a_dry_run_writes_what_would_go_and_its_samples_are_marked(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "data/sources.yaml").write_text(SOURCES)
+    write_samples(place / "reports/samples", {"ferry": "The ferry waits.", "lantern": "The lantern waits."})
+    worn = families.adapter_fingerprint(place / "models/adapter")
+    for path in (place / "reports/samples").glob("tuned_clone-*.json"):
+        path.write_text(path.read_text().replace("a1b2c3d4e5f60718", worn))
+    assert cli.execute([*PUSH, "--dry-run", "--licence-understood"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "nothing sent; .timbre/push/harbour is what would go"
+    sound = soundfile.SoundFile(".timbre/push/harbour/samples/ferry.flac")
+    assert json.loads(sound.comment)["voice"] == voice_versions.key_of(place / "models/adapter")
+    assert "- `samples/ferry.flac`: The ferry waits." in Path(".timbre/push/harbour/README.md").read_text()
+    assert not Path(".timbre/push/harbour/samples/lantern.flac").exists(), "only sentences of the domain"
+
+
+def test_a_voice_is_not_pushed_without_consent_licence_or_understanding(place: Path) -> None:
+    dry = [*PUSH, "--dry-run"]
+    with pytest.raises(DataError, match=r"learnt from talk, which data/sources\.yaml does not name"):
+        cli.execute(dry)
+    (place / "data/sources.yaml").write_text(SOURCES.replace("CC-BY-4.0", "unknown"))
+    with pytest.raises(DataError, match=r"data/sources\.yaml: talk: licence 'unknown' allows nobody anything"):
+        cli.execute(dry)
+    (place / "data/sources.yaml").write_text(SOURCES)
+    with pytest.raises(
+        DataError,
+        match="does not know the licence of the base model base, which goes on to apply; look at it, then add",
+    ):
+        cli.execute(dry)
+    people = place / "data/speakers.yaml"
+    people.write_text(people.read_text().replace("tests, serve, publish", "tests, serve"))
+    with pytest.raises(SourceError, match="ann did not consent to `publish`"):
+        cli.execute([*dry, "--licence-understood"])
+    with pytest.raises(DataError, match="are of `timbre push voice`"):
+        cli.execute(["push", "dataset", "ann/harbour", "--licence-understood"])
+    assert not Path(".timbre/push/harbour").exists()
 
 
 def test_the_container_starts_what_there_is() -> None:

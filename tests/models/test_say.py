@@ -69,6 +69,20 @@ def test_a_file_holds_what_was_said_and_the_command_tells_how_long_that_took(
     assert {path.name for path in place.iterdir() if path.is_file()} == {"say.flac", "a.wav", "params.yaml"}
 
 
+def test_words_that_the_demos_voice_does_not_know_are_named_with_the_way_on(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = Path(params.load()["voice"]["base"])
+    (base.parent / "corpus.json").write_text('{"words": ["the", "ferry", "waits"]}')
+    try:
+        cli.execute(["say", "--base", "the fishmonger waits"])
+    finally:
+        (base.parent / "corpus.json").unlink()
+    told = capsys.readouterr().err
+    assert "warning: this voice does not know fishmonger, and will spell or mumble them; " in told
+    assert "knows only the 3 words of the demo: `cp presets/csm-1b.yaml params.yaml`" in told
+
+
 def test_a_pipe_gets_a_wav_and_nothing_else(place: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     cli.execute([*SAY, "--out", "a.wav"])
     capfdbinary.readouterr()

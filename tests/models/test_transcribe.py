@@ -21,6 +21,7 @@ from timbre.core.records import Recording
 from timbre.core.sections import ComputeParams, TranscribeParams, WhisperParams
 from timbre.mapping import batch
 from timbre.project import glossary
+from timbre.project.known_words import KnownWords
 
 RATE = 16_000
 RAW, OUT = Path("data/raw"), Path("data/drafts")
@@ -144,6 +145,19 @@ def test_what_lies_after_the_recording_is_cut_and_what_has_no_time_is_told() -> 
     kept, left_out, moved = transcribe.in_order([utterance(8, 12, (8, 12)), utterance(11, 12), utterance(3, 3)], 10)
     assert [(u.start, u.end, u.words[0].end) for u in kept] == [(8, 10, 10)]
     assert (left_out, moved) == (["text", "text"], 1)
+
+
+def test_a_draft_of_speech_that_the_model_does_not_know_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    def draft(probability: float) -> dict[str, Any]:
+        return {"segments": [{"words": [{"probability": probability}]}], "mended": 0, "left_out": []}
+
+    recordings = [recording("noon"), recording("talk")]
+    transcribe.tell([draft(0.99), draft(0.4)], recordings, KnownWords("small.pt", frozenset({"ferry"})))
+    told = capsys.readouterr().out
+    assert "warning: talk: small.pt knows only the 1 words of the demo, and is 40% sure" in told
+    assert "noon" not in told
+    transcribe.tell([draft(0.99), draft(0.4)], recordings)
+    assert "warning" not in capsys.readouterr().out
 
 
 def test_whatever_whisper_says_comes_out_in_order() -> None:

@@ -10,7 +10,7 @@ from tests.conftest import ROOT, Repository
 from timbre.versions import dvc_lock
 from timbre.versions.snapshot import WorkTree
 
-MAPS = ("fetch", "transcribe", "speech", "chunk", "check", "encode", "generate", "listen", "evaluate", "likeness")
+MAPS = ("fetch", "transcribe", "speech", "chunk", "check", "encode", "generate", "listen", "evaluate", "similarity")
 STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 
 

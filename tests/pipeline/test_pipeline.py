@@ -25,7 +25,7 @@ pytestmark = pytest.mark.pipeline
 
 AFTER_TRAINING = ["generate", "listen", "evaluate", "report", "track"]
 LEARN_AGAIN = ["train", *AFTER_TRAINING]
-MAPS = ["fetch", "transcribe", "speech", "chunk", "check", "encode", "generate", "listen", "evaluate", "likeness"]
+MAPS = ["fetch", "transcribe", "speech", "chunk", "check", "encode", "generate", "listen", "evaluate", "similarity"]
 
 
 def runs(repository: Repository) -> int:

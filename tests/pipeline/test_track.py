@@ -279,21 +279,21 @@ def test_the_stage_depends_on_every_section_of_the_parameters_that_changes_a_res
 
 
 def test_gates_and_over_fitting_stand_among_the_tags(root: Path) -> None:
-    mlflow_store.write_gates(root, named=True, words=False, likeness=False)
+    mlflow_store.write_gates(root, named=True, words=False, similarity=False)
     track.main(**ARGUMENTS)
     (run,) = runs(root)
     told = {name: run.data.tags[name] for name in ("gate.named", "gate.words", "gates")}
-    assert told == {"gate.named": "passed", "gate.words": "failed", "gates": "failed: words, likeness"}
+    assert told == {"gate.named": "passed", "gate.words": "failed", "gates": "failed: words, similarity"}
     assert run.data.metrics["gate_value/words"] == 0.25
     assert "best at step 108" in run.data.tags["overfitting"]
     assert run.data.tags["overfitting"].endswith("by step 120 it had risen by 0.1500")
 
 
 def test_a_failed_gate_ends_the_pipeline_only_if_strict_and_once_all_is_recorded(root: Path) -> None:
-    mlflow_store.write_gates(root, named=True, words=False, likeness=False)
+    mlflow_store.write_gates(root, named=True, words=False, similarity=False)
     (root / "params.yaml").write_text(PARAMS.replace("strict: false", "strict: true"))
     for _ in range(2):
-        with pytest.raises(TimbreError, match=r"^gate `words` failed: .*\ngate `likeness` failed: [^\n]*$"):
+        with pytest.raises(TimbreError, match=r"^gate `words` failed: .*\ngate `similarity` failed: [^\n]*$"):
             track.main(**ARGUMENTS)
     (run,) = runs(root)
     assert tracking.is_complete(run)

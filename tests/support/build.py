@@ -15,7 +15,7 @@ PIPELINE = ["dvc.yaml", "params.yaml", "stages", "timbre", ".gitignore", ".dvcig
 ORDINALS = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth"]
 SMALL: dict[str, dict[str, Any]] = {  # so that a run takes seconds; a key that params.yaml lacks is an error
     "chunk": {"max_seconds": 8, "vad": "energy"},  # its sound is no voice
-    "dataset": {"wrong_cer": None},  # its Whisper hears nothing
+    "dataset": {"wrong_cer": None, "min_heard": None},  # its Whisper hears nothing
     "train": {"max_steps": 6, "eval_every": 2, "warmup": 1, "batch": 2, "learning_rate": 0.001, "patience": 0},
     "generate": {"seeds": [0], "true_prompts": 1, "batch": 2, "cap_seconds": 1.0, "cap_seconds_per_character": 0.01},
 }
@@ -40,6 +40,7 @@ def build_repository(root: Path, project: Path) -> None:
 
     random_csm(root / "models/tiny/csm")
     random_whisper(root / "models/tiny/whisper.pt")
+    write(root / "data/opinions/.gitkeep", "")
     write(root / "data/glossary.txt", "# names that Whisper should know\nMarlow\n")
     for part in ("speaker", "voices/mira", "voices/rasmus"):  # small enough to be the real ones
         shutil.copytree(project / "models/tiny" / part, root / "models/tiny" / part)

@@ -13,9 +13,9 @@ from timbre import audio
 from timbre.core.content import content_key
 from timbre.core.records import Clip, Drop, Example, Point, Sample, to_json, write_jsonl
 from timbre.core.sections import GateParams
-from timbre.evaluation.likeness import Scale
 from timbre.evaluation.metrics import CONDITIONS, Speaker
 from timbre.evaluation.speaker_encoder import KnownVoices, unit
+from timbre.evaluation.speaker_similarity import Scale
 
 RATE = 16_000
 SENTENCES = {
@@ -141,7 +141,7 @@ def write_scores(root: Path) -> None:
         heard_file.parent.mkdir(exist_ok=True)
         heard_file.write_text(json.dumps({"heard": "…", "key": sample.key, "silent": False}))
     own = Speaker(0.97, 0.05, 14.0, 0.2)
-    limits = GateParams(words=0.1, likeness=0.1, named=0.5, reference=1.0, ends=0.95, leakage=0)
+    limits = GateParams(words=0.1, similarity=0.1, named=0.5, reference=1.0, ends=0.95, leakage=0, preferred=None)
     judged = evaluate.weigh(rows, own, 1.0, 0, limits)
     tables = [root / f"reports/{name}" for name in ("scores.csv", "wer.csv", "metrics.json")]
     evaluate.write(rows, judged, *tables)

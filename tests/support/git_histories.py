@@ -32,7 +32,7 @@ def reword(voice: Voice) -> None:
         voice.edit("morning", number, text=MORNING[number].replace("trellis", "Trelis"))
     voice.edit("noon", 1, text="They want white bread, and they want it now.")
     voice.wrong |= {"ferry": 2, "train": 0, "lamp": 0, "gull": 1}
-    voice.likeness = 0.61
+    voice.similarity = 0.61
     voice.sounds = dict.fromkeys(voice.wrong, b"fLaC now")
 
 
@@ -79,7 +79,7 @@ def revoked_consent(voice: Voice) -> None:
 def parameter(voice: Voice) -> None:
     voice.params = {"chunk": {"max_seconds": 30}, "train": {"rate": 0.0001, "rank": 16}}
     voice.wrong = dict.fromkeys(voice.wrong, 2)  # more than the gate lets through
-    voice.likeness = 0.3
+    voice.similarity = 0.3
 
 
 def hostile(voice: Voice) -> None:

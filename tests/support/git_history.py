@@ -65,7 +65,7 @@ class Voice:
     speakers: dict[str, dict[str, Any]] = field(default_factory=dict)
     drafts: dict[str, list[tuple[float, str, float]]] = field(default_factory=dict)  # words: start, text, probability
     wrong: dict[str, int] = field(default_factory=lambda: dict(PROMPTS))  # prompt → words that Whisper misheard
-    likeness: float = 0.5  # similarity of every sample
+    similarity: float = 0.5  # similarity of every sample
     sounds: dict[str, bytes] = field(default_factory=dict)  # prompt → FLAC
 
     def __post_init__(self) -> None:
@@ -126,7 +126,7 @@ class Voice:
         rows = ["sample,condition,prompt,seed,wer,errors,words,text,heard,similarity"]
         rows += [
             f"tuned-{p}-0,tuned,{p},0,{n / 4},{n},4,The {p} comes in.,{' '.join(['The', p, 'comes', 'in'][n:])}"
-            f",{self.likeness}"
+            f",{self.similarity}"
             for p, n in self.wrong.items()
         ]
         waiting = {name: {"origin": "draft", "seconds": 30.0} for name in self.sources if name not in self.transcripts}
@@ -183,8 +183,8 @@ class Voice:
 
     def _measured(self) -> dict[str, Any]:
         wer = sum(self.wrong.values()) / (4 * len(self.wrong))
-        like = {"similarity": self.likeness, "similarity_low": self.likeness - 0.1}
-        like["similarity_high"] = self.likeness + 0.1
+        like = {"similarity": self.similarity, "similarity_low": self.similarity - 0.1}
+        like["similarity_high"] = self.similarity + 0.1
         tuned = {"wer": wer, "wer_low": wer / 2, "wer_high": wer * 1.5, "cer": wer / 2, "ended": 1.0, **like}
         gates = {"words": {"passed": wer <= 0.3, "value": wer, "limit": 0.3}, "ends": {"passed": True}}
         return {"base": {"wer": 0.75, "cer": 0.5}, "tuned": tuned, "gates": gates}

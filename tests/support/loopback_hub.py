@@ -1,4 +1,4 @@
-"""A Hugging Face hub on this machine, as far as a dataset's way there and back needs one."""
+"""A Hugging Face hub on this machine, as far as the way of a dataset there and back and of a model needs one."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from typing import Any
 
 
 class Hub:
-    """Holds repositories in memory: name → {path: content}; `private` and `commits` are what was asked for."""
+    """Holds repositories in memory: name → {path: content}; `private`, `kinds`, `commits` are what was asked for."""
 
     def __init__(self, token: str = "hf_ann") -> None:
         self.token = token
         self.repos: dict[str, dict[str, bytes]] = {}
         self.private: dict[str, bool] = {}
+        self.kinds: dict[str, str] = {}
         self.commits: list[str] = []
         self.objects: dict[str, bytes] = {}
         handler = type("Handler", (_Handler,), {"hub": self})
@@ -56,10 +57,12 @@ class _Handler(BaseHTTPRequestHandler):
             asked = json.loads(body)
             repo = f"{asked['organization']}/{asked['name']}"
             hub.repos[repo], hub.private[repo] = {}, asked.get("visibility") == "private" or bool(asked.get("private"))
-            return self.answer({"url": f"{hub.url}/datasets/{repo}", "name": repo})
+            hub.kinds[repo] = asked.get("type") or "model"
+            kind = "datasets/" if hub.kinds[repo] == "dataset" else ""
+            return self.answer({"url": f"{hub.url}/{kind}{repo}", "name": repo})
         if path == "/api/validate-yaml":
             return self.answer({"errors": [], "warnings": []})
-        found = re.match(r"/(?:api/)?datasets/(\w+/[\w.-]+?)(?:\.git)?(?:/(.*))?$", path)
+        found = re.match(r"/(?:api/)?(?:datasets/|models/)?(\w+/[\w.-]+?)(?:\.git)?(?:/(.*))?$", path)
         if not found or found[1] not in hub.repos:
             return self.answer({"error": "Repository not found"}, 404, X_Error_Code="RepoNotFound")
         return self.about(found[1], found[2] or "", body)
@@ -69,7 +72,10 @@ class _Handler(BaseHTTPRequestHandler):
         if rest.startswith("preupload/"):
             mode = {True: "lfs", False: "regular"}
             asked = [entry["path"] for entry in json.loads(body)["files"]]
-            told = [{"path": p, "uploadMode": mode[p.endswith("parquet")], "shouldIgnore": False} for p in asked]
+            told = [
+                {"path": p, "uploadMode": mode[p.endswith(("parquet", "safetensors"))], "shouldIgnore": False}
+                for p in asked
+            ]
             for entry in told:
                 if content := files.get(entry["path"]):
                     blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()

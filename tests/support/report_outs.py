@@ -19,7 +19,7 @@ WORDS = {"base": 0.102, "base_clone": 0.161, "tuned": 0.098, "tuned_clone": 0.10
 HOSTILE = '<img src=x onerror="document.title=1">&amp;</script><script>document.title=2</script>'
 
 
-def made_up(likeness: float = 0.16) -> Evidence:
+def made_up(similarity: float = 0.16) -> Evidence:
     """A voice that is more like the speaker, about as easy to understand, and does not always end."""
     conditions = {
         name: Metric(
@@ -33,7 +33,7 @@ def made_up(likeness: float = 0.16) -> Evidence:
     differences = {
         "tuned_clone-base": Difference(0.006, -0.03, 0.046, 0.42, 0.38, 0.45, 3, 6, 3),
         "tuned_clone-base_clone": Difference(
-            -0.053, -0.096, -0.011, likeness, likeness - 0.05, likeness + 0.06, 6, 5, 1
+            -0.053, -0.096, -0.011, similarity, similarity - 0.05, similarity + 0.06, 6, 5, 1
         ),
         "tuned-base": Difference(-0.004, -0.04, 0.032, 0.4, 0.36, 0.44, 4, 5, 3),
         "tuned_clone-tuned": Difference(0.01, -0.02, 0.041, 0.02, -0.01, 0.05, 2, 7, 3),
@@ -41,7 +41,7 @@ def made_up(likeness: float = 0.16) -> Evidence:
     }
     gates = {
         "words": Gate(True, 0.046, 0.1),
-        "likeness": Gate(likeness > 0.05, (likeness - 0.05) / 0.23, 0.0),
+        "similarity": Gate(similarity > 0.05, (similarity - 0.05) / 0.23, 0.0),
         "named": Gate(True, 0.91, 0.5),
         "reference": Gate(True, 1.0, 1.0),
         "ends": Gate(False, 0.96, 0.98),

@@ -1,6 +1,7 @@
 """The listener: Whisper writes drafts of recordings, and hears what the voice says when it is judged.
 
-`model` names a checkpoint in the repository (models/tiny/whisper.pt) or one of openai-whisper's (turbo, small.en, …).
+`model` names a checkpoint in the repository (models/tiny/whisper.pt), a folder that was converted for CTranslate2, or
+one of openai-whisper's (turbo, small.en, …).
 The settings are those under which the same audio gives the same text: greedy, no second try at a higher temperature
 (it samples), no text of the window before (one error would repeat itself).
 """
@@ -9,20 +10,25 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.metadata
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from timbre.asr import ctranslate2_weights
+from timbre.asr.normalising import normalise, normaliser
 from timbre.core.content import file_sha256
 from timbre.core.errors import ModelError
 from timbre.core.running import settle
 from timbre.core.sections import WhisperParams
 
+__all__ = ["normalise", "normaliser"]  # what others read from here although it is made beside it
+
 SAMPLE_RATE = 16_000  # Hz, of the samples that Whisper hears
 WINDOW = 30  # seconds that it hears at once; what is longer, `transcribe` goes through, `hear` cuts off
+UNHEARD = 0.6  # seconds: where the last word's end leaves more of a clip than this, Whisper may have stopped too early
+LOOPING = 2.4  # compression ratio from where a text repeats itself over and over: Whisper's own limit
 Model = Any  # whisper.model.Whisper; named here, so that a signature can say it without importing torch
 
 
@@ -64,15 +70,16 @@ class Heard:
 
 def fingerprint(params: WhisperParams) -> str:
     """The model's part of a content key: the file's SHA-256, or the name, which openai-whisper ties to one file."""
-    return file_sha256(_checkpoint(params.model)) if _is_file(params.model) else params.model
+    return file_sha256(_weights(params.model)) if _is_file(params.model) else params.model
 
 
 def load(params: WhisperParams) -> Model:
     """The model, on the GPU where there is one; the same object for the same file."""
     if not _is_file(params.model):
         return _load(params, 0)
-    path = _checkpoint(params.model).resolve()
-    return _load(WhisperParams(str(path)), path.stat().st_mtime_ns)
+    weights = _weights(params.model).resolve()
+    path = weights.parent if ctranslate2_weights.is_folder(params.model) else weights
+    return _load(WhisperParams(str(path)), weights.stat().st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=1)
@@ -87,6 +94,8 @@ def _load(params: WhisperParams, changed: int) -> Model:
     with contextlib.suppress(AttributeError, RuntimeError):  # 3 s of compiling once, instead of in every process
         whisper.timing.dtw_cpu.enable_caching()
         whisper.timing.backtrace.enable_caching()
+    if ctranslate2_weights.is_folder(name):
+        return _converted(Path(name))
     try:
         return whisper.load_model(name).eval()
     except OSError as error:  # urllib's errors are OSErrors
@@ -97,6 +106,24 @@ def _load(params: WhisperParams, changed: int) -> Model:
         raise ModelError(
             f"{name}: is not a Whisper checkpoint ({type(error).__name__}); bring the right file"
         ) from error
+
+
+def _converted(folder: Path) -> Model:
+    """What CTranslate2's folder holds, as openai-whisper's model."""
+    import torch
+    from whisper.model import ModelDimensions, Whisper
+
+    dimensions, weights, heads = ctranslate2_weights.read(folder)
+    model = Whisper(ModelDimensions(**dimensions))
+    try:
+        model.load_state_dict({name: torch.tensor(values) for name, values in weights.items()})
+    except RuntimeError as error:
+        raise ModelError(f"{folder}: lacks weights of Whisper ({str(error).splitlines()[-1].strip()})") from error
+    if heads:  # those that follow the words; without them, half of all heads are asked for word times
+        following = torch.zeros(dimensions["n_text_layer"], dimensions["n_text_head"], dtype=torch.bool)
+        following[tuple(zip(*heads, strict=True))] = True
+        model.register_buffer("alignment_heads", following.to_sparse(), persistent=False)
+    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 
 def transcribe(
@@ -145,14 +172,43 @@ def hear(model: Model, sounds: Sequence[Any], languages: Sequence[str]) -> list[
         features = model.embed_audio(torch.stack(mels).to(torch.float16 if on_gpu else torch.float32))
         for language in dict.fromkeys(languages):
             rows = [row for row, other in enumerate(languages) if other == language]
-            options = whisper.DecodingOptions(
-                language=language, temperature=0.0, max_initial_timestamp=None, fp16=on_gpu
-            )
-            decoded = whisper.decode(model, features[rows], options)
+            seconds = [len(sounds[row]) / SAMPLE_RATE for row in rows]
+            heard = _to_the_end(model, features[rows], seconds, language, on_gpu)
             guesses = whisper.detect_language(model, features[rows])[1] if model.is_multilingual else None
             for place, row in enumerate(rows):
-                transcribed[row] = Heard(decoded[place].text, guesses[place].get(language, 0.0) if guesses else None)
+                transcribed[row] = Heard(heard[place], guesses[place].get(language, 0.0) if guesses else None)
     return [transcribed[row] for row in range(len(sounds))]
+
+
+def _to_the_end(model: Model, features: Any, seconds: Sequence[float], language: str, fp16: bool) -> list[str]:
+    """Decode each window with times; again without them where the end of the sound was not heard, or in a loop.
+
+    With times, Whisper ends a window at the first end that it believes in, and `transcribe` would go on from there.
+    """
+    import whisper
+
+    options = {"language": language, "temperature": 0.0, "fp16": fp16}
+    timed = whisper.decode(model, features, whisper.DecodingOptions(**options, max_initial_timestamp=None))
+    texts = [one.text for one in timed]
+    doubtful = [
+        place
+        for place, one in enumerate(timed)
+        if seconds[place] - _last_time(model, one.tokens) > UNHEARD or one.compression_ratio > LOOPING
+    ]
+    if doubtful:
+        again = whisper.decode(model, features[doubtful], whisper.DecodingOptions(**options, without_timestamps=True))
+        for place, one in zip(doubtful, again, strict=True):
+            if one.compression_ratio <= max(LOOPING, timed[place].compression_ratio):
+                texts[place] = one.text
+    return texts
+
+
+def _last_time(model: Model, tokens: Sequence[int]) -> float:
+    """Seconds until which the window was heard; all of it where no time was written."""
+    from whisper.tokenizer import get_tokenizer
+
+    zero = get_tokenizer(model.is_multilingual).timestamp_begin
+    return max(((token - zero) * 0.02 for token in tokens if token >= zero), default=float(WINDOW))
 
 
 def texts(params: WhisperParams, sounds: Sequence[Any]) -> list[str]:
@@ -194,23 +250,6 @@ def check_prompt(model: Model, prompt: str) -> None:
         raise ModelError(f"the glossary has {tokens} tokens and Whisper reads {most}; keep the rarest terms")
 
 
-@functools.cache
-def _normaliser() -> Any:
-    from whisper.normalizers import EnglishTextNormalizer
-
-    return EnglishTextNormalizer()
-
-
-def normaliser() -> str:
-    """Which normaliser it is: rates of two versions of it cannot be compared."""
-    return f"openai-whisper {importlib.metadata.version('openai-whisper')}, English"
-
-
-def normalise(text: str) -> str:
-    """Words alone, as word error rates are counted: no case, no punctuation, `twenty` and 20 the same."""
-    return str(_normaliser()(text))
-
-
 def _utterance(segment: dict[str, Any]) -> HeardUtterance:
     words = [
         Word(float(w["start"]), float(w["end"]), w["word"], float(w["probability"])) for w in segment.get("words", [])
@@ -229,8 +268,9 @@ def _is_file(model: str) -> bool:
     return model.endswith(".pt") or "/" in model
 
 
-def _checkpoint(model: str) -> Path:
-    path = Path(model)
+def _weights(model: str) -> Path:
+    """The one file by whose bytes a model is known."""
+    path = Path(model) / "model.bin" if ctranslate2_weights.is_folder(model) else Path(model)
     if not path.is_file():
         raise ModelError(
             f"{model}: no such Whisper checkpoint (whisper.model in params.yaml); `git checkout -- {model}` brings an "

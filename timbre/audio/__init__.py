@@ -34,6 +34,9 @@ MAX_RATE = 655_350  # Hz; FLAC can say no more
 MAX_CHANNELS = 2  # a stereo file is a voice in the middle; more are usually a microphone per person
 SILENT_PEAK = 10 ** (-50 / 20)  # −50 dBFS: the loudest sample of what holds no speech
 MP3_SLACK = 0.1  # seconds by which the length in an MP3's header is off in healthy files
+MP3_HEAD = 1 << 16  # bytes: tags, and then the first frame
+MP3_FRAME = 1152  # samples; half as many in MPEG 2, whose sample rates are lower
+MIN_RATE_OF_MPEG_1 = 32_000  # Hz
 LEVEL_WINDOW = 0.01  # seconds per value of `levels`
 
 # Audio containers only: a playlist or script posing as audio could make ffmpeg open other files.
@@ -203,7 +206,7 @@ def _blocks(file: soundfile.SoundFile, name: str, start: float, end: float | Non
     first, last = round(start * rate), frames if end is None else round(end * rate)
     if first >= frames or last > frames + rate:  # a second more than there is is how people write "to the end"
         raise AudioError(f"{name}: lasts {frames / rate:.2f} s, so it has no part from {start:g} to {last / rate:g} s")
-    slack = round(MP3_SLACK * rate) if file.format == "MP3" else 0
+    slack = _mp3_slack(file) if file.format == "MP3" else 0
     position, last = 0, min(last, frames)
     if file.format in ("FLAC", "WAV"):  # others do not seek to the sample
         position = file.seek(first)
@@ -222,6 +225,23 @@ def _blocks(file: soundfile.SoundFile, name: str, start: float, end: float | Non
         if position + len(part) > first:
             yield part[max(0, first - position) :]
         position += len(part)
+
+
+def _mp3_slack(file: soundfile.SoundFile) -> int:
+    """By how many samples an MP3 that is whole may end before its length.
+
+    Where its first frame names no count of frames, the length is a guess from the size of that one frame, and others
+    may be a byte longer.
+    """
+    path = Path(file.name)
+    with path.open("rb") as raw:
+        head = raw.read(MP3_HEAD)
+    rate, frames = int(file.samplerate), int(file.frames)
+    stated = round(MP3_SLACK * rate)
+    if any(mark in head for mark in (b"Xing", b"Info", b"VBRI")):
+        return stated
+    count = frames / (MP3_FRAME if rate >= MIN_RATE_OF_MPEG_1 else MP3_FRAME // 2)
+    return stated + round(frames * count / path.stat().st_size)
 
 
 def _opened(path: Path, name: str) -> soundfile.SoundFile:

@@ -7,11 +7,13 @@ to a person. If one of the recordings has no usable draft, nothing is written.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from timbre.core.errors import DataError, TranscriptError, raise_all
 from timbre.editing.owned_files import FileChange, write_all
-from timbre.project import sources, transcripts
+from timbre.project import known_words, sources, transcripts
+from timbre.project.transcripts import Transcript
 
 EXAMPLES = [
     ("timbre accept harbour-noon", "write data/transcripts/harbour-noon.tsv from its draft"),
@@ -47,9 +49,18 @@ def command(args: argparse.Namespace) -> int:
     write_all([FileChange(path, None, content) for path, content in contents.items()])
     for name, transcript in seeds.items():
         print(f"{target[name]}: {len(transcript.lines)} lines from the draft; flag what you heard as right with ok")
+    for line in unheard(seeds):
+        print(line)
     if not seeds:
         print("every recording has a transcript; nothing written")
     return 0
+
+
+def unheard(seeds: Mapping[str, Transcript]) -> Iterator[str]:
+    """A line per recording whose speech the configured Whisper does not know."""
+    if known := known_words.listener():
+        told = (known.foreign(name, [x.confidence for x in seed.lines]) for name, seed in seeds.items())
+        yield from (f"warning: {line}" for line in told if line)
 
 
 def _unknown(name: str, declared: list[str]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import configparser
+import contextlib
 import dataclasses
 import importlib.metadata
 import os
@@ -17,17 +18,19 @@ import platform
 import shutil
 import subprocess
 import sys
+import typing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from timbre import tracking
+from timbre import families, tracking
 from timbre.commands.options import add_json
 from timbre.core import params
-from timbre.core.errors import ParamsError, SourceError, TrackingError, TranscriptError
+from timbre.core.errors import DataError, ParamsError, SourceError, TrackingError, TranscriptError
 from timbre.core.safe_text import print_json, redacted
-from timbre.project import sources, speakers, transcripts
+from timbre.core.sections import VoiceParams
+from timbre.project import known_words, prompts, sources, speakers, transcripts
 from timbre.project.sources import Source
 from timbre.versions import repair, verify
 
@@ -36,9 +39,12 @@ EXAMPLES = [
     ("timbre doctor --verify", "also read all that DVC keeps, and name damaged files"),
 ]
 PACKAGES = ("torch", "transformers", "peft", "openai-whisper", "dvc", "mlflow")
+FAMILIES = typing.get_args(typing.get_type_hints(VoiceParams)["family"])
 PATIENCE = 4.0  # seconds for the hub's answer
 GIB = 2**30
 MOST = 20  # damaged files that are named
+SOME = 4  # words that are named
+SOURCES = Path("data/sources.yaml")
 
 
 @dataclass(frozen=True)
@@ -151,9 +157,8 @@ def settings() -> Findings:
 
 
 def recordings() -> Findings:
-    path = Path("data/sources.yaml")
     try:
-        declared = sources.read(path)
+        declared = sources.read(SOURCES)
     except SourceError as error:
         for problem in str(error).splitlines():
             yield Finding("FAIL", "sources", problem, "mend the entry")
@@ -172,7 +177,7 @@ def consents() -> Findings:
     """Of everybody who is heard: whose recording it is, and whoever has a line in it."""
     used: dict[str, list[str]] = {}
     try:
-        for source in sources.read(Path("data/sources.yaml")):
+        for source in sources.read(SOURCES):
             for speaker in dict.fromkeys([source.speaker, *_speakers(_transcript(source))]):
                 used.setdefault(speaker, []).append(source.id)
         problems = list(speakers.problems(speakers.read(), used))
@@ -197,6 +202,10 @@ def _speakers(path: Path) -> tuple[str, ...]:
 
 def voice() -> Findings:
     yield _model("voice model", "voice.base")
+    name = str(_params().get("voice", {}).get("family", ""))
+    if name in FAMILIES and (licence := families.limits(name)):
+        todo = "`timbre release` and `timbre push voice` ask for --licence-understood"
+        yield Finding("warn", "licence", str(licence), todo)
 
 
 def encoder() -> Findings:
@@ -262,6 +271,26 @@ def listener() -> Findings:
         yield Finding("warn", "Whisper", f"{name} is not here yet", "openai-whisper downloads it at the first use")
 
 
+def vocabulary() -> Findings:
+    """Of models that know a few words only: whether the transcripts and prompts keep to them."""
+    spoken = list(_texts())
+    for known in known_words.configured():
+        if unknown := known.unknown(" ".join(spoken)):
+            text = f"{known.told}; yours have {len(unknown)} others, such as {', '.join(unknown[:SOME])}"
+            yield Finding("warn", "words", text, known_words.REMEDY)
+        else:
+            yield Finding("ok", "words", f"{known.told}, and yours are among them")
+
+
+def _texts() -> Iterator[str]:
+    with contextlib.suppress(SourceError):  # told by `recordings`
+        for path in (path for source in sources.read(SOURCES) if (path := _transcript(source)).exists()):
+            yield from (line.text for line in transcripts.readable_lines(path.read_bytes()) if line.flag != "drop")
+    if prompts.PATH.exists():
+        with contextlib.suppress(DataError):  # `generate` tells it
+            yield from (prompt.text for prompt in prompts.read_prompts(prompts.PATH))
+
+
 def versions() -> Findings:
     if not Path(".dvc/config").exists():
         yield Finding("FAIL", "DVC", "this is no DVC repository", "run this in the repository's root, or `dvc init`")
@@ -314,5 +343,6 @@ def _params() -> dict[str, Any]:
 
 
 CHECKS: tuple[Callable[[], Findings], ...] = (
-    python, packages, device, machine, disk, settings, recordings, consents, voice, encoder, listener, versions, store,
+    python, packages, device, machine, disk, settings, recordings, consents, voice, encoder, listener,
+    vocabulary, versions, store,
 )  # fmt: skip

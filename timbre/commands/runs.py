@@ -27,7 +27,7 @@ EXAMPLES = [
     ("timbre runs -n 50 --json", "more, as JSON"),
 ]
 SHOWN = 3  # changed parameters named in a line
-HEAD = ("run", "day", "commit", "wrong words", "likeness", "gates", "changed")
+HEAD = ("run", "day", "commit", "wrong words", "similarity", "gates", "changed")
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,11 @@ def speak(args: argparse.Namespace, text: str, player: tuple[str, ...] | None) -
 def warn_of_unknown_words(voice: Voice, text: str) -> None:
     unknown = getattr(voice, "unknown_words", None)
     if unknown and (words := unknown(text)):
-        warn(f"warning: this voice does not know {', '.join(words)}, and will spell or mumble them")
+        from timbre.project import known_words
+
+        known = known_words.voice()
+        more = f"; {known.told}: {known_words.REMEDY}" if known else ""
+        warn(f"warning: this voice does not know {', '.join(words)}, and will spell or mumble them{more}")
 
 
 def check(args: argparse.Namespace) -> None:

@@ -118,6 +118,7 @@ class DatasetParams:
     repeats: int | None  # clips with the same words, most
     doubtful_cer: int | float | None  # of what Whisper hears, from which on a warning is written …
     wrong_cer: int | float | None  # … and from which on the clip is left out
+    min_heard: int | float | None  # share of the clips that Whisper hears with fewer wrong characters than the first
 
     def __post_init__(self) -> None:
         wrong = [] if 0 < self.eval_share <= 0.5 else [f"eval_share: {self.eval_share} is not above 0 and at most 0.5"]
@@ -125,7 +126,7 @@ class DatasetParams:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 wrong.append(f"{name}: {value} is not above 0")
-        for name in ("silence", "clipping", "language"):
+        for name in ("silence", "clipping", "language", "min_heard"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 wrong.append(f"{name}: {value} is not between 0 and 1")
@@ -293,16 +294,19 @@ class GenerateParams:
 @section
 class GateParams:
     words: float
-    likeness: float
+    similarity: float
     named: float
     reference: float
     ends: float
     leakage: int
+    preferred: int | float | None  # null: nobody is asked
 
     def __post_init__(self) -> None:
-        shares = {name: getattr(self, name) for name in ("likeness", "named", "reference", "ends")}
+        shares = {name: getattr(self, name) for name in ("similarity", "named", "reference", "ends", "preferred")}
         wrong = [
-            f"gates.{name}: {share} is no share from 0 to 1" for name, share in shares.items() if not 0 <= share <= 1
+            f"gates.{name}: {share} is no share from 0 to 1"
+            for name, share in shares.items()
+            if share is not None and not 0 <= share <= 1
         ]
         if wrong:
             raise ValueError("\n".join(wrong))

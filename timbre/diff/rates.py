@@ -39,8 +39,8 @@ def margins(condition: str, name: str, old: Scores, new: Scores) -> float | None
     """Half of a 95 % interval of a change, from sentences that both versions spoke; None where too few did.
 
     Word errors count over words, so each sentence's part in the change is how far its errors changed more than its
-    share of all words would have it: the usual variance of a ratio, with each sentence paired with itself. Likeness is
-    a mean, a ratio over the count of samples.
+    share of all words would have it: the usual variance of a ratio, with each sentence paired with itself. Similarity
+    is a mean, a ratio over the count of samples.
     """
     measure = BY_NAME[name]
     if measure not in COMPARED:

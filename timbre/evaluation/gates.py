@@ -1,4 +1,4 @@
-"""What must hold before a voice is called better: six questions, their limits in params.yaml, `evaluate.gates`."""
+"""What must hold before a voice is called better: questions, their limits in params.yaml, `evaluate.gates`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 
 from timbre.core.records import Example
 from timbre.core.text import judged_sentences
-from timbre.evaluation.metrics import Evidence, Gate
+from timbre.evaluation.metrics import Evidence, Gate, Preference
 
 NARROW = 0.05  # cosine: where cloning alone is as near to the ceiling as this, nothing is left to gain but noise
 OVERLAP = 0.5  # seconds that two clips of a recording may share: the silence that both were padded with
@@ -21,7 +21,7 @@ class GateLimits(Protocol):
     @property
     def words(self) -> float: ...
     @property
-    def likeness(self) -> float: ...
+    def similarity(self) -> float: ...
     @property
     def named(self) -> float: ...
     @property
@@ -30,6 +30,8 @@ class GateLimits(Protocol):
     def ends(self) -> float: ...
     @property
     def leakage(self) -> int: ...
+    @property
+    def preferred(self) -> float | None: ...
 
 
 def judge(evidence: Evidence, reference: float | None, leaks: int, limits: GateLimits) -> dict[str, Gate]:
@@ -40,18 +42,25 @@ def judge(evidence: Evidence, reference: float | None, leaks: int, limits: GateL
     read = _worst(evidence.differences[name].wer_high for name in ("tuned_clone-base_clone", "tuned_clone-base"))
     like, named = _gain(evidence), evidence.conditions["tuned_clone"].named
     ended = min(evidence.conditions[name].ended or 0.0 for name in ("tuned", "tuned_clone"))
+    asked = {"preferred": _at_least(_preferred(evidence), limits.preferred)} if limits.preferred is not None else {}
     return {
         "words": Gate(read is not None and read <= limits.words, read, limits.words),
-        "likeness": _at_least(like, limits.likeness),
+        "similarity": _at_least(like, limits.similarity),
         "named": _at_least(named, limits.named),
         "reference": _at_least(reference, limits.reference),
         "ends": _at_least(ended, limits.ends),
         "leakage": Gate(leaks <= limits.leakage, float(leaks), limits.leakage),
+        **asked,
     }
 
 
 def _at_least(value: float | None, limit: float) -> Gate:
     return Gate(value is not None and value >= limit, value, limit)
+
+
+def _preferred(evidence: Evidence) -> float | None:
+    """Of the answers of people who listened; None where nobody did."""
+    return evidence.preferences.get("tuned_clone-base_clone", Preference()).share_low
 
 
 def _worst(values: Iterable[float | None]) -> float | None:
@@ -61,7 +70,7 @@ def _worst(values: Iterable[float | None]) -> float | None:
 
 
 def _gain(evidence: Evidence) -> float | None:
-    """What the adapter adds to cloning's likeness, at the lower end, of all that cloning leaves open to the ceiling."""
+    """The share of the gap in similarity that cloning leaves open which the adapter closes, at the lower end."""
     gained = evidence.differences["tuned_clone-base_clone"].similarity_low
     cloned = evidence.conditions["base_clone"].similarity
     ceiling = evidence.speaker.ceiling if evidence.speaker else None

@@ -31,9 +31,9 @@ class Score:
     condition: str
     prompt: str
     seed: int
-    wer: float  # errors / words
+    wer: float  # errors / words, at most 1
     cer: float  # wrong characters / characters
-    errors: int  # words substituted, left out or added
+    errors: int  # words substituted, left out or added; at most as many as the prompt has
     words: int  # of the prompt, after the normaliser
     similarity: float | None  # to the speaker; 0 of a silent sample
     named: bool | None  # nearer to the speaker than to any other voice
@@ -47,6 +47,7 @@ class Score:
     text: str
     heard: str  # as Whisper wrote it
     diff: str  # both texts after the normaliser, word by word, in the notation of wdiff: said [-left out-] {+added+}
+    looped: bool = False  # Whisper wrote the same words over and over
 
     @property
     def speech(self) -> float:

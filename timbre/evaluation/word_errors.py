@@ -13,31 +13,40 @@ import jiwer
 
 from timbre import asr
 
+LOOP = 4  # times in a row, from where a phrase is no way to speak
+PHRASE = 8  # words of the longest phrase that a recogniser repeats
+
 
 @dataclass(frozen=True)
 class Reading:
-    """A text as it was read, by Whisper's ear; both passed its normaliser, so that "5" and "five" are the same."""
+    """A text as it was read, by Whisper's ear; both normalised, so that "5" and "five" are the same."""
 
-    wer: float  # errors / words
-    cer: float  # wrong characters / characters
-    errors: int  # words substituted, left out or added
+    wer: float  # errors / words, at most 1
+    cer: float  # wrong characters / characters, at most 1
+    errors: (
+        int  # words substituted, left out or added; at most as many as there are, so that no sample outweighs others
+    )
     words: int  # of the text
     repeated: bool
+    looped: bool  # Whisper wrote the same words over and over
     diff: str  # word by word, in the notation of wdiff: said [-left out-] {+added+}
 
 
-def compare(text: str, heard: str) -> Reading:
+def compare(text: str, heard: str, language: str = "en") -> Reading:
     """ValueError where the text has no word to be heard."""
-    expected, understood = asr.normalise(text), asr.normalise(heard)
+    expected, understood = alike(text, heard, language)
     if not any(character.isalnum() for character in expected):
         raise ValueError(f"{text!r} has no words to be heard")
     words, characters = jiwer.process_words(expected, understood), jiwer.process_characters(expected, understood)
+    count = len(expected.split())
+    errors = min(words.substitutions + words.deletions + words.insertions, count)
     return Reading(
-        wer=words.wer,
-        cer=characters.cer,
-        errors=words.substitutions + words.deletions + words.insertions,
-        words=len(expected.split()),
+        wer=errors / count,
+        cer=min(characters.cer, 1.0),
+        errors=errors,
+        words=count,
         repeated=repeats(expected.split(), understood.split()),
+        looped=longest_loop(understood.split()) > max(longest_loop(expected.split()), LOOP - 1),
         diff=wdiff(words),
     )
 
@@ -47,11 +56,39 @@ class Characters(NamedTuple):
     of: int
 
 
+def alike(text: str, heard: str, language: str = "en") -> tuple[str, str]:
+    """Both as they are compared; `lower case` and `lowercase` are written as the text writes them."""
+    said, understood = asr.normalise(text, language), asr.normalise(heard, language)
+    words = said.split()
+    pairs, known = {first + second: f"{first} {second}" for first, second in pairwise(words)}, set(words)
+    parted = [pairs.get(word, word) if word not in known else word for word in understood.split()]
+    joined: list[str] = []
+    for word in " ".join(parted).split():
+        whole = joined[-1] + word if joined else ""
+        if whole in known and whole not in pairs:
+            joined[-1] = whole
+        else:
+            joined.append(word)
+    return said, " ".join(joined)
+
+
 @functools.lru_cache
-def characters(text: str, heard: str) -> Characters:
-    alignment = jiwer.process_characters(asr.normalise(text), asr.normalise(heard))
+def characters(text: str, heard: str, language: str = "en") -> Characters:
+    alignment = jiwer.process_characters(*alike(text, heard, language))
     wrong = alignment.substitutions + alignment.deletions + alignment.insertions
-    return Characters(wrong, alignment.hits + alignment.substitutions + alignment.deletions)
+    count = alignment.hits + alignment.substitutions + alignment.deletions
+    return Characters(min(wrong, count), count)
+
+
+def longest_loop(words: Sequence[str]) -> int:
+    """How many times in a row the same words stand, of the phrase that is repeated most."""
+    most = int(bool(words))
+    for size in range(1, min(PHRASE, len(words) // 2) + 1):
+        run = 0  # words in a row that are those `size` words before
+        for place in range(size, len(words)):
+            run = run + 1 if words[place] == words[place - size] else 0
+            most = max(most, run // size + 1)
+    return most
 
 
 def repeats(expected_words: Sequence[str], heard: Sequence[str]) -> bool:

@@ -2,48 +2,67 @@
 
     release(version, Path("release"), evidence)
     release/README.md           the card: evidence, data, speakers, consent, licences, limits, how to use it
-    release/adapter/            the adapter alone, as peft loads it
-    release/merged/             base and adapter in one, 16 bits, with tokenizer: as transformers loads it
+    release/adapter/            what was learnt alone; a LoRA is as peft loads it
+    release/merged/             base and adapter in one, 16 bits, as the family's own tools load it (CSM: transformers)
+    release/samples/            some sentences, marked as synthetic, where they are of this version
     release/release.json        the version's key and the SHA-256 of each file; written last
 
-Each speaker must have consented to `publish`.
+Each speaker must have consented to `publish`. Where the base's licence forbids commercial use, a person has to say that
+it was understood. For the hub, what is in `merged` lies at the top.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from timbre import families
+from timbre import audio, families
 from timbre.core.content import file_sha256, write_atomic
 from timbre.core.errors import DataError, ModelError
-from timbre.core.records import ADAPTER_FILES
+from timbre.core.records import ADAPTER_FILES, Sample, from_json
 from timbre.core.safe_text import escaped
+from timbre.exchange.collection import NO_LICENCE
 from timbre.exchange.voice_versions import VoiceVersion
+from timbre.families import WeightsLicence
 from timbre.project import sources
 from timbre.project.permissions import PUBLISH, Permissions
+from timbre.synthesis.emitting import Mark, marked_file
 
 MANIFEST = "release.json"
+SAMPLES = 4
 
 
 @runtime_checkable
 class Mergeable(Protocol):
     """A voice whose base and adapter make one model of its own kind."""
 
+    merged_library: str  # that loads it, as the hub names it
+
     def save_merged(self, folder: Path) -> None:
-        """As `from_pretrained` of transformers reads it, in 16 bits."""
+        """As the family's own tools read it, in 16 bits."""
+
+    def merged_usage(self, where: str) -> Sequence[str]:
+        """How others load it from `where`, a folder or OWNER/NAME: lines of Markdown."""
 
 
-def release(version: VoiceVersion, folder: Path, evidence: Sequence[str] = ()) -> list[Path]:
-    """The files, once all are there; SourceError where somebody did not consent to `publish`."""
+def release(
+    version: VoiceVersion, folder: Path, evidence: Sequence[str] = (), hub: str | None = None, *,
+    understood: bool = False,
+) -> list[Path]:  # fmt: skip
+    """The files, once all are there; SourceError where somebody did not consent to `publish`. `hub` is OWNER/NAME.
+
+    `understood`: a person says so of the licence of the base's weights.
+    """
     if version.adapter is None:
         raise DataError(
             f"{version.name}: is the base alone, which others have released; name a version with an adapter"
         )
     Permissions().check_use(version.speakers, version.name, PUBLISH)
+    if not understood and families.limits(version.voice.family):
+        raise DataError(f"{next(restrictions(version))}; look at it, then add --licence-understood")
     if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
         raise DataError(f"{folder}: holds other files; name a new folder")
     voice = families.load(version.voice, version.adapter, "fp32")
@@ -52,10 +71,11 @@ def release(version: VoiceVersion, folder: Path, evidence: Sequence[str] = ()) -
     new = folder.with_name(f".{folder.name}.part")  # an earlier release stays until this one is whole
     shutil.rmtree(new, ignore_errors=True)
     (new / "adapter").mkdir(parents=True)
-    for name in ADAPTER_FILES:
+    for name in sorted({*ADAPTER_FILES, *(path.name for path in version.adapter.glob("*.safetensors"))}):
         shutil.copyfile(version.adapter / name, new / "adapter" / name)
-    voice.save_merged(new / "merged")
-    write_atomic(new / "README.md", card(version, evidence))
+    voice.save_merged(new if hub else new / "merged")
+    spoken = samples(version, new / "samples")
+    write_atomic(new / "README.md", card(version, voice, evidence, spoken, hub))
     names = sorted(path.relative_to(new) for path in new.rglob("*") if path.is_file())
     hashes = {name.as_posix(): file_sha256(new / name) for name in names}
     write_atomic(new / MANIFEST, json.dumps({"version": version.key, "sha256": hashes}, indent=1) + "\n")
@@ -64,16 +84,64 @@ def release(version: VoiceVersion, folder: Path, evidence: Sequence[str] = ()) -
     return [*(folder / name for name in names), folder / MANIFEST]
 
 
-def card(version: VoiceVersion, evidence: Sequence[str]) -> str:
+def samples(version: VoiceVersion, folder: Path) -> list[Sample]:
+    """A few sentences that this very version spoke for the report, marked now that they leave."""
+    spoken: list[Sample] = []
+    worn = families.adapter_fingerprint(version.adapter) if version.adapter else None
+    for path in sorted(Path("reports/samples").glob("tuned_clone-*.json")):
+        sample = from_json(path.read_text(encoding="utf-8"), Sample, str(path))
+        if sample.adapter == worn and sample.kind == "domain" and len(spoken) < SAMPLES:
+            sound, own = audio.read(path.with_suffix(".flac"))
+            write_atomic(folder / f"{sample.prompt}.flac", marked_file(sound, own, Mark(version.key), "FLAC"))
+            spoken.append(sample)
+    return spoken
+
+
+def licence_of(version: VoiceVersion) -> WeightsLicence | None:
+    """Of the base's weights, as its family knows it."""
+    return families.licence(version.voice)
+
+
+def restrictions(version: VoiceVersion) -> Iterator[str]:
+    """What somebody has to have understood who hands the voice on."""
+    licence = licence_of(version)
+    if licence is None:
+        yield f"Timbre does not know the licence of the base model {named(version)}, which goes on to apply"
+    elif licence.terms:
+        yield f"the weights of {version.voice.base} are under {licence.id}; {licence.terms}"
+
+
+def unlicensed(version: VoiceVersion) -> Iterator[str]:
+    """A line for each recording that the version learnt and that has no licence to go by."""
+    known = {str(entry.get("id")): str(entry.get("licence") or "") for entry in recordings()}
+    for name in sorted({name for names in version.speakers.values() for name in names}):
+        licence = known.get(name)
+        if licence is None:
+            yield f"{version.name}: learnt from {name}, which data/sources.yaml does not name"
+        elif licence.strip().casefold() in NO_LICENCE:
+            yield f"data/sources.yaml: {name}: licence {licence!r} allows nobody anything; name one"
+
+
+def card(
+    version: VoiceVersion, voice: Mergeable, evidence: Sequence[str], spoken: Sequence[Sample], hub: str | None
+) -> str:
     people = Permissions().people
-    licences = sorted({licence for name in version.speakers for licence in licences_of(version.speakers[name])})
-    learnt = training_of(version)
+    learnt, licence = training_of(version), licence_of(version)
+    used = {name for names in version.speakers.values() for name in names}
+    rows = [entry for entry in recordings() if entry.get("id") in used]
+    licences = sorted({str(row["licence"]) for row in rows if row.get("licence")})
+    languages = sorted({str(row["language"]) for row in rows if row.get("language")})
+    where = hub or "merged"
     return "\n".join(
         [
             "---",
-            f"base_model: {json.dumps(version.voice.base)}",
+            f"license: {licence.id if licence and not licence.terms else 'other'}",
+            *(["license_name: see-the-card"] if not licence or licence.terms else []),
+            f"language: {json.dumps(languages)}",
+            *([f"base_model: {json.dumps(version.voice.base)}"] if version.voice.revision else []),
+            f"library_name: {voice.merged_library}",
             "pipeline_tag: text-to-speech",
-            "tags: [text-to-speech, voice-clone, synthetic]",
+            "tags: [text-to-speech, voice-clone, synthetic, timbre]",
             "---",
             f"# A voice: {', '.join(escaped(people[name].name) for name in version.speakers)}",
             "",
@@ -92,13 +160,15 @@ def card(version: VoiceVersion, evidence: Sequence[str]) -> str:
             "## What it learnt from",
             "",
             f"{learnt.get('clips', 'an unknown number of')} clips, {float(learnt.get('seconds', 0)) / 60:.1f} minutes. "
-            f"Licences of the recordings: {', '.join(map(escaped, licences)) or 'not known'}. The base model has a "
-            "licence of its own, which goes on to apply to `merged`.",
+            f"Licences of the recordings: {', '.join(map(escaped, licences)) or 'not known'}.",
+            "",
+            _of_base(version),
             "",
             "## How good it is",
             "",
             *(["```", *evidence, "```"] if evidence else ["Not measured here."]),
             "",
+            *_heard(spoken),
             "## Limits",
             "",
             "It speaks as its recordings do: other languages, styles and words than theirs may be wrong. Numbers and",
@@ -106,24 +176,39 @@ def card(version: VoiceVersion, evidence: Sequence[str]) -> str:
             "",
             "## Using it",
             "",
-            "```python",
-            "model = transformers.CsmForConditionalGeneration.from_pretrained('merged')",
-            "tokenizer = transformers.AutoTokenizer.from_pretrained('merged')",
-            "```",
+            *voice.merged_usage(where),
             "",
-            "`adapter` is for peft, over the base model. Sesame's own repository does not load `merged`, since its",
-            "weights have other names there.",
+            "Sound that is made without Timbre is not marked: say that it is synthetic.",
             "",
         ]
     )
 
 
-def licences_of(recordings: Iterable[str]) -> set[str]:
+def _of_base(version: VoiceVersion) -> str:
+    licence, revision = licence_of(version), version.voice.revision
+    known = licence.id if licence else "its own licence"
+    known += f"; {licence.terms}" if licence and licence.terms else ""
+    at = f" at {escaped(revision)}" if revision else ""
+    return f"Base model: {escaped(named(version))}{at}, under {known}. That goes on to apply to the merged weights."
+
+
+def named(version: VoiceVersion) -> str:
+    """The base as others may know it: a folder's name and not where it lies here."""
+    return version.voice.base if version.voice.revision else Path(version.voice.base).name
+
+
+def _heard(spoken: Sequence[Sample]) -> Iterator[str]:
+    if spoken:
+        yield from ("## Samples", "")
+        yield from (f"- `samples/{sample.prompt}.flac`: {escaped(sample.text)}" for sample in spoken)
+        yield from ("", "Each is marked as synthetic, in its metadata and in the sound.", "")
+
+
+def recordings() -> list[dict[str, Any]]:
+    """The entries of data/sources.yaml."""
     path = Path("data/sources.yaml")
     entries = sources.document(sources.text_of(path), str(path)) if path.exists() else []
-    ids = set(recordings)
-    rows = [entry for entry in entries or [] if isinstance(entry, dict) and entry.get("id") in ids]
-    return {str(entry["licence"]) for entry in rows if entry.get("licence")}
+    return [entry for entry in entries or [] if isinstance(entry, dict)]
 
 
 def training_of(version: VoiceVersion) -> dict[str, float]:

@@ -36,12 +36,13 @@ from timbre.families.protocol import (
     Spoken,
     Turn,
     Voice,
+    WeightsLicence,
 )  # fmt: skip
 
 __all__ = [
     "WHOLE", "Audio", "Cloning", "Codes", "Course", "Family", "Lora", "Losses", "Mark", "Objective", "Part",
-    "Precision", "Request", "SpeakerTag", "Speaking", "Spoken", "Turn", "Voice", "adapter_fingerprint", "family",
-    "fingerprint", "load", "load_once",
+    "Precision", "Request", "SpeakerTag", "Speaking", "Spoken", "Turn", "Voice", "WeightsLicence",
+    "adapter_fingerprint", "family", "fingerprint", "licence", "limits", "load", "load_once",
 ]  # fmt: skip
 
 
@@ -65,6 +66,17 @@ def load(voice: VoiceParams, adapter: Path | None = None, precision: Precision =
 
 def family(name: str) -> Family:
     return cast(Family, importlib.import_module(f"timbre.families.{name}").FAMILY)
+
+
+def licence(voice: VoiceParams) -> WeightsLicence | None:
+    """Of a base's weights, where it is known: of a base on the hub; of any base of a family whose published weights
+    forbid commercial use."""
+    return family(voice.family).licences.get(voice.base) or limits(voice.family)
+
+
+def limits(name: str) -> WeightsLicence | None:
+    """The licence of a family's weights, where it forbids commercial use."""
+    return next((known for known in family(name).licences.values() if not known.commercial), None)
 
 
 def fingerprint(voice: VoiceParams) -> str:

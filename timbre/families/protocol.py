@@ -206,6 +206,17 @@ class Voice(Protocol):
         """What `speak` gives, piece by piece while it is spoken; returns whether it ended."""
 
 
+class WeightsLicence(NamedTuple):
+    """Under which a base model's weights are published; it goes on to apply to what is made from them."""
+
+    id: str  # as the hub names it
+    terms: str = ""  # what somebody has to know who hands a tuned voice on; nothing where the licence asks for little
+    commercial: bool = True  # whether the weights, and what they say, may be used for more than non-commercial purposes
+
+    def __str__(self) -> str:
+        return f"{self.id}; {self.terms}" if self.terms else self.id
+
+
 def every_frame(own: Any) -> float:
     return 1.0
 
@@ -218,6 +229,7 @@ class Family(NamedTuple):
     cloning: Cloning
     shape: Callable[[Mapping[str, Any]], Shape]  # of a base's config.json, for estimates
     known: Mapping[str, Mapping[str, Any]] = {}  # bases on the hub → as much of their config.json as `shape` asks for
+    licences: Mapping[str, WeightsLicence] = {}  # of bases on the hub
     languages: tuple[str, ...] | None = None  # that it speaks; None: whatever its training brings
     whole_frames: Callable[[Any], float] = every_frame  # share that training learns with all codes, by its section
     several_adapters: bool = False  # speaks with several adapters of one base at once; see `timbre.families.slots`

@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from timbre.core.content import read_text, write_atomic
 from timbre.core.errors import DataError, raise_all
-from timbre.core.records import check_id
+from timbre.core.records import SPOILT, TRUE, ListeningAnswer, check_id
 from timbre.core.safe_text import short_repr
 
 PATH = Path("data/opinions")
@@ -25,7 +24,6 @@ COLUMNS = (
     "test", "trial", "kind", "prompt", "first", "first_sound", "second", "second_sound", "answer", "seconds",
 )  # fmt: skip
 KINDS = ("ab", "abx", "rating")
-TRUE, SPOILT = "true", "spoilt"  # in the place of a voice: the speaker's own recording, a sound with noise in it
 PREFERENCES = ("first", "second", "neither")  # answers to `ab`
 IDENTIFIED = ("right", "wrong")  # answers to `abx`
 BEST = 100  # of a rating
@@ -35,30 +33,6 @@ TEST = re.compile(r"[0-9a-f]{12}")
 SECONDS = re.compile(r"\d{1,6}(\.\d{1,2})?", re.ASCII)
 NUMBER = re.compile(r"[1-9]\d{0,3}", re.ASCII)
 RATING = re.compile(r"100|[1-9]?\d", re.ASCII)
-
-
-@dataclass(frozen=True)
-class ListeningAnswer:
-    test: str  # 12 hex digits, of one sitting or of an exported test
-    trial: int  # from 1
-    kind: str  # ab: which is preferred; abx: which of the two is X; rating: from 0 to 100
-    prompt: str
-    first: str  # voice, as <condition>@<key>; `true` or `spoilt`
-    first_sound: str  # first 16 digits of the file's SHA-256
-    second: str  # empty where one sound was rated
-    second_sound: str
-    answer: str
-    seconds: float  # that it took
-
-    @property
-    def is_catch(self) -> bool:
-        """Whether everybody who listens knows the answer: one of the two is spoilt, or both are the same sound."""
-        return self.kind != "rating" and (SPOILT in (self.first, self.second) or self.first_sound == self.second_sound)
-
-    @property
-    def key(self) -> tuple[str, int, str]:
-        """What a listener can answer once."""
-        return self.test, self.trial, self.first if self.kind == "rating" else ""
 
 
 def row(answer: ListeningAnswer) -> str:

@@ -100,7 +100,7 @@ def _change_tick(measure: Measure) -> Callable[[float], str]:
 
 
 def _ends(evidence: Evidence, measure: Measure) -> list[float]:
-    """What the axis holds in any case: a share begins at none, a likeness lies between other voices and the speaker."""
+    """What the axis holds in any case: a share begins at 0, similarity lies between other voices and the speaker."""
     return [0.0] if measure.unit == "share" else [value for value, _ in _marks(evidence, measure)]
 
 
@@ -127,7 +127,7 @@ def _versus(name: str, difference: Difference, scales: Mapping[str, ChartScale])
     first, second = (NAMES[part][0] for part in name.split("-"))
     measured = [measure for measure in COMPARED if measure.interval(difference)[0] is not None]
     return Versus(
-        name=f"{first} − {second[0].lower()}{second[1:]}",
+        name=f"{first} against {second[0].lower()}{second[1:]}",
         what=VERSUS[name],
         difference=difference,
         figures=_figures(scales, difference),

@@ -121,10 +121,10 @@ def rows(scores: Sequence[ShownScore], samples: Path, true: Callable[[str], Embe
 
 def _badness(scores: Sequence[ShownScore]) -> tuple[float, float, str]:
     tuned = [score for score in scores if score.sample.adapter] or list(scores)
-    likeness = [score.similarity for score in tuned if score.similarity is not None]
+    similarity = [score.similarity for score in tuned if score.similarity is not None]
     return (
         -sum(score.wer for score in tuned) / len(tuned),
-        sum(likeness) / len(likeness) if likeness else 1.0,
+        sum(similarity) / len(similarity) if similarity else 1.0,
         tuned[0].sample.prompt,
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from timbre.core.safe_text import escaped
 from timbre.evaluation.measures import COMPARED, MEASURES, Measure
 from timbre.evaluation.metrics import CONDITIONS, Evidence, Metric
+from timbre.report import people
 from timbre.report.columns import columns
 from timbre.report.rates import VERSUS, gate_row
 from timbre.report.verdict import NAMES, change, verdict
@@ -43,7 +44,7 @@ def _cell(measure: Measure, m: Metric) -> str:
 
 
 def terminal(evidence: Evidence) -> Iterator[str]:
-    """The table in columns, and what the likeness is measured by."""
+    """The table in columns, and what the similarity is measured by."""
     yield from columns(cells(evidence), numbers=True)
     if scale := speaker_line(evidence):
         yield scale
@@ -53,13 +54,18 @@ def speaker_line(evidence: Evidence) -> str:
     scale = evidence.speaker
     if scale is None or scale.ceiling is None or scale.floor is None:
         return ""
-    return f"likeness of the speaker’s own clips {scale.ceiling:.3f}, of other voices {scale.floor:.3f}"
+    return f"similarity of the speaker’s own clips {scale.ceiling:.3f}, of other voices {scale.floor:.3f}"
 
 
 def gates(evidence: Evidence) -> Iterator[str]:
     """A line per gate, for a terminal."""
     rows = [gate_row(name, gate) for name, gate in evidence.gates.items()]
     yield from columns([("passed" if row.passed else "FAILED", f"{row.asks}: {row.measured}") for row in rows])
+
+
+def preferences(evidence: Evidence) -> list[str]:
+    """What people prefer, a line each, for a terminal."""
+    return [f"people    {line}" for line in people.sentences(evidence)]
 
 
 def markdown(evidence: Evidence, facts: Sequence[Fact]) -> str:
@@ -74,6 +80,7 @@ def markdown(evidence: Evidence, facts: Sequence[Fact]) -> str:
         ],
         _piped(_changes(evidence)),
         list(_gates(evidence)),
+        [f"- **People:** {escaped(line)}" for line in people.sentences(evidence)],
         [f"- **{fact.title}:** {fact.text}" for fact in facts],
     ]
     return "\n\n".join("\n".join(part).strip() for part in parts if any(part)) + "\n"
@@ -87,7 +94,7 @@ def _changes(evidence: Evidence) -> list[tuple[str, ...]]:
         first, second = (NAMES[part][0] for part in name.split("-"))
         counts = [str(number) for number in (difference.wins, difference.ties, difference.losses) if number is not None]
         changes = (change(difference, measure) for measure in COMPARED)
-        rows.append((f"{first} − {second.lower()}", *changes, ", ".join(counts)))
+        rows.append((f"{first} against {second.lower()}", *changes, ", ".join(counts)))
     return rows if len(rows) > 1 else []
 
 

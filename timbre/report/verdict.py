@@ -1,8 +1,8 @@
 """What does the adapter add to cloning alone, and how sure is that? In sentences, for page, Markdown and terminal.
 
 "This voice" is the tuned one with a clip to clone, which is how it is used; "cloning alone" is the base model with the
-same clip. A difference is one where its interval of 95 % leaves out zero, and a gain in likeness one where the gate on
-it passed, too: it says that the gain is large enough to matter. Where the interval of the words holds zero, they are
+same clip. A difference is one where its interval of 95 % leaves out zero, and a gain in similarity one where its gate
+passed, too: it says that the gain is large enough to matter. Where the interval of the words holds zero, they are
 called as good only if the gate on them passed, which says that it ends before a loss that matters; what was not shown
 is not claimed.
 """
@@ -17,17 +17,17 @@ from timbre.evaluation.metrics import Difference, Evidence, Metric
 
 NAMES = {
     "base": ("Base", "the model as it came"),
-    "base_clone": ("Base, cloning", "as it came, after a clip of the speaker"),
+    "base_clone": ("Base + cloning", "as it came, after a clip of the speaker"),
     "tuned": ("Tuned", "with the adapter that was trained here"),
-    "tuned_clone": ("Tuned, cloning", "with the adapter, after a clip of the speaker"),
+    "tuned_clone": ("Tuned + cloning", "with the adapter, after a clip of the speaker"),
 }
-HEADLINES = {  # by likeness (better, not clear, worse, not measured) and words (better, as good, not sure, worse)
+HEADLINES = {  # by similarity (better, not clear, worse, not measured) and words (better, as good, not sure, worse)
     (1, 1): "This voice is better than cloning alone: more like the speaker, and easier to understand",
     (1, 0): "This voice is better than cloning alone: more like the speaker, and about as easy to understand",
     (1, None): "This voice is more like the speaker than cloning alone, but it may be harder to understand",
     (1, -1): "This voice is more like the speaker than cloning alone, but harder to understand",
     (0, 1): "This voice is easier to understand than cloning alone, but not clearly more like the speaker",
-    (0, 0): "This voice adds nothing clear to cloning alone, neither to its words nor to its likeness",
+    (0, 0): "This voice adds nothing clear to cloning alone, neither to its words nor to its similarity",
     (0, None): "This voice is not clearly more like the speaker than cloning alone, and may be harder to understand",
     (0, -1): "This voice is worse than cloning alone: harder to understand, and not clearly more like the speaker",
     (-1, 1): "This voice is easier to understand than cloning alone, but less like the speaker",
@@ -64,14 +64,14 @@ def _headline(evidence: Evidence, added: Difference) -> str:
         if name in evidence.failed and evidence.gates[name].value is not None:
             return headline
     words = _direction(added.wer_low, added.wer_high)
-    likeness = _direction(added.similarity_low, added.similarity_high)
+    similarity = _direction(added.similarity_low, added.similarity_high)
     if words is None:
         return UNKNOWN
-    if likeness == 1 and "likeness" in evidence.failed:
-        likeness = 0
+    if similarity == 1 and "similarity" in evidence.failed:
+        similarity = 0
     as_good = "words" in evidence.gates and evidence.gates["words"].passed
     better = None if words == -1 and "words" in evidence.failed else -words or (0 if as_good else None)
-    return HEADLINES[likeness, better]
+    return HEADLINES[similarity, better]
 
 
 def _direction(low: float | None, high: float | None) -> int | None:
@@ -85,8 +85,8 @@ def _sure(evidence: Evidence, added: Difference) -> Iterator[str]:
     if this.similarity is not None and cloned.similarity is not None and base.similarity is not None:
         sure = f" The adapter adds {span(added, 'similarity')}." if added.similarity is not None else ""
         yield (
-            f"Its likeness to the speaker is {this.similarity:.3f}; cloning alone reaches {cloned.similarity:.3f}, the "
-            f"base without a clip {base.similarity:.3f}.{sure}"
+            f"Its similarity to the speaker is {this.similarity:.3f}; cloning alone reaches {cloned.similarity:.3f}, "
+            f"the base without a clip {base.similarity:.3f}.{sure}"
         )
     if this.wer is not None and cloned.wer is not None and base.wer is not None:
         sure = f" The difference to cloning alone is {span(added, 'wer')}." if added.wer is not None else ""
@@ -101,7 +101,7 @@ def _more(evidence: Evidence, added: Difference) -> Iterator[str]:
         yield f"Adapter and clip together, against the base without a clip: {effect}."
     alone = evidence.conditions.get("tuned", Metric())
     if alone.similarity is not None and alone.wer is not None:
-        yield f"Without a clip: likeness {alone.similarity:.3f}, {100 * alone.wer:.1f} wrong of 100 words."
+        yield f"Without a clip: similarity {alone.similarity:.3f}, {100 * alone.wer:.1f} wrong of 100 words."
     if added.wins is not None and added.ties is not None and added.losses is not None:
         yield (
             f"Of {added.wins + added.ties + added.losses} sentences, {added.wins} are understood better than with "
@@ -112,7 +112,7 @@ def _more(evidence: Evidence, added: Difference) -> Iterator[str]:
 def _told(difference: Difference) -> str:
     parts = []
     if difference.similarity is not None:
-        parts.append(f"likeness {signed(difference.similarity)} ({span(difference, 'similarity')})")
+        parts.append(f"similarity {signed(difference.similarity)} ({span(difference, 'similarity')})")
     if difference.wer is not None:
         parts.append(f"wrong words {points(difference.wer)} points ({span(difference, 'wer')})")
     return ", ".join(parts)

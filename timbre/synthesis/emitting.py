@@ -21,6 +21,7 @@ import soundfile
 from timbre import audio
 from timbre.audio import Samples
 from timbre.audio.containers import encoder_of
+from timbre.audio.content_credentials import signed
 from timbre.audio.stretching import Stretcher
 from timbre.audio.watermark import KEY_DIGITS, Watermarker
 
@@ -37,12 +38,15 @@ class Mark:
 
     def tags(self) -> dict[str, str]:
         """For any container that has a place for text."""
+        about = self.about()
+        return {"title": "Synthetic speech", "comment": json.dumps(about), "software": MAKER} if about else {}
+
+    def about(self) -> dict[str, object]:
+        """What the tags and a signed manifest say; nothing of a sound that is not to be marked."""
         if self.why_not:
             return {}
-        about = {"synthetic": True, "generator": MAKER, "voice": self.version}
-        if self.card:
-            about["card"] = self.card
-        return {"title": "Synthetic speech", "comment": json.dumps(about), "software": MAKER}
+        about: dict[str, object] = {"synthetic": True, "generator": MAKER, "voice": self.version}
+        return about | ({"card": self.card} if self.card else {})
 
 
 class MarkedSound:
@@ -100,9 +104,19 @@ class Emission:
 
 def wav_file(sound: Samples, rate: int, mark: Mark) -> bytes:
     """A whole file of samples that are marked already, with the mark's words; 16 bits."""
+    return _file(sound, rate, mark, "WAV")
+
+
+def marked_file(sound: Samples, rate: int, mark: Mark, container: str) -> bytes:
+    """As `wav_file`, of samples that are not marked yet."""
+    marked = MarkedSound(rate, mark)
+    return _file(np.concatenate((marked.feed(sound), marked.finish())), rate, mark, container)
+
+
+def _file(sound: Samples, rate: int, mark: Mark, container: str) -> bytes:
     target = io.BytesIO()
-    with soundfile.SoundFile(target, "w", rate, 1, "PCM_16", format="WAV") as file:
+    with soundfile.SoundFile(target, "w", rate, 1, "PCM_16", format=container) as file:
         for name, value in mark.tags().items():
             setattr(file, name, value)
         file.write(audio.to_pcm(sound))
-    return target.getvalue()
+    return signed(target.getvalue(), container.lower(), mark.about())

@@ -107,6 +107,7 @@ class Adapter:
     key: str | None  # content key of its weights, by which samples name it
     path: str
     base: str | None
+    base_licence: str | None  # of its weights, where it forbids something
     best_step: int | None
     steps: int | None
     best_eval_loss: float | None
@@ -136,6 +137,7 @@ class TracedSample:
     similarity: float | None  # of its voice to the speaker's
     sampling: dict[str, Any]  # the section `generate` that it was made with
     base: str | None  # folder or hub name
+    base_licence: str | None  # of its weights, where it forbids something
     base_key: str
     adapter_key: str | None
     reference: TracedClip | None

@@ -56,6 +56,19 @@ def test_a_file_is_copied_and_declared_below_what_people_wrote(repository: Path)
     assert len(list((repository / "data").rglob("*"))) == 5, "no temporary file stays"
 
 
+def test_where_the_demos_models_are_configured_that_is_told(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (repository / "models").mkdir()
+    (repository / "models/corpus.json").write_text('{"words": ["ferry", "pier"]}')
+    (repository / "params.yaml").write_text("whisper: {model: turbo}\nvoice: {base: models/csm}\n")
+    run("https://example.org/a.mp3", *WHO)
+    assert "note: models/csm knows only the 2 words of the demo, and" in capsys.readouterr().out
+    (repository / "params.yaml").write_text("whisper: {model: turbo}\nvoice: {base: sesame/csm-1b}\n")
+    run("https://example.org/b.mp3", *WHO)
+    assert "note:" not in capsys.readouterr().out
+
+
 PEOPLE = """# Whose voices they are.
 speakers:
     bob:   # since March

@@ -63,7 +63,7 @@ def test_summary_shows_the_four_conditions_and_where_to_go(tmp_path: Path) -> No
     (tmp_path / "dvc.yaml").touch()
     done = timbre("summary", cwd=tmp_path)
     assert done.returncode == 0
-    for line in ("Base, cloning", "Tuned, cloning", "50.0%", "reports/index.html", "`dvc repro` records one"):
+    for line in ("Base + cloning", "Tuned + cloning", "50.0%", "reports/index.html", "`dvc repro` records one"):
         assert line in done.stdout
 
 
@@ -114,6 +114,25 @@ def test_accept_begins_a_transcript_that_is_a_persons_from_then_on(drafted: Path
     assert cli.execute(["accept", "--all"]) == 0
     assert "time" in path.read_text()
     assert (drafted / "data/transcripts/night.tsv").exists()
+
+
+def test_accept_warns_of_a_draft_by_a_model_that_knows_none_of_its_words(
+    drafted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (drafted / "models").mkdir()
+    (drafted / "models/corpus.json").write_text('{"words": ["ferry", "pier"]}')
+    (drafted / "params.yaml").write_text("whisper: {model: models/whisper.pt}\n")
+    for name, sure in (("noon", 0.41), ("night", 0.99)):
+        draft = json.loads((drafted / f"data/drafts/{name}.json").read_text())
+        for segment in draft["segments"]:
+            segment["words"] = [{"word": " a", "probability": sure}]
+        (drafted / f"data/drafts/{name}.json").write_text(json.dumps(draft))
+    cli.execute(["accept", "--all"])
+    warnings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning")]
+    assert warnings == [
+        "warning: noon: models/whisper.pt knows only the 2 words of the demo, and is 41% sure of what it wrote here; "
+        "`cp presets/csm-1b.yaml params.yaml` takes models for real speech, see docs/real-models.md"
+    ]
 
 
 def test_accept_all_with_nothing_left_writes_nothing(drafted: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -60,6 +60,26 @@ def test_a_machine_in_order_has_nothing_to_fail(healthy: Path, capsys: pytest.Ca
         assert what in text
 
 
+def test_words_that_the_demos_models_do_not_know_are_a_warning(
+    healthy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(ROOT / "models/tiny/corpus.json", "models/tiny/corpus.json")
+    code, text = examine(capsys)
+    assert code == 0
+    assert (
+        "ok    words        models/tiny/whisper.pt knows only the 45 words of the demo, and yours are among them"
+        in text
+    )
+    edit("data/transcripts/harbour-noon.tsv", "please.", "please, said the fishmonger.")
+    code, text = examine(capsys)
+    assert code == 0
+    for model in ("whisper.pt", "csm"):
+        assert (
+            f"warn  words        models/tiny/{model} knows only the 45 words of the demo; yours have 2 others, such as "
+            "fishmonger, said\n      → `cp presets/csm-1b.yaml params.yaml`"
+        ) in text
+
+
 def _no_dvc() -> None:
     shutil.rmtree(".dvc")
 
@@ -120,6 +140,14 @@ def test_a_missing_remote_is_a_warning(healthy: Path, capsys: pytest.CaptureFixt
     assert code == 0
     assert "warn  DVC          no remote" in text
     assert "dvc remote add -d" in text
+
+
+def test_a_licence_that_forbids_something_is_a_warning(healthy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "non-commercial" not in examine(capsys)[1]
+    edit("params.yaml", "family: csm", "family: xtts")
+    code, text = examine(capsys)
+    assert code == 0
+    assert "warn  licence      coqui-public-model-license; Coqui allows non-commercial use only" in text
 
 
 def test_a_hub_model_out_of_reach_fails_within_seconds(

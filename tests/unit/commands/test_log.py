@@ -23,10 +23,10 @@ def voice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Voice:
     spoken = voice.transcripts.pop("noon")
     voice.commit("Declare a recording")
     voice.transcripts["noon"] = spoken
-    voice.wrong, voice.likeness = dict.fromkeys(voice.wrong, 2), 0.25
+    voice.wrong, voice.similarity = dict.fromkeys(voice.wrong, 2), 0.25
     voice.commit("First voice")
     voice.edit("noon", 0, text="The Trelis boat leaves.")
-    voice.wrong, voice.likeness = dict.fromkeys(voice.wrong, 0), 0.5
+    voice.wrong, voice.similarity = dict.fromkeys(voice.wrong, 0), 0.5
     voice.commit("Correct a name")
     (voice.root / "notes.txt").write_text("no version\n")
     voice.git("add", "-A")
@@ -91,7 +91,7 @@ def test_it_is_drawn_in_the_terminal_and_on_a_page_that_opens_offline(
     assert capsys.readouterr().out.splitlines()[-4:] == [
         "",
         "Wrong words  ▅█▁▁  0.250 → 0.000",
-        "Likeness     █▁██  0.500 → 0.500",
+        "Similarity   █▁██  0.500 → 0.500",
         "drawn in reports/log.html",
     ]
     page = (voice.root / "reports/log.html").read_text()

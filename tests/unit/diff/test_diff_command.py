@@ -35,8 +35,8 @@ def test_check_fails_on_a_stale_lock_a_leak_a_gate_and_missing_consent(tmp_path:
     said = diff(voice.root, "--check").stderr
     assert "1 text(s) are in training and in evaluation" in said
     assert (
-        "error: gate `words` failed: tuned, cloning, reads no worse than base, cloning or not (measured 0.5, limit 0.3)"
-        in said
+        "error: gate `words` failed: tuned + cloning reads no worse than base + cloning and than base "
+        "(measured 0.5, limit 0.3)" in said
     )
     voice.sources["noon"]["consent"] = " "
     voice.allow("marina", revoked="2026-11-01")

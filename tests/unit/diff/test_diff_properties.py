@@ -167,7 +167,7 @@ def test_scores_are_those_that_evaluate_writes(tmp_path: Path) -> None:
     scores.write(tmp_path / "scores.csv", [score])
     (row,) = score_rows.read((tmp_path / "scores.csv").read_bytes())
     read = dict(vars(row))
-    assert read.pop("flags") == {"ended": True, "silent": False, "clipped": True, "repeated": False}
+    assert read.pop("flags") == {"ended": True, "silent": False, "clipped": True, "repeated": False, "looped": False}
     assert {name: getattr(score, name) for name in read} == read
 
 
@@ -179,13 +179,13 @@ def test_a_change_comes_with_what_chance_would_do() -> None:
     def scores(errors: list[int]) -> dict[str, ScoreRow]:
         return {f"p{i}": scored(f"p{i}", errors=n) for i, n in enumerate(errors)}
 
-    def likeness(values: list[float]) -> dict[str, ScoreRow]:
+    def similarity(values: list[float]) -> dict[str, ScoreRow]:
         return {f"p{i}": scored(f"p{i}", similarity=n) for i, n in enumerate(values)}
 
     assert rates.margins("tuned", "wer", scores([1] * 8), scores([0] * 8)) == 0.0, "each sentence gained the same"
     assert rates.margins("tuned", "wer", scores([2, 0] * 4), scores([0, 2] * 4)) == pytest.approx(0.3704, abs=1e-3)
     assert rates.margins("tuned", "wer", scores([1] * 4), scores([0] * 4)) is None, "four sentences say nothing"
-    found = rates.margins("tuned", "similarity", likeness([0.5] * 6), likeness([0.6, 0.7] * 3))
+    found = rates.margins("tuned", "similarity", similarity([0.5] * 6), similarity([0.6, 0.7] * 3))
     assert found == pytest.approx(1.96 * 0.0548 / 6**0.5, abs=1e-3)
 
 

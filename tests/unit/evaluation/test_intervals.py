@@ -51,8 +51,8 @@ def test_a_mean(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bootstrap, "DRAWS", 500)
 
     def draw(random: np.random.Generator) -> tuple[Estimate, float]:
-        likeness = random.beta(8, 2, size=PROMPTS)  # near its end, as likeness is
-        return bootstrap.estimate([TallyPart(float(x), 1) for x in likeness]), 0.8
+        similarity = random.beta(8, 2, size=PROMPTS)  # near its end, as similarity is
+        return bootstrap.estimate([TallyPart(float(x), 1) for x in similarity]), 0.8
 
     assert 0.93 <= held(draw) <= 0.97
 

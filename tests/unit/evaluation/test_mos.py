@@ -128,5 +128,5 @@ def test_the_summary_shows_opinions_only_where_there_are_some(
     assert "DNSMOS" not in capsys.readouterr().out
     judged(samples)
     summary.command(Namespace(readme=False, json=False))
-    shown = "opinion of 1 to 5 that DNSMOS predicts: base 2.19; base, cloning 2.44; tuned 2.69; tuned, cloning 2.94"
+    shown = "opinion of 1 to 5 that DNSMOS predicts: base 2.19; base + cloning 2.44; tuned 2.69; tuned + cloning 2.94"
     assert shown in capsys.readouterr().out

@@ -20,7 +20,7 @@ RATE = 16_000
         ("The ferry waits.", "The old ferry waits here.", 2, 3, "the {+old+} ferry waits {+here+}"),
         ("The ferry waits.", "", 3, 3, "[-the ferry waits-]"),
         ("It's at pier five.", "It is at pier 5.", 0, 5, "it is at pier 5"),
-        ("Harbour.", "Our bear.", 2, 1, "{+our+} [-harbor-] {+bear+}"),
+        ("Harbour.", "Our bear.", 1, 1, "{+our+} [-harbor-] {+bear+}"),
     ],
 )
 def test_the_words_that_differ_are_counted(said: str, heard: str, errors: int, words: int, diff: str) -> None:
@@ -48,6 +48,29 @@ def test_a_text_without_words_is_refused() -> None:
 )
 def test_what_is_heard_twice_and_said_once_is_a_repetition(said: str, heard: str, repeated: bool) -> None:
     assert word_errors.repeats(said.split(), heard.split()) is repeated
+
+
+def test_a_loop_of_the_recogniser_costs_no_more_than_the_sentence_and_is_counted_apart() -> None:
+    loop = word_errors.compare("The ferry waits at the pier.", "the ferry waits " * 15)
+    assert (loop.errors, loop.words, loop.wer, loop.looped) == (6, 6, 1.0, True)
+    assert word_errors.characters("The ferry waits.", "and so on " * 20).wrong == len("the ferry waits")
+
+
+@pytest.mark.parametrize(
+    ("said", "heard", "looped"),
+    [
+        ("the ferry waits", "the ferry the ferry waits", False),
+        ("the ferry waits", "no no no no no", True),
+        ("no no no no", "no no no no", False),
+        ("no no no no", "no no no no no no", True),
+        ("one", "it goes round and it goes round and it goes round and it goes round and stops", True),
+        ("one", "", False),
+    ],
+)
+def test_the_same_words_four_times_in_a_row_are_a_loop_unless_they_are_the_text(
+    said: str, heard: str, looped: bool
+) -> None:
+    assert word_errors.compare(said, heard).looped is looped
 
 
 def buzz(seconds: float, level: float = 0.3) -> np.ndarray:

@@ -28,7 +28,7 @@ from timbre.families import csm
 
 PARAMS = DatasetParams(
     eval_share=0.1, block_seconds=60, pace_iqr=1.5, snr=15, silence=0.6, clipping=0.001, language=0.5, repeats=2,
-    doubtful_cer=0.1, wrong_cer=0.7,
+    doubtful_cer=0.1, wrong_cer=0.7, min_heard=0.25,
 )  # fmt: skip
 
 
@@ -213,6 +213,14 @@ def make() -> None:
     )
 
 
+def test_speech_that_whisper_does_not_know_stops_before_anything_is_learnt(root: Path) -> None:
+    labels = [replace(label, cer=0.9) for label in read_jsonl(Path("data/labels.jsonl"), Label)]
+    write_jsonl(Path("data/labels.jsonl"), labels)
+    with pytest.raises(DataError, match=r"Whisper hears 0 of \d+ clips as they are written.*presets/csm-1b\.yaml"):
+        make()
+    assert not Path("data/dataset").exists()
+
+
 def test_a_row_says_its_recordings_language(root: Path) -> None:
     write_sources("one", "two", language="de")
     make()
@@ -290,3 +298,19 @@ def test_a_clip_that_nobody_has_heard_is_named(root: Path) -> None:
 def test_params_that_cannot_work_are_refused(change: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=list(change)[-1]):
         replace(PARAMS, **change)
+
+
+def test_nothing_is_learnt_from_speech_that_whisper_does_not_know() -> None:
+    clips = talk("one", 8)
+    labels = list(heard(clips, cer=0.5).values())
+    known = list(heard(clips[:2]).values())
+    (line,) = stage.unheard([*known, *labels[3:]], replace(PARAMS, min_heard=0.3))
+    assert line.startswith("Whisper hears 2 of 7 clips as they are written, under dataset.min_heard (30%)")
+    assert "presets/csm-1b.yaml" in line
+    for params in (
+        replace(PARAMS, min_heard=2 / 7),
+        replace(PARAMS, min_heard=None),
+        replace(PARAMS, doubtful_cer=None),
+    ):
+        assert not list(stage.unheard([*known, *labels[3:]], params))
+    assert not list(stage.unheard([], PARAMS))

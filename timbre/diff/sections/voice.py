@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from timbre.diff import wording
-from timbre.diff.document import Block, Folded, Inline, Paragraph, Table, TextSpan
+from timbre.diff.document import Block, Folded, Inline, Items, Paragraph, Table, TextSpan
 from timbre.diff.report import GateChange, PromptChange, Rate
 from timbre.diff.sections.page import OPEN, Page, cells, folded, pieces, say
 from timbre.diff.verdict import measured, rate_change
@@ -14,7 +14,7 @@ from timbre.evaluation.measures import BY_NAME
 from timbre.report.numbers import plural, rate, signed
 
 SAID = {True: "pass", False: "FAIL", None: "—"}
-CONDITIONS = {"base": "base", "base_clone": "base, cloning", "tuned": "tuned", "tuned_clone": "tuned, cloning"}
+CONDITIONS = {"base": "base", "base_clone": "base + cloning", "tuned": "tuned", "tuned_clone": "tuned + cloning"}
 TO = "\u00a0→\u00a0"  # does not break in a narrow column
 
 
@@ -30,6 +30,9 @@ def rates(page: Page) -> Iterator[Block]:
     if others:
         shown, more = page.cut(others, "measure")
         yield from folded("What else was measured", [Table(head, tuple(map(_rate, shown))), *more])
+    if report.heard:
+        yield say("What people prefer, in blind listening tests:")
+        yield Items(tuple((TextSpan(line),) for line in report.heard))
     yield from _prompts(page)
 
 
@@ -74,7 +77,7 @@ def _row(page: Page, prompt: PromptChange, like: bool, played: bool) -> tuple[In
     name = f"{CONDITIONS.get(prompt.condition, prompt.condition)}: {prompt.prompt} (seed {prompt.seed})"
     row = [*cells(name, f"{rate(prompt.old)}{TO}{rate(prompt.new)}")]
     if like:
-        row += cells(_likeness(prompt))
+        row += cells(_similarity(prompt))
     row += [tuple(_heard(page, prompt.text, text)) for text in (prompt.heard_before, prompt.heard_now)]
     return (*row, *(page.players(prompt.sample) if played else ()))
 
@@ -93,7 +96,7 @@ def _letters(text: str) -> list[str]:
     return re.findall(r"\w+", text.casefold())
 
 
-def _likeness(prompt: PromptChange) -> str:
+def _similarity(prompt: PromptChange) -> str:
     if prompt.similarity is None:
         return "—"
     old, new = prompt.similarity

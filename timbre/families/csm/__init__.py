@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from timbre.families.csm.shape import CSM_1B, shape
-from timbre.families.protocol import Cloning, Family, Precision, Voice
+from timbre.families.protocol import Cloning, Family, Precision, Voice, WeightsLicence
 
 
 def load_voice(base: str, revision: str | None, adapter: Path | None, precision: Precision) -> Voice:
@@ -16,5 +16,6 @@ def load_voice(base: str, revision: str | None, adapter: Path | None, precision:
 
 FAMILY = Family(
     name="csm", load=load_voice, cloning=Cloning("turns", (5.0, 10.0)), shape=shape, known={"sesame/csm-1b": CSM_1B},
+    licences={"sesame/csm-1b": WeightsLicence("apache-2.0")},
     whole_frames=lambda own: float(own.depth_share), several_adapters=True,
 )  # fmt: skip

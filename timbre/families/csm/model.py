@@ -231,6 +231,19 @@ class Csm(FrameVoice[Decoder]):
         tokens = {word: self.tokenizer(word, add_special_tokens=False)["input_ids"] for word in words(text)}
         return [word for word, ids in tokens.items() if len(ids) > 1 or self.tokenizer.unk_token_id in ids]
 
+    merged_library = "transformers"
+
+    def merged_usage(self, where: str) -> Sequence[str]:
+        return (
+            "```python",
+            f'model = transformers.CsmForConditionalGeneration.from_pretrained("{where}")',
+            f'tokenizer = transformers.AutoTokenizer.from_pretrained("{where}")',
+            "```",
+            "",
+            "`adapter` is for peft, over the base model. Sesame's own repository cannot load the merged ones, which",
+            "have other names there.",
+        )
+
     def save_merged(self, folder: Path) -> None:
         """See `timbre.exchange.releasing.Mergeable`. The codec stays in single precision, as it is loaded."""
         import copy

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from timbre.families.orpheus.shape import ORPHEUS_3B, shape
-from timbre.families.protocol import Cloning, Family, Precision, Voice
+from timbre.families.protocol import Cloning, Family, Precision, Voice, WeightsLicence
 
 
 def load_voice(base: str, revision: str | None, adapter: Path | None, precision: Precision) -> Voice:
@@ -14,7 +14,10 @@ def load_voice(base: str, revision: str | None, adapter: Path | None, precision:
     return model.load(base, revision, adapter, precision)
 
 
+KNOWN = tuple(f"canopylabs/orpheus-3b-0.1-{kind}" for kind in ("pretrained", "ft"))
+LLAMA = "they are on top of Llama 3.2, whose community licence asks to name it and bars some uses"
 FAMILY = Family(
     name="orpheus", load=load_voice, cloning=Cloning("turns", (3.0, 10.0)), shape=shape, marks=("name",),
-    known={f"canopylabs/orpheus-3b-0.1-{kind}": ORPHEUS_3B for kind in ("pretrained", "ft")},
+    known=dict.fromkeys(KNOWN, ORPHEUS_3B),
+    licences=dict.fromkeys(KNOWN, WeightsLicence("apache-2.0", LLAMA)),
 )  # fmt: skip

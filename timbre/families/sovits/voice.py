@@ -201,6 +201,20 @@ class Sovits:
             state = {name: value for name, value in learnt(self.stage2).items() if not name.startswith("enc_q.")}
             save_file({name: value.contiguous() for name, value in half(state).items()}, folder / STAGE2)
 
+    merged_library = "gpt-sovits"
+
+    def merged_usage(self, where: str) -> Sequence[str]:
+        return (
+            f"`voice.ckpt` and `voice.pth` in `{where}` are the two stages. Put them into `GPT_weights_v2` and",
+            "`SoVITS_weights_v2` of GPT-SoVITS, and choose them there.",
+        )
+
+    def save_merged(self, folder: Path) -> None:
+        """See `timbre.exchange.releasing.Mergeable`."""
+        from timbre.families.sovits.exporting import export
+
+        export(self, folder, "voice")
+
     def speak(self, requests: Sequence[Request], how: Speaking) -> Iterator[Spoken]:
         parts = self._parts(requests)
         with evaluating(self.base), evaluating(self.stage2):

@@ -1,6 +1,6 @@
 """Whose voice everything is: the embeddings of samples, of the speaker's held-out clips and of other voices.
 
-    found = bring(Path("reports/likeness"), [*samples, *true_sounds(…), *other_sounds(…)], options, voice)
+    found = bring(Path("reports/embeddings"), [*samples, *true_sounds(…), *other_sounds(…)], options, voice)
     scale = measure(found)                               # the speaker among other voices, ceiling and floor
     scale.voices.similarity(embedding)
 
@@ -105,7 +105,7 @@ def bring(
         key = content_key(VERSION, file_sha256(sound.path), encoder, codec)
         jobs.append(Job(sound.entry, key, (sound, key)))
     compute = partial(_embed, options=options, voice=voice)
-    refresh(folder, jobs, compute, suffixes=[".json"], label="likeness", engine=engine, gpu=True)
+    refresh(folder, jobs, compute, suffixes=[".json"], label="similarity", engine=engine, gpu=True)
     vectors: dict[Kind, list[tuple[JudgedSound, Vector]]] = {kind: [] for kind in get_args(Kind)}
     for sound in sounds:
         record = json.loads((folder / f"{sound.entry}.json").read_bytes())

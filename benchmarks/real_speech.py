@@ -1,0 +1,58 @@
+"""The data path on real speech: what Whisper hears in correct clips, and what becomes of a real reader's recording.
+
+    python -m benchmarks.real_speech [--model base] [--only check drafts …]
+
+`make real` runs it after it brought the materials (benchmarks/real_materials.py). What docs/real-speech.md says was
+measured so. What a recogniser wrote is kept beside the materials, keyed by its code and weights, because hearing takes
+as long as the sound on a core of a CPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Callable, Iterator
+
+from benchmarks import real_materials as materials
+from stages.check import error_rate
+from timbre import asr
+from timbre.core.sections import WhisperParams
+
+BATCH = 4  # clips at once
+WRONG = 0.15  # CER above which a correct clip was not heard
+
+
+def check(model: str) -> Iterator[str]:
+    """Correct clips: the rate of errors that are the recogniser's or ours."""
+    loaded = asr.load(WhisperParams(model))
+    rates: list[tuple[float, str]] = []
+    clips = materials.clips()
+    for some in [clips[first : first + BATCH] for first in range(0, len(clips), BATCH)]:
+        heard = asr.hear(loaded, [sound for *_, sound in some], ["en"] * len(some))
+        rates += [(error_rate(text, one.text), one.text) for (_, text, _), one in zip(some, heard, strict=True)]
+    mean, wrong = statistics.mean(rate for rate, _ in rates), sum(rate > WRONG for rate, _ in rates)
+    yield f"{len(rates)} correct clips: mean CER {mean:.1%}, {wrong} over {WRONG:.0%}; worst {max(rates)[0]:.1%}"
+
+
+MEASURES: dict[str, Callable[[str], Iterator[str]]] = {"check": check}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="base", choices=["base", "tiny.en"], help="which recogniser")
+    parser.add_argument("--only", nargs="+", default=list(MEASURES), choices=list(MEASURES), help="which measures")
+    options = parser.parse_args()
+    missing = materials.get()
+    for problem in missing:
+        print(f"not here: {problem}")
+    folder = materials.whisper(options.model)
+    if folder is None or not materials.clips():
+        sys.exit(f"{materials.FOLDER}: no recogniser or no speech to measure with")
+    for name in options.only:
+        for line in MEASURES[name](str(folder)):
+            print(f"{name}: {line}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
