@@ -104,7 +104,7 @@ class ServedVoices:
 
     def _joins(self) -> bool:
         """Whether the family speaks with several adapters of one base at once."""
-        return self.base.family == "csm"
+        return families.family(self.base.family).several_adapters
 
     @property
     def default(self) -> VoiceVersion:
