@@ -42,7 +42,7 @@ from timbre.mapping.store import Store
 from timbre.project.permissions import SPEAKERS, used_by
 from timbre.training import distributed, timing
 from timbre.training.batches import Utterance, check_lengths, utterances
-from timbre.training.loop import Run, learn
+from timbre.training.courses import Run, learn
 from timbre.training.results import facts, to_csv
 from timbre.training.schedule import asked
 
