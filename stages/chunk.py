@@ -7,15 +7,16 @@ Writes  data/speech/<id>.npy, .json    where somebody speaks, and how loud each 
         data/clips/<clip id>.flac      one channel, 16 bits, the recording's own rate; named by content, never by text
         data/clips/<clip id>.json      by how much it was made louder, and how much of it the recording had cut off
         data/chunks/clips.jsonl        Clip rows
-        data/chunks/drops.jsonl        Drop rows: each segment is in exactly one clip or here, with the reason
+        data/chunks/drops.jsonl        Drop rows: each segment is in exactly one clip or here, with the reason; and
+                                       where somebody speaks without a line
 
     python -m stages.chunk --sources data/sources.yaml --raw data/raw --segments data/segments \\
         --speech data/speech --out data/clips --table data/chunks/clips.jsonl --drops data/chunks/drops.jsonl
 
 timbre/audio/clip_plan.py says which segments make a clip together. What is kept of the recording for it: its lines,
-without the middles of pauses longer than `max_pause` wherever they are, and silence around them. Where a voice goes on
-past a line's end, as it does where Whisper set the end too early, the clip goes on with it, never into another line. A
-clip's spans say which seconds of the recording it holds; `Clip.to_recording` maps its time back.
+without the middles of silent pauses longer than `max_pause` wherever they are, and silence around them. Where a voice
+goes on past a line's end, as it does where Whisper set the end too early, the clip goes on with it, never into another
+line. A clip's spans say which seconds of the recording it holds; `Clip.to_recording` maps its time back.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ import numpy.typing as npt
 
 from timbre import audio
 from timbre.audio import LEVEL_WINDOW as MOMENT
-from timbre.audio import delivery, loudness, speech_activity
+from timbre.audio import delivery, line_times, loudness, speech_activity
 from timbre.audio.clip_plan import ClipLimits, Part, SpokenSegment, length, pauses, stack
 from timbre.audio.speech_activity import Activity
 from timbre.core.content import content_key
@@ -54,6 +55,8 @@ TINY = 1e-6  # seconds; sums of times differ by less
 QUIET = 3.0  # dB above the quietest moment that are as good for a cut: noise itself varies so much
 REACH = 0.6  # seconds that a voice may go on past its line; longer, it is no last syllable but words without a line
 BESIDE = 0.5  # seconds around a clip in which its background is heard too
+SLACK = 0.3  # seconds beside a line that are still its own: a breath, a last syllable
+UNWRITTEN = 0.5  # seconds of voice outside of all lines that a person is told of; shorter, it is a cough
 ABRUPT = 20.0  # dB below the clip's speech; louder at a cut, and a word was cut
 
 
@@ -70,9 +73,10 @@ class Cut:
 def plan(
     recording: Recording, segments: Sequence[Segment], sound: Activity, params: ChunkParams
 ) -> tuple[list[Clip], list[Drop]]:
-    """Every segment in exactly one clip or drop, both in the order of time."""
+    """Every segment in exactly one clip or drop, both in the order of time; and a drop for what nobody has written."""
     clips: list[Clip] = []
-    spoken = [spoken_of(segment, sound, params.max_pause) for segment in segments]
+    placed = line_times.settled(segments, sound)
+    spoken = apart([spoken_of(segment, sound, params.max_pause) for segment in placed], sound, params.max_pause)
     drops = {index: why for index, line in enumerate(spoken) if (why := unfit(line, sound, params))}
     texts = [segment.text for segment in segments] + [""]
     ends = [ends_sentence(text, following, recording.language) for text, following in pairwise(texts)]
@@ -85,7 +89,9 @@ def plan(
         why = f"too short: {clip.seconds:.2f} s alone, less than chunk.min_seconds ({params.min_seconds:g})"
         drops |= dict.fromkeys(part, why)
     left_out = [(segments[index], drops[index]) for index in sorted(drops)]
-    return clips, [Drop(s.recording, s.start, s.end, s.text, why) for s, why in left_out]
+    dropped = [Drop(s.recording, s.start, s.end, s.text, why) for s, why in left_out]
+    dropped += unwritten(recording, placed, sound)
+    return clips, sorted(dropped, key=lambda drop: drop.start)
 
 
 def limits_of(params: ChunkParams) -> ClipLimits:
@@ -100,6 +106,37 @@ def spoken_of(segment: Segment, sound: Activity, max_pause: float) -> SpokenSegm
     times = [segment.start, *(time for pause in quiet for time in pause), segment.end]
     stretches = [(a, b) for a, b in zip(times[::2], times[1::2], strict=True) if b > a]
     return SpokenSegment(segment, tuple(stretches))
+
+
+def apart(spoken: Sequence[SpokenSegment], sound: Activity, max_pause: float) -> list[SpokenSegment]:
+    """The lines; one before which somebody speaks in the middle of a long pause begins a new clip.
+
+    So no voice is cut out of a clip, and none stays in one without its words. Last syllables stay with their line: each
+    end of a clip waits for the voice.
+    """
+    found = list(spoken)
+    for index, (before, after) in enumerate(pairwise(spoken)):
+        removed = before.end + max_pause / 2, after.start - max_pause / 2
+        if after.start - before.end > max_pause + TINY and sound.speaks(*removed).any():
+            found[index + 1] = replace(after, apart=True)
+    return found
+
+
+def unwritten(recording: Recording, segments: Sequence[Segment], sound: Activity) -> list[Drop]:
+    """Where somebody speaks and no line says what."""
+    edges = [0.0, *(time for s in segments for time in (s.start - SLACK, s.end + SLACK)), recording.seconds]
+    gaps = [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if b - a >= UNWRITTEN]
+    return [
+        Drop(
+            recording.id,
+            round(run[0][0], 2),
+            round(run[-1][1], 2),
+            "",
+            f"unwritten: somebody speaks for {sum(b - a for a, b in run):.1f} s, and no line says what",
+        )
+        for start, end in gaps
+        if (run := sound.runs(start, end)) and sum(b - a for a, b in run) >= UNWRITTEN
+    ]
 
 
 def unfit(spoken: SpokenSegment, sound: Activity, params: ChunkParams) -> str | None:
@@ -239,6 +276,13 @@ def cut_all(clips: Sequence[Clip], raw: Path, out: Path, params: ChunkParams, en
         yield replace(clip, gain=record["gain"], clipped=record["clipped"])
 
 
+def tell(recording: Recording, dropped: Sequence[Drop]) -> None:
+    spans = [drop for drop in dropped if drop.reason.startswith("unwritten")]
+    if spans:
+        seconds = sum(drop.end - drop.start for drop in spans)
+        print(f"chunk: {recording.id}: {seconds:.0f} s of speech in no line, the first at {spans[0].start:.2f} s")
+
+
 def main(
     sources: Annotated[Path, "the list of recordings"],
     raw: Annotated[Path, "folder of fetched recordings"],
@@ -260,6 +304,7 @@ def main(
         planned, left_out = plan(recording, lines, speech_activity.open(speech / f"{recording.id}.npy"), params)
         clips += planned
         dropped += left_out
+        tell(recording, left_out)
     write_jsonl(drops, dropped)
     write_jsonl(table, cut_all(clips, raw, out, params, engine))
 

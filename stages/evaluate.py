@@ -3,16 +3,19 @@
 Reads   reports/samples/<id>.json and .flac   what `generate` made: four conditions over the same prompts and seeds
         data/dataset, data/clips, data/codes  the speaker's held-out clips, and what was learnt, which they must not be
         evaluate.others (a folder)            other voices: <voice>.flac, or <voice>/<any>.flac
+        data/opinions/<listener>.tsv          what people preferred in blind listening tests
 Writes  reports/heard/<id>.json               what Whisper heard
         reports/embeddings/<name>.json          whose voice it is: embeddings of samples, true clips and other voices
         reports/scores.csv                    a row per sample
         reports/wer.csv                       a row per condition, for `dvc plots`
-        reports/metrics.json                  rates with intervals, differences, gates; see timbre/evaluation/metrics.py
+        reports/details.json                  rates with intervals, differences, gates; see timbre/evaluation/metrics.py
+        reports/metrics.json                  the few of them that versions are compared by, for `dvc metrics diff`
         reports/mos.json                      predicted opinions, where DNSMOS is installed; no output of the pipeline
 
     python -m stages.evaluate --samples reports/samples --dataset data/dataset --clips data/clips \\
         --codes data/codes/csm --heard reports/heard --embeddings reports/embeddings --scores reports/scores.csv \\
-        --wer reports/wer.csv --metrics reports/metrics.json --mos reports/mos.json
+        --wer reports/wer.csv --details reports/details.json --metrics reports/metrics.json \\
+        --mos reports/mos.json
 
 Both folders are keyed by the sound, so that only new samples are heard and embedded. A condition's word error rate is
 the errors of all its samples over the words of all its prompts: a one-word prompt weighs one word. Similarity is the
@@ -38,17 +41,19 @@ from timbre.core.errors import DataError, raise_all
 from timbre.core.params import read
 from timbre.core.records import Example, Sample, cloned_clip, from_json, read_jsonl
 from timbre.core.sections import ComputeParams, GateParams, WhisperParams
-from timbre.evaluation import gates, scores, speaker_similarity, word_errors
+from timbre.evaluation import gates, preferences, scores, speaker_similarity, word_errors
 from timbre.evaluation import metrics as evidence
 from timbre.evaluation.measures import asks
 from timbre.evaluation.metrics import CONDITIONS, Evidence, Speaker
 from timbre.evaluation.mos import judge as predict_opinions
+from timbre.evaluation.preferences import HeardSound, Judged
 from timbre.evaluation.scores import Score
 from timbre.evaluation.speaker_encoder import Vector
 from timbre.evaluation.speaker_similarity import JudgedSound, Scale
 from timbre.mapping import Job, batch, refresh
 from timbre.mapping.batch import Files
 from timbre.mapping.stage import run_stage
+from timbre.project.opinions import read as read_opinions
 
 VERSION = 4  # raise when the code gives other bytes for the same input
 
@@ -161,22 +166,47 @@ def named_references(cloned: Sequence[Vector], scale: Scale) -> float | None:
     return sum(voices.is_named(clip) for clip in cloned) / len(cloned)
 
 
-def weigh(rows: Sequence[Score], own: Speaker, reference: float | None, leaks: int, limits: GateParams) -> Evidence:
-    evidence = Evidence(*scores.summarise(rows), own)
+def heard_sounds(samples: Sequence[Sample], folder: Path) -> dict[str, HeardSound]:
+    """By the name that opinions give a sound."""
+    return {
+        file_sha256(folder / f"{sample.id}.flac")[:16]: HeardSound(sample.condition, sample.prompt)
+        for sample in samples
+    }
+
+
+def weigh(
+    rows: Sequence[Score],
+    own: Speaker,
+    reference: float | None,
+    leaks: int,
+    limits: GateParams,
+    people: Judged = preferences.NOBODY,
+) -> Evidence:
+    evidence = Evidence(
+        *scores.summarise(rows),
+        own,
+        preferences=people.preferences,
+        heard=people.conditions,
+        listeners=people.listeners,
+    )
     return replace(evidence, gates=gates.judge(evidence, reference, leaks, limits))
 
 
-def write(rows: Sequence[Score], judged: Evidence, table: Path, wer: Path, metrics: Path) -> None:
+def write(rows: Sequence[Score], judged: Evidence, table: Path, wer: Path, details: Path, metrics: Path) -> None:
     scores.write(table, rows)
     rates = ({"condition": name, "wer": m.wer, "cer": m.cer} for name, m in judged.conditions.items())
     write_atomic(wer, scores.to_csv(rates, ["condition", "wer", "cer"]))
-    evidence.write(metrics, judged)
+    evidence.write(details, judged)
+    evidence.write_headline(metrics, judged)
 
 
 def tell(judged: Evidence, leaks: Sequence[str]) -> None:
     for name, gate in judged.gates.items():
         value = "not measured" if gate.value is None else f"{gate.value:.4g}"
         print(f"evaluate: {'passed' if gate.passed else 'FAILED'}  {asks(name)}: {value}, limit {gate.limit:g}")
+    for name, listener in judged.listeners.items():
+        if not listener.reliable:
+            print(f"evaluate: {name} {listener.why}; nothing of this listener counts")
     for leak in leaks:
         print(f"evaluate: leakage: {leak}")
 
@@ -186,11 +216,13 @@ def main(
     dataset: Annotated[Path, "folder of train.jsonl and eval.jsonl"],
     clips: Annotated[Path, "folder of clips"],
     codes: Annotated[Path, "folder of the clips' codes"],
+    opinions: Annotated[Path, "folder of what people preferred"],
     heard: Annotated[Path, "folder for what Whisper heard"],
     embeddings: Annotated[Path, "folder for embeddings"],
     scores: Annotated[Path, "table with a row per sample"],
     wer: Annotated[Path, "table with a row per condition"],
-    metrics: Annotated[Path, "rates, differences and gates, for dvc metrics"],
+    details: Annotated[Path, "rates, differences and gates"],
+    metrics: Annotated[Path, "the few rates that versions are compared by"],
     mos: Annotated[Path, "predicted opinions, where DNSMOS is installed"],
 ) -> None:
     settings = read()
@@ -222,8 +254,9 @@ def main(
     leaks = list(gates.leaks(train, held_out, {sample.prompt: sample.text for sample in spoken}))
     measured = Speaker(scale.ceiling, scale.floor, pace, pauses)
     cloned = named_references([embedding for _, embedding in by_kind["reference"]], scale)
-    judged = weigh(rows, measured, cloned, len(leaks), params.gates)
-    write(rows, judged, scores, wer, metrics)
+    people = preferences.judge(read_opinions(opinions), heard_sounds(spoken, samples), rows)
+    judged = weigh(rows, measured, cloned, len(leaks), params.gates, people)
+    write(rows, judged, scores, wer, details, metrics)
     tell(judged, leaks)
     predict_opinions(mos, paths)
 

@@ -1,13 +1,13 @@
 """One page that says how good the voice is, lets you hear it, and opens without a network; and a short one in Markdown.
 
-Reads   reports/samples, reports/scores.csv, reports/metrics.json   what was said, heard and measured
+Reads   reports/samples, reports/scores.csv, reports/details.json   what was said, heard and measured
         models/history.csv, reports/points                          the curves, and a sentence at points of training
         data/dataset, data/clips, data/raw, data/review.json        what it learnt from, and what was left out
         data/sources.yaml, data/speakers.yaml, data/transcripts     whose voice may be heard
 Writes  reports/index.html                                          sound, style and charts inside the one file
         reports/report.md                                           the verdict and the tables, for a pull request
 
-    python -m stages.report --samples reports/samples --scores reports/scores.csv --metrics reports/metrics.json \\
+    python -m stages.report --samples reports/samples --scores reports/scores.csv --metrics reports/details.json \\
         --history models/history.csv --points reports/points --dataset data/dataset --clips data/clips --raw data/raw \\
         --review data/review.json --sources data/sources.yaml --speakers data/speakers.yaml \\
         --transcripts data/transcripts --out reports/index.html --markdown reports/report.md
@@ -24,15 +24,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
+from timbre import families
 from timbre.core.content import write_atomic
+from timbre.core.params import read
 from timbre.core.records import Example, cloned_clip
 from timbre.core.safe_text import escaped
 from timbre.evaluation.measures import COMPARED, MEASURES
 from timbre.evaluation.metrics import read as read_metrics
+from timbre.families import WeightsLicence
 from timbre.mapping.stage import run_stage
 from timbre.project.permissions import Permissions, Used, of_dataset
 from timbre.report import data, method, sample_rows, tables, training
 from timbre.report.data import Data
+from timbre.report.people import people
 from timbre.report.rates import rates
 from timbre.report.sample_rows import ShownScore, Take
 from timbre.report.sound import EmbeddedSound, sound
@@ -70,7 +74,7 @@ def render(**page: object) -> str:
     return templates.get_template("page.html").render(page) + "\n"
 
 
-def facts(learnt: Data, trained: TrainingFigures, worst: Sequence[Take]) -> list[Fact]:
+def facts(learnt: Data, trained: TrainingFigures, worst: Sequence[Take], licence: WeightsLicence | None) -> list[Fact]:
     """The rest of the Markdown page."""
     train, held = learnt.seconds
     rows = [
@@ -87,6 +91,8 @@ def facts(learnt: Data, trained: TrainingFigures, worst: Sequence[Take]) -> list
         each = list({take.prompt: take for take in reversed(worst)}.values())[::-1]  # its worst of each sentence
         named = [f"{escaped(take.text)} ({take.name}, {percent(take.wer)} wrong)" for take in each[:3]]
         rows.append(Fact("Worst sentences", "; ".join(named)))
+    if licence:
+        rows.append(Fact("Licence of the base model", str(licence)))
     return [*rows, Fact("Listen", "`dvc pull`, then open `reports/index.html`")]
 
 
@@ -115,6 +121,8 @@ def main(
 ) -> None:
     allowed = Permissions(sources, speakers, transcripts)
     allowed.check(of_dataset(dataset))
+    settings = read()
+    licence = families.limits(settings.voice.family)
     evidence, scored = read_metrics(metrics), sample_rows.read_scores(scores, samples)
     learnt = data.read(dataset, review, clips, raw, allowed)
     trained = training.read(history, points, scored, samples)
@@ -123,6 +131,7 @@ def main(
     page = render(
         verdict=verdict(evidence),
         rates=rates(evidence),
+        people=people(evidence),
         speaker=evidence.speaker,
         measures=COMPARED,
         others=[m for m in MEASURES if not m.compared and m.name not in ("errors", "words")],
@@ -136,10 +145,11 @@ def main(
         reference=reference(scored, [*learnt.train, *learnt.evaluation], clips),
         voices=voices(learnt, of_dataset(dataset), allowed),
         base=scored[0].sample.base,
+        licence=licence,
         adapter=next((s.sample.adapter for s in scored if s.sample.adapter), None),
     )
     write_atomic(out, page)
-    write_atomic(markdown, tables.markdown(evidence, facts(learnt, trained, worst)))
+    write_atomic(markdown, tables.markdown(evidence, facts(learnt, trained, worst, licence)))
 
 
 if __name__ == "__main__":

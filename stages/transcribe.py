@@ -5,7 +5,7 @@
 
 Reads   data/sources.yaml, data/raw/<id>.flac, data/raw/<id>.json
         data/glossary.txt       names and terms to expect, one per line
-Writes  data/drafts/<id>.json   segments that do not overlap, with their words
+Writes  data/drafts/<id>.json   segments that do not overlap and go no further than a sentence, with their words
 
 A draft is made anew when the audio, the model, the language or the glossary changes. A person's transcript wins over it
 later, so a better Whisper never touches what was corrected by hand.
@@ -35,7 +35,7 @@ from timbre.project.glossary import terms
 from timbre.project.known_words import KnownWords, of_model
 from timbre.project.sources import fetched
 
-VERSION = 1  # raise when the code gives other bytes for the same input
+VERSION = 2  # raise when the code gives other bytes for the same input
 PIECE = 600.0  # seconds that are in memory at once; about 200 MB while Whisper hears them
 PAUSE_WITHIN = 30.0  # seconds before a piece's end in which the quietest moment is looked for
 PAUSE = 0.5  # seconds over which it is to be quiet

@@ -218,6 +218,8 @@ def contents(root: Path, path: str) -> Iterator[tuple[str, str]]:
         return
     place = root / path
     for file in sorted(place.rglob("*")) if place.is_dir() else [place]:
+        if ".git" in file.relative_to(place).parts:  # whose index holds times
+            continue
         if file.name == "dvc.lock":  # of which DVC keeps no order
             yield path, str(sorted(YAML(typ="safe").load(file)["stages"].items()))
         elif file.is_file():

@@ -74,8 +74,12 @@ def test_a_clip_that_tells_nothing_of_a_voice_is_no_reference_and_no_lesson(voic
 def test_long_clips_and_texts_are_refused_with_a_reason(voice: Any, turns: list[Turn]) -> None:
     assert voice.fits([turns[0]]) is None
     long = {**turns[0].codes, "codes": np.zeros((121, 1), np.int16)}  # type: ignore[dict-item]
-    assert voice.fits([Turn("a", long)]) == "take 121 of the model's 120 codes"
-    assert "the model reads 260" in voice.fits([turns[0]._replace(text="a long way " * 30)])
+    assert voice.fits([Turn("a", long)]) == "take 121 codes, and the model was trained on at most 120 (5.6 s)"
+    voice.most_codes = 605  # as the released one
+    assert voice.fits([Turn("a", {**long, "codes": np.zeros((250, 1), np.int16)})]) is None
+    longer = Turn("a", {**long, "codes": np.zeros((251, 1), np.int16)})
+    assert voice.fits([longer]) == "take 251 codes, and the model was trained on at most 250 (11.6 s)"
+    assert "trained on at most 200" in voice.fits([turns[0]._replace(text="a long way " * 30)])
 
 
 def test_targets_leave_out_the_half_that_was_heard_in_every_row(voice: Any, turns: list[Turn]) -> None:

@@ -40,6 +40,7 @@ def build_repository(root: Path, project: Path) -> None:
 
     random_csm(root / "models/tiny/csm")
     random_whisper(root / "models/tiny/whisper.pt")
+    write(root / "data/opinions/.gitkeep", "")
     write(root / "data/glossary.txt", "# names that Whisper should know\nMarlow\n")
     for part in ("speaker", "voices/mira", "voices/rasmus"):  # small enough to be the real ones
         shutil.copytree(project / "models/tiny" / part, root / "models/tiny" / part)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import soundfile
 
+from timbre.core.records import SPOILT, TRUE, ListeningAnswer
 from timbre.project.listening_tests import ListeningScreen, ListeningTest, answers_to
-from timbre.project.opinions import SPOILT, TRUE, ListeningAnswer
 from timbre.web.compare.planning import ComparedVoice, plan
 from timbre.web.compare.sitting import Sitting
 

@@ -2,7 +2,8 @@
 
 It takes the same names (turbo, small.en, …) or a folder with a converted model, on the GPU where there is one, else in
 8 bits on the CPU; it finds speech by its own silero-vad and hears only that. Only `transcribe` uses it. Its drafts
-differ a little from openai-whisper's, so the engine is part of a draft's key.
+differ a little from openai-whisper's, so the engine is part of a draft's key. A segment is a whole window here: the
+stage parts it by the words' times (timbre/asr/sentences.py).
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def transcribe(model: Model, samples: Any, *, language: str, prompt: str, batch:
         beam_size=1,
         temperature=0.0,
         condition_on_previous_text=False,
-        without_timestamps=False,
+        without_timestamps=True,  # with them, a window ends at the first end that it believes in
         initial_prompt=prompt or None,
         word_timestamps=True,
         batch_size=batch,

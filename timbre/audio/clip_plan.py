@@ -1,6 +1,7 @@
 """Which segments make a clip together, so that an edit moves no clip but those that it is in.
 
-1. A *stretch* ends where the speaker changes, where nobody speaks for longer than `gap`, and at a segment left out.
+1. A *stretch* ends where the speaker changes, where nobody speaks for longer than `gap`, where somebody speaks in a
+   pause longer than `max_pause` and no line says what, and at a segment left out.
 2. Anchors stand in the recording's time every 2/3 of `max_seconds`. Each stretch is parted near each anchor, within a
    sixth of `max_seconds`, at the sentence end with the longest pause, so that what lies between two partings fits into
    a clip. Where no sentence ends so near, the anchor is passed over; but every fourth, and one that has no sentence end
@@ -46,6 +47,7 @@ class SpokenSegment:
 
     segment: Segment
     stretches: tuple[Span, ...]
+    apart: bool = False  # somebody speaks, without a line, between the segment before and this one
 
     @property
     def start(self) -> float:
@@ -81,7 +83,12 @@ def _stretches(spoken: Sequence[SpokenSegment], left_out: Collection[int], gap: 
     stretch: Part = []
     for index, this in enumerate(spoken):
         last = spoken[stretch[-1]] if stretch else None
-        if last and (index in left_out or this.segment.speaker != last.segment.speaker or this.start - last.end > gap):
+        if last and (
+            index in left_out
+            or this.apart
+            or this.segment.speaker != last.segment.speaker
+            or this.start - last.end > gap
+        ):
             yield stretch
             stretch = []
         if index not in left_out:

@@ -18,16 +18,18 @@ import platform
 import shutil
 import subprocess
 import sys
+import typing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from timbre import tracking
+from timbre import families, tracking
 from timbre.commands.options import add_json
 from timbre.core import params
 from timbre.core.errors import DataError, ParamsError, SourceError, TrackingError, TranscriptError
 from timbre.core.safe_text import print_json, redacted
+from timbre.core.sections import VoiceParams
 from timbre.project import known_words, prompts, sources, speakers, transcripts
 from timbre.project.sources import Source
 from timbre.versions import repair, verify
@@ -37,6 +39,7 @@ EXAMPLES = [
     ("timbre doctor --verify", "also read all that DVC keeps, and name damaged files"),
 ]
 PACKAGES = ("torch", "transformers", "peft", "openai-whisper", "dvc", "mlflow")
+FAMILIES = typing.get_args(typing.get_type_hints(VoiceParams)["family"])
 PATIENCE = 4.0  # seconds for the hub's answer
 GIB = 2**30
 MOST = 20  # damaged files that are named
@@ -199,6 +202,10 @@ def _speakers(path: Path) -> tuple[str, ...]:
 
 def voice() -> Findings:
     yield _model("voice model", "voice.base")
+    name = str(_params().get("voice", {}).get("family", ""))
+    if name in FAMILIES and (licence := families.limits(name)):
+        todo = "`timbre release` and `timbre push voice` ask for --licence-understood"
+        yield Finding("warn", "licence", str(licence), todo)
 
 
 def encoder() -> Findings:

@@ -25,7 +25,7 @@ from timbre.core.errors import DataError
 from timbre.core.records import Example, read_jsonl
 from timbre.core.sections import GenerateParams, Settings, TrainParams, VoiceParams
 from timbre.families import family
-from timbre.families.shape import Shape
+from timbre.families.shape import Shape, WaveShape
 from timbre.project import prompts
 from timbre.report.columns import columns
 from timbre.training import cost_estimate, timing
@@ -97,6 +97,8 @@ def settings_of(model: str | None) -> Settings:
 def estimate(settings: Settings, args: argparse.Namespace) -> CostEstimate:
     base = settings.voice.base
     shape, here = cost_estimate.read_shape(settings.voice.family, base), this_machine()
+    if not settings.sovits.stage2:
+        shape = shape._replace(waves=None)
     device = here if args.device is None else _cpu() if args.device == "cpu" else DEVICES[args.device]
     train, held = clips(settings, args.minutes)
     as_here = device == here and base == params.read().voice.base
@@ -169,6 +171,8 @@ def _lines(
     codec = device.pace(shape.codec.weights, half=False)
     yield CostLine("encode", encoding / codec, f"{seconds / 60:.1f} minutes", COMPUTED)
     yield _training(settings.train, shape, device, train, held, batch, here)
+    if shape.waves:
+        yield _waves(settings, shape.waves, device, train)
     texts = _prompts(settings.generate, held)
     yield _generation(settings.generate, shape, device, texts, here)
     spoken = [0.06 * length for length in texts]
@@ -192,6 +196,16 @@ def _training(
     evaluation = looks * cost_estimate.hearing_step(shape, whole, section.rank) / pace
     said = f"{steps} steps at most, {_duration(step)} each, and {looks} evaluations"
     return CostLine("train", steps * step + evaluation, said, source)
+
+
+def _waves(settings: Settings, waves: WaveShape, device: Device, train: Clips) -> CostLine:
+    section, batch = settings.train, min(settings.train.batch, len(train))
+    steps = math.ceil(settings.sovits.stage2_epochs * math.ceil(len(train) / section.batch) / section.accumulation)
+    steps = min(steps, section.max_steps or steps)
+    seconds = statistics.fmean(length for length, _ in train)
+    work = section.accumulation * batch * (waves.segment + waves.second * seconds)
+    step = work / device.pace(waves.weights)
+    return CostLine("train stage 2", steps * step, f"{steps} steps at most, {_duration(step)} each", COMPUTED)
 
 
 def _generation(section: GenerateParams, shape: Shape, device: Device, texts: Sequence[int], here: bool) -> CostLine:
@@ -221,11 +235,16 @@ def _real_time_factor() -> float | None:
 
 
 def _memory(shape: Shape, batch: BatchShape, section: TrainParams, device: Device) -> dict[str, float]:
+    """Of the training that needs most."""
     half = device.half if section.precision == "auto" else section.precision == "bf16"
-    return cost_estimate.learning_memory(
-        shape, batch, section.rank, half=half, checkpointing=section.gradient_checkpointing,
-        small_optimiser=section.optimiser == "adamw_8bit",
-    )  # fmt: skip
+    small = section.optimiser == "adamw_8bit"
+    first = cost_estimate.learning_memory(
+        shape, batch, section.rank, half=half, checkpointing=section.gradient_checkpointing, small_optimiser=small
+    )
+    if shape.waves is None:
+        return first
+    second = cost_estimate.wave_memory(shape, shape.waves, batch.clips, half=half, small_optimiser=small)
+    return max(first, second, key=lambda parts: sum(parts.values()))
 
 
 def _advice(shape: Shape, batch: BatchShape, section: TrainParams, device: Device) -> Iterator[str]:

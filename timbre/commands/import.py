@@ -1,9 +1,10 @@
 """Import a dataset of another project, or subtitles of a recording.
 
-Reads LJSpeech's layout, a Hugging Face dataset (folder or parquet), or the subtitles of one recording (SRT, WebVTT,
-Whisper's JSON). Short clips are joined, with silence between them, to recordings of up to 20 minutes. Each recording
-gets an entry in data/sources.yaml and a transcript with exact times; its lines are flagged `ok`, because a person wrote
-them. Everything is checked before anything is written, nothing is replaced, and an interrupted import continues.
+Reads LJSpeech's layout, a training list of GPT-SoVITS, a Hugging Face dataset (folder or parquet), or the subtitles
+of one recording (SRT, WebVTT, Whisper's JSON). Short clips are joined, with silence between them, to recordings of up
+to 20 minutes. Each recording gets an entry in data/sources.yaml and a transcript with exact times; its lines are
+flagged `ok`, because a person wrote them. Everything is checked before anything is written, nothing is replaced, and
+an interrupted import continues.
 """
 
 from __future__ import annotations
@@ -24,17 +25,23 @@ from timbre.exchange.importing import Arrival, ImportTerms
 
 EXAMPLES = [
     ("timbre import LJSpeech-1.1 --dry-run …", "show what is in it and what it would become"),
+    ("timbre import marina.list …", "a training list of GPT-SoVITS: path|speaker|language|text, with its wavs"),
     ("timbre import talk.srt --recording talk", "subtitles of a recording that is already in data/sources.yaml"),
     ("timbre import talk.vtt --audio talk.m4a …", "subtitles together with their recording"),
     ("timbre import clips.parquet --text-column sentence …", "columns with other names"),
     ("  … stands for --speaker ann --language en --licence CC0-1.0 --consent 'Ann, by e-mail'", ""),
 ]
-READERS = {"ljspeech": "ljspeech", "hf": "huggingface", "subtitles": "subtitles"}  # --as → module of timbre/exchange
+READERS = {
+    "ljspeech": "ljspeech",
+    "gpt-sovits": "sovits",
+    "hf": "huggingface",
+    "subtitles": "subtitles",
+}  # --as → module of timbre/exchange
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "what", metavar="FROM", type=given_path, help="a folder, or a .csv, .parquet, .srt, .vtt or .json"
+        "what", metavar="FROM", type=given_path, help="a folder, or a .csv, .list, .parquet, .srt, .vtt or .json"
     )
     parser.add_argument("--as", dest="kind", choices=READERS, help="format (guessed)")
     parser.add_argument("--name", help="id of the recording, or what ids begin with (made from the file name)")
@@ -57,7 +64,7 @@ def command(args: argparse.Namespace) -> int:
     if not args.what.exists():
         raise DataError(f"{args.what}: does not exist")
     kind = args.kind or guess(args.what)
-    options = Options(args.encoding, args.audio_column, args.text_column, args.speaker_column)
+    options = Options(args.encoding, args.audio_column, args.text_column, args.speaker_column, args.language)
     arrival = captions(args, options) if kind == "subtitles" else dataset(args, kind, options)
     print("\n".join(arrival.lines))
     if arrival.settle is None:
@@ -75,8 +82,8 @@ def guess(path: Path) -> str:
         if _module(kind).fits(path):
             return kind
     raise DataError(
-        f"{path}: is nothing that can be told by its looks: no metadata.csv, parquet, saved dataset or subtitles; "
-        f"say what it is with --as {'|'.join(READERS)}"
+        f"{path}: is nothing that can be told by its looks: no metadata.csv, .list, parquet, saved dataset or "
+        f"subtitles; say what it is with --as {'|'.join(READERS)}"
     )
 
 

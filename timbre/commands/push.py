@@ -75,7 +75,7 @@ def push_voice(args: argparse.Namespace, folder: Path) -> int:
     doubts = list(releasing.restrictions(version))
     if not args.licence_understood:
         raise_all(DataError, (f"{doubt}; look at it, then add --licence-understood" for doubt in doubts))
-    releasing.release(version, folder, evidence(version), hub=args.repo)
+    releasing.release(version, folder, evidence(version), hub=args.repo, understood=args.licence_understood)
     show(args, folder)
     people = Permissions().people
     for person in (people[name] for name in version.speakers):

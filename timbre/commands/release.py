@@ -1,7 +1,8 @@
 """Write a version of the voice as a folder that others can load: adapter, merged model, card.
 
-Refuses unless each speaker of the version consented to `publish`. The merged model is in 16 bits, and
-transformers loads it without Timbre.
+Refuses unless each speaker of the version consented to `publish`. The merged model is in 16 bits, and loads without
+Timbre: CSM by transformers, XTTS and GPT-SoVITS by their own tools. A base whose licence forbids commercial use,
+such as XTTS, also asks for --licence-understood.
 """
 
 from __future__ import annotations
@@ -27,6 +28,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="champion, candidate, a commit, a run or a folder",
     )
     parser.add_argument(
+        "--licence-understood",
+        action="store_true",
+        help="you know the licence of the base model, which forbids commercial use (XTTS)",
+    )
+    parser.add_argument(
         "--out",
         type=given_path,
         required=True,
@@ -41,7 +47,7 @@ def command(args: argparse.Namespace) -> int:
     if args.out.is_file():
         raise DataError(f"{args.out}: is a file; name a folder")
     version = voice_versions.find(args.version)
-    files = releasing.release(version, args.out, evidence(version))
+    files = releasing.release(version, args.out, evidence(version), understood=args.licence_understood)
     for path in files:
         print(f"  {path.relative_to(args.out)}  {path.stat().st_size / 1e6:.2f} MB")
     print(f"{args.out}: version {version.short}")
@@ -55,8 +61,8 @@ def evidence(version: object) -> list[str]:
     from timbre.exchange import voice_versions
 
     here = Path("models/adapter")
-    if not summary.METRICS.exists() or not (here / "adapter_config.json").is_file():
+    if not summary.measured().exists() or not (here / "adapter_config.json").is_file():
         return []
     if getattr(version, "key", None) != voice_versions.key_of(here):
         return []
-    return list(summary.table(metrics.read(summary.METRICS)))
+    return list(summary.table(metrics.read(summary.measured())))

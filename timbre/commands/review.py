@@ -16,15 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from timbre.commands.place import given_path
+from timbre.core.content import read_text
 from timbre.core.errors import DataError, TimbreError
 
 EXAMPLES = [
     ("timbre review", "open the page"),
     ("timbre review harbour-noon", "begin with this recording"),
     ("timbre review --record ann-1 --speaker ann --licence CC0-1.0", "record yourself reading sentences"),
+    ("timbre review --record ann-2 --speaker ann --licence CC0-1.0 --fill", "the sentences that the voice lacks most"),
     ("timbre review --no-browser --port 8137", "print the address only, to forward the port for example"),
 ]
 SENTENCES = Path("presets/sentences.txt")
+MOST = 100  # sentences to read at a time
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +39,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prompts", type=given_path, metavar="FILE", help=f"sentences to read, one per line ({SENTENCES})"
     )
+    parser.add_argument("--fill", action="store_true", help="read what `timbre coverage` finds missing instead")
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (any that is free)")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
 
@@ -69,9 +73,11 @@ def booth_form(args: argparse.Namespace) -> dict[str, Any]:
     from timbre.core.records import check_id
     from timbre.web.booth.recording_sessions import Booth
 
-    if not args.record and (args.speaker or args.licence or args.prompts):
-        raise DataError("--speaker, --licence and --prompts belong to a recording; name it with --record ID")
+    if not args.record and (args.speaker or args.licence or args.prompts or args.fill):
+        raise DataError("--speaker, --licence, --prompts and --fill belong to a recording; name it with --record ID")
     sentences = sentences_of(args.prompts or SENTENCES) if args.prompts or SENTENCES.exists() else ""
+    if args.fill:
+        sentences = missing(args.prompts or SENTENCES)
     for name in filter(None, (args.record, args.speaker)):
         check_id(name)
     if args.record:
@@ -87,12 +93,13 @@ def booth_form(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def missing(candidates: Path) -> str:
+    """The sentences among them that fill the gaps first, all that fill any."""
+    from timbre.commands.coverage import next_sentences
+
+    return "\n".join(proposal.text for proposal in next_sentences(candidates, MOST).proposals)
+
+
 def sentences_of(path: Path) -> str:
     """The file's sentences, one per line; what stands behind `#` at a line's beginning is left out."""
-    try:
-        rows = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
-    return "\n".join(row for row in rows if row.strip() and not row.startswith("#"))
+    return "\n".join(row for row in read_text(path).splitlines() if row.strip() and not row.startswith("#"))

@@ -23,6 +23,8 @@ ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")  # what an adapter's content key is of
 
+TRUE, SPOILT = "true", "spoilt"  # in the place of a voice: the speaker's own recording, a sound with noise in it
+
 Condition = Literal["base", "base_clone", "tuned", "tuned_clone"]
 Kind = Literal["domain", "hard", "true"]  # of a prompt
 
@@ -190,6 +192,30 @@ class Point:
     seconds: float
     ended: bool
     key: str
+
+
+@dataclass(frozen=True)
+class ListeningAnswer:
+    test: str  # 12 hex digits, of one sitting or of an exported test
+    trial: int  # from 1
+    kind: str  # ab: which is preferred; abx: which of the two is X; rating: from 0 to 100
+    prompt: str
+    first: str  # voice, as <condition>@<key>; `true` or `spoilt`
+    first_sound: str  # first 16 digits of the file's SHA-256
+    second: str  # empty where one sound was rated
+    second_sound: str
+    answer: str
+    seconds: float  # that it took
+
+    @property
+    def is_catch(self) -> bool:
+        """Whether everybody who listens knows the answer: one of the two is spoilt, or both are the same sound."""
+        return self.kind != "rating" and (SPOILT in (self.first, self.second) or self.first_sound == self.second_sound)
+
+    @property
+    def key(self) -> tuple[str, int, str]:
+        """What a listener can answer once."""
+        return self.test, self.trial, self.first if self.kind == "rating" else ""
 
 
 R = TypeVar("R")

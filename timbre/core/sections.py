@@ -299,11 +299,14 @@ class GateParams:
     reference: float
     ends: float
     leakage: int
+    preferred: int | float | None  # null: nobody is asked
 
     def __post_init__(self) -> None:
-        shares = {name: getattr(self, name) for name in ("similarity", "named", "reference", "ends")}
+        shares = {name: getattr(self, name) for name in ("similarity", "named", "reference", "ends", "preferred")}
         wrong = [
-            f"gates.{name}: {share} is no share from 0 to 1" for name, share in shares.items() if not 0 <= share <= 1
+            f"gates.{name}: {share} is no share from 0 to 1"
+            for name, share in shares.items()
+            if share is not None and not 0 <= share <= 1
         ]
         if wrong:
             raise ValueError("\n".join(wrong))

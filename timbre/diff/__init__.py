@@ -11,7 +11,7 @@
     verdict    the line that is read first                        sounds     samples to hear, before and after
     sections/  a Report as headings, tables and lists             document   what those are made of
     render     a format: markdown, html, terminal; JSON           history    a line per version
-    plot       the history as a picture
+    preferences  what people said in listening tests          plot       the history as a picture
 
 Everything is read from git and from small tables; nothing needs the audio, and nothing imports a model's library.
 """

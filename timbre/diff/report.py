@@ -164,12 +164,19 @@ class Report:
     unreachable: list[str]
     seconds: dict[str, float] = field(default_factory=dict)  # stage → what its last run here took
     runs: tuple[TrackedRun | None, TrackedRun | None] = (None, None)
+    heard: list[str] = field(default_factory=list)  # what people prefer, in sentences
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing differs; what is wrong with both is told all the same."""
         changes = (self.transcripts, self.words, self.clips, self.left_out, self.sources, self.params, self.rates)
-        return not (any(changes) or self.prompts or self.people or any(gate.old != gate.new for gate in self.gates))
+        return not (
+            any(changes)
+            or self.prompts
+            or self.people
+            or self.heard
+            or any(gate.old != gate.new for gate in self.gates)
+        )
 
     @property
     def failed(self) -> list[GateChange]:

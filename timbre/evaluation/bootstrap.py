@@ -53,8 +53,8 @@ def estimate(parts: Sequence[TallyPart]) -> Estimate:
     return _interval(_rate(_table(parts)), _rate(_draws(_table(parts))), len(parts))
 
 
-def share(parts: Sequence[TallyPart]) -> Estimate:
-    """Of things that are counted, such as the wrong ones of all words."""
+def share(parts: Sequence[TallyPart], together: float = TOGETHER) -> Estimate:
+    """Of things that are counted, such as the wrong ones of all words; so many tell as much as one would alone."""
     table, many = _table(parts), len(parts)
     rate, things = float(_rate(table)), float(table[:, 1].sum())
     if many < 2 or not things:
@@ -64,7 +64,7 @@ def share(parts: Sequence[TallyPart]) -> Estimate:
     z = _student(many - 1)
     if rate >= 0.5:  # more errors than words are possible, for which Wilson has no answer
         return Estimate(rate, max(0.0, rate - z * math.sqrt(variance)), rate + z * math.sqrt(variance))
-    together = max(TOGETHER, variance * things / (rate * (1 - rate))) if rate else TOGETHER
+    together = max(together, variance * things / (rate * (1 - rate))) if rate else together
     alone = things / together
     middle, scale = rate + z * z / 2 / alone, 1 + z * z / alone
     half = z * math.sqrt(rate * (1 - rate) / alone + z * z / 4 / alone**2)

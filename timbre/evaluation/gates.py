@@ -1,4 +1,4 @@
-"""What must hold before a voice is called better: six questions, their limits in params.yaml, `evaluate.gates`."""
+"""What must hold before a voice is called better: questions, their limits in params.yaml, `evaluate.gates`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 
 from timbre.core.records import Example
 from timbre.core.text import judged_sentences
-from timbre.evaluation.metrics import Evidence, Gate
+from timbre.evaluation.metrics import Evidence, Gate, Preference
 
 NARROW = 0.05  # cosine: where cloning alone is as near to the ceiling as this, nothing is left to gain but noise
 OVERLAP = 0.5  # seconds that two clips of a recording may share: the silence that both were padded with
@@ -30,6 +30,8 @@ class GateLimits(Protocol):
     def ends(self) -> float: ...
     @property
     def leakage(self) -> int: ...
+    @property
+    def preferred(self) -> float | None: ...
 
 
 def judge(evidence: Evidence, reference: float | None, leaks: int, limits: GateLimits) -> dict[str, Gate]:
@@ -40,6 +42,7 @@ def judge(evidence: Evidence, reference: float | None, leaks: int, limits: GateL
     read = _worst(evidence.differences[name].wer_high for name in ("tuned_clone-base_clone", "tuned_clone-base"))
     like, named = _gain(evidence), evidence.conditions["tuned_clone"].named
     ended = min(evidence.conditions[name].ended or 0.0 for name in ("tuned", "tuned_clone"))
+    asked = {"preferred": _at_least(_preferred(evidence), limits.preferred)} if limits.preferred is not None else {}
     return {
         "words": Gate(read is not None and read <= limits.words, read, limits.words),
         "similarity": _at_least(like, limits.similarity),
@@ -47,11 +50,17 @@ def judge(evidence: Evidence, reference: float | None, leaks: int, limits: GateL
         "reference": _at_least(reference, limits.reference),
         "ends": _at_least(ended, limits.ends),
         "leakage": Gate(leaks <= limits.leakage, float(leaks), limits.leakage),
+        **asked,
     }
 
 
 def _at_least(value: float | None, limit: float) -> Gate:
     return Gate(value is not None and value >= limit, value, limit)
+
+
+def _preferred(evidence: Evidence) -> float | None:
+    """Of the answers of people who listened; None where nobody did."""
+    return evidence.preferences.get("tuned_clone-base_clone", Preference()).share_low
 
 
 def _worst(values: Iterable[float | None]) -> float | None:

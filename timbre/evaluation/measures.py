@@ -20,7 +20,7 @@ Unit = Literal["share", "cosine", "times", "count", "seconds"]
 
 @dataclass(frozen=True)
 class Measure:
-    name: str  # in reports/metrics.json, MLflow and `timbre log --json`
+    name: str  # in reports/details.json, MLflow and `timbre log --json`
     title: str  # above a column
     short: str  # where there is little room, as the field abbreviates it
     unit: Unit
@@ -167,6 +167,7 @@ GATES = {
     "reference": GateRule("the clip that is cloned is the speaker's voice", "share", "at least"),
     "ends": GateRule("sentences end by themselves", "share", "at least"),
     "leakage": GateRule("nothing that is judged was learnt", "count", "at most"),
+    "preferred": GateRule("people prefer tuned + cloning to base + cloning", "share", "at least", "lower end"),
 }
 
 

@@ -1,9 +1,9 @@
-"""reports/metrics.json, typed: what was measured of each condition, their differences, and the gates.
+"""reports/details.json, typed: what was measured of each condition, their differences, and the gates.
 
 `evaluate` writes the file, `read` gives it back. Files of earlier versions (rates per condition alone) read as well:
 what they lack is None, or an empty dict. A key that this version does not know is left out.
 
-    evidence = read(Path("reports/metrics.json"))
+    evidence = read(Path("reports/details.json"))
     evidence.conditions["tuned"].wer, evidence.differences["tuned-base"].wer_high, evidence.failed
 """
 
@@ -77,6 +77,42 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Preference:
+    """What people said of two conditions in blind listening tests. Intervals are 95 %."""
+
+    share: float | None = None  # of the answers that prefer the first; a tie counts as half
+    share_low: float | None = None
+    share_high: float | None = None
+    answers: int | None = None
+    listeners: int | None = None
+    apart: float | None = None  # share of ABX trials in which the two were told apart; chance gives a half
+    apart_low: float | None = None
+    apart_high: float | None = None
+    with_words: float | None = None  # rank correlation of preference with fewer wrong words, over sentences
+    with_similarity: float | None = None  # likewise with similarity
+
+
+@dataclass(frozen=True)
+class HeardCondition:
+    """What people said of one condition."""
+
+    rating: float | None = None  # from 0 to 100, against the true recording
+    rating_low: float | None = None
+    rating_high: float | None = None
+    ratings: int | None = None
+    strength: float | None = None  # share of comparisons with the others that it would win; of three or more
+
+
+@dataclass(frozen=True)
+class ListenerRecord:
+    answers: int
+    catches: int  # trials whose answer everybody knows who listens …
+    caught: int  # … and how many were answered so
+    reliable: bool  # else nothing of this listener counts
+    why: str = ""  # not
+
+
+@dataclass(frozen=True)
 class Speaker:
     """The scale that similarity, pace and pauses are read on."""
 
@@ -99,6 +135,9 @@ class Evidence:
     differences: dict[str, Difference] = field(default_factory=dict)  # `tuned-base` → tuned minus base
     speaker: Speaker | None = None
     gates: dict[str, Gate] = field(default_factory=dict)
+    preferences: dict[str, Preference] = field(default_factory=dict)  # as differences; empty where nobody listened
+    heard: dict[str, HeardCondition] = field(default_factory=dict)  # by condition
+    listeners: dict[str, ListenerRecord] = field(default_factory=dict)
 
     @property
     def failed(self) -> list[str]:
@@ -123,15 +162,16 @@ def read(path: Path) -> Evidence:
 
 
 def from_dict(values: Any) -> Evidence:
-    """What metrics.json holds, of this version or of one before; ValueError where it is something else."""
+    """What the file holds, of this version or of one before; ValueError where it is something else."""
     records = _object(values, "the file")
     differences, gates = (_object(records.get(name, {}), name) for name in ("differences", "gates"))
-    speaker = records.get("speaker")
+    speaker, people = records.get("speaker"), _object(records.get("people", {}), "people")
     return Evidence(
         conditions={name: _made(Metric, records[name], name) for name in CONDITIONS if name in records},
         differences={name: _made(Difference, record, name) for name, record in differences.items()},
         speaker=None if speaker is None else _made(Speaker, speaker, "speaker"),
         gates={name: _made(Gate, record, name) for name, record in sorted(gates.items(), key=_place)},
+        **{name: _all(kind, people.get(name, {}), name) for name, kind in PEOPLE.items()},
     )
 
 
@@ -140,7 +180,31 @@ def to_dict(evidence: Evidence) -> dict[str, Any]:
     values: dict[str, Any] = {name: _told(metric) for name, metric in evidence.conditions.items()}
     values["differences"] = {name: _told(difference) for name, difference in evidence.differences.items()}
     values["gates"] = {name: _told(gate) for name, gate in evidence.gates.items()}
+    people = {name: {key: _told(one) for key, one in getattr(evidence, name).items()} for name in PEOPLE}
+    if evidence.listeners:  # where nobody listened, the file says nothing of people
+        values["people"] = people
     return values if evidence.speaker is None else values | {"speaker": _told(evidence.speaker)}
+
+
+def headline(evidence: Evidence) -> dict[str, float | int]:
+    """The few numbers that a person compares versions by: of tuned + cloning, and what the adapter adds to cloning."""
+    voice = evidence.conditions.get("tuned_clone", Metric())
+    added = evidence.differences.get("tuned_clone-base_clone", Difference())
+    preferred = evidence.preferences.get("tuned_clone-base_clone", Preference())
+    values = {
+        "wer": voice.wer,
+        "wer_added": added.wer,
+        "similarity": voice.similarity,
+        "similarity_added": added.similarity,
+        "named": voice.named,
+        "preferred": preferred.share,
+        "gates_failed": len(evidence.failed) if evidence.gates else None,
+    }
+    return {name: round(value, DIGITS) for name, value in values.items() if value is not None}
+
+
+def write_headline(path: Path, evidence: Evidence) -> None:
+    write_atomic(path, json.dumps(headline(evidence), indent=2) + "\n")
 
 
 def write(path: Path, evidence: Evidence) -> None:
@@ -148,6 +212,7 @@ def write(path: Path, evidence: Evidence) -> None:
 
 
 T = TypeVar("T")
+PEOPLE: dict[str, Any] = {"preferences": Preference, "heard": HeardCondition, "listeners": ListenerRecord}
 
 
 def _object(value: Any, name: str) -> Mapping[str, Any]:
@@ -174,6 +239,10 @@ def _reader(kind: type) -> TypeAdapter[Any]:
     from pydantic import TypeAdapter  # here, as who asks for help reads no metrics
 
     return TypeAdapter(kind)
+
+
+def _all(kind: type[T], records: Any, place: str) -> dict[str, T]:
+    return {name: _made(kind, record, f"{place}.{name}") for name, record in _object(records, place).items()}
 
 
 def _place(item: tuple[str, Any]) -> int:

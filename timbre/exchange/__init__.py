@@ -43,6 +43,7 @@ class Options:
     audio_column: str = "audio"
     text_column: str = "text"
     speaker_column: str | None = None  # None is whichever is there of `source`, `speaker` and `speaker_id`; "" is none
+    language: str | None = None  # as --language says, for a format whose rows name theirs
 
 
 class Reader(Protocol):

@@ -2,12 +2,13 @@
 
     release(version, Path("release"), evidence)
     release/README.md           the card: evidence, data, speakers, consent, licences, limits, how to use it
-    release/adapter/            the adapter alone, as peft loads it
-    release/merged/             base and adapter in one, 16 bits, with tokenizer: as transformers loads it
+    release/adapter/            what was learnt alone; a LoRA is as peft loads it
+    release/merged/             base and adapter in one, 16 bits, as the family's own tools load it (CSM: transformers)
     release/samples/            some sentences, marked as synthetic, where they are of this version
     release/release.json        the version's key and the SHA-256 of each file; written last
 
-Each speaker must have consented to `publish`. For the hub, what is in `merged` lies at the top.
+Each speaker must have consented to `publish`. Where the base's licence forbids commercial use, a person has to say that
+it was understood. For the hub, what is in `merged` lies at the top.
 """
 
 from __future__ import annotations
@@ -38,17 +39,30 @@ SAMPLES = 4
 class Mergeable(Protocol):
     """A voice whose base and adapter make one model of its own kind."""
 
+    merged_library: str  # that loads it, as the hub names it
+
     def save_merged(self, folder: Path) -> None:
-        """As `from_pretrained` of transformers reads it, in 16 bits."""
+        """As the family's own tools read it, in 16 bits."""
+
+    def merged_usage(self, where: str) -> Sequence[str]:
+        """How others load it from `where`, a folder or OWNER/NAME: lines of Markdown."""
 
 
-def release(version: VoiceVersion, folder: Path, evidence: Sequence[str] = (), hub: str | None = None) -> list[Path]:
-    """The files, once all are there; SourceError where somebody did not consent to `publish`. `hub` is OWNER/NAME."""
+def release(
+    version: VoiceVersion, folder: Path, evidence: Sequence[str] = (), hub: str | None = None, *,
+    understood: bool = False,
+) -> list[Path]:  # fmt: skip
+    """The files, once all are there; SourceError where somebody did not consent to `publish`. `hub` is OWNER/NAME.
+
+    `understood`: a person says so of the licence of the base's weights.
+    """
     if version.adapter is None:
         raise DataError(
             f"{version.name}: is the base alone, which others have released; name a version with an adapter"
         )
     Permissions().check_use(version.speakers, version.name, PUBLISH)
+    if not understood and families.limits(version.voice.family):
+        raise DataError(f"{next(restrictions(version))}; look at it, then add --licence-understood")
     if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
         raise DataError(f"{folder}: holds other files; name a new folder")
     voice = families.load(version.voice, version.adapter, "fp32")
@@ -57,11 +71,11 @@ def release(version: VoiceVersion, folder: Path, evidence: Sequence[str] = (), h
     new = folder.with_name(f".{folder.name}.part")  # an earlier release stays until this one is whole
     shutil.rmtree(new, ignore_errors=True)
     (new / "adapter").mkdir(parents=True)
-    for name in ADAPTER_FILES:
+    for name in sorted({*ADAPTER_FILES, *(path.name for path in version.adapter.glob("*.safetensors"))}):
         shutil.copyfile(version.adapter / name, new / "adapter" / name)
     voice.save_merged(new if hub else new / "merged")
     spoken = samples(version, new / "samples")
-    write_atomic(new / "README.md", card(version, evidence, spoken, hub))
+    write_atomic(new / "README.md", card(version, voice, evidence, spoken, hub))
     names = sorted(path.relative_to(new) for path in new.rglob("*") if path.is_file())
     hashes = {name.as_posix(): file_sha256(new / name) for name in names}
     write_atomic(new / MANIFEST, json.dumps({"version": version.key, "sha256": hashes}, indent=1) + "\n")
@@ -85,7 +99,7 @@ def samples(version: VoiceVersion, folder: Path) -> list[Sample]:
 
 def licence_of(version: VoiceVersion) -> WeightsLicence | None:
     """Of the base's weights, as its family knows it."""
-    return families.family(version.voice.family).licences.get(version.voice.base)
+    return families.licence(version.voice)
 
 
 def restrictions(version: VoiceVersion) -> Iterator[str]:
@@ -108,7 +122,9 @@ def unlicensed(version: VoiceVersion) -> Iterator[str]:
             yield f"data/sources.yaml: {name}: licence {licence!r} allows nobody anything; name one"
 
 
-def card(version: VoiceVersion, evidence: Sequence[str], spoken: Sequence[Sample] = (), hub: str | None = None) -> str:
+def card(
+    version: VoiceVersion, voice: Mergeable, evidence: Sequence[str], spoken: Sequence[Sample], hub: str | None
+) -> str:
     people = Permissions().people
     learnt, licence = training_of(version), licence_of(version)
     used = {name for names in version.speakers.values() for name in names}
@@ -123,7 +139,7 @@ def card(version: VoiceVersion, evidence: Sequence[str], spoken: Sequence[Sample
             *(["license_name: see-the-card"] if not licence or licence.terms else []),
             f"language: {json.dumps(languages)}",
             *([f"base_model: {json.dumps(version.voice.base)}"] if version.voice.revision else []),
-            "library_name: transformers",
+            f"library_name: {voice.merged_library}",
             "pipeline_tag: text-to-speech",
             "tags: [text-to-speech, voice-clone, synthetic, timbre]",
             "---",
@@ -160,13 +176,9 @@ def card(version: VoiceVersion, evidence: Sequence[str], spoken: Sequence[Sample
             "",
             "## Using it",
             "",
-            "```python",
-            f'model = transformers.CsmForConditionalGeneration.from_pretrained("{where}")',
-            f'tokenizer = transformers.AutoTokenizer.from_pretrained("{where}")',
-            "```",
+            *voice.merged_usage(where),
             "",
-            "`adapter` is for peft, over the base model. Sesame's own repository cannot load the merged ones, which",
-            "have other names there. Sound that is made without Timbre is not marked: say that it is synthetic.",
+            "Sound that is made without Timbre is not marked: say that it is synthetic.",
             "",
         ]
     )

@@ -42,7 +42,7 @@ from timbre.families.protocol import (
 __all__ = [
     "WHOLE", "Audio", "Cloning", "Codes", "Course", "Family", "Lora", "Losses", "Mark", "Objective", "Part",
     "Precision", "Request", "SpeakerTag", "Speaking", "Spoken", "Turn", "Voice", "WeightsLicence",
-    "adapter_fingerprint", "family", "fingerprint", "load", "load_once",
+    "adapter_fingerprint", "family", "fingerprint", "licence", "limits", "load", "load_anew", "load_once",
 ]  # fmt: skip
 
 
@@ -51,6 +51,12 @@ def load_once(voice: VoiceParams, adapter: Path | None = None, precision: Precis
     loaded = _loaded(voice, adapter, precision)
     settle(loaded.model)
     return loaded
+
+
+def load_anew(voice: VoiceParams, adapter: Path | None = None, precision: Precision = "auto") -> Voice:
+    """`load_once` after a model has failed: nothing of it is kept."""
+    _loaded.cache_clear()
+    return load_once(voice, adapter, precision)
 
 
 @functools.lru_cache(maxsize=1)
@@ -66,6 +72,17 @@ def load(voice: VoiceParams, adapter: Path | None = None, precision: Precision =
 
 def family(name: str) -> Family:
     return cast(Family, importlib.import_module(f"timbre.families.{name}").FAMILY)
+
+
+def licence(voice: VoiceParams) -> WeightsLicence | None:
+    """Of a base's weights, where it is known: of a base on the hub; of any base of a family whose published weights
+    forbid commercial use."""
+    return family(voice.family).licences.get(voice.base) or limits(voice.family)
+
+
+def limits(name: str) -> WeightsLicence | None:
+    """The licence of a family's weights, where it forbids commercial use."""
+    return next((known for known in family(name).licences.values() if not known.commercial), None)
 
 
 def fingerprint(voice: VoiceParams) -> str:

@@ -48,6 +48,15 @@ class CodecShape(NamedTuple):
     encoding: float  # operations for a second of sound
 
 
+class WaveShape(NamedTuple):
+    """A second training, of what makes sound of codes, as a whole and against discriminators."""
+
+    weights: float  # that learn, discriminators among them
+    segment: float  # operations of a step for the piece of each clip that becomes sound, forwards and backwards
+    second: float  # … and for each second of the clip
+    kept: float  # bytes that a clip keeps for the way back, in single precision
+
+
 class Shape(NamedTuple):
     sentence: DecoderShape  # reads from the first word to the last frame
     frame: DecoderShape  # reads one frame, code by code; NO_DECODER where the other says every code
@@ -56,6 +65,7 @@ class Shape(NamedTuple):
     embedded: int  # weights that are looked up, and in no product
     frame_rate: float  # Hz
     codec: CodecShape
+    waves: WaveShape | None = None
 
     @property
     def weights(self) -> int:

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from timbre.core.content import write_atomic
 from timbre.core.errors import DataError, raise_all
-from timbre.core.records import check_id
+from timbre.core.records import ListeningAnswer, check_id
 from timbre.core.safe_text import short_repr
 from timbre.project import opinions
-from timbre.project.opinions import NUMBER, SECONDS, TEST, ListeningAnswer
+from timbre.project.opinions import NUMBER, SECONDS, TEST
 
 FOLDER = opinions.PATH / "tests"
 HEAD = "# timbre answers"  # begins a file of answers; the test's id and the listener follow

@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from timbre.core.content import write_atomic
+from timbre.core.content import read_text, write_atomic
 from timbre.core.errors import DataError, raise_all
-from timbre.core.records import check_id
+from timbre.core.records import SPOILT, TRUE, ListeningAnswer, check_id
 from timbre.core.safe_text import short_repr
 
 PATH = Path("data/opinions")
@@ -25,7 +24,6 @@ COLUMNS = (
     "test", "trial", "kind", "prompt", "first", "first_sound", "second", "second_sound", "answer", "seconds",
 )  # fmt: skip
 KINDS = ("ab", "abx", "rating")
-TRUE, SPOILT = "true", "spoilt"  # in the place of a voice: the speaker's own recording, a sound with noise in it
 PREFERENCES = ("first", "second", "neither")  # answers to `ab`
 IDENTIFIED = ("right", "wrong")  # answers to `abx`
 BEST = 100  # of a rating
@@ -37,30 +35,6 @@ NUMBER = re.compile(r"[1-9]\d{0,3}", re.ASCII)
 RATING = re.compile(r"100|[1-9]?\d", re.ASCII)
 
 
-@dataclass(frozen=True)
-class ListeningAnswer:
-    test: str  # 12 hex digits, of one sitting or of an exported test
-    trial: int  # from 1
-    kind: str  # ab: which is preferred; abx: which of the two is X; rating: from 0 to 100
-    prompt: str
-    first: str  # voice, as <condition>@<key>; `true` or `spoilt`
-    first_sound: str  # first 16 digits of the file's SHA-256
-    second: str  # empty where one sound was rated
-    second_sound: str
-    answer: str
-    seconds: float  # that it took
-
-    @property
-    def is_catch(self) -> bool:
-        """Whether everybody who listens knows the answer: one of the two is spoilt, or both are the same sound."""
-        return self.kind != "rating" and (SPOILT in (self.first, self.second) or self.first_sound == self.second_sound)
-
-    @property
-    def key(self) -> tuple[str, int, str]:
-        """What a listener can answer once."""
-        return self.test, self.trial, self.first if self.kind == "rating" else ""
-
-
 def row(answer: ListeningAnswer) -> str:
     return "\t".join(f"{value:g}" if isinstance(value, float) else str(value) for value in vars(answer).values())
 
@@ -68,7 +42,7 @@ def row(answer: ListeningAnswer) -> str:
 def add(listener: str, answers: Sequence[ListeningAnswer], folder: Path = PATH) -> Path:
     """Append to the listener's file."""
     path = folder / f"{check_id(listener)}.tsv"
-    before = _text(path) if path.exists() else "\t".join(COLUMNS) + "\n"
+    before = read_text(path) if path.exists() else "\t".join(COLUMNS) + "\n"
     if before and not before.endswith("\n"):
         before += "\n"
     write_atomic(path, before + "".join(f"{row(answer)}\n" for answer in answers))
@@ -77,7 +51,7 @@ def add(listener: str, answers: Sequence[ListeningAnswer], folder: Path = PATH) 
 
 def read(folder: Path = PATH) -> dict[str, list[ListeningAnswer]]:
     """By listener, in the order of their names; nobody where there is no folder."""
-    contents = {path: _text(path) for path in sorted(folder.glob("*.tsv"))}
+    contents = {path: read_text(path) for path in sorted(folder.glob("*.tsv"))}
     problems: list[str] = []
     found = {path.stem: list(parse(text, str(path), problems)) for path, text in contents.items()}
     raise_all(DataError, problems)
@@ -132,12 +106,3 @@ def wrong_answer(kind: str, answer: str) -> str:
         return "" if RATING.fullmatch(answer) else f"{short_repr(answer, 40)} is no rating from 0 to {BEST}"
     allowed = PREFERENCES if kind == "ab" else IDENTIFIED
     return "" if answer in allowed else f"{short_repr(answer, 40)} is no answer; expected {' or '.join(allowed)}"
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from error

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from timbre.core.safe_text import escaped
 from timbre.evaluation.measures import COMPARED, MEASURES, Measure
 from timbre.evaluation.metrics import CONDITIONS, Evidence, Metric
+from timbre.report import people
 from timbre.report.columns import columns
 from timbre.report.rates import VERSUS, gate_row
 from timbre.report.verdict import NAMES, change, verdict
@@ -62,6 +63,11 @@ def gates(evidence: Evidence) -> Iterator[str]:
     yield from columns([("passed" if row.passed else "FAILED", f"{row.asks}: {row.measured}") for row in rows])
 
 
+def preferences(evidence: Evidence) -> list[str]:
+    """What people prefer, a line each, for a terminal."""
+    return [f"people    {line}" for line in people.sentences(evidence)]
+
+
 def markdown(evidence: Evidence, facts: Sequence[Fact]) -> str:
     judged = verdict(evidence)
     parts = [
@@ -74,6 +80,7 @@ def markdown(evidence: Evidence, facts: Sequence[Fact]) -> str:
         ],
         _piped(_changes(evidence)),
         list(_gates(evidence)),
+        [f"- **People:** {escaped(line)}" for line in people.sentences(evidence)],
         [f"- **{fact.title}:** {fact.text}" for fact in facts],
     ]
     return "\n\n".join("\n".join(part).strip() for part in parts if any(part)) + "\n"

@@ -21,11 +21,11 @@ import soundfile
 from timbre import audio
 from timbre.audio import Samples
 from timbre.audio.containers import encoder_of
+from timbre.audio.content_credentials import signed
 from timbre.audio.stretching import Stretcher
-from timbre.audio.watermark import Watermarker
+from timbre.audio.watermark import KEY_DIGITS, Watermarker
 
 MAKER = "timbre"
-SHORT = 8  # hex digits of a version's key that the watermark carries
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,15 @@ class Mark:
 
     def tags(self) -> dict[str, str]:
         """For any container that has a place for text."""
+        about = self.about()
+        return {"title": "Synthetic speech", "comment": json.dumps(about), "software": MAKER} if about else {}
+
+    def about(self) -> dict[str, object]:
+        """What the tags and a signed manifest say; nothing of a sound that is not to be marked."""
         if self.why_not:
             return {}
-        about = {"synthetic": True, "generator": MAKER, "voice": self.version}
-        if self.card:
-            about["card"] = self.card
-        return {"title": "Synthetic speech", "comment": json.dumps(about), "software": MAKER}
+        about: dict[str, object] = {"synthetic": True, "generator": MAKER, "voice": self.version}
+        return about | ({"card": self.card} if self.card else {})
 
 
 class MarkedSound:
@@ -51,7 +54,7 @@ class MarkedSound:
 
     def __init__(self, rate: int, mark: Mark, speed: float = 1.0) -> None:
         self.stretcher = Stretcher(speed, rate)
-        self.marker = None if mark.why_not else Watermarker(mark.version[:SHORT], rate)
+        self.marker = None if mark.why_not else Watermarker(mark.version[:KEY_DIGITS], rate)
 
     def feed(self, sound: Samples) -> Samples:
         return self._marked(self.stretcher.feed(sound))
@@ -116,4 +119,4 @@ def _file(sound: Samples, rate: int, mark: Mark, container: str) -> bytes:
         for name, value in mark.tags().items():
             setattr(file, name, value)
         file.write(audio.to_pcm(sound))
-    return target.getvalue()
+    return signed(target.getvalue(), container.lower(), mark.about())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from timbre.project.sources import ORIGINS
 from timbre.tracking.run import TrackedRun
 
 
@@ -44,6 +45,11 @@ class Origin:
     file_sha256: str | None = None  # of what was fetched
     sha256: str | None = None  # of its samples
     seconds: float | None = None
+
+    @property
+    def place(self) -> str:
+        """Where the sound is."""
+        return next((str(getattr(self, key)) for key in ORIGINS if getattr(self, key)), "unknown")
 
 
 @dataclass(frozen=True)
@@ -101,6 +107,7 @@ class Adapter:
     key: str | None  # content key of its weights, by which samples name it
     path: str
     base: str | None
+    base_licence: str | None  # of its weights, where it forbids something
     best_step: int | None
     steps: int | None
     best_eval_loss: float | None
@@ -130,6 +137,7 @@ class TracedSample:
     similarity: float | None  # of its voice to the speaker's
     sampling: dict[str, Any]  # the section `generate` that it was made with
     base: str | None  # folder or hub name
+    base_licence: str | None  # of its weights, where it forbids something
     base_key: str
     adapter_key: str | None
     reference: TracedClip | None

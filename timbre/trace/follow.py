@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 
 from timbre.core.errors import DataError
 from timbre.core.text import normalise
+from timbre.project.sources import ORIGINS
 from timbre.trace.facts import Adapter, Forward, TracedClip, TracedPiece, TracedSample, TrainedClips, Use
 from timbre.trace.version import TracedVersion
 from timbre.versions.clip_rows import LEFT_OUT, PARTS, REJECTED, TABLE, ClipRow
@@ -59,7 +60,7 @@ def _named(version: TracedVersion, what: str) -> str:
     if PurePosixPath(path) == PurePosixPath(ADAPTER):
         return "adapter"
     for id, (entry, _) in version.entries.items():
-        if what in (entry.get("file"), entry.get("url")):
+        if what in [entry.get(key) for key in ORIGINS]:
             return id
     return PurePosixPath(path).stem if "/" in path else what
 
@@ -122,6 +123,7 @@ def adapter(version: TracedVersion) -> Adapter:
         key=key,
         path=ADAPTER,
         base=str(voice["base"]) if "base" in voice else None,
+        base_licence=training.get("base_licence"),
         best_step=training.get("best_step"),
         steps=training.get("steps"),
         best_eval_loss=training.get("best_eval_loss"),
@@ -171,6 +173,7 @@ def sample(version: TracedVersion, id: str) -> TracedSample:
         similarity=score.similarity if score else None,
         sampling=version.params("generate", "generate"),
         base=version.params("generate", "voice").get("base"),
+        base_licence=version.facts(f"{ADAPTER}/training.json").get("base_licence"),
         base_key=str(row.get("base")),
         adapter_key=worn,
         reference=clip(version, reference) if reference in version.clips else None,

@@ -7,6 +7,7 @@ compared with the work tree's and with that of every commit.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -16,14 +17,15 @@ from pathlib import Path
 import numpy as np
 
 from timbre.audio import Samples
-from timbre.audio.watermark import WatermarkFound, detect
+from timbre.audio.content_credentials import Credential, credential
+from timbre.audio.watermark import KEY_DIGITS, WatermarkFound, detect
 from timbre.core.errors import DataError
+from timbre.core.safe_text import visible
 from timbre.versions import dvc_lock, history
 from timbre.versions.snapshot import open_snapshot
 from timbre.versions.tables import ADAPTER
 
 SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".oga", ".aac", ".m4a", ".webm")
-SHORT = 8  # hex digits of a key in a mark
 SURE = 5.0  # standard deviations by which a mark that cannot be read whole must fit a known version
 BLOCK = 1 << 16  # samples that are read at once: a file that was streamed does not say how many there are
 LONGEST = 120  # seconds that are looked at
@@ -37,16 +39,27 @@ class SpokenBy:
     mark: WatermarkFound | None
     commit: str | None  # a commit of that version; None: the work tree, or none is known
     key: str | None  # of the version that it was found to be
+    credential: Credential | None = None  # its signed manifest
 
     def line(self, path: str) -> str:
         """One line that a person reads."""
-        ways = [*(["its metadata"] if self.said else []), *(["the mark in the sound"] if self.mark else [])]
+        ways = [*([self._words()] if self.said else []), *(["the mark in the sound"] if self.mark else [])]
         if not ways:
             return f"{path}: neither metadata nor a mark of Timbre in it; nobody can say from the file what spoke it"
         which = self.key or self.said or (self.mark.payload if self.mark else None)
-        named = f"version {which[:SHORT]}" if which else "a version that is too faint to read"
+        named = f"version {which[:KEY_DIGITS]}" if which else "a version that is too faint to read"
         here = "" if self.key else ", which is not in this repository"
         return f"{path}: synthetic, spoken by {named}{here}, according to {' and '.join(ways)}"
+
+    def _words(self) -> str:
+        if self.credential is None or self.credential.voice is None:
+            return "its metadata"
+        by = visible(self.credential.by)
+        return (
+            f"its manifest, signed by {by}"
+            if self.credential.whole
+            else f"its metadata, changed since {by} signed them"
+        )
 
 
 def is_sound_file(root: Path, path: str) -> bool:
@@ -55,19 +68,22 @@ def is_sound_file(root: Path, path: str) -> bool:
 
 def spoken_by(root: Path, path: Path) -> SpokenBy:
     named, sound, rate = read(path)
+    signed = credential(path.read_bytes(), path.suffix[1:].lower())
+    if signed and signed.whole and is_key(signed.voice):
+        named = signed.voice
     mark = detect(sound, rate)
     for commit, key in known_keys(root):
         if named is not None and key == named:
-            return SpokenBy(named, mark, commit, key)
+            return SpokenBy(named, mark, commit, key, signed)
         if named is None and mark and fits(mark, key):
-            return SpokenBy(named, mark, commit, key)
-    return SpokenBy(named, mark if mark and mark.payload else None, None, None)
+            return SpokenBy(named, mark, commit, key, signed)
+    return SpokenBy(named, mark if mark and mark.payload else None, None, None, signed)
 
 
 def fits(mark: WatermarkFound, key: str) -> bool:
     if mark.payload is not None:
         return key.startswith(mark.payload)
-    return mark.fits(key[:SHORT]) > SURE
+    return mark.fits(key[:KEY_DIGITS]) > SURE
 
 
 def read(path: Path) -> tuple[str | None, Samples, int]:
@@ -108,10 +124,14 @@ def _read(path: Path) -> tuple[str | None, Samples, int]:
 def key_in(comment: str) -> str | None:
     try:
         key = json.loads(comment)["voice"]
-        int(key, 16)
-        return str(key) if len(key) >= SHORT else None
     except (ValueError, KeyError, TypeError):
         return None
+    return key if is_key(key) else None
+
+
+def is_key(key: object) -> bool:
+    """Whoever wrote it: eight hex digits or more."""
+    return isinstance(key, str) and re.fullmatch(r"[0-9a-f]{8,64}", key) is not None
 
 
 def known_keys(root: Path) -> Iterator[tuple[str | None, str]]:

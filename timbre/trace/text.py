@@ -63,7 +63,7 @@ def _sample(sample: TracedSample, every: bool) -> tuple[list[str], list[Node]]:
     nodes = [
         Node("prompt", prompt, [Node("truth", _clip_line(sample.truth))] if sample.truth else []),
         Node("spoken", _joined(f"seed {sample.seed}", *_some(sample.sampling, SAMPLING))),
-        Node("base", _joined(sample.base, sample.base_key)),
+        Node("base", _joined(sample.base, sample.base_key, sample.base_licence)),
     ]
     if sample.reference:
         nodes.append(Node("cloned", _clip_line(sample.reference), _clip(sample.reference)))
@@ -120,7 +120,7 @@ def _adapter(adapter: Adapter, every: bool, whole: bool = True) -> list[Node]:
         [Node(trained.recording.id, _learnt(trained), _every(trained, every)) for trained in adapter.learnt], every
     )
     voices = {trained.recording.speaker.id: trained.recording.speaker for trained in adapter.learnt}
-    nodes = [Node("base", adapter.base or "unknown")] if whole else []
+    nodes = [Node("base", _joined(adapter.base or "unknown", adapter.base_licence))] if whole else []
     nodes += [Node("trained", ", ".join(_some(adapter.params, TRAINING))), Node("learnt", learnt, below)]
     nodes += [Node("voice", _voice(voice), _consent(voice)) for voice in voices.values()]
     return nodes + ([Node("spoke", _samples(adapter.samples, every))] if whole else [])
@@ -170,7 +170,7 @@ def _origin(origin: Origin) -> list[Node]:
 
 def _source(origin: Origin) -> str:
     part = f", {origin.start or 0} to {origin.end or 'the end'}" if origin.start or origin.end else ""
-    return f"{origin.url or origin.file or 'unknown'}{part} ({origin.where or 'no longer declared'})"
+    return f"{origin.place}{part} ({origin.where or 'no longer declared'})"
 
 
 def _voice(voice: TracedVoice) -> str:

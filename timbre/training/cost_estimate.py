@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from timbre import families
 from timbre.core.errors import ModelError
-from timbre.families.shape import DecoderShape, Shape
+from timbre.families.shape import DecoderShape, Shape, WaveShape
 
 GB = 1e9
 ROW = 0.15  # of a small layer's time, that each further row takes on a CPU; fitted
@@ -66,7 +66,9 @@ DEVICES = {
 def read_shape(family: str, base: str) -> Shape:
     """Of a folder's config.json, or of a base on the hub that the family knows."""
     path, voices = Path(base) / "config.json", families.family(family)
-    known = next((config for name, config in voices.known.items() if base.rpartition("/")[2] in name), None)
+    known = next(
+        (config for name, config in voices.known.items() if base.rpartition("/")[2].lower() in name.lower()), None
+    )
     if path.is_file():
         known = json.loads(path.read_bytes())
     if known is None:
@@ -128,6 +130,15 @@ def learning_memory(
         "adapter and optimiser": adapter * (4 + 4 + (2 if small_optimiser else 8)),
         "activations": stored + at_once,
         "logits": logits,
+    }
+
+
+def wave_memory(shape: Shape, waves: WaveShape, clips: int, *, half: bool, small_optimiser: bool) -> dict[str, float]:
+    """Bytes at the highest, of the training of what makes sound."""
+    return {
+        "weights": 4 * (shape.weights + shape.codec.weights + waves.weights),
+        "gradients and optimiser": waves.weights * (4 + (2 if small_optimiser else 8)),
+        "activations": clips * waves.kept / (2 if half else 1),
     }
 
 

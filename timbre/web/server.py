@@ -73,20 +73,23 @@ class ListeningServer:
         self._server = server(config)
 
     def serve(self) -> None:
-        with self._ended_by_interrupt():
+        with self._ended_by_signal():
             asyncio.run(self._server.serve(sockets=[self._socket]))
 
     @contextmanager
-    def _ended_by_interrupt(self) -> Iterator[None]:
-        """A Ctrl+C ends the server from here on, also before uvicorn listens to it and while it hands it back."""
+    def _ended_by_signal(self) -> Iterator[None]:
+        """Ctrl+C or SIGTERM ends the server from here on, also before uvicorn listens to it and while it hands it back.
+
+        uvicorn raises what it was sent once more when it is done; this way that ends nothing half-way."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = signal.signal(signal.SIGINT, lambda *_: self.stop())
+        before = {sent: signal.signal(sent, lambda *_: self.stop()) for sent in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            for sent, handler in before.items():
+                signal.signal(sent, handler)
 
     def stop(self) -> None:
         """End `serve`, which may run in another thread."""

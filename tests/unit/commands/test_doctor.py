@@ -142,6 +142,14 @@ def test_a_missing_remote_is_a_warning(healthy: Path, capsys: pytest.CaptureFixt
     assert "dvc remote add -d" in text
 
 
+def test_a_licence_that_forbids_something_is_a_warning(healthy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "non-commercial" not in examine(capsys)[1]
+    edit("params.yaml", "family: csm", "family: xtts")
+    code, text = examine(capsys)
+    assert code == 0
+    assert "warn  licence      coqui-public-model-license; Coqui allows non-commercial use only" in text
+
+
 def test_a_hub_model_out_of_reach_fails_within_seconds(
     healthy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -134,6 +134,22 @@ def test_an_unknown_model_is_told_which_there_are(root: Path) -> None:
         cli.execute(["estimate", "--model", "csm-2b", "--minutes", "5"])
 
 
+@pytest.mark.parametrize(("model", "weights"), [("xtts", 440), ("sovits", 77)])
+def test_the_other_families_answer_by_their_presets(
+    root: Path, capsys: pytest.CaptureFixture[str], model: str, weights: int
+) -> None:
+    shutil.copy(ROOT / f"presets/{model}.yaml", root / "presets")
+    found = run(capsys, "--model", model, "--minutes", "30", "--device", "4090")
+    assert f"{weights} million weights" in found["voice"]
+    assert ("train stage 2" in found["stages"]) == (model == "sovits")
+    assert all(line["seconds"] > 0 for line in found["stages"].values())
+    preset = root / f"presets/{model}.yaml"
+    preset.write_text(preset.read_text().replace("  stage2: true", "  stage2: false"))
+    without = run(capsys, "--model", model, "--minutes", "30", "--device", "4090")
+    assert "train stage 2" not in without["stages"]
+    assert sum(without["memory_gb"].values()) <= sum(found["memory_gb"].values())
+
+
 def test_without_a_dataset_one_says_how_many_minutes(root: Path) -> None:
     with pytest.raises(errors.DataError, match="or say --minutes"):
         cli.execute(["estimate"])

@@ -9,9 +9,9 @@ import pytest
 from tests.support import listening
 from tests.support.listening import BAD, GOOD, likes
 from timbre.core.errors import DataError
+from timbre.core.records import ListeningAnswer
 from timbre.project import listening_tests, opinions
 from timbre.project.listening_tests import ListeningTest
-from timbre.project.opinions import ListeningAnswer
 
 ANSWER = ListeningAnswer("0" * 12, 1, "ab", "bridge", GOOD, "1" * 16, BAD, "2" * 16, "first", 3.25)
 RATING = ListeningAnswer("0" * 12, 2, "rating", "bridge", GOOD, "1" * 16, "", "", "70", 9.0)
@@ -64,7 +64,7 @@ def test_a_wrong_row_is_named_by_its_line(project: Path, change: dict[str, objec
 def test_what_came_back_is_added_once(test: ListeningTest) -> None:
     rows = [f"{number}\t{likes(GOOD)(screen)}\t2.5" for number, screen in enumerate(test.screens, 1)]
     taken = listening_tests.take(sent(test, *rows))
-    assert (taken.listener, taken.answered, taken.screens) == ("guest-0a1b", 7, 7)
+    assert (taken.listener, taken.answered, taken.screens) == ("guest-0a1b", 9, 9)
     assert opinions.read()["guest-0a1b"] == listening.answered(test, likes(GOOD))
     with pytest.raises(DataError, match="guest-0a1b has answered test"):
         listening_tests.take(sent(test, *rows))
@@ -90,7 +90,7 @@ def test_a_hostile_file_of_answers_is_refused_by_line_and_nothing_is_added(test:
     assert [line.split(": ")[0] for line in told] == [f"answers.tsv:{number}" for number in range(4, 13)]
     assert [line.split(": ", 1)[1] for line in told[:3]] == [
         "trial 1 has an answer already",
-        "there is no trial 99; the test has 7",
+        "there is no trial 99; the test has 9",
         "'<img src=x onerror=alert(1)>' is no answer; expected first or second or neither",
     ]
     assert not list(opinions.PATH.glob("*.tsv"))

@@ -14,8 +14,16 @@ import soundfile
 from tests.support.fake_outputs import voice
 from tests.support.report_outs import made_up
 from timbre.evaluation import metrics
-from timbre.evaluation.metrics import Difference, Evidence, Gate, Metric
-from timbre.report import charts, sample_rows, sound, tables, training
+from timbre.evaluation.metrics import (
+    Difference,
+    Evidence,
+    Gate,
+    HeardCondition,
+    ListenerRecord,
+    Metric,
+    Preference,
+)
+from timbre.report import charts, people, sample_rows, sound, tables, training
 from timbre.report.rates import rates
 from timbre.report.verdict import verdict
 
@@ -139,3 +147,31 @@ def test_a_player_holds_the_whole_sound_in_less_than_half_of_the_bytes(tmp_path:
     part = sound.sound(tmp_path / "16000.flac", 1.0, 2.5)
     assert part.seconds == 1.5
     assert base64.b64decode(part.picture).startswith(b"\x89PNG")
+
+
+def test_what_people_prefer_is_told_beside_the_machines_numbers() -> None:
+    evidence = Evidence(
+        preferences={
+            "tuned_clone-base_clone": Preference(0.78, 0.66, 0.87, 48, 2, 0.9, 0.8, 0.95, -0.1, 0.62),
+        },
+        heard={"tuned_clone": HeardCondition(81.4, 76.0, 86.0, 6)},
+        listeners={
+            "ann": ListenerRecord(26, 6, 6, True),
+            "bob": ListenerRecord(26, 6, 5, True),
+            "rob": ListenerRecord(26, 6, 1, False, "answered 1 of 6 catch trials as expected"),
+        },
+    )
+    assert list(people.sentences(evidence)) == [
+        "Tuned + cloning over base + cloning: 78% (66–87) of 48 answers prefer it; "
+        "told apart in 90% (80–95) of ABX trials",
+        "Tuned + cloning: rated 81 (76–86) of 100 against the true recording",
+        "not counted: rob answered 1 of 6 catch trials as expected",
+    ]
+    shown = people.people(evidence)
+    assert shown is not None
+    assert (shown.listeners, shown.rows[0].with_words, shown.rows[0].with_similarity) == (
+        "2 listeners",
+        "−0.10",
+        "+0.62",
+    )
+    assert people.people(Evidence()) is None, "where nobody listened, nothing is told of people"

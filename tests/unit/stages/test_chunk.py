@@ -9,6 +9,7 @@ import pytest
 
 from stages.chunk import check_distinct, plan
 from tests.support.segment_factory import PARAMS, TALK, clips_of, correct, heard, ids, stored, talk
+from timbre.audio.line_times import settled
 from timbre.audio.speech_activity import Activity
 from timbre.core.errors import DataError
 from timbre.core.records import Segment
@@ -112,3 +113,71 @@ def test_the_same_sound_under_two_names_is_refused() -> None:
 def test_params_that_cannot_work_are_refused(change: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(PARAMS, **change)  # type: ignore[arg-type]
+
+
+def with_voice(sound: Activity, start: float, end: float) -> Activity:
+    place = slice(round(100 * start), round(100 * end))
+    sound.levels[place], sound.speech[place] = stored(-20), 1
+    return sound
+
+
+PAIR = [Segment("talk", 1, 4, "ann", "One."), Segment("talk", 6, 9, "ann", "Two.")]
+
+
+def test_what_somebody_says_without_a_line_is_told_and_in_no_clip() -> None:
+    clips, drops = plan(TALK, PAIR, with_voice(heard(PAIR), 4.7, 5.4), PARAMS)
+    assert [clip.text for clip in clips] == ["One.", "Two."]
+    assert clips[0].end < 4.7
+    assert clips[1].start > 5.4
+    (drop,) = drops
+    assert (drop.start, drop.end, drop.text) == (4.7, 5.4, "")
+    assert drop.reason == "unwritten: somebody speaks for 0.7 s, and no line says what"
+
+
+def test_a_flagged_line_is_no_speech_without_a_line() -> None:
+    lines = [PAIR[0], Segment("talk", 4.6, 5.5, "ann", "Cough.", dropped=True), PAIR[1]]
+    assert [drop.reason.split(":")[0] for drop in plan(TALK, lines, heard(lines), PARAMS)[1]] == ["dropped"]
+
+
+def test_a_pause_is_not_shortened_where_the_last_syllable_goes_on() -> None:
+    sound = with_voice(with_voice(heard(PAIR), 4, 4.55), 5.5, 6)
+    first, second = plan(TALK, PAIR, sound, PARAMS)[0]
+    assert first.end >= 4.55
+    assert second.start <= 5.5
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_voice_is_ever_cut_out_of_a_clip(seed: int) -> None:
+    segments = talk(40, seed)
+    sound, dice = heard(segments), np.random.default_rng(seed)
+    for _ in range(60):  # voices beside the lines, and past their ends
+        start = dice.uniform(0, segments[-1].end)
+        with_voice(sound, start, start + dice.uniform(0.05, 0.9))
+    for clip in plan(TALK, segments, sound, PARAMS)[0]:
+        for (_, end), (start, _) in zip(clip.spans, clip.spans[1:], strict=False):
+            assert not sound.speaks(end, start).any()
+        assert clip.seconds <= PARAMS.max_seconds
+
+
+def drafted(*times: tuple[float, float]) -> list[Segment]:
+    return [Segment("talk", a, b, "ann", f"Line {a:g}.", confidence=0.9) for a, b in times]
+
+
+def test_a_drafts_line_that_ends_too_early_ends_in_the_silence_behind_its_last_word() -> None:
+    lines, true = drafted((1, 3.75), (3.75, 7)), drafted((1, 4), (4.2, 7))
+    sound = heard(true)
+    placed = settled(lines, sound)
+    assert 3.99 <= placed[0].end < placed[1].start <= 4.21
+    assert settled([replace(line, confidence=None) for line in lines], sound) != placed  # a person's stay as they are
+
+
+def test_a_drafts_line_ends_in_the_quietest_moment_where_nobody_stops_speaking() -> None:
+    sound = heard(drafted((1, 7)))
+    sound.levels[410:420] = stored(-40)
+    first, second = settled(drafted((1, 4), (4, 7)), sound)
+    assert first.end == second.start == pytest.approx(4.15, abs=0.03)
+
+
+def test_a_persons_lines_keep_their_times() -> None:
+    lines = [replace(line, confidence=None) for line in drafted((1, 3.75), (3.75, 7))]
+    assert settled(lines, heard(drafted((1, 4), (4.2, 7)))) == lines

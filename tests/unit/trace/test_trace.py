@@ -369,3 +369,15 @@ def test_tracing_loads_no_model_library(voice: Voice) -> None:
         "assert not {'torch', 'transformers', 'mlflow', 'datasets', 'dvc'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env={"PYTHONPATH": str(ROOT)})
+
+
+def test_a_base_whose_licence_forbids_something_is_told_with_it(harbour: Voice) -> None:
+    assert "non-commercial" not in drawn(harbour, "tuned-one-0")
+    path = harbour.root / "models/adapter/training.json"
+    before = path.read_text()
+    path.write_text(json.dumps({**json.loads(before), "base_licence": "House rules, non-commercial use only"}))
+    try:
+        for what in ("tuned-one-0", "base-one-0", "adapter"):
+            assert "House rules, non-commercial use only" in drawn(harbour, what)
+    finally:
+        path.write_text(before)

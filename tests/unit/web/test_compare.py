@@ -18,8 +18,8 @@ from tests.support.review_client import Client, running
 from timbre.audio.loudness import loudness
 from timbre.commands import cli
 from timbre.core.errors import DataError
+from timbre.core.records import SPOILT
 from timbre.project import listening_tests, opinions
-from timbre.project.opinions import SPOILT
 from timbre.web.compare.matched_sounds import matched
 from timbre.web.compare.planning import plan
 from timbre.web.compare.routes import compare_server
@@ -81,7 +81,7 @@ def test_the_server_gives_sounds_by_names_that_say_nothing_and_takes_each_answer
     assert client.ask("api/answer", body, headers={"Origin": "http://evil.example"}).status == 403
     assert client.ask("api/answer", body | {"answer": "A"}).status == 422
     assert client.ask("api/answer", body | {"voice": GOOD}).status == 400
-    assert client.ask("api/answer", body).value == {"left": 6}
+    assert client.ask("api/answer", body).value == {"left": 8}
     assert client.ask("api/answer", body).value == {"error": "trial 1 has an answer already"}
     assert [row.trial for row in opinions.read()["ann"]] == [1]
 
@@ -98,7 +98,7 @@ def test_the_command_exports_the_work_trees_voices_and_takes_answers(
     assert 'content="marina"' in Path("test.html").read_text()[:1000]
     Path("answers.tsv").write_text(f"# timbre answers {test.id} bob\ntrial\tanswer\tseconds\n1\tneither\t4.5\n")
     assert cli.execute(["compare", "--take", "answers.tsv"]) == 0
-    assert "1 of 7 trials that bob answered" in capsys.readouterr().out
+    assert "1 of 9 trials that bob answered" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

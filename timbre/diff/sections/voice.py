@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from timbre.diff import wording
-from timbre.diff.document import Block, Folded, Inline, Paragraph, Table, TextSpan
+from timbre.diff.document import Block, Folded, Inline, Items, Paragraph, Table, TextSpan
 from timbre.diff.report import GateChange, PromptChange, Rate
 from timbre.diff.sections.page import OPEN, Page, cells, folded, pieces, say
 from timbre.diff.verdict import measured, rate_change
@@ -30,6 +30,9 @@ def rates(page: Page) -> Iterator[Block]:
     if others:
         shown, more = page.cut(others, "measure")
         yield from folded("What else was measured", [Table(head, tuple(map(_rate, shown))), *more])
+    if report.heard:
+        yield say("What people prefer, in blind listening tests:")
+        yield Items(tuple((TextSpan(line),) for line in report.heard))
     yield from _prompts(page)
 
 

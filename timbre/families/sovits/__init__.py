@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from timbre.families.protocol import Cloning, Family, Precision, Voice
+from timbre.families.protocol import Cloning, Family, Precision, Voice, WeightsLicence
 from timbre.families.sovits.shape import V2, shape
 
 SPOKEN = ("en",)  # languages whose text front end is here
@@ -19,5 +19,6 @@ def load_voice(base: str, revision: str | None, adapter: Path | None, precision:
 
 FAMILY = Family(
     name="sovits", load=load_voice, cloning=Cloning("sound and words", (3.0, 10.0), without=False), shape=shape,
-    known={"lj1995/GPT-SoVITS": V2}, languages=SPOKEN, marks=("language",), front_end=FRONT_END,
+    known={"lj1995/GPT-SoVITS": V2}, licences={"lj1995/GPT-SoVITS": WeightsLicence("mit")},
+    languages=SPOKEN, marks=("language",), front_end=FRONT_END,
 )  # fmt: skip

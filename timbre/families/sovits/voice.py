@@ -201,6 +201,20 @@ class Sovits:
             state = {name: value for name, value in learnt(self.stage2).items() if not name.startswith("enc_q.")}
             save_file({name: value.contiguous() for name, value in half(state).items()}, folder / STAGE2)
 
+    merged_library = "gpt-sovits"
+
+    def merged_usage(self, where: str) -> Sequence[str]:
+        return (
+            f"`voice.ckpt` and `voice.pth` in `{where}` are the two stages. Put them into `GPT_weights_v2` and",
+            "`SoVITS_weights_v2` of GPT-SoVITS, and choose them there.",
+        )
+
+    def save_merged(self, folder: Path) -> None:
+        """See `timbre.exchange.releasing.Mergeable`."""
+        from timbre.families.sovits.exporting import export
+
+        export(self, folder, "voice")
+
     def speak(self, requests: Sequence[Request], how: Speaking) -> Iterator[Spoken]:
         parts = self._parts(requests)
         with evaluating(self.base), evaluating(self.stage2):
@@ -262,13 +276,15 @@ class Sovits:
         return parts
 
     def _who(self, context: Sequence[Turn]) -> SovitsVoices:
-        """The last turn's voice; without one, the mean style of the clips that were learnt, or for a base none."""
-        if not context:
+        """The voice of the last turn that is a clip, not of a sentence just spoken; without one, the mean style
+        of the clips that were learnt, or for a base none."""
+        clips = [turn for turn in context if turn.clip]
+        if not clips:
             width = self.stage2.ref_enc.fc.get_submodule("fc").out_features
             style = torch.zeros(width) if self.style is None else self.style
             vector = style.to(self.device)[None, :, None]
             return SovitsVoices("", torch.zeros(0, dtype=torch.int64, device=self.device), (vector, vector))
-        turn = context[-1]
+        turn = clips[-1]
         sound = checked_reference(turn)
         if (why := unfit(turn)) or turn.codes is None:
             raise ModelError(f"{turn.text!r} is no reference: its clip's sounds {why}; take another clip")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from timbre.families.protocol import Cloning, Family, Precision, Voice
+from timbre.families.protocol import Cloning, Family, Precision, Voice, WeightsLicence
 from timbre.families.xtts.shape import XTTS_V2, shape
 
 SPOKEN = ("en",)  # languages whose text front end is here; the model speaks sixteen
@@ -17,7 +17,13 @@ def load_voice(base: str, revision: str | None, adapter: Path | None, precision:
     return voice.load(base, revision, adapter, precision)
 
 
+CPML = WeightsLicence(
+    "coqui-public-model-license",
+    "Coqui allows non-commercial use only, of the weights, of a voice made from them and of what it says",
+    commercial=False,
+)
 FAMILY = Family(
     name="xtts", load=load_voice, cloning=Cloning("sound", (6.0, 30.0), without=False), shape=shape,
-    known={"coqui/XTTS-v2": XTTS_V2}, languages=SPOKEN, marks=("language",), front_end=FRONT_END,
+    known={"coqui/XTTS-v2": XTTS_V2}, licences={"coqui/XTTS-v2": CPML},
+    languages=SPOKEN, marks=("language",), front_end=FRONT_END,
 )  # fmt: skip

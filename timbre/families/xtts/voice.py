@@ -52,6 +52,8 @@ OPTIONAL = ("speakers_xtts.pth",)
 TARGETS = r"gpt\.h\.\d+\.(attn\.c_attn|attn\.c_proj|mlp\.c_fc|mlp\.c_proj)"
 MATRICES = 4  # of a layer
 IDENTITY = "voice.safetensors"  # beside an adapter: the mean latents and vector of the clips that it learnt from
+TUNED = "tuned"  # that mean among the speakers of a release
+LEARNT_TEXT, LEARNT_CODES = 200, 250  # most of a clip that upstream trains on: 255,995 samples, 11.6 s
 FIRST_PIECE, LONGEST_PIECE = 24, 192  # frames of 10.7 ms
 
 
@@ -91,7 +93,7 @@ def load(base: str, revision: str | None, adapter: Path | None, precision: Preci
         networks.gpt.conditioning_perceiver.float()
     networks.to(device).eval()
     stock = stock_speakers(folder / "speakers_xtts.pth")
-    return Xtts(networks, settings, XttsText(folder / "vocab.json"), stock, identity)
+    return Xtts(networks, settings, XttsText(folder / "vocab.json"), stock, identity, folder)
 
 
 def read_identity(path: Path) -> Identity:
@@ -105,8 +107,9 @@ def read_identity(path: Path) -> Identity:
 class Xtts:
     def __init__(
         self, networks: XttsModel, settings: XttsSettings, text: XttsText, stock: dict[str, StockSpeaker],
-        identity: Identity | None = None,
+        identity: Identity | None = None, folder: Path | None = None,
     ) -> None:  # fmt: skip
+        self.folder = folder  # of the base's files
         self.networks, self.settings, self.text, self.stock = networks, settings, text, stock
         self.base: SpeechGpt = networks.gpt  # an adapter goes into its layers
         self.model: Any = self.base  # what is trained: the same, or peft's wrapper around it
@@ -152,10 +155,10 @@ class Xtts:
     def fits(self, turns: Sequence[Turn]) -> str | None:
         turn = turns[-1]  # no turn is heard before it
         ids = len(self.text.ids(turn.text, turn.language or "en"))
-        if ids > self.most_text:
-            return f"have a text of {ids} tokens, and the model reads {self.most_text}"
-        if (codes := _codes(turn)) > self.most_codes:
-            return f"take {codes} of the model's {self.most_codes} codes"
+        if ids > (most := min(self.most_text, LEARNT_TEXT)):
+            return f"have a text of {ids} tokens, and the model was trained on at most {most}"
+        if (codes := _codes(turn)) > (most := min(self.most_codes, LEARNT_CODES)):
+            return f"take {codes} codes, and the model was trained on at most {most} ({most / self.frame_rate:.1f} s)"
         return unfit(turn.codes)
 
     def batch(self, dialogues: Sequence[Sequence[Turn]], halves: Sequence[int], part: Part = WHOLE) -> XttsBatch:
@@ -194,6 +197,21 @@ class Xtts:
         if self.identity:
             values = {"latents": self.identity.latents[0], "vector": self.identity.vector[0]}
             save_file({name: value.float().cpu().contiguous() for name, value in values.items()}, folder / IDENTITY)
+
+    merged_library = "coqui"
+
+    def merged_usage(self, where: str) -> Sequence[str]:
+        return (
+            f"`{where}` is what Coqui's TTS loads from a folder: `Xtts.load_checkpoint(config, checkpoint_dir=…)`. The",
+            f"mean voice of the clips that it learnt from is the speaker `{TUNED}` in `speakers_xtts.pth`.",
+        )
+
+    def save_merged(self, folder: Path) -> None:
+        """See `timbre.exchange.releasing.Mergeable`."""
+        from timbre.families.xtts.exporting import export
+
+        assert self.folder, "a voice that is released was loaded from somewhere"
+        export(self, self.folder, folder)
 
     def speak(self, requests: Sequence[Request], how: Speaking) -> Iterator[Spoken]:
         parts = self._parts(requests)

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from timbre.core.errors import DataError
+from timbre.core.records import SPOILT, TRUE
 from timbre.project.listening_tests import ListeningScreen, ListeningTest, Stimulus
-from timbre.project.opinions import SPOILT, TRUE
 
-CATCHES = 4  # at least, half of them spoilt and half the same sound twice; and one for so many trials
+CATCHES = 6  # at least, of which who guesses gets too few right; half spoilt, half the same sound twice
+EVERY = 4  # trials, from which on there is one more
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def _catches(
     texts: Mapping[str, str],
     chance: random.Random,
 ) -> Iterator[ListeningScreen]:
-    for number in range(max(CATCHES, len(pairs) // 4) if pairs else 0):
+    for number in range(max(CATCHES, len(pairs) // EVERY) if pairs else 0):
         prompt, pair = chance.choice(pairs)
         sound = chance.choice(pair)
         # whether X is the one or the other cannot be heard where both are the same

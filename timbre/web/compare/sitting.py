@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from timbre.core.errors import DataError
+from timbre.core.records import SPOILT, TRUE
 from timbre.editing.owned_files import one_editor
 from timbre.project import opinions
 from timbre.project.listening_tests import ListeningScreen, ListeningTest, Stimulus, answers_to
-from timbre.project.opinions import SPOILT, TRUE
 from timbre.web.compare.matched_sounds import matched
 
 QUESTIONS = {

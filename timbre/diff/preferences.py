@@ -1,0 +1,68 @@
+"""What people prefer: the newer version or the older one, and its conditions, from blind listening tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from timbre.core.errors import DataError
+from timbre.core.records import ListeningAnswer
+from timbre.project import opinions
+from timbre.report import people
+from timbre.report.numbers import plural
+from timbre.versions.sample_sounds import version_voice
+from timbre.versions.tables import VersionTables
+
+if TYPE_CHECKING:
+    from timbre.evaluation.preferences import Vote
+
+USED = "tuned_clone"  # the voice as it is used
+
+
+def preferences(old: VersionTables, new: VersionTables) -> list[str]:
+    """A sentence each; none where nobody listened."""
+    told = list(people.sentences(new.evidence))
+    same = new.evidence.preferences == old.evidence.preferences
+    return [*_between(old, new), *([] if same else told)]
+
+
+def _between(old: VersionTables, new: VersionTables) -> Iterator[str]:
+    """Of answers that heard both versions."""
+    answers = _answers(new)
+    if not answers:
+        return
+    try:
+        keys = {version_voice(version, USED).key: value for version, value in ((old, 0.0), (new, 1.0))}
+    except DataError:
+        return  # one of the two has no samples that can be had
+    votes = list(_votes(answers, keys)) if len(keys) == 2 else []
+    if votes:
+        from timbre.evaluation.preferences import share
+
+        value, low, high = share(votes)
+        between = "" if low is None or high is None else f" ({100 * low:.0f}–{100 * high:.0f})"
+        listeners = plural(len({vote.listener for vote in votes}), "listener")
+        counted = plural(len(votes), "answer")
+        yield f"{new.name} over {old.name}: {100 * value:.0f}%{between} of {counted} prefer it; {listeners}"
+
+
+def _answers(version: VersionTables) -> dict[str, list[ListeningAnswer]]:
+    """By listener; a row that cannot be read is left to `evaluate`, which names it."""
+    found: dict[str, list[ListeningAnswer]] = {}
+    for path in version.snapshot.list(opinions.PATH.as_posix()):
+        if path.endswith(".tsv"):
+            text = (version.snapshot.read(path) or b"").decode(errors="replace")
+            found[path.rpartition("/")[2].removesuffix(".tsv")] = list(opinions.parse(text, path, []))
+    return found
+
+
+def _votes(answers: dict[str, list[ListeningAnswer]], keys: dict[str, float]) -> Iterator[Vote]:
+    """1 for the newer version, 0 for the older one."""
+    from timbre.evaluation.preferences import WORTH, Vote, record
+
+    for listener, some in answers.items():
+        if record(some).reliable:
+            for answer in some:
+                if answer.kind == "ab" and {answer.first, answer.second} == keys.keys():
+                    worth = WORTH[answer.answer]
+                    yield Vote(listener, answer.prompt, worth if keys[answer.first] else 1 - worth)
