@@ -27,7 +27,7 @@ from ruamel.yaml import YAML
 
 from benchmarks import table
 from benchmarks.noop import ROOT, dvc, new_repository
-from benchmarks.table import Row, Table
+from benchmarks.table import ResultTable, TimedRow
 from timbre.core.records import Recording, Segment, write_jsonl
 from timbre.project import transcripts
 
@@ -46,20 +46,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-edit", action="store_true", help="leave out the edit of a word")
 
 
-def measure(options: argparse.Namespace) -> Iterator[Table]:
+def measure(options: argparse.Namespace) -> Iterator[ResultTable]:
     rows = []
     for vad, sizes in (("energy", options.hours), ("silero", options.silero_hours)):
         for hours in sizes:
             seconds, peak = chunk(hours, vad)
             samples = hours * 3600 * 16_000 * 4 / 1e6
             extra = {"peak MB": peak, "all samples, MB": samples}
-            rows.append(Row(f"{hours:g} h, {vad}", [seconds], amount=hours * 60, extra=extra))
-    yield Table("`chunk`, clips of up to 30 s", rows, unit="CPU s", rate="hours of sound a minute")
+            rows.append(TimedRow(f"{hours:g} h, {vad}", [seconds], amount=hours * 60, extra=extra))
+    yield ResultTable("`chunk`, clips of up to 30 s", rows, unit="CPU s", rate="hours of sound a minute")
     if not options.no_edit:
         names = ("from nothing", "after a word's edit", "nothing to do")
-        rows = [Row(name, [seconds]) for name, seconds in zip(names, word(), strict=True)]
+        rows = [TimedRow(name, [seconds]) for name, seconds in zip(names, word(), strict=True)]
         title = "`dvc repro` of the demo's data, six minutes of sound"
-        yield Table(title, rows, baseline="from nothing", compares="time", unit="CPU s")
+        yield ResultTable(title, rows, baseline="from nothing", compares="time", unit="CPU s")
 
 
 def chunk(hours: float, vad: str) -> tuple[float, float]:

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks import table
-from benchmarks.table import Row, Table
+from benchmarks.table import ResultTable, TimedRow
 from tests.support.git_history import Voice
 
 TALK = "Passengers with coffee to pier {} please, the {} ferry waits under the old lantern of the harbour {}."
@@ -37,14 +37,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=5)
 
 
-def measure(options: argparse.Namespace) -> Iterator[Table]:
+def measure(options: argparse.Namespace) -> Iterator[ResultTable]:
     total = options.recordings * options.lines
     with tempfile.TemporaryDirectory() as folder:
         root = build(Path(folder) / "voice", options.recordings, options.lines, options.changed)
         rows = [rounds("clips in DVC's cache", root, options.rounds)]
         shutil.rmtree(root / ".dvc/cache")
         rows.append(rounds("no data in the clone", root, options.rounds))
-    yield Table(f"`timbre diff` of {total:,} segments, {options.changed:.0%} changed", rows)
+    yield ResultTable(f"`timbre diff` of {total:,} segments, {options.changed:.0%} changed", rows)
 
 
 def build(root: Path, recordings: int, lines: int, changed: float) -> Path:
@@ -65,7 +65,7 @@ def build(root: Path, recordings: int, lines: int, changed: float) -> Path:
     return root
 
 
-def rounds(name: str, root: Path, count: int) -> Row:
+def rounds(name: str, root: Path, count: int) -> TimedRow:
     """Seconds of each round, what a round computes of them (git included), and the highest peak of memory."""
     code = "import sys; from timbre.commands.cli import main; main()"
     project = str(Path(__file__).parent.parent)
@@ -83,7 +83,7 @@ def rounds(name: str, root: Path, count: int) -> Row:
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / count
     peak = after.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)  # bytes on a Mac, else kilobytes
-    return Row(name, seconds, extra={"of it CPU s": cpu, "peak MB": peak})
+    return TimedRow(name, seconds, extra={"of it CPU s": cpu, "peak MB": peak})
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from benchmarks import limits, shapes, table
-from benchmarks.table import Row, Table, race
+from benchmarks.table import ResultTable, TimedRow, race
 from timbre.core.running import settle
 from timbre.core.sections import WhisperParams
 from timbre.families import Audio
@@ -46,7 +46,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, help="of the longest clip; 30 on a GPU, 10 on a CPU, 5 for tiny")
 
 
-def measure(options: argparse.Namespace) -> Iterator[Table]:
+def measure(options: argparse.Namespace) -> Iterator[ResultTable]:
     for size in options.size:
         longest = options.seconds or (5 if size == "tiny" else 30 if options.device == "cuda" else 10)
         yield codec(size, options.device, options.clips, longest, options.runs)
@@ -54,7 +54,7 @@ def measure(options: argparse.Namespace) -> Iterator[Table]:
     yield hearing(options.clips, options.runs)
 
 
-def codec(size: str, device: str, clips: int, longest: float, runs: int) -> Table:
+def codec(size: str, device: str, clips: int, longest: float, runs: int) -> ResultTable:
     voice = with_codec(size, device)
     random = np.random.default_rng(0)
     lengths = np.linspace(longest / 2, longest, clips) * voice.sample_rate
@@ -65,12 +65,12 @@ def codec(size: str, device: str, clips: int, longest: float, runs: int) -> Tabl
     whole(voice, sounds[0])
     seconds = race(calls, runs, warmup=int(device == "cuda"))
     limit = operations(voice) * lengths.sum() / voice.sample_rate / limits.arithmetic(device)
-    rows = [Row(name, seconds[name], _minutes(sounds, voice.sample_rate), limit) for name in calls]
+    rows = [TimedRow(name, seconds[name], _minutes(sounds, voice.sample_rate), limit) for name in calls]
     title = f"codec of {size} on {device}, {clips} clips of {longest / 2:g} to {longest:g} s"
-    return Table(title, rows, baseline="each clip whole", rate=RATE)
+    return ResultTable(title, rows, baseline="each clip whole", rate=RATE)
 
 
-def decoding(size: str, device: str, runs: int) -> Table:
+def decoding(size: str, device: str, runs: int) -> ResultTable:
     """Samples of 2 to 4 s as they are decoded, as they are streamed, and side by side."""
     voice = with_codec(size, device)
     random, config = np.random.default_rng(0), voice.base.codec_model.config
@@ -90,9 +90,9 @@ def decoding(size: str, device: str, runs: int) -> Table:
     }
     seconds = race(calls, runs)
     minutes = lengths.sum() / voice.frame_rate / 60
-    rows = [Row(name, seconds[name], minutes) for name in calls]
+    rows = [TimedRow(name, seconds[name], minutes) for name in calls]
     title = f"codec of {size} on {device}, {SAMPLES} samples of 2 to 4 s decoded"
-    return Table(title, rows, baseline="each sample whole", rate=RATE)
+    return ResultTable(title, rows, baseline="each sample whole", rate=RATE)
 
 
 def streamed(voice: Csm, codes: Frames) -> None:
@@ -135,12 +135,12 @@ def operations(voice: Csm) -> float:
     return counter.get_total_flops() / 4
 
 
-def hearing(clips: int, runs: int) -> Table:
+def hearing(clips: int, runs: int) -> ResultTable:
     title = "the tiny Whisper"
     names = ["transcribe, one by one", *map(_name, BATCHES)]
     lacks = [package for package in ("whisper", "soundfile") if importlib.util.find_spec(package) is None]
     if lacks:
-        return Table(title, [Row(name, skipped=f"without {' and '.join(lacks)}") for name in names])
+        return ResultTable(title, [TimedRow(name, skipped=f"without {' and '.join(lacks)}") for name in names])
     from timbre import asr, audio
 
     model = asr.load(WhisperParams(str(ROOT / "models/tiny/whisper.pt")))
@@ -157,9 +157,9 @@ def hearing(clips: int, runs: int) -> Table:
         ]
     asr.hear(model, sounds[:1], ["en"])
     seconds = race(calls, runs, warmup=0)
-    rows = [Row(name, seconds[name], _minutes(sounds, rate)) for name in names]
+    rows = [TimedRow(name, seconds[name], _minutes(sounds, rate)) for name in names]
     title += f" on {model.device.type}, {len(sounds)} pieces of 4 s"
-    return Table(title, rows, baseline=names[0], rate=RATE)
+    return ResultTable(title, rows, baseline=names[0], rate=RATE)
 
 
 def _name(batch: int) -> str:

@@ -19,7 +19,7 @@ import torch
 
 from benchmarks import shapes, table
 from benchmarks.shapes import csm
-from benchmarks.table import Row, Table, median, race
+from benchmarks.table import ResultTable, TimedRow, median, race
 from timbre.commands.estimate import this_machine
 from timbre.families import Lora, Request, Speaking, Turn
 from timbre.families.shape import Shape
@@ -40,19 +40,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", choices=sorted(BASES), nargs="+", default=["tiny", "csm-1b"])
 
 
-def measure(options: argparse.Namespace) -> Iterator[Table]:
+def measure(options: argparse.Namespace) -> Iterator[ResultTable]:
     device = this_machine() if options.device == "cuda" else cost_estimate.cpu(torch.get_num_threads(), 0)
     for size in options.size:
         shape = cost_estimate.read_shape("csm", BASES[size])
         voice = csm(size, options.device, torch.bfloat16 if device.half else torch.float32)
         rows = [row(name, options.runs, *pair) for name, pair in parts(size, voice, shape, device)]
-        yield Table(f"{size} on {options.device}", rows)
+        yield ResultTable(f"{size} on {options.device}", rows)
 
 
-def row(name: str, runs: int, call: Callable[[], object], amount: float, computed: float) -> Row:
+def row(name: str, runs: int, call: Callable[[], object], amount: float, computed: float) -> TimedRow:
     seconds = [each / amount for each in race({name: call}, runs)[name]]
-    return Row(
-        name, seconds, extra={"computed s": computed, "measured / computed": median(Row(name, seconds)) / computed}
+    return TimedRow(
+        name, seconds, extra={"computed s": computed, "measured / computed": median(TimedRow(name, seconds)) / computed}
     )
 
 

@@ -24,21 +24,21 @@ from typing import NamedTuple
 import torch
 
 from benchmarks import table
-from benchmarks.table import Row, Table
+from benchmarks.table import ResultTable, TimedRow
 
 ROOT = Path(__file__).parent.parent
 
 
-class Part(NamedTuple):
+class GpuRun(NamedTuple):
     name: str  # of the benchmark's module
     seconds: float  # that it may take
     options: Sequence[str] = ()
 
 
 PARTS = (
-    Part("encoding", 80),
-    Part("speaking", 190),
-    Part("learning", 190, ["--only", "speed", "epoch"]),
+    GpuRun("encoding", 80),
+    GpuRun("speaking", 190),
+    GpuRun("learning", 190, ["--only", "speed", "epoch"]),
 )
 
 
@@ -56,7 +56,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--parts", nargs="+", default=[part.name for part in PARTS], help="only these")
 
 
-def measure(options: argparse.Namespace) -> Iterator[Table]:
+def measure(options: argparse.Namespace) -> Iterator[ResultTable]:
     parts = [part for part in PARTS if part.name in options.parts]
     end = time.monotonic()
     for part in parts:
@@ -65,7 +65,7 @@ def measure(options: argparse.Namespace) -> Iterator[Table]:
         yield from tables(part._replace(seconds=end - time.monotonic(), options=[*common, *part.options]))
 
 
-def tables(part: Part) -> list[Table]:
+def tables(part: GpuRun) -> list[ResultTable]:
     """What the part measured, and in its last row why it did not go on, if so."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", f"benchmarks.{part.name}", *part.options, "--out", folder]
@@ -73,7 +73,11 @@ def tables(part: Part) -> list[Table]:
         trouble = attempt(command, part.seconds, Path(folder) / "errors")
         files = sorted(Path(folder).glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
         done = [found for path in files for found in table.read(path)[1]]
-    return [*done, Table(part.name, [Row("the rest" if done else "all of it", skipped=trouble)])] if trouble else done
+    return (
+        [*done, ResultTable(part.name, [TimedRow("the rest" if done else "all of it", skipped=trouble)])]
+        if trouble
+        else done
+    )
 
 
 def attempt(command: Sequence[str], seconds: float, errors: Path) -> str:

@@ -36,7 +36,7 @@ Array = npt.NDArray[np.float32]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=sorted(MAKERS), default=sorted(MAKERS))
-    for line in shown("the adapter itself", metrics.read(Path("reports/metrics.json"))):
+    for line in shown("the adapter itself", metrics.read(Path("reports/details.json"))):
         print(line)
     for name in parser.parse_args().only:
         with tempfile.TemporaryDirectory(prefix="timbre-known-") as folder:
@@ -89,10 +89,16 @@ def judged(adapter: Path, folder: Path) -> Evidence:
         "generate", prompts="data/prompts.tsv", **read, adapter=adapter, out=folder / "samples",
         speed=folder / "speed.json",
     )  # fmt: skip
-    tables = {"scores": "scores.csv", "wer": "wer.csv", "metrics": "metrics.json", "mos": "mos.json"}
+    tables = {
+        "scores": "scores.csv",
+        "wer": "wer.csv",
+        "details": "details.json",
+        "metrics": "metrics.json",
+        "mos": "mos.json",
+    }
     written = {name: folder / file for name, file in {"heard": "heard", "embeddings": "embeddings", **tables}.items()}
-    stage("evaluate", **read, samples=folder / "samples", **written)
-    return metrics.read(folder / "metrics.json")
+    stage("evaluate", **read, opinions="data/opinions", samples=folder / "samples", **written)
+    return metrics.read(folder / "details.json")
 
 
 def stage(name: str, **paths: object) -> None:

@@ -31,7 +31,7 @@ import torch
 
 from benchmarks import limits, shapes, table
 from benchmarks.recipes import LORA, SHARE, TINY_SHARE, Way, dress, examined, operations, random_clip, step, tiny_clips
-from benchmarks.table import Row, Table
+from benchmarks.table import ResultTable, TimedRow
 from timbre import families
 from timbre.core.sections import CsmParams, TrainParams, VoiceParams
 from timbre.families import Turn
@@ -78,7 +78,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", type=float, default=5e-4, help="of learning, on the tiny stack")
 
 
-def measure(options: argparse.Namespace) -> Iterator[Table]:
+def measure(options: argparse.Namespace) -> Iterator[ResultTable]:
     yield from (MAKERS[part](options) for part in parts(options))
 
 
@@ -86,12 +86,12 @@ def parts(options: argparse.Namespace) -> list[str]:
     return options.only or (["speed", "epoch", "loss"] if options.device == "cuda" else ["speed", "loss"])
 
 
-def speed(options: argparse.Namespace) -> Table:
+def speed(options: argparse.Namespace) -> ResultTable:
     rows = [_row(way, options) for way in WAYS[options.device]]
     if options.device == "cuda":
-        rows.append(Row("Unsloth", skipped=_unsloth()))
+        rows.append(TimedRow("Unsloth", skipped=_unsloth()))
     title = f"a step on {options.size} on {options.device}, batch {options.batch} × {options.seconds:g} s"
-    return Table(title, rows, baseline=DOCUMENTED, rate="frames/s")
+    return ResultTable(title, rows, baseline=DOCUMENTED, rate="frames/s")
 
 
 def _unsloth() -> str:
@@ -104,14 +104,14 @@ def _unsloth() -> str:
     return "because random weights are no model that it loads; compare its own notebook on csm-1b"
 
 
-def _row(way: Way, options: argparse.Namespace) -> Row:
+def _row(way: Way, options: argparse.Namespace) -> TimedRow:
     print(f"{way.name} …", file=sys.stderr, flush=True)
     found = _asked(way, "speed", options)
     if "error" in found:
-        return Row(way.name, skipped=found["error"])
+        return TimedRow(way.name, skipped=found["error"])
     extra = {"peak GB": found["peak_gb"]}
     rate = limits.arithmetic(options.device, torch.bfloat16 if way.half else torch.float32)
-    return Row(way.name, found["seconds"], found["frames"], found["operations"] / rate, extra)
+    return TimedRow(way.name, found["seconds"], found["frames"], found["operations"] / rate, extra)
 
 
 def _asked(way: Way, part: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -162,9 +162,9 @@ def _peak(device: str) -> float:
     return used / (1e9 if device == "cuda" else 1e6)
 
 
-def epoch(options: argparse.Namespace) -> Table:
+def epoch(options: argparse.Namespace) -> ResultTable:
     """The training loop itself, an evaluation before and one after it included."""
-    from timbre.training import loop
+    from timbre.training import courses
     from timbre.training.batches import Utterance
 
     half = options.device == "cuda"
@@ -181,15 +181,15 @@ def epoch(options: argparse.Namespace) -> Table:
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:
         begun = time.perf_counter()
-        (trained,) = loop.learn(voice, heard[:count], heard[count:], params, CsmParams(SHARE), Path(scratch))
+        (trained,) = courses.learn(voice, heard[:count], heard[count:], params, CsmParams(SHARE), Path(scratch))
         seconds = time.perf_counter() - begun
     waited = statistics.mean(row["waiting_percent"] for row in trained.state.speed)
     extra = {"peak GB": _peak(options.device), "waiting for data": f"{waited:.1f}%"}
     title = f"an epoch of {count} clips of {options.seconds:g} s on {options.size} on {options.device}"
-    return Table(title, [Row("ours, checkpointing", [seconds], extra=extra)])
+    return ResultTable(title, [TimedRow("ours, checkpointing", [seconds], extra=extra)])
 
 
-def loss(options: argparse.Namespace) -> Table:
+def loss(options: argparse.Namespace) -> ResultTable:
     """The evaluation loss on the way, from the lowest seed to the highest, and its two parts at the end."""
     title = f"{options.steps} steps on the tiny stack, learning rate {options.rate:g}: s per step, evaluation loss"
     rows = []
@@ -197,7 +197,7 @@ def loss(options: argparse.Namespace) -> Table:
         print(f"{way.name} …", file=sys.stderr, flush=True)
         found = _asked(way, "loss", options)
         if "error" in found:
-            rows.append(Row(way.name, skipped=found["error"]))
+            rows.append(TimedRow(way.name, skipped=found["error"]))
             continue
         runs = found["losses"]
         on_the_way = {
@@ -205,8 +205,8 @@ def loss(options: argparse.Namespace) -> Table:
         }
         for place, part in enumerate(("backbone", "depth decoder")):
             on_the_way |= {f"of it {part}": _spread([run[-1][place] for run in runs])}
-        rows.append(Row(way.name, found["seconds"], extra=on_the_way))
-    return Table(title, rows, baseline=DOCUMENTED)
+        rows.append(TimedRow(way.name, found["seconds"], extra=on_the_way))
+    return ResultTable(title, rows, baseline=DOCUMENTED)
 
 
 def _spread(losses: Sequence[float]) -> str:

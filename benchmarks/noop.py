@@ -22,7 +22,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from benchmarks import table
-from benchmarks.table import Row, Table
+from benchmarks.table import ResultTable, TimedRow
 
 ROOT = Path(__file__).parent.parent
 PER_RECORDING = {  # folder → suffixes of an entry
@@ -46,12 +46,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def measure(options: argparse.Namespace) -> Iterator[Table]:
-    rows = [Row(f"{n} recordings", rounds(build(n), options.rounds)) for n in options.recordings]
+def measure(options: argparse.Namespace) -> Iterator[ResultTable]:
+    rows = [TimedRow(f"{n} recordings", rounds(build(n), options.rounds)) for n in options.recordings]
     if size := options.stage_per_recording:
         seconds = rounds(build_stage_per_recording(size), options.rounds)
-        rows.append(Row(f"a DVC stage per recording, {size}", seconds))
-    yield Table("no-op `dvc repro`", rows, baseline=rows[0].name, compares="time")
+        rows.append(TimedRow(f"a DVC stage per recording, {size}", seconds))
+    yield ResultTable("no-op `dvc repro`", rows, baseline=rows[0].name, compares="time")
 
 
 def rounds(repository: Path, count: int) -> list[float]:

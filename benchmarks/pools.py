@@ -24,7 +24,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from benchmarks import table
-from benchmarks.table import Row, Table, median, race
+from benchmarks.table import ResultTable, TimedRow, median, race
 
 ROOT = Path(__file__).parent.parent
 STAGES = {
@@ -43,18 +43,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", type=int, default=2)
 
 
-def measure(options: argparse.Namespace) -> Iterator[Table]:
+def measure(options: argparse.Namespace) -> Iterator[ResultTable]:
     for stage in STAGES:
         yield compare(stage, options.workers, options.runs)
 
 
-def compare(stage: str, workers: int, runs: int) -> Table:
+def compare(stage: str, workers: int, runs: int) -> ResultTable:
     clips = len(list((ROOT / "data/clips").glob("*.flac")))
     engines = {"one process": ("local", 1), f"{workers} workers": ("local", workers), "Ray": ("ray", workers)}
     title = f"`{stage}`, {clips} clips"
     lacking = "" if clips else "there are no clips; `dvc pull` or `dvc repro check` brings them"
     if lacking:
-        return Table(title, [Row(name, skipped=lacking) for name in engines])
+        return ResultTable(title, [TimedRow(name, skipped=lacking) for name in engines])
     if importlib.util.find_spec("ray") is None:
         del engines["Ray"]
     firsts: dict[str, list[float]] = {name: [] for name in engines}
@@ -65,10 +65,12 @@ def compare(stage: str, workers: int, runs: int) -> Table:
         }
         seconds = race(calls, runs, warmup=0)
     rows = [
-        Row(name, seconds[name], clips, extra={"until the first, s": round(median(Row(name, firsts[name])), 1)})
+        TimedRow(
+            name, seconds[name], clips, extra={"until the first, s": round(median(TimedRow(name, firsts[name])), 1)}
+        )
         for name in engines
     ]
-    return Table(title, rows, baseline="one process", rate="clips a second")
+    return ResultTable(title, rows, baseline="one process", rate="clips a second")
 
 
 def run(stage: str, folder: Path, engine: str, workers: int) -> float:

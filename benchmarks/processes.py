@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import table
-from benchmarks.table import Row, Table
+from benchmarks.table import ResultTable, TimedRow
 from timbre.core.running import run
 from timbre.training import distributed
 
@@ -53,18 +53,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
 
 
-def measure(options: argparse.Namespace) -> Iterator[Table]:
+def measure(options: argparse.Namespace) -> Iterator[ResultTable]:
     several = options.processes
     kinds = {"one process": (1, []), f"{several} processes": (several, [])}
     kinds[f"{several} processes, sharing the weights"] = (several, ["--shard"])
     rows = [row(name, options, count, flags) for name, (count, flags) in kinds.items()]
     title = f"a step of training, {options.size}, {options.batch} clips of {options.frames} frames"
-    yield Table(title, rows, baseline="one process", rate="frames/s")
+    yield ResultTable(title, rows, baseline="one process", rate="frames/s")
 
 
-def row(name: str, options: argparse.Namespace, count: int, flags: list[str]) -> Row:
+def row(name: str, options: argparse.Namespace, count: int, flags: list[str]) -> TimedRow:
     if 0 < distributed.gpus() < count:
-        return Row(name, skipped=f"there are {distributed.gpus()} GPUs")
+        return TimedRow(name, skipped=f"there are {distributed.gpus()} GPUs")
     cores = os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "benchmarks.processes", "--child", folder, "--processes", str(count), *flags]
@@ -75,7 +75,7 @@ def row(name: str, options: argparse.Namespace, count: int, flags: list[str]) ->
     measured = found["speed"][WARMUP:]
     memory = measured[-1].get("gpu_memory_mb", measured[-1]["memory_mb"])
     extra = {"MB in the first process": memory, "loss at the last step": f"{found['loss']:.4f}"}
-    return Row(name, [step["seconds"] for step in measured], options.batch * options.frames, extra=extra)
+    return TimedRow(name, [step["seconds"] for step in measured], options.batch * options.frames, extra=extra)
 
 
 def learn(options: argparse.Namespace) -> None:
@@ -84,7 +84,7 @@ def learn(options: argparse.Namespace) -> None:
     from benchmarks.shapes import csm
     from timbre.core.params import read
     from timbre.families import Turn
-    from timbre.training import loop
+    from timbre.training import courses
     from timbre.training.batches import Utterance
 
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # peft's calls, not ours
@@ -107,7 +107,7 @@ def learn(options: argparse.Namespace) -> None:
         for n, codes in enumerate(random.integers(1, 200, (2 * options.batch, *shape)))
     ]
     with tempfile.TemporaryDirectory() as scratch:
-        (trained,) = loop.learn(voice, clips, clips[:2], params, read().csm, Path(scratch))
+        (trained,) = courses.learn(voice, clips, clips[:2], params, read().csm, Path(scratch))
     if distributed.first():
         found = {"speed": trained.state.speed, "loss": trained.state.history[-1]["train_loss"]}
         (options.child / "found.json").write_text(json.dumps(found))

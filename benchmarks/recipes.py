@@ -29,7 +29,7 @@ class Way(NamedTuple):
     saving: bool = False  # gradient checkpointing
 
 
-class Clip(NamedTuple):
+class TalkClip(NamedTuple):
     text: str
     sound: Audio
     codes: Frames
@@ -43,7 +43,7 @@ def dress(voice: Csm, way: Way, seed: int = 0) -> None:
     voice.model.train()
 
 
-def step(voice: Csm, way: Way, optimiser: Any, clips: Sequence[Clip], seed: int, share: float = SHARE) -> None:
+def step(voice: Csm, way: Way, optimiser: Any, clips: Sequence[TalkClip], seed: int, share: float = SHARE) -> None:
     torch.manual_seed(seed)
     with torch.autocast(voice.device.type, torch.bfloat16, enabled=way.half):
         if way.raw:
@@ -57,7 +57,7 @@ def step(voice: Csm, way: Way, optimiser: Any, clips: Sequence[Clip], seed: int,
     optimiser.zero_grad()
 
 
-def documented(voice: Csm, clips: Sequence[Clip]) -> dict[str, Tensor]:
+def documented(voice: Csm, clips: Sequence[TalkClip]) -> dict[str, Tensor]:
     """What CsmProcessor makes of a conversation with `output_labels=True`: a place for each frame, and the sound."""
     config = voice.base.config
     rows = []
@@ -81,16 +81,16 @@ def _stacked(rows: Sequence[Any], padding: float) -> Tensor:
     return torch.from_numpy(np.stack([np.pad(row, (0, size - len(row)), constant_values=padding) for row in rows]))
 
 
-def random_clip(voice: Csm, seconds: float, seed: int) -> Clip:
+def random_clip(voice: Csm, seconds: float, seed: int) -> TalkClip:
     draw = np.random.default_rng(seed)
     frames = round(seconds * voice.frame_rate)
     samples = frames * round(voice.sample_rate / voice.frame_rate)
     size = voice.base.config.codec_config.codebook_size
     codes = draw.integers(1, size, (frames, voice.codebooks)).astype(np.int16)
-    return Clip("x" * round(seconds * CHARACTERS), draw.normal(0, 0.1, samples).astype(np.float32), codes)
+    return TalkClip("x" * round(seconds * CHARACTERS), draw.normal(0, 0.1, samples).astype(np.float32), codes)
 
 
-def operations(voice: Csm, way: Way, clips: Sequence[Clip]) -> float:
+def operations(voice: Csm, way: Way, clips: Sequence[TalkClip]) -> float:
     """Of the layers' matrix products: forward, backward to what is below, and forward again where that saves memory.
 
     The weights are frozen, so nothing is computed for them; attention, heads, adapter and codec come on top.
@@ -105,7 +105,7 @@ def operations(voice: Csm, way: Way, clips: Sequence[Clip]) -> float:
     return (6 if way.saving else 4) * (backbone * (texts + frames) + depth * deep * voice.codebooks)
 
 
-def tiny_clips() -> tuple[list[Clip], list[Clip]]:
+def tiny_clips() -> tuple[list[TalkClip], list[TalkClip]]:
     """The demo's clips: to learn from, and to evaluate on."""
     from timbre import audio
     from timbre.training.batches import utterances
@@ -115,13 +115,13 @@ def tiny_clips() -> tuple[list[Clip], list[Clip]]:
         found, _ = utterances(ROOT / f"data/dataset/{name}.jsonl", ROOT / "data/codes/csm")
         sounds = [audio.read(ROOT / f"data/clips/{one.id}.flac", 16_000)[0] for one in found]
         tables.append([
-            Clip(one.turn.text, sound, one.turn.codes["codes"])
+            TalkClip(one.turn.text, sound, one.turn.codes["codes"])
             for one, sound in zip(found, sounds, strict=True) if one.turn.codes is not None
         ])  # fmt: skip
     return tables[0], tables[1]
 
 
-def examined(voice: Csm, held: Sequence[Clip], way: Way) -> tuple[float, float]:
+def examined(voice: Csm, held: Sequence[TalkClip], way: Way) -> tuple[float, float]:
     """Losses of backbone and depth decoder, the same for all ways: every frame counts, for both."""
     voice.model.eval()
     batch = voice.batch([[Turn(clip.text, {"codes": clip.codes})] for clip in held], 1.0, 0)

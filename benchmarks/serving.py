@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from benchmarks import table
 from benchmarks.shapes import SIZES, csm
-from benchmarks.table import Row, Table
+from benchmarks.table import ResultTable, TimedRow
 from timbre.core.running import settle
 from timbre.families import Request
 from timbre.families.csm.model import Csm
@@ -39,7 +39,7 @@ Served = Callable[[Request], Iterator[float]]  # of a request: seconds of each p
 
 
 @dataclass
-class Tally:
+class CallTally:
     """What the callers heard."""
 
     first: list[float] = field(default_factory=list)  # seconds
@@ -60,7 +60,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="of each sentence")
 
 
-def measure(options: argparse.Namespace) -> Iterator[Table]:
+def measure(options: argparse.Namespace) -> Iterator[ResultTable]:
     dtype = torch.bfloat16 if options.device == "cuda" else torch.float32
     voice = csm(options.size, options.device, dtype)
     settle(voice.base)
@@ -70,10 +70,10 @@ def measure(options: argparse.Namespace) -> Iterator[Table]:
         rows.append(by_engine(voice, callers, options))
     at = next((row.name for row in rows if row.name.startswith("generate, 8")), rows[0].name)
     title = f"{options.size} on {options.device}, sentences of {options.seconds:g} s"
-    yield Table(title, rows, baseline=at, rate="s of sound a second")
+    yield ResultTable(title, rows, baseline=at, rate="s of sound a second")
 
 
-def by_generate(voice: Csm, callers: int, options: argparse.Namespace) -> Row:
+def by_generate(voice: Csm, callers: int, options: argparse.Namespace) -> TimedRow:
     lock = threading.Lock()  # one after the other
 
     def served(request: Request) -> Iterator[float]:
@@ -95,7 +95,7 @@ def generated(voice: Csm, request: Request) -> float:
     return len(made[0]) / voice.frame_rate
 
 
-def by_engine(voice: Csm, callers: int, options: argparse.Namespace) -> Row:
+def by_engine(voice: Csm, callers: int, options: argparse.Namespace) -> TimedRow:
     engine = Engine(lambda: prepared(voice, max(callers, 8)), waiting=callers)
 
     def served(request: Request) -> Iterator[float]:
@@ -121,8 +121,8 @@ def request(caller: int, number: int, options: argparse.Namespace) -> Request:
     return Request(" ".join(random.choice(WORDS, 6)), (), 1000 * caller + number, options.seconds)
 
 
-def row(name: str, served: Served, callers: int, options: argparse.Namespace) -> Row:
-    tally = Tally()
+def row(name: str, served: Served, callers: int, options: argparse.Namespace) -> TimedRow:
+    tally = CallTally()
     threads = [threading.Thread(target=call, args=(caller, served, tally, options)) for caller in range(callers)]
     began = time.perf_counter()
     for thread in threads:
@@ -136,10 +136,10 @@ def row(name: str, served: Served, callers: int, options: argparse.Namespace) ->
         "p95, s": ordered[min(len(ordered) - 1, round(0.95 * len(ordered)))],
         "ran dry": f"{sum(deficit > DEFICIT for deficit in tally.deficits)} of {len(ordered)}",
     }
-    return Row(name, [took], amount=tally.sound, extra=extra)
+    return TimedRow(name, [took], amount=tally.sound, extra=extra)
 
 
-def call(caller: int, served: Served, tally: Tally, options: argparse.Namespace) -> None:
+def call(caller: int, served: Served, tally: CallTally, options: argparse.Namespace) -> None:
     random = np.random.default_rng(caller)
     for number in range(options.requests):
         time.sleep(float(random.exponential(options.seconds / 2)))

@@ -32,7 +32,7 @@ from tqdm import tqdm
 
 from benchmarks import limits, table
 from benchmarks.shapes import SIZES, Size, csm
-from benchmarks.table import Row, Table
+from benchmarks.table import ResultTable, TimedRow
 from timbre.core.running import settle
 from timbre.families import Request, Speaking, Turn
 from timbre.families.csm.eight_bits import shrink
@@ -58,7 +58,7 @@ class Version(NamedTuple):
     def again(self) -> Version:
         """The same weights, with caches and graphs of its own, which are kept from run to run as in real use."""
         voice = Csm(self.voice.base, self.voice.tokenizer)
-        voice._decoders = dict(self.voice._decoders)  # how the weights are laid out is shared
+        voice.decoders = dict(self.voice.decoders)  # how the weights are laid out is shared
         return self._replace(voice=voice)
 
 
@@ -82,22 +82,24 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames", type=int, help="of a run, for each sentence")
 
 
-def measure(size: Size, options: argparse.Namespace) -> Iterator[Table]:
+def measure(size: Size, options: argparse.Namespace) -> Iterator[ResultTable]:
     for precisions in GROUPS[options.device]:  # one after the other: all at once would be 19 GB
         yield from measured(size, versions(size, options.device, precisions), options)
         gc.collect()
 
 
-def measured(size: Size, made: Sequence[Version], options: argparse.Namespace) -> Iterator[Table]:
+def measured(size: Size, made: Sequence[Version], options: argparse.Namespace) -> Iterator[ResultTable]:
     on_gpu = options.device == "cuda"
     frames = options.frames or (ON_GPU if on_gpu else ON_CPU[size])
     racing = list(contenders(size, made, frames, options.slots or [1, 8, 16, *[64] * on_gpu]))
     seconds = race({one.name: one.speak for one in racing}, options.runs, f"{size}, frames")
     rate = made[0].voice.frame_rate
-    rows = [Row(one.name, [run / frames for run in seconds[one.name]], one.rows / rate, one.limit) for one in racing]
+    rows = [
+        TimedRow(one.name, [run / frames for run in seconds[one.name]], one.rows / rate, one.limit) for one in racing
+    ]
     where = f"{size} on {options.device}, {made[0].name}"
-    yield Table(f"{where}: a frame of each sentence", rows, baseline=rows[0].name, rate="s of sound a second")
-    yield Table(f"{where}: first sound", first_sounds(size, made, options.runs), "generate, decode")
+    yield ResultTable(f"{where}: a frame of each sentence", rows, baseline=rows[0].name, rate="s of sound a second")
+    yield ResultTable(f"{where}: first sound", first_sounds(size, made, options.runs), "generate, decode")
 
 
 def race(calls: Mapping[str, Callable[[], object]], runs: int, label: str) -> dict[str, list[float]]:
@@ -194,14 +196,14 @@ def weights_of_layers(config: Any) -> int:
     return int(config.num_hidden_layers * config.hidden_size * each)
 
 
-def first_sounds(size: Size, made: Sequence[Version], runs: int) -> list[Row]:
+def first_sounds(size: Size, made: Sequence[Version], runs: int) -> list[TimedRow]:
     """Seconds until there is any sound, and of all of it; turn by turn."""
     voice = made[0].voice
     sound = np.random.default_rng(0).normal(0, 0.1, int(REFERENCE_SECONDS * voice.sample_rate)).astype(np.float32)
     reference = Turn("It was a long way, and it rained all day.", voice.encode([sound])[0])
     calls: dict[str, Callable[[], object]] = {"generate, decode": partial(whole, voice, reference)}
     calls |= {f"Timbre, {one.name}": partial(first, one.again().voice, reference) for one in made}
-    return [Row(name, seconds) for name, seconds in race(calls, runs, f"{size}, first sound").items()]
+    return [TimedRow(name, seconds) for name, seconds in race(calls, runs, f"{size}, first sound").items()]
 
 
 def whole(voice: Csm, reference: Turn) -> None:

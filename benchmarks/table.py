@@ -2,9 +2,10 @@
 
     python -m benchmarks.table              # writes the tables of benchmarks/results into benchmarks/README.md
 
-A benchmark's `measure(options)` yields a `Table` as soon as it is done; its `main` hands them to `record`:
+A benchmark's `measure(options)` yields a `ResultTable` as soon as it is done; its `main` hands them to `record`:
 
-    yield Table("`timbre diff`", [Row("all", [1.9, 2.1, 2.0]), Row("no data", [1.4, 1.5, 1.4])], baseline="all")
+    rows = [TimedRow("all", [1.9, 2.1, 2.0]), TimedRow("no data", [1.4, 1.5, 1.4])]
+    yield ResultTable("`timbre diff`", rows, baseline="all")
 
 A row holds the seconds of each run. Shown are their median and, as spread, the lowest and the highest; what is made a
 second; how that compares with the baseline; and the share of the physical limit that was reached, where one is known.
@@ -30,7 +31,7 @@ RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent / "README.md"
 
 
-class Row(NamedTuple):
+class TimedRow(NamedTuple):
     name: str
     seconds: Sequence[float] = ()  # of each run; none where it could not be measured
     amount: float = 0  # what a run makes, so that amount / seconds is the table's `rate`
@@ -39,20 +40,20 @@ class Row(NamedTuple):
     skipped: str = ""  # why there are no seconds
 
 
-class Table(NamedTuple):
+class ResultTable(NamedTuple):
     title: str
-    rows: list[Row]
+    rows: list[TimedRow]
     baseline: str = ""  # the row that the others are compared with: what one would do instead
     compares: Literal["speed", "time"] = "speed"  # by how much is made a second, or by the seconds
     unit: str = "s"  # what the seconds are, such as `CPU s`
     rate: str = ""  # what amount a second is called, such as `× real time`
 
 
-def median(row: Row) -> float:
+def median(row: TimedRow) -> float:
     return statistics.median(row.seconds)
 
 
-def ratio(row: Row, table: Table) -> float | None:
+def ratio(row: TimedRow, table: ResultTable) -> float | None:
     """How many times as fast as the baseline; or, where the table compares times, as long."""
     base = next((r for r in table.rows if r.name == table.baseline), None)
     if base is None or not base.seconds or not row.seconds:
@@ -114,7 +115,7 @@ def run(
     name: str,
     doc: str | None,
     arguments: Callable[[argparse.ArgumentParser], None],
-    measure: Callable[[argparse.Namespace], Iterable[Table]],
+    measure: Callable[[argparse.Namespace], Iterable[ResultTable]],
 ) -> None:
     """A benchmark from its command line to its results: `arguments` adds its options, `measure` makes its tables."""
     options = parse(doc, arguments)
@@ -138,14 +139,14 @@ def add_device(parser: argparse.ArgumentParser, runs: int) -> None:
     parser.add_argument("--runs", type=int, default=runs, help="of each, after a warm-up")
 
 
-def record(name: str, tables: Iterable[Table], folder: Path) -> None:
+def record(name: str, tables: Iterable[ResultTable], folder: Path) -> None:
     """Print each table as it comes, and write all that there are to the folder's NAME.json.
 
     A name such as learning-loss is of a part of a benchmark, which keeps a file of its own.
     """
     command = ["python -m", f"benchmarks.{name.partition('-')[0]}", *_said(sys.argv[1:])]
     begun = {"load": machine()["load"], "command": " ".join(command)}
-    done: list[Table] = []
+    done: list[ResultTable] = []
     facts: dict[str, Any] = {}
     for table in tables:
         done.append(table)
@@ -162,13 +163,13 @@ def _said(arguments: Sequence[str]) -> list[str]:
     ]
 
 
-def write(path: Path, facts: Mapping[str, Any], tables: Iterable[Table]) -> None:
+def write(path: Path, facts: Mapping[str, Any], tables: Iterable[ResultTable]) -> None:
     content = {"machine": dict(facts), "tables": [_to_json(table) for table in tables]}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _to_json(table: Table) -> dict[str, Any]:
+def _to_json(table: ResultTable) -> dict[str, Any]:
     rows = []
     for row in table.rows:
         content: dict[str, Any] = {k: v for k, v in row._asdict().items() if v}
@@ -180,10 +181,13 @@ def _to_json(table: Table) -> dict[str, Any]:
     return table._asdict() | {"rows": rows}
 
 
-def read(path: Path) -> tuple[dict[str, Any], list[Table]]:
+def read(path: Path) -> tuple[dict[str, Any], list[ResultTable]]:
     content = json.loads(path.read_text(encoding="utf-8"))
     tables = [
-        Table(**part | {"rows": [Row(**{k: v for k, v in row.items() if k in Row._fields}) for row in part["rows"]]})
+        ResultTable(
+            **part
+            | {"rows": [TimedRow(**{k: v for k, v in row.items() if k in TimedRow._fields}) for row in part["rows"]]}
+        )
         for part in content["tables"]
     ]
     return content["machine"], tables
@@ -198,7 +202,7 @@ def _rounded(value: Any) -> Any:
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
-def markdown(table: Table) -> str:
+def markdown(table: ResultTable) -> str:
     """Columns that no row has are left out."""
     scale, unit = (1e3, table.unit.replace("s", "ms")) if _is_short(table) and table.unit == "s" else (1, table.unit)
     named = list(dict.fromkeys(name for row in table.rows for name in row.extra))
@@ -214,7 +218,7 @@ def markdown(table: Table) -> str:
     return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + notes) + "\n"
 
 
-def _cells(row: Row, table: Table, scale: float, unit: str, named: Iterable[str]) -> dict[str, str]:
+def _cells(row: TimedRow, table: ResultTable, scale: float, unit: str, named: Iterable[str]) -> dict[str, str]:
     times = [second * scale for second in row.seconds]
     against = ratio(row, table)
     spread = f" ({plain(min(times))}–{plain(max(times))})" if len(times) > 1 else ""
@@ -232,7 +236,7 @@ def _cells(row: Row, table: Table, scale: float, unit: str, named: Iterable[str]
     }
 
 
-def _is_short(table: Table) -> bool:
+def _is_short(table: ResultTable) -> bool:
     return max((median(row) for row in table.rows if row.seconds), default=1) < 0.1
 
 

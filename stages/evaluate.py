@@ -8,12 +8,14 @@ Writes  reports/heard/<id>.json               what Whisper heard
         reports/embeddings/<name>.json          whose voice it is: embeddings of samples, true clips and other voices
         reports/scores.csv                    a row per sample
         reports/wer.csv                       a row per condition, for `dvc plots`
-        reports/metrics.json                  rates with intervals, differences, gates; see timbre/evaluation/metrics.py
+        reports/details.json                  rates with intervals, differences, gates; see timbre/evaluation/metrics.py
+        reports/metrics.json                  the few of them that versions are compared by, for `dvc metrics diff`
         reports/mos.json                      predicted opinions, where DNSMOS is installed; no output of the pipeline
 
     python -m stages.evaluate --samples reports/samples --dataset data/dataset --clips data/clips \\
         --codes data/codes/csm --heard reports/heard --embeddings reports/embeddings --scores reports/scores.csv \\
-        --wer reports/wer.csv --metrics reports/metrics.json --mos reports/mos.json
+        --wer reports/wer.csv --details reports/details.json --metrics reports/metrics.json \\
+        --mos reports/mos.json
 
 Both folders are keyed by the sound, so that only new samples are heard and embedded. A condition's word error rate is
 the errors of all its samples over the words of all its prompts: a one-word prompt weighs one word. Similarity is the
@@ -190,11 +192,12 @@ def weigh(
     return replace(evidence, gates=gates.judge(evidence, reference, leaks, limits))
 
 
-def write(rows: Sequence[Score], judged: Evidence, table: Path, wer: Path, metrics: Path) -> None:
+def write(rows: Sequence[Score], judged: Evidence, table: Path, wer: Path, details: Path, metrics: Path) -> None:
     scores.write(table, rows)
     rates = ({"condition": name, "wer": m.wer, "cer": m.cer} for name, m in judged.conditions.items())
     write_atomic(wer, scores.to_csv(rates, ["condition", "wer", "cer"]))
-    evidence.write(metrics, judged)
+    evidence.write(details, judged)
+    evidence.write_headline(metrics, judged)
 
 
 def tell(judged: Evidence, leaks: Sequence[str]) -> None:
@@ -218,7 +221,8 @@ def main(
     embeddings: Annotated[Path, "folder for embeddings"],
     scores: Annotated[Path, "table with a row per sample"],
     wer: Annotated[Path, "table with a row per condition"],
-    metrics: Annotated[Path, "rates, differences and gates, for dvc metrics"],
+    details: Annotated[Path, "rates, differences and gates"],
+    metrics: Annotated[Path, "the few rates that versions are compared by"],
     mos: Annotated[Path, "predicted opinions, where DNSMOS is installed"],
 ) -> None:
     settings = read()
@@ -252,7 +256,7 @@ def main(
     cloned = named_references([embedding for _, embedding in by_kind["reference"]], scale)
     people = preferences.judge(read_opinions(opinions), heard_sounds(spoken, samples), rows)
     judged = weigh(rows, measured, cloned, len(leaks), params.gates, people)
-    write(rows, judged, scores, wer, metrics)
+    write(rows, judged, scores, wer, details, metrics)
     tell(judged, leaks)
     predict_opinions(mos, paths)
 

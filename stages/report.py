@@ -1,13 +1,13 @@
 """One page that says how good the voice is, lets you hear it, and opens without a network; and a short one in Markdown.
 
-Reads   reports/samples, reports/scores.csv, reports/metrics.json   what was said, heard and measured
+Reads   reports/samples, reports/scores.csv, reports/details.json   what was said, heard and measured
         models/history.csv, reports/points                          the curves, and a sentence at points of training
         data/dataset, data/clips, data/raw, data/review.json        what it learnt from, and what was left out
         data/sources.yaml, data/speakers.yaml, data/transcripts     whose voice may be heard
 Writes  reports/index.html                                          sound, style and charts inside the one file
         reports/report.md                                           the verdict and the tables, for a pull request
 
-    python -m stages.report --samples reports/samples --scores reports/scores.csv --metrics reports/metrics.json \\
+    python -m stages.report --samples reports/samples --scores reports/scores.csv --metrics reports/details.json \\
         --history models/history.csv --points reports/points --dataset data/dataset --clips data/clips --raw data/raw \\
         --review data/review.json --sources data/sources.yaml --speakers data/speakers.yaml \\
         --transcripts data/transcripts --out reports/index.html --markdown reports/report.md

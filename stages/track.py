@@ -1,7 +1,7 @@
 """One MLflow run per version of the voice, written at the end from files, so that no training hangs on a server.
 
 Reads   data/dataset, models/adapter, models/history.csv, reports/samples, reports/points, reports/heard,
-        reports/scores.csv, reports/metrics.json, reports/index.html
+        reports/scores.csv, reports/details.json, reports/index.html
         models/speed.json               what training cost, where it was this machine that trained
         reports/mos.json                predicted opinions, where DNSMOS is installed
         params.yaml, dvc.lock           the parameters; DVC's names of the data
@@ -12,7 +12,7 @@ Writes  a run in the MLflow store       parameters, curves, rates, gates, data l
 
     python -m stages.track --dataset data/dataset --adapter models/adapter --history models/history.csv \\
         --speed models/speed.json --samples reports/samples --points reports/points --heard reports/heard \\
-        --scores reports/scores.csv --metrics reports/metrics.json --mos reports/mos.json \\
+        --scores reports/scores.csv --metrics reports/details.json --mos reports/mos.json \\
         --report reports/index.html
 
 DVC runs this stage in every `dvc repro` (`always_changed`), because only the store knows whether it has the version: a
@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+FIRST = "0_headline"  # MLflow sorts sections by name; this one holds what versions are compared by
+SAMPLE_COLUMNS = ("prompt", "condition", "seed", "text", "heard", "wer", "similarity", "ended")
 BATCH = {"metrics": 1000, "params": 100, "tags": 100}  # what MLflow takes in one call
 
 
@@ -129,6 +131,7 @@ def fill(
             (copy := Path(folder) / f"step-{step:06}.flac").write_bytes(sound.read_bytes())
             client.log_artifact(run_id, str(copy), "points")
         client.log_image(run_id, pictures.image(sound), key="learning to speak", step=step, synchronous=True)
+    log_samples(client, run_id, files.scores)
     for path in (files.scores, files.metrics):
         client.log_artifact(run_id, str(path))
     publish(client, run_id, files.report)
@@ -140,6 +143,17 @@ def loadable(client: MlflowClient, run_id: str, voice: dict[str, Any]) -> None:
         mlmodel.write(Path(folder) / mlmodel.FILE, voice)
         client.log_artifact(run_id, str(Path(folder) / mlmodel.FILE), registry.ADAPTER)
     client.set_tag(run_id, version.MODEL_TAG, "true")
+
+
+def log_samples(client: MlflowClient, run_id: str, scores: Path) -> None:
+    """A table by which MLflow puts sentence and run side by side; `sound` is the artifact to hear."""
+    table: dict[str, list[Any]] = {name: [] for name in (*SAMPLE_COLUMNS, "sound")}
+    with scores.open(encoding="utf-8", newline="") as lines:
+        for row in csv.DictReader(lines):
+            for name in SAMPLE_COLUMNS:
+                table[name].append(row.get(name, ""))
+            table["sound"].append(f"samples/{row['sample']}.flac")
+    client.log_table(run_id, table, "samples.json")
 
 
 def publish(client: MlflowClient, run_id: str, report: Path, recorded: str | None = None) -> None:
@@ -180,7 +194,9 @@ def flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:
 def finals(path: Path) -> Iterator[tuple[str, float, int]]:
     """`wer/tuned` and so on: by the slash, MLflow draws the conditions of one rate side by side."""
     results = evidence.read(path)
+    yield from ((f"{FIRST}/{name}", float(value), 0) for name, value in evidence.headline(results).items())
     parts: dict[str, Any] = {"": results.conditions, "_difference": results.differences}
+    parts |= {"_preference": results.preferences, "_heard": results.heard}
     for kind, records in parts.items():
         for owner, record in records.items():
             yield from ((f"{name}{kind}/{owner}", value, 0) for name, value in measured(record))
@@ -235,7 +251,7 @@ def curves(path: Path) -> Iterator[tuple[str, float, int]]:
             evaluated += [(float(row["eval_loss"]), step)] if row.get("eval_loss") else []
     if evaluated:
         loss, step = min(evaluated)
-        yield from (("best_eval_loss", loss, step), ("best_step", float(step), step))
+        yield from (("best_eval_loss", loss, step), ("best_step", float(step), step), (f"{FIRST}/loss", loss, step))
 
 
 def check_voices(dataset: Path, adapter: Path, report: Path) -> None:

@@ -31,7 +31,7 @@ from timbre.families import lora
 from timbre.project import glossary, permissions, prompts, sources, speakers, transcripts
 from timbre.trace import text as trace_text
 from timbre.tracking import probe
-from timbre.training import loop
+from timbre.training import checkpoint
 from timbre.versions.dvc_outs import Outs
 from timbre.versions.snapshot import Snapshot, open_snapshot
 from timbre.versions.tables import VersionTables
@@ -283,7 +283,7 @@ def state(hostile: Hostile) -> None:
     path = Path("state.pt")
     path.write_bytes(hostile.binary(made.getvalue()))
     try:
-        loop.read_state(path)
+        checkpoint.read_state(path)
     finally:
         path.unlink()
 

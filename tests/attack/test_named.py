@@ -23,7 +23,7 @@ from timbre.families.csm import model as csm
 from timbre.families.orpheus import model as orpheus
 from timbre.project import transcripts
 from timbre.tracking import connect, probe
-from timbre.training import loop
+from timbre.training import checkpoint
 from timbre.versions import dvc_lock, history, lenient_rows
 from timbre.versions.dvc_outs import Outs
 from timbre.versions.lenient_rows import TranscriptRow
@@ -39,7 +39,7 @@ def test_a_damaged_state_begins_the_training_again(
     content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "state.pt").write_bytes(content)
-    assert loop.read_state(tmp_path / "state.pt") is None
+    assert checkpoint.read_state(tmp_path / "state.pt") is None
     assert "the training begins again" in capsys.readouterr().err
 
 

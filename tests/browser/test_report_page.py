@@ -147,7 +147,7 @@ def test_a_sample_that_is_no_audio_is_named(copy: Path, monkeypatch: pytest.Monk
 
 def test_rates_of_before_intervals_make_a_page_too(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = {name: {"wer": 0.1, "cer": 0.08, "ended": 1.0, "words": 186} for name in metrics.CONDITIONS}
-    (copy / "reports/metrics.json").write_text(json.dumps(old))
+    (copy / "reports/details.json").write_text(json.dumps(old))
     shutil.rmtree(copy / "reports/points")
     text = text_of(make_report(copy, monkeypatch))
     assert "Whether this voice is better than cloning alone was not measured" in text

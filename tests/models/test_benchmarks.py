@@ -13,17 +13,17 @@ import pytest
 import torch
 
 from benchmarks import gpu, table
-from benchmarks.table import Row, Table
+from benchmarks.table import ResultTable, TimedRow
 from timbre import families
 from timbre.core.sections import VoiceParams
 
 ROOT = Path(__file__).parents[2]
-SPEAKING = Table(
+SPEAKING = ResultTable(
     "a minute of speech",
     [
-        Row("generate", [60.0, 40.0, 50.0], amount=60),
-        Row("lean loop", [10.0, 20.0], amount=120, limit=3.0, extra={"peak MB": 1234.0}),
-        Row("on a GPU", skipped="there is none here"),
+        TimedRow("generate", [60.0, 40.0, 50.0], amount=60),
+        TimedRow("lean loop", [10.0, 20.0], amount=120, limit=3.0, extra={"peak MB": 1234.0}),
+        TimedRow("on a GPU", skipped="there is none here"),
     ],
     baseline="generate",
     rate="× real time",
@@ -44,7 +44,9 @@ def test_a_row_shows_its_median_spread_rate_ratio_and_share_of_the_limit() -> No
 
 
 def test_times_are_compared_where_a_table_says_so_and_short_ones_are_milliseconds() -> None:
-    shown = table.markdown(Table("step", [Row("a", [0.01]), Row("b", [0.0305])], baseline="a", compares="time"))
+    shown = table.markdown(
+        ResultTable("step", [TimedRow("a", [0.01]), TimedRow("b", [0.0305])], baseline="a", compares="time")
+    )
     assert shown.splitlines()[0] == "| step | ms | time against a |"
     assert shown.splitlines()[3] == "| b | 30.5 | 3.05× |"
 
@@ -57,7 +59,7 @@ def test_a_result_is_read_back_as_it_was_written_with_what_follows_from_it(tmp_p
     assert (lean["median"], lean["rate"], lean["ratio"], lean["share_of_limit"]) == (15, 8, 6.667, 0.2)
 
 
-def _listed(rows: list[Row]) -> list[Row]:
+def _listed(rows: list[TimedRow]) -> list[TimedRow]:
     """As JSON knows sequences."""
     return [row._replace(seconds=list(row.seconds) or ()) for row in rows]
 

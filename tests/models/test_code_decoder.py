@@ -7,7 +7,8 @@ import torch
 
 from tests.support.tiny_sovits import STAGE1
 from tests.support.tiny_xtts import CONFIG, VOCABULARY
-from timbre.families.code_decoder import CodeDecoder, CodeDrawing, CodeSentence, SaidCode, drawn, penalised
+from timbre.families.code_decoder import CodeDecoder, CodeDrawing, CodeSentence, SaidCode
+from timbre.families.sampling import penalised, pick
 from timbre.families.sovits.stage1 import Stage1, Stage1Speaker
 from timbre.families.xtts.config import XttsSettings
 from timbre.families.xtts.gpt import GptSpeaker, SpeechGpt
@@ -84,7 +85,7 @@ def test_drawing_keeps_to_the_likeliest_codes() -> None:
     draws = torch.linspace(0, 0.999, 200, dtype=torch.float64)[:, None]
 
     def met(how: CodeDrawing) -> set[int]:
-        return {int(drawn(logits, draw[None], how)) for draw in draws}
+        return {int(pick(logits, draw[None], how)) for draw in draws}
 
     assert met(CodeDrawing(1.0)) == {0, 1, 2, 3}
     assert met(CodeDrawing(1.0, top_k=2)) == {0, 1}

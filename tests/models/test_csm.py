@@ -110,7 +110,7 @@ def test_states_are_the_same_bits_however_long_the_others_are(voice: Any) -> Non
 
     def states(company: Request) -> list[list[float]]:
         decoder = Decoder(voice.base, Speaking(0.8, 0, 2))
-        longest = max(decoder.admit(s, voice._sentence(r), {}) for s, r in enumerate((REQUESTS[0], company)))
+        longest = max(decoder.admit(s, voice.sentence(r), {}) for s, r in enumerate((REQUESTS[0], company)))
         seen = []
         for step in range(8):
             decoder.frames(longest + step + 1)
@@ -149,7 +149,7 @@ def test_sentences_come_in_their_order_each_as_soon_as_those_before_it_are_over(
 def test_a_sentence_that_is_left_in_the_middle_leaves_the_next_ones_as_they_are(voice: Any) -> None:
     how = Speaking(0.8, 0, 2)
     expected = [spoken.codes.tolist() for spoken in voice.speak_codes(REQUESTS, how)]
-    left = voice._decode(REQUESTS, how)
+    left = voice._said(REQUESTS, how)
     for _ in range(7):
         next(left)
     beside = [spoken.codes.tolist() for spoken in voice.speak_codes(REQUESTS, how)]
@@ -171,7 +171,7 @@ def test_a_frame_asks_the_host_nothing_and_keeps_its_buffers(voice: Any) -> None
             return function(*args, **(kwargs or {}))
 
     decoder = Decoder(voice.base, Speaking(0.8, 10, 2))
-    decoder.admit(0, voice._sentence(REQUESTS[0]), {})
+    decoder.admit(0, voice.sentence(REQUESTS[0]), {})
     buffers = {name: value.data_ptr() for name, value in vars(decoder).items() if isinstance(value, torch.Tensor)}
     with Spy():
         decoder.frame(64)
@@ -238,7 +238,7 @@ def test_warming_up_for_a_graph_in_the_middle_of_a_sentence_changes_nothing(
         "graph": capture,
     }.items():  # fmt: skip
         monkeypatch.setattr(torch.cuda, name, part)
-    how, sentences = Speaking(0.8, 0, 2), [voice._sentence(request) for request in REQUESTS]
+    how, sentences = Speaking(0.8, 0, 2), [voice.sentence(request) for request in REQUESTS]
     expected = [spoken.codes.tolist() for spoken in voice.speak_codes(REQUESTS, how)]
     decoder = Decoder(voice.base, how, graphs=True)
     frame = decoder.frame
@@ -285,7 +285,7 @@ def test_the_ends_of_the_draws_are_codes_that_may_be_drawn() -> None:
 
 
 def test_takes_of_many_seeds_follow_the_distribution_of_the_first_code(voice: Any) -> None:
-    prompt = voice._heard((Turn("the ferry waits"),))
+    prompt = voice.embedded((Turn("the ferry waits"),))
     with torch.no_grad():
         logits = voice.base(inputs_embeds=prompt[None]).logits[0, -1, :CODEBOOK_SIZE]
     expected = torch.softmax(logits / 0.8, 0)

@@ -157,13 +157,13 @@ class World:
     def evaluate(self, monkeypatch: pytest.MonkeyPatch) -> Evidence:
         monkeypatch.chdir(self.root)
         monkeypatch.setattr(evaluate, "read", self.read)
-        outs = ("samples", "heard", "embeddings", "scores.csv", "wer.csv", "metrics.json", "mos.json")
+        outs = ("samples", "heard", "embeddings", "scores.csv", "wer.csv", "details.json", "metrics.json", "mos.json")
         paths = [
             *(Path("data", name) for name in ("dataset", "clips", "codes", "opinions")),
             *(Path("reports", out) for out in outs),
         ]
         evaluate.main(**{path.stem: path for path in paths})
-        return metrics.read(self.root / "reports/metrics.json")
+        return metrics.read(self.root / "reports/details.json")
 
 
 @pytest.fixture(scope="module")
@@ -242,7 +242,7 @@ def test_the_same_samples_are_scored_the_same_from_nothing(
     known: tuple[World, Evidence], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world, _ = known
-    names = ("scores.csv", "wer.csv", "metrics.json")
+    names = ("scores.csv", "wer.csv", "details.json", "metrics.json")
     before = {name: (world.root / "reports" / name).read_bytes() for name in names}
     world.evaluate(monkeypatch)
     assert capsys.readouterr().out.count(" 0 computed") == 2
@@ -258,11 +258,11 @@ def test_predicted_opinions_are_beside_the_metrics_and_change_nothing_in_them(
     known: tuple[World, Evidence], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (world, _), path = known, known[0].root / "reports/mos.json"
-    before = (world.root / "reports/metrics.json").read_bytes()
+    before = (world.root / "reports/details.json").read_bytes()
     monkeypatch.setattr(mos, "predicted", lambda samples, rate: 3.25)
     world.evaluate(monkeypatch)
     assert mos.read(path, world.root / "reports/samples") == dict.fromkeys(CONDITIONS, 3.25)
-    assert (world.root / "reports/metrics.json").read_bytes() == before
+    assert (world.root / "reports/details.json").read_bytes() == before
     path.unlink()
 
 
@@ -270,9 +270,9 @@ def test_a_failed_gate_is_written_and_told(
     known: tuple[World, Evidence], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world, found = known
-    (world.root / "reports/metrics.json").unlink()
+    (world.root / "reports/details.json").unlink()
     world.evaluate(monkeypatch)
-    assert metrics.read(world.root / "reports/metrics.json") == found
+    assert metrics.read(world.root / "reports/details.json") == found
     told = capsys.readouterr().out
     assert "evaluate: FAILED  the adapter brings the voice nearer to the speaker than cloning alone" in told
     assert "evaluate: passed  the clip that is cloned is the speaker's voice: 1, limit 1" in told
@@ -297,7 +297,7 @@ def test_only_new_samples_are_heard_and_another_whisper_hears_all_again(
     assert "0 computed, 8 kept" in listen()
     record = json.loads((tmp_path / "heard/tuned-one-0.json").read_text())
     assert record["silent"]
-    assert record["normaliser"].startswith("openai-whisper 20")
+    assert "openai-whisper 20" in record["normaliser"]
     soundfile.write(tmp_path / "samples/base-ferry-0.flac", silence, RATE, subtype="PCM_16")
     assert "1 computed, 7 kept" in listen()
     import torch

@@ -20,7 +20,8 @@ from timbre.core.sections import SovitsParams, VoiceParams, XttsParams
 from timbre.families import Lora, Part, Request, SpeakerTag, Speaking, Turn
 from timbre.families.codes import frames, read, to_bytes
 from timbre.training.batches import Utterance
-from timbre.training.loop import Training, learn
+from timbre.training.courses import learn
+from timbre.training.loop import Training
 
 LORA = Lora(rank=4, alpha=8, rslora=True, dropout=0.0)
 ANN = SpeakerTag(0, "ann")

@@ -6,10 +6,13 @@ import base64
 import io
 import json
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx2 as httpx
 import mlflow
 import numpy as np
 import pytest
@@ -19,7 +22,7 @@ from ruamel.yaml import YAML
 from stages import track
 from tests.support.mlflow_store import ARGUMENTS, enter
 from tests.support.report_outs import write_owned
-from tests.support.speech_server import served_once
+from tests.support.speech_server import served_once, speaking_server
 from tests.support.tiny_models import SAMPLE_RATE
 from timbre import speech, tracking
 from timbre.audio.watermark import detect
@@ -27,7 +30,9 @@ from timbre.commands import cli
 from timbre.core import params
 from timbre.core.errors import DataError, ModelError, SourceError
 from timbre.exchange import voice_versions
-from timbre.tracking import registry, version
+from timbre.tracking import registry
+from timbre.tracking import version as tracked_version
+from timbre.web.serve import voices
 
 SAID = "the ferry to Oslo"
 MODEL = "models:/timbre@champion"
@@ -150,12 +155,59 @@ def test_a_voice_in_mlflow_needs_the_use_serve_each_time(place: Path) -> None:
         speech.load("champion")
 
 
+def test_a_promotion_reaches_a_server_that_speaks_and_changes_no_answer_that_has_begun(
+    recorded: tuple[Path, tuple[str, str]], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, keys = recorded
+    monkeypatch.setattr(voices, "FOLLOW", 0.05)
+    promote(0)
+    second = sorted(tracking.finished(tracking.connect()), key=lambda run: run.info.start_time)[1]
+    with speaking_server(["champion"]) as server, ThreadPoolExecutor(1) as pool:
+
+        def ask(text: str) -> httpx.Response:
+            sent = {"input": text, "voice": "champion", "seed": 1, "response_format": "pcm"}
+            return httpx.post(f"{server.url}/v1/audio/speech", json=sent, timeout=120)
+
+        def version() -> str:
+            return server.service.voices.default.key
+
+        alone, short = ask(f"{SAID}. " * 5), ask(SAID)
+        assert short.headers["x-timbre-version"] == keys[0]
+        server.service.voices.engine.between_frames(lambda slots: setattr(slots, "step", slow(slots.step)))
+        begun = pool.submit(ask, f"{SAID}. " * 5)
+        while not server.service.voices.engine.speaking:
+            time.sleep(0.005)
+        assert cli.execute(["promote", second.info.run_id, "--force", "a test"]) == 0
+        until(lambda: version() == keys[1])
+        assert ask(SAID).headers["x-timbre-version"] == keys[1]
+        assert ask(SAID).content != short.content
+        assert begun.result().content == alone.content, "what had begun ends with the version that it began with"
+        promote(0)  # and back again
+        until(lambda: version() == keys[0])
+        assert ask(SAID).content == short.content
+
+
+def slow(step: Any) -> Any:
+    def slower() -> Any:
+        time.sleep(0.02)
+        yield from step()
+
+    return slower
+
+
+def until(reached: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not reached():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 def test_a_run_of_before_gets_its_mlmodel_by_the_next_repro(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     client = tracking.connect()
     newest = max(tracking.finished(client), key=lambda run: run.info.start_time)
     kept = place / "mlruns" / newest.info.run_id / "artifacts/adapter/MLmodel"
     kept.unlink()
-    client.delete_tag(newest.info.run_id, version.MODEL_TAG)
+    client.delete_tag(newest.info.run_id, tracked_version.MODEL_TAG)
     track.main(**ARGUMENTS)
     assert kept.is_file()
     track.main(**ARGUMENTS)

@@ -81,7 +81,7 @@ def test_only_the_end_of_speech_ends_a_sentence_and_only_where_a_frame_begins(vo
     [spoken] = voice.speak_codes([Request("the ferry", (), 0, 0.1, None, ANN)], Speaking(0, 0, 1))
     assert len(spoken.codes) == 5, "the pad, however likely, stands in no slot"
     assert not spoken.ended
-    decoder = next(iter(voice._decoders.values()))
+    decoder = next(iter(voice.decoders.values()))
     assert [head(decoder.state).shape[-1] for head in decoder.heads] == [CODES + 1, *[CODES] * 6]
     assert decoder.is_end(np.array([CODES, 1, 2, 3, 4, 5, 6]))
     assert not decoder.is_end(np.array([1, CODES - 1, 2, 3, 4, 5, 6]))

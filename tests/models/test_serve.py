@@ -6,7 +6,11 @@ import base64
 import http.client
 import io
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,10 +23,11 @@ import openai
 import pytest
 import soundfile
 
-from tests.support.speech_server import CLIP, copy_served, served_once, speaking_server
+from tests.support.speech_server import CLIP, ROOT, copy_served, served_once, speaking_server
 from tests.support.tiny_models import SAMPLE_RATE
 from timbre.commands import cli
 from timbre.core.errors import DataError, SourceError
+from timbre.synthesis.spoken_log import SpokenLog
 from timbre.web.serve.server import SpeechServer
 
 SAID = "the ferry to Oslo"
@@ -301,6 +306,80 @@ def test_another_version_takes_its_place_without_stopping_anybody(place: Path) -
         assert list(voices.loaded) == [voices.default.key]
         voices.exchange(voice_versions.find("models/adapter"))
         assert ask(server).content == before
+
+
+def test_after_a_failure_every_voice_speaks_with_its_own_weights(place: Path) -> None:
+    from dataclasses import replace
+
+    from timbre.exchange import voice_versions
+
+    first = voice_versions.find("models/adapter")
+    second = replace(voice_versions.find("models/second"), name="models/adapter")
+
+    def broken() -> Any:
+        raise RuntimeError("the device is gone")
+
+    with speaking_server() as server:
+        voices, engine = server.service.voices, server.service.voices.engine
+        alone = {first.key: ask(server).content}
+        voices.exchange(second)
+        alone[second.key] = ask(server).content
+        base = voices.voice
+        engine.between_frames(lambda slots: setattr(slots, "step", broken))
+        failed = ask(server)
+        assert failed.status_code == 503
+        assert failed.headers["retry-after"] == "1"
+        while not engine.restarts:
+            time.sleep(0.01)
+        engine.wait_until_ready()
+        assert voices.voice is not base, "the base is loaded from its files again"
+        assert ask(server).content == alone[second.key]
+        voices.exchange(first)  # was loaded before the failure, and is not now
+        assert ask(server).content == alone[first.key]
+
+
+def test_the_server_describes_itself_to_programs_and_people(shared: SpeechServer) -> None:
+    described = httpx.get(f"{shared.url}/openapi.json").json()
+    assert {"/v1/audio/speech", "/v1/models", "/v1/audio/voices", "/health", "/ready", "/metrics"} <= set(
+        described["paths"]
+    )
+    assert set(described["components"]["schemas"]["Speech"]["required"]) == {"input"}
+    for path, methods in described["paths"].items():
+        if "get" in methods and "{" not in path:
+            assert httpx.get(f"{shared.url}{path}").status_code == 200
+    page = httpx.get(f"{shared.url}/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "response_format" in page.text
+
+
+def test_the_text_is_logged_only_if_asked(place: Path) -> None:
+    with speaking_server(log=SpokenLog(with_text=True)) as server:
+        assert ask(server).status_code == 200
+    (line,) = (json.loads(line) for line in (place / ".timbre/spoken.jsonl").read_text().splitlines())
+    assert line["text"] == SAID
+    assert cli.parser(["serve"]).parse_args(["serve", "--log-text"]).log_text
+    assert not cli.parser(["serve"]).parse_args(["serve"]).log_text
+
+
+def test_sigterm_ends_the_server_once_everybody_has_heard(place: Path) -> None:
+    (place / "dvc.yaml").touch()
+    command = [sys.executable, "-m", "timbre.commands.cli", "serve", "--port", "0", "--slots", "1"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    ) as server:
+        try:
+            assert server.stdout is not None
+            url = next(line.split()[1] for line in server.stdout if line.startswith("serving "))
+            sent = {"input": f"{SAID}. " * 4, "voice": "alloy", "response_format": "pcm", "seed": 1}
+            with httpx.stream("POST", f"{url}/v1/audio/speech", json=sent, timeout=120) as answer:
+                pieces = answer.iter_bytes()
+                first = next(pieces)
+                server.send_signal(signal.SIGTERM)
+                heard = first + b"".join(pieces)
+            assert len(heard) == 2 * round((0.6 * 4 + 0.2 * 3) * 24_000)
+            assert server.wait(timeout=120) == 0
+        finally:
+            server.kill()
 
 
 def test_a_key_file_lets_in_whoever_has_a_key(place: Path) -> None:

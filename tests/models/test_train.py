@@ -25,7 +25,7 @@ from timbre import families
 from timbre.core.errors import DataError, ModelError
 from timbre.families import Turn
 from timbre.training import timing
-from timbre.training.batches import Lessons, Utterance, check_lengths, utterances
+from timbre.training.batches import BatchOrder, Utterance, check_lengths, utterances
 from timbre.training.loop import Training
 from timbre.training.prefetch import ahead
 from timbre.training.results import COLUMNS, facts, to_csv
@@ -93,7 +93,7 @@ def test_an_error_in_the_thread_that_makes_lessons_is_the_runs_error(
     def broken(*_: object) -> None:
         raise DataError("0123456789abcdef: no such clip")
 
-    monkeypatch.setattr(Lessons, "dialogues", broken)
+    monkeypatch.setattr(BatchOrder, "dialogues", broken)
     with pytest.raises(DataError, match="0123456789abcdef: no such clip"):
         trained(place, tmp_path)
 
@@ -246,7 +246,7 @@ def test_speed_of_another_adapter_or_of_nowhere_is_none(tmp_path: Path) -> None:
 
 
 class Counted:
-    """As much of a voice as the order of lessons depends on."""
+    """As much of a voice as the order of order depends on."""
 
     def length(self, turns: list[Turn]) -> int:
         return sum(len(turn.codes["codes"]) for turn in turns if turn.codes is not None)
@@ -260,13 +260,13 @@ def utterance(name: str, speaker: str, seconds: float, frames: int | None = None
     return Utterance(name, speaker, seconds, Turn(name, {"codes": codes}))
 
 
-def course(clips: list[Utterance], *, batch: int = 4, share: float = 0.75, seed: int = 7) -> Lessons:
-    return Lessons(cast(Any, Counted()), clips, batch=batch, share=share, longest=12.0, seed=seed)
+def course(clips: list[Utterance], *, batch: int = 4, share: float = 0.75, seed: int = 7) -> BatchOrder:
+    return BatchOrder(cast(Any, Counted()), clips, batch=batch, share=share, longest=12.0, seed=seed)
 
 
-def told(lessons: Lessons, epoch: int = 0) -> list[list[list[str]]]:
-    numbers = range(epoch * lessons.batches, (epoch + 1) * lessons.batches)
-    return [[[turn.text for turn in talk] for talk in lessons.dialogues(number)] for number in numbers]
+def told(order: BatchOrder, epoch: int = 0) -> list[list[list[str]]]:
+    numbers = range(epoch * order.batches, (epoch + 1) * order.batches)
+    return [[[turn.text for turn in talk] for talk in order.dialogues(number)] for number in numbers]
 
 
 def test_an_epoch_holds_every_clip_once_and_a_share_of_them_after_a_reference() -> None:

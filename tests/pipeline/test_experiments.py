@@ -31,7 +31,7 @@ stages:
     outs: [models/adapter]
   track:
     cmd: python -m stages.track {" ".join(f"--{name} {path}" for name, path in mlflow_store.FLAGS.items())}
-    deps: [data/dataset, models/adapter, reports/metrics.json]
+    deps: [data/dataset, models/adapter, reports/details.json]
     params: [train, voice]
 """
 

@@ -71,7 +71,7 @@ def test_runs_tells_from_one_to_the_next_what_changed_and_how_it_did(
     assert "failed: words" in second
     assert second.endswith("train.learning_rate 0.0001 → 0.0003")
     assert first.endswith("passed")
-    wer = json.loads((three / "reports/metrics.json").read_text())["tuned_clone"]["wer"]
+    wer = json.loads((three / "reports/details.json").read_text())["tuned_clone"]["wer"]
     assert all(f"{wer:.1%}" in line for line in (first, second, third))
     assert third.index("-1 clip") == second.index("train.") == head.index("changed")
     found = json.loads(output(capsys, "runs", "-n", "2", "--json"))
@@ -157,8 +157,8 @@ def test_a_failed_gate_is_in_the_way_unless_there_is_a_reason(three: Path, capsy
 
 
 def test_a_voice_that_was_not_judged_needs_a_reason_too(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    metrics = json.loads((root / "reports/metrics.json").read_text())
-    (root / "reports/metrics.json").write_text(json.dumps({k: v for k, v in metrics.items() if k != "gates"}))
+    metrics = json.loads((root / "reports/details.json").read_text())
+    (root / "reports/details.json").write_text(json.dumps({k: v for k, v in metrics.items() if k != "gates"}))
     record(root, "first", monkeypatch)
     with pytest.raises(TrackingError, match="first: no gates were measured"):
         cli.execute(["promote"])

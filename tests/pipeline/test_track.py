@@ -68,12 +68,18 @@ def test_a_run_holds_all_that_people_compare(root: Path) -> None:
         "train.learning_rate": "0.0001",
         "voice.revision": "None",
     }
-    metrics = json.loads((root / "reports/metrics.json").read_text())
+    metrics = json.loads((root / "reports/details.json").read_text())
     assert run.data.metrics["wer/tuned_clone"] == metrics["tuned_clone"]["wer"]
     assert run.data.metrics["cer/base"] == metrics["base"]["cer"]
     assert len(client.get_metric_history(run.info.run_id, "train_loss")) == 120
     assert [m.step for m in client.get_metric_history(run.info.run_id, "eval_loss")] == list(range(12, 121, 12))
     assert run.data.metrics["best_step"] == 108
+    first = {name: value for name, value in run.data.metrics.items() if name.startswith(track.FIRST)}
+    assert first.keys() == {
+        f"{track.FIRST}/{name}"
+        for name in ("wer", "wer_added", "similarity", "similarity_added", "named", "gates_failed", "loss")
+    }
+    assert min(name.partition("/")[0] for name in run.data.metrics) == track.FIRST, "MLflow shows it first"
 
     inputs = {given.dataset.name: given for given in run.inputs.dataset_inputs}
     assert set(inputs) == {"dataset/train", "dataset/eval"}
@@ -83,7 +89,10 @@ def test_a_run_holds_all_that_people_compare(root: Path) -> None:
     assert run.data.tags["dvc.data/dataset"] == DIGEST
 
     files = {item.path for item in client.list_artifacts(run.info.run_id)}
-    assert files == {"adapter", "images", "metrics.json", "points", "report", "samples", "scores.csv"}
+    assert files == {"adapter", "details.json", "images", "points", "report", "samples", "samples.json", "scores.csv"}
+    table = client.load_table(run.info.experiment_id, "samples.json", [run.info.run_id])
+    assert (root / "reports" / table["sound"][0]).exists()
+    assert len(table) == len(list((root / "reports/samples").glob("*.flac")))
     samples = {item.path for item in client.list_artifacts(run.info.run_id, "samples")}
     assert {f"samples/tuned_clone-ferry-0.{kind}" for kind in ("flac", "json", "png")} <= samples
     points = [item.path for item in client.list_artifacts(run.info.run_id, "points")]
@@ -301,8 +310,8 @@ def test_a_failed_gate_ends_the_pipeline_only_if_strict_and_once_all_is_recorded
 
 
 def test_a_voice_without_gates_says_nothing_of_them(root: Path) -> None:
-    metrics = json.loads((root / "reports/metrics.json").read_text())
-    (root / "reports/metrics.json").write_text(json.dumps({k: v for k, v in metrics.items() if k != "gates"}))
+    metrics = json.loads((root / "reports/details.json").read_text())
+    (root / "reports/details.json").write_text(json.dumps({k: v for k, v in metrics.items() if k != "gates"}))
     track.main(**ARGUMENTS)
     assert not [name for name in runs(root)[0].data.tags if name.startswith("gate")]
 

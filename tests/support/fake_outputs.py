@@ -143,7 +143,7 @@ def write_scores(root: Path) -> None:
     own = Speaker(0.97, 0.05, 14.0, 0.2)
     limits = GateParams(words=0.1, similarity=0.1, named=0.5, reference=1.0, ends=0.95, leakage=0, preferred=None)
     judged = evaluate.weigh(rows, own, 1.0, 0, limits)
-    tables = [root / f"reports/{name}" for name in ("scores.csv", "wer.csv", "metrics.json")]
+    tables = [root / f"reports/{name}" for name in ("scores.csv", "wer.csv", "details.json", "metrics.json")]
     evaluate.write(rows, judged, *tables)
 
 

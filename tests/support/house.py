@@ -1,4 +1,5 @@
-"""How large the house is: rooms of the library, import arrows between them, class names that two modules share.
+"""How large the house is: rooms of the library, import arrows between them, class names that two modules share (those
+of benchmarks/ among them).
 
     python -m tests.support.house [FOLDER]
 
@@ -66,7 +67,8 @@ def _reached(start: str, between: dict[str, set[str]]) -> set[str]:
 
 def classes(root: Path) -> Counter[str]:
     """Name of a top-level class → in how many modules it is defined."""
-    trees = (ast.parse((root / file).read_text(encoding="utf-8")) for file in files(root))
+    paths = [*files(root), *sorted(path.relative_to(root) for path in (root / "benchmarks").rglob("*.py"))]
+    trees = (ast.parse((root / file).read_text(encoding="utf-8")) for file in paths)
     return Counter(node.name for tree in trees for node in tree.body if isinstance(node, ast.ClassDef))
 
 

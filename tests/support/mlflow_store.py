@@ -23,7 +23,7 @@ FLAGS = {
     "points": "reports/points",
     "heard": "reports/heard",
     "scores": "reports/scores.csv",
-    "metrics": "reports/metrics.json",
+    "metrics": "reports/details.json",
     "mos": "reports/mos.json",
     "report": "reports/index.html",
 }
@@ -56,7 +56,7 @@ def write_lock(root: Path, outs: dict[str, str]) -> None:
 
 def write_gates(root: Path, **gates: bool) -> None:
     """As `evaluate` would judge."""
-    path = root / "reports/metrics.json"
+    path = root / "reports/details.json"
     metrics = json.loads(path.read_text())
     metrics["gates"] = {name: {"passed": passed, "value": 0.25, "limit": 0.1} for name, passed in gates.items()}
     path.write_text(json.dumps(metrics))

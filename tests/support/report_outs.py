@@ -52,7 +52,7 @@ def made_up(similarity: float = 0.16) -> Evidence:
 
 def write_report_outs(root: Path, seeds: int = 1) -> None:
     write_outs(root, seeds)
-    metrics.write(root / "reports/metrics.json", made_up())
+    metrics.write(root / "reports/details.json", made_up())
     _widen_scores(root / "reports/scores.csv")
     _write_history(root / "models/history.csv")
     _write_rejected(root)

@@ -10,7 +10,7 @@ from stages import report
 
 ROOT = Path(__file__).parents[2]
 ARGUMENTS = {
-    "samples": "reports/samples", "scores": "reports/scores.csv", "metrics": "reports/metrics.json",
+    "samples": "reports/samples", "scores": "reports/scores.csv", "metrics": "reports/details.json",
     "history": "models/history.csv", "points": "reports/points", "dataset": "data/dataset", "clips": "data/clips",
     "raw": "data/raw", "review": "data/review.json", "sources": "data/sources.yaml",
     "speakers": "data/speakers.yaml", "transcripts": "data/transcripts", "out": "reports/index.html",

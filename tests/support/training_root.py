@@ -14,7 +14,7 @@ from timbre import families
 from timbre.core import params
 from timbre.core.sections import EncodeParams, TrainParams, VoiceParams
 from timbre.training.batches import utterances
-from timbre.training.loop import Run, learn
+from timbre.training.courses import Run, learn
 
 ROOT = Path(__file__).parents[2]
 PARAMS = TrainParams(

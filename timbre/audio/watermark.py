@@ -32,6 +32,7 @@ FRAME = 0.064  # seconds of a window; two overlap
 LOWEST, PAIRS, WIDTH = 25, 40, 6  # first of the window's lines, 15.6 Hz each; pairs of bands; lines of a pair
 CELL, CELLS = 4, 8  # windows' hops of one step of the pattern, 128 ms; steps until it comes again
 BITS, CHECK = 32, 16
+KEY_DIGITS = BITS // 4  # hex digits of a version's key that a mark carries
 UNSURE = 6  # bits that may be read the other way, two at once, where the checksum is right then
 DEPTH = 0.2  # share by which a line is louder or softer
 SPEEDS = tuple(1 + step / 100 for step in range(-6, 7))

@@ -45,7 +45,7 @@ SOURCES = Path("data/sources.yaml")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class NewSound:
     """Where the recording comes from, and what its entry will call it."""
 
     origin: str  # URL, or path of the recording in the repository
@@ -94,7 +94,7 @@ def add(args: argparse.Namespace) -> None:
         _copy(sound, placed)
         write_all(changes)
     print(f"{SOURCES}: added {name} from {redacted(sound.origin)}")
-    print("\n".join(f"  {key}: {value}" for key, value in entry.items() if key not in ("id", "file", "url")))
+    print("\n".join(f"  {key}: {value}" for key, value in entry.items() if key not in ("id", *sources.ORIGINS)))
     if person:
         consent = person.consent
         print(f"{speakers.PATH}: added {person.id}; see whether it says what was agreed")
@@ -136,30 +136,30 @@ def _parts(url: str) -> SplitResult:
         raise SourceError(f"{url}: is not an address ({error})") from error
 
 
-def _address(url: str) -> Wanted:
+def _address(url: str) -> NewSound:
     parts = _parts(url)
     if parts.username or parts.password:
         raise SourceError("the address holds a user name or password, and git would keep it; give one without")
-    return Wanted(url)
+    return NewSound(url)
 
 
-def _file(path: Path, name: str) -> Wanted:
+def _file(path: Path, name: str) -> NewSound:
     if not path.is_file():
         raise SourceError(f"{path}: " + ("is a folder; add each of its files" if path.is_dir() else "does not exist"))
     if not path.stat().st_size:
         raise SourceError(f"{path}: is empty (0 bytes)")
     if path.resolve().is_relative_to(RECORDINGS.resolve()):
-        return Wanted(path.resolve().relative_to(Path.cwd().resolve()).as_posix())
+        return NewSound(path.resolve().relative_to(Path.cwd().resolve()).as_posix())
     suffix = path.suffix.lower() if re.fullmatch(r"\.[A-Za-z0-9]{1,5}", path.suffix) else ""
     for other in sorted(RECORDINGS.glob("*")):
         if other.is_file() and other.stat().st_size == path.stat().st_size and file_sha256(other) == file_sha256(path):
             raise SourceError(f"{path}: is the same file as {other}; to use another part of it, `timbre add {other}`")
     check_id(name)  # before it becomes a path
-    return Wanted((RECORDINGS / f"{name}{suffix}").as_posix(), path)
+    return NewSound((RECORDINGS / f"{name}{suffix}").as_posix(), path)
 
 
 @contextlib.contextmanager
-def _place(sound: Wanted) -> Iterator[str]:
+def _place(sound: NewSound) -> Iterator[str]:
     """A name in data/recordings under which the file can be checked and copied; gone again if anything fails."""
     if not sound.copy_of:
         yield sound.origin
@@ -179,7 +179,7 @@ def _place(sound: Wanted) -> Iterator[str]:
         temporary.unlink(missing_ok=True)
 
 
-def _copy(sound: Wanted, placed: str) -> None:
+def _copy(sound: NewSound, placed: str) -> None:
     if sound.copy_of:
         try:
             shutil.copyfile(sound.copy_of, placed)

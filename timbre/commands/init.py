@@ -21,7 +21,10 @@ EXAMPLES = [
     ("timbre init ../demo --from-demo", "a copy of the demo, with its recordings and tiny models"),
 ]
 PRESETS = Path("presets")
-DEMO = ("data/recordings", "data/transcripts", "data/opinions", "data/LICENSE", "dvc.lock", "reports/metrics.json")
+DEMO = (
+    "data/recordings", "data/transcripts", "data/opinions", "data/LICENSE", "dvc.lock", "reports/details.json",
+    "reports/metrics.json",
+)  # fmt: skip
 KEPT = ".gitkeep"  # holds the place of an empty folder
 OWNED = {  # what is the person's own, as it begins
     "data/sources.yaml": "# One entry per recording; `timbre add` and `timbre review --record` write them.\n[]\n",

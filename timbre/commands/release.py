@@ -61,8 +61,8 @@ def evidence(version: object) -> list[str]:
     from timbre.exchange import voice_versions
 
     here = Path("models/adapter")
-    if not summary.METRICS.exists() or not (here / "adapter_config.json").is_file():
+    if not summary.measured().exists() or not (here / "adapter_config.json").is_file():
         return []
     if getattr(version, "key", None) != voice_versions.key_of(here):
         return []
-    return list(summary.table(metrics.read(summary.METRICS)))
+    return list(summary.table(metrics.read(summary.measured())))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from timbre.commands.place import given_path
+from timbre.core.content import read_text
 from timbre.core.errors import DataError, TimbreError
 
 EXAMPLES = [
@@ -101,10 +102,4 @@ def missing(candidates: Path) -> str:
 
 def sentences_of(path: Path) -> str:
     """The file's sentences, one per line; what stands behind `#` at a line's beginning is left out."""
-    try:
-        rows = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
-    return "\n".join(row for row in rows if row.strip() and not row.startswith("#"))
+    return "\n".join(row for row in read_text(path).splitlines() if row.strip() and not row.startswith("#"))

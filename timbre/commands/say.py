@@ -115,20 +115,20 @@ class Voices:
 
 def speak(args: argparse.Namespace, text: str, player: tuple[str, ...] | None) -> int:
     from timbre.core.params import read
-    from timbre.families.slots import Drawing
     from timbre.synthesis.emitting import MarkedSound
-    from timbre.synthesis.narration import Manner, Narration, narrated, passages
+    from timbre.synthesis.narration import Narration, manner_of, narrated, passages
+    from timbre.synthesis.reference import usual_speaker
     from timbre.synthesis.spoken_log import SpokenLog
 
     voice, mark, reference = Voices(args).get()
     warn_of_unknown_words(voice, text)
-    params, rate = read().generate, voice.sample_rate
-    manner = Manner(
-        params, Drawing(params.temperature, params.top_k, params.top_p), args.seed, None, reference,
-        whole=player is None and args.out != PIPE and len(passages(text, args.language)) > 1,
-        frame_rate=voice.frame_rate, sample_rate=rate,
+    rate = voice.sample_rate
+    parts = passages(text, args.language)
+    manner = manner_of(
+        voice, read().generate, seed=args.seed, reference=reference, like=usual_speaker(args.language),
+        whole=player is None and args.out != PIPE and len(parts) > 1,
     )  # fmt: skip
-    script = Narration(passages(text, args.language), manner)
+    script = Narration(parts, manner)
     pieces = MarkedSound(rate, mark, args.speed).pieces(narrated(voice, script))
     try:
         with sink(args.out, player, rate, mark.tags()) as write:

@@ -1,6 +1,6 @@
 """Show how good the voice is: verdict, results of the four conditions, gates.
 
-Reads reports/metrics.json, like the report, and reports/mos.json where DNSMOS judged the samples. These are the lines
+Reads reports/details.json, like the report, and reports/mos.json where DNSMOS judged the samples. These are the lines
 that `make` ends with.
 """
 
@@ -31,7 +31,8 @@ EXAMPLES = [
     ("timbre summary --readme", "update the table in README.md"),
 ]
 CONFLICT = re.compile(rb"^<<<<<<< ", re.MULTILINE)
-METRICS, REPORT, README = Path("reports/metrics.json"), Path("reports/index.html"), Path("README.md")
+DETAILS, REPORT, README = Path("reports/details.json"), Path("reports/index.html"), Path("README.md")
+METRICS = Path("reports/metrics.json")  # held all of it in versions of before
 MOS, SAMPLES = Path("reports/mos.json"), Path("reports/samples")
 BEGIN, END = "<!-- summary -->\n```\n", "\n```\n<!-- /summary -->"
 
@@ -42,11 +43,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(args: argparse.Namespace) -> int:
-    if not METRICS.exists():
-        raise DataError(f"{METRICS}: there is no voice yet; `dvc repro` makes one")
-    if CONFLICT.search(METRICS.read_bytes()):
-        raise DataError(f"{METRICS}: is in conflict after a merge; `timbre resolve`, then `dvc repro`")
-    evidence = metrics.read(METRICS)
+    path = measured()
+    if not path.exists():
+        raise DataError(f"{path}: there is no voice yet; `dvc repro` makes one")
+    if CONFLICT.search(path.read_bytes()):
+        raise DataError(f"{path}: is in conflict after a merge; `timbre resolve`, then `dvc repro`")
+    evidence = metrics.read(path)
     if args.json:
         print_json(as_dict(evidence))
     elif args.readme:
@@ -54,14 +56,19 @@ def command(args: argparse.Namespace) -> int:
         if BEGIN not in text or END not in text:
             raise DataError(f"{README}: has no place for the table; put {BEGIN}{END} where it shall stand")
         write_atomic(README, text[: text.index(BEGIN)] + BEGIN + "\n".join(table(evidence)) + text[text.index(END) :])
-        print(f"{README}: holds the rates of {METRICS} now")
+        print(f"{README}: holds the rates of {path} now")
     else:
         print("\n".join(["", *lines(evidence), *places()]))
     return 0
 
 
+def measured() -> Path:
+    """The file that holds what was measured of the work tree's voice."""
+    return METRICS if METRICS.exists() and not DETAILS.exists() else DETAILS
+
+
 def as_dict(evidence: Evidence) -> dict[str, Any]:
-    """What reports/metrics.json holds, and in words how good that is."""
+    """What reports/details.json holds, and in words how good that is."""
     summary = dataclasses.asdict(verdict(evidence)) if evidence.differences else None
     return {"verdict": summary, **metrics.to_dict(evidence), "passed": evidence.passed, "failed": evidence.failed}
 

@@ -20,6 +20,8 @@ from typing import Any, Literal
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from timbre.core.errors import DataError, TimbreError
+
 HASHES = "md5"  # in a JSON record: the hashes of an entry's files, see timbre/mapping/entries.py
 DATE = re.compile(r"\b(year|month|day|hour|minute|second|date)\b")
 MOST_VALUES = 1_000_000  # once aliases are unfolded
@@ -39,6 +41,16 @@ def file_sha256(path: Path) -> str:
 def files_key(digests: Iterable[tuple[str, str]]) -> str:
     """A short name for files together, each given by its name and its SHA-256."""
     return content_key(sorted(digests))
+
+
+def read_text(path: Path, kind: type[TimbreError] = DataError, remedy: str = "") -> str:
+    """A file that people write; `remedy` says what to do where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise kind(f"{path}: cannot be read ({error.strerror}){f'; {remedy}' if remedy else ''}") from error
+    except UnicodeDecodeError as error:
+        raise kind(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:

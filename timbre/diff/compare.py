@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
 from timbre.core import running
 from timbre.diff import clips, doubts, lines, preferences, rates, rights, totals, wording
@@ -80,7 +79,7 @@ def data_changes(old: VersionTables, new: VersionTables) -> DataChanges:
         clips=clips.compare(old.clips or [], new.clips or []) if _comparable(old, new) else [],
         sources=list(rights.sources(old.sources, new.sources)) if _readable(SOURCES, old, new) else [],
         people=list(rights.speakers(old.people, new.people)),
-        params=list(_params(*settings)) if None not in settings else [],
+        params=[Param(*change) for change in dvc_lock.changed_values(*settings)] if None not in settings else [],
     )
 
 
@@ -125,14 +124,6 @@ def _problems(new: VersionTables) -> Iterator[Problem]:
         broken = not conflicts and path != SPEAKERS and not _is_yaml(path, new.snapshot)
         yield from [Problem(path, 0, "is not YAML")] if broken else conflicts
     yield from rights.problems(new)
-
-
-def _params(old: Any, new: Any, key: str = "") -> Iterator[Param]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        for name in [*new, *(name for name in old if name not in new)]:
-            yield from _params(old.get(name), new.get(name), f"{key}.{name}" if key else str(name))
-    elif old != new:
-        yield Param(key, old, new)
 
 
 def _shared(version: VersionTables) -> Shared:

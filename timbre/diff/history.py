@@ -13,9 +13,9 @@ from timbre.versions.dvc_outs import Outs
 from timbre.versions.history import CommitInfo, first_parents
 from timbre.versions.lenient_rows import FOLDER
 from timbre.versions.snapshot import EmptySnapshot, Snapshot, open_snapshot, resolve
-from timbre.versions.tables import METRICS, PARAMS, SOURCES, SPEAKERS, VersionTables
+from timbre.versions.tables import DETAILS, METRICS, PARAMS, SOURCES, SPEAKERS, VersionTables
 
-PATHS = (SOURCES, SPEAKERS, FOLDER, PARAMS, METRICS, "dvc.lock")
+PATHS = (SOURCES, SPEAKERS, FOLDER, PARAMS, DETAILS, METRICS, "dvc.lock")
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class LineChange:
         return " ".join(row.text for row in self.new)
 
     @cached_property
-    def pieces(self) -> wording.Pieces:
+    def pieces(self) -> wording.ChangedTexts:
         return wording.compare(self.old_text, self.new_text)
 
     @property

@@ -22,7 +22,7 @@ WORTH_FOLDING = 4  # words that a fold must save
 
 
 @dataclass(frozen=True)
-class Piece:
+class ChangedText:
     old: str
     new: str
 
@@ -31,17 +31,17 @@ class Piece:
         return self.old != self.new
 
 
-Pieces = tuple[Piece, ...]
+ChangedTexts = tuple[ChangedText, ...]
 
 
-def compare(old: str, new: str) -> Pieces:
+def compare(old: str, new: str) -> ChangedTexts:
     a, b = _TOKEN.findall(old), _TOKEN.findall(new)
     # most corrections are one word: what begins and ends alike needs no matching
     head = _common(a, b)
     tail = _common(a[head:][::-1], b[head:][::-1])
     middle = _matched(a[head : len(a) - tail], b[head : len(b) - tail])
     begin, end = "".join(a[:head]), "".join(a[len(a) - tail :])
-    return tuple(_joined([Piece(begin, begin), *middle, Piece(end, end)]))
+    return tuple(_joined([ChangedText(begin, begin), *middle, ChangedText(end, end)]))
 
 
 def _common(a: Sequence[str], b: Sequence[str]) -> int:
@@ -53,25 +53,25 @@ def _common(a: Sequence[str], b: Sequence[str]) -> int:
     return count
 
 
-def _matched(a: list[str], b: list[str]) -> Iterable[Piece]:
+def _matched(a: list[str], b: list[str]) -> Iterable[ChangedText]:
     if not set(a) & set(b) or len(a) + len(b) > LONG:
-        yield Piece("".join(a), "".join(b))
+        yield ChangedText("".join(a), "".join(b))
         return
     for _, i, j, k, m in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
-        yield Piece("".join(a[i:j]), "".join(b[k:m]))
+        yield ChangedText("".join(a[i:j]), "".join(b[k:m]))
 
 
-def _joined(pieces: Sequence[Piece]) -> list[Piece]:
+def _joined(pieces: Sequence[ChangedText]) -> list[ChangedText]:
     """Neighbours of one kind together; what is no word belongs to the changes on both sides of it."""
     pieces = [piece for piece in pieces if piece.old or piece.new]
-    joined: list[Piece] = []
+    joined: list[ChangedText] = []
     for index, piece in enumerate(pieces):
         after_change = bool(joined) and joined[-1].changed
         before_change = index + 1 < len(pieces) and pieces[index + 1].changed
         between = after_change and before_change and not _LETTER.search(piece.old)
         if joined and (joined[-1].changed == piece.changed or between):
             last = joined.pop()
-            piece = Piece(last.old + piece.old, last.new + piece.new)
+            piece = ChangedText(last.old + piece.old, last.new + piece.new)
         joined.append(piece)
     return joined
 
@@ -87,7 +87,7 @@ def fold(text: str, first: bool, last: bool) -> str:
     return f"{head}…{tail}"
 
 
-def replacements(changes: Iterable[Pieces]) -> Counter[tuple[str, str]]:
+def replacements(changes: Iterable[ChangedTexts]) -> Counter[tuple[str, str]]:
     """How often a few words were replaced by a few others."""
     counted: Counter[tuple[str, str]] = Counter()
     for pieces in changes:
@@ -97,13 +97,13 @@ def replacements(changes: Iterable[Pieces]) -> Counter[tuple[str, str]]:
     return counted
 
 
-def replaced(piece: Piece) -> tuple[str, str] | None:
+def replaced(piece: ChangedText) -> tuple[str, str] | None:
     old, new = piece.old.strip(), piece.new.strip()
     few = 0 < len(old.split()) <= 3 and 0 < len(new.split()) <= 3
     return (old, new) if old != new and few else None
 
 
-def weight(pieces: Pieces, usual: Counter[tuple[str, str]] | None = None) -> float:
+def weight(pieces: ChangedTexts, usual: Counter[tuple[str, str]] | None = None) -> float:
     """How much changed, in words; a replacement that is made all over is less of a surprise the oftener it is made."""
     total = 0.0
     for piece in pieces:

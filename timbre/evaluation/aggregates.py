@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-DIGITS = 4  # decimal places of a rate in reports/metrics.json
+DIGITS = 4  # decimal places of a rate in reports/details.json
 
 
 class MetricRow(Protocol):

@@ -20,7 +20,7 @@ Unit = Literal["share", "cosine", "times", "count", "seconds"]
 
 @dataclass(frozen=True)
 class Measure:
-    name: str  # in reports/metrics.json, MLflow and `timbre log --json`
+    name: str  # in reports/details.json, MLflow and `timbre log --json`
     title: str  # above a column
     short: str  # where there is little room, as the field abbreviates it
     unit: Unit

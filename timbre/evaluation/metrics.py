@@ -1,9 +1,9 @@
-"""reports/metrics.json, typed: what was measured of each condition, their differences, and the gates.
+"""reports/details.json, typed: what was measured of each condition, their differences, and the gates.
 
 `evaluate` writes the file, `read` gives it back. Files of earlier versions (rates per condition alone) read as well:
 what they lack is None, or an empty dict. A key that this version does not know is left out.
 
-    evidence = read(Path("reports/metrics.json"))
+    evidence = read(Path("reports/details.json"))
     evidence.conditions["tuned"].wer, evidence.differences["tuned-base"].wer_high, evidence.failed
 """
 
@@ -162,7 +162,7 @@ def read(path: Path) -> Evidence:
 
 
 def from_dict(values: Any) -> Evidence:
-    """What metrics.json holds, of this version or of one before; ValueError where it is something else."""
+    """What the file holds, of this version or of one before; ValueError where it is something else."""
     records = _object(values, "the file")
     differences, gates = (_object(records.get(name, {}), name) for name in ("differences", "gates"))
     speaker, people = records.get("speaker"), _object(records.get("people", {}), "people")
@@ -184,6 +184,27 @@ def to_dict(evidence: Evidence) -> dict[str, Any]:
     if evidence.listeners:  # where nobody listened, the file says nothing of people
         values["people"] = people
     return values if evidence.speaker is None else values | {"speaker": _told(evidence.speaker)}
+
+
+def headline(evidence: Evidence) -> dict[str, float | int]:
+    """The few numbers that a person compares versions by: of tuned + cloning, and what the adapter adds to cloning."""
+    voice = evidence.conditions.get("tuned_clone", Metric())
+    added = evidence.differences.get("tuned_clone-base_clone", Difference())
+    preferred = evidence.preferences.get("tuned_clone-base_clone", Preference())
+    values = {
+        "wer": voice.wer,
+        "wer_added": added.wer,
+        "similarity": voice.similarity,
+        "similarity_added": added.similarity,
+        "named": voice.named,
+        "preferred": preferred.share,
+        "gates_failed": len(evidence.failed) if evidence.gates else None,
+    }
+    return {name: round(value, DIGITS) for name, value in values.items() if value is not None}
+
+
+def write_headline(path: Path, evidence: Evidence) -> None:
+    write_atomic(path, json.dumps(headline(evidence), indent=2) + "\n")
 
 
 def write(path: Path, evidence: Evidence) -> None:

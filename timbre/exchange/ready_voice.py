@@ -22,10 +22,10 @@ from timbre.core.params import read
 from timbre.exchange import voice_versions
 from timbre.exchange.voice_versions import VoiceVersion
 from timbre.families import Turn, Voice
-from timbre.families.slots import Drawing
 from timbre.project.permissions import SERVE, Permissions
 from timbre.synthesis.emitting import Mark, MarkedSound, wav_file
-from timbre.synthesis.narration import Manner, Narration, narrated, passages
+from timbre.synthesis.narration import Manner, Narration, manner_of, narrated, passages
+from timbre.synthesis.reference import usual_speaker
 from timbre.synthesis.spoken_log import SpokenLog
 from timbre.synthesis.written_text import spelled_out
 from timbre.tracking import mlmodel
@@ -49,7 +49,7 @@ class ReadyVoice:
     ) -> Generator[Samples, None, bool]:
         """Marked sound as it is made; returns whether every sentence ended by itself and not by the cap."""
         spoken = spelled_out(text, language) if normalize else text
-        script = Narration(passages(spoken, language), self._manner(seed))
+        script = Narration(passages(spoken, language), self._manner(seed, language))
         samples = 0
         with self.lock:
             pieces = MarkedSound(self.sample_rate, self.mark, speed).pieces(narrated(self.voice, script))
@@ -71,13 +71,9 @@ class ReadyVoice:
         """A WAV file, 16 bits."""
         return wav_file(self.say(text, **how), self.sample_rate, self.mark)
 
-    def _manner(self, seed: int) -> Manner:
-        params = read().generate
-        drawing = Drawing(params.temperature, params.top_k, params.top_p, params.repetition_penalty)
-        return Manner(
-            params, drawing, seed, None, self.reference,
-            frame_rate=self.voice.frame_rate, sample_rate=self.voice.sample_rate,
-        )  # fmt: skip
+    def _manner(self, seed: int, language: str) -> Manner:
+        like = usual_speaker(language)
+        return manner_of(self.voice, read().generate, seed=seed, reference=self.reference, like=like)
 
 
 def load(name: str = "models/adapter", *, reference: tuple[Turn, ...] = (), door: str = "python") -> ReadyVoice:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from timbre import tracking
+from timbre.audio.watermark import KEY_DIGITS
 from timbre.core.content import write_atomic
 from timbre.core.errors import DataError, ModelError, TrackingError
 from timbre.core.params import read
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 KEPT = Path(".timbre/voices")  # safe to delete
 ALIASES = ("champion", "candidate")
 BASE = "base"
-SHORT = 8  # hex digits of a key that a mark carries
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class VoiceVersion:
 
     @property
     def short(self) -> str:
-        return self.key[:SHORT]
+        return self.key[:KEY_DIGITS]
 
 
 def find(name: str, root: Path = Path()) -> VoiceVersion:

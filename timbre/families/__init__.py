@@ -42,7 +42,7 @@ from timbre.families.protocol import (
 __all__ = [
     "WHOLE", "Audio", "Cloning", "Codes", "Course", "Family", "Lora", "Losses", "Mark", "Objective", "Part",
     "Precision", "Request", "SpeakerTag", "Speaking", "Spoken", "Turn", "Voice", "WeightsLicence",
-    "adapter_fingerprint", "family", "fingerprint", "licence", "limits", "load", "load_once",
+    "adapter_fingerprint", "family", "fingerprint", "licence", "limits", "load", "load_anew", "load_once",
 ]  # fmt: skip
 
 
@@ -51,6 +51,12 @@ def load_once(voice: VoiceParams, adapter: Path | None = None, precision: Precis
     loaded = _loaded(voice, adapter, precision)
     settle(loaded.model)
     return loaded
+
+
+def load_anew(voice: VoiceParams, adapter: Path | None = None, precision: Precision = "auto") -> Voice:
+    """`load_once` after a model has failed: nothing of it is kept."""
+    _loaded.cache_clear()
+    return load_once(voice, adapter, precision)
 
 
 @functools.lru_cache(maxsize=1)

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from timbre.families.sampling import least_likely
+from timbre.families.sampling import penalised, pick
 
 Attend = Callable[[Tensor], Tensor]  # query, key and value (B, T, 3 C) -> what was heard (B, T, C)
 Layer = Callable[[Tensor, Attend], Tensor]
@@ -167,7 +167,7 @@ class CodeDecoder:
         logits = self.model.logits(states).float()
         early = (self.number < self.model.silent_steps)[:, None] & (self.every_code == self.model.end)
         logits = penalised(logits, self.spoken, self.how.penalty).masked_fill(early, -torch.inf)
-        codes = drawn(logits, self.draws[self.rows[:, 0], self.number], self.how)
+        codes = pick(logits, self.draws[self.rows[:, 0], self.number], self.how)
         self.spoken.scatter_(1, codes[:, None], True)
         length = min(-(-longest // PLACES) * PLACES, self.model.places)
         places = self.place[:, None]
@@ -200,24 +200,3 @@ class CodeDecoder:
             attn_mask=hears,
         )  # fmt: skip
         return attended.transpose(1, 2).flatten(2)
-
-
-def penalised(logits: Tensor, spoken: Tensor, penalty: float) -> Tensor:
-    """Codes that were said before (B, codes) are less likely: positive logits are divided, negative multiplied."""
-    if penalty == 1:
-        return logits
-    less = torch.where(logits > 0, logits / penalty, logits * penalty)
-    return torch.where(spoken, less, logits)
-
-
-def drawn(logits: Tensor, draw: Tensor, how: CodeDrawing) -> Tensor:
-    """A code for each row of logits (B, codes): where the sum of probabilities passes `draw` (B, 1), 0 ≤ draw < 1."""
-    if how.temperature == 0:
-        return logits.argmax(-1)
-    logits = logits / how.temperature
-    if 0 < how.top_k < logits.shape[-1]:
-        logits = logits.masked_fill(logits < logits.topk(how.top_k).values[:, -1:], -torch.inf)
-    if how.top_p < 1:
-        logits = logits.masked_fill(logits < least_likely(logits, how.top_p), -torch.inf)
-    passed = torch.softmax(logits, -1).cumsum(-1, dtype=torch.float64)
-    return torch.searchsorted(passed, draw * passed[:, -1:], right=True)[:, 0]

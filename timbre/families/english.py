@@ -2,7 +2,8 @@
 
     as_said("Dr. Smith paid $3.50 in 1984.")   # Doctor Smith paid three dollars fifty in nineteen eighty-four.
 
-The packages that do this are slow to import (9 s for inflect) or under the LGPL (num2words), and this is small.
+inflect, which does this, takes 9 s to import; num2words knows no money, clock or short form. What `timbre say` spells
+out for a user (timbre/synthesis/written_text.py) says its English numbers by the functions here.
 """
 
 from __future__ import annotations
@@ -69,8 +70,8 @@ def ordinal(number: int) -> str:
 
 def year(number: int) -> str:
     century, rest = divmod(number, 100)
-    if century % 10 == 0 and rest < 10:
-        return cardinal(number)  # two thousand and five
+    if not century or (century % 10 == 0 and rest < 10):
+        return cardinal(number)  # sixty-six, two thousand and five
     if not rest:
         return f"{cardinal(century)} hundred"
     return f"{cardinal(century)} {'oh ' if rest < 10 else ''}{cardinal(rest)}"

@@ -232,5 +232,6 @@ class Family(NamedTuple):
     licences: Mapping[str, WeightsLicence] = {}  # of bases on the hub
     languages: tuple[str, ...] | None = None  # that it speaks; None: whatever its training brings
     whole_frames: Callable[[Any], float] = every_frame  # share that training learns with all codes, by its section
+    several_adapters: bool = False  # speaks with several adapters of one base at once; see `timbre.families.slots`
     marks: tuple[Mark, ...] = ("number",)  # what its sequence says of a speaker and a language
     front_end: str = ""  # version of what makes phones or tokens of text, where that is code: part of a fingerprint

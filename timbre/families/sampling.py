@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
-
-from timbre.families.protocol import Speaking
 
 TINY = 1e-4  # instead of a temperature of 0, where the likeliest code is taken anyway
 
 
-def pick(logits: Tensor, draw: Tensor, how: Speaking) -> Tensor:
+class Limits(Protocol):
+    @property
+    def temperature(self) -> float:
+        """0 takes the likeliest code."""
+
+    @property
+    def top_k(self) -> int:
+        """Only the k likeliest; 0 is all."""
+
+    @property
+    def top_p(self) -> float:
+        """Only the likeliest that together have this probability; 1 is all."""
+
+
+def pick(logits: Tensor, draw: Tensor, how: Limits) -> Tensor:
     """A code for each row of logits (B, codes): where the sum of probabilities passes `draw` (B, 1), 0 ≤ draw < 1."""
     if how.temperature == 0:
         return logits.argmax(-1)
@@ -32,6 +46,14 @@ def least_likely(logits: Tensor, top_p: float) -> Tensor:
     return ordered.gather(-1, within - 1)
 
 
+def penalised(logits: Tensor, spoken: Tensor, penalty: float) -> Tensor:
+    """Codes that were said before (B, codes) are less likely: positive logits are divided, negative multiplied."""
+    if penalty == 1:
+        return logits
+    less = torch.where(logits > 0, logits / penalty, logits * penalty)
+    return torch.where(spoken, less, logits)
+
+
 class RowSampling:
     """How each row of a running decoder draws: tensors that keep their places, so that a graph reads the new values."""
 
@@ -41,7 +63,7 @@ class RowSampling:
         self.top_p = torch.ones(rows, 1, device=device)  # 1 is all
         self.limited = {*range(rows)} if device.type == "cuda" else set[int]()  # rows that need the order of the codes
 
-    def set(self, row: int, how: Speaking, top_p: float = 1.0) -> None:
+    def set(self, row: int, how: Limits, top_p: float = 1.0) -> None:
         self.temperature[row], self.top_k[row], self.top_p[row] = how.temperature, how.top_k, top_p
         if self.top_k.device.type != "cuda":  # a graph does all that any row may ask for
             (self.limited.add if how.top_k > 0 or top_p < 1 else self.limited.discard)(row)

@@ -28,6 +28,10 @@ class Drawing(NamedTuple):
     top_p: float = 1.0  # 1 is all
     repetition_penalty: float = 1.0  # 1 is none
 
+    def speaking(self) -> Speaking:
+        """By a voice that says one sentence at a time."""
+        return Speaking(self.temperature, self.top_k, 1, self.top_p, self.repetition_penalty)
+
 
 class SlotSound(NamedTuple):
     """What a step made in a slot."""
@@ -73,9 +77,7 @@ class StreamSlots:
     def admit(self, slot: int, request: Request, how: Drawing, adapter: str | None) -> None:
         if adapter != self.adapter:
             raise ModelError("this voice was loaded with another adapter; start a server for each")
-        self.streams[slot] = self.voice.stream(
-            request, Speaking(how.temperature, how.top_k, 1, how.top_p, how.repetition_penalty)
-        )
+        self.streams[slot] = self.voice.stream(request, how.speaking())
 
     def step(self) -> Iterator[SlotSound]:
         for slot, stream in list(self.streams.items()):

@@ -1,11 +1,15 @@
-"""What a stage of dvc.yaml declares: its paths, and the parameters that stand in them."""
+"""What a stage of dvc.yaml declares: its paths, and the parameters that stand in them; and what DVC ignores."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
+from pathspec import GitIgnoreSpec
+
 KINDS = ("outs", "metrics", "plots")  # of what a stage makes
+IGNORED = ".dvcignore"
 
 
 def mapping(value: Any) -> dict[str, Any]:
@@ -48,3 +52,12 @@ def at(params: dict[str, Any], key: str) -> Any:
     for name in key.split("."):
         value = mapping(value).get(name)
     return value
+
+
+def ignored(root: Path) -> GitIgnoreSpec:
+    """What DVC leaves out when it hashes a folder; ask it for paths from the root."""
+    try:
+        text = (root / IGNORED).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    return GitIgnoreSpec.from_lines(text.splitlines())

@@ -13,7 +13,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pathspec
 import psutil
 from ruamel.yaml import YAML
 
@@ -21,11 +20,10 @@ from timbre.core import params
 from timbre.core.content import write_atomic
 from timbre.core.errors import ParamsError
 from timbre.mapping.dvc_cache import folder_md5, forget_run, locked_stages
-from timbre.mapping.dvc_yaml import at, filled, made, paths, sections
+from timbre.mapping.dvc_yaml import at, filled, ignored, made, paths, sections
 from timbre.mapping.entries import file_md5
 
 PIPELINE = Path("dvc.yaml")
-IGNORED = Path(".dvcignore")
 SEEN = Path(".timbre/inputs")  # stage.json: what it was given, until DVC has recorded it
 SHELLS = {"sh", "bash", "dash", "zsh", "fish", "ksh"}
 
@@ -76,8 +74,8 @@ def dvc_hash(path: Path) -> str:
     """As DVC computes it, of a file or a folder; empty where there is nothing."""
     if not path.is_dir():
         return _md5(path)
-    ignored = pathspec.GitIgnoreSpec.from_lines(IGNORED.read_text().splitlines() if IGNORED.exists() else [])
-    files = [each for each in path.rglob("*") if each.is_file() and not ignored.match_file(each.as_posix())]
+    rules = ignored(Path())
+    files = [each for each in path.rglob("*") if each.is_file() and not rules.match_file(each.as_posix())]
     return folder_md5({each.relative_to(path).as_posix(): _md5(each) for each in files})
 
 

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from timbre.core.content import write_atomic
+from timbre.core.content import read_text, write_atomic
 from timbre.core.errors import DataError, raise_all
 from timbre.core.records import SPOILT, TRUE, ListeningAnswer, check_id
 from timbre.core.safe_text import short_repr
@@ -42,7 +42,7 @@ def row(answer: ListeningAnswer) -> str:
 def add(listener: str, answers: Sequence[ListeningAnswer], folder: Path = PATH) -> Path:
     """Append to the listener's file."""
     path = folder / f"{check_id(listener)}.tsv"
-    before = _text(path) if path.exists() else "\t".join(COLUMNS) + "\n"
+    before = read_text(path) if path.exists() else "\t".join(COLUMNS) + "\n"
     if before and not before.endswith("\n"):
         before += "\n"
     write_atomic(path, before + "".join(f"{row(answer)}\n" for answer in answers))
@@ -51,7 +51,7 @@ def add(listener: str, answers: Sequence[ListeningAnswer], folder: Path = PATH) 
 
 def read(folder: Path = PATH) -> dict[str, list[ListeningAnswer]]:
     """By listener, in the order of their names; nobody where there is no folder."""
-    contents = {path: _text(path) for path in sorted(folder.glob("*.tsv"))}
+    contents = {path: read_text(path) for path in sorted(folder.glob("*.tsv"))}
     problems: list[str] = []
     found = {path.stem: list(parse(text, str(path), problems)) for path, text in contents.items()}
     raise_all(DataError, problems)
@@ -106,12 +106,3 @@ def wrong_answer(kind: str, answer: str) -> str:
         return "" if RATING.fullmatch(answer) else f"{short_repr(answer, 40)} is no rating from 0 to {BEST}"
     allowed = PREFERENCES if kind == "ab" else IDENTIFIED
     return "" if answer in allowed else f"{short_repr(answer, 40)} is no answer; expected {' or '.join(allowed)}"
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from error

@@ -6,6 +6,7 @@ from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import NamedTuple, cast
 
+from timbre.core.content import read_text
 from timbre.core.errors import DataError, raise_all
 from timbre.core.records import Kind, check_id
 
@@ -24,10 +25,7 @@ class Prompt(NamedTuple):
 
 def read_prompts(path: Path) -> list[Prompt]:
     """All mistakes at once."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from error
+    lines = read_text(path).splitlines()
     prompts: dict[str, Prompt] = {}
     wrong = [] if lines[:1] == ["\t".join(COLUMNS)] else [f"{path}:1: expected the header `{'<tab>'.join(COLUMNS)}`"]
     for number, line in enumerate(lines[1:], 2):

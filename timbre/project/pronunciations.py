@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from timbre.core.content import read_text
 from timbre.core.errors import DataError, raise_all
 
 PATH = Path("data/pronunciations.tsv")
@@ -24,10 +25,7 @@ def read(language: str, path: Path = PATH) -> dict[str, str]:
     """Word in small letters → spelling, for this language; nothing where there is no file."""
     if not path.exists():
         return {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from error
+    lines = read_text(path).splitlines()
     header = "\t".join(COLUMNS)
     wrong = [] if lines[:1] == [header] else [f"{path}:1: expected the header `{'<tab>'.join(COLUMNS)}`"]
     spellings: dict[tuple[str, str], str] = {}

@@ -24,14 +24,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from timbre.core.content import NotYaml, line_of, parse_yaml
+from timbre.core.content import NotYaml, line_of, parse_yaml, read_text
 from timbre.core.errors import DataError, SourceError, raise_all
 from timbre.core.records import Recording, check_id
 from timbre.core.safe_text import short_repr
 
 RECORDINGS = Path("data/recordings")  # the only folder a local file may come from: git carries it, DVC watches it
 REQUIRED = ("id", "speaker", "language", "licence", "consent")
-OPTIONAL = ("file", "url", "start", "end")
+ORIGINS = ("file", "url")  # keys that say where the sound is, of which an entry has one
+OPTIONAL = (*ORIGINS, "start", "end")
 CLOCK = re.compile(r"(?:(\d+):)?([0-5]?\d):([0-5]?\d(?:\.\d+)?)")  # h:mm:ss or m:ss, as players show it
 
 
@@ -44,14 +45,14 @@ class Source:
     language: str  # two or three letters, as Whisper names it
     licence: str
     consent: str
-    file: str | None = None  # path inside the repository; exactly one of file and url is given
+    file: str | None = None  # path inside the repository; exactly one of ORIGINS is given
     url: str | None = None
     start: float | None = None  # seconds
     end: float | None = None
 
     @property
     def origin(self) -> str:
-        return self.file or self.url or ""
+        return next((str(getattr(self, key)) for key in ORIGINS if getattr(self, key)), "")
 
     def overlaps(self, other: Source) -> bool:
         return (
@@ -114,12 +115,7 @@ def _load(text: str, where: str) -> Any:
 
 
 def text_of(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be read ({error.strerror}); run this in the repository's root") from error
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
+    return read_text(path, SourceError, "run this in the repository's root")
 
 
 def document(text: str, where: str) -> Any:
@@ -142,13 +138,14 @@ def _problems(entry: Any, line: int) -> Iterator[tuple[int, str]]:
     for key in REQUIRED:
         if key not in entry:
             yield line, f"`{key}` is missing"
-    for key in {*REQUIRED, "file", "url"} & set(entry):
+    for key in {*REQUIRED, *ORIGINS} & set(entry):
         if not isinstance(entry[key], str) or not entry[key].strip():
             yield at[key], f"{key}: {shown(entry[key])} is not text; put it in quotes"
         elif key in CHECKS:
             yield from ((at[key], f"{key}: {text}") for text in CHECKS[key](str(entry[key])))
-    if ("file" in entry) == ("url" in entry):
-        yield line, "give either `file` or `url`" + (", not both" if "file" in entry else "")
+    origins = [key for key in ORIGINS if key in entry]
+    if len(origins) != 1:
+        yield line, f"give either {' or '.join(f'`{key}`' for key in ORIGINS)}" + (", not both" if origins else "")
     for key in {"start", "end"} & set(entry):
         if _seconds(entry[key]) is None:
             yield at[key], f"{key}: {shown(entry[key])} is not a time; write seconds (90.5) or h:mm:ss"
@@ -218,7 +215,7 @@ class _Taken:
 
 
 def _source(entry: dict[str, Any]) -> Source:
-    texts = {key: str(entry[key]) for key in (*REQUIRED, "file", "url") if key in entry}
+    texts = {key: str(entry[key]) for key in (*REQUIRED, *ORIGINS) if key in entry}
     if "file" in texts:
         texts["file"] = Path(texts["file"]).as_posix()
     return Source(**texts, start=_seconds(entry.get("start")), end=_seconds(entry.get("end")))

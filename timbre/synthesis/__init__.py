@@ -13,7 +13,6 @@ samples. A voice whose owner took the consent back, or was taken out, is not spo
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
 
@@ -21,14 +20,13 @@ from timbre import families
 from timbre.core.errors import DataError, ModelError
 from timbre.core.params import read
 from timbre.core.records import Example, Sample, from_json, read_jsonl
-from timbre.families import Audio, SpeakerTag, Turn, Voice
+from timbre.families import Audio, Turn, Voice
 from timbre.project.permissions import Permissions
 from timbre.synthesis import reference, sentence
+from timbre.synthesis.reference import CODES, DATASET
 
 ADAPTER = Path("models/adapter")
 SAMPLES = Path("reports/samples")
-DATASET = Path("data/dataset")
-CODES = Path("data/codes")  # a folder for each family
 
 
 def load(adapter: Path | None = ADAPTER) -> Voice:
@@ -44,19 +42,9 @@ def load(adapter: Path | None = ADAPTER) -> Voice:
 def say(voice: Voice, text: str, *, seed: int = 0, context: tuple[Turn, ...] = ()) -> Generator[Audio, None, bool]:
     """The sound, piece by piece as it is made; returns whether the voice ended by itself and not by the limit."""
     how = read().generate
-    like = None if context else usual_speaker()
+    like = None if context else reference.usual_speaker()
     request = sentence.request(text, how, seed=seed, context=context, like=like)
     return voice.stream(request, sentence.speaking(how))
-
-
-def usual_speaker() -> Turn | None:
-    """Who speaks where nothing was said before: the speaker of most clips, in the language of most of them."""
-    table = DATASET / "train.jsonl"
-    rows = read_jsonl(table, Example) if table.is_file() else []
-    if not rows:
-        return None
-    (name, language), _ = Counter((row.source, row.language) for row in rows).most_common(1)[0]
-    return Turn("", None, language, SpeakerTag(name=name))
 
 
 def reference_clip() -> tuple[Turn, ...]:

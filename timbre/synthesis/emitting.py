@@ -23,10 +23,9 @@ from timbre.audio import Samples
 from timbre.audio.containers import encoder_of
 from timbre.audio.content_credentials import signed
 from timbre.audio.stretching import Stretcher
-from timbre.audio.watermark import Watermarker
+from timbre.audio.watermark import KEY_DIGITS, Watermarker
 
 MAKER = "timbre"
-SHORT = 8  # hex digits of a version's key that the watermark carries
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class MarkedSound:
 
     def __init__(self, rate: int, mark: Mark, speed: float = 1.0) -> None:
         self.stretcher = Stretcher(speed, rate)
-        self.marker = None if mark.why_not else Watermarker(mark.version[:SHORT], rate)
+        self.marker = None if mark.why_not else Watermarker(mark.version[:KEY_DIGITS], rate)
 
     def feed(self, sound: Samples) -> Samples:
         return self._marked(self.stretcher.feed(sound))

@@ -1,6 +1,6 @@
 """A text of any length, sentence by sentence: each hears those before it, with a pause between by their punctuation.
 
-    script = Narration(passages("First. [pause:1s] Second.", "en"), Manner(params, Drawing(0.6), seed=3))
+    script = Narration(passages("First. [pause:1s] Second.", "en"), manner_of(voice, params, seed=3))
 
 A sentence that says nothing, or runs into its cap where nobody has heard it yet, is spoken again with another seed.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import sentencex
@@ -53,6 +53,29 @@ class Manner:
     whole: bool = False  # nobody listens before the end, so that every bad sentence can be spoken again
     frame_rate: float = 12.5  # of codes per second
     sample_rate: int = 24_000  # Hz
+    like: Turn | None = None  # who speaks, and in which language, where there is no reference
+
+
+class SoundRates(Protocol):
+    """A voice, or the slots of one."""
+
+    @property
+    def frame_rate(self) -> float: ...
+    @property
+    def sample_rate(self) -> int: ...
+
+
+def manner_of(
+    voice: SoundRates, params: GenerateParams, *, seed: int = 0, reference: tuple[Turn, ...] = (),
+    like: Turn | None = None, adapter: str | None = None, whole: bool = False, temperature: float | None = None,
+    top_p: float | None = None,
+) -> Manner:  # fmt: skip
+    """As the section `generate` says, but for what a caller asks otherwise."""
+    drawing = Drawing(
+        params.temperature if temperature is None else temperature, params.top_k,
+        params.top_p if top_p is None else top_p, params.repetition_penalty,
+    )  # fmt: skip
+    return Manner(params, drawing, seed, adapter, reference, whole, voice.frame_rate, voice.sample_rate, like)
 
 
 def passages(text: str, language: str = "en") -> list[Passage]:
@@ -128,13 +151,14 @@ class Narration:
         if not last.ended or not len(last.sound):
             self.cut.append(text)
         elif last.codes is not None:
-            like = self.manner.reference[-1] if self.manner.reference else Turn("")
+            like = self.manner.reference[-1] if self.manner.reference else self.manner.like or Turn("")
             self.earlier.append(like._replace(text=text, codes=last.codes, clip=None))
 
     def _ask(self, again: bool = False) -> Ask:
         manner, part = self.manner, self.parts[self.number]
         context = (*manner.reference, *self._window())
-        request: Request = sentence.request(part.text, manner.params, seed=self._seed(), context=context)
+        like = None if context else manner.like
+        request: Request = sentence.request(part.text, manner.params, seed=self._seed(), context=context, like=like)
         return Ask(request, manner.drawing, manner.adapter, part.pause, manner.whole, again)
 
     def _window(self) -> list[Turn]:
@@ -165,7 +189,7 @@ def narrated(voice: Voice, script: Narration) -> Generator[Audio, None, bool]:
         if ask is None:
             return not script.cut
         rest, ahead = rest if ask.again else ask.pause, []
-        pieces, spoken = list[Audio](), voice.stream(ask.request, sentence.speaking(script.manner.params))
+        pieces, spoken = list[Audio](), voice.stream(ask.request, ask.how.speaking())
         while True:
             try:
                 piece = next(spoken)

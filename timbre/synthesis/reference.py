@@ -8,6 +8,7 @@ length stands in.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,8 +17,11 @@ from timbre import audio
 from timbre.audio import delivery
 from timbre.core.errors import DataError
 from timbre.core.records import Example, Sample, read_jsonl
-from timbre.families import Turn
+from timbre.families import SpeakerTag, Turn
 from timbre.families import codes as clip_codes
+
+DATASET = Path("data/dataset")
+CODES = Path("data/codes")  # a folder for each family
 
 
 class Reference(NamedTuple):
@@ -45,6 +49,17 @@ def choose_reference(examples: Sequence[Example], clips: Path, codes: Path, seco
     clean = (e for e in ranked if not delivery.is_clipped(audio.read(clips / f"{e.id}.flac")[0]))
     chosen = next(clean, ranked[0])  # where all are clipped, so is the voice
     return Reference(chosen.id, chosen.source, clip_codes.turn(chosen, codes))
+
+
+def usual_speaker(language: str | None = None, dataset: Path = DATASET) -> Turn | None:
+    """Who speaks where nothing was said before: the speaker of most clips, and where no language is asked for in the
+    language of most of them."""
+    table = dataset / "train.jsonl"
+    rows = read_jsonl(table, Example) if table.is_file() else []
+    if not rows:
+        return None
+    (name, usual), _ = Counter((row.source, row.language) for row in rows).most_common(1)[0]
+    return Turn("", None, language or usual, SpeakerTag(name=name))
 
 
 def of_sample(sample: Sample, dataset: Path, codes: Path) -> tuple[Turn, ...]:

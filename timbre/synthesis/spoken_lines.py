@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from tqdm import tqdm
 
-from timbre.core.content import content_key, write_atomic
+from timbre.core.content import content_key, read_text, write_atomic
 from timbre.core.errors import DataError, raise_all
 from timbre.core.params import read
 from timbre.core.records import check_id
 from timbre.families import codes
-from timbre.families.slots import Drawing
 from timbre.synthesis.emitting import Mark, MarkedSound
-from timbre.synthesis.narration import Manner, Narration, narrated, passages
+from timbre.synthesis.narration import Narration, manner_of, narrated, passages
 from timbre.synthesis.params import of_a_sound
+from timbre.synthesis.reference import usual_speaker
 from timbre.synthesis.sinks import file
 from timbre.synthesis.spoken_log import SpokenLog
 from timbre.synthesis.written_text import spelled_out
@@ -59,10 +59,7 @@ class VoiceSource(Protocol):
 
 def read_lines(path: Path) -> list[SpokenLine]:
     """All mistakes at once."""
-    try:
-        rows = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from error
+    rows = read_text(path).splitlines()
     if path.suffix != ".tsv":
         return [SpokenLine(f"{n:04}", row.strip()) for n, row in enumerate(rows, 1) if row.strip()]
     header = rows[0].split("\t") if rows else []
@@ -102,7 +99,8 @@ def speak_lines(
         text = spelled_out(line.text, language) if spelled else line.text
         reference = [(turn.text, heard_of(turn)) for turn in loaded.reference]
         mark = loaded.mark
-        key = content_key(text, line.seed, mark.version, mark.why_not, reference, speed, of_a_sound(read().generate))
+        how = [speed, of_a_sound(read().generate), *([] if language == "en" else [language])]
+        key = content_key(text, line.seed, mark.version, mark.why_not, reference, *how)
         record = folder / f"{line.id}.json"
         if is_there(record, folder / f"{line.id}.flac", key):
             continue
@@ -132,10 +130,9 @@ def speak_line(
 ) -> tuple[float, dict[str, object]]:
     """Seconds of sound, and what is written down."""
     voice, params = loaded.voice, read().generate
-    manner = Manner(
-        params, Drawing(params.temperature, params.top_k, params.top_p), line.seed, None, loaded.reference, whole=True,
-        frame_rate=voice.frame_rate, sample_rate=voice.sample_rate,
-    )  # fmt: skip
+    manner = manner_of(
+        voice, params, seed=line.seed, reference=loaded.reference, like=usual_speaker(language), whole=True
+    )
     script = Narration(passages(text, language), manner)
     samples = 0
     with file(path, voice.sample_rate, loaded.mark.tags()) as write:

@@ -2,9 +2,9 @@
 
     as_spoken("Dr. Lee pays £3.50 at 14:05.", "en")   # "Doctor Lee pays three pounds fifty at fourteen oh five."
 
-num2words says the whole numbers of some forty languages; dates, units and abbreviations are those of English. What
-looks like a code or a name (`B12`, `v2`) stays as it is. Each pattern looks at a piece of bounded length, so a flood of
-digits takes no longer than other text of its length.
+families/english.py says the numbers of English, num2words the whole numbers of some forty other languages; dates,
+units and abbreviations are those of English. What looks like a code or a name (`B12`, `v2`) stays as it is. Each
+pattern looks at a piece of bounded length, so a flood of digits takes no longer than other text of its length.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from timbre.core.text import normalise
+from timbre.families import english
 from timbre.project import pronunciations
 
 LONGEST = 15  # digits of a number that is said as one; a longer one is said digit by digit
@@ -76,23 +77,21 @@ def spelled_out(text: str, language: str = "en") -> str:
 
 def number(digits: str, language: str) -> str:
     """As one number, or digit by digit where it is too long or begins with a zero."""
-    from num2words import num2words
-
     digits = digits.replace(",", "")
     whole, _, part = digits.partition(".")
     if len(whole) > LONGEST or (len(whole) > 1 and whole.startswith("0")):
         spoken = " ".join(number(digit, language) for digit in whole)
     else:
-        spoken = str(num2words(int(whole), lang=language))
-    if not part:
-        return spoken.replace(",", "")
-    return f"{spoken} point {' '.join(number(digit, language) for digit in part)}".replace(",", "")
+        spoken = _cardinal(int(whole), language)
+    return f"{spoken} point {' '.join(number(digit, language) for digit in part)}" if part else spoken
 
 
-def year(value: int) -> str:
+def _cardinal(whole: int, language: str) -> str:
+    if language == "en":
+        return english.cardinal(whole)
     from num2words import num2words
 
-    return str(num2words(value, to="year")).replace(",", "")
+    return str(num2words(whole, lang=language)).replace(",", "")
 
 
 def _url(match: re.Match[str], language: str) -> str:
@@ -105,12 +104,10 @@ def _url(match: re.Match[str], language: str) -> str:
 
 
 def _date(match: re.Match[str], language: str) -> str:
-    from num2words import num2words
-
     month, day = int(match[2]), int(match[3])
     if not (1 <= month <= 12 and 1 <= day <= 31):
         return match[0]
-    return f"the {num2words(day, to='ordinal')} of {MONTHS[month - 1]} {year(int(match[1]))}"
+    return f"the {english.ordinal(day)} of {MONTHS[month - 1]} {english.year(int(match[1]))}"
 
 
 def _time(match: re.Match[str], language: str) -> str:
@@ -148,9 +145,7 @@ def plural(name: str, amount: str) -> str:
 
 
 def _ordinal(match: re.Match[str], language: str) -> str:
-    from num2words import num2words
-
-    return str(num2words(int(match[1]), to="ordinal")).replace(",", "")
+    return english.ordinal(int(match[1]))
 
 
 def _range(match: re.Match[str], language: str) -> str:
@@ -172,7 +167,7 @@ def _plain(match: re.Match[str], language: str) -> str:
 def _said(digits: str, language: str) -> str:
     """Four digits from 1100 to 2099 are a year."""
     if language == "en" and re.fullmatch(r"1[1-9]\d\d|20\d\d", digits):
-        return year(int(digits))
+        return english.year(int(digits))
     return number(digits, language)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from timbre.project.sources import ORIGINS
 from timbre.tracking.run import TrackedRun
 
 
@@ -44,6 +45,11 @@ class Origin:
     file_sha256: str | None = None  # of what was fetched
     sha256: str | None = None  # of its samples
     seconds: float | None = None
+
+    @property
+    def place(self) -> str:
+        """Where the sound is."""
+        return next((str(getattr(self, key)) for key in ORIGINS if getattr(self, key)), "unknown")
 
 
 @dataclass(frozen=True)

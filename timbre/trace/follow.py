@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 
 from timbre.core.errors import DataError
 from timbre.core.text import normalise
+from timbre.project.sources import ORIGINS
 from timbre.trace.facts import Adapter, Forward, TracedClip, TracedPiece, TracedSample, TrainedClips, Use
 from timbre.trace.version import TracedVersion
 from timbre.versions.clip_rows import LEFT_OUT, PARTS, REJECTED, TABLE, ClipRow
@@ -59,7 +60,7 @@ def _named(version: TracedVersion, what: str) -> str:
     if PurePosixPath(path) == PurePosixPath(ADAPTER):
         return "adapter"
     for id, (entry, _) in version.entries.items():
-        if what in (entry.get("file"), entry.get("url")):
+        if what in [entry.get(key) for key in ORIGINS]:
             return id
     return PurePosixPath(path).stem if "/" in path else what
 

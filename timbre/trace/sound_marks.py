@@ -18,7 +18,7 @@ import numpy as np
 
 from timbre.audio import Samples
 from timbre.audio.content_credentials import Credential, credential
-from timbre.audio.watermark import WatermarkFound, detect
+from timbre.audio.watermark import KEY_DIGITS, WatermarkFound, detect
 from timbre.core.errors import DataError
 from timbre.core.safe_text import visible
 from timbre.versions import dvc_lock, history
@@ -26,7 +26,6 @@ from timbre.versions.snapshot import open_snapshot
 from timbre.versions.tables import ADAPTER
 
 SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".oga", ".aac", ".m4a", ".webm")
-SHORT = 8  # hex digits of a key in a mark
 SURE = 5.0  # standard deviations by which a mark that cannot be read whole must fit a known version
 BLOCK = 1 << 16  # samples that are read at once: a file that was streamed does not say how many there are
 LONGEST = 120  # seconds that are looked at
@@ -48,7 +47,7 @@ class SpokenBy:
         if not ways:
             return f"{path}: neither metadata nor a mark of Timbre in it; nobody can say from the file what spoke it"
         which = self.key or self.said or (self.mark.payload if self.mark else None)
-        named = f"version {which[:SHORT]}" if which else "a version that is too faint to read"
+        named = f"version {which[:KEY_DIGITS]}" if which else "a version that is too faint to read"
         here = "" if self.key else ", which is not in this repository"
         return f"{path}: synthetic, spoken by {named}{here}, according to {' and '.join(ways)}"
 
@@ -84,7 +83,7 @@ def spoken_by(root: Path, path: Path) -> SpokenBy:
 def fits(mark: WatermarkFound, key: str) -> bool:
     if mark.payload is not None:
         return key.startswith(mark.payload)
-    return mark.fits(key[:SHORT]) > SURE
+    return mark.fits(key[:KEY_DIGITS]) > SURE
 
 
 def read(path: Path) -> tuple[str | None, Samples, int]:

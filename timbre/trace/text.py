@@ -170,7 +170,7 @@ def _origin(origin: Origin) -> list[Node]:
 
 def _source(origin: Origin) -> str:
     part = f", {origin.start or 0} to {origin.end or 'the end'}" if origin.start or origin.end else ""
-    return f"{origin.url or origin.file or 'unknown'}{part} ({origin.where or 'no longer declared'})"
+    return f"{origin.place}{part} ({origin.where or 'no longer declared'})"
 
 
 def _voice(voice: TracedVoice) -> str:

@@ -132,7 +132,9 @@ class TracedVersion:
         speaker = str(entry.get("speaker") or recorded.get("speaker") or "unknown")
         if not raw:
             self.lacks(f"data/raw/{recording}.json: not here; `dvc pull` or `dvc repro fetch` brings it")
-        own = {key: _text(entry.get(key)) for key in ("language", "licence", "consent", "file", "url", "start", "end")}
+        own = {
+            key: _text(entry.get(key)) for key in ("language", "licence", "consent", *sources.ORIGINS, "start", "end")
+        }
         own["url"] = _address(entry.get("url"))
         return Origin(
             id=recording,

@@ -18,7 +18,11 @@ from timbre.core.records import Example, read_jsonl
 from timbre.versions import dvc_lock, snapshot
 from timbre.versions.snapshot import WorkTree
 
-WRITTEN = ("dvc.lock", "reports/metrics.json")  # by the pipeline itself: they change while it runs
+WRITTEN = (
+    "dvc.lock",
+    "reports/details.json",
+    "reports/metrics.json",
+)  # by the pipeline itself: they change while it runs
 COLUMNS = (("audio", "binary"), ("text", "string"), ("source", "string"))  # as `datasets` sees the tables
 
 

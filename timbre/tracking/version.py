@@ -35,7 +35,7 @@ class TrackedFiles:
     points: Path = Path("reports/points")
     heard: Path = Path("reports/heard")
     scores: Path = Path("reports/scores.csv")
-    metrics: Path = Path("reports/metrics.json")
+    metrics: Path = Path("reports/details.json")
     mos: Path = Path("reports/mos.json")
     report: Path = Path("reports/index.html")
 

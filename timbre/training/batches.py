@@ -1,6 +1,6 @@
 """What a voice is taught, and in which order: clips with their words and codes, in batches, some after a reference.
 
-All that is random follows from the seed and a number, so a run that was killed goes on with the very same lessons. A
+All that is random follows from the seed and a number, so a run that was killed goes on with the very same batches. A
 batch holds dialogues of like lengths, reference and clip together: sorted by the clips alone, every seventh position is
 padding at 5 to 30 seconds a clip; so it is every sixteenth.
 """
@@ -11,11 +11,11 @@ import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from timbre.core.errors import DataError
 from timbre.core.records import Example, read_jsonl
-from timbre.families import Turn, Voice
+from timbre.families import Course, Part, Turn, Voice
 from timbre.families import codes as clip_codes
 
 BUCKET = 8  # batches whose dialogues are sorted by length together: little padding, and still another mix each epoch
@@ -52,7 +52,7 @@ def check_lengths(voice: Voice, clips: Sequence[Utterance]) -> None:
             raise DataError(f"{clip.id}: its {clip.seconds:.1f} s {why}; lower chunk.max_seconds")
 
 
-class Lessons:
+class BatchOrder:
     """Each epoch every clip once, a `share` of them after another one of the speaker, of at most `longest` seconds: so
     the voice learns to follow a reference."""
 
@@ -98,3 +98,18 @@ class Lessons:
 
     def _length(self, talk: Sequence[int]) -> int:
         return sum(self.lengths[clip] for clip in talk)
+
+
+class PreparedBatch(NamedTuple):
+    seed: int  # of dropout
+    batch: Any  # of the family's own; this process's part of it
+    frames: int  # of sound, in all parts
+
+
+def prepare(course: Course, order: BatchOrder, seed: int, part: Part, number: int) -> PreparedBatch:
+    """The `number`th batch of the run; what is random in it follows from the number alone."""
+    draw = random.Random(f"{seed} batch {number}")
+    dropout = draw.getrandbits(63) + part.number
+    dialogues = order.dialogues(number)
+    frames = sum(clip_codes.frames(turn.codes) for talk in dialogues for turn in talk if turn.codes is not None)
+    return PreparedBatch(dropout, course.batch(dialogues, draw.getrandbits(63), part), frames)

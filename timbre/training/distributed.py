@@ -30,7 +30,7 @@ from typing import Any, Literal, TypeVar
 from timbre.core.errors import DataError, ParamsError, TimbreError
 from timbre.families import Part
 
-Wanted = int | Literal["auto"]  # processes on all machines together; auto is one per GPU, or one
+ProcessCount = int | Literal["auto"]  # processes on all machines together; auto is one per GPU, or one
 T = TypeVar("T")
 PATIENCE = 10  # seconds that a process, its connection broken, leaves the launcher to end it and tell the reason
 MEETING = "TIMBRE_MEETING"  # variable: the file by which the processes of one machine find each other
@@ -38,7 +38,7 @@ LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 BROKEN = ("Connection closed", "Connection reset", "Broken pipe", "gloo", "NCCL")  # in what torch says of it
 
 
-def launch(processes: Wanted, module: str) -> bool:
+def launch(processes: ProcessCount, module: str) -> bool:
     """Run this program, `python -m module`, once in each of the processes; False where one is enough or they run.
 
     Of several machines (torchrun's own PET_NNODES, PET_NODE_RANK, PET_MASTER_ADDR) each runs its share of them.
@@ -107,7 +107,7 @@ def _told(error: Any, logs: Path) -> str:
 
 
 @contextlib.contextmanager
-def joined(processes: Wanted) -> Iterator[None]:
+def joined(processes: ProcessCount) -> Iterator[None]:
     """Be one of the processes, with a GPU of one's own where there are any; only the first is heard."""
     world = _world()
     if processes not in ("auto", world):

@@ -13,7 +13,7 @@ from typing import Any
 
 from timbre.families import Voice
 from timbre.training.batches import Utterance
-from timbre.training.loop import Run
+from timbre.training.courses import Run
 
 COLUMNS = ("step", "epoch", "train_loss", "eval_loss", "grad_norm", "learning_rate")
 

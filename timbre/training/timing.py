@@ -20,7 +20,7 @@ MIB = 2**20
 WEIGHTS = "adapter_model.safetensors"
 
 
-class Gauge:
+class StepTimer:
     """A row of numbers per step: `start`, work, `stop`; `rows`, where the losses are fetched, gives those since then.
 
     On a GPU the seconds are between marks in its own queue of work, so that nothing waits for it to be measured.
@@ -40,7 +40,7 @@ class Gauge:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Seconds in which the loop has nothing to learn from, because the next lesson is not made yet."""
+        """Seconds in which the loop has nothing to learn from, because the next batch is not made yet."""
         began = time.perf_counter()
         yield
         self.waited += time.perf_counter() - began

@@ -163,15 +163,17 @@ def _reasons(
         yield f"{gone} is no longer read"
     before = mapping(mapping(locked.get("params")).get("params.yaml"))
     for section in sections(stage):
-        yield from _differing(section, before.get(section), at(params, section))
+        changes = changed_values(before.get(section), at(params, section), section)
+        yield from (f"{key} changed" for key, _, _ in changes)
 
 
-def _differing(key: str, old: Any, new: Any) -> Iterator[str]:
+def changed_values(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """`train.rank` with its old and its new value, of all in two nested mappings that differs."""
     if isinstance(old, dict) and isinstance(new, dict):
         for name in [*new, *(name for name in old if name not in new)]:
-            yield from _differing(f"{key}.{name}", old.get(name), new.get(name))
+            yield from changed_values(old.get(name), new.get(name), f"{key}.{name}" if key else str(name))
     elif old != new:
-        yield f"{key} changed"
+        yield key, old, new
 
 
 def _same(locked: dict[str, Any], path: str, snapshot: Snapshot) -> bool:

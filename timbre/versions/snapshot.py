@@ -8,7 +8,6 @@ Paths are relative to the repository's root and use `/`. A file that is not in t
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import re
 import stat
@@ -20,6 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from timbre.core.errors import DataError
+from timbre.mapping.dvc_yaml import ignored
 
 WORK_TREE = "work tree"
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -153,24 +153,19 @@ class WorkTree(Snapshot):
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        rules = (self.read(".dvcignore") or b"").decode(errors="replace").splitlines()
-        # DVC hashes a folder without these; only patterns of one name, which is what ours are
-        self._ignored = [rule.strip().strip("/") for rule in rules if rule.strip() and not rule.startswith("#")]
+        self._ignored = ignored(root)  # DVC hashes a folder without these
 
     def list(self, folder: str) -> list[str]:
         paths = []
         for at, folders, files in os.walk(self._root / folder):
-            folders[:] = [name for name in folders if not self._is_ignored(name)]
-            here = Path(at).relative_to(self._root)
-            paths += [(here / name).as_posix() for name in files if not self._is_ignored(name)]
+            here = Path(at).relative_to(self._root).as_posix()
+            folders[:] = [name for name in folders if not self._ignored.match_file(f"{here}/{name}/")]
+            paths += [path for name in files if not self._ignored.match_file(path := f"{here}/{name}")]
         return sorted(paths)
 
     def size(self, path: str) -> int | None:
         file = self._root / path
         return file.stat().st_size if file.is_file() else None
-
-    def _is_ignored(self, name: str) -> bool:
-        return any(fnmatch.fnmatch(name, rule) for rule in self._ignored)
 
     def read(self, path: str) -> bytes | None:
         file = self._root / path

@@ -30,7 +30,8 @@ from timbre.versions.lenient_rows import FOLDER, Rows
 from timbre.versions.snapshot import Snapshot
 
 SOURCES, PARAMS, SPEAKERS = "data/sources.yaml", "params.yaml", "data/speakers.yaml"
-METRICS, SCORES, REVIEW = "reports/metrics.json", "reports/scores.csv", "data/review.json"
+DETAILS, SCORES, REVIEW = "reports/details.json", "reports/scores.csv", "data/review.json"
+METRICS = "reports/metrics.json"  # held all of it in versions of before
 ADAPTER, SAMPLES, RAW = "models/adapter", "reports/samples", "data/raw"
 T = TypeVar("T")
 
@@ -96,7 +97,7 @@ class VersionTables:
     def evidence(self) -> Evidence:
         """Empty where there is nothing, or nothing that can be read."""
         try:
-            return metrics.from_dict(json.loads(self.snapshot.read(METRICS) or b"{}"))
+            return metrics.from_dict(json.loads(self.snapshot.read(DETAILS) or self.snapshot.read(METRICS) or b"{}"))
         except (ValueError, TypeError):
             return Evidence()
 

@@ -2,7 +2,7 @@
 
 Whisper is the judge of words, the speaker encoder that of voices. All is loaded as anyone would: snac.SNAC and
 transformers' from_pretrained on orpheus/. Tuning is rehearsed here with a LoRA of its own; the pipeline's figures are
-in `reports/metrics.json`.
+in `reports/details.json`.
 """
 
 from __future__ import annotations

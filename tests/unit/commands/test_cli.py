@@ -51,7 +51,7 @@ def test_a_mistake_ends_in_one_line_without_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "dvc.yaml").touch()  # by which a project is known
     done = timbre("summary", cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: reports/metrics.json: there is no voice yet")
+    assert done.stderr.startswith("error: reports/details.json: there is no voice yet")
     assert done.stderr.count("\n") == 1
 
 

@@ -11,7 +11,7 @@ import pytest
 from timbre.core.errors import DataError, ModelError
 from timbre.core.records import Example
 from timbre.core.sections import SpeakerParams
-from timbre.evaluation import gates, similarity, speaker_encoder
+from timbre.evaluation import gates, speaker_encoder, speaker_similarity
 from timbre.evaluation.speaker_encoder import KnownVoices, VoiceEncoder
 
 TINY = Path(__file__).parents[3] / "models/tiny"
@@ -82,15 +82,15 @@ def test_other_voices_are_a_file_each_or_a_folder_and_the_other_speakers_of_the_
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     rows = [example(f"c{n}", "A text.", source="carl") for n in range(9)]
-    found = list(similarity.other_sounds(tmp_path, rows, Path("data/clips")))
+    found = list(speaker_similarity.other_sounds(tmp_path, rows, Path("data/clips")))
     assert {sound.entry for sound in found if sound.voice != "carl"} == {"other-mira-0", "other-mira-1", "other-ben"}
-    assert sum(sound.voice == "carl" for sound in found) == similarity.CLIPS
+    assert sum(sound.voice == "carl" for sound in found) == speaker_similarity.CLIPS
     (tmp_path / "Up There").mkdir()
     (tmp_path / "Up There/0.flac").touch()
     with pytest.raises(DataError, match="'Up There' cannot be an id"):
-        list(similarity.other_sounds(tmp_path, [], Path()))
+        list(speaker_similarity.other_sounds(tmp_path, [], Path()))
     with pytest.raises(DataError, match=r"no such folder \(evaluate.others in params.yaml\)"):
-        list(similarity.other_sounds(tmp_path / "none", [], Path()))
+        list(speaker_similarity.other_sounds(tmp_path / "none", [], Path()))
 
 
 def test_two_sentences_of_a_voice_are_nearer_than_two_voices(encoder: VoiceEncoder) -> None:

@@ -102,3 +102,19 @@ def test_a_rate_is_a_sum_over_a_sum_and_a_mean_leaves_out_who_has_no_value() -> 
     assert measures.BY_NAME["pace"].total.of(rows) == pytest.approx(1.2)
     assert measures.BY_NAME["pace"].total.of(rows[1:]) is None
     assert measures.BY_NAME["samples"].total.of(rows) == 2
+
+
+def test_the_headline_is_flat_and_fits_a_terminal(tmp_path: Path) -> None:
+    evidence = Evidence(
+        {"tuned_clone": Metric(wer=0.0246, similarity=0.93, named=0.92)},
+        {"tuned_clone-base_clone": Difference(wer=-0.0041, similarity=0.2443)},
+        gates={"words": Gate(True), "ends": Gate(False)},
+    )
+    metrics.write_headline(tmp_path / "metrics.json", evidence)
+    written = json.loads((tmp_path / "metrics.json").read_text())
+    assert written == {
+        "wer": 0.0246, "wer_added": -0.0041, "similarity": 0.93, "similarity_added": 0.2443, "named": 0.92,
+        "gates_failed": 1,
+    }  # fmt: skip
+    assert len("  ".join(written)) < 70, "beside a run's name and parameters, `dvc exp show` stays within 100 columns"
+    assert metrics.headline(Evidence()) == {}

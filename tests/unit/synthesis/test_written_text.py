@@ -20,6 +20,7 @@ from timbre.synthesis.written_text import COUNTED, LONGEST, as_spoken, spelled_o
         ("1999 and 2026-03-01", "nineteen ninety-nine and the first of March twenty twenty-six"),
         ("3-5 trains, 10 km/h, -5°C", "three to five trains, ten kilometres per hour, minus five degrees Celsius"),
         ("1 kg or 2.5 kg", "one kilogram or two point five kilograms"),
+        ("It opened on 1905-07-01.", "It opened on the first of July nineteen oh five."),
         ("9:05 pm, 7:00", "nine oh five p m, seven o'clock"),
         ("the 21st of B12, v2, 1.2.3", "the twenty-first of B12, v2, one point two point three"),
         ("007", "zero zero seven"),

@@ -10,7 +10,7 @@ from typing import TypeVar
 from timbre.diff.document import Block, Folded, Inline, Items, Paragraph, Style, Table, TextSpan
 from timbre.diff.report import Report
 from timbre.diff.sounds import Pair
-from timbre.diff.wording import Piece
+from timbre.diff.wording import ChangedText
 from timbre.report.numbers import plural
 
 T = TypeVar("T")
@@ -69,7 +69,7 @@ def cells(*texts: str) -> tuple[Inline, ...]:
     return tuple((TextSpan(text),) for text in texts)
 
 
-def pieces(page: Page, piece: Piece) -> Iterator[TextSpan]:
+def pieces(page: Page, piece: ChangedText) -> Iterator[TextSpan]:
     """A change of words: what went, and what came."""
     old, new = piece.old.strip(), piece.new.strip()
     some = piece.old or piece.new

@@ -17,5 +17,5 @@ def load_voice(base: str, revision: str | None, adapter: Path | None, precision:
 FAMILY = Family(
     name="csm", load=load_voice, cloning=Cloning("turns", (5.0, 10.0)), shape=shape, known={"sesame/csm-1b": CSM_1B},
     licences={"sesame/csm-1b": WeightsLicence("apache-2.0")},
-    whole_frames=lambda own: float(own.depth_share),
+    whole_frames=lambda own: float(own.depth_share), several_adapters=True,
 )  # fmt: skip

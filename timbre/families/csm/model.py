@@ -8,10 +8,8 @@ Loads any folder that `save_pretrained` wrote and any hub id alike. What is lear
 from __future__ import annotations
 
 import functools
-import math
 import warnings
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +18,6 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from timbre.core.content import content_key
 from timbre.core.errors import ModelError
 from timbre.core.sections import CsmParams
 from timbre.core.text import words
@@ -29,9 +26,10 @@ from timbre.families.csm.decode import Decoder
 from timbre.families.csm.load import from_pretrained, prepare
 from timbre.families.csm.losses import CsmBatch, label_losses, named_losses
 from timbre.families.csm.mimi import CodecStream, encoded, pieces
-from timbre.families.frame_loop import Frames, Said, Sentence, SpokenFrames, alone, decode, whole
+from timbre.families.frame_loop import Frames
+from timbre.families.frame_voice import FrameVoice
 from timbre.families.llama import CausalLayers
-from timbre.families.lora import LoraCourse, evaluating, merged
+from timbre.families.lora import LoraCourse, merged
 from timbre.families.protocol import (
     WHOLE,
     Audio,
@@ -40,9 +38,8 @@ from timbre.families.protocol import (
     Losses,
     Part,
     Precision,
-    Request,
+    SpeakerTag,
     Speaking,
-    Spoken,
     Turn,
 )  # fmt: skip
 from timbre.families.slots import Slots
@@ -95,25 +92,21 @@ class CsmCourse(LoraCourse):
         return self.voice.batch(dialogues, 1.0, 0, part)  # all frames
 
 
-class Csm:
-    """A loaded CSM; see `timbre.families.protocol.Voice`."""
+class Csm(FrameVoice[Decoder]):
+    """A loaded CSM."""
 
     def __init__(self, base: Any, tokenizer: Any) -> None:
-        self.base = base  # CsmForConditionalGeneration; an adapter goes into its layers
-        self.model = base  # what is trained: the same, or peft's wrapper around it
-        self.tokenizer = tokenizer
+        super().__init__(base, tokenizer)  # CsmForConditionalGeneration
         codec = base.config.codec_config
         self.sample_rate: int = codec.sampling_rate
         self.hearing_rate = self.sample_rate
         self.frame_rate: float = codec.frame_rate
         self.positions: int = base.config.max_position_embeddings
-        self.codebooks: int = base.config.num_codebooks
-        self._decoders: dict[Speaking, Decoder] = {}  # the last one's buffers and graphs serve the next call
+        self.codebooks = self.frame_codes = int(base.config.num_codebooks)
         self._frame: int = codec.frame_size  # samples
 
-    @property
-    def device(self) -> torch.device:
-        return torch.device(self.base.device)
+    def named(self, speaker: SpeakerTag) -> int:
+        return speaker.number
 
     def encode(self, sounds: Sequence[Audio]) -> list[Codes]:
         """Codes of each sound. The codec is causal, so silence after a shorter sound of the batch changes nothing;
@@ -127,10 +120,6 @@ class Csm:
         frames = [-(-len(sound) // self._frame) for sound in sounds]
         return [{"codes": np.ascontiguousarray(row[:count])} for row, count in zip(arrays, frames, strict=True)]
 
-    def resound(self, turn: Turn, reference: Turn | None) -> Audio:
-        assert turn.codes, "a clip has codes"
-        return self.decode(turn.codes["codes"])
-
     def decode(self, codes: Frames) -> Audio:
         if not len(codes):
             return np.zeros(0, np.float32)
@@ -141,11 +130,6 @@ class Csm:
 
     def length(self, turns: Sequence[Turn]) -> int:
         return len(self._row(turns).ids)
-
-    def fits(self, turns: Sequence[Turn]) -> str | None:
-        if (size := self.length(turns)) <= self.positions:
-            return None
-        return f"take {size} of the model's {self.positions} positions"
 
     def _row(self, turns: Sequence[Turn]) -> Row:
         ids: list[int] = []
@@ -215,7 +199,7 @@ class Csm:
         return (CsmCourse(self, lora, own, save_memory=save_memory),)
 
     def adapt(self, lora: Lora) -> None:
-        self._decoders.clear()  # of the layers as they were
+        self.decoders.clear()  # of the layers as they were
         config = self.base.config
         layers = config.num_hidden_layers + config.depth_decoder_config.num_hidden_layers
         self.model = low_rank.put_on(self.base, TARGETS, lora, layers)
@@ -226,27 +210,15 @@ class Csm:
         embedded = self._embed(batch.ids, batch.codes, batch.sound)
         return torch.as_tensor(self.base.lm_head(self.stacks[0](embedded))).float()
 
-    def save_adapter(self, folder: Path) -> None:
-        low_rank.save(self.model, folder)
-
-    def speak(self, requests: Sequence[Request], how: Speaking) -> Iterator[Spoken]:
-        for codes, ended in self.speak_codes(requests, how):
-            yield Spoken(self.decode(codes), ended)
-
-    def speak_codes(self, requests: Sequence[Request], how: Speaking) -> Iterator[SpokenFrames]:
-        yield from whole(self._decode(requests, how), self.codebooks)
-
-    def stream(self, request: Request, how: Speaking) -> Generator[Audio, None, bool]:
-        ended = False
-
-        def frames() -> Iterator[Frames]:
-            nonlocal ended
-            ended = yield from alone(self._decode([request], how))
-
+    def sounds(self, frames: Iterator[Frames]) -> Iterator[Audio]:
         codec = CodecStream(self.base.codec_model)
-        for piece in pieces(frames()):
+        for piece in pieces(frames):
             yield codec.feed(piece)
-        return ended
+
+    def decoder(self, how: Speaking, like: Decoder | None) -> Decoder:
+        if how.repetition_penalty != 1:
+            raise ModelError("generate.repetition_penalty: CSM knows none; set it to 1")
+        return Decoder(self.base, how, weights=like.weights if like else None)
 
     def unknown_words(self, text: str) -> list[str]:
         """Those that the voice would mumble: a tokenizer of whole words, as the tiny model's, has to spell them.
@@ -290,38 +262,7 @@ class Csm:
 
         return CsmSlots(self, count, adapters)
 
-    def _decode(self, requests: Sequence[Request], how: Speaking) -> Iterator[Said]:
-        if how.repetition_penalty != 1:
-            raise ModelError("generate.repetition_penalty: CSM knows none; set it to 1")
-        sentences = [self._sentence(request) for request in requests]
-        kin = next(iter(self._decoders.values()), None)
-        # nobody else's while it speaks
-        decoder = self._decoders.pop(how, None) or Decoder(self.base, how, weights=kin.weights if kin else None)
-        try:
-            with evaluating(self.base):
-                yield from decode(decoder, sentences)
-        finally:  # also where nobody wants the rest
-            self._decoders = {how: decoder}
-
-    def _sentence(self, request: Request) -> Sentence:
-        text, context = (Turn(request.text, speaker=request.speaker),), request.context
-        size = self.length((*context, *text))
-        if size >= self.positions:
-            raise ModelError(
-                f"{request.text!r}: text and reference take {size} of {self.positions} positions, none is left to "
-                "speak in; take a shorter reference clip or sentence"
-            )
-        frames = min(math.ceil(request.seconds * self.frame_rate), self.positions - size)
-        spoken = [
-            (turn.text, turn.speaker.number, None if turn.codes is None else turn.codes["codes"].tolist())
-            for turn in context
-        ]
-        return Sentence(
-            content_key(spoken) if spoken else "", partial(self._heard, context), partial(self._heard, text),
-            max(frames, 1), request.seed,
-        )  # fmt: skip
-
-    def _heard(self, turns: Sequence[Turn]) -> Tensor:
+    def embedded(self, turns: Sequence[Turn]) -> Tensor:
         row = self._row(turns)
         return self._embed(*(torch.as_tensor(np.asarray(part), device=self.device)[None] for part in row))[0]
 

@@ -82,7 +82,7 @@ class CsmSlots:
             del self.contexts[key]
 
     def admit(self, slot: int, request: Request, how: Drawing, adapter: str | None) -> None:
-        sentence = self.voice._sentence(request)
+        sentence = self.voice.sentence(request)
         if sentence.before:  # the same words are heard differently by each adapter
             sentence = sentence._replace(before=f"{adapter or ''}\n{sentence.before}")
         self.adapters.use(slot, adapter)

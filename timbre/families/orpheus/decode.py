@@ -9,14 +9,13 @@ from typing import Any
 
 import torch
 
-from timbre.families.code_decoder import penalised
 from timbre.families.frame_loop import FrameDecoder, Frames
 from timbre.families.int8 import Int8Linear
 from timbre.families.llama import Layer, Product, Stack, product
 from timbre.families.orpheus.shape import SLOTS
 from timbre.families.orpheus.tokens import TokenIds
 from timbre.families.protocol import Speaking
-from timbre.families.sampling import pick
+from timbre.families.sampling import penalised, pick
 
 
 class OrpheusWeights:

@@ -7,10 +7,8 @@ inside, or is that of the hub.
 from __future__ import annotations
 
 import functools
-import math
 import pickle
-from collections.abc import Generator, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,14 +18,14 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional as F
 
-from timbre.core.content import content_key
 from timbre.core.errors import ModelError
 from timbre.core.sections import OrpheusParams
 from timbre.families import lora as low_rank
-from timbre.families.frame_loop import Frames, Said, Sentence, SpokenFrames, alone, decode, whole
+from timbre.families.frame_loop import Frames
+from timbre.families.frame_voice import FrameVoice
 from timbre.families.int8 import Int8Linear
 from timbre.families.llama import CausalLayers
-from timbre.families.lora import LoraCourse, evaluating, merged
+from timbre.families.lora import LoraCourse, merged
 from timbre.families.orpheus.codec import Codec, read_codec
 from timbre.families.orpheus.decode import OrpheusDecoder, OrpheusWeights, slot_ids
 from timbre.families.orpheus.shape import SLOTS
@@ -41,9 +39,8 @@ from timbre.families.protocol import (
     Losses,
     Part,
     Precision,
-    Request,
+    SpeakerTag,
     Speaking,
-    Spoken,
     Turn,
 )  # fmt: skip
 from timbre.families.published import SAFE, WEIGHTS, harmless
@@ -130,35 +127,32 @@ class OrpheusCourse(LoraCourse):
         return self.voice.batch(dialogues, self.own, part)
 
 
-class Orpheus:
-    """A loaded Orpheus; see `timbre.families.protocol.Voice`."""
+class Orpheus(FrameVoice[OrpheusDecoder]):
+    """A loaded Orpheus."""
+
+    span = frame_codes = SLOTS
 
     def __init__(self, base: Any, tokenizer: Any, codec: Codec, ids: TokenIds) -> None:
-        self.base = self.model = base  # an adapter goes into the layers of the one, and becomes the other
-        self.tokenizer, self.codec, self.ids = tokenizer, codec, ids
+        super().__init__(base, tokenizer)
+        self.codec, self.ids = codec, ids
         self.sample_rate = self.hearing_rate = codec.rate
         self.frame_rate = codec.rate / codec.frame
         self.positions = min(int(base.config.max_position_embeddings), POSITIONS)
-        self._decoders: dict[Speaking, OrpheusDecoder] = {}  # the last one's buffers and graphs serve the next call
 
-    @property
-    def device(self) -> torch.device:
-        return torch.device(self.base.device)
+    def named(self, speaker: SpeakerTag) -> str:
+        return speaker.name
 
     def encode(self, sounds: Sequence[Audio]) -> list[Codes]:
         return [{"codes": self.codec.encode(sound)} for sound in sounds]
 
-    def resound(self, turn: Turn, reference: Turn | None) -> Audio:
-        assert turn.codes, "a clip has codes"
-        return self.codec.decode(turn.codes["codes"])
+    def decode(self, codes: Frames) -> Audio:
+        return self.codec.decode(codes)
+
+    def sounds(self, frames: Iterator[Frames]) -> Iterator[Audio]:
+        return self.codec.stream(frames)
 
     def length(self, turns: Sequence[Turn]) -> int:
         return sum(len(tokens_of(turn, self.tokenizer, self.ids).ids) for turn in turns)
-
-    def fits(self, turns: Sequence[Turn]) -> str | None:
-        if (size := self.length(turns)) <= self.positions:
-            return None
-        return f"take {size} of the model's {self.positions} positions"
 
     @functools.cached_property
     def stacks(self) -> tuple[CausalLayers]:
@@ -227,7 +221,7 @@ class Orpheus:
         return (OrpheusCourse(self, lora, own, save_memory=save_memory),)
 
     def adapt(self, lora: Lora) -> None:
-        self._decoders.clear()  # of the layers as they were
+        self.decoders.clear()  # of the layers as they were
         self.model = low_rank.put_on(self.base, TARGETS, lora, self.base.config.num_hidden_layers)
 
     def logits(self, turns: Sequence[Turn]) -> Tensor:
@@ -236,57 +230,12 @@ class Orpheus:
         hidden = self.stacks[0](self.base.model.embed_tokens(ids))
         return F.linear(hidden, self.base.lm_head.weight[slot_ids(self.ids, 0, self.device)].to(hidden.dtype)).float()
 
-    def save_adapter(self, folder: Path) -> None:
-        low_rank.save(self.model, folder)
+    def decoder(self, how: Speaking, like: OrpheusDecoder | None) -> OrpheusDecoder:
+        small = any(isinstance(module, Int8Linear) for module in self.base.modules())
+        weights = like.weights if like else OrpheusWeights(self.base, self.ids, small)
+        return OrpheusDecoder(self.base, self.ids, how, self.positions, weights)
 
-    def speak(self, requests: Sequence[Request], how: Speaking) -> Iterator[Spoken]:
-        for codes, ended in self.speak_codes(requests, how):
-            yield Spoken(self.codec.decode(codes), ended)
-
-    def speak_codes(self, requests: Sequence[Request], how: Speaking) -> Iterator[SpokenFrames]:
-        yield from whole(self._decode(requests, how), SLOTS)
-
-    def stream(self, request: Request, how: Speaking) -> Generator[Audio, None, bool]:
-        ended = False
-
-        def frames() -> Iterator[Frames]:
-            nonlocal ended
-            ended = yield from alone(self._decode([request], how))
-
-        yield from self.codec.stream(frames())
-        return ended
-
-    def _decode(self, requests: Sequence[Request], how: Speaking) -> Iterator[Said]:
-        sentences = [self._sentence(request) for request in requests]
-        kin = next(iter(self._decoders.values()), None)
-        decoder = self._decoders.pop(how, None)  # nobody else's while it speaks
-        if decoder is None:
-            small = any(isinstance(module, Int8Linear) for module in self.base.modules())
-            weights = kin.weights if kin else OrpheusWeights(self.base, self.ids, small)
-            decoder = OrpheusDecoder(self.base, self.ids, how, self.positions, weights)
-        try:
-            with evaluating(self.base):
-                yield from decode(decoder, sentences)
-        finally:  # also where nobody wants the rest
-            self._decoders = {how: decoder}
-
-    def _sentence(self, request: Request) -> Sentence:
-        text, context = Turn(request.text, speaker=request.speaker), request.context
-        size = self.length((*context, text))
-        left = (self.positions - size) // SLOTS
-        if left < 1:
-            raise ModelError(
-                f"{request.text!r}: text and reference take {size} of {self.positions} positions, none is left to "
-                "speak in; take a shorter reference clip or sentence"
-            )
-        spoken = [(t.text, t.speaker.name, None if t.codes is None else t.codes["codes"].tolist()) for t in context]
-        frames = min(math.ceil(request.seconds * self.frame_rate), left)
-        return Sentence(
-            content_key(spoken) if spoken else "", partial(self._heard, context), partial(self._heard, (text,)),
-            max(frames, 1), request.seed,
-        )  # fmt: skip
-
-    def _heard(self, turns: Sequence[Turn]) -> Tensor:
+    def embedded(self, turns: Sequence[Turn]) -> Tensor:
         return torch.as_tensor(self.base.model.embed_tokens(torch.from_numpy(self._ids(turns)).to(self.device)))
 
 

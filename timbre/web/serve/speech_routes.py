@@ -18,10 +18,9 @@ from timbre.core.errors import DataError
 from timbre.core.params import read
 from timbre.core.sections import GenerateParams
 from timbre.exchange.voice_versions import VoiceVersion
-from timbre.families.slots import Drawing
 from timbre.synthesis.emitting import Emission, Mark
-from timbre.synthesis.engine import SpeechJob
-from timbre.synthesis.narration import Manner, Narration, passages
+from timbre.synthesis.engine import NotReady, SpeechJob
+from timbre.synthesis.narration import Manner, Narration, manner_of, passages
 from timbre.synthesis.spoken_log import SpokenLog
 from timbre.synthesis.written_text import spelled_out
 from timbre.web.endpoints import AsciiJson
@@ -105,22 +104,13 @@ class SpeechService:
         return spelled_out(wanted.input, wanted.language) if wanted.normalize else wanted.input
 
     def _manner(self, wanted: SpeechRequest, version: VoiceVersion) -> Manner:
-        params, slots = self.params, self.voices.engine.slots
-        temperature = params.temperature if wanted.temperature is None else wanted.temperature
-        return Manner(
-            params,
-            Drawing(
-                temperature,
-                params.top_k,
-                params.top_p if wanted.top_p is None else wanted.top_p,
-                params.repetition_penalty,
-            ),
-            secrets.randbits(62) if wanted.seed is None else wanted.seed,
-            version.key if version.adapter else None,
-            self.voices.reference(wanted.reference if wanted.reference is not None else self.reference),
-            frame_rate=slots.frame_rate if slots else 12.5,
-            sample_rate=slots.sample_rate if slots else 24_000,
-        )
+        if (slots := self.voices.engine.slots) is None:
+            raise NotReady("the voice is being loaded; ask again in a moment")
+        return manner_of(
+            slots, self.params, seed=secrets.randbits(62) if wanted.seed is None else wanted.seed,
+            reference=self.voices.reference(wanted.reference if wanted.reference is not None else self.reference),
+            adapter=version.key if version.adapter else None, temperature=wanted.temperature, top_p=wanted.top_p,
+        )  # fmt: skip
 
     def _answer(
         self, wanted: SpeechRequest, version: VoiceVersion, text: str, script: Narration, key: str

@@ -82,6 +82,7 @@ class ServedVoices:
         self.used: Counter[str] = Counter()  # key → jobs that speak with it
         self.lock = threading.Lock()
         self.voice: families.Voice | None = None
+        self.opened = False
         self._consent: tuple[float, dict[str, str | None]] = (-1.0, {})
         self._references: dict[str, tuple[Example, Turn]] = {}
         self.stopped = threading.Event()
@@ -90,15 +91,20 @@ class ServedVoices:
             threading.Thread(target=self._follow, name="timbre-aliases", daemon=True).start()
 
     def _open(self, count: int) -> Slots:
+        """What is spoken with now; after a failure, base and adapters from their files, and none that was there."""
         adapters = {version.key: version.adapter for version in self.versions.values() if version.adapter}
-        if self.voice is None:
-            only = next(iter(adapters.values()), None) if not self._joins() else None
-            self.voice = families.load_once(self.base, only, read().generate.precision)
-        return open_slots(self.voice, count, adapters)
+        only = next(iter(adapters.values()), None) if not self._joins() else None
+        load = families.load_anew if self.opened else families.load_once
+        self.opened, self.voice = True, None
+        self.voice = load(self.base, only, read().generate.precision)
+        slots = open_slots(self.voice, count, adapters)
+        with self.lock:
+            self.loaded = set(adapters)
+        return slots
 
     def _joins(self) -> bool:
         """Whether the family speaks with several adapters of one base at once."""
-        return self.base.family == "csm"
+        return families.family(self.base.family).several_adapters
 
     @property
     def default(self) -> VoiceVersion:
@@ -185,7 +191,10 @@ class ServedVoices:
         check_consent(version, self.places)
         adapter = version.adapter
         if adapter is not None and version.key not in self.loaded:
+            before_it = self.engine.restarts
             self.engine.between_frames(lambda slots: slots.load(version.key, adapter))
+            if self.engine.restarts != before_it:
+                raise EngineError("the model failed just now; the next look takes the new version")
             self.loaded.add(version.key)
         before, self.versions[version.id] = self.versions[version.id], version
         log.info("%s is %s now, after %s", version.name, version.short, before.short)

@@ -1,0 +1,71 @@
+"""A voice's courses, one after the other: each is begun, run to its end, and leaves its best weights in the voice.
+
+for run in learn(voice, clips, held, params, own, scratch):
+    ...                                     # the voice has the course's best weights now
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from timbre.core.sections import TrainParams
+from timbre.families import Course, Lora, Voice
+from timbre.training import distributed
+from timbre.training.batches import Utterance
+from timbre.training.checkpoint import TrainingState
+from timbre.training.loop import Training
+
+POINTS = Path("finished/points")  # in the scratch folder: adapters on the way, by their steps
+
+
+class Run(NamedTuple):
+    """A course that was run to its end."""
+
+    course: Course
+    state: TrainingState
+    begun: int  # steps of the courses before it
+
+    def facts(self) -> dict[str, object]:
+        """The weights over-fitted by as much as the last evaluation is worse than the best."""
+        state = self.state
+        last = [row for row in state.history if "eval_loss" in row][-1]
+        return {
+            "steps": self.begun + state.step,
+            "best_step": self.begun + state.best_step,
+            "best_eval_loss": round(state.best_loss, 4),
+            "last_eval_loss": round(last["eval_loss"], 4),
+            "overfit": round(last["eval_loss"] - state.best_loss, 4),
+        }
+
+    def points(self) -> list[int]:
+        return [self.begun + step for step in (*self.state.points, self.state.best_step)]
+
+
+def learn(
+    voice: Voice, clips: Sequence[Utterance], held: Sequence[Utterance], params: TrainParams, own: Any, scratch: Path
+) -> Iterator[Run]:
+    """Each course of the voice, run to its end; `own` is the family's section of params.yaml.
+
+    What the voice had learnt at points on the way lies in `scratch`, in the folder POINTS.
+    """
+    import torch
+
+    lora, begun = Lora(params.rank, params.alpha, params.rslora, params.dropout), 0
+    if distributed.first():
+        shutil.rmtree(scratch / POINTS, ignore_errors=True)
+    for course in voice.courses(lora, own, save_memory=params.gradient_checkpointing):
+        torch.manual_seed(params.seed)
+        course.meet([clip.turn for clip in clips])
+        course.begin()
+        changed = replace(params, **course.changes)
+        state = Training(voice, course, clips, held, changed, scratch / course.name).run()
+        for step, weights in state.points.items():
+            course.set_weights(weights)
+            voice.save_adapter(scratch / POINTS / f"{begun + step:06}")
+        course.set_weights(state.best)
+        yield Run(course, state, begun)
+        begun += state.step
