@@ -77,7 +77,8 @@ def finished(voice: Voice, runs: Sequence[Run], task: Task, folder: Path) -> dic
     }
     # whoever plays, promotes or exports the adapter asks for these voices' consent: the clips held back chose its step
     voices = used_by((clip.speaker, clip.recording) for clip in [*task.clips, *task.held])
-    record = json.dumps({"key": task.key, **facts(voice, runs, task.clips), SPEAKERS: voices}, indent=2)
+    told = {"base_licence": task.licence} if task.licence else {}
+    record = json.dumps({"key": task.key, **facts(voice, runs, task.clips), SPEAKERS: voices, **told}, indent=2)
     return {**files, "history.csv": to_csv(runs).encode(), RECORD: f"{record}\n".encode()}
 
 

@@ -63,6 +63,7 @@ class Repro:
 @dataclass(frozen=True)
 class Repository:
     root: Path
+    warm: Path | None = None  # folder of tests/support/warm_python.py to put first on the PATH
 
     def run(self, *command: str, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -80,7 +81,7 @@ class Repository:
         process = subprocess.Popen(
             ["dvc", "repro", stage],
             cwd=self.root,
-            env=self.environment(),
+            env=environment(),
             start_new_session=True,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -110,12 +111,31 @@ class Repository:
 
     def copy(self, target: Path) -> Repository:
         shutil.copytree(self.root, target, symlinks=True)
-        return Repository(target)
+        return Repository(target, self.warm)
 
     def environment(self, **more: str) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "DVC_", "GIT_"))}
-        path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
-        return {**kept, "PATH": path, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": "", **more}
+        """With a hash seed, or without `warm`, stages and dvc begin as processes of their own."""
+        cold = environment(**more)
+        if not self.warm or "PYTHONHASHSEED" in more:
+            return cold
+        return {**cold, "PATH": f"{self.warm}{os.pathsep}{cold['PATH']}"}
+
+
+def environment(**more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "DVC_", "GIT_"))}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
+    return {**kept, "PATH": path, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": "", **more}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The layers whose tests take longest come first, so that no worker is left with a long one at the end."""
+    longest = ("pipeline", "models", "browser")
+
+    def place(item: pytest.Item) -> int:
+        folder = item.path.relative_to(ROOT / "tests").parts[0]
+        return longest.index(folder) if folder in longest else len(longest)
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")

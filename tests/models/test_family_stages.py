@@ -1,22 +1,27 @@
-"""XTTS and GPT-SoVITS through the stages that know a family: encode, train, generate, listen."""
+"""XTTS and GPT-SoVITS from clips to the report, and spoken with by `say` and the engine of `serve`."""
 
 from __future__ import annotations
 
 import csv
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from stages import encode, generate, train
-from tests.support.family_root import family_root
+from stages import encode, evaluate, generate, listen, report, train
+from tests.support.family_root import family_root, write_papers
+from tests.support.report_page import ARGUMENTS
 from tests.support.tiny_sovits import random_sovits
 from tests.support.tiny_xtts import random_xtts
 from timbre import audio, families
+from timbre.commands import cli
 from timbre.core.params import read
-from timbre.families import codes
+from timbre.families import Request, Speaking, codes
+from timbre.families.slots import Drawing, open_slots
+from timbre.synthesis.engine import Ask, Engine, OneSentence, spoken
 
 FAMILIES: dict[str, tuple[Any, float, dict[str, Any], list[str]]] = {
     "xtts": (random_xtts, 2.0, {}, ["text", "codes"]),
@@ -63,6 +68,44 @@ def test_a_family_goes_through_the_stages(root: Path) -> None:
     sounds = {name: audio.read(samples / f"{name}.flac")[0] for name in records}
     assert all(len(sound) for sound in sounds.values())
     assert len({sound.tobytes() for sound in sounds.values()}) == 4
+    assert ("base_licence" in facts) == (family == "xtts")
+    is_judged_and_reported(family, folder)
+    is_spoken_with()
+
+
+def is_judged_and_reported(family: str, codes: Path) -> None:
+    write_papers(Path())
+    dataset, clips, samples = Path("data/dataset"), Path("data/clips"), Path("reports/samples")
+    listen.main(Path("data/prompts.tsv"), samples, dataset, codes, Path("models/points"), Path("reports/points"))
+    judged = {name: Path(f"reports/{name}") for name in ("opinions", "heard", "embeddings")}
+    tables = {name: Path(f"reports/{name}") for name in ("scores.csv", "wer.csv", "metrics.json", "mos.json")}
+    files = {name.partition(".")[0]: path for name, path in tables.items()}
+    evaluate.main(samples=samples, dataset=dataset, clips=clips, codes=codes, **judged, **files)
+    report.main(**{name: Path(path) for name, path in ARGUMENTS.items()})
+    page, short = Path("reports/index.html").read_text(), Path("reports/report.md").read_text()
+    for text in (page, short):
+        assert ("non-commercial use only" in text) == (family == "xtts")
+
+
+def is_spoken_with() -> None:
+    """By `timbre say`, and by the engine of `timbre serve`: two callers at once."""
+    assert cli.execute(["say", "--clone", "The ferry waits. Again and again.", "--out", "said.flac"]) == 0
+    assert len(audio.read("said.flac")[0])
+    settings = read()
+    voice = families.load(settings.voice, Path("models/adapter"))
+    engine = Engine(lambda: open_slots(voice, 2, {"ann": Path("models/adapter")}))
+    try:
+        engine.wait_until_ready()
+        how = Drawing(1.0, 15, 1.0, 1.35)
+        asks = [Ask(Request("The ferry waits.", (), seed, 0.5, "en"), how, "ann") for seed in (1, 2)]
+        with ThreadPoolExecutor() as pool:
+            together = list(pool.map(lambda ask: np.concatenate(list(spoken(engine, OneSentence(ask)))), asks))
+        for ask, sound in zip(asks, together, strict=True):
+            [alone] = voice.speak([ask.request], Speaking(1.0, 15, 1, 1.0, 1.35))
+            assert sound.shape == alone.sound.shape
+            assert np.abs(sound - alone.sound).max() < 1e-5
+    finally:
+        engine.close()
 
 
 def test_a_killed_training_goes_on_to_the_same_bytes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory  # whose names are short, as a socket's must be
 
 import pytest
 
-from tests.conftest import ROOT, Repository
+from tests.conftest import ROOT, Repository, environment
+from tests.support import warm_python
 from tests.support.shared import built_once
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+def warm() -> Iterator[Path]:
+    """A folder whose `python` and `dvc` need not load torch first."""
+    with TemporaryDirectory(prefix="warm-") as root, warm_python.folder(Path(root), environment()) as programs:
+        yield programs
+
+
+@pytest.fixture(scope="session")
+def made(warm: Path, tmp_path_factory: pytest.TempPathFactory) -> Repository:
     """The repository after its first `dvc repro`; tests work on copies of it."""
-    return Repository(built_once(tmp_path_factory, "pipeline", _run_pipeline))
+    return Repository(built_once(tmp_path_factory, "pipeline", partial(_run_pipeline, warm=warm)), warm)
 
 
-def _run_pipeline(root: Path) -> None:
+def _run_pipeline(root: Path, warm: Path) -> None:
     from tests.support.build import build_repository
 
-    repository = Repository(root)
+    repository = Repository(root, warm)
     build_repository(root, ROOT)
     repository.run("git", "init", "-q", "-b", "main")
     repository.run("git", "config", "user.email", "ann@example.org")

@@ -46,7 +46,7 @@ def elsewhere(
 ) -> Iterator[tuple[Repository, subprocess.Popen[bytes]]]:
     """A clone in another folder that computes everything anew, beside the tests: they leave one core idle."""
     folder = tmp_path_factory.mktemp("elsewhere")
-    other = Repository(folder / "deep" / "voice")
+    other = Repository(folder / "deep" / "voice")  # whose stages are not forked, and load all themselves
     made.run("git", "clone", "-q", str(made.root), str(other.root))
     (other.root / "dvc.lock").unlink()
     with (folder / "log").open("wb") as log:
@@ -190,7 +190,7 @@ def test_a_clone_pulls_and_has_nothing_to_do(corrected: Corrected, tmp_path: Pat
     repository.commit("Correct a word")
     repository.run("dvc", "push")
     repository.run("git", "clone", "-q", str(repository.root), str(tmp_path / "clone"))
-    clone = Repository(tmp_path / "clone")
+    clone = Repository(tmp_path / "clone", repository.warm)
     clone.run("dvc", "pull")
     assert clone.repro().ran == ["track"], "the clone's own store knows nothing of the version yet"
     assert clone.repro().ran == []

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ruamel.yaml import YAML
 
-from tests.support.tiny_models import WORDS
+from tests.support.tiny_models import WORDS, random_whisper
 from timbre import audio
 from timbre.core import params
 from timbre.core.content import content_key, write_atomic
@@ -16,6 +17,12 @@ from timbre.core.records import Example, write_jsonl
 
 ROOT = Path(__file__).parents[2]
 RATE = 24_000  # Hz, which neither family hears at
+PEOPLE = """speakers:
+  ann:
+    name: Ann
+    consent: {by: Ann, when: 2026-01-01, for: "training, publish", evidence: null, revoked: null}
+"""
+SOURCES = "- {id: talk, file: talk.flac, speaker: ann, language: en, licence: CC0-1.0, consent: given}\n"
 TRAIN = {
     "rank": 2, "epochs": 1, "batch": 2, "eval_every": 1, "points": 1, "warmup": 1, "learning_rate": 0.01, "patience": 0,
     "context_share": 0.0,
@@ -55,3 +62,26 @@ def write_examples(root: Path, seconds: float) -> None:
         examples.append(Example(path, text, "ann", name, "talk", start, start + length, length, language="en"))
     write_jsonl(root / "data/dataset/train.jsonl", examples[1:])
     write_jsonl(root / "data/dataset/eval.jsonl", examples[:1])
+
+
+def write_papers(root: Path) -> None:
+    """What stages after the training ask for, beside what came before it: who speaks, and what hears and compares."""
+    for name in ("timbre", "stages"):
+        (root / name).symlink_to(ROOT / name)
+    (root / "data/speakers.yaml").write_text(PEOPLE)
+    (root / "data/sources.yaml").write_text(SOURCES)
+    (root / "data/transcripts").mkdir()
+    (root / "data/transcripts/talk.tsv").write_text("start\tend\tspeaker\tflag\ttext\n0.00\t60.00\tann\tok\tTalk.\n")
+    (root / "data/raw").mkdir()
+    heard = {"seconds": 60.0, "reviewed_seconds": 60.0}
+    lines = {"origin": "transcript", "lines": 1, "ok": 1, "dropped": 0}
+    share = {**heard, "reviewed_share": 1.0, "recordings": {"talk": {**heard, **lines}}}
+    (root / "data/review.json").write_text(json.dumps(share))
+    (root / "data/dataset/rejected.jsonl").write_text("")
+    random_whisper(root / "models/whisper.pt")
+    document = params.load(root / "params.yaml")
+    document["whisper"]["model"] = "models/whisper.pt"
+    document["speaker"] |= {"model": str(ROOT / "models/tiny/speaker"), "revision": None}
+    document["evaluate"]["others"] = str(ROOT / "models/tiny/voices")
+    with (root / "params.yaml").open("w") as stream:
+        YAML().dump(document, stream)

@@ -276,13 +276,15 @@ class Sovits:
         return parts
 
     def _who(self, context: Sequence[Turn]) -> SovitsVoices:
-        """The last turn's voice; without one, the mean style of the clips that were learnt, or for a base none."""
-        if not context:
+        """The voice of the last turn that is a clip, not of a sentence just spoken; without one, the mean style
+        of the clips that were learnt, or for a base none."""
+        clips = [turn for turn in context if turn.clip]
+        if not clips:
             width = self.stage2.ref_enc.fc.get_submodule("fc").out_features
             style = torch.zeros(width) if self.style is None else self.style
             vector = style.to(self.device)[None, :, None]
             return SovitsVoices("", torch.zeros(0, dtype=torch.int64, device=self.device), (vector, vector))
-        turn = context[-1]
+        turn = clips[-1]
         sound = checked_reference(turn)
         if (why := unfit(turn)) or turn.codes is None:
             raise ModelError(f"{turn.text!r} is no reference: its clip's sounds {why}; take another clip")

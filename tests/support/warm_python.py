@@ -1,0 +1,161 @@
+"""Stages and `dvc` in processes of their own that need not load torch first: one that has loaded it forks them.
+
+A stage of the test repository computes for a second, and loads torch, transformers or MLflow for ten. So `folder()` has
+a `python` and a `dvc` to put first on the PATH of a repository. Each hands its arguments, environment, folder and
+standard streams to a server, which holds the libraries of other people and nothing of ours, forks, and runs the
+repository's own code as `python -m stages.…` would. Whatever else `python` is asked for, Python itself does.
+
+What depends on how Python begins (its hash seed, who its parent is, signals to all children) is tested without it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+LOADED = (
+    "torch", "transformers.models.csm.modeling_csm", "transformers.models.csm.processing_csm",
+    "transformers.models.mimi.modeling_mimi", "transformers.models.llama.modeling_llama",
+    "transformers.models.wavlm.modeling_wavlm", "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.tokenization_auto", "transformers.models.auto.feature_extraction_auto",
+    "peft", "safetensors.torch", "whisper.timing", "whisper.normalizers", "jiwer", "numpy", "soundfile", "soxr",
+    "pyloudnorm", "PIL.Image", "jinja2", "pydantic", "mlflow", "mlflow.store.tracking.sqlalchemy_store", "dvc.cli",
+    "dvc.commands.repro", "dvc.commands.status", "dvc.repo.reproduce",
+)  # fmt: skip
+CLIENT = """\
+import json, os, socket, sys
+program, address, real, *arguments = sys.argv[1:]
+if program == "python" and not (arguments[:1] == ["-m"] and arguments[1].startswith("stages.")):
+    os.execv(real, [real, *arguments])
+asked = {"program": program, "arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
+with socket.socket(socket.AF_UNIX) as server:
+    server.connect(address)
+    socket.send_fds(server, [b" "], [0, 1, 2])
+    server.sendall(json.dumps(asked).encode() + b"\\n")
+    code = server.makefile().readline()
+sys.exit(int(code) if code else 1)
+"""
+
+
+@contextmanager
+def folder(root: Path, environment: Mapping[str, str]) -> Iterator[Path]:
+    """Of the two programs; their server lasts as long as this does, or as this process."""
+    address, programs = root / "server", root / "bin"
+    programs.mkdir()
+    (root / "client.py").write_text(CLIENT, encoding="utf-8")
+    for program in ("python", "dvc"):
+        real = Path(sys.executable).with_name(program)
+        words = [sys.executable, "-IS", root / "client.py", program, address, real]
+        (programs / program).write_text(f'#!/bin/sh\nexec {shlex.join(map(str, words))} "$@"\n')
+        (programs / program).chmod(0o755)
+    process = subprocess.Popen(
+        [sys.executable, __file__, str(address)], env=dict(environment), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert process.stdout
+        assert process.stdout.readline() == b"ready\n", "the server of warm_python.py did not start"
+        yield programs
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def serve(address: str) -> dict[str, Any]:
+    """Returns in a new process for each thing that is asked."""
+    for name in LOADED:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # so that a child's collections touch none of it, and no page of it is copied
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address)
+    listener.listen(16)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for whoever hands on the exit code
+    print("ready", flush=True)
+    while True:
+        readable, _, _ = select.select([listener, sys.stdin], [], [])
+        if sys.stdin in readable:  # closed: who began this server has ended
+            os._exit(0)
+        connection, _ = listener.accept()
+        if os.fork() == 0:
+            listener.close()
+            return _answered(connection)
+        connection.close()
+
+
+def _answered(connection: socket.socket) -> dict[str, Any]:
+    """In a child: fork once more, and hand on how that ends; it is killed if nobody waits for it any more."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _, streams, *_ = socket.recv_fds(connection, 1, 3)
+    with connection.makefile("rb") as stream:
+        asked: dict[str, Any] = json.loads(stream.readline())
+    ends, lives = os.pipe()
+    child = os.fork()
+    if child == 0:
+        connection.close()
+        os.setsid()
+        for number, stream_number in enumerate(streams):
+            os.dup2(stream_number, number)
+            os.close(stream_number)
+        return asked
+    os.close(lives)
+    readable, _, _ = select.select([connection, ends], [], [])
+    if connection in readable:
+        with suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    with suppress(OSError):
+        connection.sendall(f"{code}\n".encode())
+    os._exit(0)
+
+
+def become(asked: dict[str, Any]) -> None:
+    """The program that is asked for, as Python begins it."""
+    os.chdir(asked["folder"])
+    os.environ.clear()
+    os.environ.update(asked["environment"])
+    sys.dont_write_bytecode = "PYTHONDONTWRITEBYTECODE" in os.environ
+    sys.argv = [asked["program"], *asked["arguments"]]
+    if asked["program"] == "dvc":
+        from dvc.cli import main
+
+        sys.exit(main(asked["arguments"]))
+    sys.path[:1] = [asked["folder"], *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    sys.argv[:3] = ["-m"]
+    runpy._run_module_as_main(asked["arguments"][1])  # type: ignore[attr-defined]
+
+
+def end(code: Any) -> None:
+    """As Python ends, but for taking the libraries apart, which would copy all of their pages."""
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
+
+
+if __name__ == "__main__":
+    asked = serve(sys.argv[1])
+    try:
+        become(asked)
+    except SystemExit as ended:
+        end(ended.code)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        end(1)
+    end(0)
