@@ -124,7 +124,9 @@ def take_names(what: Sequence[str]) -> None:
         if learnt:
             from timbre.tracking.voices import take_alias
 
-            take_alias(tracking.connect(), alias)
+            client = tracking.connect()
+            with tracking.explained(tracking.store_uri()):
+                take_alias(client, alias)
 
 
 def _aliases(what: Sequence[str]) -> list[tuple[str, str, list[str] | None]]:
