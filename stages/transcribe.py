@@ -24,6 +24,7 @@ import numpy as np
 
 from timbre import asr, audio
 from timbre.asr import HeardUtterance, WhisperTranscript, faster_whisper
+from timbre.asr.sentences import by_sentence
 from timbre.core.content import content_key
 from timbre.core.params import read
 from timbre.core.records import Recording
@@ -102,7 +103,7 @@ def draft_of(recording: Recording, path: Path, listen: Listen) -> dict[str, Any]
         utterances += [
             shifted(utterance, start) for utterance in listen(samples, language=recording.language).utterances
         ]
-    fitting, left_out, mended = in_order(utterances, recording.seconds)
+    fitting, left_out, mended = in_order(by_sentence(utterances, recording.language), recording.seconds)
     return {
         "language": recording.language,
         "mended": mended,  # segments whose times overlapped or lay outside the recording
