@@ -89,8 +89,9 @@ def measure(options: argparse.Namespace) -> Iterator[ResultTable]:
         with serving(options) as (process, port):
             tally = soak(options, process, port, versions)
         log, code = Path("log").read_text(encoding="utf-8"), process.returncode
-    yield ResultTable(f"soak of {options.minutes:g} minutes, {options.callers} callers, {tally.promotions} promotions",
-                [*rows(tally), TimedRow("tracebacks in the log", extra={"number": log.count("Traceback")})])  # fmt: skip
+    title = f"soak of {options.minutes:g} minutes, {options.callers} callers, {tally.promotions} promotions"
+    tracebacks = TimedRow("tracebacks in the log", extra={"number": log.count("Traceback")})
+    yield ResultTable(title, [*rows(tally), tracebacks])
     yield ResultTable("resident memory of the server", memory(tally.memory))
     told = [f"{kind}: {problem}" for kind, problems in tally.wrong.items() for problem in problems[:3]]
     told += [f"the server ended with {code}"] if code else []
