@@ -7,11 +7,14 @@ Long recordings pass in blocks and never lie in memory whole, unless a caller as
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
 import re
 import subprocess
+import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -38,6 +41,8 @@ MP3_HEAD = 1 << 16  # bytes: tags, and then the first frame
 MP3_FRAME = 1152  # samples; half as many in MPEG 2, whose sample rates are lower
 MIN_RATE_OF_MPEG_1 = 32_000  # Hz
 LEVEL_WINDOW = 0.01  # seconds per value of `levels`
+
+_one_stderr = threading.Lock()
 
 # Audio containers only: a playlist or script posing as audio could make ffmpeg open other files.
 CONTAINERS = "aac,ac3,aiff,amr,asf,avi,caf,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,wav,w64,webm"
@@ -77,13 +82,40 @@ def to_flac(
     readable = _readable(original, target.with_suffix(".decoded.flac"), name)
     temporary = target.with_suffix(".part.flac")
     try:
-        facts = _copy(readable, temporary, name, start or 0.0, end, min_seconds, max_seconds)
+        with quiet_decoder():
+            facts = _copy(readable, temporary, name, start or 0.0, end, min_seconds, max_seconds)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
         if readable != original:
             readable.unlink(missing_ok=True)
     return facts
+
+
+@contextlib.contextmanager
+def quiet_decoder() -> Iterator[None]:
+    """libmpg123, which reads MP3 for libsndfile, writes notes of its own to stderr, which nobody can act on.
+
+    It knows the file by its number alone, so what else writes there meanwhile is lost: for short stretches only.
+    """
+    with _one_stderr, contextlib.ExitStack() as closing:
+        try:
+            before = os.dup(2)
+        except OSError:  # there is none, after `2>&-`
+            yield
+            return
+        closing.callback(os.close, before)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        closing.callback(os.close, nowhere)
+        os.dup2(nowhere, 2)
+        closing.callback(os.dup2, before, 2)
+        yield
+
+
+def check(original: Path, name: str, start: float | None = None, end: float | None = None) -> None:
+    """AudioError where `to_flac` would refuse the file; all of it is read."""
+    with tempfile.TemporaryDirectory() as folder:
+        to_flac(original, Path(folder) / "checked.flac", name=name, start=start, end=end)
 
 
 def read(path: Path, rate: int | None = None, start: float = 0.0, end: float | None = None) -> tuple[Samples, int]:
@@ -264,7 +296,8 @@ def _readable(path: Path, converted: Path, name: str) -> Path:
     if not path.stat().st_size:
         raise AudioError(f"{name}: is empty (0 bytes)")
     try:
-        soundfile.info(path)
+        with quiet_decoder():
+            soundfile.info(path)
         return path
     except soundfile.LibsndfileError:
         pass

@@ -14,7 +14,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -91,6 +91,8 @@ def add(args: argparse.Namespace) -> None:
         person = newcomer(entry, args)
         if person:
             changes.insert(0, yaml_entries.with_people(speakers.PATH, [person]))
+        if not _is_url(args.what):
+            _check_sound(args.what, span)
         _copy(sound, placed)
         write_all(changes)
     print(f"{SOURCES}: added {name} from {redacted(sound.origin)}")
@@ -100,6 +102,13 @@ def add(args: argparse.Namespace) -> None:
         print(f"{speakers.PATH}: added {person.id}; see whether it says what was agreed")
         evidence = consent.evidence or "none yet"
         print(f"  by: {consent.by}\n  when: {consent.when}\n  for: {consent.use}\n  evidence: {evidence}")
+
+
+def _check_sound(file: str, span: Mapping[str, object]) -> None:
+    """Refuse now what `fetch` would refuse later, when the person is gone."""
+    from timbre import audio
+
+    audio.check(Path(file), file, *(sources.seconds_of(span.get(key)) for key in ("start", "end")))
 
 
 def newcomer(entry: dict[str, str], args: argparse.Namespace) -> Person | None:

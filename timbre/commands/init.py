@@ -50,19 +50,27 @@ def command(args: argparse.Namespace) -> int:
         raise DataError(f"{folder}: is there already; name a new folder")
     if not preset.is_file():
         raise DataError(f"{preset}: there is no such preset; {PRESETS} has those that there are")
-    for path in tracked(args.from_demo):
+    begun = folder.with_name(f".{folder.name}.part")  # what a kill leaves is no project, and gone at the next try
+    shutil.rmtree(begun, ignore_errors=True)
+    fill(begun, None if args.from_demo else preset)
+    begun.replace(folder)
+    print(f"{folder}: a new project; nothing is committed yet")
+    print(NEXT.format(folder=folder))
+    return 0
+
+
+def fill(folder: Path, preset: Path | None) -> None:
+    """With a preset as its parameters; None makes a copy of the demo."""
+    for path in tracked(demo=preset is None):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, folder / path)
-    if not args.from_demo:
+    if preset:
         for name, text in OWNED.items():
             write_atomic(folder / name, text)
         shutil.copyfile(preset, folder / "params.yaml")
         shutil.copyfile(PRESETS / "prompts.tsv", folder / "data/prompts.tsv")
     git(folder, "init", "-q", "-b", "main")
     git(folder, "add", "-A")
-    print(f"{folder}: a new project; nothing is committed yet")
-    print(NEXT.format(folder=folder))
-    return 0
 
 
 def tracked(demo: bool) -> Iterator[Path]:

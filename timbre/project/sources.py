@@ -147,9 +147,9 @@ def _problems(entry: Any, line: int) -> Iterator[tuple[int, str]]:
     if len(origins) != 1:
         yield line, f"give either {' or '.join(f'`{key}`' for key in ORIGINS)}" + (", not both" if origins else "")
     for key in {"start", "end"} & set(entry):
-        if _seconds(entry[key]) is None:
+        if seconds_of(entry[key]) is None:
             yield at[key], f"{key}: {shown(entry[key])} is not a time; write seconds (90.5) or h:mm:ss"
-    start, end = _seconds(entry.get("start", 0)), _seconds(entry.get("end"))
+    start, end = seconds_of(entry.get("start", 0)), seconds_of(entry.get("end"))
     if start is not None and end is not None and start >= end:
         yield at["end"], f"end {end:.2f} is not after start {start:.2f}"
 
@@ -218,10 +218,11 @@ def _source(entry: dict[str, Any]) -> Source:
     texts = {key: str(entry[key]) for key in (*REQUIRED, *ORIGINS) if key in entry}
     if "file" in texts:
         texts["file"] = Path(texts["file"]).as_posix()
-    return Source(**texts, start=_seconds(entry.get("start")), end=_seconds(entry.get("end")))
+    return Source(**texts, start=seconds_of(entry.get("start")), end=seconds_of(entry.get("end")))
 
 
-def _seconds(value: Any) -> float | None:
+def seconds_of(value: Any) -> float | None:
+    """A number, or a text such as 1:30; None of what is no time."""
     if isinstance(value, str) and (clock := CLOCK.fullmatch(value.strip())):
         hours, minutes, seconds = clock.groups()
         return int(hours or 0) * 3600 + int(minutes) * 60 + float(seconds)

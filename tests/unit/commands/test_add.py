@@ -6,16 +6,20 @@ import datetime
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from timbre.audio import flac_bytes
 from timbre.commands import add, cli
-from timbre.core.errors import DataError, SourceError
+from timbre.core.errors import AudioError, DataError, SourceError
 from timbre.editing import yaml_entries
 from timbre.project import sources, speakers
 from timbre.project.speakers import Consent
 
 WHO = ["--speaker", "ann", "--language", "en", "--licence", "CC0-1.0", "--consent", "hers, by e-mail"]
 EVIDENCE = ["--for", "a talk", "--evidence", "https://example.org/yes"]
+NOON = flac_bytes(np.float32(0.3) * (np.arange(201 * 16_000) % 80 < 40), 16_000)
+SOUND = flac_bytes(np.float32(0.3) * (np.arange(201 * 16_000) % 100 < 50), 16_000)  # 201 s of one tone
 OLD = """# One entry per recording.
 - id: noon
   file: data/recordings/noon.flac   # or url
@@ -29,10 +33,10 @@ OLD = """# One entry per recording.
 @pytest.fixture(autouse=True)
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "data/recordings").mkdir(parents=True)
-    (tmp_path / "data/recordings/noon.flac").write_bytes(b"noon")
+    (tmp_path / "data/recordings/noon.flac").write_bytes(NOON)
     (tmp_path / "data/sources.yaml").write_text(OLD)
     (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere/My Tälk (1).M4A").write_bytes(b"audio of a talk")
+    (tmp_path / "elsewhere/My Tälk (1).M4A").write_bytes(SOUND)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -52,7 +56,7 @@ def test_a_file_is_copied_and_declared_below_what_people_wrote(repository: Path)
     assert text.startswith(OLD + "\n- id: my-talk-1\n  file: data/recordings/my-talk-1.m4a\n  speaker: ann\n")
     source = sources.read(Path("data/sources.yaml"))[1]
     assert (source.start, source.end, source.consent) == (90.0, 200.5, "hers, by e-mail")
-    assert (repository / "data/recordings/my-talk-1.m4a").read_bytes() == b"audio of a talk"
+    assert (repository / "data/recordings/my-talk-1.m4a").read_bytes() == SOUND
     assert len(list((repository / "data").rglob("*"))) == 5, "no temporary file stays"
 
 
@@ -229,6 +233,25 @@ def test_a_broken_file_is_refused_as_it_is(repository: Path) -> None:
     Path("data/sources.yaml").write_text("- id: [\n")
     with pytest.raises(SourceError, match=r"sources\.yaml:\d: not YAML"):
         run("elsewhere/My Tälk (1).M4A", *WHO)
+
+
+@pytest.mark.parametrize(
+    ("content", "flags", "told"),
+    [
+        (b"a text, and no sound", [], "is not audio"),
+        (SOUND[: len(SOUND) // 2], [], "cut short or damaged"),
+        (SOUND, ["--start", "300"], "lasts 201.00 s, so it has no part from 300"),
+        (flac_bytes(np.zeros(32_000, np.float32), 16_000), [], "is silent"),
+    ],
+    ids=["text", "half", "beyond", "silent"],
+)
+def test_what_fetch_would_refuse_is_refused_at_once(
+    repository: Path, content: bytes, flags: list[str], told: str
+) -> None:
+    Path("elsewhere/talk.flac").write_bytes(content)
+    with pytest.raises(AudioError, match=f"elsewhere/talk.flac: .*{told}"):
+        run("elsewhere/talk.flac", *WHO, *flags)
+    assert untouched(repository)
 
 
 @pytest.mark.parametrize(

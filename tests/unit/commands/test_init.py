@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.fake_outputs import voice
 from timbre.audio import flac_bytes
-from timbre.commands import cli
+from timbre.commands import cli, init
 from timbre.core import params
 from timbre.core.errors import DataError, SourceError
 from timbre.project import prompts, sources, speakers
@@ -64,3 +64,22 @@ def test_nothing_is_written_over_and_an_unknown_preset_is_named(
     with pytest.raises(DataError, match=r"presets/cms\.yaml: there is no such preset"):
         cli.execute(["init", str(tmp_path / "new"), "--preset", "cms"])
     assert not (tmp_path / "new").exists()
+
+
+def test_what_a_kill_left_is_no_project_and_gone_at_the_next_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    target = tmp_path / "ann"
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(init, "write_atomic", killed)
+        with pytest.raises(KeyboardInterrupt):
+            cli.execute(["init", str(target)])
+    assert not target.exists()
+    assert cli.execute(["init", str(target)]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["ann"]
+    assert (target / ".dvc/plots.html").is_file()

@@ -51,7 +51,7 @@ def read(upload: bytes) -> tuple[Samples, int]:
     if len(upload) > MAX_BYTES:
         raise AudioError(f"a take has at most {MAX_BYTES >> 20} MB, {LONGEST:g} seconds")
     try:
-        with soundfile.SoundFile(io.BytesIO(upload)) as file:
+        with audio.quiet_decoder(), soundfile.SoundFile(io.BytesIO(upload)) as file:
             rate: int = file.samplerate
             if file.frames > LONGEST * rate:
                 raise AudioError(f"a take lasts at most {LONGEST:g} seconds; this one has {file.frames / rate:.0f}")
