@@ -37,7 +37,7 @@ import psutil
 import soundfile
 
 from benchmarks import table
-from benchmarks.table import Row, Table
+from benchmarks.table import ResultTable, TimedRow
 
 ROOT = Path(__file__).parents[1]
 LINKED = ("models/tiny", "data/dataset", "data/codes")
@@ -83,15 +83,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
 
 
-def measure(options: argparse.Namespace) -> Iterator[Table]:
+def measure(options: argparse.Namespace) -> Iterator[ResultTable]:
     with tempfile.TemporaryDirectory() as folder, working_in(Path(folder)):
         versions = prepare()
         with serving(options) as (process, port):
             tally = soak(options, process, port, versions)
         log, code = Path("log").read_text(encoding="utf-8"), process.returncode
-    yield Table(f"soak of {options.minutes:g} minutes, {options.callers} callers, {tally.promotions} promotions",
-                [*rows(tally), Row("tracebacks in the log", extra={"number": log.count("Traceback")})])  # fmt: skip
-    yield Table("resident memory of the server", memory(tally.memory))
+    title = f"soak of {options.minutes:g} minutes, {options.callers} callers, {tally.promotions} promotions"
+    tracebacks = TimedRow("tracebacks in the log", extra={"number": log.count("Traceback")})
+    yield ResultTable(title, [*rows(tally), tracebacks])
+    yield ResultTable("resident memory of the server", memory(tally.memory))
     told = [f"{kind}: {problem}" for kind, problems in tally.wrong.items() for problem in problems[:3]]
     told += [f"the server ended with {code}"] if code else []
     if told:
@@ -275,7 +276,7 @@ def promoting(versions: list[str], tally: SoakTally, end: float, seed: int) -> N
         promote(versions[tally.promotions % 2])
 
 
-def rows(tally: SoakTally) -> list[Row]:
+def rows(tally: SoakTally) -> list[TimedRow]:
     ordered = sorted(tally.first)
     p95 = ordered[min(len(ordered) - 1, round(0.95 * len(ordered)))]
     seen: dict[str, dict[str, float | str]] = {
@@ -283,13 +284,13 @@ def rows(tally: SoakTally) -> list[Row]:
         for kind, count in sorted(tally.done.items())
     }
     seen["whole"] |= {"first sound p50, s": statistics.median(ordered), "p95, s": p95}
-    return [Row(kind, extra=extra) for kind, extra in seen.items()]
+    return [TimedRow(kind, extra=extra) for kind, extra in seen.items()]
 
 
-def memory(seconds: list[float]) -> list[Row]:
+def memory(seconds: list[float]) -> list[TimedRow]:
     """The highest of each minute, in MB."""
     minutes = [seconds[at : at + 60] for at in range(0, len(seconds), 60)]
-    return [Row(f"minute {number}", extra={"MB": max(part)}) for number, part in enumerate(minutes, 1) if part]
+    return [TimedRow(f"minute {number}", extra={"MB": max(part)}) for number, part in enumerate(minutes, 1) if part]
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ import soxr
 from tqdm import tqdm
 
 from benchmarks import table
-from benchmarks.table import Row, Table
+from benchmarks.table import ResultTable, TimedRow
 from timbre import asr, audio
 from timbre.audio import Samples
 from timbre.audio.stretching import Stretcher
@@ -51,7 +51,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--samples", type=int, default=16)
 
 
-def measure(options: argparse.Namespace) -> Iterator[Table]:
+def measure(options: argparse.Namespace) -> Iterator[ResultTable]:
     samples = list(chosen(options.samples))
     rows = []
     for name, treat in tqdm(TREATMENTS.items(), unit="treatment", leave=False, disable=None):
@@ -59,13 +59,13 @@ def measure(options: argparse.Namespace) -> Iterator[Table]:
     others = [audio.read(path, RATE)[0] for path in sorted((ROOT / "models/tiny/voices").rglob("*.flac"))]
     began = time.perf_counter()
     false = sum(detect(sound, RATE) is not None for sound in others)
-    rows.append(Row("recordings of other voices", [time.perf_counter() - began], extra={"sounds": len(others),
+    rows.append(TimedRow("recordings of other voices", [time.perf_counter() - began], extra={"sounds": len(others),
                     "false alarms": str(false)}))  # fmt: skip
-    yield Table(
+    yield ResultTable(
         f"{len(samples)} samples of the demo",
         rows,
     )
-    yield Table("the same samples", list(heard(samples)))
+    yield ResultTable("the same samples", list(heard(samples)))
 
 
 def chosen(most: int) -> Iterator[tuple[Sample, Samples]]:
@@ -76,7 +76,7 @@ def chosen(most: int) -> Iterator[tuple[Sample, Samples]]:
             yield sample, audio.read(path.with_suffix(".flac"), RATE)[0]
 
 
-def treated(name: str, treat: Callable[[Samples], Samples], sounds: list[Samples]) -> Row:
+def treated(name: str, treat: Callable[[Samples], Samples], sounds: list[Samples]) -> TimedRow:
     named, found, false, began = 0, 0, 0, time.perf_counter()
     for sound in sounds:
         mark = detect(treat(marked(sound, PAYLOAD, RATE)), RATE)
@@ -86,7 +86,7 @@ def treated(name: str, treat: Callable[[Samples], Samples], sounds: list[Samples
     extra: dict[str, float | str] = {
         "sounds": len(sounds), "named": str(named), "found": str(found), "false alarms": str(false)
     }  # fmt: skip
-    return Row(name, [time.perf_counter() - began], extra=extra)
+    return TimedRow(name, [time.perf_counter() - began], extra=extra)
 
 
 def coded(sound: Samples, codec: str, rate: str, suffix: str) -> Samples:
@@ -140,7 +140,7 @@ TREATMENTS: dict[str, Callable[[Samples], Samples]] = {
 }
 
 
-def heard(samples: list[tuple[Sample, Samples]]) -> Iterator[Row]:
+def heard(samples: list[tuple[Sample, Samples]]) -> Iterator[TimedRow]:
     """Words and similarity, as `evaluate` measures them."""
     settings = read(ROOT / "params.yaml")
     encoder = speaker_encoder.load(settings.speaker)
@@ -156,7 +156,7 @@ def heard(samples: list[tuple[Sample, Samples]]) -> Iterator[Row]:
             "word errors": f"{sum(one.errors for one in readings)} of {sum(one.words for one in readings)}",
             "similarity to the speaker": f"{similarity:.3f}",
         }
-        yield Row(name, [time.perf_counter() - began], extra=extra)
+        yield TimedRow(name, [time.perf_counter() - began], extra=extra)
 
 
 if __name__ == "__main__":
