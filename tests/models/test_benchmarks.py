@@ -111,7 +111,7 @@ def test_the_readme_names_every_benchmark_and_no_other() -> None:
 def test_the_table_of_the_gpu_goes_on_after_a_part_that_fails_or_takes_too_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parts = (gpu.Part("nowhere", 60), gpu.Part("encoding", 120, ["--clips", "2", "--seconds", "1"]))
+    parts = (gpu.GpuRun("nowhere", 60), gpu.GpuRun("encoding", 120, ["--clips", "2", "--seconds", "1"]))
     monkeypatch.setattr(gpu, "PARTS", parts)
     line = "gpu --device cpu --size tiny --runs 1 --parts nowhere encoding --out"
     monkeypatch.setattr(sys, "argv", [*line.split(), str(tmp_path)])
@@ -130,14 +130,14 @@ def test_a_part_of_the_gpus_table_that_takes_too_long_is_ended(tmp_path: Path) -
 def test_the_documented_recipe_is_fed_what_the_processor_makes(tmp_path: Path) -> None:
     from transformers import CsmProcessor
 
-    from benchmarks.recipes import Clip, Way, documented, dress, step
+    from benchmarks.recipes import TalkClip, Way, documented, dress, step
     from tests.support.tiny_models import SAMPLE_RATE, random_csm
 
     voice: Any = families.load(VoiceParams("csm", str(random_csm(tmp_path / "csm")), None))
     sounds = [np.random.default_rng(n).normal(0, 0.1, n * SAMPLE_RATE // 5).astype(np.float32) for n in (3, 5)]
     texts = ["the ferry waits", "green coffee please"]
     codes = [codes["codes"] for codes in voice.encode(sounds)]
-    clips = [Clip(*parts) for parts in zip(texts, sounds, codes, strict=True)]
+    clips = [TalkClip(*parts) for parts in zip(texts, sounds, codes, strict=True)]
     processor = CsmProcessor.from_pretrained(tmp_path / "csm")
     for clip in clips:
         talk = [{"role": "0", "content": [{"type": "text", "text": clip.text}, {"type": "audio", "path": clip.sound}]}]
