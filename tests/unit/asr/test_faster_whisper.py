@@ -76,6 +76,22 @@ def test_it_is_asked_for_what_gives_the_same_text_each_time(engine: Engine) -> N
     assert engine.asked == asked | settled
 
 
+def test_a_window_of_two_sentences_is_two_lines(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [
+        SimpleNamespace(start=place / 2, end=place / 2 + 0.4, word=f" {word}", probability=0.9)
+        for place, word in enumerate("The tide turns. Boats go out.".split())
+    ]
+    window = SimpleNamespace(
+        start=0.0, end=4.0, text=" The tide turns. Boats go out.", words=words, avg_logprob=-0.2, no_speech_prob=0.0
+    )
+    answer = (iter([window]), SimpleNamespace(language="en"))
+    monkeypatch.setattr(engine, "transcribe", lambda samples, **options: answer)
+    assert [(s["start"], s["end"], s["text"]) for s in drafted()["segments"]] == [
+        (0.0, 1.4, "The tide turns."),
+        (1.5, 4.0, "Boats go out."),
+    ]
+
+
 def test_the_library_still_takes_what_it_is_asked(engine: Engine) -> None:
     library = pytest.importorskip("faster_whisper", reason="an optional package")
     import inspect
