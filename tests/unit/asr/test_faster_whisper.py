@@ -79,7 +79,7 @@ def test_it_is_asked_for_what_gives_the_same_text_each_time(engine: Engine) -> N
 def test_a_window_of_two_sentences_is_two_lines(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     words = [
         SimpleNamespace(start=place / 2, end=place / 2 + 0.4, word=f" {word}", probability=0.9)
-        for place, word in enumerate("The tide turns. Boats go out.".split())
+        for place, word in enumerate(["The", "tide", "turns.", "Boats", "go", "out."])
     ]
     window = SimpleNamespace(
         start=0.0, end=4.0, text=" The tide turns. Boats go out.", words=words, avg_logprob=-0.2, no_speech_prob=0.0
