@@ -78,7 +78,9 @@ def is_judged_and_reported(family: str, codes: Path) -> None:
     dataset, clips, samples = Path("data/dataset"), Path("data/clips"), Path("reports/samples")
     listen.main(Path("data/prompts.tsv"), samples, dataset, codes, Path("models/points"), Path("reports/points"))
     judged = {name: Path(f"reports/{name}") for name in ("opinions", "heard", "embeddings")}
-    tables = {name: Path(f"reports/{name}") for name in ("scores.csv", "wer.csv", "metrics.json", "mos.json")}
+    tables = {
+        name: Path(f"reports/{name}") for name in ("scores.csv", "wer.csv", "details.json", "metrics.json", "mos.json")
+    }
     files = {name.partition(".")[0]: path for name, path in tables.items()}
     evaluate.main(samples=samples, dataset=dataset, clips=clips, codes=codes, **judged, **files)
     report.main(**{name: Path(path) for name, path in ARGUMENTS.items()})

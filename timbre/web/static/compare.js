@@ -78,11 +78,22 @@ function silence() {
   running = null;
 }
 
+function playSign() {
+  const drawn = (name, attributes) => {
+    const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+    return element;
+  };
+  const picture = drawn("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" });
+  picture.append(drawn("path", { d: "M3 1.5v13l11-6.5z" }));
+  return picture;
+}
+
 function playerOf(label, key, buffer) {
   const button = make("button", "player"), sign = make("span", "sign");
   button.type = "button";
   button.setAttribute("aria-label", `Play ${label}`);
-  sign.innerHTML = '<svg viewBox="0 0 16 16" aria-hidden="true"><path d="M3 1.5v13l11-6.5z"/></svg>';
+  sign.append(playSign());
   button.append(sign, make("b", "", label), make("kbd", "", key));
   const player = { button, buffer, key, label, heard: false };
   button.addEventListener("click", () => play(player));
