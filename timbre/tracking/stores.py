@@ -26,8 +26,9 @@ from timbre.tracking.run import StoredVersion, TrackedRun
 SQLITE, HTTP = "sqlite:///", ("http://", "https://")
 CANDIDATE = "candidate"  # alias in the model registry: the version that the pipeline stands at
 RUNS = (
-    "SELECT runs.run_uuid, runs.name FROM runs JOIN tags USING (run_uuid) "
-    "WHERE tags.key = ? AND tags.value = ? AND runs.lifecycle_stage = 'active' ORDER BY runs.start_time"
+    "SELECT runs.run_uuid, runs.name FROM runs JOIN tags USING (run_uuid) JOIN experiments USING (experiment_id) "
+    "WHERE experiments.name = ? AND experiments.lifecycle_stage = 'active' "
+    "AND tags.key = ? AND tags.value = ? AND runs.lifecycle_stage = 'active' ORDER BY runs.start_time"
 )
 EXPERIMENT = "SELECT experiment_id FROM experiments WHERE name = ? AND lifecycle_stage = 'active'"
 CANDIDATE_RUN = (
@@ -41,7 +42,7 @@ class RunStore(Protocol):
         """The id of our experiment; None where there is none yet."""
 
     def runs(self, tag: str, value: str) -> list[TrackedRun]:
-        """From the oldest, the runs that have the tag."""
+        """From the oldest, the runs of our experiment that have the tag."""
 
     def version(self, key: str) -> StoredVersion | None:
         """What is known of the run of a version; None where there is none."""
@@ -63,13 +64,10 @@ class StoreFile:
         return str(rows[0][0]) if rows else None
 
     def runs(self, tag: str, value: str) -> list[TrackedRun]:
-        return [TrackedRun(str(id), str(name)) for id, name in self._rows(RUNS, tag, value)]
+        return [TrackedRun(str(id), str(name)) for id, name in self._rows(RUNS, tracking.experiment_name(), tag, value)]
 
     def version(self, key: str) -> StoredVersion | None:
-        experiment = self.experiment()
-        of = "SELECT run_uuid FROM runs WHERE experiment_id = ?"
-        mine = {str(row[0]) for row in self._rows(of, int(experiment))} if experiment else set()
-        run = next((run for run in self.runs(tracking.VERSION_TAG, key) if run.id in mine), None)
+        run = next(iter(self.runs(tracking.VERSION_TAG, key)), None)
         if run is None:
             return None
         tags = {

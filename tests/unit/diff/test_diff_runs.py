@@ -22,7 +22,8 @@ LOCK = Lock({"generate": {"outs": [{"path": "reports/samples", "md5": DIGEST}]}}
 
 @pytest.fixture(scope="module")
 def store(recordable: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a real store, in which a version has its run; an older one was removed."""
+    """A folder with a real store, in which a version has its run; an older one was removed, and another
+    experiment has a newer one, which is none of ours."""
     root = tmp_path_factory.mktemp("store")
     shutil.copy(recordable / "mlflow.db", root)  # with its tables: to make them takes seconds
     client = tracking.connect(f"sqlite:///{root}/mlflow.db")
@@ -32,6 +33,9 @@ def store(recordable: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         client.set_terminated(run.info.run_id)
         if name == "gone":
             client.delete_run(run.info.run_id)
+    other = client.create_experiment("somebody else's", (root / "others").as_uri())
+    foreign = client.create_run(other, run_name="foreign", tags={"dvc.reports/samples": DIGEST})
+    client.set_terminated(foreign.info.run_id)
     return root
 
 
