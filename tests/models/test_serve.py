@@ -229,10 +229,12 @@ def test_a_full_server_says_when_to_ask_again(place: Path) -> None:
     with speaking_server(slots=1, waiting=1, per_key=2) as server, ThreadPoolExecutor(4) as pool:
         engine = server.service.voices.engine
         engine.between_frames(lambda slots: setattr(slots, "step", slow(slots.step)))
-        asked = [pool.submit(ask, server, input=f"{SAID}. " * 3) for _ in range(2)]
-        end = time.monotonic() + 10
-        while not (engine.speaking and engine.queue) and time.monotonic() < end:
-            time.sleep(0.01)
+        asked = []
+        for is_there in (lambda: engine.speaking, lambda: engine.queue):  # the first is in its slot before the second
+            asked.append(pool.submit(ask, server, input=f"{SAID}. " * 3))
+            end = time.monotonic() + 10
+            while not is_there() and time.monotonic() < end:
+                time.sleep(0.01)
         refused = ask(server)
         assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
         assert refused.json()["error"]["type"] == "rate_limit_error"
