@@ -1,4 +1,4 @@
-"""A real Whisper on real speech: what `check` hears in correct clips, and how many words of a whole recording are wrong.
+"""A real Whisper on real speech: what `check` hears in correct clips, and how many words of a recording are wrong.
 
     python -m benchmarks.real_speech [--model base] [--only check]
 
