@@ -2,8 +2,9 @@
 
     python -m benchmarks.real_speech [--model base] [--only check]
 
-It first brings the materials that are missing (benchmarks/real_materials.py). Hearing takes about as long as the sound
-on a core of a CPU, so all of it takes some 15 minutes. docs/real-speech.md says which of its numbers come from here.
+It first brings the materials that are missing (benchmarks/real_materials.py). On a core
+of a CPU, hearing takes as long as the sound or longer: a quarter of an hour in all, or more. docs/real-speech.md says
+which of its numbers come from here.
 """
 
 from __future__ import annotations
