@@ -5,7 +5,7 @@ Reads   reports/samples/<id>.json and .flac   what `generate` made: four conditi
         evaluate.others (a folder)            other voices: <voice>.flac, or <voice>/<any>.flac
         data/opinions/<listener>.tsv          what people preferred in blind listening tests
 Writes  reports/heard/<id>.json               what Whisper heard
-        reports/embeddings/<name>.json          whose voice it is: embeddings of samples, true clips and other voices
+        reports/embeddings/<name>.json        whose voice it is: embeddings of samples, true clips and other voices
         reports/scores.csv                    a row per sample
         reports/wer.csv                       a row per condition, for `dvc plots`
         reports/details.json                  rates with intervals, differences, gates; see timbre/evaluation/metrics.py
@@ -13,8 +13,8 @@ Writes  reports/heard/<id>.json               what Whisper heard
         reports/mos.json                      predicted opinions, where DNSMOS is installed; no output of the pipeline
 
     python -m stages.evaluate --samples reports/samples --dataset data/dataset --clips data/clips \\
-        --codes data/codes/csm --heard reports/heard --embeddings reports/embeddings --scores reports/scores.csv \\
-        --wer reports/wer.csv --details reports/details.json --metrics reports/metrics.json \\
+        --codes data/codes/csm --opinions data/opinions --heard reports/heard --embeddings reports/embeddings \\
+        --scores reports/scores.csv --wer reports/wer.csv --details reports/details.json --metrics reports/metrics.json \\
         --mos reports/mos.json
 
 Both folders are keyed by the sound, so that only new samples are heard and embedded. A condition's word error rate is

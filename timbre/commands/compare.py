@@ -71,7 +71,7 @@ def take(file: Path, listener: str) -> int:
 
     with one_editor():
         taken = listening_tests.take(file, listener)
-    print(f"{taken.path}: {taken.answered} of {taken.screens} trials that {taken.listener} answered; commit the file")
+    print(f"{taken.path}: {taken.listener} answered {taken.answered} of {taken.screens} trials; commit the file")
     return 0
 
 

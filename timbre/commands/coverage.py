@@ -15,8 +15,7 @@ from pathlib import Path
 
 from timbre.commands.options import add_count, add_json
 from timbre.commands.place import given_path
-from timbre.core.content import write_atomic
-from timbre.core.errors import DataError
+from timbre.core.content import read_text, write_atomic
 from timbre.core.records import Example, read_jsonl
 from timbre.core.safe_text import print_json, visible
 from timbre.core.text import words
@@ -52,14 +51,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(args: argparse.Namespace) -> int:
-    found = next_sentences(args.candidates or BALANCED, args.n)
+    chosen = next_sentences(args.candidates or BALANCED, args.n)
     if args.out:
-        write_atomic(args.out, "".join(f"{proposal.text}\n" for proposal in found.proposals))
-        print(f"{args.out}: {len(found.proposals)} sentences; timbre review --record ID --prompts {args.out}")
+        write_atomic(args.out, "".join(f"{proposal.text}\n" for proposal in chosen.proposals))
+        print(f"{args.out}: {len(chosen.proposals)} sentences; timbre review --record ID --prompts {args.out}")
     elif args.json:
-        print_json(dataclasses.asdict(found))
+        print_json(dataclasses.asdict(chosen))
     else:
-        print("\n".join(lines(found)))
+        print("\n".join(lines(chosen)))
     return 0
 
 
@@ -101,7 +100,7 @@ def training_texts() -> list[str]:
     """Of the clips that the voice learns from; before they are cut, of all transcripts."""
     if TRAIN.exists():
         return [row.text for row in read_jsonl(TRAIN, Example)]
-    paths = sorted(TRANSCRIPTS.glob("*.tsv"))
+    paths = transcripts.files(TRANSCRIPTS)
     return [
         line.text
         for path in paths
@@ -111,7 +110,7 @@ def training_texts() -> list[str]:
 
 
 def held_out_texts() -> list[str]:
-    """Of the clips that the voice is evaluated with; learning their sentences would spoil that."""
+    """Of the clips that the voice is evaluated with; `dataset` leaves out what says the same."""
     return [row.text for row in read_jsonl(HELD_OUT, Example)] if HELD_OUT.exists() else []
 
 
@@ -135,10 +134,5 @@ def said(text: str) -> list[str]:
 
 
 def sentences_of(path: Path) -> list[str]:
-    try:
-        rows = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
+    rows = read_text(path).splitlines()
     return [row.strip() for row in rows if row.strip() and not row.startswith("#")]

@@ -54,7 +54,7 @@ def estimate(parts: Sequence[TallyPart]) -> Estimate:
 
 
 def share(parts: Sequence[TallyPart], together: float = TOGETHER) -> Estimate:
-    """Of things that are counted, such as the wrong ones of all words; so many tell as much as one would alone."""
+    """Of things that are counted, such as the wrong ones of all words; `together` of them tell as much as one alone."""
     table, many = _table(parts), len(parts)
     rate, things = float(_rate(table)), float(table[:, 1].sum())
     if many < 2 or not things:

@@ -5,7 +5,7 @@
 
 An answer counts if both of its sounds are samples of this version, and if its listener can be relied on: the catch
 trials were answered better than somebody would who guesses. Intervals are 95 %. They are over sentences, because two
-answers to one sentence resemble each other; from five listeners on, also over listeners, and the wider one is told.
+answers to one sentence resemble each other; from five listeners on they also cover the interval over listeners.
 With fewer listeners, an interval speaks of these listeners alone.
 """
 

@@ -36,7 +36,11 @@ RATING = re.compile(r"100|[1-9]?\d", re.ASCII)
 
 
 def row(answer: ListeningAnswer) -> str:
-    return "\t".join(f"{value:g}" if isinstance(value, float) else str(value) for value in vars(answer).values())
+    return "\t".join(_cell(value) for value in vars(answer).values())
+
+
+def _cell(value: object) -> str:
+    return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
 
 
 def add(listener: str, answers: Sequence[ListeningAnswer], folder: Path = PATH) -> Path:
@@ -53,9 +57,9 @@ def read(folder: Path = PATH) -> dict[str, list[ListeningAnswer]]:
     """By listener, in the order of their names; nobody where there is no folder."""
     contents = {path: read_text(path) for path in sorted(folder.glob("*.tsv"))}
     problems: list[str] = []
-    found = {path.stem: list(parse(text, str(path), problems)) for path, text in contents.items()}
+    answers = {path.stem: list(parse(text, str(path), problems)) for path, text in contents.items()}
     raise_all(DataError, problems)
-    return found
+    return answers
 
 
 def parse(text: str, name: str, problems: list[str]) -> Iterator[ListeningAnswer]:
@@ -71,14 +75,14 @@ def parse(text: str, name: str, problems: list[str]) -> Iterator[ListeningAnswer
             problems.append(f"{name}:{number}: {problem}")
             continue
         test, trial, kind, prompt, first, first_sound, second, second_sound, answer, seconds = cells
-        made = ListeningAnswer(
+        given = ListeningAnswer(
             test, int(trial), kind, prompt, first, first_sound, second, second_sound, answer, float(seconds)
         )
-        if made.key in seen:
+        if given.key in seen:
             problems.append(f"{name}:{number}: trial {trial} of test {test} has an answer already; remove one of them")
             continue
-        seen.add(made.key)
-        yield made
+        seen.add(given.key)
+        yield given
 
 
 def _mistake(cells: Sequence[str]) -> str:

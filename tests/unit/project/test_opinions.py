@@ -38,6 +38,12 @@ def test_answers_are_appended_and_read_again(project: Path) -> None:
     assert opinions.read() == {"ann": [ANSWER, RATING], "bob": [ANSWER]}
 
 
+@pytest.mark.parametrize("seconds", [0.0, 2.0, 4.5, 12345.67, 999999.99])
+def test_every_duration_that_is_taken_can_be_read_again(test: ListeningTest, seconds: float) -> None:
+    taken = listening_tests.take(sent(test, f"1\tneither\t{seconds}"))
+    assert opinions.read()[taken.listener][0].seconds == seconds
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [

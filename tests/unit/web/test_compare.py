@@ -83,7 +83,8 @@ def test_the_server_gives_sounds_by_names_that_say_nothing_and_takes_each_answer
     assert client.ask("api/answer", body | {"voice": GOOD}).status == 400
     assert client.ask("api/answer", body).value == {"left": 8}
     assert client.ask("api/answer", body).value == {"error": "trial 1 has an answer already"}
-    assert [row.trial for row in opinions.read()["ann"]] == [1]
+    assert client.ask("api/answer", body | {"trial": 2, "seconds": float("nan")}).value == {"left": 7}
+    assert [(row.trial, row.seconds) for row in opinions.read()["ann"]] == [(1, 2.0), (2, 0.0)]
 
 
 def test_the_command_exports_the_work_trees_voices_and_takes_answers(
@@ -98,7 +99,7 @@ def test_the_command_exports_the_work_trees_voices_and_takes_answers(
     assert 'content="marina"' in Path("test.html").read_text()[:1000]
     Path("answers.tsv").write_text(f"# timbre answers {test.id} bob\ntrial\tanswer\tseconds\n1\tneither\t4.5\n")
     assert cli.execute(["compare", "--take", "answers.tsv"]) == 0
-    assert "1 of 9 trials that bob answered" in capsys.readouterr().out
+    assert "bob answered 1 of 9 trials" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

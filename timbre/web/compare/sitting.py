@@ -23,7 +23,7 @@ QUESTIONS = {
     "abx": "Which of the two is X?",
     "rating": "How close does each come to the recording of the speaker?",
 }
-LONGEST = 86_400.0  # seconds for an answer
+LONGEST = 86_400.0  # seconds for an answer; what is no number counts as 0
 
 
 @dataclass
@@ -61,7 +61,7 @@ class Sitting:
 
     def answer(self, number: int, answer: str, seconds: float) -> int:
         """Keep it in the listener's file; how many are left."""
-        rows = answers_to(self.test, number, answer, min(max(seconds, 0.0), LONGEST))
+        rows = answers_to(self.test, number, answer, max(0.0, min(seconds, LONGEST)))
         with self._lock, one_editor():
             if number in self.answered:
                 raise DataError(f"trial {number} has an answer already")
