@@ -292,8 +292,7 @@ class Sovits:
         return SovitsVoices(turn.text, prompt, self._style(sound))
 
     def _style(self, sound: Audio) -> tuple[Tensor, Tensor]:
-        voice, narrow = self._style_of(magnitudes_of(self.spectrograms, sound, self.device))
-        return voice, narrow
+        return self._style_of(magnitudes_of(self.spectrograms, sound, self.device))
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
     def _style_of(self, magnitudes: Tensor) -> tuple[Tensor, Tensor]:

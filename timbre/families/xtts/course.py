@@ -108,10 +108,10 @@ def made_batch(texts: Sequence[list[int]], turns: Sequence[Turn], halves: Sequen
     clips = [turn.codes for turn in turns]
     spans = [_span(clip, half) for clip, half in zip(clips, halves, strict=True)]
     lengths = [_count(clip) for clip in clips]
-    told = learnt_codes(lengths, spans)
+    targets = learnt_codes(lengths, spans)
     counts = np.array([
         [len(text) + 1, int(row[:length].sum()) + STOPS]
-        for text, row, length in zip(texts, told, lengths, strict=True)
+        for text, row, length in zip(texts, targets, lengths, strict=True)
     ])  # fmt: skip
     mine = slice(part.number, None, part.of)
     own = list(range(len(turns))[mine] or [0])  # more processes than rows: one is computed along, for nothing
@@ -120,7 +120,7 @@ def made_batch(texts: Sequence[list[int]], turns: Sequence[Turn], halves: Sequen
     return XttsBatch(
         torch.stack(latents), _padded([texts[row] for row in own]), torch.tensor([len(texts[row]) for row in own]),
         _padded([_codes(clips[row]) for row in own]), torch.tensor([lengths[row] for row in own]),
-        told[own, : max(lengths[row] for row in own)], torch.tensor(shares, dtype=torch.float32),
+        targets[own, : max(lengths[row] for row in own)], torch.tensor(shares, dtype=torch.float32),
     )  # fmt: skip
 
 
