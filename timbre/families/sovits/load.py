@@ -99,9 +99,7 @@ def stage2_of(file: SovitsFile) -> Stage2:
     supported(phones, file.path)
     if (gated := "sv_emb.weight" in file.weight) != ("Pro" in sizes["version"]) or sizes["version"] == "v2ProPlus":
         of_weights = "v2Pro" if gated else "v2"
-        raise ModelError(
-            f"{file.path} says {sizes['version']}, its weights are of {of_weights}; only v2 is supported"
-        )
+        raise ModelError(f"{file.path} says {sizes['version']}, its weights are of {of_weights}; only v2 is supported")
     state = renamed(without(file.weight, [QUANTISER]), NORMS)
     state["codebook"] = codebook(file)
     model = Stage2(file.config, phones)
@@ -148,9 +146,7 @@ def section(file: SovitsFile, name: str, keys: tuple[str, ...]) -> dict[str, Any
 
 def supported(phones: int, path: Path) -> None:
     if phones != PHONES:
-        raise ModelError(
-            f"{path} knows {phones} phones: GPT-SoVITS v1; only v2, which knows {PHONES}, is supported"
-        )
+        raise ModelError(f"{path} knows {phones} phones: GPT-SoVITS v1; only v2, which knows {PHONES}, is supported")
 
 
 def half(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
