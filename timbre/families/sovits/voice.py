@@ -285,7 +285,8 @@ class Sovits(CodeVoice):
         return SovitsVoices(turn.text, prompt, self._style(sound))
 
     def _style(self, sound: Audio) -> tuple[Tensor, Tensor]:
-        return self._style_of(magnitudes_of(self.spectrograms, sound, self.device))
+        style: tuple[Tensor, Tensor] = self._style_of(magnitudes_of(self.spectrograms, sound, self.device))
+        return style
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
     def _style_of(self, magnitudes: Tensor) -> tuple[Tensor, Tensor]:
