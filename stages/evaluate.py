@@ -14,8 +14,8 @@ Writes  reports/heard/<id>.json               what Whisper heard
 
     python -m stages.evaluate --samples reports/samples --dataset data/dataset --clips data/clips \\
         --codes data/codes/csm --opinions data/opinions --heard reports/heard --embeddings reports/embeddings \\
-        --scores reports/scores.csv --wer reports/wer.csv --details reports/details.json --metrics reports/metrics.json \\
-        --mos reports/mos.json
+        --scores reports/scores.csv --wer reports/wer.csv --details reports/details.json \\
+        --metrics reports/metrics.json --mos reports/mos.json
 
 Both folders are keyed by the sound, so that only new samples are heard and embedded. A condition's word error rate is
 the errors of all its samples over the words of all its prompts: a one-word prompt weighs one word. Similarity is the
