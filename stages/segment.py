@@ -80,11 +80,11 @@ def other_audio(path: Path, transcript: Transcript, recording: Recording) -> str
     )
 
 
-def voices_in(transcripts: dict[str, tuple[str, Transcript]], recordings: list[Recording]) -> dict[str, list[str]]:
+def voices_in(words_by_id: dict[str, tuple[str, Transcript]], recordings: list[Recording]) -> dict[str, list[str]]:
     """Speaker → recordings that hold their voice: the declared one, and whoever has a line that is to be learnt."""
     used: dict[str, list[str]] = {}
     for recording in recordings:
-        speakers = transcripts[recording.id][1].speakers if recording.id in transcripts else ()
+        speakers = words_by_id[recording.id][1].speakers if recording.id in words_by_id else ()
         for speaker in dict.fromkeys([recording.speaker, *speakers]):
             used.setdefault(speaker, []).append(recording.id)
     return used

@@ -2,52 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import io
 import json
 import os
 import re
-import shutil
-import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 import soundfile
 
+from tests.attack.branches import hostile_branch
 from tests.attack.harness import Entrance, root
 from tests.attack.hostile import Hostile
-from tests.support.git_histories import MORNING, NOON
-from tests.support.git_history import Voice
+from tests.attack.pages import requests
+from tests.attack.project import RATE, TABLE, Project, unchanged, voice_like
 from timbre import audio
-from timbre.audio import flac_bytes
 from timbre.commands import cli
 from timbre.core import params
-from timbre.diff.compare import compare
-from timbre.diff.render import FORMATS, render
-from timbre.diff.sections.page import Page
 from timbre.families import lora
 from timbre.project import glossary, permissions, prompts, sources, speakers, transcripts
-from timbre.trace import text as trace_text
 from timbre.tracking import probe
 from timbre.training import checkpoint
-from timbre.versions.dvc_outs import Outs
-from timbre.versions.snapshot import Snapshot, open_snapshot
-from timbre.versions.tables import VersionTables
-from timbre.web.app import create_app
 from timbre.web.booth import microphone_takes
-from timbre.web.booth.recording_sessions import Booth
-from timbre.web.booth.routes import booth_routes
-from timbre.web.review.routes import review_routes
-from timbre.web.review.transcripts_service import TranscriptsService
 
-RATE = 16_000
-TABLE = (
-    "start\tend\tspeaker\tflag\ttext\n0.00\t1.50\tmarina\tok\tThe tide comes in.\n1.60\t3.00\tmarina\t\tThe boats go.\n"
-)
 CSV = "file_name,text,speaker\na.wav,The tide comes in.,ann\nb.wav,The boats go out.,ann\n"
 LJSPEECH = "a|The tide comes in.|The tide comes in.\nb|The boats go out.\n"
 SRT = "1\n00:00:00,000 --> 00:00:01,500\nThe tide comes in.\n\n2\n00:00:01,600 --> 00:00:02,900\nThe boats go.\n"
@@ -76,56 +56,6 @@ WORDS = (
     "pier",
     "json",
 )
-
-
-class Project:
-    """A small project with two versions, in which files are spoilt and then made good again."""
-
-    def __init__(self, folder: Path) -> None:
-        voice = Voice(folder / "a/b/c/project")  # deep, so that no ../ leads out of the folder
-        self.root = voice.root
-        voice.add("morning", MORNING)
-        voice.commit("first")
-        voice.add("noon", NOON)
-        voice.wrong["ferry"] = 3
-        voice.commit("second")
-        sound = voice_like(3.0)
-        for name in ("morning", "noon"):
-            path = self.root / f"data/recordings/{name}.flac"
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(flac_bytes(sound, RATE))
-        (self.root / "data/glossary.txt").write_text("trellis\nMarlow # a name\n")
-        (self.root / "data/prompts.tsv").write_text("id\tkind\ttext\nferry\tdomain\tThe ferry comes.\n")
-        (self.root / "data/raw").mkdir()
-        for name in ("morning", "noon"):
-            (self.root / f"data/raw/{name}.flac").write_bytes(flac_bytes(sound, RATE))
-            about = {"id": name, "speaker": "marina", "language": "en", "licence": "x", "consent": "y", "origin": "z",
-                     "sha256": audio.sha256(sound), "sample_rate": RATE, "seconds": 3.0}  # fmt: skip
-            (self.root / f"data/raw/{name}.json").write_text(json.dumps({"recording": about}))
-        for name in ("a.wav", "b.wav"):
-            soundfile.write(self.root / name, sound, RATE)
-            for folder in ("lj/wavs", "folder"):
-                (self.root / folder).mkdir(parents=True, exist_ok=True)
-                shutil.copy(self.root / name, self.root / folder / name)
-
-    @contextlib.contextmanager
-    def with_file(self, name: str, content: bytes) -> Iterator[Path]:
-        path = self.root / name
-        before = path.read_bytes() if path.exists() else None
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        try:
-            yield path
-        finally:
-            path.unlink(missing_ok=True) if before is None else path.write_bytes(before)
-
-    def text(self, name: str) -> str:
-        return (self.root / name).read_text(encoding="utf-8")
-
-
-def voice_like(seconds: float) -> np.ndarray:
-    times = np.arange(round(seconds * RATE)) / RATE
-    return (0.3 * np.sin(2 * np.pi * 220 * times) * (np.sin(2 * np.pi * times) > -0.5)).astype(np.float32)
 
 
 def entrances(folder: Path) -> list[Entrance]:
@@ -168,7 +98,7 @@ def entrances(folder: Path) -> list[Entrance]:
         Entrance("sound", lambda hostile: sound_file(project, hostile), 3),
         Entrance("addresses", addresses, 2),
         Entrance("arguments", arguments, 4),
-        Entrance("requests", requests(project), 5),
+        Entrance("requests", requests(), 5),
     ]
 
 
@@ -220,67 +150,6 @@ def of_import(project: Project, name: str, good: str) -> Callable[[Hostile], Non
             cli.execute(["import", where, "--dry-run", *which, *([] if "--recording" in which else ABOUT)])
 
     return attack
-
-
-class OtherBranch(Snapshot):
-    """A commit in which somebody changed one file or several."""
-
-    def __init__(self, good: Snapshot, changed: dict[str, bytes | None]) -> None:
-        self._good, self._changed, self.name = good, changed, "theirs"
-
-    def list(self, folder: str) -> list[str]:
-        here = {path for path in self._good.list(folder) if self._changed.get(path, b"") is not None}
-        return sorted(here | {path for path in self._changed if path.startswith(f"{folder}/")})
-
-    def size(self, path: str) -> int | None:
-        content = self.read(path)
-        return None if content is None else len(content)
-
-    def read(self, path: str) -> bytes | None:
-        return self._changed[path] if path in self._changed else self._good.read(path)
-
-
-class OtherOuts(Outs):
-    """DVC's cache where objects were spoilt, too."""
-
-    def __init__(self, where: Path, hostile: Hostile) -> None:
-        super().__init__(where, remotes=False)
-        self._hostile = hostile
-
-    def _object(self, digest: str, path: str) -> bytes | None:
-        content = super()._object(digest, path)
-        if content and self._hostile.rng.random() < 0.3:
-            return self._hostile.text(content.decode(errors="replace"))
-        return content
-
-
-BRANCH = ("dvc.lock", "dvc.yaml", "params.yaml", "data/sources.yaml", "data/speakers.yaml", "data/transcripts/noon.tsv",
-          "reports/metrics.json")  # fmt: skip
-
-
-def hostile_branch(project: Project, hostile: Hostile) -> None:
-    from timbre.trace.facts import Trace
-    from timbre.trace.follow import follow
-    from timbre.trace.version import TracedVersion
-
-    with open_snapshot(project.root, "HEAD~1") as before, open_snapshot(project.root, "HEAD") as head:
-        changed: dict[str, bytes | None] = {}
-        for path in hostile.rng.sample(BRANCH, hostile.rng.randint(1, 3)):
-            good = (head.read(path) or b"").decode()
-            if path.endswith((".lock", ".json")) and hostile.rng.random() < 0.6:
-                changed[path] = json.dumps(hostile.values(json.loads(good))).encode()
-            else:
-                changed[path] = hostile.text(good)
-        if hostile.rng.random() < 0.1:
-            changed[f"data/transcripts/{hostile.piece()[:100]}.tsv"] = hostile.text(TABLE)
-        theirs, outs = OtherBranch(head, changed), OtherOuts(project.root, hostile)
-        if hostile.rng.random() < 0.3:
-            version = TracedVersion(theirs, outs, head)
-            found = follow(version, hostile.rng.choice(("adapter", "noon", "marina", "tuned-ferry-0")))
-            print(trace_text.draw(Trace(None, 0, found, (), (), version.gaps()), True, None))
-        else:
-            report = compare(VersionTables(before, outs), VersionTables(theirs, outs), remote=False)
-            print(render(Page(report), hostile.rng.choice([form for form in FORMATS if form != "html"]), False))
 
 
 def state(hostile: Hostile) -> None:
@@ -359,16 +228,6 @@ def addresses(hostile: Hostile) -> None:
             probe(f"http://[::1]:1/{address}"[: hostile.rng.choice((8, 12, 40))])
 
 
-@contextlib.contextmanager
-def unchanged(*paths: Path) -> Iterator[None]:
-    before = [path.read_bytes() for path in paths]
-    try:
-        yield
-    finally:
-        for path, content in zip(paths, before, strict=True):
-            path.write_bytes(content)
-
-
 def arguments(hostile: Hostile) -> None:
     command = hostile.rng.choice(COMMANDS)
     count = hostile.rng.randint(0, 4)
@@ -378,92 +237,3 @@ def arguments(hostile: Hostile) -> None:
     owned = [Path(f"data/{name}") for name in ("sources.yaml", "speakers.yaml", "transcripts/noon.tsv")]
     with unchanged(*owned):
         cli.execute([command, *given])
-
-
-PATHS = (
-    "/api/recordings", "/api/recording/noon", "/api/digest/noon", "/api/offers", "/api/peaks/noon", "/api/sound/noon",
-    "/audio/noon", "/api/booth", "/api/booth/new", "/api/find", "/api/replace", "/api/replace/1", "/take/new/abc",
-    "/api/dismissed/noon", "/api/finish/new", "/api/take/new/abc", "/api/untake/new/abc",
-)  # fmt: skip
-BODIES: dict[str, Any] = {
-    "/api/recording/noon": {"digest": "", "lines": [[0.0, 1.0, "marina", "", "A"]]},
-    "/api/dismissed/noon": {"draft": "a", "names": ["a"]},
-    "/api/find": {"old": "fish", "new": "bread", "ignore_case": False},
-    "/api/replace": {"old": "fish", "new": "bread", "ignore_case": False, "digests": {"noon": ""}},
-    "/api/replace/1": {"redo": False, "open": "noon"},
-    "/api/booth/new": {"speaker": "marina", "language": "en", "licence": "x", "sentences": "One.", "consent": None},
-    "/api/finish/new": {}, "/api/untake/new/abc": {},
-}  # fmt: skip
-
-
-def requests(project: Project) -> Callable[[Hostile], None]:
-    app = create_app([*review_routes(TranscriptsService()), *booth_routes(Booth(), {})])
-
-    def attack(hostile: Hostile) -> None:
-        path = hostile.rng.choice(PATHS)
-        body = b""
-        kind = b"application/json"
-        if path in BODIES and hostile.rng.random() < 0.9:
-            good = BODIES[path]
-            body = json.dumps(hostile.values(good) if hostile.rng.random() < 0.8 else good).encode()
-            body = hostile.text(body.decode()) if hostile.rng.random() < 0.2 else body
-        elif path.startswith("/api/take"):
-            made = io.BytesIO()
-            soundfile.write(made, voice_like(hostile.rng.choice((0.008, 1.0))), RATE, format="WAV")
-            body, kind = hostile.binary(made.getvalue()), b"audio/wav"
-        if hostile.rng.random() < 0.3:
-            path = f"{path.rpartition('/')[0]}/{hostile.piece()[:3000]}"
-        headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
-        if hostile.rng.random() < 0.1:
-            headers.append(
-                (
-                    hostile.rng.choice((b"range", b"content-length", b"content-type")),
-                    hostile.piece().encode(errors="replace")[:200],
-                )
-            )
-        with unchanged(Path("data/sources.yaml"), Path("data/speakers.yaml"), Path("data/transcripts/noon.tsv")):
-            status = asked(_ask(app, "POST" if body else "GET", path, headers, body))
-        assert status < 500, f"{path} answered {status}"
-
-    return attack
-
-
-def asked(question: Coroutine[Any, Any, int]) -> int:
-    """In a thread of its own: a test of a page, run before in this process, leaves a loop running in this one."""
-    answers: list[int | BaseException] = []
-
-    def ask() -> None:
-        try:
-            answers.append(asyncio.run(question))
-        except BaseException as error:  # raised again where it is seen
-            answers.append(error)
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join()
-    if isinstance(answers[0], BaseException):
-        raise answers[0]
-    return answers[0]
-
-
-async def _ask(app: Any, method: str, path: str, headers: list[tuple[bytes, bytes]], body: bytes) -> int:
-    status = 0
-    sent = False
-
-    async def receive() -> dict[str, Any]:
-        nonlocal sent
-        if sent:
-            return {"type": "http.disconnect"}
-        sent = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    async def send(message: dict[str, Any]) -> None:
-        nonlocal status
-        if message["type"] == "http.response.start":
-            status = message["status"]
-
-    scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "path": path,
-             "raw_path": quote(path, errors="replace").encode(), "root_path": "", "query_string": b"",
-             "headers": headers, "scheme": "http", "server": ("127.0.0.1", 80), "client": ("127.0.0.1", 1)}  # fmt: skip
-    await app(scope, receive, send)
-    return status

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ def test_the_harness_finds_each_of_the_three() -> None:
     attacks = {
         "traceback": lambda hostile: {}["missing"],
         "hang": endless,
-        "raw": lambda hostile: __import__("sys").stderr.write("\x1b[2J"),
+        "raw": lambda hostile: sys.stderr.write("\x1b[2J"),
         "": lambda hostile: print("\x1b[2J"),
     }
     for kind, attack in attacks.items():

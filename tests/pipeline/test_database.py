@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -14,7 +15,12 @@ import pytest
 from timbre import tracking
 from timbre.tracking import database
 
-MAKE = "import sys\nfrom timbre import tracking\ntracking.connect(sys.argv[1]).search_experiments()\n"
+MAKE = """\
+import os, sys, time
+from timbre import tracking
+os.link = lambda *_: time.sleep(600)  # so that it is killed before the store gets its name, however late
+tracking.connect(sys.argv[1]).search_experiments()
+"""
 
 
 def execute(path: Path, *statements: str) -> None:
@@ -29,7 +35,7 @@ def test_a_killed_start_leaves_no_store_and_the_next_start_makes_a_whole_one(tmp
     while process.poll() is None and not list(tmp_path.glob(".mlflow.db.*/*")):
         time.sleep(0.005)
     process.kill()
-    process.wait()
+    assert process.wait() == -signal.SIGKILL
     assert not path.exists()
     tracking.connect(f"sqlite:///{path}").search_experiments()
     assert not database.is_half_made(path)

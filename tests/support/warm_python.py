@@ -5,7 +5,8 @@ a `python` and a `dvc` to put first on the PATH of a repository. Each hands its 
 standard streams to a server, which holds the libraries of other people and nothing of ours, forks, and runs the
 repository's own code as `python -m stages.…` would. Whatever else `python` is asked for, Python itself does.
 
-What depends on how Python begins (its hash seed, who its parent is, signals to all children) is tested without it.
+What depends on how Python begins (its hash seed, who its parent is, signals to all children, variables that a library
+reads while it is imported) is tested without it.
 """
 
 from __future__ import annotations

@@ -212,7 +212,7 @@ def _last_time(model: Model, tokens: Sequence[int]) -> float:
 
 
 def texts(params: WhisperParams, sounds: Sequence[Any]) -> list[str]:
-    """What is said in each sound; those that fit into a window are heard all at once."""
+    """What is said in each sound, heard as English; those that fit into a window are heard all at once."""
     model = load(params)
     fit = [number for number, sound in enumerate(sounds) if len(sound) <= WINDOW * SAMPLE_RATE]
     heard = hear(model, [sounds[number] for number in fit], ["en"] * len(fit)) if fit else []

@@ -15,6 +15,8 @@ import re
 import unicodedata
 from typing import Any
 
+from timbre.core.text import UNSPACED
+
 VERSION = 1  # raise when the same text gives other words: rates of two versions cannot be compared
 
 _MARKS = str.maketrans(dict.fromkeys("()[]{}<>", " ") | {"\u2019": "'", "\u2018": "'", "\u02bc": "'"})
@@ -31,7 +33,6 @@ _DIGITS = re.compile(r"\d+")
 _THOUSANDS = re.compile(r"(?<=\d)[.,\u00a0\u202f ](?=\d{3}\b)")
 _SPELT = {"ca", "cs", "da", "de", "es", "fi", "fr", "hu", "id", "it", "nl", "no", "pl", "pt", "ro", "sv", "tr", "uk"}
 _LONGEST = 12  # digits that are said as one number
-_UNSPACED = {"ja", "km", "lo", "my", "th", "yue", "zh"}  # languages that write no space between words
 
 
 def normaliser() -> str:
@@ -65,7 +66,7 @@ def _other(text: str, language: str) -> str:
     if language in _SPELT:
         text = _DIGITS.sub(lambda found: _spelt(found[0], language), _THOUSANDS.sub("", text))
     kept = "".join(" " if unicodedata.category(c)[0] in "PSZ" else c for c in unicodedata.normalize("NFKC", text))
-    if language in _UNSPACED:
+    if language in UNSPACED:
         kept = " ".join(character for character in kept if not character.isspace())
     return " ".join(kept.split())
 

@@ -29,7 +29,8 @@ EXAMPLES = [
     ("timbre coverage -n 40 --out next.txt", "for `timbre review --record ID --prompts next.txt`"),
     ("timbre coverage --candidates novel.txt", "choose among sentences of your own, one per line"),
 ]
-TRAIN, TRANSCRIPTS, BALANCED = Path("data/dataset/train.jsonl"), Path("data/transcripts"), Path("presets/sentences.txt")
+TRAIN, HELD_OUT = Path("data/dataset/train.jsonl"), Path("data/dataset/eval.jsonl")
+TRANSCRIPTS, BALANCED = Path("data/transcripts"), Path("presets/sentences.txt")
 SHOWN = 12  # missing units in a line
 HEAD = ("", "wanted", "learnt", "three times", "of all that is said")
 
@@ -88,7 +89,7 @@ def next_sentences(candidates: Path, count: int) -> NextSentences:
         Wanted("sounds of the prompts", sounds(asked), 2.0),
         Wanted("sounds of balanced sentences", sounds(balanced), 1.0),
     ]
-    known = {tuple(words(text)) for text in [*asked, *learnt_texts]}
+    known = {tuple(words(text)) for text in [*asked, *learnt_texts, *held_out_texts()]}
     offered = [text for text in dict.fromkeys(sentences_of(candidates)) if tuple(words(text)) not in known]
     proposals = propose([(text, units([text])) for text in offered], wanted, learnt, count)
     held = text_words(offered)
@@ -107,6 +108,11 @@ def training_texts() -> list[str]:
         for line in transcripts.readable_lines(path.read_bytes()) or ()
         if line.flag != "drop"
     ]
+
+
+def held_out_texts() -> list[str]:
+    """Of the clips that the voice is evaluated with; learning their sentences would spoil that."""
+    return [row.text for row in read_jsonl(HELD_OUT, Example)] if HELD_OUT.exists() else []
 
 
 def units(texts: Sequence[str]) -> Units:

@@ -118,7 +118,7 @@ class DatasetParams:
     repeats: int | None  # clips with the same words, most
     doubtful_cer: int | float | None  # of what Whisper hears, from which on a warning is written …
     wrong_cer: int | float | None  # … and from which on the clip is left out
-    min_heard: int | float | None  # share of the clips that Whisper hears with fewer wrong characters than the first
+    min_heard: int | float | None  # least share of clips whose error rate is below doubtful_cer
 
     def __post_init__(self) -> None:
         wrong = [] if 0 < self.eval_share <= 0.5 else [f"eval_share: {self.eval_share} is not above 0 and at most 0.5"]

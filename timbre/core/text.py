@@ -20,7 +20,7 @@ _JOINERS = "\u200c\u200d"  # invisible, and yet part of the spelling in Persian 
 _WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
 _STOPS = re.compile(r"[.!?…。！？]+(?=\s|$)")
 _PHRASE = 4  # words, from which a sentence that is said twice is more than a common phrase
-_UNSPACED = {"ja", "km", "lo", "my", "th", "yue", "zh"}  # languages that write no space between sentences
+UNSPACED = {"ja", "km", "lo", "my", "th", "yue", "zh"}  # languages that write no space between words or sentences
 
 
 def normalise(text: str) -> str:
@@ -52,7 +52,7 @@ def ends_sentence(text: str, following: str = "", language: str = "en") -> bool:
 
 
 def join(texts: list[str], language: str = "en") -> str:
-    return ("" if language.split("-")[0] in _UNSPACED else " ").join(texts)
+    return ("" if language.split("-")[0] in UNSPACED else " ").join(texts)
 
 
 def words(text: str) -> list[str]:

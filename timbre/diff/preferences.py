@@ -21,9 +21,8 @@ USED = "tuned_clone"  # the voice as it is used
 
 def preferences(old: VersionTables, new: VersionTables) -> list[str]:
     """A sentence each; none where nobody listened."""
-    told = list(people.sentences(new.evidence))
     same = new.evidence.preferences == old.evidence.preferences
-    return [*_between(old, new), *([] if same else told)]
+    return [*_between(old, new), *([] if same else people.sentences(new.evidence))]
 
 
 def _between(old: VersionTables, new: VersionTables) -> Iterator[str]:
@@ -39,21 +38,20 @@ def _between(old: VersionTables, new: VersionTables) -> Iterator[str]:
     if votes:
         from timbre.evaluation.preferences import share
 
-        value, low, high = share(votes)
-        between = "" if low is None or high is None else f" ({100 * low:.0f}–{100 * high:.0f})"
         listeners = plural(len({vote.listener for vote in votes}), "listener")
         counted = plural(len(votes), "answer")
-        yield f"{new.name} over {old.name}: {100 * value:.0f}%{between} of {counted} prefer it; {listeners}"
+        preferred = people.share_with_interval(*share(votes))
+        yield f"{new.name} over {old.name}: {preferred} of {counted} prefer it; {listeners}"
 
 
 def _answers(version: VersionTables) -> dict[str, list[ListeningAnswer]]:
     """By listener; a row that cannot be read is left to `evaluate`, which names it."""
-    found: dict[str, list[ListeningAnswer]] = {}
+    answers: dict[str, list[ListeningAnswer]] = {}
     for path in version.snapshot.list(opinions.PATH.as_posix()):
         if path.endswith(".tsv"):
             text = (version.snapshot.read(path) or b"").decode(errors="replace")
-            found[path.rpartition("/")[2].removesuffix(".tsv")] = list(opinions.parse(text, path, []))
-    return found
+            answers[path.rpartition("/")[2].removesuffix(".tsv")] = list(opinions.parse(text, path, []))
+    return answers
 
 
 def _votes(answers: dict[str, list[ListeningAnswer]], keys: dict[str, float]) -> Iterator[Vote]:

@@ -23,9 +23,7 @@ class Reading:
 
     wer: float  # errors / words, at most 1
     cer: float  # wrong characters / characters, at most 1
-    errors: (
-        int  # words substituted, left out or added; at most as many as there are, so that no sample outweighs others
-    )
+    errors: int  # words substituted, left out or added; at most `words`, so that no sample outweighs the others
     words: int  # of the text
     repeated: bool
     looped: bool  # Whisper wrote the same words over and over

@@ -44,14 +44,14 @@ class _Sounds:
         for file in sorted([*folder.glob("*"), *folder.glob("*/*")]):
             self.named.setdefault(file.name, []).append(file)
 
-    def find(self, told: str, where: str) -> Path | DataError:
-        direct = named_file(self.folder, told, where)
-        found = self.named.get(PureWindowsPath(told).name, [])  # knows both kinds of slashes
-        if isinstance(direct, Path) or not found:
+    def find(self, name: str, where: str) -> Path | DataError:
+        direct = named_file(self.folder, name, where)
+        same_name = self.named.get(PureWindowsPath(name).name, [])  # knows both kinds of slashes
+        if isinstance(direct, Path) or not same_name:
             return direct
-        if len(found) > 1:
-            return DataError(f"{where}: {told!r} may be {found[0]} or {found[1]}; leave one of them there")
-        return named_file(self.folder, str(found[0].relative_to(self.folder)), where)
+        if len(same_name) > 1:
+            return DataError(f"{where}: {name!r} may be {same_name[0]} or {same_name[1]}; leave one of them there")
+        return named_file(self.folder, str(same_name[0].relative_to(self.folder)), where)
 
 
 def _row(where: str, fields: list[str], files: _Sounds, options: Options) -> Row:

@@ -188,7 +188,7 @@ class Voice(Protocol):
         """Positions that the turns take: those of each, added up."""
 
     def fits(self, turns: Sequence[Turn]) -> str | None:
-        """Why the turns are too long to be learnt, as the end of a sentence about them; None where they fit."""
+        """Why the turns cannot be learnt, as the end of a sentence about them; None where they can."""
 
     def courses(self, lora: Lora, own: Any, *, save_memory: bool = False) -> Sequence[Course]:
         """What is learnt, in this order; `own` is the family's section of params.yaml.

@@ -98,12 +98,6 @@ class StreamSlots:
         raise ModelError("voices of this family are not exchanged while the server runs; start it anew")
 
 
-class ManySlots(Protocol):
-    """A voice with a decoder for many callers."""
-
-    def slots(self, count: int, adapters: Mapping[str, Path]) -> Slots: ...
-
-
 def open_slots(voice: Voice, count: int, adapters: Mapping[str, Path]) -> Slots:
     """`adapters` are those that its slots may speak with at first; a voice without slots was loaded with the one."""
     own = getattr(voice, "slots", None)

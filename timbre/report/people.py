@@ -57,17 +57,17 @@ def people(evidence: Evidence) -> PeopleFigures | None:
 
 
 def sentences(evidence: Evidence) -> Iterator[str]:
-    found = people(evidence)
-    if found is None:
+    figures = people(evidence)
+    if figures is None:
         return
-    for row in found.rows:
+    for row in figures.rows:
         parts = [f"{row.told} of {plural(row.answers, 'answer')} prefer it"] if row.told else []
         parts += [f"told apart in {row.apart} of ABX trials"] if row.apart else []
         yield f"{row.name}: {'; '.join(parts)}"
-    for rated in found.rated:
+    for rated in figures.rated:
         if rated.rating:
             yield f"{rated.name}: rated {rated.rating} of 100 against the true recording"
-    yield from (f"not counted: {line}" for line in found.left_out)
+    yield from (f"not counted: {line}" for line in figures.left_out)
 
 
 def _row(name: str, preference: Preference) -> PreferenceRow:
@@ -75,10 +75,10 @@ def _row(name: str, preference: Preference) -> PreferenceRow:
     liked = (preference.share, preference.share_low, preference.share_high)
     return PreferenceRow(
         name=f"{first} over {second[0].lower()}{second[1:]}",
-        told=_share(*liked),
+        told=share_with_interval(*liked),
         figure=None if preference.share is None else SCALE.interval(preference.share, *liked[1:]),
         answers=preference.answers or 0,
-        apart=_share(preference.apart, preference.apart_low, preference.apart_high),
+        apart=share_with_interval(preference.apart, preference.apart_low, preference.apart_high),
         with_words=_correlation(preference.with_words),
         with_similarity=_correlation(preference.with_similarity),
     )
@@ -94,7 +94,8 @@ def _rated(evidence: Evidence) -> Iterator[RatedRow]:
             yield RatedRow(name, NAMES[name][0], rating, strength)
 
 
-def _share(value: float | None, low: float | None, high: float | None) -> str:
+def share_with_interval(value: float | None, low: float | None, high: float | None) -> str:
+    """Such as `78% (70–86)`; empty where nothing was answered."""
     between = "" if low is None or high is None else f" ({100 * low:.0f}–{100 * high:.0f})"
     return "" if value is None else f"{100 * value:.0f}%{between}"
 

@@ -12,7 +12,7 @@ turns such a list into an application that sends security headers with every ans
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -64,7 +64,7 @@ class LocalAccess:
     command: str  # that shows the address
 
     def middleware(self) -> list[Middleware]:
-        return [Middleware(SameMachine, self), Middleware(PathToken, self)]
+        return [Middleware(SameMachine, self.hosts, _refusal), Middleware(PathToken, self)]
 
 
 class SecurityHeaders:
@@ -87,16 +87,17 @@ class SecurityHeaders:
 class SameMachine:
     """Refuses a foreign Host (a name that was rebound to this machine) and a foreign Origin (another site's page)."""
 
-    def __init__(self, app: ASGIApp, access: LocalAccess) -> None:
-        self.app, self.access = app, access
+    def __init__(self, app: ASGIApp, hosts: frozenset[str], refusal: Callable[[str], Response]) -> None:
+        """`hosts` are the values of the Host header that mean this server; `refusal` is the answer to others."""
+        self.app, self.hosts, self.refusal = app, hosts, refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         origin = headers.get("origin")
-        if headers.get("host") not in self.access.hosts:
-            await _refusal("this address is for this machine only")(scope, receive, send)
-        elif origin is not None and origin not in {f"http://{host}" for host in self.access.hosts}:
-            await _refusal("another page may not ask for this")(scope, receive, send)
+        if headers.get("host") not in self.hosts:
+            await self.refusal("this address is for this machine only")(scope, receive, send)
+        elif origin is not None and origin not in {f"http://{host}" for host in self.hosts}:
+            await self.refusal("another page may not ask for this")(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 

@@ -146,14 +146,8 @@ def test_a_compressed_file_that_was_cut_short_is_refused(
 
 
 def test_a_whole_mp3_whose_header_counts_no_frames_is_read(tmp_path: Path) -> None:
-    options = [
-        "-b:a",
-        "56k",
-        "-write_xing",
-        "0",
-        "-id3v2_version",
-        "0",
-    ]  # frames of 182 and 183 bytes: the guess is long
+    # frames of 182 and 183 bytes: the guess is long
+    options = ["-b:a", "56k", "-write_xing", "0", "-id3v2_version", "0"]
     whole = by_ffmpeg(write(tmp_path / "a.wav", tone(60, 44_100), 44_100), tmp_path / "a.mp3", *options)
     assert soundfile.info(whole).duration > 60.2
     assert len(audio.read(whole)[0]) / 44_100 == pytest.approx(60, abs=0.1)

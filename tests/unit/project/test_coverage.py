@@ -63,6 +63,13 @@ def test_the_command_proposes_what_is_missing_and_never_a_prompt(
     assert Path("next.txt").read_text() == "It leaves now.\n"
 
 
+def test_the_sentence_of_a_held_out_clip_is_never_proposed(voice: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row = Example("b.flac", "It leaves now!", "ann", "b", "noon", 2.0, 4.0, 2.0)
+    write_jsonl(Path("data/dataset/eval.jsonl"), [row])
+    assert cli.execute(["coverage"]) == 0
+    assert "record next:\n  A cat sat on a mat." in capsys.readouterr().out
+
+
 def test_the_recording_page_begins_with_what_is_missing(voice: Path) -> None:
     from timbre.commands.review import booth_form
 

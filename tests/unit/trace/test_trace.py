@@ -18,6 +18,7 @@ from timbre.commands import trace
 from timbre.core.errors import DataError
 from timbre.core.records import Sample, to_json
 from timbre.trace import text
+from timbre.tracking import experiment_name
 
 NOON = ["The ferry waits.", "It goes at noon.", "Mind the gap.", "The tide comes in.", "All aboard.", "It is late."]
 HOSTILE = "A \x1b[31mred\x07 <script>talk</script>\u202e"
@@ -335,10 +336,15 @@ def test_rows_are_broken_where_the_terminal_ends(voice: Voice) -> None:
 def test_mlflow_runs_of_the_adapter_are_found_without_mlflow(scratch: Voice) -> None:
     digest = traced(scratch, "noon", history=True)["history"][1]["md5"]
     store = sqlite3.connect("mlflow.db")
-    store.execute("CREATE TABLE runs (run_uuid TEXT, name TEXT, lifecycle_stage TEXT, start_time INTEGER)")
+    store.execute("CREATE TABLE experiments (experiment_id INTEGER, name TEXT, lifecycle_stage TEXT)")
+    store.execute(
+        "CREATE TABLE runs (run_uuid TEXT, name TEXT, lifecycle_stage TEXT, start_time INTEGER, experiment_id INTEGER)"
+    )
     store.execute("CREATE TABLE tags (key TEXT, value TEXT, run_uuid TEXT)")
-    store.execute("INSERT INTO runs VALUES ('r1', 'brave', 'active', 1), ('r2', 'gone', 'deleted', 2)")
-    store.executemany("INSERT INTO tags VALUES ('dvc.models/adapter', ?, ?)", [(digest, "r1"), (digest, "r2")])
+    store.executemany("INSERT INTO experiments VALUES (?, ?, 'active')", [(1, experiment_name()), (2, "another")])
+    rows = [("r1", "brave", "active", 1, 1), ("r2", "gone", "deleted", 2, 1), ("r3", "elsewhere", "active", 3, 2)]
+    store.executemany("INSERT INTO runs VALUES (?, ?, ?, ?, ?)", rows)
+    store.executemany("INSERT INTO tags VALUES ('dvc.models/adapter', ?, ?)", [(digest, row[0]) for row in rows])
     store.commit()
     store.close()
     assert traced(scratch, "tuned-one-0")["runs"] == [{"id": "r1", "name": "brave", "href": ""}]

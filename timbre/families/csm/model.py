@@ -22,6 +22,7 @@ from timbre.core.errors import ModelError
 from timbre.core.sections import CsmParams
 from timbre.core.text import words
 from timbre.families import lora as low_rank
+from timbre.families.batch_rows import own_rows
 from timbre.families.csm.decode import Decoder
 from timbre.families.csm.load import from_pretrained, prepare
 from timbre.families.csm.losses import CsmBatch, label_losses, named_losses
@@ -164,7 +165,7 @@ class Csm(FrameVoice[Decoder]):
         for frames in deep:
             frames[-1] = True  # the end always: a voice that never learnt it never stops
         mine = slice(part.number, None, part.of)
-        own = list(range(len(dialogues))[mine]) or [0]  # more processes than rows: one is computed along, for nothing
+        own = own_rows(len(dialogues), part)
         rows = [self._row(dialogues[i]) for i in own]
         size = max(len(row.ids) for row in rows)
         ids, codes, sound = _padded(rows, size)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from timbre.core.sections import SovitsParams
+from timbre.families.batch_rows import own_rows, padded
 from timbre.families.lora import LoraCourse
 from timbre.families.protocol import WHOLE, Lora, Losses, Objective, Part, Turn
 from timbre.families.sovits.discriminators import (
@@ -177,24 +178,23 @@ def stage1_batch(
     phones: Sequence[list[int]], codes: Sequence[list[int]], eos: int, part: Part
 ) -> tuple[Stage1Batch, Tensor]:
     mine = slice(part.number, None, part.of)
-    own = list(range(len(phones))[mine] or [0])  # more processes than rows: one is computed along, for nothing
+    own = own_rows(len(phones), part)
     counts = np.array([len(row) + 1 for row in codes])
     share = torch.tensor(counts[mine].sum() / counts.sum(), dtype=torch.float32)
     rows = ([phones[row] for row in own], [codes[row] for row in own])
     lengths = [torch.tensor([len(row) for row in kind]) for kind in rows]
-    return Stage1Batch(padded(rows[0], 0), lengths[0], padded(rows[1], eos), lengths[1]), share
+    return Stage1Batch(padded(rows[0]), lengths[0], padded(rows[1], eos), lengths[1]), share
 
 
 def wave_batch(voice: Sovits, turns: Sequence[Turn], draw: np.random.Generator | None, part: Part) -> WaveBatch:
     """Segments and noise are drawn for the whole batch; without `draw`, segments are the clips' middles."""
-    mine = slice(part.number, None, part.of)
     sounds = [sound_of(turn) for turn in turns]
     segment = voice.stage2.segment
     room = [max(0, len(sound) // HOP - segment) for sound in sounds]
     starts = [int(draw.integers(0, most + 1)) if draw else most // 2 for most in room]
     seeds = [int(draw.integers(0, 2**62)) if draw else 0 for _ in turns]
-    own = list(range(len(turns))[mine] or [0])
-    share = torch.tensor(len(range(len(turns))[mine]) / len(turns), dtype=torch.float32)
+    own = own_rows(len(turns), part)
+    share = torch.tensor(len(turns[part.number :: part.of]) / len(turns), dtype=torch.float32)
     rows = [spectrum_row(voice.spectrograms_here, sounds[row], turns[row]) for row in own]
     longest = max(row.frames for row in rows)
     longest += longest % FRAMES  # whole codes
@@ -206,7 +206,7 @@ def wave_batch(voice: Sovits, turns: Sequence[Turn], draw: np.random.Generator |
     batch = Stage2Batch(
         torch.stack([F.pad(row.codes, (0, longest // FRAMES - len(row.codes))) for row in rows]),
         torch.stack([F.pad(row.magnitudes, (0, longest - row.frames)) for row in rows]),
-        torch.tensor([row.frames for row in rows]), padded(texts, 0), torch.tensor([len(text) for text in texts]),
+        torch.tensor([row.frames for row in rows]), padded(texts), torch.tensor([len(text) for text in texts]),
         noise, [starts[row] for row in own],
     )  # fmt: skip
     cuts = [sounds[row][starts[row] * HOP : (starts[row] + segment) * HOP] for row in own]
@@ -231,8 +231,3 @@ def spectrum_row(spectrograms: Spectrograms, sound: Any, turn: Turn) -> Spectrum
     wanted = -(-frames // FRAMES)  # HuBERT leaves out the last ten milliseconds: the last code is said once more
     codes = F.pad(codes[None].float(), (0, max(0, wanted - len(codes))), mode="replicate")[0].long()[:wanted]
     return SpectrumRow(magnitudes, codes, frames)
-
-
-def padded(rows: Sequence[list[int]], value: int) -> Tensor:
-    longest = max(map(len, rows))
-    return torch.tensor([row + [value] * (longest - len(row)) for row in rows], dtype=torch.int64)

@@ -6,7 +6,6 @@ What stage 2 needs beside them, the spectrogram of the sound, is computed from t
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from torch import Tensor
 from timbre import audio
 from timbre.core.errors import ModelError
 from timbre.families.protocol import Audio, Codes, Turn
-from timbre.families.sovits.spectrogram import HOP, RATE, Spectrograms
+from timbre.families.sovits.spectrogram import RATE, Spectrograms
 from timbre.families.sovits.stage2 import Stage2
 
 HUBERT_RATE = 16_000  # Hz
@@ -77,12 +76,3 @@ def checked_reference(turn: Turn) -> Audio:
             "take another clip"
         )
     return sound
-
-
-def frames_of(sound: Audio) -> int:
-    return len(sound) // HOP
-
-
-def clip_path(turn: Turn) -> Path:
-    assert turn.clip is not None, "a clip of the data set has a file"
-    return turn.clip

@@ -36,8 +36,6 @@ LAYERS = {"in_proj_": "in_proj."}  # torch's attention keeps its input projectio
 NORMS = {".weight_g": ".parametrizations.weight.original0", ".weight_v": ".parametrizations.weight.original1"}
 QUANTISER = "quantizer.vq.layers.0._codebook."
 POSTERIOR = "enc_q."
-
-
 HUBERT = "chinese-hubert-base"
 RELEASED = "gsv-v2final-pretrained"
 HUB_FILES = (
@@ -70,14 +68,14 @@ def read_file(path: Path) -> SovitsFile:
     with path.open("rb") as file:
         head = file.read(2)
     if head in REFUSED:
-        raise ModelError(f"{path} is of GPT-SoVITS {REFUSED[head]}; v2 and v2Pro are supported here")
+        raise ModelError(f"{path} is of GPT-SoVITS {REFUSED[head]}; only v2 is supported here")
     content = ZIP + path.read_bytes()[2:] if head in VERSIONS else None
     saved = read(path, (CONFIG_CLASS,), content=content)
     if not isinstance(saved, Mapping) or "weight" not in saved:
         raise ModelError(f"{path} holds no `weight`; is it a checkpoint of GPT-SoVITS?")
     weight = tensors(saved["weight"], path)
     if any(key.startswith(("cfm.", "bridge.")) for key in weight):
-        raise ModelError(f"{path} is of GPT-SoVITS v3 or v4, which make sound in another way; take v2 or v2Pro")
+        raise ModelError(f"{path} is of GPT-SoVITS v3 or v4, which make sound in another way; take v2")
     return SovitsFile(weight, plain(saved.get("config", {})), path)
 
 
@@ -101,9 +99,7 @@ def stage2_of(file: SovitsFile) -> Stage2:
     supported(phones, file.path)
     if (gated := "sv_emb.weight" in file.weight) != ("Pro" in sizes["version"]) or sizes["version"] == "v2ProPlus":
         of_weights = "v2Pro" if gated else "v2"
-        raise ModelError(
-            f"{file.path} says {sizes['version']}, its weights are of {of_weights}; v2 and v2Pro are supported"
-        )
+        raise ModelError(f"{file.path} says {sizes['version']}, its weights are of {of_weights}; only v2 is supported")
     state = renamed(without(file.weight, [QUANTISER]), NORMS)
     state["codebook"] = codebook(file)
     model = Stage2(file.config, phones)
@@ -143,16 +139,14 @@ def section(file: SovitsFile, name: str, keys: tuple[str, ...]) -> dict[str, Any
     content = file.config.get(name)
     lacking = [key for key in keys if not isinstance(content, dict) or key not in content]
     if lacking:
-        raise ModelError(f"{file.path}: its config lacks {name}.{lacking[0]}; is it of this stage, and of v2 or v2Pro?")
+        raise ModelError(f"{file.path}: its config lacks {name}.{lacking[0]}; is it of this stage, and of v2?")
     assert isinstance(content, dict)
     return content
 
 
 def supported(phones: int, path: Path) -> None:
     if phones != PHONES:
-        raise ModelError(
-            f"{path} knows {phones} phones: GPT-SoVITS v1; v2 and v2Pro, which know {PHONES}, are supported"
-        )
+        raise ModelError(f"{path} knows {phones} phones: GPT-SoVITS v1; only v2, which knows {PHONES}, is supported")
 
 
 def half(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

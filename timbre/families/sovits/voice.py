@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from timbre.core.errors import ModelError
 from timbre.core.sections import SovitsParams
 from timbre.families import lora as low_rank
 from timbre.families.code_decoder import CodeDecoder, CodeDrawing, CodeSentence, SaidCode
+from timbre.families.code_voice import CodeVoice
 from timbre.families.lora import evaluating, merged
 from timbre.families.precision import dtype_of
 from timbre.families.protocol import (
@@ -40,7 +41,7 @@ from timbre.families.sovits.discriminators import Discriminators
 from timbre.families.sovits.hearing import PAUSE, checked_reference, heard, magnitudes_of, sound_of, unfit
 from timbre.families.sovits.load import SovitsBase, half, load_base
 from timbre.families.sovits.spectrogram import RATE, Spectrograms
-from timbre.families.sovits.stage1 import ROOM, Stage1, Stage1Batch, Stage1Speaker
+from timbre.families.sovits.stage1 import ROOM, Stage1Batch, Stage1Speaker
 from timbre.families.sovits.stage2 import Stage2
 from timbre.families.sovits.text import MARKS, ids
 
@@ -111,11 +112,10 @@ def read_style(path: Path) -> Tensor | None:
         raise ModelError(f"{path} is damaged; run `dvc repro -f train`") from error
 
 
-class Sovits:
+class Sovits(CodeVoice):
     def __init__(self, loaded: SovitsBase, device: torch.device, style: Tensor | None = None) -> None:
+        super().__init__(loaded.stage1.to(device))
         self.loaded, self.device, self.style = loaded, device, style
-        self.base: Stage1 = loaded.stage1.to(device)  # an adapter goes into its layers
-        self.model: Any = self.base  # what is trained first: the same, or peft's wrapper around it
         self.stage2: Stage2 = loaded.stage2.to(device)
         self.hubert = loaded.hubert.to(device)
         self.spectrograms_here = Spectrograms()  # where batches are made
@@ -124,7 +124,6 @@ class Sovits:
         self.frame_rate, self.positions = CODE_RATE, ROOM
         self.stage2_learnt = False
         self._met: list[Tensor] = []  # magnitudes of clips that are learnt
-        self._decoders: dict[Speaking, CodeDecoder] = {}  # the last one's buffers serve the next call
 
     @property
     def stacks(self) -> Sequence[nn.Module]:
@@ -180,7 +179,7 @@ class Sovits:
         self._met = [magnitudes_of(self.spectrograms_here, sound_of(turn), torch.device("cpu")) for turn in clips[:MET]]
 
     def adapt(self, lora: Lora) -> None:
-        self._decoders.clear()  # of the layers as they were
+        self.decoders.clear()  # of the layers as they were
         self.model = low_rank.put_on(self.base, TARGETS, lora, len(self.base.h.layers), per_layer=MATRICES)
 
     def losses(self, batch: tuple[Stage1Batch, Tensor]) -> Losses:
@@ -219,7 +218,9 @@ class Sovits:
         parts = self._parts(requests)
         with evaluating(self.base), evaluating(self.stage2):
             done = 0
-            for sentences in by_request(self._said(parts, how), [part.request for part in parts]):
+            for sentences in by_request(
+                self._said([part.sentence for part in parts], how), [part.request for part in parts]
+            ):
                 own = parts[done : done + len(sentences)]
                 done += len(sentences)
                 yield Spoken(
@@ -232,7 +233,7 @@ class Sovits:
         parts = self._parts([request])
         with evaluating(self.base), evaluating(self.stage2):
             for number, part in enumerate(parts):
-                said = list(self._said([part], how))
+                said = list(self._said([part.sentence], how))
                 ended = ended and said[-1].ended
                 yield from self._pieces([part], [said], last=number == len(parts) - 1)
         return ended
@@ -247,16 +248,8 @@ class Sovits:
             if not last or number < len(parts) - 1:
                 yield np.zeros(int(PAUSE * RATE), np.float32)
 
-    def _said(self, parts: Sequence[SovitsPart], how: Speaking) -> Iterator[SaidCode]:
-        drawing = CodeDrawing(how.temperature, how.top_k, how.top_p, how.repetition_penalty)
-        # nobody else's while it speaks
-        decoder = self._decoders.pop(how, None) or CodeDecoder(
-            Stage1Speaker(self.base), drawing, how.slots, self.base.bert_proj.weight
-        )
-        try:
-            yield from decoder.speak([part.sentence for part in parts])
-        finally:  # also where nobody wants the rest
-            self._decoders = {how: decoder}
+    def decoder(self, drawing: CodeDrawing, slots: int) -> CodeDecoder:
+        return CodeDecoder(Stage1Speaker(self.base), drawing, slots, self.base.bert_proj.weight)
 
     def _parts(self, requests: Sequence[Request]) -> list[SovitsPart]:
         parts, speaker = [], Stage1Speaker(self.base)
@@ -292,8 +285,8 @@ class Sovits:
         return SovitsVoices(turn.text, prompt, self._style(sound))
 
     def _style(self, sound: Audio) -> tuple[Tensor, Tensor]:
-        voice, narrow = self._style_of(magnitudes_of(self.spectrograms, sound, self.device))
-        return voice, narrow
+        style: tuple[Tensor, Tensor] = self._style_of(magnitudes_of(self.spectrograms, sound, self.device))
+        return style
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
     def _style_of(self, magnitudes: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from timbre.core.errors import ModelError
 from timbre.core.sections import XttsParams
+from timbre.families.batch_rows import own_rows, padded
 from timbre.families.lora import LoraCourse, evaluating
 from timbre.families.protocol import WHOLE, Lora, Losses, Objective, Part, Turn
 from timbre.families.xtts.gpt import STOPS, SpeechGpt, XttsBatch, learnt_codes
@@ -108,19 +109,19 @@ def made_batch(texts: Sequence[list[int]], turns: Sequence[Turn], halves: Sequen
     clips = [turn.codes for turn in turns]
     spans = [_span(clip, half) for clip, half in zip(clips, halves, strict=True)]
     lengths = [_count(clip) for clip in clips]
-    told = learnt_codes(lengths, spans)
+    targets = learnt_codes(lengths, spans)
     counts = np.array([
         [len(text) + 1, int(row[:length].sum()) + STOPS]
-        for text, row, length in zip(texts, told, lengths, strict=True)
+        for text, row, length in zip(texts, targets, lengths, strict=True)
     ])  # fmt: skip
     mine = slice(part.number, None, part.of)
-    own = list(range(len(turns))[mine] or [0])  # more processes than rows: one is computed along, for nothing
+    own = own_rows(len(turns), part)
     shares = counts[mine].sum(0) / counts.sum(0)
     latents = [_latents(clips[row], halves[row]) for row in own]
     return XttsBatch(
-        torch.stack(latents), _padded([texts[row] for row in own]), torch.tensor([len(texts[row]) for row in own]),
-        _padded([_codes(clips[row]) for row in own]), torch.tensor([lengths[row] for row in own]),
-        told[own, : max(lengths[row] for row in own)], torch.tensor(shares, dtype=torch.float32),
+        torch.stack(latents), padded([texts[row] for row in own]), torch.tensor([len(texts[row]) for row in own]),
+        padded([_codes(clips[row]) for row in own]), torch.tensor([lengths[row] for row in own]),
+        targets[own, : max(lengths[row] for row in own)], torch.tensor(shares, dtype=torch.float32),
     )  # fmt: skip
 
 
@@ -138,11 +139,6 @@ def _span(clip: Any, half: int) -> tuple[int, int] | None:
 
 def _latents(clip: Any, half: int) -> Tensor:
     return torch.from_numpy(clip["latents"][half]).float()
-
-
-def _padded(rows: Sequence[list[int]]) -> Tensor:
-    longest = max(map(len, rows))
-    return torch.tensor([row + [0] * (longest - len(row)) for row in rows], dtype=torch.int64)
 
 
 def save_whole(gpt: SpeechGpt, folder: Path) -> None:

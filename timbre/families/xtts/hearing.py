@@ -21,7 +21,6 @@ from timbre.families.protocol import Audio, Codes, Turn
 from timbre.families.xtts.load import XttsModel
 from timbre.families.xtts.mel import SOUND_RATE, SPEAKER_RATE
 
-HALVES = 2
 LONGEST_HALF = 6.0  # seconds, of which upstream's training hears as many
 SHORTEST = 1.0  # second, of a clip: less says nothing about a voice
 
@@ -71,7 +70,7 @@ def identity_of(turns: Sequence[Turn]) -> Identity:
     for turn in turns:
         if why := unfit(turn.codes):
             raise ModelError(f"{turn.text!r} is no reference: its clip's sounds {why}; take another clip")
-    found = [turn.codes for turn in turns if turn.codes is not None]
-    latents = torch.stack([torch.from_numpy(codes["latents"]).float().mean(0) for codes in found]).mean(0)
-    vectors = torch.stack([torch.from_numpy(codes["vector"]) for codes in found])
+    clips = [turn.codes for turn in turns if turn.codes is not None]
+    latents = torch.stack([torch.from_numpy(codes["latents"]).float().mean(0) for codes in clips]).mean(0)
+    vectors = torch.stack([torch.from_numpy(codes["vector"]) for codes in clips])
     return Identity(latents[None], F.normalize(vectors.mean(0, keepdim=True)))

@@ -40,9 +40,9 @@ class LatentStream:
             return np.zeros(0, np.float32)
         start = max(0, self.said - CONTEXT)
         with torch.inference_mode():
-            made = self.vocoder.voiced(frames[:, :, start : end + CONTEXT], self.vector)[0]
+            around = self.vocoder.voiced(frames[:, :, start : end + CONTEXT], self.vector)[0]
         before, self.said = self.said - start, end
-        sound: Audio = made[before * FRAME : (end - start) * FRAME].cpu().numpy()
+        sound: Audio = around[before * FRAME : (end - start) * FRAME].cpu().numpy()
         return sound
 
 

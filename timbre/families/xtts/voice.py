@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from timbre.core.sections import XttsParams
 from timbre.families import lora as low_rank
 from timbre.families.checkpoints import local_folder
 from timbre.families.code_decoder import CodeDecoder, CodeDrawing, CodeSentence, SaidCode
+from timbre.families.code_voice import CodeVoice
 from timbre.families.lora import evaluating, merged
 from timbre.families.precision import dtype_of
 from timbre.families.protocol import (
@@ -39,7 +40,7 @@ from timbre.families.xtts import course as courses
 from timbre.families.xtts.conditioning import LATENTS
 from timbre.families.xtts.config import XttsSettings
 from timbre.families.xtts.course import XttsCourse, XttsWholeCourse, made_batch
-from timbre.families.xtts.gpt import TEXT_WEIGHT, GptSpeaker, SpeechGpt, XttsBatch
+from timbre.families.xtts.gpt import TEXT_WEIGHT, GptSpeaker, XttsBatch
 from timbre.families.xtts.hearing import Identity, heard, identity_of, unfit
 from timbre.families.xtts.latent_stream import LatentStream
 from timbre.families.xtts.load import StockSpeaker, XttsModel, from_folder, stock_speakers
@@ -104,15 +105,14 @@ def read_identity(path: Path) -> Identity:
         raise ModelError(f"{path} is damaged; run `dvc repro -f train`") from error
 
 
-class Xtts:
+class Xtts(CodeVoice):
     def __init__(
         self, networks: XttsModel, settings: XttsSettings, text: XttsText, stock: dict[str, StockSpeaker],
         identity: Identity | None = None, folder: Path | None = None,
     ) -> None:  # fmt: skip
+        super().__init__(networks.gpt)
         self.folder = folder  # of the base's files
         self.networks, self.settings, self.text, self.stock = networks, settings, text, stock
-        self.base: SpeechGpt = networks.gpt  # an adapter goes into its layers
-        self.model: Any = self.base  # what is trained: the same, or peft's wrapper around it
         self.identity = identity  # who speaks where no reference is given
         args = settings.model_args
         self.sample_rate, self.hearing_rate = RATE, SOUND_RATE
@@ -120,11 +120,10 @@ class Xtts:
         self.most_text, self.most_codes = args.gpt_max_text_tokens, args.gpt_max_audio_tokens
         self.positions: int = LATENTS + self.most_text + 2 + self.most_codes + 3
         self.untuned: dict[str, Tensor] = {}  # before the whole model learnt
-        self._decoders: dict[Speaking, CodeDecoder] = {}  # the last one's buffers serve the next call
 
     @property
     def device(self) -> torch.device:
-        return self.base.device
+        return torch.device(self.base.device)
 
     @property
     def stacks(self) -> Sequence[nn.Module]:
@@ -174,12 +173,12 @@ class Xtts:
         self.identity = identity_of(clips)
 
     def adapt(self, lora: Lora) -> None:
-        self._decoders.clear()  # of the layers as they were
+        self.decoders.clear()  # of the layers as they were
         layers = len(self.base.gpt.h)
         self.model = low_rank.put_on(self.base, TARGETS, lora, layers, per_layer=MATRICES, fan_in_fan_out=True)
 
     def begin_whole(self) -> None:
-        self._decoders.clear()
+        self.decoders.clear()
         self.untuned = {name: weight.detach().cpu().clone() for name, weight in courses.learnt(self.base).items()}
 
     def losses(self, batch: XttsBatch, text_weight: float = TEXT_WEIGHT) -> Losses:
@@ -218,7 +217,7 @@ class Xtts:
         owners = [part.request for part in parts]
         identities = {part.request: part.identity for part in parts}
         with evaluating(self.base):
-            for number, sentences in enumerate(by_request(self._said(parts, how), owners)):
+            for number, sentences in enumerate(by_request(self._said([part.sentence for part in parts], how), owners)):
                 vector = self._here(identities[number]).vector
                 sounds = [self._sound(said, vector) for said in sentences]
                 yield Spoken(np.concatenate(sounds), all(said[-1].ended for said in sentences))
@@ -228,7 +227,7 @@ class Xtts:
         with evaluating(self.base):
             for part in self._parts([request]):  # each sentence begins when the one before is over
                 stream, piece = LatentStream(self.networks.vocoder, self._here(part.identity).vector), FIRST_PIECE
-                for said in self._said([part], how):
+                for said in self._said([part.sentence], how):
                     stream.feed(said.state)
                     ended = ended and (said.ended or not said.over)
                     if not said.over and stream.waiting >= piece:
@@ -237,16 +236,8 @@ class Xtts:
                 yield stream.sound(last=True)
         return ended
 
-    def _said(self, parts: Sequence[SentencePart], how: Speaking) -> Iterator[SaidCode]:
-        drawing = CodeDrawing(how.temperature, how.top_k, how.top_p, how.repetition_penalty)
-        # nobody else's while it speaks
-        decoder = self._decoders.pop(how, None) or CodeDecoder(
-            GptSpeaker(self.base), drawing, how.slots, self.base.mel_head.weight
-        )
-        try:
-            yield from decoder.speak([part.sentence for part in parts])
-        finally:  # also where nobody wants the rest
-            self._decoders = {how: decoder}
+    def decoder(self, drawing: CodeDrawing, slots: int) -> CodeDecoder:
+        return CodeDecoder(GptSpeaker(self.base), drawing, slots, self.base.mel_head.weight)
 
     def _sound(self, said: Sequence[SaidCode], vector: Tensor) -> Audio:
         with torch.inference_mode():

@@ -12,15 +12,14 @@ from types import FrameType
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from timbre.core.errors import TimbreError
-from timbre.web.app import SecurityHeaders
+from timbre.web.app import SameMachine, SecurityHeaders
 from timbre.web.endpoints import static_pages
 from timbre.web.serve.errors import Refusal, answer_http, answer_refusal
 from timbre.web.serve.speech_routes import SpeechService
@@ -36,23 +35,6 @@ def is_loopback(host: str) -> bool:
     return host in LOOPBACK
 
 
-class SameOrigin:
-    """On this machine without a key: no foreign Host (a name that was rebound to it) and no foreign page."""
-
-    def __init__(self, app: ASGIApp, hosts: frozenset[str]) -> None:
-        self.app, self.hosts = app, hosts
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope)
-        origin = headers.get("origin")
-        if headers.get("host") not in self.hosts:
-            await Refusal(403, "this server is for this machine only").response()(scope, receive, send)
-        elif origin is not None and origin not in {f"http://{host}" for host in self.hosts}:
-            await Refusal(403, "another page may not ask for this").response()(scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
-
-
 def application(service: SpeechService, hosts: frozenset[str] | None) -> ASGIApp:
     """`hosts` are the values of the Host header that mean this server; None takes any."""
     handlers = {
@@ -62,11 +44,15 @@ def application(service: SpeechService, hosts: frozenset[str] | None) -> ASGIApp
         ClientDisconnect: _nobody_listens,
         Exception: answer_refusal,
     }
-    middleware = [Middleware(SameOrigin, hosts)] if hosts is not None else []
+    middleware = [Middleware(SameMachine, hosts, _forbidden)] if hosts is not None else []
     routes = [*service.routes(), *static_pages(PAGES)]
     app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)  # type: ignore[arg-type]
     app.router.redirect_slashes = False
     return SecurityHeaders(app)
+
+
+def _forbidden(message: str) -> Response:
+    return Refusal(403, message).response()
 
 
 async def _nobody_listens(request: Request, error: Exception) -> Response:

@@ -208,6 +208,8 @@ async function next() {
   document.body.dataset.done = "";
 }
 
+const first = () => next().catch((error) => warn(error.message));
+
 function save() {
   const { listener, answers } = kept();
   const rows = Object.entries(answers).map(([trial, [answer, seconds]]) => [trial, answer, seconds].join("\t"));
@@ -221,7 +223,7 @@ function save() {
 function pressed(event) {
   if (event.altKey || event.ctrlKey || event.metaKey) return;
   if (!at("intro").hidden) {
-    if (event.key === "Enter" && event.target.tagName !== "BUTTON") next();
+    if (event.key === "Enter" && event.target.tagName !== "BUTTON") first();
   } else if (!at("trial").hidden) {
     const player = players.find((one) => one.key === event.key);
     const slider = event.target.type === "range";
@@ -241,7 +243,7 @@ async function begin() {
     ? "What is kept: your answers and the seconds that each took, under a random name. Nothing is sent; at the end you save a file."
     : `What is kept: your answers and the seconds that each took, in data/opinions/${test.listener}.tsv.`;
   tell();
-  at("begin").addEventListener("click", () => next().catch((error) => warn(error.message)));
+  at("begin").addEventListener("click", first);
   at("save").addEventListener("click", save);
   addEventListener("keydown", pressed);
   document.body.dataset.ready = "";
