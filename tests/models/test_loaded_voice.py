@@ -6,8 +6,7 @@ import base64
 import io
 import json
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from ruamel.yaml import YAML
 from stages import track
 from tests.support.mlflow_store import ARGUMENTS, enter
 from tests.support.report_outs import write_owned
-from tests.support.speech_server import served_once, speaking_server
+from tests.support.speech_server import frames_held, served_once, speaking_server, until
 from tests.support.tiny_models import SAMPLE_RATE
 from timbre import speech, tracking
 from timbre.audio.watermark import detect
@@ -173,33 +172,18 @@ def test_a_promotion_reaches_a_server_that_speaks_and_changes_no_answer_that_has
 
         alone, short = ask(f"{SAID}. " * 5), ask(SAID)
         assert short.headers["x-timbre-version"] == keys[0]
-        server.service.voices.engine.between_frames(lambda slots: setattr(slots, "step", slow(slots.step)))
-        begun = pool.submit(ask, f"{SAID}. " * 5)
-        while not server.service.voices.engine.speaking:
-            time.sleep(0.005)
-        assert cli.execute(["promote", second.info.run_id, "--force", "a test"]) == 0
-        until(lambda: version() == keys[1])
+        engine = server.service.voices.engine
+        with frames_held(engine, after=3):
+            begun = pool.submit(ask, f"{SAID}. " * 5)
+            until(lambda: bool(engine.speaking))
+            assert cli.execute(["promote", second.info.run_id, "--force", "a test"]) == 0
+            until(lambda: version() == keys[1])
         assert ask(SAID).headers["x-timbre-version"] == keys[1]
         assert ask(SAID).content != short.content
         assert begun.result().content == alone.content, "what had begun ends with the version that it began with"
         promote(0)  # and back again
         until(lambda: version() == keys[0])
         assert ask(SAID).content == short.content
-
-
-def slow(step: Any) -> Any:
-    def slower() -> Any:
-        time.sleep(0.02)
-        yield from step()
-
-    return slower
-
-
-def until(reached: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not reached():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_a_run_of_before_gets_its_mlmodel_by_the_next_repro(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

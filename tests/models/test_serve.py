@@ -11,7 +11,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,7 +22,7 @@ import openai
 import pytest
 import soundfile
 
-from tests.support.speech_server import CLIP, ROOT, copy_served, served_once, speaking_server
+from tests.support.speech_server import CLIP, ROOT, copy_served, frames_held, served_once, speaking_server, until
 from tests.support.tiny_models import SAMPLE_RATE
 from timbre.commands import cli
 from timbre.core.errors import DataError, SourceError
@@ -174,7 +173,7 @@ def test_the_answer_says_what_was_spoken_and_which_words_are_unknown(shared: Spe
         ({"model": "gpt-5"}, 404, "model", "no model"),
         ({"response_format": "ogg"}, 400, "response_format", "'mp3', 'opus'"),
         ({"speed": 4.5}, 400, "speed", "less than or equal to 4"),
-        ({"speed": float("1e400") if False else "fast"}, 400, "speed", "number"),
+        ({"speed": "fast"}, 400, "speed", "number"),
         ({"stream_format": "websocket"}, 400, "stream_format", "'audio' or 'sse'"),
         ({"instructions": "whisper"}, 400, "instructions", "cannot follow instructions"),
         ({"reference": "../secret"}, 400, "reference", "no clip of this id"),
@@ -210,10 +209,7 @@ def test_a_client_that_hangs_up_frees_its_slot(shared: SpeechServer) -> None:
     assert gone.getresponse().read(100)
     assert shared.service.voices.engine.speaking
     gone.close()
-    end = time.monotonic() + 10
-    while shared.service.voices.engine.speaking and time.monotonic() < end:
-        time.sleep(0.01)
-    assert not shared.service.voices.engine.speaking
+    until(lambda: not shared.service.voices.engine.speaking)
     assert "timbre_hung_up_total 1.0" in httpx.get(f"{shared.url}/metrics").text
 
 
@@ -228,28 +224,18 @@ def test_the_figures_count_what_was_answered(shared: SpeechServer) -> None:
 def test_a_full_server_says_when_to_ask_again(place: Path) -> None:
     with speaking_server(slots=1, waiting=1, per_key=2) as server, ThreadPoolExecutor(4) as pool:
         engine = server.service.voices.engine
-        engine.between_frames(lambda slots: setattr(slots, "step", slow(slots.step)))
-        asked = []
-        for is_there in (lambda: engine.speaking, lambda: engine.queue):  # the first is in its slot before the second
-            asked.append(pool.submit(ask, server, input=f"{SAID}. " * 3))
-            end = time.monotonic() + 10
-            while not is_there() and time.monotonic() < end:
-                time.sleep(0.01)
-        refused = ask(server)
-        assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
-        assert refused.json()["error"]["type"] == "rate_limit_error"
-        server.service.keys.per_key = 99
-        refused = ask(server)
-        assert refused.json()["error"]["code"] == "queue_full"
+        with frames_held(engine):
+            asked = [pool.submit(ask, server)]
+            until(lambda: bool(engine.speaking))  # the first is in its slot before the second asks
+            asked.append(pool.submit(ask, server))
+            until(lambda: bool(engine.queue))
+            refused = ask(server)
+            assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+            assert refused.json()["error"]["type"] == "rate_limit_error"
+            server.service.keys.per_key = 99
+            refused = ask(server)
+            assert refused.json()["error"]["code"] == "queue_full"
         assert [one.result().status_code for one in asked] == [200, 200]
-
-
-def slow(step: Any) -> Any:
-    def slower() -> Any:
-        time.sleep(0.05)
-        yield from step()
-
-    return slower
 
 
 def test_consent_is_asked_at_the_start_and_while_the_server_runs(place: Path) -> None:
@@ -294,16 +280,15 @@ def test_another_version_takes_its_place_without_stopping_anybody(place: Path) -
 
     with speaking_server() as server, ThreadPoolExecutor(1) as pool:
         voices, before = server.service.voices, ask(server).content
-        long = pool.submit(ask, server, input=f"{SAID}. " * 6)
-        while not voices.engine.speaking:
-            time.sleep(0.005)
-        voices.exchange(replace(voice_versions.find("models/second"), name="models/adapter"))
+        alone = ask(server, input=f"{SAID}. " * 6).content
+        with frames_held(voices.engine, after=3):
+            long = pool.submit(ask, server, input=f"{SAID}. " * 6)
+            until(lambda: bool(voices.engine.speaking))
+            voices.exchange(replace(voice_versions.find("models/second"), name="models/adapter"))
         after = ask(server).content
         assert after != before
-        assert long.result().status_code == 200
-        assert samples(long.result().content)[: round(0.6 * SAMPLE_RATE)].any()
-        while any(voices.used.values()):  # an answer is whole a moment before its voice is let go
-            time.sleep(0.005)
+        assert long.result().content == alone, "who began with the first version hears it to the end"
+        until(lambda: not any(voices.used.values()))  # an answer is whole a moment before its voice is let go
         voices._forget_unused()
         assert list(voices.loaded) == [voices.default.key]
         voices.exchange(voice_versions.find("models/adapter"))
@@ -331,8 +316,7 @@ def test_after_a_failure_every_voice_speaks_with_its_own_weights(place: Path) ->
         failed = ask(server)
         assert failed.status_code == 503
         assert failed.headers["retry-after"] == "1"
-        while not engine.restarts:
-            time.sleep(0.01)
+        until(lambda: bool(engine.restarts))
         engine.wait_until_ready()
         assert voices.voice is not base, "the base is loaded from its files again"
         assert ask(server).content == alone[second.key]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ from timbre.core.records import Example, write_jsonl
 from timbre.core.sections import VoiceParams
 from timbre.families import Lora
 from timbre.families.codes import to_bytes
+from timbre.families.slots import Slots, SlotSound
+from timbre.synthesis.engine import Engine
 from timbre.web.serve.keys import ApiKeys
 from timbre.web.serve.server import SpeechServer
 from timbre.web.serve.speech_routes import SpeechService
@@ -105,3 +109,31 @@ def speaking_server(
             server.stop()
             thread.join(30)
             assert not thread.is_alive()
+
+
+@contextlib.contextmanager
+def frames_held(engine: Engine, after: int = 0) -> Iterator[None]:
+    """Inside, who speaks stays where it is `after` so many frames, while others may still come and be refused."""
+    go, frames = threading.Event(), itertools.count()
+
+    def hold(slots: Slots) -> None:
+        step = slots.step
+
+        def held() -> Iterator[SlotSound]:
+            if next(frames) < after or go.wait(0.01):
+                yield from step()
+
+        slots.step = held  # type: ignore[method-assign]
+
+    engine.between_frames(hold)
+    try:
+        yield
+    finally:
+        go.set()
+
+
+def until(reached: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not reached():
+        assert time.monotonic() < end, "it was not reached in a minute"
+        time.sleep(0.01)

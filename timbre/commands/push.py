@@ -11,13 +11,18 @@ from __future__ import annotations
 import argparse
 import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from timbre.commands.export import export
 from timbre.commands.place import given_place
 from timbre.commands.release import evidence
 from timbre.core.errors import DataError, raise_all
 from timbre.core.safe_text import redacted
+
+if TYPE_CHECKING:
+    from timbre.project.speakers import Person
 
 EXAMPLES = [
     ("timbre push dataset ann/harbour --dry-run", "write the folder and show what would be published"),
@@ -58,9 +63,7 @@ def push_dataset(args: argparse.Namespace, folder: Path) -> int:
     gathered = collection.gather()
     raise_all(DataError, collection.unpublishable(gathered))
     remarks = export(gathered, "hf", folder)
-    show(args, folder)
-    for person in gathered.people.values():
-        print(f"  voice of {person.name}, consent by {person.consent.by} for {person.consent.use}")
+    show(args, folder, gathered.people.values())
     print("  licence " + ", ".join(sorted({source.licence for source in gathered.sources.values()})))
     print("".join(f"  {remark}\n" for remark in remarks), end="", flush=True)
     return sent(args, folder, f"data/dataset {gathered.version}")
@@ -76,18 +79,18 @@ def push_voice(args: argparse.Namespace, folder: Path) -> int:
     if not args.licence_understood:
         raise_all(DataError, (f"{doubt}; look at it, then add --licence-understood" for doubt in doubts))
     releasing.release(version, folder, evidence(version), hub=args.repo, understood=args.licence_understood)
-    show(args, folder)
     people = Permissions().people
-    for person in (people[name] for name in version.speakers):
-        print(f"  voice of {person.name}, consent by {person.consent.by} for {person.consent.use}")
+    show(args, folder, [people[name] for name in version.speakers])
     print("".join(f"  {doubt}\n" for doubt in doubts), end="", flush=True)
     return sent(args, folder, f"voice {version.key}")
 
 
-def show(args: argparse.Namespace, folder: Path) -> None:
+def show(args: argparse.Namespace, folder: Path, people: Iterable[Person]) -> None:
     print(f"{args.repo}, {'private' if args.private else 'public'}:")
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         print(f"  {path.relative_to(folder)}  {path.stat().st_size / 1e6:.2f} MB")
+    for person in people:
+        print(f"  voice of {person.name}, consent by {person.consent.by} for {person.consent.use}")
 
 
 def sent(args: argparse.Namespace, folder: Path, message: str) -> int:

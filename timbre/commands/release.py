@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from timbre.commands.place import given_path, given_place
 from timbre.core.errors import DataError
+
+if TYPE_CHECKING:
+    from timbre.exchange.voice_versions import VoiceVersion
 
 EXAMPLES = [
     ("timbre release --out release", "the adapter of the work tree"),
@@ -54,7 +58,7 @@ def command(args: argparse.Namespace) -> int:
     return 0
 
 
-def evidence(version: object) -> list[str]:
+def evidence(version: VoiceVersion) -> list[str]:
     """The table of `timbre summary`, where it is of this very version."""
     from timbre.commands import summary
     from timbre.evaluation import metrics
@@ -63,6 +67,6 @@ def evidence(version: object) -> list[str]:
     here = Path("models/adapter")
     if not summary.measured().exists() or not (here / "adapter_config.json").is_file():
         return []
-    if getattr(version, "key", None) != voice_versions.key_of(here):
+    if version.key != voice_versions.key_of(here):
         return []
     return list(summary.table(metrics.read(summary.measured())))

@@ -93,10 +93,8 @@ class Voices:
         self.args = args
 
     def get(self, name: str | None = None) -> LoadedVoice:
-        from timbre import families, synthesis
-        from timbre.core.params import read
-        from timbre.exchange import voice_versions
-        from timbre.project.permissions import Permissions
+        from timbre import synthesis
+        from timbre.exchange import ready_voice, voice_versions
         from timbre.synthesis.emitting import Mark
 
         reference = synthesis.reference_clip() if self.args.clone else ()
@@ -106,10 +104,7 @@ class Voices:
             key = voice_versions.key_of(synthesis.ADAPTER)
         else:
             version = voice_versions.find(name)
-            if version.adapter:
-                Permissions().check_learnt(version.speakers, name)
-            voice = families.load_once(version.voice, version.adapter, read().generate.precision)
-            key = version.key
+            voice, key = ready_voice.loaded(version), version.key
         return LoadedVoice(voice, Mark(key, why_not=self.args.no_mark), reference)
 
 

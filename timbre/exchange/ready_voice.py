@@ -82,10 +82,14 @@ def load(name: str = "models/adapter", *, reference: tuple[Turn, ...] = (), door
 
 
 def of_version(version: VoiceVersion, reference: tuple[Turn, ...] = (), door: str = "python") -> ReadyVoice:
+    return ReadyVoice(version, loaded(version), reference, door)
+
+
+def loaded(version: VoiceVersion) -> Voice:
+    """The model alone; SourceError where somebody whose voice it learnt may not be heard."""
     if version.adapter:
         Permissions().check_learnt(version.speakers, version.name)
-    voice = families.load_once(version.voice, version.adapter, read().generate.precision)
-    return ReadyVoice(version, voice, reference, door)
+    return families.load_once(version.voice, version.adapter, read().generate.precision)
 
 
 def of_mlflow(folder: Path) -> MlflowVoice:

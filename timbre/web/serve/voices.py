@@ -12,8 +12,6 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
 
 from timbre import families
 from timbre.core.errors import DataError, EngineError, ModelError, SourceError, TimbreError
@@ -27,6 +25,7 @@ from timbre.families.slots import Slots, open_slots
 from timbre.project import speakers
 from timbre.project.permissions import SERVE, Permissions
 from timbre.synthesis.engine import Engine
+from timbre.synthesis.reference import CODES, DATASET
 from timbre.web.serve.errors import Refusal
 
 log = logging.getLogger("timbre.serve")
@@ -39,31 +38,19 @@ MODEL = "timbre"
 NO_REFERENCE = "none"
 
 
-@dataclass(frozen=True)
-class Places:
-    """Where a server finds clips to clone from and who consented."""
-
-    dataset: Path = Path("data/dataset")
-    codes: Path = Path("data/codes")  # a folder for each family
-    speakers: Path = speakers.PATH
-
-
-def check_consent(version: VoiceVersion, places: Places) -> None:
+def check_consent(version: VoiceVersion) -> None:
     """SourceError where a voice that the version learnt may not be heard from a server."""
     if version.adapter is None:
         return
-    Permissions(speakers_file=places.speakers).check_use(version.speakers, version.name, SERVE)
+    Permissions().check_use(version.speakers, version.name, SERVE)
 
 
 class ServedVoices:
     """Voices by their ids; the first is the default."""
 
-    def __init__(
-        self, versions: Sequence[VoiceVersion], slots: int, waiting: int, places: Places | None = None
-    ) -> None:
-        self.places = places or Places()
+    def __init__(self, versions: Sequence[VoiceVersion], slots: int, waiting: int) -> None:
         for version in versions:
-            check_consent(version, self.places)
+            check_consent(version)
         bases = {version.voice for version in versions}
         if len(bases) > 1:
             raise ModelError(
@@ -122,14 +109,14 @@ class ServedVoices:
 
     def _objection(self, version: VoiceVersion) -> str | None:
         """What forbids it now; data/speakers.yaml is read again when it changes."""
-        path = self.places.speakers
+        path = speakers.PATH
         stamp = path.stat().st_mtime if path.exists() else 0.0
         if self._consent[0] != stamp:
             self._consent = (stamp, {})
         known = self._consent[1]
         if version.key not in known:
             try:
-                check_consent(version, self.places)
+                check_consent(version)
                 known[version.key] = None
             except TimbreError as error:
                 log.warning("refused: %s", error)
@@ -157,15 +144,15 @@ class ServedVoices:
         if clip not in self._references:
             self._references[clip] = self._read_reference(clip)
         row, turn = self._references[clip]
-        Permissions(speakers_file=self.places.speakers).check_use({row.source: [row.recording]}, row.id, SERVE)
+        Permissions().check_use({row.source: [row.recording]}, row.id, SERVE)
         return (turn,)
 
     def _read_reference(self, clip: str) -> tuple[Example, Turn]:
-        rows = read_jsonl(self.places.dataset / "train.jsonl", Example)
+        rows = read_jsonl(DATASET / "train.jsonl", Example)
         row = next((row for row in rows if row.id == clip), None)  # a name is looked up, and is never a path
         if row is None:
             raise Refusal(400, "there is no clip of this id among those for training", param="reference")
-        return row, clip_codes.turn(row, self.places.codes / self.base.family)
+        return row, clip_codes.turn(row, CODES / self.base.family)
 
     def _follow(self) -> None:
         while not self.stopped.wait(FOLLOW):
@@ -188,7 +175,7 @@ class ServedVoices:
         """Another version under the same name, from the next request on."""
         if version.voice != self.base:
             raise ModelError(f"{version.name} has another base model now ({version.voice.base}); start the server anew")
-        check_consent(version, self.places)
+        check_consent(version)
         adapter = version.adapter
         if adapter is not None and version.key not in self.loaded:
             before_it = self.engine.restarts
