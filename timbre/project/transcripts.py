@@ -179,7 +179,7 @@ def read_row(row: str) -> tuple[Line | None, str]:
     for name, value in zip(("start", "end"), fields, strict=False):
         if not _SECONDS.fullmatch(value.strip()):
             return None, f"{name} {value!r} is not a number of seconds such as 12.40"
-    start, end = (round(float(field), 2) for field in fields[:2])
+    start, end = (round(float(field.strip()), 2) for field in fields[:2])
     return Line(start, end, fields[2], fields[3], fields[4]), ""
 
 

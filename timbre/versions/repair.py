@@ -51,7 +51,7 @@ def _is_json(path: Path) -> bool:
         return isinstance(json.loads(path.read_bytes()), dict)
     except FileNotFoundError:
         return True
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 
