@@ -222,7 +222,10 @@ def read_draft(path: Path) -> Draft:
         confidences = tuple(_confidence(s.get("words", [])) for s in values["segments"])
         return Draft(str(values["audio_sha256"]), lines, confidences)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); `dvc repro transcribe` makes it") from error
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}); `dvc repro transcribe` makes it, unless the "
+            "recording has `draft: false` in data/sources.yaml"
+        ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: not a draft: {error!r}; remove the file and run `dvc repro`") from error
 
