@@ -15,8 +15,8 @@ import sys
 from collections.abc import Callable, Iterator
 
 from benchmarks import real_materials as materials
-from stages.check import error_rate
 from timbre import asr
+from timbre.asr.alignment import characters
 from timbre.core.sections import WhisperParams
 from timbre.evaluation import word_errors
 
@@ -31,7 +31,7 @@ def check(model: str) -> Iterator[str]:
     clips = materials.clips()
     for some in [clips[first : first + BATCH] for first in range(0, len(clips), BATCH)]:
         heard = asr.hear(loaded, [sound for *_, sound in some], ["en"] * len(some))
-        rates += [(error_rate(text, one.text), one.text) for (_, text, _), one in zip(some, heard, strict=True)]
+        rates += [(characters(text, one.text).rate, one.text) for (_, text, _), one in zip(some, heard, strict=True)]
     mean, wrong = statistics.mean(rate for rate, _ in rates), sum(rate > WRONG for rate, _ in rates)
     yield f"{len(rates)} correct clips: mean CER {mean:.1%}, {wrong} over {WRONG:.0%}; worst {max(rates)[0]:.1%}"
 

@@ -21,6 +21,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from timbre.core.errors import DataError, TimbreError
+from timbre.core.yaml_depth import too_deep
 
 HASHES = "md5"  # in a JSON record: the hashes of an entry's files, see timbre/mapping/entries.py
 DATE = re.compile(r"\b(year|month|day|hour|minute|second|date)\b")
@@ -80,6 +81,8 @@ class NotYaml(ValueError):
 
 def parse_yaml(text: str, kind: Literal["rt", "safe"] = "rt") -> Any:
     """`rt` gives lists and mappings that know the line of every item, `safe` plain ones."""
+    if too_deep(text):
+        raise NotYaml("nests too deeply")
     try:
         document = YAML(typ=kind, pure=True).load(text)
     except YAMLError as error:
