@@ -119,7 +119,7 @@ def told(clips: Iterable[Utterance], step: int) -> Iterable[Utterance]:
 
 def lines(worth: Worth, count: int) -> Iterator[str]:
     doubtful = len(worth.doubtful)
-    yield f"{doubtful} of {len(worth.rows)} clips deserve an ear, with a harm of 1 and more; the most harmful come first"
+    yield f"{doubtful} of {len(worth.rows)} clips deserve an ear (harm 1 and more); the most harmful come first"
     for row in worth.rows[:count]:
         yield f"\n{row.harm:.1f}  {row.advice}: {visible(row.why)}"
         yield from (f"     {place}" for place in columns(places(row)))
