@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 import soundfile
 
+from stages import generate
 from stages.generate import CONDITIONS, Speed, plan, speak
+from tests.support.consent import withdraw_consent, write_consent
 from tests.support.tiny_models import CODEBOOK_SIZE, CODEBOOKS, SAMPLE_RATE, adapted, random_csm
 from timbre import audio, families
-from timbre.core.errors import DataError, ModelError
-from timbre.core.records import Example, Sample, from_json
+from timbre.core.errors import DataError, ModelError, SourceError
+from timbre.core.records import Example, Sample, from_json, write_jsonl
 from timbre.core.sections import GenerateParams, VoiceParams
 from timbre.families import Cloning, Lora, Turn
 from timbre.families.codes import to_bytes
@@ -25,6 +27,7 @@ from timbre.project.prompts import Prompt
 from timbre.synthesis.reference import Reference, choose_reference
 from timbre.synthesis.true_prompts import true_prompts
 
+ROOT = Path(__file__).parents[2]
 PARAMS = GenerateParams(
     seeds=[0, 1],
     true_prompts=0,
@@ -98,6 +101,25 @@ def test_every_prompt_is_said_in_every_condition_with_every_seed(
         assert (sample.adapter is not None) == sample.condition.startswith("tuned")
         sounds.add(sound.tobytes())
     assert len(sounds) == len(made), "each sample is another sound"
+
+
+@pytest.mark.parametrize("learnt_by", ["data/dataset", "models/adapter"])
+def test_no_sentence_is_spoken_with_a_voice_whose_consent_was_withdrawn(
+    learnt_by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "params.yaml", "params.yaml")
+    write_consent(tmp_path)
+    withdraw_consent(tmp_path)
+    rows = examples(1) if learnt_by == "data/dataset" else []
+    write_jsonl(Path("data/dataset/train.jsonl"), [dataclasses.replace(row, source="ann") for row in rows])
+    Path("models/adapter").mkdir(parents=True)
+    speakers = {} if rows else {"ann": ["talk"]}
+    Path("models/adapter/training.json").write_text(json.dumps({"speakers": speakers}))
+    places = ("data/prompts.tsv", "data/dataset", "data/clips", "data/codes", "models/adapter", "samples", "speed.json")
+    with pytest.raises(SourceError, match=r"^data/speakers.yaml:2: ann took the consent back on 2026-02-01"):
+        generate.main(*map(Path, places))
+    assert not Path("samples").exists()
 
 
 def test_another_adapter_leaves_the_samples_of_the_base(model: VoiceParams, adapter: Path, tmp_path: Path) -> None:

@@ -13,11 +13,12 @@ import soundfile
 from ruamel.yaml import YAML
 
 from stages import listen
+from tests.support.consent import withdraw_consent, write_consent
 from tests.support.fake_outputs import write_samples
 from tests.support.tiny_models import CODEBOOK_SIZE, CODEBOOKS, SAMPLE_RATE, adapted, random_csm
 from timbre import families
 from timbre.core import params
-from timbre.core.errors import DataError
+from timbre.core.errors import DataError, SourceError
 from timbre.core.records import Example, Point, from_json, write_jsonl
 from timbre.core.sections import VoiceParams
 from timbre.families import Lora
@@ -39,6 +40,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_samples(root / "reports/samples", {"coffee": "Coffee, please.", "ferry": "The ferry waits."})
     example = Example(f"data/clips/{REFERENCE}.flac", "The green train.", "ann", REFERENCE, "talk", 0.0, 1.0, 1.0)
     write_jsonl(root / "data/dataset/train.jsonl", [example])
+    write_consent(root)
     (root / "data/codes/csm").mkdir(parents=True)
     heard = np.random.default_rng(0).integers(1, CODEBOOK_SIZE, (20, CODEBOOKS)).astype(np.int16)
     (root / f"data/codes/csm/{REFERENCE}.safetensors").write_bytes(to_bytes({"codes": heard}))
@@ -108,6 +110,13 @@ def test_another_way_to_speak_the_sample_is_another_point(place: Path, capsys: p
     sample.write_text(json.dumps(json.loads(sample.read_text()) | {"key": "0123456789abcdef"}))
     listen.main(*ARGUMENTS)
     assert "2 computed, 0 kept" in capsys.readouterr().out
+
+
+def test_no_point_speaks_with_a_voice_whose_consent_was_withdrawn(place: Path) -> None:
+    withdraw_consent(place)
+    with pytest.raises(SourceError, match=r"^data/speakers.yaml:2: ann took the consent back on 2026-02-01"):
+        listen.main(*ARGUMENTS)
+    assert not (place / "reports/points").exists()
 
 
 def test_no_points_are_an_empty_folder(place: Path) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,11 +19,12 @@ import numpy as np
 import pytest
 
 from stages import train as stage
+from tests.support.consent import withdraw_consent, without_a_recording, write_consent
 from tests.support.files import contents
 from tests.support.tiny_models import CODEBOOKS, adapted
 from tests.support.training_root import PARAMS, arguments, base_of, flags, trained, training_root
 from timbre import families
-from timbre.core.errors import DataError, ModelError
+from timbre.core.errors import DataError, ModelError, SourceError
 from timbre.core.records import Example, write_jsonl
 from timbre.families import Turn
 from timbre.families.codes import to_bytes
@@ -37,6 +39,21 @@ from timbre.training.schedule import learning_rate, point_steps
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return training_root(tmp_path_factory.mktemp("root"))
+
+
+@pytest.mark.parametrize("change", [withdraw_consent, without_a_recording], ids=["withdrawn", "taken out"])
+def test_no_voice_is_learnt_whose_consent_was_withdrawn_or_that_was_taken_out(
+    change: Callable[[Path], None], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(families, "load", lambda *_, **__: pytest.fail("no model is loaded before"))
+    change(place)
+    try:
+        with pytest.raises(SourceError, match=r"^data/speakers.yaml:2: ann took the consent back|^ann: was taken out"):
+            stage.main(**arguments("refused"))
+    finally:
+        write_consent(place)
+    assert not Path("refused").exists()
 
 
 def test_a_run_that_was_killed_goes_on_and_gives_the_same_bytes(
