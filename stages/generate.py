@@ -125,7 +125,7 @@ def main(
     Permissions().check_stage(dataset, adapter)
     train, held_out = (read_jsonl(dataset / f"{name}.jsonl", Example) for name in ("train", "eval"))
     family = families.family(voice.family)
-    reference = choose_reference(train, clips, codes, family.cloning.seconds)
+    reference = choose_reference(train, clips, codes, family.cloning)
     written = read_prompts(prompts)
     spoken = written + true_prompts(held_out, reference.speaker, written, params.true_prompts)
     base, tuned = families.fingerprint(voice), families.adapter_fingerprint(adapter)

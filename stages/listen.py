@@ -72,7 +72,7 @@ def main(
     voice, params = settings.voice, settings.generate
     Permissions().check_stage(dataset)
     sample = spoken_sample(prompts, samples)
-    context = reference.of_sample(sample, dataset, codes)
+    context = reference.of_sample(sample, dataset, codes, families.family(voice.family).cloning)
     seed = sentence.prompt_seed(sample.seed, sample.prompt)
     request = sentence.request(sample.text, params, seed=seed, context=context, like=context[0])
     jobs = []

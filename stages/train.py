@@ -119,11 +119,13 @@ def main(
 def task_of(dataset: Path, codes: Path, settings: Settings) -> Task:
     base = settings.voice
     own = getattr(settings, base.family)
-    clips, keys = utterances(dataset / "train.jsonl", codes)
+    clips, keys = utterances(dataset / "train.jsonl", codes, settings.train.context_seconds)
     held, held_keys = utterances(dataset / "eval.jsonl", codes)
+    parted = [(clip.id, clip.opening.text) for clip in clips if clip.opening and clip.opening.text != clip.turn.text]
     content = [(clip.id, clip.speaker, clip.seconds, clip.turn.text) for clip in [*clips, *held]]
     asked_of = [asked(settings.train), asdict(own)]
-    key = content_key(VERSION, families.fingerprint(base), asked_of, content, keys, held_keys)
+    learnt = [content, keys, held_keys, *([parted] if parted else [])]
+    key = content_key(VERSION, families.fingerprint(base), asked_of, *learnt)
     licence = families.limits(base.family)
     return Task(clips, held, own, key, str(licence) if licence else None)
 

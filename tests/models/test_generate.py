@@ -20,7 +20,7 @@ from timbre import audio, families
 from timbre.core.errors import DataError, ModelError, SourceError
 from timbre.core.records import Example, Sample, from_json, write_jsonl
 from timbre.core.sections import GenerateParams, VoiceParams
-from timbre.families import Lora, Turn
+from timbre.families import Cloning, Lora, Turn
 from timbre.families.codes import to_bytes
 from timbre.mapping import Job, refresh
 from timbre.project.prompts import Prompt
@@ -41,7 +41,7 @@ PARAMS = GenerateParams(
     precision="auto",
 )
 FERRY, COFFEE = Prompt("ferry", "domain", "The ferry waits."), Prompt("coffee", "hard", "Green coffee to Oslo, please.")
-LONG = (5.0, 10.0)  # seconds of a reference
+CLONING = Cloning("turns", (5.0, 10.0))
 TEXTS = [FERRY, COFFEE]
 
 
@@ -205,14 +205,14 @@ def write_sound(root: Path, rows: list[Example], clipped: tuple[str, ...] = ()) 
 def test_the_reference_is_a_clean_clip_of_five_to_ten_seconds_and_stays_when_others_come(tmp_path: Path) -> None:
     rows = examples(3, 6, 7, 9, 12, 8, 30)
     write_sound(tmp_path, rows)
-    first = choose_reference(rows, tmp_path / "clips", tmp_path / "codes", LONG)
+    first = choose_reference(rows, tmp_path / "clips", tmp_path / "codes", CLONING)
     chosen = next(row for row in rows if row.id == first.clip)
     assert 5 <= chosen.seconds <= 10
     assert first.turn.text == chosen.text
     without = [row for row in rows if row.seconds > 11 or row.id == first.clip]
-    assert choose_reference(without[::-1], tmp_path / "clips", tmp_path / "codes", LONG).clip == first.clip
+    assert choose_reference(without[::-1], tmp_path / "clips", tmp_path / "codes", CLONING).clip == first.clip
     write_sound(tmp_path, rows, clipped=(first.clip,))
-    assert choose_reference(rows, tmp_path / "clips", tmp_path / "codes", LONG).clip not in (
+    assert choose_reference(rows, tmp_path / "clips", tmp_path / "codes", CLONING).clip not in (
         first.clip,
         "c0",
         "c4",
@@ -223,10 +223,21 @@ def test_the_reference_is_a_clean_clip_of_five_to_ten_seconds_and_stays_when_oth
 def test_where_no_clip_is_that_long_the_nearest_is_taken(tmp_path: Path) -> None:
     rows = examples(1, 2.5, 13, 30)
     write_sound(tmp_path, rows)
-    assert choose_reference(rows, tmp_path / "clips", tmp_path / "codes", LONG).clip == "c1"
-    shutil.rmtree(tmp_path / "codes", LONG)
+    assert choose_reference(rows, tmp_path / "clips", tmp_path / "codes", CLONING).clip == "c1"
+    shutil.rmtree(tmp_path / "codes")
     with pytest.raises(DataError, match="c1: no codes"):
-        choose_reference(rows, tmp_path / "clips", tmp_path / "codes", LONG)
+        choose_reference(rows, tmp_path / "clips", tmp_path / "codes", CLONING)
+
+
+def test_of_a_longer_clip_the_first_sentences_are_heard(tmp_path: Path) -> None:
+    [row] = examples(30)
+    row = dataclasses.replace(row, text="One is here. Two. Three.", sentence_ends=[[12, 7.5], [17, 15.0]])
+    write_sound(tmp_path, [row])
+    (tmp_path / "codes/c0.safetensors").write_bytes(to_bytes({"codes": np.ones((375, CODEBOOKS), np.int16)}))
+    chosen = choose_reference([row], tmp_path / "clips", tmp_path / "codes", CLONING)
+    assert (chosen.turn.text, len(chosen.turn.codes["codes"])) == ("One is here.", 93)  # type: ignore[index]
+    whole = choose_reference([row], tmp_path / "clips", tmp_path / "codes", CLONING._replace(kind="sound"))
+    assert whole.turn.text == row.text
 
 
 def test_an_adapter_of_zeros_is_refused_and_one_of_next_to_nothing_changes_no_sound(

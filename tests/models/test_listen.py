@@ -131,7 +131,7 @@ def test_a_prompt_without_a_sample_and_a_reference_that_is_gone_are_named(place:
     sample = listen.spoken_sample(Path("data/prompts.tsv"), Path("reports/samples"))
     gone = dataclasses.replace(sample, reference="fedcba9876543210")
     with pytest.raises(DataError, match="tuned_clone-ferry-0: its reference fedcba9876543210 is gone"):
-        reference.of_sample(gone, Path("data/dataset"), Path("data/codes/csm"))
+        reference.of_sample(gone, Path("data/dataset"), Path("data/codes/csm"), families.family("csm").cloning)
     Path("data/prompts.tsv").write_text("id\tkind\ttext\nharbour\tdomain\tHarbour.\n")
     with pytest.raises(DataError, match=r"data/prompts.tsv: no sample of its first prompt in reports/samples"):
         listen.main(*ARGUMENTS)
