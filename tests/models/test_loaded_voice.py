@@ -121,6 +121,22 @@ def test_a_program_loads_by_alias_what_mlflow_loads(recorded: tuple[Path, tuple[
     assert np.isfinite(long).all()
 
 
+def test_mlflows_own_server_answers_with_the_sound(recorded: tuple[Path, tuple[str, str]], place: Path) -> None:
+    """The application that `mlflow models serve -m models:/timbre@champion --env-manager local` runs."""
+    from mlflow.pyfunc import scoring_server
+    from starlette.testclient import TestClient
+
+    _, keys = recorded
+    promote(0)
+    client = TestClient(scoring_server.init(mlflow.pyfunc.load_model(MODEL)))
+    answer = client.post("/invocations", json={"dataframe_records": [{"text": SAID, "seed": 1}, {"text": SAID}]})
+    assert answer.status_code == 200
+    rows = answer.json()["predictions"]
+    assert [row["version"] for row in rows] == [keys[0]] * 2
+    assert len(heard(rows[0])) == 0.6 * SAMPLE_RATE
+    assert client.post("/invocations", json={"dataframe_records": [{"words": SAID}]}).status_code == 400
+
+
 def test_a_store_holds_no_code_and_no_pickle_and_says_what_it_takes(place: Path) -> None:
     from mlflow.models import Model
 
