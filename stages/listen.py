@@ -11,7 +11,7 @@ Writes  reports/points/<step>.flac and .json (Point)    the sentence at each of 
 
 Everything but the adapter is as in the samples: the reference clip, the seed, `generate` in params.yaml. So whoever
 shows the points (the report, MLflow) puts the sample `base_clone-…` before them and `Point.sample`, of the best step,
-after them.
+after them. As `generate`, it asks data/speakers.yaml first.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from timbre.mapping import Job, refresh
 from timbre.mapping.batch import Files
 from timbre.mapping.stage import run_stage
 from timbre.project import pronunciations
+from timbre.project.permissions import Permissions
 from timbre.project.prompts import read_prompts
 from timbre.synthesis import reference, sentence
 
@@ -70,8 +71,9 @@ def main(
 ) -> None:
     settings = read()
     voice, params = settings.voice, settings.generate
+    Permissions().check_stage(dataset)
     sample = spoken_sample(prompts, samples)
-    context = reference.of_sample(sample, dataset, codes)
+    context = reference.of_sample(sample, dataset, codes, families.family(voice.family).cloning)
     seed = sentence.prompt_seed(sample.seed, sample.prompt)
     said = pronunciations.apply(sample.text, pronunciations.read(context[0].language or "en"))
     request = sentence.request(said, params, seed=seed, context=context, like=context[0])
