@@ -16,7 +16,7 @@ export NO_MKDOCS_2_WARNING := 1
 run: .venv/installed
 	@timbre repair --quiet
 	@timbre hooks --ask
-	dvc repro
+	dvc repro --downstream fetch  # all stages; without the frozen ones of models/tiny, of which DVC would warn
 	@timbre summary
 	@echo 'next      source .venv/bin/activate, which puts timbre, dvc and mlflow on your PATH'
 

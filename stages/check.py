@@ -24,9 +24,8 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import jiwer
-
 from timbre import asr, audio
+from timbre.asr.alignment import characters
 from timbre.core.content import content_key
 from timbre.core.params import read
 from timbre.core.records import Clip, Label, read_jsonl, write_jsonl
@@ -58,18 +57,10 @@ def hear(hearings: Sequence[Hearing], model: WhisperParams) -> Iterator[Files]:
 
 
 def label(clip: Clip, record: Mapping[str, Any], language: str) -> Label:
-    cer = error_rate(clip.text, record["heard"], language)
+    cer = characters(clip.text, record["heard"], language).rate
     return Label(
         clip.id, clip.recording, clip.start, clip.end, clip.text, record["heard"], round(cer, 4), record["language"]
     )
-
-
-def error_rate(text: str, heard: str, language: str = "en") -> float:
-    """Wrong characters per character of the text; 1 where it has none and something was heard."""
-    expected, understood = asr.normalise(text, language), asr.normalise(heard, language)
-    if not any(character.isalnum() for character in expected):
-        return float(any(character.isalnum() for character in understood))
-    return float(jiwer.cer(expected, understood))
 
 
 def main(

@@ -34,6 +34,7 @@ from timbre.core.sections import FetchParams
 from timbre.mapping import Job, refresh, rewrite
 from timbre.mapping.batch import Files
 from timbre.mapping.stage import run_stage
+from timbre.project import obstacles
 from timbre.project.sources import Source
 from timbre.project.sources import read as read_sources
 
@@ -272,6 +273,7 @@ def main(
 ) -> None:
     settings = read()
     params = settings.fetch
+    obstacles.tell(settings)
     fetch_all(read_sources(sources), out, params)
 
 

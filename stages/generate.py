@@ -5,6 +5,7 @@
 
 Reads   data/prompts.tsv                        id, kind and text of sentences that are in no training clip
         data/dataset, data/clips, data/codes    to choose the reference clip and the true prompts from
+        data/pronunciations.tsv                 words that are spoken as they are spelt there
         models/adapter
 Writes  reports/samples/<condition>-<prompt>-<seed>.flac and .json (Sample)
         reports/speed.json                      how fast this machine spoke what was new; no output of the pipeline
@@ -12,13 +13,16 @@ Writes  reports/samples/<condition>-<prompt>-<seed>.flac and .json (Sample)
 A sample is made again when its own text, seed, model or reference changes: after another training the samples of the
 base stay. All conditions draw by the same seed, so that an adapter that changes nothing changes no sample. How the
 reference is chosen stands in timbre/synthesis/reference.py, what a true prompt is in timbre/synthesis/true_prompts.py.
+
+It speaks with no voice whose consent was withdrawn, as data/speakers.yaml says when it begins. That changes no sample,
+so it is no dependency.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -33,6 +37,8 @@ from timbre.families import Mark, Request
 from timbre.mapping import Job, refresh
 from timbre.mapping.batch import Files
 from timbre.mapping.stage import run_stage
+from timbre.project import pronunciations
+from timbre.project.permissions import Permissions
 from timbre.project.prompts import Prompt, read_prompts
 from timbre.synthesis import sentence
 from timbre.synthesis.params import of_a_sound
@@ -50,8 +56,10 @@ def plan(
     adapter: str,
     reference: Reference,
     marks: Sequence[Mark] = ("number",),
+    spellings: Mapping[str, str] | None = None,
 ) -> list[tuple[Sample, Request]]:
-    """All samples to be made, the base's first; seconds and end are not known yet."""
+    """All samples to be made, the base's first; seconds and end are not known yet. A word of `spellings` is spoken as
+    it is spelt there; the sample keeps the prompt's own words."""
     how = of_a_sound(params)
     planned = []
     for condition in CONDITIONS:
@@ -62,8 +70,10 @@ def plan(
                 cloned = [clone_of.clip, clone_of.turn.text] if clone_of else None
                 row_seed = sentence.prompt_seed(seed, prompt.id)
                 context = (clone_of.turn,) if clone_of else ()
-                request = sentence.request(prompt.text, params, seed=row_seed, context=context, like=reference.turn)
-                key = content_key(VERSION, how, base, used_adapter, cloned, prompt, row_seed, *request.marked(marks))
+                said = pronunciations.apply(prompt.text, spellings or {})
+                request = sentence.request(said, params, seed=row_seed, context=context, like=reference.turn)
+                more = [*request.marked(marks), *([said] if said != prompt.text else [])]
+                key = content_key(VERSION, how, base, used_adapter, cloned, prompt, row_seed, *more)
                 sample = Sample(
                     f"{condition}-{prompt.id}-{seed}", condition, *prompt, seed,
                     clone_of.clip if clone_of else None, used_adapter, base, 0.0, False, key,
@@ -118,13 +128,15 @@ def main(
 ) -> None:
     settings = read()
     params, voice = settings.generate, settings.voice
+    Permissions().check_stage(dataset, adapter)
     train, held_out = (read_jsonl(dataset / f"{name}.jsonl", Example) for name in ("train", "eval"))
     family = families.family(voice.family)
-    reference = choose_reference(train, clips, codes, family.cloning.seconds)
+    reference = choose_reference(train, clips, codes, family.cloning)
     written = read_prompts(prompts)
     spoken = written + true_prompts(held_out, reference.speaker, written, params.true_prompts)
     base, tuned = families.fingerprint(voice), families.adapter_fingerprint(adapter)
-    planned = plan(spoken, params, base, tuned, reference, family.marks)
+    spellings = pronunciations.read(reference.turn.language or "en")
+    planned = plan(spoken, params, base, tuned, reference, family.marks, spellings)
     jobs, measured = [Job(sample.id, sample.key, (sample, request)) for sample, request in planned], Speed()
     compute = partial(speak, voice=voice, adapter=adapter, params=params, speed=measured)
     # All that is missing in one go, so that no slot is empty before the end.

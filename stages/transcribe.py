@@ -7,8 +7,9 @@ Reads   data/sources.yaml, data/raw/<id>.flac, data/raw/<id>.json
         data/glossary.txt       names and terms to expect, one per line
 Writes  data/drafts/<id>.json   segments that do not overlap and go no further than a sentence, with their words
 
-A draft is made anew when the audio, the model, the language or the glossary changes. A person's transcript wins over it
-later, so a better Whisper never touches what was corrected by hand.
+A draft is made anew when the audio, the model, the language or the glossary changes; none is made of a recording that
+has `draft: false` in data/sources.yaml, which `timbre import` and the booth write, as they know the words. A person's
+transcript wins over it later, so a better Whisper never touches what was corrected by hand.
 """
 
 from __future__ import annotations
@@ -32,9 +33,11 @@ from timbre.core.sections import ComputeParams, TranscribeParams, WhisperParams
 from timbre.mapping import Job, batch, refresh
 from timbre.mapping.batch import Files
 from timbre.mapping.stage import run_stage
+from timbre.project import obstacles
 from timbre.project.glossary import terms
 from timbre.project.known_words import KnownWords, of_model
-from timbre.project.sources import fetched
+from timbre.project.sources import read as read_sources
+from timbre.project.sources import recordings as fetched
 
 VERSION = 2  # raise when the code gives other bytes for the same input
 PIECE = 600.0  # seconds that are in memory at once; about 200 MB while Whisper hears them
@@ -182,9 +185,7 @@ def rounded(utterance: HeardUtterance) -> dict[str, Any]:
 
 def tell(drafts: Sequence[dict[str, Any]], recordings: Sequence[Recording], known: KnownWords | None = None) -> None:
     """`known` is of a Whisper that knows a few words only."""
-    segments, mended = (
-        sum(counts) for counts in zip(*((len(d["segments"]), d["mended"]) for d in drafts), strict=True)
-    )
+    segments, mended = sum(len(draft["segments"]) for draft in drafts), sum(draft["mended"] for draft in drafts)
     print(f"transcribe: {segments} segments, the times of {mended} mended")
     for recording, draft in zip(recordings, drafts, strict=True):
         if not draft["segments"]:
@@ -204,7 +205,8 @@ def main(
 ) -> None:
     settings = read()
     params, model = settings.transcribe, settings.whisper
-    recordings = fetched(sources, raw)
+    obstacles.tell(settings)
+    recordings = fetched([source for source in read_sources(sources) if source.draft], raw)
     prompt, engine = ", ".join(terms(glossary)), settings.compute
     transcribe_all(recordings, raw, prompt, out, params, model, engine)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import replace
+import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import soundfile
 
 from stages import transcribe
+from tests.conftest import ROOT
 from tests.support.tiny_models import random_whisper
 from timbre import asr, audio
 from timbre.asr import HeardUtterance, Word
@@ -85,6 +87,19 @@ def test_only_what_could_be_different_is_heard_again(capsys: pytest.CaptureFixtu
         "transcribe: 1 computed",
         "transcribe: 2 computed",
     ]
+
+
+def test_a_recording_whose_words_are_known_gets_no_draft(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = "{{id: {0}, url: 'https://a.b/{0}', speaker: marina, language: en, licence: CC0-1.0, consent: hers{1}}}"
+    Path("data/sources.yaml").write_text(f"[{entry.format('one', '')}, {entry.format('two', ', draft: false')}]\n")
+    for one in (recording("one"), recording("two")):
+        (RAW / f"{one.id}.json").write_text(json.dumps({"key": "k", "recording": asdict(one)}))
+    shutil.copy(ROOT / "params.yaml", "params.yaml")
+    Path("data/glossary.txt").touch()
+    drafted: list[Recording] = []
+    monkeypatch.setattr(transcribe, "transcribe_all", lambda recordings, *_: drafted.extend(recordings))
+    transcribe.main(Path("data/sources.yaml"), RAW, Path("data/glossary.txt"), OUT)
+    assert [recording.id for recording in drafted] == ["one"]
 
 
 def test_two_processes_write_what_one_writes() -> None:

@@ -40,7 +40,8 @@ LOADED = (
 CLIENT = """\
 import json, os, socket, sys
 program, address, real, *arguments = sys.argv[1:]
-if program == "python" and not (arguments[:1] == ["-m"] and arguments[1].startswith("stages.")):
+stage = arguments[:1] == ["-m"] and "".join(arguments[1:2]).startswith("stages.")
+if program == "python" and not stage:
     os.execv(real, [real, *arguments])
 asked = {"program": program, "arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
 with socket.socket(socket.AF_UNIX) as server:

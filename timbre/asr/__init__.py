@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ __all__ = ["normalise", "normaliser"]  # what others read from here although it 
 
 SAMPLE_RATE = 16_000  # Hz, of the samples that Whisper hears
 WINDOW = 30  # seconds that it hears at once; what is longer, `transcribe` goes through, `hear` cuts off
+LONG = 60  # seconds from which it is shown how far Whisper has come
 UNHEARD = 0.6  # seconds: where the last word's end leaves more of a clip than this, Whisper may have stopped too early
 LOOPING = 2.4  # compression ratio from where a text repeats itself over and over: Whisper's own limit
 Model = Any  # whisper.model.Whisper; named here, so that a signature can say it without importing torch
@@ -151,6 +153,7 @@ def transcribe(
             carry_initial_prompt=bool(prompt),
             word_timestamps=word_timestamps,
             fp16=on_gpu,
+            verbose=False if len(samples) > LONG * SAMPLE_RATE and sys.stderr.isatty() else None,  # False: a bar
         )
     utterances = [_utterance(segment) for segment in result["segments"] if segment["text"].strip()]
     return WhisperTranscript(result["language"], utterances)

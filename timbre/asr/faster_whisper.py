@@ -9,10 +9,11 @@ stage parts it by the words' times (timbre/asr/sentences.py).
 from __future__ import annotations
 
 import functools
+import sys
 from pathlib import Path
 from typing import Any
 
-from timbre.asr import HeardUtterance, WhisperTranscript, Word
+from timbre.asr import LONG, SAMPLE_RATE, HeardUtterance, WhisperTranscript, Word
 from timbre.core.content import content_key, file_sha256
 from timbre.core.errors import ModelError
 from timbre.core.running import SMALL, threads
@@ -81,6 +82,7 @@ def transcribe(model: Model, samples: Any, *, language: str, prompt: str, batch:
         initial_prompt=prompt or None,
         word_timestamps=True,
         batch_size=batch,
+        log_progress=len(samples) > LONG * SAMPLE_RATE and sys.stderr.isatty(),
     )
     return WhisperTranscript(about.language, [_utterance(segment) for segment in segments if segment.text.strip()])
 

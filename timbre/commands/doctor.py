@@ -31,6 +31,7 @@ from timbre.core.errors import DataError, ParamsError, SourceError, TrackingErro
 from timbre.core.safe_text import print_json, redacted
 from timbre.core.sections import VoiceParams
 from timbre.project import known_words, prompts, sources, speakers, transcripts
+from timbre.project.obstacles import obstacles
 from timbre.project.sources import Source
 from timbre.versions import repair, verify
 
@@ -154,6 +155,8 @@ def settings() -> Findings:
         yield Finding("FAIL", "params.yaml", problem, "mend the key; every key is explained beside it")
     if not problems:
         yield Finding("ok", "params.yaml", "every key known, and in range")
+        for obstacle in obstacles(params.read()):
+            yield Finding("warn", "params.yaml", obstacle)
 
 
 def recordings() -> Findings:

@@ -25,6 +25,8 @@ from timbre.core.errors import DataError, TimbreError
 HASHES = "md5"  # in a JSON record: the hashes of an entry's files, see timbre/mapping/entries.py
 DATE = re.compile(r"\b(year|month|day|hour|minute|second|date)\b")
 MOST_VALUES = 1_000_000  # once aliases are unfolded
+DEEPEST = 300  # levels; ruamel.yaml takes seconds for 2,000, and libyaml's composer ends the process with its stack
+LEADING = re.compile(r"^[ \t?:-]*", re.MULTILINE)
 
 
 def content_key(*parts: Any) -> str:
@@ -80,6 +82,8 @@ class NotYaml(ValueError):
 
 def parse_yaml(text: str, kind: Literal["rt", "safe"] = "rt") -> Any:
     """`rt` gives lists and mappings that know the line of every item, `safe` plain ones."""
+    if too_deep(text):
+        raise NotYaml("nests too deeply")
     try:
         document = YAML(typ=kind, pure=True).load(text)
     except YAMLError as error:
@@ -94,6 +98,30 @@ def parse_yaml(text: str, kind: Literal["rt", "safe"] = "rt") -> Any:
     if values_in(document) > MOST_VALUES:
         raise NotYaml(f"its aliases stand for more than {MOST_VALUES:,} values")
     return document
+
+
+def too_deep(text: str) -> bool:
+    """Whether YAML nests deeper than DEEPEST, told before a parser goes down into it."""
+    return _bound(text) > DEEPEST and _nests(text)
+
+
+def _bound(text: str) -> int:
+    """No less than the levels that it has: each is opened by a bracket, or by what stands before a line's text."""
+    return text.count("[") + text.count("{") + 2 * max(len(match[0]) for match in LEADING.finditer(text))
+
+
+def _nests(text: str) -> bool:
+    import yaml  # PyYAML, only here, so that no command waits for it that reads ordinary files
+
+    depth = 0
+    try:
+        for event in yaml.parse(text, yaml.CSafeLoader):  # without recursion
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                return True
+    except yaml.YAMLError:
+        pass  # whoever parses it says where it is wrong
+    return False
 
 
 def values_in(document: Any) -> int:

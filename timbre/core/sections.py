@@ -7,12 +7,14 @@ keys. What no type can say is said in `__post_init__`, by a ValueError with a li
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal, TypeVar, dataclass_transform
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 T = TypeVar("T")
+TINY_SPEAKER = "models/tiny/speaker"
 
 
 @dataclass_transform(frozen_default=True)
@@ -353,3 +355,15 @@ class Settings:
     generate: GenerateParams
     evaluate: EvaluateParams
     speaker: SpeakerParams
+
+    def __post_init__(self) -> None:
+        if self.speaker.model == TINY_SPEAKER and _is_on_hub(self.voice.base):
+            raise ValueError(
+                f"speaker.model: {TINY_SPEAKER} tells the tiny voices apart, not those of people; with voice.base "
+                f"{self.voice.base} name an encoder of real speech, such as microsoft/wavlm-base-plus-sv"
+            )
+
+
+def _is_on_hub(model: str) -> bool:
+    """`owner/name`, and no folder of this repository."""
+    return model.count("/") == 1 and not model.startswith((".", "/", "models/")) and not Path(model).is_dir()

@@ -121,6 +121,11 @@ class Speaker:
     characters_per_second: float | None = None  # of the speaker's held-out clips, while speaking
     pauses: float | None = None  # share of their time
 
+    @property
+    def blind(self) -> bool:
+        """Whether the encoder finds the speaker's own recordings no nearer to the speaker than other voices."""
+        return self.ceiling is not None and self.floor is not None and self.ceiling <= self.floor
+
 
 @dataclass(frozen=True)
 class Gate:

@@ -15,8 +15,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from timbre.asr import alignment
 from timbre.core.content import write_atomic
-from timbre.evaluation import bootstrap, word_errors
+from timbre.evaluation import bootstrap
 from timbre.evaluation.aggregates import Mean, Ratio
 from timbre.evaluation.bootstrap import Estimate, TallyPart
 from timbre.evaluation.measures import BY_NAME, COMPARED, MEASURES, Measure
@@ -57,11 +58,11 @@ class Score:
     @property
     def characters(self) -> int:
         """Of the prompt, after the normaliser."""
-        return word_errors.characters(self.text, self.heard).of
+        return alignment.characters(self.text, self.heard).of
 
     @property
     def wrong_characters(self) -> int:
-        return word_errors.characters(self.text, self.heard).wrong
+        return alignment.characters(self.text, self.heard).wrong
 
 
 def write(path: Path, scores: Sequence[Score]) -> None:

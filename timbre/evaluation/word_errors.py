@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
 
 import jiwer
 
-from timbre import asr
+from timbre.asr.alignment import alike, characters
 
 LOOP = 4  # times in a row, from where a phrase is no way to speak
 PHRASE = 8  # words of the longest phrase that a recogniser repeats
@@ -35,47 +33,18 @@ def compare(text: str, heard: str, language: str = "en") -> Reading:
     expected, understood = alike(text, heard, language)
     if not any(character.isalnum() for character in expected):
         raise ValueError(f"{text!r} has no words to be heard")
-    words, characters = jiwer.process_words(expected, understood), jiwer.process_characters(expected, understood)
+    words = jiwer.process_words(expected, understood)
     count = len(expected.split())
     errors = min(words.substitutions + words.deletions + words.insertions, count)
     return Reading(
         wer=errors / count,
-        cer=min(characters.cer, 1.0),
+        cer=characters(text, heard, language).rate,
         errors=errors,
         words=count,
         repeated=repeats(expected.split(), understood.split()),
         looped=longest_loop(understood.split()) > max(longest_loop(expected.split()), LOOP - 1),
         diff=wdiff(words),
     )
-
-
-class Characters(NamedTuple):
-    wrong: int  # substituted, left out or added
-    of: int
-
-
-def alike(text: str, heard: str, language: str = "en") -> tuple[str, str]:
-    """Both as they are compared; `lower case` and `lowercase` are written as the text writes them."""
-    said, understood = asr.normalise(text, language), asr.normalise(heard, language)
-    words = said.split()
-    pairs, known = {first + second: f"{first} {second}" for first, second in pairwise(words)}, set(words)
-    parted = [pairs.get(word, word) if word not in known else word for word in understood.split()]
-    joined: list[str] = []
-    for word in " ".join(parted).split():
-        whole = joined[-1] + word if joined else ""
-        if whole in known and whole not in pairs:
-            joined[-1] = whole
-        else:
-            joined.append(word)
-    return said, " ".join(joined)
-
-
-@functools.lru_cache
-def characters(text: str, heard: str, language: str = "en") -> Characters:
-    alignment = jiwer.process_characters(*alike(text, heard, language))
-    wrong = alignment.substitutions + alignment.deletions + alignment.insertions
-    count = alignment.hits + alignment.substitutions + alignment.deletions
-    return Characters(min(wrong, count), count)
 
 
 def longest_loop(words: Sequence[str]) -> int:

@@ -102,7 +102,8 @@ def _place(items: Sequence[Item], terms: dict[str, str], newcomers: Sequence[Per
             if not to.exists():
                 _link(staged, to)
                 placed.append(to)
-        entries = [{"id": x.id, "file": x.recording.as_posix(), "speaker": x.speaker, **terms} for x in items]
+        own = [{"id": x.id, "file": x.recording.as_posix(), "speaker": x.speaker} for x in items]
+        entries = [one | terms | {"draft": False} for one in own]  # their words are known
         write_all([*introduced(newcomers), yaml_entries.extended(SOURCES, entries)])
     except BaseException:
         for path in placed:

@@ -30,7 +30,7 @@ def _was_entry(content: bytes) -> bool:
     """A record that holds hashes, or nothing that can be read; folders hold other JSON files, too."""
     try:
         value = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return True
     return isinstance(value, dict) and HASHES in value
 

@@ -80,7 +80,7 @@ def opened(content: bytes) -> Record | None:
 def key_of(content: bytes) -> str | None:
     try:
         return str(json.loads(content)["key"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

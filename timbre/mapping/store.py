@@ -274,7 +274,7 @@ def is_of_before(content: bytes) -> bool:
     """A record of the time when they held no hashes."""
     try:
         return HASHES not in json.loads(content) and key_of(content) is not None
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return False
 
 

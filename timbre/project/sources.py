@@ -8,6 +8,7 @@
       consent: synthetic voice, no person
       start: 12.5      # optional, seconds or h:mm:ss: only this part of it
       end: 1:02:30     # optional
+    draft: false     # optional: Whisper writes no draft, because the transcript is whole
 
 `read` checks the whole file and tells every mistake with its line. Stages iterate over what is declared here, never
 over what lies in a folder; `recordings` gives what was fetched for it, and fails where one is missing.
@@ -32,7 +33,7 @@ from timbre.core.safe_text import short_repr
 RECORDINGS = Path("data/recordings")  # the only folder a local file may come from: git carries it, DVC watches it
 REQUIRED = ("id", "speaker", "language", "licence", "consent")
 ORIGINS = ("file", "url")  # keys that say where the sound is, of which an entry has one
-OPTIONAL = (*ORIGINS, "start", "end")
+OPTIONAL = (*ORIGINS, "start", "end", "draft")
 CLOCK = re.compile(r"(?:(\d+):)?([0-5]?\d):([0-5]?\d(?:\.\d+)?)")  # h:mm:ss or m:ss, as players show it
 
 
@@ -49,6 +50,7 @@ class Source:
     url: str | None = None
     start: float | None = None  # seconds
     end: float | None = None
+    draft: bool = True  # whether Whisper writes one
 
     @property
     def origin(self) -> str:
@@ -149,6 +151,8 @@ def _problems(entry: Any, line: int) -> Iterator[tuple[int, str]]:
     for key in {"start", "end"} & set(entry):
         if seconds_of(entry[key]) is None:
             yield at[key], f"{key}: {shown(entry[key])} is not a time; write seconds (90.5) or h:mm:ss"
+    if not isinstance(entry.get("draft", True), bool):
+        yield at["draft"], f"draft: {shown(entry['draft'])} is neither true nor false"
     start, end = seconds_of(entry.get("start", 0)), seconds_of(entry.get("end"))
     if start is not None and end is not None and start >= end:
         yield at["end"], f"end {end:.2f} is not after start {start:.2f}"
@@ -218,7 +222,8 @@ def _source(entry: dict[str, Any]) -> Source:
     texts = {key: str(entry[key]) for key in (*REQUIRED, *ORIGINS) if key in entry}
     if "file" in texts:
         texts["file"] = Path(texts["file"]).as_posix()
-    return Source(**texts, start=seconds_of(entry.get("start")), end=seconds_of(entry.get("end")))
+    start, end = seconds_of(entry.get("start")), seconds_of(entry.get("end"))
+    return Source(**texts, start=start, end=end, draft=entry.get("draft", True))
 
 
 def seconds_of(value: Any) -> float | None:

@@ -179,7 +179,7 @@ def read_row(row: str) -> tuple[Line | None, str]:
     for name, value in zip(("start", "end"), fields, strict=False):
         if not _SECONDS.fullmatch(value.strip()):
             return None, f"{name} {value!r} is not a number of seconds such as 12.40"
-    start, end = (round(float(field), 2) for field in fields[:2])
+    start, end = (round(float(field.strip()), 2) for field in fields[:2])
     return Line(start, end, fields[2], fields[3], fields[4]), ""
 
 
@@ -222,7 +222,10 @@ def read_draft(path: Path) -> Draft:
         confidences = tuple(_confidence(s.get("words", [])) for s in values["segments"])
         return Draft(str(values["audio_sha256"]), lines, confidences)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); `dvc repro transcribe` makes it") from error
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}); `dvc repro transcribe` makes it, unless the "
+            "recording has `draft: false` in data/sources.yaml"
+        ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: not a draft: {error!r}; remove the file and run `dvc repro`") from error
 

@@ -39,6 +39,10 @@ HEADLINES = {  # by similarity (better, not clear, worse, not measured) and word
     (None, None): "This voice may be harder to understand than cloning alone",
     (None, -1): "This voice is harder to understand than cloning alone",
 }
+BLIND = (
+    "Nothing can be said of this voice’s similarity: speaker.model finds the speaker’s own recordings no nearer to the "
+    "speaker than other voices"
+)
 UNKNOWN = "Whether this voice is better than cloning alone was not measured"
 VOID = {  # gates without which nothing else counts
     "leakage": "Nothing can be said of this voice: some of what it is judged by was learnt",
@@ -63,6 +67,8 @@ def _headline(evidence: Evidence, added: Difference) -> str:
     for name, headline in VOID.items():
         if name in evidence.failed and evidence.gates[name].value is not None:
             return headline
+    if evidence.speaker and evidence.speaker.blind:
+        return BLIND
     words = _direction(added.wer_low, added.wer_high)
     similarity = _direction(added.similarity_low, added.similarity_high)
     if words is None:

@@ -13,10 +13,8 @@ from typing import Any
 
 import yaml
 
-from timbre.core.content import MOST_VALUES, values_in
+from timbre.core.content import DEEPEST, MOST_VALUES, too_deep, values_in
 
-DEEPEST = 300  # levels; the composer of libyaml needs stack for each, and running out of it ends the process
-LEADING = re.compile(rb"^[ \t?:-]*", re.MULTILINE)
 BOOL = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
 INT = re.compile(r"^(?:[-+]?0b[0-1_]+|[-+]?0o?[0-7_]+|[-+]?[0-9_]+|[-+]?0x[0-9a-fA-F_]+)$")
 FLOAT = re.compile(
@@ -29,7 +27,7 @@ def load(content: bytes) -> Any:
     """The document; ValueError where it is in no state to be read."""
     try:
         text = content.decode()
-        if _bound(content) > DEEPEST and _levels(text) > DEEPEST:
+        if too_deep(text):
             raise ValueError(f"it nests deeper than {DEEPEST} levels")
         document = yaml.load(text, Loader)
         values = values_in(document)
@@ -38,22 +36,6 @@ def load(content: bytes) -> Any:
     if values > MOST_VALUES:
         raise ValueError(f"its aliases stand for more than {MOST_VALUES:,} values")
     return document
-
-
-def _bound(content: bytes) -> int:
-    """No less than the levels that it has: each is opened by a bracket, or by what stands before a line's text."""
-    brackets = content.count(b"[") + content.count(b"{")
-    return brackets + 2 * max(len(match[0]) for match in LEADING.finditer(content))
-
-
-def _levels(text: str) -> int:
-    depth = deepest = 0
-    for event in yaml.parse(text, yaml.CSafeLoader):  # without recursion
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        deepest = max(deepest, depth)
-        if deepest > DEEPEST:
-            break
-    return deepest
 
 
 class Loader(yaml.CSafeLoader):  # type: ignore[misc]  # it has no types

@@ -7,6 +7,7 @@ from typing import Literal
 
 import pytest
 
+from tests.conftest import ROOT
 from timbre.core import params
 from timbre.core.errors import ParamsError
 from timbre.core.sections import Settings, section
@@ -66,6 +67,20 @@ def test_a_wrong_value_is_told_with_its_key_and_what_was_expected(change: dict[s
 def test_all_mistakes_are_told_at_once() -> None:
     found = params.problems({"tran": {}, "train": {"rate": "x", "stepz": 1}}, Document)
     assert len(found) == 8  # section, unknown key, one bad value, five missing
+
+
+@pytest.mark.parametrize(
+    ("base", "refused"), [("sesame/csm-1b", True), ("models/tiny/csm", False), ("mine/csm", False)]
+)
+def test_an_encoder_that_knows_the_tiny_voices_is_refused_beside_a_model_of_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base: str, refused: bool
+) -> None:
+    document = params.load(ROOT / "params.yaml")
+    (tmp_path / "mine/csm").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    document["voice"]["base"] = base
+    found = params.problems(document)
+    assert [line.partition(":")[0] for line in found] == (["speaker.model"] if refused else [])
 
 
 def test_a_whole_number_stays_whole_where_a_key_holds_it() -> None:

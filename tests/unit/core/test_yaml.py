@@ -34,6 +34,18 @@ def test_params_whose_aliases_unfold_without_end_are_told(tmp_path) -> None:
         params.load(path)
 
 
+@pytest.mark.parametrize("hostile", ["[" * 2000, "a: " + "{a: " * 2000, "- " * 2000 + "x"], ids=lambda text: text[:6])
+def test_brackets_by_the_thousand_are_told_before_the_parser_goes_down(hostile: str) -> None:
+    began = time.process_time()
+    with pytest.raises(NotYaml, match="nests too deeply"):
+        parse_yaml(hostile)
+    assert time.process_time() - began < 1  # it took seven seconds
+
+
+def test_brackets_in_a_text_nest_nothing() -> None:
+    assert parse_yaml(f"a: '{'[' * 2000}'") == {"a": "[" * 2000}
+
+
 def test_a_key_that_is_no_text_is_unknown(tmp_path) -> None:
     document = parse_yaml("2026-01-01: 1\n? [a, b]\n: 2\n", "safe")
     assert any("unknown section" in line for line in params.problems(document))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from timbre.asr import alignment
 from timbre.audio import delivery
 from timbre.evaluation import word_errors
 
@@ -53,7 +54,7 @@ def test_what_is_heard_twice_and_said_once_is_a_repetition(said: str, heard: str
 def test_a_loop_of_the_recogniser_costs_no_more_than_the_sentence_and_is_counted_apart() -> None:
     loop = word_errors.compare("The ferry waits at the pier.", "the ferry waits " * 15)
     assert (loop.errors, loop.words, loop.wer, loop.looped) == (6, 6, 1.0, True)
-    assert word_errors.characters("The ferry waits.", "and so on " * 20).wrong == len("the ferry waits")
+    assert alignment.characters("The ferry waits.", "and so on " * 20).wrong == len("the ferry waits")
 
 
 @pytest.mark.parametrize(
@@ -99,3 +100,15 @@ def test_sound_at_full_scale_is_clipped_and_a_single_peak_is_not() -> None:
     sound[200:203] = -1
     assert delivery.is_clipped(sound)
     assert not delivery.is_clipped(np.empty(0, np.float32))
+
+
+def test_case_marks_and_the_spelling_of_numbers_are_no_wrong_characters() -> None:
+    assert alignment.characters("Pier 21, please!", "pier twenty-one please").rate == 0
+    assert alignment.characters("abcd", "abcx").rate == 0.25
+    assert alignment.characters("the lowercase letters", "The lower case letters").rate == 0
+    assert alignment.characters("no", "no, not that one at all").rate == 1
+
+
+def test_where_nothing_was_said_whatever_is_heard_is_wrong() -> None:
+    assert alignment.characters("...", "").rate == 0
+    assert alignment.characters("...", "Hm").rate == 1

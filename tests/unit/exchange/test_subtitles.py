@@ -90,6 +90,7 @@ def test_a_recording_and_its_subtitles_come_in_together(talk: Path, capsys: pyte
     told = capsys.readouterr().out
     assert "4 lines, 0.1 min of speech in 0.1 min, ann" in told
     assert "1 of them only tell a sound, such as [music], and are flagged drop" in told
+    assert not sources.read(Path("data/sources.yaml"))[0].draft, "its words are known"
     run("talk.srt", "--audio", "talk.wav", "--speaker", "ann", *WHO)
     assert "it is here already" in capsys.readouterr().out
     Path("talk.srt").write_text(SRT.replace("tide", "time"))

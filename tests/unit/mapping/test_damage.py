@@ -82,3 +82,5 @@ def test_other_json_files_of_a_folder_are_no_damage(tmp_path: Path) -> None:
     assert list(damage.damaged([tmp_path])) == []
     (tmp_path / "heard.json").write_text('{"heard": "the ferry", "key": "01')
     assert list(damage.damaged([tmp_path])) == [tmp_path / "heard.json"]
+    (tmp_path / "heard.json").write_text("[" * 100_000)  # deeper than Python's parser goes
+    assert list(damage.damaged([tmp_path])) == [tmp_path / "heard.json"]

@@ -38,6 +38,15 @@ def test_an_entry_becomes_a_source() -> None:
     ]
 
 
+def test_a_recording_may_go_without_a_draft() -> None:
+    rows = [
+        f"- id: {name}\n  url: https://a.b/{name}\n{ENTRY}{more}"
+        for name, more in (("a", ""), ("b", "  draft: false\n"))
+    ]
+    PATH.write_text("".join(rows))
+    assert [source.draft for source in read(PATH)] == [True, False]
+
+
 def test_yaml_is_read_as_dvc_reads_it() -> None:
     PATH.write_text("- {id: a, url: 'https://a.b/c', speaker: s, language: no, licence: no, consent: yes}\n")
     assert (read(PATH)[0].language, read(PATH)[0].consent) == ("no", "yes")
@@ -63,6 +72,7 @@ def test_an_id_that_is_no_file_name_is_refused(bad: str) -> None:
         ("  url: https://a.b/c\n  start: 5\n  end: 5\n", 4, "end 5.00 is not after start 5.00"),
         ("  url: https://a.b/c\n  start: -5\n", 3, "start: -5 is not a time"),
         ("  url: https://a.b/c\n  end: .inf\n", 3, "end: inf is not a time"),
+        ("  url: https://a.b/c\n  draft: never\n", 3, "draft: 'never' is neither true nor false"),
         ("  url: https://a.b/c\n  voice: x\n", 3, "unknown key `voice`"),
     ],
 )

@@ -18,6 +18,7 @@ from timbre.project.transcripts import (
     checked_content,
     parse,
     read_draft,
+    read_row,
     render,
     seed_from_draft,
 )
@@ -104,6 +105,12 @@ def test_text_that_is_not_utf8_is_told_with_its_place() -> None:
     (line,) = problems(HEAD.encode() + "0.00\t1.00\tann\t\tcafé\n".encode("latin-1"))
     assert line == "talk.tsv:2: byte 19 (0xe9) is not UTF-8; save the file as UTF-8"
     assert problems(HEAD.encode("utf-16")) == ["talk.tsv: is UTF-16; save it as UTF-8"]
+
+
+@pytest.mark.parametrize("around", ["\x1c", "\x1f", "\u2003", "\x85"], ids=repr)
+def test_a_number_between_odd_spaces_is_read_as_the_number_it_is(around: str) -> None:
+    line, problem = read_row(f"1.0{around}\t{around}2.5\tann\tok\tHello.")
+    assert (problem, line and (line.start, line.end)) == ("", (1.0, 2.5))
 
 
 @pytest.mark.parametrize("body", ["", "# only a note\n", "start,end,text\n", "0.00\t1.00\tann\t\tno header\n"])

@@ -62,6 +62,13 @@ def test_no_voice_is_called_better_where_the_measurement_is_void(gate: str, head
     assert verdict(void).headline.startswith(headline)
 
 
+def test_nothing_is_said_of_similarity_by_an_encoder_that_cannot_tell_the_speaker_from_others() -> None:
+    good = made_up()
+    assert verdict(good).headline.startswith("This voice is")
+    blind = dataclasses.replace(good, speaker=dataclasses.replace(good.speaker, ceiling=0.61, floor=0.62))
+    assert verdict(blind).headline.startswith("Nothing can be said of this voice’s similarity")
+
+
 def test_intervals_are_drawn_to_scale() -> None:
     shown = rates(made_up())
     tuned = shown.conditions[3]

@@ -225,7 +225,8 @@ def person(speaker: str, answers: dict[str, Any]) -> Person:
 
 def _entry(session: BoothSession, recording: Path) -> dict[str, Any]:
     about = {"speaker": session.speaker, "language": session.language, "licence": session.licence}
-    return {"id": session.id, "file": recording.as_posix(), **about, "consent": "recorded by the speaker"}
+    said = {"consent": "recorded by the speaker", "draft": False}  # every word is known
+    return {"id": session.id, "file": recording.as_posix(), **about, **said}
 
 
 def key(sentence: str) -> str:
