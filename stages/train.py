@@ -35,7 +35,6 @@ from typing import Annotated, Any, NamedTuple
 
 from timbre import families
 from timbre.core.content import content_key
-from timbre.core.early_ending import GO_ON, early_ending
 from timbre.core.errors import ModelError
 from timbre.core.params import read
 from timbre.core.running import settle
@@ -46,6 +45,7 @@ from timbre.mapping import inputs
 from timbre.mapping.entries import RECORD, Entry
 from timbre.mapping.stage import run_stage
 from timbre.mapping.store import Store
+from timbre.project.early_ending import GO_ON, early_ending
 from timbre.project.permissions import SPEAKERS, used_by
 from timbre.training import distributed, ending, timing
 from timbre.training.batches import Utterance, check_lengths, utterances
