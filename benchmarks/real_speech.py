@@ -1,25 +1,38 @@
-"""A real Whisper on real speech: what `check` hears in correct clips, and how many words of a recording are wrong.
+"""A real Whisper on real speech: correct clips heard by `check`, wrong words of recordings, clips cut from its drafts.
 
     python -m benchmarks.real_speech [--model base] [--only check]
 
-It first brings the materials that are missing (benchmarks/real_materials.py). On a core
-of a CPU, hearing takes as long as the sound or longer: a quarter of an hour in all, or more. docs/real-speech.md says
-which of its numbers come from here.
+It first brings the materials that are missing (benchmarks/real_materials.py). On a core of a CPU, hearing takes as long
+as the sound or longer: half an hour in all, or more. docs/real-speech.md says which of its numbers come from here.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
 
 from benchmarks import real_materials as materials
-from timbre import asr
+from stages import chunk, segment, transcribe
+from timbre import asr, audio
 from timbre.asr.alignment import characters
+from timbre.audio import speech_activity
+from timbre.core import params
+from timbre.core.records import Recording, Segment
 from timbre.core.sections import WhisperParams
+from timbre.core.text import ends_sentence
 from timbre.evaluation import word_errors
+from timbre.project import transcripts
 
+DRAFTED = ("linda", "austen", "sonnet-1")
+LENGTHS = (30.0, 10.0)  # seconds of a clip, at most
 BATCH = 4  # clips at once
 WRONG = 0.15  # CER above which a correct clip was not heard
 
@@ -46,7 +59,44 @@ def words(model: str) -> Iterator[str]:
             yield f"{name} ({language}): {reading.errors} of {reading.words} words wrong, {reading.wer:.1%}"
 
 
-MEASURES: dict[str, Callable[[str], Iterator[str]]] = {"check": check, "words": words}
+def clips(model: str) -> Iterator[str]:
+    """Drafts as they are, cut by the limits of the preset for csm-1b and two lengths of clips."""
+    preset = params.read(Path("presets/csm-1b.yaml"))
+    drafts = [drafted(one, model) for one in materials.recordings() if one.name in DRAFTED]
+    for longest in LENGTHS:
+        limits = replace(preset.chunk, max_seconds=longest)
+        cut = [(clip, draft) for draft in drafts for clip in chunk.plan(*draft, limits)[0]]
+        voiced = sum(
+            draft[2].speaks(here[1], there[0]).any() for clip, draft in cut for here, there in pairwise(clip.spans)
+        )
+        most = preset.train.context_seconds
+        whole = sum(clip.seconds <= most for clip, _ in cut)
+        parts = sum(clip.seconds > most and any(end <= most for _, end in clip.sentence_ends) for clip, _ in cut)
+        abrupt, ended = (
+            sum(clip.abrupt for clip, _ in cut),
+            sum(ends_sentence(clip.text, "", "en") for clip, _ in cut),
+        )
+        yield (
+            f"up to {longest:g} s: {len(cut)} clips, {abrupt} abrupt, {ended} end with a sentence, {voiced} cut pauses "
+            f"with voice; {whole} can be heard before another, {parts} more by their first sentences"
+        )
+
+
+def drafted(one: materials.RealRecording, model: str) -> tuple[Recording, list[Segment], speech_activity.Activity]:
+    """What `transcribe`, `segment` and the first half of `chunk` make of a recording."""
+    seconds = len(one.samples) / asr.SAMPLE_RATE
+    recording = Recording(one.name, "reader", one.language, "", "", "", "", asr.SAMPLE_RATE, seconds)
+    with tempfile.TemporaryDirectory() as folder:
+        sound, activity, draft = (Path(folder) / name for name in ("sound.flac", "activity.npy", "draft.json"))
+        sound.write_bytes(audio.flac_bytes(one.samples, asr.SAMPLE_RATE))
+        activity.write_bytes(speech_activity.measure(sound, "silero"))
+        listen = partial(asr.transcribe, asr.load(WhisperParams(model)), word_timestamps=True)
+        draft.write_text(json.dumps({"audio_sha256": "", **transcribe.draft_of(recording, sound, listen)}))
+        lines = segment.segments_of(transcripts.seed(draft, recording), recording)
+        return recording, lines, speech_activity.open(activity)
+
+
+MEASURES: dict[str, Callable[[str], Iterator[str]]] = {"check": check, "words": words, "clips": clips}
 
 
 def main() -> None:

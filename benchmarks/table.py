@@ -226,7 +226,7 @@ def _cells(row: TimedRow, table: ResultTable, scale: float, unit: str, named: It
     return {
         table.title: row.name,
         f"{unit}, median (lowest–highest)" if any(len(r.seconds) > 1 for r in table.rows) else unit: (
-            f"{plain(statistics.median(times))}{spread}" if times else "–"
+            f"{plain(statistics.median(times))}{spread}" if times else "–" if any(r.seconds for r in table.rows) else ""
         ),
         table.rate or "rate": plain(row.amount / median(row)) if times and row.amount else "",
         compared: f"{plain(against)}×" if against is not None else "",

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = Path(__file__).parent / "licences.md"
 BEGIN, END = "<!-- packages -->\n", "<!-- /packages -->\n"
 EXTRAS = ("test", "docs")
+NVIDIA = re.compile(r"(nvidia|cuda)-")  # what a CUDA build of torch brings: the page names it as a whole
 COPYLEFT = re.compile(r"GPL|MPL|EPL|CDDL|EUPL")
 READ = {"huey": "MIT", "skops": "MIT", "snac": "MIT"}  # their metadata name none: read in their LICENSE files
 SPDX = {  # how packages write a licence → its SPDX name
@@ -43,7 +44,7 @@ def installed() -> dict[str, str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     wanted = [*project["dependencies"], *(line for name in EXTRAS for line in extras[name])]
-    return {name: licence(name) for name in sorted(required(map(Requirement, wanted)))}
+    return {name: licence(name) for name in sorted(required(map(Requirement, wanted))) if not NVIDIA.match(name)}
 
 
 def required(wanted: Iterable[Requirement]) -> set[str]:

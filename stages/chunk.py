@@ -83,6 +83,9 @@ def plan(
     for part in stack(spoken, drops, ends, limits_of(params)):
         spans = spans_of(part, spoken, sound, params, recording.seconds)
         clip = clip_of(recording, [segments[i] for i in part], spans, sound, params)
+        lines = [placed[index] for index in part]
+        stops = sentence_ends(clip, lines, [ends[index] for index in part], sound, recording.language)
+        clip = replace(clip, sentence_ends=stops)
         if clip.seconds >= params.min_seconds:
             clips.append(clip)
             continue
@@ -218,6 +221,21 @@ def clip_of(
         snr=round(speech - noise, 1),
         abrupt=any(voice and level > speech - ABRUPT for voice, level in edges),
     )
+
+
+def sentence_ends(
+    clip: Clip, lines: Sequence[Segment], ends: Sequence[bool], sound: Activity, language: str
+) -> list[list[float]]:
+    """Where the clip may end early: after a sentence, in the quietest moment before the next."""
+    found: list[list[float]] = []
+    texts: list[str] = []
+    for (before, after), ended in zip(pairwise(lines), ends, strict=False):
+        texts.append(before.text)
+        at = clip.to_clip(sound.quietest(before.end, after.start, QUIET, 0.5))
+        at = at if at is not None else clip.to_clip(before.end)  # the pause was cut short
+        if ended and at is not None:
+            found.append([len(join(texts, language)), round(at, 3)])
+    return found
 
 
 def mean_decibels(level: npt.NDArray[np.float64]) -> float:

@@ -166,6 +166,7 @@ def examples(clips: Iterable[Clip], folder: Path, languages: Mapping[str, str]) 
             end=clip.end,
             seconds=clip.seconds,
             language=languages.get(clip.recording),
+            sentence_ends=clip.sentence_ends,
         )
         for clip in clips
     ]

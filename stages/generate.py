@@ -12,6 +12,9 @@ Writes  reports/samples/<condition>-<prompt>-<seed>.flac and .json (Sample)
 A sample is made again when its own text, seed, model or reference changes: after another training the samples of the
 base stay. All conditions draw by the same seed, so that an adapter that changes nothing changes no sample. How the
 reference is chosen stands in timbre/synthesis/reference.py, what a true prompt is in timbre/synthesis/true_prompts.py.
+
+It speaks with no voice whose consent was withdrawn, as data/speakers.yaml says when it begins. That changes no sample,
+so it is no dependency.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from timbre.families import Mark, Request
 from timbre.mapping import Job, refresh
 from timbre.mapping.batch import Files
 from timbre.mapping.stage import run_stage
+from timbre.project.permissions import Permissions
 from timbre.project.prompts import Prompt, read_prompts
 from timbre.synthesis import sentence
 from timbre.synthesis.params import of_a_sound
@@ -118,9 +122,10 @@ def main(
 ) -> None:
     settings = read()
     params, voice = settings.generate, settings.voice
+    Permissions().check_stage(dataset, adapter)
     train, held_out = (read_jsonl(dataset / f"{name}.jsonl", Example) for name in ("train", "eval"))
     family = families.family(voice.family)
-    reference = choose_reference(train, clips, codes, family.cloning.seconds)
+    reference = choose_reference(train, clips, codes, family.cloning)
     written = read_prompts(prompts)
     spoken = written + true_prompts(held_out, reference.speaker, written, params.true_prompts)
     base, tuned = families.fingerprint(voice), families.adapter_fingerprint(adapter)

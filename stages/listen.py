@@ -11,7 +11,7 @@ Writes  reports/points/<step>.flac and .json (Point)    the sentence at each of 
 
 Everything but the adapter is as in the samples: the reference clip, the seed, `generate` in params.yaml. So whoever
 shows the points (the report, MLflow) puts the sample `base_clone-…` before them and `Point.sample`, of the best step,
-after them.
+after them. As `generate`, it asks data/speakers.yaml first.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from timbre.families import Request
 from timbre.mapping import Job, refresh
 from timbre.mapping.batch import Files
 from timbre.mapping.stage import run_stage
+from timbre.project.permissions import Permissions
 from timbre.project.prompts import read_prompts
 from timbre.synthesis import reference, sentence
 
@@ -69,8 +70,9 @@ def main(
 ) -> None:
     settings = read()
     voice, params = settings.voice, settings.generate
+    Permissions().check_stage(dataset)
     sample = spoken_sample(prompts, samples)
-    context = reference.of_sample(sample, dataset, codes)
+    context = reference.of_sample(sample, dataset, codes, families.family(voice.family).cloning)
     seed = sentence.prompt_seed(sample.seed, sample.prompt)
     request = sentence.request(sample.text, params, seed=seed, context=context, like=context[0])
     jobs = []

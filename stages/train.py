@@ -14,6 +14,9 @@ The three outputs are one entry. Its key, in training.json, is of all that it de
 words and codes, the sections of `train` and of the family. What was trained from the same before is kept or put back,
 so an edit of code that changes no result trains nothing, nor does an edit that is taken back.
 
+It learns no voice whose consent was withdrawn, as data/speakers.yaml says when it begins. That changes no adapter, so
+it is no dependency.
+
 The state of an unfinished run is in .timbre/train/<content key>/, safe to delete. All that is random in a step is drawn
 from the seed and the step's number alone, so a run that was killed gives the same bytes as one that was not.
 `train.processes` are started here, unless a launcher of yours started them: docs/several-gpus.md.
@@ -46,7 +49,7 @@ from timbre.mapping.entries import RECORD, Entry
 from timbre.mapping.stage import run_stage
 from timbre.mapping.store import Store
 from timbre.project.early_ending import GO_ON, early_ending
-from timbre.project.permissions import SPEAKERS, used_by
+from timbre.project.permissions import SPEAKERS, Permissions, used_by
 from timbre.training import distributed, ending, timing
 from timbre.training.batches import Utterance, check_lengths, utterances
 from timbre.training.courses import Run, learn
@@ -111,6 +114,7 @@ def main(
 ) -> None:
     settings = read()
     params, base = settings.train, settings.voice
+    Permissions().check_stage(dataset)
     task = task_of(dataset, codes, settings)
     entry = entry_of(out, points, history, task.key)
     if distributed.alone() and is_there(entry):
@@ -125,11 +129,13 @@ def main(
 def task_of(dataset: Path, codes: Path, settings: Settings) -> Task:
     base = settings.voice
     own = getattr(settings, base.family)
-    clips, keys = utterances(dataset / "train.jsonl", codes)
+    clips, keys = utterances(dataset / "train.jsonl", codes, settings.train.context_seconds)
     held, held_keys = utterances(dataset / "eval.jsonl", codes)
+    parted = [(clip.id, clip.opening.text) for clip in clips if clip.opening and clip.opening.text != clip.turn.text]
     content = [(clip.id, clip.speaker, clip.seconds, clip.turn.text) for clip in [*clips, *held]]
     asked_of = [asked(settings.train), asdict(own)]
-    key = content_key(VERSION, families.fingerprint(base), asked_of, content, keys, held_keys)
+    learnt = [content, keys, held_keys, *([parted] if parted else [])]
+    key = content_key(VERSION, families.fingerprint(base), asked_of, *learnt)
     licence = families.limits(base.family)
     return Task(clips, held, own, key, str(licence) if licence else None)
 

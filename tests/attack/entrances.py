@@ -19,17 +19,26 @@ from tests.attack.harness import Entrance, root
 from tests.attack.hostile import Hostile
 from tests.attack.pages import requests
 from tests.attack.project import RATE, TABLE, Project, unchanged, voice_like
+from tests.attack.voices import checkpoint_of, listening_requests, speech_requests, traced
+from tests.support.listening import sitting
 from timbre import audio
 from timbre.commands import cli
 from timbre.core import params
 from timbre.families import lora
-from timbre.project import glossary, permissions, prompts, sources, speakers, transcripts
+from timbre.project import glossary, listening_tests, opinions, permissions, prompts, sources, speakers, transcripts
 from timbre.tracking import probe
 from timbre.training import checkpoint
 from timbre.web.booth import microphone_takes
 
 CSV = "file_name,text,speaker\na.wav,The tide comes in.,ann\nb.wav,The boats go out.,ann\n"
 LJSPEECH = "a|The tide comes in.|The tide comes in.\nb|The boats go out.\n"
+LIST = "wavs/a.wav|ann|EN|The tide comes in.\nwavs/b.wav|ann|EN|The boats go out.\n"
+OPINIONS = (
+    "test\ttrial\tkind\tprompt\tfirst\tfirst_sound\tsecond\tsecond_sound\tanswer\tseconds\n"
+    f"{'0a' * 6}\t1\tab\tferry\ttuned_clone@{'a1' * 8}\t{'b2' * 8}\tbase@{'c3' * 8}\t{'d4' * 8}\tfirst\t2.5\n"
+    f"{'0a' * 6}\t2\tabx\tferry\ttuned_clone@{'a1' * 8}\t{'b2' * 8}\tbase@{'c3' * 8}\t{'d4' * 8}\tright\t4\n"
+    f"{'0a' * 6}\t3\trating\tferry\ttuned_clone@{'a1' * 8}\t{'b2' * 8}\t\t\t80\t4.25\n"
+)
 SRT = "1\n00:00:00,000 --> 00:00:01,500\nThe tide comes in.\n\n2\n00:00:01,600 --> 00:00:02,900\nThe boats go.\n"
 ABOUT = ["--speaker", "marina", "--language", "en", "--licence", "CC0-1.0", "--consent", "Ann, 2026-03-01"]
 ADAPTER = {
@@ -38,7 +47,8 @@ ADAPTER = {
 }  # fmt: skip
 COMMANDS = (
     "trace", "diff", "log", "resolve", "replace", "accept", "remove", "summary", "estimate", "add", "import", "export",
-    "report", "completion", "repair", "runs", "promote", "review",
+    "report", "completion", "repair", "runs", "promote", "review", "compare", "coverage", "keys", "release", "say",
+    "hooks", "serve",
 )  # fmt: skip
 FLAGS = ("--json", "--help", "--rev", "--history", "--every", "--local", "--check", "--format", "-n", "--all", "--id",
          "--write", "--glossary", "--ignore-case", "--dry-run", "--theirs", "--as", "--name", "--encoding")  # fmt: skip
@@ -99,6 +109,16 @@ def entrances(folder: Path) -> list[Entrance]:
         Entrance("addresses", addresses, 2),
         Entrance("arguments", arguments, 4),
         Entrance("requests", requests(), 5),
+        Entrance("opinions", of_file(project, "data/opinions/ann.tsv", OPINIONS, lambda _: opinions.read()), 2),
+        Entrance("answers", of_answers(project), 2),
+        Entrance("listening-requests", listening_requests()),
+        Entrance("coverage", of_command(project, "data/prompts.tsv", ["coverage"], ["coverage", "--json"])),
+        Entrance("sentences", of_command(project, "next.txt", ["coverage", "--candidates", "next.txt"])),
+        Entrance("training-list", of_import(project, "gs/train.list", LIST), 2),
+        Entrance("speech-requests", speech_requests, 3),
+        Entrance("xtts", checkpoint_of("xtts")),
+        Entrance("sovits", checkpoint_of("sovits")),
+        Entrance("traced-sound", traced(project)),
     ]
 
 
@@ -148,6 +168,27 @@ def of_import(project: Project, name: str, good: str) -> Callable[[Hostile], Non
             which = ["--recording", "noon"] if name.endswith((".srt", ".vtt", ".json")) else ["--name", "new"]
             where = name.partition("/")[0]  # of a dataset, its folder
             cli.execute(["import", where, "--dry-run", *which, *([] if "--recording" in which else ABOUT)])
+
+    return attack
+
+
+def of_answers(project: Project) -> Callable[[Hostile], None]:
+    """A file that a listener sent back, and the plan of its test."""
+    test = sitting().test
+    plan = listening_tests.save(test)
+    rows = "".join(f"{number}\tfirst\t4.2\n" for number in range(1, len(test.screens) + 1))
+    answers = f"# timbre answers {test.id} bea\ntrial\tanswer\tseconds\n{rows}"
+    written = plan.read_text(encoding="utf-8")
+
+    def attack(hostile: Hostile) -> None:
+        plans = json.dumps(hostile.values(json.loads(written))).encode() if hostile.rng.random() < 0.5 else None
+        sent = answers.encode() if plans else hostile.text(answers)
+        try:
+            with project.with_file(str(plan), plans or written.encode()), project.with_file("sent.tsv", sent):
+                cli.execute(["compare", "--take", "sent.tsv"])
+        finally:
+            for path in Path("data/opinions").glob("*.tsv"):
+                path.unlink()
 
     return attack
 
@@ -232,7 +273,7 @@ def arguments(hostile: Hostile) -> None:
     command = hostile.rng.choice(COMMANDS)
     count = hostile.rng.randint(0, 4)
     given = [hostile.argument(*(FLAGS if hostile.rng.random() < 0.4 else WORDS)) for _ in range(count)]
-    if command == "review":
+    if command in ("review", "compare", "serve"):
         given += ["--port", hostile.rng.choice(("x", "-1", "70000", "1e3"))]  # none that can be listened on
     owned = [Path(f"data/{name}") for name in ("sources.yaml", "speakers.yaml", "transcripts/noon.tsv")]
     with unchanged(*owned):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import random
 import re
@@ -46,6 +47,8 @@ class Subject:
     outs: tuple[str, ...]  # files and folders that are compared
     prepare: Callable[[Path], None]  # makes a copy of the template one in which the command has all its work to do
     before: tuple[str, ...] = ()  # what runs before the command that is to finish
+    stage: str = ""  # whose entry in dvc.lock is compared; what a cut lock has lost of others, `dvc repro` finds again
+    drawn: bool = False  # its files are of random numbers, and only their names are compared
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,9 @@ def build(root: Path) -> Path:
 
 def subjects(template: Path) -> Iterator[Subject]:
     for name, outs in stages(template):
-        yield Subject(name, ("dvc", "repro", "-s", name), (*outs, "dvc.lock"), without(*outs), ("timbre", "repair"))
+        yield Subject(
+            name, ("dvc", "repro", "-s", name), (*outs, "dvc.lock"), without(*outs), ("timbre", "repair"), name
+        )
     about = ("--speaker", "ann", "--language", "en", "--licence", "CC0-1.0", "--consent", "Ann, 2026-03-01")
     yield Subject("add", ("timbre", "add", "new.flac", *about), OWNED, _with_sound)
     yield Subject("import", ("timbre", "import", "dataset", "--name", "new", *about), OWNED, _with_dataset)
@@ -112,6 +117,18 @@ def subjects(template: Path) -> Iterator[Subject]:
     yield Subject("export", ("timbre", "export", "ljspeech", "exported"), ("exported",), without())
     yield Subject("init", ("timbre", "init", "made"), ("made",), without())
     yield Subject("say", ("timbre", "say", "The ferry waits.", "--out", "said.flac"), ("said.flac",), without())
+    yield Subject("say-lines", ("timbre", "say", "--lines", "lines.txt", "--out", "said"), ("said",), _with_lines)
+    yield Subject("release", ("timbre", "release", "--out", "released"), ("released",), _with_consent)
+    test = ("timbre", "compare", "--export", "test.html", "-n", "2", "--seed", "1")
+    yield Subject("compare-export", test, ("test.html", "data/opinions"), without())
+    take = ("timbre", "compare", "--take", "answers.tsv", "--listener", "bea")
+    yield Subject("compare-take", take, ("data/opinions",), lambda root: _with_answers(root, test))
+    yield Subject("coverage", ("timbre", "coverage", "--out", "next.txt"), ("next.txt",), without())
+    yield Subject("report-copy", ("timbre", "report", "HEAD"), ("reports/report.html",), without())
+    yield Subject("diff", ("timbre", "diff", "HEAD", "--full", "diff.html"), ("diff.html",), without())
+    yield Subject("log", ("timbre", "log", "--plot"), ("reports/log.html",), without())
+    yield Subject("promote", ("timbre", "promote", "--force", "a try"), (STORE,), without())
+    yield Subject("keys", ("timbre", "keys", "--name", "Ann"), (".timbre/keys",), without(), drawn=True)
 
 
 def stages(template: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -147,6 +164,25 @@ def _with_dataset(root: Path) -> None:
         soundfile.write(root / f"dataset/wavs/{number}.wav", *soundfile.read(clip))
     rows = (f"{number}|The ferry number {number} waits.\n" for number in range(len(clips)))
     (root / "dataset/metadata.csv").write_text("".join(rows))
+
+
+def _with_lines(root: Path) -> None:
+    rows = [f"The ferry number {number} waits.\n" for number in ("one", "two", "three", "four", "five", "six")]
+    (root / "lines.txt").write_text("".join(rows))
+
+
+def _with_consent(root: Path) -> None:
+    path = root / "data/speakers.yaml"
+    path.write_text(path.read_text().replace("for: tests", "for: 'tests, publish'"))
+
+
+def _with_answers(root: Path, test: tuple[str, ...]) -> None:
+    run(test, root)
+    (plan,) = (root / "data/opinions/tests").glob("*.json")
+    screens = json.loads(plan.read_text())["screens"]
+    rows = [f"{number}\tfirst\t4.2" for number in range(1, len(screens) + 1)]
+    head = (f"# timbre answers {plan.stem} bea", "trial\tanswer\tseconds")
+    (root / "answers.tsv").write_text("\n".join([*head, *rows, ""]))
 
 
 def _with_empty_lock(root: Path) -> None:
@@ -208,11 +244,13 @@ def difference(subject: Subject, expected: Left, work: Path) -> str:
 
 def left(subject: Subject, root: Path) -> Left:
     done = run(subject.command, root)
-    files = {name: digest for path in subject.outs for name, digest in contents(root, path)}
+    files = {name: digest for path in subject.outs for name, digest in contents(root, path, subject.stage)}
+    if subject.drawn:
+        files = dict.fromkeys(files, "")
     return Left(done.code, done.output, files)
 
 
-def contents(root: Path, path: str) -> Iterator[tuple[str, str]]:
+def contents(root: Path, path: str, stage: str = "") -> Iterator[tuple[str, str]]:
     if path == STORE:
         yield path, _recorded(root / path)
         return
@@ -221,17 +259,19 @@ def contents(root: Path, path: str) -> Iterator[tuple[str, str]]:
         if ".git" in file.relative_to(place).parts:  # whose index holds times
             continue
         if file.name == "dvc.lock":  # of which DVC keeps no order
-            yield path, str(sorted(YAML(typ="safe").load(file)["stages"].items()))
+            locked = YAML(typ="safe").load(file)["stages"]
+            yield path, str(locked.get(stage) if stage else sorted(locked.items()))
         elif file.is_file():
             yield file.relative_to(root).as_posix(), hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _recorded(store: Path) -> str:
-    """How many runs are in it, and how many are complete."""
+    """How many runs are in it, how many are complete, and which versions have a name."""
     with sqlite3.connect(store) as database:
         runs = database.execute("select count(*) from runs where lifecycle_stage = 'active'").fetchone()[0]
         complete = database.execute("select count(*) from tags where key = 'timbre.complete'").fetchone()[0]
-    return f"{runs} runs, {complete} complete"
+        names = database.execute("select alias, version from registered_model_aliases order by alias").fetchall()
+    return f"{runs} runs, {complete} complete, {names}"
 
 
 def kill(command: tuple[str, ...], root: Path, after: float) -> bool:

@@ -63,10 +63,15 @@ def requests() -> Callable[[Hostile], None]:
                 )
             )
         with unchanged(Path("data/sources.yaml"), Path("data/speakers.yaml"), Path("data/transcripts/noon.tsv")):
-            status = asked(_ask(app, "POST" if body else "GET", path, headers, body))
-        assert status < 500, f"{path} answered {status}"
+            respond(app, path, body, headers)
 
     return attack
+
+
+def respond(app: Any, path: str, body: bytes, headers: list[tuple[bytes, bytes]] | None = None) -> None:
+    usual = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    status = asked(_ask(app, "POST" if body else "GET", path, usual if headers is None else headers, body))
+    assert status < 500, f"{path} answered {status}"
 
 
 def asked(question: Coroutine[Any, Any, int]) -> int:

@@ -46,9 +46,10 @@ class Project:
             about = {"id": name, "speaker": "marina", "language": "en", "licence": "x", "consent": "y", "origin": "z",
                      "sha256": audio.sha256(sound), "sample_rate": RATE, "seconds": 3.0}  # fmt: skip
             (self.root / f"data/raw/{name}.json").write_text(json.dumps({"recording": about}))
+        (self.root / "next.txt").write_text("# one a line\nThe ferry waits at the pier.\nThe night train leaves.\n")
         for name in ("a.wav", "b.wav"):
             soundfile.write(self.root / name, sound, RATE)
-            for folder in ("lj/wavs", "folder"):
+            for folder in ("lj/wavs", "gs/wavs", "folder"):
                 (self.root / folder).mkdir(parents=True, exist_ok=True)
                 shutil.copy(self.root / name, self.root / folder / name)
 

@@ -15,7 +15,11 @@ from tests.support.review_page import NOON, opened, rows, saved, texts, until
 from tests.support.review_repository import RATE
 from timbre import audio
 from timbre.audio import flac_bytes, sha256
+from timbre.core.content import file_sha256
 from timbre.core.records import Label, write_jsonl
+from timbre.training import worth
+from timbre.training.influence import WEIGHTS
+from timbre.training.worth import Worth, WorthRow
 from timbre.web.server import PageServer
 
 DRAFT = Path("data/drafts/noon.json")
@@ -202,6 +206,39 @@ def test_the_worst_label_comes_first_where_a_check_has_run(page: Any) -> None:
     page.reload()
     page.wait_for_selector("body[data-ready]")
     assert page.is_hidden("#labels")
+
+
+def test_the_most_harmful_line_comes_first_where_value_has_run_for_this_adapter(page: Any) -> None:
+    assert page.is_hidden("#harm")
+    adapter = Path("models/adapter")
+    adapter.mkdir(parents=True)
+    (adapter / WEIGHTS).write_bytes(b"weights")
+
+    def clip(start: float, text: str, harm: float, advice: Any, why: str) -> WorthRow:
+        return WorthRow(
+            "c" * 16, "noon", start, start + 4, text, text, 0.0, [4.0], [0.1], [0.1], 0.0, harm, advice, why
+        )
+
+    clips = [
+        clip(12.0, "We wait for the fairy.", 1.4, "drop", "it is noisy"),
+        clip(4.0, "Boats leave from pier for.", 0.5, "keep", "no"),
+    ]
+    worth.write(worth.PATH, Worth("key", file_sha256(adapter / WEIGHTS), [0, 40], clips))
+    page.reload()
+    page.wait_for_selector("body[data-ready]")
+    chip = page.locator(".chip", has_text="harm")
+    assert (chip.count(), chip.inner_text(), chip.get_attribute("title")) == (1, "harm 1.4: drop", "it is noisy")
+    page.keyboard.press("v")
+    assert page.evaluate(
+        "[...document.querySelectorAll('.row')].sort((a, b) => a.getBoundingClientRect().top - "
+        "b.getBoundingClientRect().top).slice(0, 2).map(row => row.querySelector('.text').textContent)"
+    ) == ["We wait for the fairy.", "Boats leave from pier for."]
+    page.keyboard.press("u")
+    assert not page.is_checked("#harm"), "one order at a time"
+    (adapter / WEIGHTS).write_bytes(b"trained again")
+    page.reload()
+    page.wait_for_selector("body[data-ready]")
+    assert page.is_hidden("#harm"), "that was another voice"
 
 
 @pytest.mark.parametrize("names", [[1], ["x" * 3000], "x"])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.consent import write_consent
 from tests.support.tiny_sovits import random_sovits
 from tests.support.tiny_xtts import random_xtts
 from timbre import audio, families
@@ -23,20 +24,13 @@ from timbre.families import Lora, Turn
 from timbre.families.sovits import load as sovits_files
 from timbre.families.xtts.load import released_weights
 
-PEOPLE = """speakers:
-  ann:
-    name: Ann
-    consent: {by: Ann, when: 2026-01-01, for: "training, publish", evidence: null, revoked: null}
-"""
-SOURCES = "- {id: talk, file: talk.flac, speaker: ann, language: en, licence: CC0-1.0, consent: given}\n"
 OWN = {"xtts": XttsParams(False, 0.01), "sovits": SovitsParams(False, 1e-4, 1, 0.4, 45, 1.0)}
 
 
 @pytest.fixture(autouse=True)
 def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "data/transcripts").mkdir(parents=True)
-    (tmp_path / "data/speakers.yaml").write_text(PEOPLE)
-    (tmp_path / "data/sources.yaml").write_text(SOURCES)
+    write_consent(tmp_path)
     monkeypatch.chdir(tmp_path)
 
 

@@ -58,6 +58,12 @@ def test_a_family_goes_through_the_stages(root: Path) -> None:
         assert {row["course"] for row in rows} == {"1", "2"}
         assert any(row["train_loss/judges"] for row in rows)
     learnt = {path.name: path.read_bytes() for path in outs[0].iterdir()}
+
+    assert cli.execute(["value"]) == 0
+    worth = json.loads(Path("reports/value.json").read_text())
+    assert worth["steps"][0] == 0
+    assert len(worth["rows"]) == 4
+    assert all(any(row["gains"]) for row in worth["rows"]), "the course's own losses have gradients"
     train.main(dataset, folder, *outs, Path("speed.json"))
     assert learnt == {path.name: path.read_bytes() for path in outs[0].iterdir()}, "it was trained before"
 

@@ -12,19 +12,22 @@ import numpy as np
 import pytest
 import soundfile
 
+from stages import generate
 from stages.generate import CONDITIONS, Speed, plan, speak
+from tests.support.consent import withdraw_consent, write_consent
 from tests.support.tiny_models import CODEBOOK_SIZE, CODEBOOKS, SAMPLE_RATE, adapted, random_csm
 from timbre import audio, families
-from timbre.core.errors import DataError, ModelError
-from timbre.core.records import Example, Sample, from_json
+from timbre.core.errors import DataError, ModelError, SourceError
+from timbre.core.records import Example, Sample, from_json, write_jsonl
 from timbre.core.sections import GenerateParams, VoiceParams
-from timbre.families import Lora, Turn
+from timbre.families import Cloning, Lora, Turn
 from timbre.families.codes import to_bytes
 from timbre.mapping import Job, refresh
 from timbre.project.prompts import Prompt
 from timbre.synthesis.reference import Reference, choose_reference
 from timbre.synthesis.true_prompts import true_prompts
 
+ROOT = Path(__file__).parents[2]
 PARAMS = GenerateParams(
     seeds=[0, 1],
     true_prompts=0,
@@ -38,7 +41,7 @@ PARAMS = GenerateParams(
     precision="auto",
 )
 FERRY, COFFEE = Prompt("ferry", "domain", "The ferry waits."), Prompt("coffee", "hard", "Green coffee to Oslo, please.")
-LONG = (5.0, 10.0)  # seconds of a reference
+CLONING = Cloning("turns", (5.0, 10.0))
 TEXTS = [FERRY, COFFEE]
 
 
@@ -98,6 +101,25 @@ def test_every_prompt_is_said_in_every_condition_with_every_seed(
         assert (sample.adapter is not None) == sample.condition.startswith("tuned")
         sounds.add(sound.tobytes())
     assert len(sounds) == len(made), "each sample is another sound"
+
+
+@pytest.mark.parametrize("learnt_by", ["data/dataset", "models/adapter"])
+def test_no_sentence_is_spoken_with_a_voice_whose_consent_was_withdrawn(
+    learnt_by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "params.yaml", "params.yaml")
+    write_consent(tmp_path)
+    withdraw_consent(tmp_path)
+    rows = examples(1) if learnt_by == "data/dataset" else []
+    write_jsonl(Path("data/dataset/train.jsonl"), [dataclasses.replace(row, source="ann") for row in rows])
+    Path("models/adapter").mkdir(parents=True)
+    speakers = {} if rows else {"ann": ["talk"]}
+    Path("models/adapter/training.json").write_text(json.dumps({"speakers": speakers}))
+    places = ("data/prompts.tsv", "data/dataset", "data/clips", "data/codes", "models/adapter", "samples", "speed.json")
+    with pytest.raises(SourceError, match=r"^data/speakers.yaml:2: ann took the consent back on 2026-02-01"):
+        generate.main(*map(Path, places))
+    assert not Path("samples").exists()
 
 
 def test_another_adapter_leaves_the_samples_of_the_base(model: VoiceParams, adapter: Path, tmp_path: Path) -> None:
@@ -183,14 +205,14 @@ def write_sound(root: Path, rows: list[Example], clipped: tuple[str, ...] = ()) 
 def test_the_reference_is_a_clean_clip_of_five_to_ten_seconds_and_stays_when_others_come(tmp_path: Path) -> None:
     rows = examples(3, 6, 7, 9, 12, 8, 30)
     write_sound(tmp_path, rows)
-    first = choose_reference(rows, tmp_path / "clips", tmp_path / "codes", LONG)
+    first = choose_reference(rows, tmp_path / "clips", tmp_path / "codes", CLONING)
     chosen = next(row for row in rows if row.id == first.clip)
     assert 5 <= chosen.seconds <= 10
     assert first.turn.text == chosen.text
     without = [row for row in rows if row.seconds > 11 or row.id == first.clip]
-    assert choose_reference(without[::-1], tmp_path / "clips", tmp_path / "codes", LONG).clip == first.clip
+    assert choose_reference(without[::-1], tmp_path / "clips", tmp_path / "codes", CLONING).clip == first.clip
     write_sound(tmp_path, rows, clipped=(first.clip,))
-    assert choose_reference(rows, tmp_path / "clips", tmp_path / "codes", LONG).clip not in (
+    assert choose_reference(rows, tmp_path / "clips", tmp_path / "codes", CLONING).clip not in (
         first.clip,
         "c0",
         "c4",
@@ -201,10 +223,21 @@ def test_the_reference_is_a_clean_clip_of_five_to_ten_seconds_and_stays_when_oth
 def test_where_no_clip_is_that_long_the_nearest_is_taken(tmp_path: Path) -> None:
     rows = examples(1, 2.5, 13, 30)
     write_sound(tmp_path, rows)
-    assert choose_reference(rows, tmp_path / "clips", tmp_path / "codes", LONG).clip == "c1"
-    shutil.rmtree(tmp_path / "codes", LONG)
+    assert choose_reference(rows, tmp_path / "clips", tmp_path / "codes", CLONING).clip == "c1"
+    shutil.rmtree(tmp_path / "codes")
     with pytest.raises(DataError, match="c1: no codes"):
-        choose_reference(rows, tmp_path / "clips", tmp_path / "codes", LONG)
+        choose_reference(rows, tmp_path / "clips", tmp_path / "codes", CLONING)
+
+
+def test_of_a_longer_clip_the_first_sentences_are_heard(tmp_path: Path) -> None:
+    [row] = examples(30)
+    row = dataclasses.replace(row, text="One is here. Two. Three.", sentence_ends=[[12, 7.5], [17, 15.0]])
+    write_sound(tmp_path, [row])
+    (tmp_path / "codes/c0.safetensors").write_bytes(to_bytes({"codes": np.ones((375, CODEBOOKS), np.int16)}))
+    chosen = choose_reference([row], tmp_path / "clips", tmp_path / "codes", CLONING)
+    assert (chosen.turn.text, len(chosen.turn.codes["codes"])) == ("One is here.", 93)  # type: ignore[index]
+    whole = choose_reference([row], tmp_path / "clips", tmp_path / "codes", CLONING._replace(kind="sound"))
+    assert whole.turn.text == row.text
 
 
 def test_an_adapter_of_zeros_is_refused_and_one_of_next_to_nothing_changes_no_sound(

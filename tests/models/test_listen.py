@@ -13,11 +13,12 @@ import soundfile
 from ruamel.yaml import YAML
 
 from stages import listen
+from tests.support.consent import withdraw_consent, write_consent
 from tests.support.fake_outputs import write_samples
 from tests.support.tiny_models import CODEBOOK_SIZE, CODEBOOKS, SAMPLE_RATE, adapted, random_csm
 from timbre import families
 from timbre.core import params
-from timbre.core.errors import DataError
+from timbre.core.errors import DataError, SourceError
 from timbre.core.records import Example, Point, from_json, write_jsonl
 from timbre.core.sections import VoiceParams
 from timbre.families import Lora
@@ -39,6 +40,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_samples(root / "reports/samples", {"coffee": "Coffee, please.", "ferry": "The ferry waits."})
     example = Example(f"data/clips/{REFERENCE}.flac", "The green train.", "ann", REFERENCE, "talk", 0.0, 1.0, 1.0)
     write_jsonl(root / "data/dataset/train.jsonl", [example])
+    write_consent(root)
     (root / "data/codes/csm").mkdir(parents=True)
     heard = np.random.default_rng(0).integers(1, CODEBOOK_SIZE, (20, CODEBOOKS)).astype(np.int16)
     (root / f"data/codes/csm/{REFERENCE}.safetensors").write_bytes(to_bytes({"codes": heard}))
@@ -110,6 +112,13 @@ def test_another_way_to_speak_the_sample_is_another_point(place: Path, capsys: p
     assert "2 computed, 0 kept" in capsys.readouterr().out
 
 
+def test_no_point_speaks_with_a_voice_whose_consent_was_withdrawn(place: Path) -> None:
+    withdraw_consent(place)
+    with pytest.raises(SourceError, match=r"^data/speakers.yaml:2: ann took the consent back on 2026-02-01"):
+        listen.main(*ARGUMENTS)
+    assert not (place / "reports/points").exists()
+
+
 def test_no_points_are_an_empty_folder(place: Path) -> None:
     shutil.rmtree(place / "models/points")
     (place / "models/points").mkdir()
@@ -122,7 +131,7 @@ def test_a_prompt_without_a_sample_and_a_reference_that_is_gone_are_named(place:
     sample = listen.spoken_sample(Path("data/prompts.tsv"), Path("reports/samples"))
     gone = dataclasses.replace(sample, reference="fedcba9876543210")
     with pytest.raises(DataError, match="tuned_clone-ferry-0: its reference fedcba9876543210 is gone"):
-        reference.of_sample(gone, Path("data/dataset"), Path("data/codes/csm"))
+        reference.of_sample(gone, Path("data/dataset"), Path("data/codes/csm"), families.family("csm").cloning)
     Path("data/prompts.tsv").write_text("id\tkind\ttext\nharbour\tdomain\tHarbour.\n")
     with pytest.raises(DataError, match=r"data/prompts.tsv: no sample of its first prompt in reports/samples"):
         listen.main(*ARGUMENTS)

@@ -23,7 +23,7 @@ from timbre.core.records import Example, write_jsonl
 from timbre.core.sections import VoiceParams
 from timbre.families import Voice
 from timbre.families.codes import to_bytes
-from timbre.synthesis import sinks
+from timbre.synthesis import sinks, spoken_lines
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = "0123456789abcdef"  # of the samples that tests/support/fake_outputs.py makes
@@ -204,6 +204,29 @@ def test_lines_are_spoken_once_each(place: Path, capsys: pytest.CaptureFixture[s
     Path("lines.tsv").write_text("id\ttext\n../x\thello\none\t\n")
     with pytest.raises(DataError, match=r"(?s)lines\.tsv:2: .*lines\.tsv:3: "):
         cli.execute(say)
+
+
+def test_a_line_whose_sound_a_kill_left_without_its_record_is_spoken_again(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say = ["say", "--base", "--lines", "lines.tsv", "--out", "spoken"]
+    head, sound = "id\ttext\tseed\none\tthe ferry waits\t", Path("spoken/one.flac")
+    Path("lines.tsv").write_text(f"{head}1\n")
+    cli.execute(say)
+    first = sound.read_bytes()
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    Path("lines.tsv").write_text(f"{head}2\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(spoken_lines, "write_atomic", killed)  # the sound is there, its record is not
+        with pytest.raises(KeyboardInterrupt):
+            cli.execute(say)
+    assert sound.read_bytes() != first
+    Path("lines.tsv").write_text(f"{head}1\n")
+    cli.execute(say)
+    assert sound.read_bytes() == first
 
 
 def write_people(place: Path, revoked: str = "null") -> None:

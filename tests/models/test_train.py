@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,12 +19,15 @@ import numpy as np
 import pytest
 
 from stages import train as stage
+from tests.support.consent import withdraw_consent, without_a_recording, write_consent
 from tests.support.files import contents
 from tests.support.tiny_models import CODEBOOKS, adapted
 from tests.support.training_root import PARAMS, arguments, base_of, flags, trained, training_root
 from timbre import families
-from timbre.core.errors import DataError, ModelError
+from timbre.core.errors import DataError, ModelError, SourceError
+from timbre.core.records import Example, write_jsonl
 from timbre.families import Turn
+from timbre.families.codes import to_bytes
 from timbre.training import timing
 from timbre.training.batches import BatchOrder, Utterance, check_lengths, utterances
 from timbre.training.loop import Training
@@ -35,6 +39,21 @@ from timbre.training.schedule import learning_rate, point_steps
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return training_root(tmp_path_factory.mktemp("root"))
+
+
+@pytest.mark.parametrize("change", [withdraw_consent, without_a_recording], ids=["withdrawn", "taken out"])
+def test_no_voice_is_learnt_whose_consent_was_withdrawn_or_that_was_taken_out(
+    change: Callable[[Path], None], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(families, "load", lambda *_, **__: pytest.fail("no model is loaded before"))
+    change(place)
+    try:
+        with pytest.raises(SourceError, match=r"^data/speakers.yaml:2: ann took the consent back|^ann: was taken out"):
+            stage.main(**arguments("refused"))
+    finally:
+        write_consent(place)
+    assert not Path("refused").exists()
 
 
 def test_a_run_that_was_killed_goes_on_and_gives_the_same_bytes(
@@ -257,11 +276,12 @@ class Counted:
 
 def utterance(name: str, speaker: str, seconds: float, frames: int | None = None) -> Utterance:
     codes = np.ones((frames or round(seconds * 12.5), CODEBOOKS), np.int16)
-    return Utterance(name, speaker, seconds, Turn(name, {"codes": codes}))
+    turn = Turn(name, {"codes": codes})
+    return Utterance(name, speaker, seconds, turn, opening=turn if seconds <= 12 else None)
 
 
 def course(clips: list[Utterance], *, batch: int = 4, share: float = 0.75, seed: int = 7) -> BatchOrder:
-    return BatchOrder(cast(Any, Counted()), clips, batch=batch, share=share, longest=12.0, seed=seed)
+    return BatchOrder(cast(Any, Counted()), clips, batch=batch, share=share, seed=seed)
 
 
 def told(order: BatchOrder, epoch: int = 0) -> list[list[list[str]]]:
@@ -307,6 +327,23 @@ def test_a_reference_is_another_clip_of_the_same_speaker_that_fits() -> None:
         assert talks.pop("d") in (["a"], ["b"])
         assert talks == {"a": ["b"], "b": ["a"], "c": [], "e": []}
     assert all(len(talk) == 1 for batch in told(course(clips, share=0.0)) for talk in batch)
+
+
+def test_of_a_long_clip_the_sentences_that_fit_are_heard_before_another(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "codes").mkdir()
+    rows = []
+    for number, ends in enumerate(([[5, 14.0]], [[5, 3.0], [12, 9.0], [20, 13.0]], [])):
+        text = f"a{number}ne. b tree. c four. five"
+        rows.append(Example("x", text, "ann", f"c{number}", "talk", 0, 20, 20, "en", ends))
+        codes = to_bytes({"codes": np.arange(250 * CODEBOOKS, dtype=np.int16).reshape(250, -1)})
+        (tmp_path / f"codes/c{number}.safetensors").write_bytes(codes)
+        (tmp_path / f"codes/c{number}.json").write_text('{"key": "k"}')
+    write_jsonl(tmp_path / "train.jsonl", rows)
+    clips, _ = utterances(tmp_path / "train.jsonl", tmp_path / "codes", 12.0)
+    assert [clip.opening and clip.opening.text for clip in clips] == [None, "a1ne. b tree", None]
+    assert len(cast(Any, clips[1].opening).codes["codes"]) == 112, "nine of twenty seconds"
+    talks = {talk[-1]: talk[:-1] for batch in told(course(clips, share=1.0)) for talk in batch}
+    assert talks == {rows[0].text: ["a1ne. b tree"], rows[1].text: [], rows[2].text: ["a1ne. b tree"]}
 
 
 def test_a_clip_that_is_too_long_for_the_model_is_named(place: Path) -> None:

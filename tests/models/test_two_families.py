@@ -61,7 +61,7 @@ def test_orpheus_is_encoded_trained_and_spoken_by_its_preset_and_csms_codes_stay
 
     family = families.family("orpheus")
     rows = read_jsonl(Path("data/dataset/train.jsonl"), Example)
-    reference = choose_reference(rows, Path("data/clips"), codes / "orpheus", family.cloning.seconds)
+    reference = choose_reference(rows, Path("data/clips"), codes / "orpheus", family.cloning)
     base = families.fingerprint(settings.voice)
     tuned = families.adapter_fingerprint(Path("models/adapter"))
     prompts = [Prompt("ferry", "domain", "The ferry waits.")]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
+from tests.support.consent import write_consent
 from tests.support.tiny_models import WORDS, random_whisper
 from timbre import audio
 from timbre.core import params
@@ -17,12 +18,6 @@ from timbre.core.records import Example, write_jsonl
 
 ROOT = Path(__file__).parents[2]
 RATE = 24_000  # Hz, which neither family hears at
-PEOPLE = """speakers:
-  ann:
-    name: Ann
-    consent: {by: Ann, when: 2026-01-01, for: "training, publish", evidence: null, revoked: null}
-"""
-SOURCES = "- {id: talk, file: talk.flac, speaker: ann, language: en, licence: CC0-1.0, consent: given}\n"
 TRAIN = {
     "rank": 2, "epochs": 1, "batch": 2, "eval_every": 1, "points": 1, "warmup": 1, "learning_rate": 0.01, "patience": 0,
     "context_share": 0.0,
@@ -36,6 +31,7 @@ GENERATE = {
 def family_root(root: Path, family: str, seconds: float, changes: dict[str, Any]) -> None:
     """`models/base` is made by the caller; `changes` are of the family's own section."""
     write_examples(root, seconds)
+    write_consent(root)
     (root / "data/prompts.tsv").write_text("id\tkind\ttext\nferry\tdomain\tThe ferry waits.\n")
     document = params.load(ROOT / "params.yaml")
     document["voice"] = {"family": family, "base": "models/base", "revision": None}
@@ -65,11 +61,9 @@ def write_examples(root: Path, seconds: float) -> None:
 
 
 def write_papers(root: Path) -> None:
-    """What stages after the training ask for, beside what came before it: who speaks, and what hears and compares."""
+    """What stages after the training ask for, beside what came before it: words, and what hears and compares."""
     for name in ("timbre", "stages"):
         (root / name).symlink_to(ROOT / name)
-    (root / "data/speakers.yaml").write_text(PEOPLE)
-    (root / "data/sources.yaml").write_text(SOURCES)
     (root / "data/transcripts").mkdir()
     (root / "data/transcripts/talk.tsv").write_text("start\tend\tspeaker\tflag\ttext\n0.00\t60.00\tann\tok\tTalk.\n")
     (root / "data/raw").mkdir()

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tests.support.consent import write_consent
 from timbre import audio
 from timbre.core.content import content_key, write_atomic
 from timbre.core.records import Example, write_jsonl
@@ -93,6 +94,7 @@ def write_clips(root: Path, count: int = 10, evaluation: int = 2) -> list[Exampl
         examples.append(Example(path, text, "ann", name, "talk", 10.0 * number, 10.0 * number + seconds, seconds))
     write_jsonl(root / "data/dataset/train.jsonl", examples[evaluation:])
     write_jsonl(root / "data/dataset/eval.jsonl", examples[:evaluation])
+    write_consent(root)
     return examples
 
 

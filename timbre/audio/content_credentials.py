@@ -70,8 +70,12 @@ def make_keys(name: str, folder: Path = KEYS) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, mode=0o700)
     write_atomic(folder / CERTIFICATES, b"".join(one.public_bytes(pem) for one in chain))
-    with os.fdopen(os.open(folder / PRIVATE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+    part = folder / f".{PRIVATE}.part"  # renamed when it is whole: a key is there or is not
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    part.rename(folder / PRIVATE)
 
 
 def _named(name: str) -> Any:

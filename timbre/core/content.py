@@ -21,11 +21,12 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from timbre.core.errors import DataError, TimbreError
-from timbre.core.yaml_depth import too_deep
 
 HASHES = "md5"  # in a JSON record: the hashes of an entry's files, see timbre/mapping/entries.py
 DATE = re.compile(r"\b(year|month|day|hour|minute|second|date)\b")
 MOST_VALUES = 1_000_000  # once aliases are unfolded
+DEEPEST = 300  # levels; ruamel.yaml takes seconds for 2,000, and libyaml's composer ends the process with its stack
+LEADING = re.compile(r"^[ \t?:-]*", re.MULTILINE)
 
 
 def content_key(*parts: Any) -> str:
@@ -97,6 +98,30 @@ def parse_yaml(text: str, kind: Literal["rt", "safe"] = "rt") -> Any:
     if values_in(document) > MOST_VALUES:
         raise NotYaml(f"its aliases stand for more than {MOST_VALUES:,} values")
     return document
+
+
+def too_deep(text: str) -> bool:
+    """Whether YAML nests deeper than DEEPEST, told before a parser goes down into it."""
+    return _bound(text) > DEEPEST and _nests(text)
+
+
+def _bound(text: str) -> int:
+    """No less than the levels that it has: each is opened by a bracket, or by what stands before a line's text."""
+    return text.count("[") + text.count("{") + 2 * max(len(match[0]) for match in LEADING.finditer(text))
+
+
+def _nests(text: str) -> bool:
+    import yaml  # PyYAML, only here, so that no command waits for it that reads ordinary files
+
+    depth = 0
+    try:
+        for event in yaml.parse(text, yaml.CSafeLoader):  # without recursion
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                return True
+    except yaml.YAMLError:
+        pass  # whoever parses it says where it is wrong
+    return False
 
 
 def values_in(document: Any) -> int:

@@ -11,7 +11,7 @@ import json
 import re
 import typing
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -93,6 +93,8 @@ class Clip:
     snr: float = 0.0  # dB from what is heard beside the speech up to the speech
     clipped: float = 0.0  # share of its samples that the recording cut off at full scale
     abrupt: bool = False  # somebody speaks where it begins or ends
+    # where a sentence ends before the clip does: [characters of the text until there, seconds of the clip]
+    sentence_ends: list[list[float]] = field(default_factory=list)
 
     def to_recording(self, at: float) -> float:
         """The second of the recording that is heard `at` seconds into the clip."""
@@ -155,6 +157,7 @@ class Example:
     end: float
     seconds: float
     language: str | None = None  # of the recording; None in tables of before
+    sentence_ends: list[list[float]] = field(default_factory=list)  # as in the Clip
 
 
 @dataclass(frozen=True)
@@ -232,7 +235,7 @@ def from_json(line: str, kind: type[R], where: str) -> R:
         values = json.loads(line)
         values.pop(HASHES, None)
         fields = dataclasses.fields(typing.cast(Any, kind))
-        needed = {f.name for f in fields if f.default is dataclasses.MISSING}
+        needed = {f.name for f in fields if f.default is f.default_factory is dataclasses.MISSING}
         if wrong := (needed - set(values)) | (set(values) - {f.name for f in fields}):
             raise ValueError(f"missing or unknown: {', '.join(sorted(wrong))}")
         return kind(**values)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import pickle
 import re
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,7 +57,9 @@ def read(path: Path, classes: Sequence[str] = (), *, content: bytes | None = Non
         raise ModelError(
             f"{path} is no file that torch saved (a page or a git-lfs pointer?); download it again"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever the unpickler stumbles over: IndexError, KeyError, struct.error …
         raise damaged(path, error) from error
 
 

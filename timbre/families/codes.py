@@ -29,6 +29,21 @@ def turn(example: Example, folder: Path) -> Turn:
     return Turn(example.text, read(folder, example.id), example.language, speaker, Path(example.audio))
 
 
+def opening(turn: Turn, example: Example, longest: float) -> Turn | None:
+    """The turn, or as many of its sentences as take at most `longest` seconds; None where the first takes longer.
+
+    Only of codes that are frames, one after the other, and nothing of the whole sound beside them.
+    """
+    if example.seconds <= longest or turn.codes is None:
+        return turn
+    fitting = [(characters, end) for characters, end in example.sentence_ends if end <= longest]
+    if not fitting or set(turn.codes) != {"codes"}:
+        return None
+    characters, end = fitting[-1]
+    kept = int(frames(turn.codes) * end / example.seconds)
+    return turn._replace(text=turn.text[: int(characters)], codes={"codes": turn.codes["codes"][:kept]}, clip=None)
+
+
 def read(folder: Path, clip: str) -> Codes:
     try:
         codes: Codes = load_file(folder / f"{clip}{SUFFIX}")

@@ -3,6 +3,7 @@
     permissions = Permissions()
     permissions.check({"ann": ["noon"]})         # SourceError with a line for each voice that may not be used
     permissions.check_adapter(Path("models/adapter"))     # the same for the voices that it learnt
+    permissions.check_stage(Path("data/dataset"))         # the same for those of a stage's clips
     permissions.may_be_heard("ann")              # ann consented, did not take it back, and was not taken out
     permissions.may("ann", "publish")            # and the consent names this use
     permissions.holds_barred_voice("noon", 2.0, 3.5)
@@ -114,6 +115,14 @@ class Permissions:
                 "is not here; `dvc pull` brings it, `dvc repro train` makes it"
             )
         self.check(used, f"{adapter}: ", taking_part=True)
+
+    def check_stage(self, dataset: Path, adapter: Path | None = None) -> None:
+        """Of a stage that learns or speaks: the voices of its clips, and those that its adapter learnt.
+
+        `segment` has asked before; but a run may begin later, after a consent was withdrawn.
+        """
+        learnt = of_adapter(adapter, None) if adapter else {}
+        self.check({**learnt, **of_dataset(dataset)}, taking_part=True)
 
     def check_page(self, page: Path) -> None:
         """Of a report: the voices whose sound is in it."""

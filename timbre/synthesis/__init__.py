@@ -56,4 +56,5 @@ def reference_clip() -> tuple[Turn, ...]:
     examples = read_jsonl(DATASET / "train.jsonl", Example)
     recordings = {clip.source: [clip.recording] for clip in examples if clip.id == sample.reference}
     Permissions().check(recordings, f"{sample.reference}: ", taking_part=True)
-    return reference.of_sample(sample, DATASET, CODES / read().voice.family)
+    family = families.family(read().voice.family)
+    return reference.of_sample(sample, DATASET, CODES / family.name, family.cloning)

@@ -2,7 +2,7 @@
 
 Of the training clips that are as long as the family wants it (CSM: 5 to 10 s) and not clipped, the reference is the
 first in the order of their ids' hashes, so that other clips can come and go; where no clip is that long, the nearest in
-length stands in.
+length stands in. A family to which the reference is something said before hears of a longer clip its first sentences.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from timbre import audio
 from timbre.audio import delivery
 from timbre.core.errors import DataError
 from timbre.core.records import Example, Sample, read_jsonl
-from timbre.families import SpeakerTag, Turn
+from timbre.families import Cloning, SpeakerTag, Turn
 from timbre.families import codes as clip_codes
 
 DATASET = Path("data/dataset")
@@ -35,12 +35,13 @@ def order(example: Example) -> str:
     return hashlib.sha256(example.id.encode()).hexdigest()
 
 
-def choose_reference(examples: Sequence[Example], clips: Path, codes: Path, seconds: tuple[float, float]) -> Reference:
+def choose_reference(examples: Sequence[Example], clips: Path, codes: Path, cloning: Cloning) -> Reference:
     """The clip that is cloned from; see the module's docstring for the rule."""
-    low, high = seconds
+    low, high = cloning.seconds
 
     def rank(example: Example) -> tuple[float, str]:
-        outside = max(low - example.seconds, 0.0, example.seconds - high)
+        seconds = heard_seconds(example, cloning)
+        outside = max(low - seconds, 0.0, seconds - high)
         return round(outside, 2), order(example)
 
     ranked = sorted(examples, key=rank)
@@ -48,7 +49,20 @@ def choose_reference(examples: Sequence[Example], clips: Path, codes: Path, seco
         raise DataError("data/dataset/train.jsonl: no clips to clone from; add recordings")
     clean = (e for e in ranked if not delivery.is_clipped(audio.read(clips / f"{e.id}.flac")[0]))
     chosen = next(clean, ranked[0])  # where all are clipped, so is the voice
-    return Reference(chosen.id, chosen.source, clip_codes.turn(chosen, codes))
+    return Reference(chosen.id, chosen.source, heard(chosen, codes, cloning))
+
+
+def heard(example: Example, codes: Path, cloning: Cloning) -> Turn:
+    """What a voice hears of a clip that it clones."""
+    turn = clip_codes.turn(example, codes)
+    opening = clip_codes.opening(turn, example, cloning.seconds[1]) if cloning.kind == "turns" else None
+    return opening or turn
+
+
+def heard_seconds(example: Example, cloning: Cloning) -> float:
+    high = cloning.seconds[1]
+    ends = [end for _, end in example.sentence_ends if end <= high] if cloning.kind == "turns" else []
+    return ends[-1] if ends and example.seconds > high else example.seconds
 
 
 def usual_speaker(language: str | None = None, dataset: Path = DATASET) -> Turn | None:
@@ -62,12 +76,12 @@ def usual_speaker(language: str | None = None, dataset: Path = DATASET) -> Turn 
     return Turn("", None, language or usual, SpeakerTag(name=name))
 
 
-def of_sample(sample: Sample, dataset: Path, codes: Path) -> tuple[Turn, ...]:
+def of_sample(sample: Sample, dataset: Path, codes: Path, cloning: Cloning) -> tuple[Turn, ...]:
     """What the voice heard before it spoke this sample; nothing where it cloned nobody."""
     if sample.reference is None:
         return ()
     clips = {example.id: example for example in read_jsonl(dataset / "train.jsonl", Example)}
     try:
-        return (clip_codes.turn(clips[sample.reference], codes),)
+        return (heard(clips[sample.reference], codes, cloning),)
     except (KeyError, DataError) as error:
         raise DataError(f"{sample.id}: its reference {sample.reference} is gone; run `dvc repro generate`") from error

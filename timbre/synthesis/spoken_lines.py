@@ -104,6 +104,7 @@ def speak_lines(
         record = folder / f"{line.id}.json"
         if is_there(record, folder / f"{line.id}.flac", key):
             continue
+        record.unlink(missing_ok=True)  # so that after a kill no record speaks of another sound
         spoken, result = speak_line(folder / f"{line.id}.flac", text, line, loaded, language, speed)
         write_atomic(
             record, json.dumps({"id": line.id, "key": key, "version": mark.version, "text": text, **result}) + "\n"

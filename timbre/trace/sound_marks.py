@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from timbre import audio
 from timbre.audio import Samples
 from timbre.audio.content_credentials import Credential, credential
 from timbre.audio.watermark import KEY_DIGITS, WatermarkFound, detect
@@ -112,7 +113,7 @@ def ffmpeg() -> str:
 def _read(path: Path) -> tuple[str | None, Samples, int]:
     import soundfile
 
-    with soundfile.SoundFile(path) as file:
+    with audio.quiet_decoder(), soundfile.SoundFile(path) as file:
         rate, comment = file.samplerate, file.comment
         blocks, left = [], LONGEST * rate
         while left > 0 and len(block := file.read(min(BLOCK, left), dtype="float32", always_2d=True)):

@@ -8,6 +8,7 @@ padding at 5 to 30 seconds a clip; so it is every sixteenth.
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,10 +30,11 @@ class Utterance(NamedTuple):
     seconds: float
     turn: Turn
     recording: str = ""
+    opening: Turn | None = None  # what of it can be heard before another clip
 
 
-def utterances(table: Path, codes: Path) -> tuple[list[Utterance], list[str]]:
-    """The table's clips with their codes, and the keys of these."""
+def utterances(table: Path, codes: Path, longest: float = math.inf) -> tuple[list[Utterance], list[str]]:
+    """The table's clips with their codes, and the keys of these; what is heard before another takes up to `longest`."""
     clips, keys = [], []
     for example in read_jsonl(table, Example):
         try:
@@ -40,7 +42,8 @@ def utterances(table: Path, codes: Path) -> tuple[list[Utterance], list[str]]:
         except (OSError, ValueError, KeyError) as error:
             raise DataError(f"{example.id}: no codes of this clip in {codes}; `dvc repro encode` makes them") from error
         turn = clip_codes.turn(example, codes)
-        clips.append(Utterance(example.id, example.source, example.seconds, turn, example.recording))
+        opening = clip_codes.opening(turn, example, longest)
+        clips.append(Utterance(example.id, example.source, example.seconds, turn, example.recording, opening))
     if not clips:
         raise DataError(f"{table}: no clips; add recordings, or change the shares under `dataset` in params.yaml")
     return clips, keys
@@ -53,18 +56,19 @@ def check_lengths(voice: Voice, clips: Sequence[Utterance]) -> None:
 
 
 class BatchOrder:
-    """Each epoch every clip once, a `share` of them after another one of the speaker, of at most `longest` seconds: so
-    the voice learns to follow a reference."""
+    """Each epoch every clip once, a `share` of them after the opening of another one of the speaker: so the voice
+    learns to follow a reference."""
 
-    def __init__(
-        self, voice: Voice, clips: Sequence[Utterance], *, batch: int, share: float, longest: float, seed: int
-    ) -> None:
-        self.clips, self.batch, self.share, self.longest, self.seed = clips, batch, share, longest, seed
+    def __init__(self, voice: Voice, clips: Sequence[Utterance], *, batch: int, share: float, seed: int) -> None:
+        self.clips, self.batch, self.share, self.seed = clips, batch, share, seed
         self.voice, self.lengths = voice, [voice.length([clip.turn]) for clip in clips]
-        self.short: dict[str, list[int]] = {}  # by speaker, the clips that can be a reference
+        self.openings: dict[int, Turn] = {}  # by the clip's number
+        self.before: dict[str, list[int]] = {}  # by speaker, the clips whose opening can be heard before another
         for number, clip in enumerate(clips):
-            if clip.seconds <= longest:
-                self.short.setdefault(clip.speaker, []).append(number)
+            if clip.opening is not None:
+                self.openings[number] = clip.opening
+                self.before.setdefault(clip.speaker, []).append(number)
+        self.heard = {number: voice.length([opening]) for number, opening in self.openings.items()}
         self.batches = -(-len(clips) // batch)  # in an epoch
         self._epoch: tuple[int, list[list[list[int]]]] = (-1, [])
 
@@ -73,7 +77,7 @@ class BatchOrder:
         epoch, place = divmod(number, self.batches)
         if self._epoch[0] != epoch:
             self._epoch = epoch, self._batches(epoch)
-        return [[self.clips[clip].turn for clip in talk] for talk in self._epoch[1][place]]
+        return [self._turns(talk) for talk in self._epoch[1][place]]
 
     def _batches(self, epoch: int) -> list[list[list[int]]]:
         """In an order of this epoch's own."""
@@ -87,17 +91,22 @@ class BatchOrder:
         return batches
 
     def _talk(self, clip: int, draw: random.Random) -> list[int]:
-        fit = self.short.get(self.clips[clip].speaker, [])
-        others = len(fit) - (self.clips[clip].seconds <= self.longest)
+        fit = self.before.get(self.clips[clip].speaker, [])
+        others = len(fit) - (clip in self.openings)
         if draw.random() >= self.share or not others:
             return [clip]
         while (reference := draw.choice(fit)) == clip:
             pass
-        both = [self.clips[reference].turn, self.clips[clip].turn]
-        return [clip] if self.voice.fits(both) else [reference, clip]
+        both = [reference, clip]
+        return [clip] if self.voice.fits(self._turns(both)) else both
+
+    def _turns(self, talk: Sequence[int]) -> list[Turn]:
+        *before, clip = talk
+        return [*(self.openings[reference] for reference in before), self.clips[clip].turn]
 
     def _length(self, talk: Sequence[int]) -> int:
-        return sum(self.lengths[clip] for clip in talk)
+        *before, clip = talk
+        return sum(self.heard[reference] for reference in before) + self.lengths[clip]
 
 
 class PreparedBatch(NamedTuple):

@@ -52,10 +52,7 @@ class Training:
         self.autocast = autocast(params)
         self.objectives = course.objectives
         self.optimisers = [optimiser_for(objective, params) for objective in self.objectives]
-        self.order = BatchOrder(
-            voice, clips, batch=params.batch, share=params.context_share, longest=params.context_seconds,
-            seed=params.seed,
-        )  # fmt: skip
+        self.order = BatchOrder(voice, clips, batch=params.batch, share=params.context_share, seed=params.seed)
         steps = math.ceil(params.epochs * self.order.batches / params.accumulation)
         self.steps = min(steps, params.max_steps or steps)
         self.held = sorted(held, key=lambda clip: (clip.seconds, clip.id))  # like lengths beside each other

@@ -64,6 +64,8 @@ def _is_lock(path: Path) -> bool:
         return False
     if "\n<<<<<<< " in f"\n{text}":  # a merge conflict: `timbre resolve`
         return True
+    if not text.endswith("\n"):  # it was cut between two of DVC's writes, perhaps where it still is YAML
+        return False
     try:
         stages = YAML(typ="safe").load(text)["stages"]
         return all(isinstance(dep["path"], str) for stage in stages.values() for dep in _entries(stage))

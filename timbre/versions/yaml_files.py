@@ -13,8 +13,7 @@ from typing import Any
 
 import yaml
 
-from timbre.core.content import MOST_VALUES, values_in
-from timbre.core.yaml_depth import DEEPEST, too_deep
+from timbre.core.content import DEEPEST, MOST_VALUES, too_deep, values_in
 
 BOOL = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
 INT = re.compile(r"^(?:[-+]?0b[0-1_]+|[-+]?0o?[0-7_]+|[-+]?[0-9_]+|[-+]?0x[0-9a-fA-F_]+)$")

@@ -74,3 +74,19 @@ def test_bash_completes_commands_and_flags(capsys: pytest.CaptureFixture[str]) -
         "COMP_WORDS=(timbre diff --fo) COMP_CWORD=2; _timbre; echo ${COMPREPLY[@]}\n"
     )
     assert subprocess.run(["bash", "-c", script], capture_output=True, text=True).stdout == "trace\n--format\n"
+
+
+@pytest.mark.parametrize(
+    ("shell", "line"),
+    [
+        ("bash", '      "compare --kind") words="ab abx rating" ;;'),
+        ("bash", '      "say --out") words="" ;;'),
+        ("zsh", "'--kind[kind of test (ab)]:kind:(ab abx rating)'"),
+        ("zsh", "'--full[write the whole report\\: .html, .md, .json or text]:full:_files'"),
+        ("fish", "-l kind -x -a 'ab abx rating' -d 'kind of test (ab)'"),
+        ("fish", "-a accept -d 'turn Whisper\\'s drafts into transcripts that you can edit'"),
+    ],
+)
+def test_a_shell_is_told_what_may_follow_an_option(shell: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.execute(["completion", shell])
+    assert line in capsys.readouterr().out

@@ -54,6 +54,15 @@ def test_a_pause_is_shortened_and_its_middle_is_what_goes() -> None:
     assert clip.speech == pytest.approx(6, abs=0.02)
 
 
+def test_a_clip_says_where_it_may_end_early() -> None:
+    lines = [("One,", 1, 3), ("two.", 3.2, 5), ("Three.", 5.4, 8), ("Four", 10, 12), ("five.", 12.2, 14)]
+    (clip,) = clips_of([Segment("talk", start, end, "ann", text) for text, start, end in lines])
+    (two, at_two), (three, at_three) = clip.sentence_ends
+    assert [clip.text[: int(characters)] for characters in (two, three)] == ["One, two.", "One, two. Three."]
+    assert 5.0 < clip.to_recording(at_two) < 5.4
+    assert 8.0 <= clip.to_recording(at_three) < 8.5, "before the cut of the long pause"
+
+
 def test_a_pause_inside_a_line_and_silence_at_its_ends_are_shortened_too() -> None:
     said = heard([Segment("talk", 3, 5, "ann", "x"), Segment("talk", 8, 9, "ann", "x")], until=12)
     (clip,) = plan(TALK, [Segment("talk", 1, 11.5, "ann", "One, two.")], said, PARAMS)[0]

@@ -21,7 +21,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     return desk
 
 
-@pytest.mark.parametrize("left", ["", "schema: '2.0'\n", LOCK[:50], "\x00" * 40, "stages: {count: 1}"])
+@pytest.mark.parametrize("left", ["", "schema: '2.0'\n", LOCK[:50], "\x00" * 40, "stages: {count: 1}\n", LOCK[:-1]])
 def test_a_damaged_lock_becomes_the_last_commits(desk: Desk, left: str, capsys: pytest.CaptureFixture[str]) -> None:
     desk.write("dvc.lock", LOCK)
     desk.run("git", "add", "-A")

@@ -1,6 +1,7 @@
-"""What machines say against a transcript: a newer draft, and the label check; and what a person dismissed of it.
+"""What machines say against a transcript: a newer draft, the label check, `timbre value`; and what was dismissed of it.
 
 Reads   data/labels.jsonl                    Label rows, where the stage `check` has run
+        reports/value.json                   which clips harm the voice, where `timbre value` has run for this adapter
 Writes  .timbre/dismissed/<recording>.json   suggestions of one draft that nobody wants to see again; safe to delete
 """
 
@@ -16,9 +17,11 @@ from typing import Any
 from timbre.core.content import write_atomic
 from timbre.core.errors import DataError
 from timbre.core.records import Label, read_jsonl
+from timbre.training import worth
 
 MOST = 20_000  # dismissals, and LONGEST characters each: a page cannot fill the disk
 LONGEST = 2000
+NOTED = 0.5  # of harm: clips below it are in no order
 
 
 def labels(path: Path, recording: str) -> list[dict[str, Any]]:
@@ -30,6 +33,14 @@ def labels(path: Path, recording: str) -> list[dict[str, Any]]:
     columns = ("start", "end", "text", "heard", "cer")
     differing = [dataclasses.asdict(row) for row in rows if row.recording == recording and row.cer > 0]
     return [{name: row[name] for name in columns} for row in differing]
+
+
+def harms(path: Path, adapter: Path, recording: str) -> list[dict[str, Any]]:
+    """The recording's clips that likely harm the voice that lies here; none where nobody has asked."""
+    current = worth.read_current(path, adapter)
+    rows = [row for row in current.rows if row.recording == recording and row.harm >= NOTED] if current else []
+    columns = ("start", "end", "text", "harm", "advice", "why")
+    return [{name: getattr(row, name) for name in columns} for row in rows]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What the review page shows and saves: each recording's transcript, or its draft while there is no transcript yet.
 
-Reads   data/sources.yaml, data/speakers.yaml, data/raw, data/speech, data/drafts, data/transcripts, data/labels.jsonl
+Reads   data/sources.yaml, data/speakers.yaml, data/raw, data/speech, data/drafts, data/transcripts, data/labels.jsonl,
+        reports/value.json
 Writes  data/transcripts/<id>.tsv, only when asked to save, only over the content that the edit was made from
         .timbre/peaks, .timbre/dismissed, .timbre/muted, caches
 
@@ -59,6 +60,7 @@ class OpenRecording:
     newer: bool  # the transcript did not begin from it: where the two differ is worth a look
     dismissed: list[str]  # suggestions of this draft
     labels: list[dict[str, Any]]  # what the label check says
+    harms: list[dict[str, Any]]  # what `timbre value` says
     warning: str = ""
 
 
@@ -83,6 +85,7 @@ class TranscriptsService:
             Dismissals(cache / "dismissed"),
         )
         self._muted = cache / "muted"
+        self.worth, self.adapter = data.parent / "reports/value.json", data.parent / "models/adapter"
         self._replacements: list[list[FileChange]] = []  # of this run, so that they can be taken back
         self._drawing = threading.Lock()  # two pages do not compute the same peaks
         _ = self.sources  # what is wrong there is told before a page opens
@@ -120,6 +123,7 @@ class TranscriptsService:
             bool(draft and content is not None and transcript.draft != draft),
             self.dismissals.read(name, draft),
             suggestions.labels(self.labels, name),
+            suggestions.harms(self.worth, self.adapter, name),
             warning,
         )
 

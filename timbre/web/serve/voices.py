@@ -20,12 +20,11 @@ from timbre.core.records import Example, read_jsonl
 from timbre.exchange import voice_versions
 from timbre.exchange.voice_versions import ALIASES, VoiceVersion
 from timbre.families import Turn
-from timbre.families import codes as clip_codes
 from timbre.families.slots import Slots, open_slots
 from timbre.project import speakers
 from timbre.project.permissions import SERVE, Permissions
 from timbre.synthesis.engine import Engine
-from timbre.synthesis.reference import CODES, DATASET
+from timbre.synthesis.reference import CODES, DATASET, heard
 from timbre.web.serve.errors import Refusal
 
 log = logging.getLogger("timbre.serve")
@@ -152,7 +151,8 @@ class ServedVoices:
         row = next((row for row in rows if row.id == clip), None)  # a name is looked up, and is never a path
         if row is None:
             raise Refusal(400, "there is no clip of this id among those for training", param="reference")
-        return row, clip_codes.turn(row, CODES / self.base.family)
+        family = families.family(self.base.family)
+        return row, heard(row, CODES / family.name, family.cloning)
 
     def _follow(self) -> None:
         while not self.stopped.wait(FOLLOW):

@@ -25,6 +25,7 @@ const KEYS = [ // [action, what it does, keys as shown, codes]; Shift+ in front 
   ["take", "take the newer draft’s words", "Y", ["KeyY"]],
   ["dismiss", "dismiss them", "N", ["KeyN"]],
   ["labels", "worst label first: where Whisper hears the clip otherwise", "L", ["KeyL"]],
+  ["harm", "most harmful first, as `timbre value` found", "V", ["KeyV"]],
   ["closer", "see less of the sound, closer", "+", ["Equal", "Shift+Equal", "NumpadAdd"]],
   ["wider", "see more of it", "−", ["Minus", "NumpadSubtract"]],
   ["help", "these keys", "?", []],
@@ -63,6 +64,7 @@ export function setUpKeys(page) {
     unheard: () => $("unheard").click(),
     differs: () => { if (!$("differs").parentElement.hidden) $("differs").click(); },
     labels: () => { if (!$("labels").parentElement.hidden) $("labels").click(); },
+    harm: () => { if (!$("harm").parentElement.hidden) $("harm").click(); },
   };
   $("open-help").addEventListener("click", actions.help);
 

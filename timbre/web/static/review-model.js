@@ -76,20 +76,25 @@ export function certainty(line, words) {
 const spelt = (text) => ` ${text.split(/\s+/).map(spelling).filter(Boolean).join(" ")} `;
 export const readLabels = (rows) => rows.map((row) => ({ ...row, spelt: spelt(row.text) }));
 
-// The worst of the labels (clips as Whisper heard them again) that the line is part of, as it is written now.
-export function worstLabel(line, table) {
-  let worst = null, own = null;
-  for (const label of table) {
-    if (label.start < line.end && label.end > line.start && label.cer > (worst?.cer ?? 0) && label.spelt.includes((own ??= spelt(line.text)))) worst = label;
+// The clip with the highest number that the line is part of, as it is written now.
+function worst(line, clips, number) {
+  let found = null, own = null;
+  for (const clip of clips) {
+    if (clip.start < line.end && clip.end > line.start && clip[number] > (found?.[number] ?? 0) && clip.spelt.includes((own ??= spelt(line.text)))) found = clip;
   }
-  return worst;
+  return found;
 }
 
-export function order(lines, words, { unsure, unheard, suggested, labels, table }) {
+export const worstLabel = (line, table) => worst(line, table, "cer"); // clips as Whisper heard them again
+export const worstHarm = (line, table) => worst(line, table, "harm"); // clips by what they do to the voice
+
+const highest = (lines, number) => lines.map((line) => [number(line), line]).sort(([a], [b]) => b - a).map(([, line]) => line);
+
+export function order(lines, words, { unsure, unheard, suggested, labels, harm, table, harms }) {
   let kept = unheard ? lines.filter((line) => !heard(line)) : [...lines];
   if (suggested) kept = kept.filter((line) => suggested.has(line.key));
-  const worst = (line) => worstLabel(line, table)?.cer ?? 0;
-  if (labels) return kept.map((line) => [worst(line), line]).sort(([a], [b]) => b - a).map(([, line]) => line);
+  if (harm) return highest(kept, (line) => worstHarm(line, harms)?.harm ?? 0);
+  if (labels) return highest(kept, (line) => worstLabel(line, table)?.cer ?? 0);
   return unsure ? kept.sort((a, b) => certainty(a, words) - certainty(b, words)) : kept;
 }
 

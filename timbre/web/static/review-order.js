@@ -3,7 +3,8 @@
 import { $ } from "./review-dom.js";
 import * as model from "./review-model.js";
 
-const FILTERS = ["unsure", "unheard", "differs", "labels"];
+const FILTERS = ["unsure", "unheard", "differs", "labels", "harm"];
+const ORDERS = ["unsure", "labels", "harm"]; // one at a time
 
 export function setUpOrder(page) {
   const { state } = page;
@@ -12,10 +13,11 @@ export function setUpOrder(page) {
   let arranged = "";
   function arrange(anew = false) {
     $("labels").parentElement.hidden = !state.labels.length;
+    $("harm").parentElement.hidden = !state.harms.length;
     const how = Object.fromEntries(FILTERS.map((id) => [id, $(id).checked && !$(id).parentElement.hidden]));
     const set = Object.values(how).some(Boolean), name = JSON.stringify([state.id, how]);
     const suggested = how.differs ? new Set(state.lines.filter((_, index) => page.suggested(index)).map((line) => line.key)) : null;
-    let keys = model.order(state.lines, state.words, { ...how, suggested, table: state.labels }).map((line) => line.key);
+    let keys = model.order(state.lines, state.words, { ...how, suggested, table: state.labels, harms: state.harms }).map((line) => line.key);
     if (set && name === arranged && !anew) {
       const there = new Set(state.lines.map((line) => line.key)), shown = new Set(page.list.keys);
       const kept = page.list.keys.filter((key) => there.has(key));
@@ -34,8 +36,7 @@ export function setUpOrder(page) {
   for (const id of FILTERS) {
     $(id).addEventListener("change", () => {
       page.leaveText();
-      if (id === "unsure" && $(id).checked) $("labels").checked = false; // one order at a time
-      if (id === "labels" && $(id).checked) $("unsure").checked = false;
+      if (ORDERS.includes(id) && $(id).checked) for (const other of ORDERS) $(other).checked = other === id;
       arrange(true);
       if (!page.list.index.has(state.key) && page.list.keys.length) page.select(page.list.keys[0]);
       else page.reveal();

@@ -64,6 +64,12 @@ export function setUpRows(page) {
       chip.title = `Whisper hears: ${label.heard}`;
       found.push(chip);
     }
+    const harm = model.worstHarm(line, state.harms);
+    if (harm?.harm >= 1) {
+      const chip = make("span", "chip fair", `harm ${harm.harm.toFixed(1)}: ${harm.advice}`);
+      chip.title = harm.why;
+      found.push(chip);
+    }
     if (line.speaker !== state.speaker) found.unshift(make("span", "chip", line.speaker));
     const flags = make("span", "flags");
     for (const [flag, sign, name] of [["ok", "✓", "Heard, and right"], ["drop", "×", "Leave this line out"]]) {

@@ -18,7 +18,7 @@ import { Wave } from "./review-wave.js";
 
 // What is open. `lines` is replaced at every edit, never changed: undo keeps the old ones.
 const state = { id: "", speaker: "", seconds: 0, digest: "", lines: [], saved: [], words: [], draft: "", newer: false, dismissed: [],
-  labels: [], pace: [0, Infinity], peaks: null, speech: null, clipped: null, key: 0, past: [], future: [] };
+  labels: [], harms: [], pace: [0, Infinity], peaks: null, speech: null, clipped: null, key: 0, past: [], future: [] };
 const page = { state, audio: $("audio"), sync, select, take, listRecordings, open };
 page.list = new List($("lines"), (key) => page.makeRow(key), (row, key) => page.fillRow(row, key));
 page.wave = new Wave($("wave"), $("strip"), { seek: (time) => page.seek(time), drag: (...how) => page.drag(...how) });
@@ -44,7 +44,7 @@ async function open(id) {
   try {
     opened = await ask(`api/recording/${encodeURIComponent(id)}`);
   } catch (error) {
-    opened = { id, speaker: "", seconds: 0, digest: "", lines: [], words: [], draft: "", newer: false, dismissed: [], labels: [], warning: error.message };
+    opened = { id, speaker: "", seconds: 0, digest: "", lines: [], words: [], draft: "", newer: false, dismissed: [], labels: [], harms: [], warning: error.message };
   }
   Object.assign(state, { id: opened.id, peaks: null, speech: null, clipped: null, past: [], future: [], key: 0 });
   history.replaceState(null, "", `#${opened.id}`);
@@ -76,8 +76,8 @@ function take(opened) {
   const at = state.lines[page.current()]?.start ?? 0;
   const known = new Map(state.lines.map((line) => [JSON.stringify(model.toFile(line)), line]));
   const lines = opened.lines.map((fields) => known.get(JSON.stringify(fields)) ?? model.fromFile(fields));
-  const { speaker, seconds, digest, draft, newer, dismissed, labels } = opened;
-  Object.assign(state, { speaker, seconds, digest, draft, newer, dismissed, labels: model.readLabels(labels), words: model.readWords(opened.words), lines, saved: lines });
+  const { speaker, seconds, digest, draft, newer, dismissed, labels, harms } = opened;
+  Object.assign(state, { speaker, seconds, digest, draft, newer, dismissed, labels: model.readLabels(labels), harms: model.readLabels(harms), words: model.readWords(opened.words), lines, saved: lines });
   $("warning").textContent = opened.warning;
   $("warning").hidden = !opened.warning;
   if (page.indexOf(state.key) < 0) state.key = (lines.find((line) => line.end > at) ?? lines[0])?.key ?? 0;

@@ -1,0 +1,149 @@
+"""Show which clips and lines likely harm the voice, which help it, and what to do about each.
+
+Compares, for each training clip, what it teaches with what the held-out sentences need, by the gradients of the adapter
+at a few steps of its training, and what Whisper hears with what is written. Nothing is trained. The result is kept in
+reports/value.json, which `timbre review` sorts lines by and `timbre report` shows; it is computed again when the clips,
+the texts or the adapter are others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from timbre import families
+from timbre.commands.options import add_count, add_json
+from timbre.core.content import content_key, file_sha256
+from timbre.core.errors import DataError
+from timbre.core.params import read
+from timbre.core.records import Example, Label, read_jsonl
+from timbre.core.safe_text import print_json, visible
+from timbre.core.sections import Settings
+from timbre.report.columns import columns
+from timbre.training import worth as value
+from timbre.training.batches import Utterance, check_lengths, utterances
+from timbre.training.influence import WEIGHTS, Influence, Moment, influences, read_moments
+from timbre.training.schedule import asked
+from timbre.training.worth import Worth, WorthRow
+from timbre.versions import lenient_rows
+
+EXAMPLES = [
+    ("timbre value", "the ten most harmful clips, and what to do"),
+    ("timbre value -n 30", "more of them"),
+    ("timbre value --json | jq '.rows[0]'", "all clips, for a program"),
+]
+VERSION = 1  # raise when the code gives another worth for the same input
+DATASET, CODES, LABELS = Path("data/dataset"), Path("data/codes"), Path("data/labels.jsonl")
+ADAPTER, POINTS = Path("models/adapter"), Path("models/points")
+HELPFUL = 3  # shown
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    add_count(parser, "clips", 10)
+    add_json(parser)
+
+
+def command(args: argparse.Namespace) -> int:
+    worth = computed(read())
+    if args.json:
+        print_json(as_dict(worth))
+    else:
+        print("\n".join(lines(worth, args.n)))
+    return 0
+
+
+def computed(settings: Settings) -> Worth:
+    """As it was kept where nothing has changed since."""
+    for name in ("train", "eval"):
+        if not (path := DATASET / f"{name}.jsonl").exists():
+            raise DataError(f"{path}: is missing; `dvc pull` brings it, `dvc repro` makes it")
+    codes = CODES / settings.voice.family
+    clips, keys = utterances(DATASET / "train.jsonl", codes)
+    held, held_keys = utterances(DATASET / "eval.jsonl", codes)
+    moments = read_moments(ADAPTER, POINTS)
+    labels = {row.clip: row for row in read_jsonl(LABELS, Label)} if LABELS.exists() else {}
+    learnt = [(clip.id, clip.speaker, clip.turn.text) for clip in [*clips, *held]]
+    heard = [(clip.id, labels[clip.id].heard) for clip in clips if clip.id in labels]
+    weights = [(moment.step, file_sha256(moment.file) if moment.file else "") for moment in moments]
+    own = dataclasses.asdict(getattr(settings, settings.voice.family))
+    key = content_key(
+        VERSION,
+        families.fingerprint(settings.voice),
+        asked(settings.train),
+        own,
+        learnt,
+        keys,
+        held_keys,
+        heard,
+        weights,
+    )
+    if (kept := value.read(value.PATH)) and kept.key == key:
+        return kept
+    found = gradients(settings, moments, clips, held)
+    examples = {row.id: row for row in read_jsonl(DATASET / "train.jsonl", Example)}
+    rows = value.judged(found, examples, labels)
+    worth = Worth(key, file_sha256(ADAPTER / WEIGHTS), [moment.step for moment in moments], rows)
+    value.write(value.PATH, worth)
+    return worth
+
+
+def gradients(
+    settings: Settings, moments: Sequence[Moment], clips: Sequence[Utterance], held: Sequence[Utterance]
+) -> list[Influence]:
+    import torch
+
+    from timbre.core.running import settle
+    from timbre.training.loop import autocast
+
+    params = settings.train
+    voice = families.load(settings.voice, precision=params.precision)
+    settle(voice.model)
+    check_lengths(voice, [*clips, *held])
+    lora = families.Lora(params.rank, params.alpha, params.rslora, params.dropout)
+    course = voice.courses(lora, getattr(settings, settings.voice.family))[0]
+    torch.manual_seed(params.seed)
+    course.meet([clip.turn for clip in clips])
+    course.begin()
+    return influences(course, moments, clips, held, precision=autocast(params), told=told)
+
+
+def told(clips: Iterable[Utterance], step: int) -> Iterable[Utterance]:
+    from tqdm import tqdm
+
+    bar: Iterable[Utterance] = tqdm(clips, desc=f"value: at step {step}", unit="clip", dynamic_ncols=True)
+    return bar
+
+
+def lines(worth: Worth, count: int) -> Iterator[str]:
+    doubtful = len(worth.doubtful)
+    yield f"{doubtful} of {len(worth.rows)} clips deserve an ear (harm 1 and more); the most harmful come first"
+    for row in worth.rows[:count]:
+        yield f"\n{row.harm:.1f}  {row.advice}: {visible(row.why)}"
+        yield from (f"     {place}" for place in columns(places(row)))
+    if doubtful > count:
+        yield f"\n{doubtful - count} more deserve an ear: timbre value -n {doubtful}"
+    if best := worth.helpful[:HELPFUL]:
+        yield "\nhelp most; record more like them (`timbre coverage` proposes sentences):"
+        yield from (f"     {place}" for place in columns([places(row)[0] for row in best]))
+
+
+def places(row: WorthRow) -> list[tuple[str, str, str]]:
+    """File and number of each line in the clip, its time, its words; the clip's own where no transcript has it."""
+    path = f"{lenient_rows.FOLDER}/{row.recording}.tsv"
+    found = lenient_rows.parse(Path(path).read_bytes(), path).rows if Path(path).exists() else ()
+    inside = [found[place] for place in value.lines_in(row, found)]
+    if not inside:
+        return [(row.recording, span(row.start, row.end), visible(row.text))]
+    return [(f"{path}:{line.number}", span(line.start, line.end), visible(line.text)) for line in inside]
+
+
+def span(start: float, end: float) -> str:
+    return f"{start:.2f}–{end:.2f}"
+
+
+def as_dict(worth: Worth) -> dict[str, Any]:
+    rows = [dataclasses.asdict(row) | {"harm": row.harm, "lines": places(row)} for row in worth.rows]
+    return {"steps": worth.steps, "adapter": worth.adapter, "rows": rows}
