@@ -7,7 +7,8 @@
 MLflow with two versions. Callers ask without a pause: most of them listen to the end, some hang up after the first
 sound or before it, some send what is wrong. Meanwhile the champion changes to and fro. At the start each sentence was
 spoken alone by either version; an answer with other bytes (of Opus: other samples) than those of the version that it
-names is counted as mixed. The memory is the resident set of the server, looked at once a second.
+names is counted as mixed, one that does not come to its end as lost. At the end no slot may be taken. The memory is the
+resident set of the server, looked at once a second.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import statistics
@@ -40,6 +42,7 @@ from benchmarks import table
 from benchmarks.table import ResultTable, TimedRow
 
 ROOT = Path(__file__).parents[1]
+MIXED, LOST = "mixed", "lost"  # how a problem begins that is one of these
 LINKED = ("models/tiny", "data/dataset", "data/codes")
 COPIED = ("params.yaml", "dvc.yaml", "data/speakers.yaml", "data/sources.yaml")
 WORDS = ("harbour", "morning", "ferry", "lantern", "quiet", "train", "green", "coffee", "station", "captain", "bridge")
@@ -63,6 +66,7 @@ class SoakTally:
     first: list[float] = field(default_factory=list)  # seconds to the first sound of whole answers
     memory: list[float] = field(default_factory=list)  # MB, once a second
     promotions: int = 0
+    busy: float = 0.0  # slots and places to wait that are still taken when all callers have gone
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def note(self, kind: str, problem: str = "") -> None:
@@ -90,11 +94,12 @@ def measure(options: argparse.Namespace) -> Iterator[ResultTable]:
             tally = soak(options, process, port, versions)
         log, code = Path("log").read_text(encoding="utf-8"), process.returncode
     title = f"soak of {options.minutes:g} minutes, {options.callers} callers, {tally.promotions} promotions"
-    tracebacks = TimedRow("tracebacks in the log", extra={"number": log.count("Traceback")})
-    yield ResultTable(title, [*rows(tally), tracebacks])
+    yield ResultTable(title, rows(tally))
+    yield ResultTable("what must be 0", found(tally, log))
     yield ResultTable("resident memory of the server", memory(tally.memory))
     told = [f"{kind}: {problem}" for kind, problems in tally.wrong.items() for problem in problems[:3]]
     told += [f"the server ended with {code}"] if code else []
+    told += [f"{tally.busy:g} slots are still taken"] if tally.busy else []
     if told:
         raise SystemExit("\n".join(told))
 
@@ -186,7 +191,21 @@ def soak(options: argparse.Namespace, process: subprocess.Popen[str], port: int,
         time.sleep(1)
     for thread in threads:
         thread.join()
+    tally.busy = busy(port)
     return tally
+
+
+def busy(port: int, patience: float = 10.0) -> float:
+    """What the server still does for callers who have gone."""
+    end, taken = time.monotonic() + patience, 1.0
+    while taken and time.monotonic() < end:
+        time.sleep(0.5)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+        connection.request("GET", "/metrics")
+        figures = connection.getresponse().read().decode()
+        connection.close()
+        taken = sum(float(n) for n in re.findall(r"^timbre_(?:speaking|waiting) (\S+)$", figures, re.MULTILINE))
+    return taken
 
 
 def body(sentence: int, kind: str) -> dict[str, object]:
@@ -246,7 +265,7 @@ def caller(port: int, alone: dict[tuple[str, int, str], str], tally: SoakTally, 
         try:
             problem = one(port, kind, alone, tally, chosen)
         except Exception as error:
-            problem = f"{type(error).__name__}: {error}"
+            problem = f"{LOST}: {type(error).__name__}: {error}"
         tally.note(kind, problem)
 
 
@@ -262,10 +281,10 @@ def one(port: int, kind: str, alone: dict[tuple[str, int, str], str], tally: Soa
         return ""
     status, version, content, first = ask(port, body(sentence, container))
     if status != 200:
-        return f"status {status}: {content[:200]!r}"
+        return f"{LOST}: status {status}: {content[:200]!r}"
     tally.first.append(first)
     known = alone[version, sentence, container]
-    return "" if digest(content, container) == known else f"mixed: sentence {sentence} as {container}"
+    return "" if digest(content, container) == known else f"{MIXED}: sentence {sentence} as {container}"
 
 
 def promoting(versions: list[str], tally: SoakTally, end: float, seed: int) -> None:
@@ -285,6 +304,18 @@ def rows(tally: SoakTally) -> list[TimedRow]:
     }
     seen["whole"] |= {"first sound p50, s": statistics.median(ordered), "p95, s": p95}
     return [TimedRow(kind, extra=extra) for kind, extra in seen.items()]
+
+
+def found(tally: SoakTally, log: str) -> list[TimedRow]:
+    problems = tally.wrong["whole"]
+    numbers = {
+        "answers with other sound than the same request alone": sum(told.startswith(MIXED) for told in problems),
+        "answers that did not come to their end": sum(told.startswith(LOST) for told in problems),
+        "wrong requests with another status than theirs": len(tally.wrong["wrong"]),
+        "slots still taken at the end": tally.busy,
+        "tracebacks in the log": log.count("Traceback"),
+    }
+    return [TimedRow(name, extra={"number": number}) for name, number in numbers.items()]
 
 
 def memory(seconds: list[float]) -> list[TimedRow]:

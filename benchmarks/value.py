@@ -25,15 +25,15 @@ import numpy.typing as npt
 import torch
 
 from benchmarks.table import ResultTable, TimedRow, run
-from stages.check import error_rate
 from timbre import asr, audio, families
+from timbre.asr.alignment import characters
 from timbre.core import params
 from timbre.core.records import Label, read_jsonl
 from timbre.core.running import settle
 from timbre.core.sections import Settings
 from timbre.core.text import words
 from timbre.families import Lora, Voice
-from timbre.training import worth
+from timbre.project import worth
 from timbre.training.batches import Utterance, utterances
 from timbre.training.courses import POINTS, learn
 from timbre.training.influence import Influence, influences, read_moments
@@ -89,7 +89,7 @@ def measure(options: argparse.Namespace) -> Iterator[ResultTable]:
 def plant(settings: Settings, number: int) -> PlantedDraw:
     true, _ = utterances(DATASET / "train.jsonl", CODES / settings.voice.family)
     labels = {label.clip: label for label in read_jsonl(LABELS, Label)}
-    draw = random.Random(f"planted {number}")
+    draw = random.Random(f"errors {number}")
     right = [place for place, clip in enumerate(true) if labels[clip.id].cer == 0]
     count = round(SHARE * len(true) / len(KINDS))
     chosen = draw.sample(right, count * len(KINDS))
@@ -109,7 +109,9 @@ def plant(settings: Settings, number: int) -> PlantedDraw:
             else:
                 clips[place], heard = spoilt(clip, kind, voice, listener, draw)
             text = clips[place].turn.text
-            labels[clip.id] = replace(labels[clip.id], text=text, heard=heard, cer=round(error_rate(text, heard), 4))
+            labels[clip.id] = replace(
+                labels[clip.id], text=text, heard=heard, cer=round(characters(text, heard, "en").rate, 4)
+            )
     return PlantedDraw(true, clips, kinds, labels)
 
 
@@ -168,16 +170,14 @@ def signs(draw: PlantedDraw, influences: Sequence[Influence]) -> Scores:
     """What a clip may be ranked by; the first is what `timbre value` does."""
     check = np.array([draw.labels[clip.id].cer for clip in draw.clips])
     aligned = np.array([row.alignments for row in influences])
-    sound = np.array(worth.unusual(aligned.mean(1).tolist()))
-    # without its floor at 0, so that a clip's place among the others is not lost
-    alone = -aligned.mean(1)
     losses, norms = (np.array([getattr(row, name) for row in influences]) for name in ("losses", "norms"))
+    pull = np.add(worth.distances(norms[:, 0].tolist()), worth.distances((-aligned.mean(1)).tolist()))
     return {
-        "label check and gradients": np.maximum(check / worth.DOUBTFUL, sound),
+        "label check and gradients": np.maximum(check / worth.DOUBTFUL, worth.pulls(influences)),
         "label check alone": check,
-        "gradients alone, cosine": alone,
-        "gradients alone, inner product": -np.array([row.gains for row in influences]).mean(1),
-        "gradients alone, as training began": -aligned[:, 0],
+        "gradients alone": pull,
+        "inner product with the held-out gradient": -np.array([row.gains for row in influences]).mean(1),
+        "cosine with it": -aligned.mean(1),
         "length of the gradient, as training began": norms[:, 0],
         "the clip's loss, as training began": losses[:, 0],
         "the clip's loss, at the adapter": losses[:, -1],

@@ -3,6 +3,7 @@
 Reads   reports/samples/<id>.json and .flac   what `generate` made: four conditions over the same prompts and seeds
         data/dataset, data/clips, data/codes  the speaker's held-out clips, and what was learnt, which they must not be
         evaluate.others (a folder)            other voices: <voice>.flac, or <voice>/<any>.flac
+        data/pronunciations.tsv               words that `generate` spoke as they are spelt there
         data/opinions/<listener>.tsv          what people preferred in blind listening tests
 Writes  reports/heard/<id>.json               what Whisper heard
         reports/embeddings/<name>.json        whose voice it is: embeddings of samples, true clips and other voices
@@ -29,7 +30,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -53,6 +54,7 @@ from timbre.evaluation.speaker_similarity import JudgedSound, Scale
 from timbre.mapping import Job, batch, refresh
 from timbre.mapping.batch import Files
 from timbre.mapping.stage import run_stage
+from timbre.project import pronunciations
 from timbre.project.opinions import read as read_opinions
 
 VERSION = 4  # raise when the code gives other bytes for the same input
@@ -117,10 +119,14 @@ def own_delivery(rows: Sequence[Example], clips: Path) -> tuple[float | None, fl
     return sum(len(row.text) for row in rows) / spoken, 1 - spoken / seconds
 
 
-def score(sample: Sample, sound: HeardSample, whose: Vector, scale: Scale, own: float | None) -> Score:
-    """`own` is the speaker's pace in characters per second of speech."""
+def score(
+    sample: Sample, sound: HeardSample, whose: Vector, scale: Scale, own: float | None,
+    spellings: Mapping[str, str] | None = None,
+) -> Score:  # fmt: skip
+    """`own` is the speaker's pace in characters per second of speech; a word counts as right in either spelling."""
+    said, understood = (pronunciations.apply(text, spellings or {}) for text in (sample.text, sound.text))
     try:
-        reading = word_errors.compare(sample.text, sound.text)
+        reading = word_errors.compare(said, understood)
     except ValueError as error:
         raise DataError(f"prompt {sample.prompt}: {error}; mend data/prompts.tsv") from error
     voices = scale.voices
@@ -250,7 +256,8 @@ def main(
     by_kind = speaker_similarity.bring(embeddings, compared, encoder, voice, engine)
     scale, (pace, pauses) = speaker_similarity.measure(by_kind), own_delivery(own, clips)
     whose = [embedding for _, embedding in by_kind["sample"]]
-    rows = [score(*taken, scale, pace) for taken in zip(spoken, sounds, whose, strict=True)]
+    spellings = pronunciations.read(reference.language or "en")
+    rows = [score(*taken, scale, pace, spellings) for taken in zip(spoken, sounds, whose, strict=True)]
     leaks = list(gates.leaks(train, held_out, {sample.prompt: sample.text for sample in spoken}))
     measured = Speaker(scale.ceiling, scale.floor, pace, pauses)
     cloned = named_references([embedding for _, embedding in by_kind["reference"]], scale)

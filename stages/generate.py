@@ -5,6 +5,7 @@
 
 Reads   data/prompts.tsv                        id, kind and text of sentences that are in no training clip
         data/dataset, data/clips, data/codes    to choose the reference clip and the true prompts from
+        data/pronunciations.tsv                 words that are spoken as they are spelt there
         models/adapter
 Writes  reports/samples/<condition>-<prompt>-<seed>.flac and .json (Sample)
         reports/speed.json                      how fast this machine spoke what was new; no output of the pipeline
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,7 @@ from timbre.families import Mark, Request
 from timbre.mapping import Job, refresh
 from timbre.mapping.batch import Files
 from timbre.mapping.stage import run_stage
+from timbre.project import pronunciations
 from timbre.project.permissions import Permissions
 from timbre.project.prompts import Prompt, read_prompts
 from timbre.synthesis import sentence
@@ -54,8 +56,10 @@ def plan(
     adapter: str,
     reference: Reference,
     marks: Sequence[Mark] = ("number",),
+    spellings: Mapping[str, str] | None = None,
 ) -> list[tuple[Sample, Request]]:
-    """All samples to be made, the base's first; seconds and end are not known yet."""
+    """All samples to be made, the base's first; seconds and end are not known yet. A word of `spellings` is spoken as
+    it is spelt there; the sample keeps the prompt's own words."""
     how = of_a_sound(params)
     planned = []
     for condition in CONDITIONS:
@@ -66,8 +70,10 @@ def plan(
                 cloned = [clone_of.clip, clone_of.turn.text] if clone_of else None
                 row_seed = sentence.prompt_seed(seed, prompt.id)
                 context = (clone_of.turn,) if clone_of else ()
-                request = sentence.request(prompt.text, params, seed=row_seed, context=context, like=reference.turn)
-                key = content_key(VERSION, how, base, used_adapter, cloned, prompt, row_seed, *request.marked(marks))
+                said = pronunciations.apply(prompt.text, spellings or {})
+                request = sentence.request(said, params, seed=row_seed, context=context, like=reference.turn)
+                more = [*request.marked(marks), *([said] if said != prompt.text else [])]
+                key = content_key(VERSION, how, base, used_adapter, cloned, prompt, row_seed, *more)
                 sample = Sample(
                     f"{condition}-{prompt.id}-{seed}", condition, *prompt, seed,
                     clone_of.clip if clone_of else None, used_adapter, base, 0.0, False, key,
@@ -129,7 +135,8 @@ def main(
     written = read_prompts(prompts)
     spoken = written + true_prompts(held_out, reference.speaker, written, params.true_prompts)
     base, tuned = families.fingerprint(voice), families.adapter_fingerprint(adapter)
-    planned = plan(spoken, params, base, tuned, reference, family.marks)
+    spellings = pronunciations.read(reference.turn.language or "en")
+    planned = plan(spoken, params, base, tuned, reference, family.marks, spellings)
     jobs, measured = [Job(sample.id, sample.key, (sample, request)) for sample, request in planned], Speed()
     compute = partial(speak, voice=voice, adapter=adapter, params=params, speed=measured)
     # All that is missing in one go, so that no slot is empty before the end.

@@ -31,6 +31,7 @@ from timbre.families import Request
 from timbre.mapping import Job, refresh
 from timbre.mapping.batch import Files
 from timbre.mapping.stage import run_stage
+from timbre.project import pronunciations
 from timbre.project.permissions import Permissions
 from timbre.project.prompts import read_prompts
 from timbre.synthesis import reference, sentence
@@ -74,7 +75,8 @@ def main(
     sample = spoken_sample(prompts, samples)
     context = reference.of_sample(sample, dataset, codes, families.family(voice.family).cloning)
     seed = sentence.prompt_seed(sample.seed, sample.prompt)
-    request = sentence.request(sample.text, params, seed=seed, context=context, like=context[0])
+    said = pronunciations.apply(sample.text, pronunciations.read(context[0].language or "en"))
+    request = sentence.request(said, params, seed=seed, context=context, like=context[0])
     jobs = []
     for folder in sorted(points.iterdir()):
         adapter = families.adapter_fingerprint(folder)

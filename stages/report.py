@@ -39,6 +39,7 @@ from timbre.project.permissions import Permissions, Used, of_dataset
 from timbre.report import data, method, sample_rows, tables
 from timbre.report import training as figures
 from timbre.report.data import Data
+from timbre.report.numbers import clock, percent
 from timbre.report.people import people
 from timbre.report.rates import rates
 from timbre.report.sample_rows import ShownScore, Take
@@ -49,14 +50,6 @@ from timbre.report.training import TrainingFigures
 from timbre.report.verdict import NAMES, verdict
 
 PAGE = Path("timbre/report/page")
-
-
-def clock(seconds: float) -> str:
-    return f"{int(seconds + 0.5) // 60}:{int(seconds + 0.5) % 60:02d}"
-
-
-def percent(share: float, digits: int = 0) -> str:
-    return f"{100 * share:.{digits}f}%"
 
 
 def reference(

@@ -4,7 +4,7 @@ Reads   data/sources.yaml              which recordings there are
         data/speakers.yaml             who allowed their voice to be used
         data/raw/<id>.json             whose voice each is, its length, and the sha256 of its samples
         data/transcripts/<id>.tsv      the person's file, where there is one: it wins
-        data/drafts/<id>.json          Whisper's draft, where there is none
+        data/drafts/<id>.json          Whisper's draft, where there is none; and how sure it was of lines not flagged
 Writes  data/segments/<id>.jsonl       Segment rows; lines flagged `drop` stay, marked, so that chunk can list them
         data/review.json               how much of it a person has heard; only the report reads it
 
@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -33,6 +33,8 @@ from timbre.project import speakers as people
 from timbre.project import transcripts
 from timbre.project.sources import fetched
 from timbre.project.transcripts import Transcript
+
+UNSURE = 0.5  # mean confidence of a line's words in the draft, below which an accepted line waits for a person's flag
 
 
 @dataclass(frozen=True)
@@ -65,11 +67,31 @@ def words_of(recording: Recording, folder: Path, drafts: Path) -> tuple[str, Tra
         transcript = transcripts.read(path, recording.seconds)
         if transcript.audio not in (None, recording.sha256):
             raise TranscriptError(other_audio(path, transcript, recording))
-        return "transcript", transcript
+        return "transcript", with_confidence(transcript, recording, drafts / f"{recording.id}.json")
     draft = transcripts.read_draft(drafts / f"{recording.id}.json")
     if draft.audio != recording.sha256:
         raise DataError(f"{drafts / recording.id}.json: was made from other audio; run `dvc repro transcribe`")
     return "draft", transcripts.seed_from_draft(draft, recording)
+
+
+def with_confidence(transcript: Transcript, recording: Recording, draft: Path) -> Transcript:
+    """Lines that are the draft's still and that nobody has flagged stay doubtful, where Whisper was not sure of them.
+
+    So `timbre accept --all` does not let through what `chunk.min_confidence` would stop; and where Whisper was sure, a
+    flag changes no segment.
+    """
+    if not draft.is_file() or (read := transcripts.read_draft(draft)).audio != recording.sha256:
+        return transcript
+    unsure = {
+        (line.start, line.end, line.text): line.confidence
+        for line in transcripts.seed_from_draft(read, recording).lines
+        if line.confidence is not None and line.confidence < UNSURE
+    }
+    lines = (
+        line if line.flag else replace(line, confidence=unsure.get((line.start, line.end, line.text)))
+        for line in transcript.lines
+    )
+    return replace(transcript, lines=tuple(lines))
 
 
 def other_audio(path: Path, transcript: Transcript, recording: Recording) -> str:

@@ -38,6 +38,7 @@ PATIENCE = 900.0  # seconds for a run that nobody kills
 EARLIEST, LATEST = 0.1, 1.05  # of an undisturbed run's time, between which a kill falls
 OWNED = ("data/sources.yaml", "data/speakers.yaml", "data/transcripts", "data/recordings", "params.yaml")
 STORE = "mlflow.db"
+TEST = "0123456789ab"  # id of a listening test
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def subjects(template: Path) -> Iterator[Subject]:
     yield Subject("say-lines", ("timbre", "say", "--lines", "lines.txt", "--out", "said"), ("said",), _with_lines)
     yield Subject("release", ("timbre", "release", "--out", "released"), ("released",), _with_consent)
     test = ("timbre", "compare", "--export", "test.html", "-n", "2", "--seed", "1")
-    yield Subject("compare-export", test, ("test.html", "data/opinions"), without())
+    yield Subject("compare-export", test, ("test.html",), without(), drawn=True)  # by a test's name
     take = ("timbre", "compare", "--take", "answers.tsv", "--listener", "bea")
     yield Subject("compare-take", take, ("data/opinions",), lambda root: _with_answers(root, test))
     yield Subject("coverage", ("timbre", "coverage", "--out", "next.txt"), ("next.txt",), without())
@@ -178,10 +179,12 @@ def _with_consent(root: Path) -> None:
 
 def _with_answers(root: Path, test: tuple[str, ...]) -> None:
     run(test, root)
-    (plan,) = (root / "data/opinions/tests").glob("*.json")
-    screens = json.loads(plan.read_text())["screens"]
-    rows = [f"{number}\tfirst\t4.2" for number in range(1, len(screens) + 1)]
-    head = (f"# timbre answers {plan.stem} bea", "trial\tanswer\tseconds")
+    (drawn,) = (root / "data/opinions/tests").glob("*.json")
+    plan = json.loads(drawn.read_text()) | {"id": TEST}
+    drawn.unlink()
+    drawn.with_stem(TEST).write_text(json.dumps(plan))
+    rows = [f"{number}\tfirst\t4.2" for number in range(1, len(plan["screens"]) + 1)]
+    head = (f"# timbre answers {TEST} bea", "trial\tanswer\tseconds")
     (root / "answers.tsv").write_text("\n".join([*head, *rows, ""]))
 
 

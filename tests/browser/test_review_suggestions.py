@@ -17,9 +17,9 @@ from timbre import audio
 from timbre.audio import flac_bytes, sha256
 from timbre.core.content import file_sha256
 from timbre.core.records import Label, write_jsonl
-from timbre.training import worth
+from timbre.project import worth
+from timbre.project.worth import Worth, WorthRow
 from timbre.training.influence import WEIGHTS
-from timbre.training.worth import Worth, WorthRow
 from timbre.web.server import PageServer
 
 DRAFT = Path("data/drafts/noon.json")

@@ -50,6 +50,20 @@ def scored(text: str, heard: str, silent: bool = False, **changes: Any) -> Score
     return evaluate.score(sample(text, **changes), HeardSample(heard, silent, sound, RATE), MARINA, SCALE, own=10.0)
 
 
+def test_a_word_with_a_pronunciation_is_right_in_either_spelling() -> None:
+    text, spelt = "The GIF waits for a jiff.", {"gif": "jiff", "sql": "sequel"}
+
+    def errors(heard: str, spellings: dict[str, str]) -> tuple[int, str]:
+        sound = HeardSample(heard, False, voice(2.0, 1), RATE)
+        row = evaluate.score(sample(text), sound, MARINA, SCALE, 10.0, spellings)
+        return row.errors, row.text
+
+    for heard in ("the jiff waits for a jiff", "The GIF waits for a jiff.", "the gif waits for a GIF"):
+        assert errors(heard, spelt) == (0, text)
+    assert errors("the jiff waits for a jiff", {}) == (1, text)
+    assert errors("the ship waits for a jiff", spelt) == (1, text)
+
+
 def test_a_condition_weighs_words_and_not_samples() -> None:
     rows = [
         scored("Harbour.", "Ferry."),

@@ -8,17 +8,21 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx2 as httpx
 import numpy as np
 import pytest
 
 from stages import encode, evaluate, generate, listen, report, train
 from tests.support.family_root import family_root, write_papers
 from tests.support.report_page import ARGUMENTS
+from tests.support.speech_server import speaking_server
 from tests.support.tiny_sovits import random_sovits
 from tests.support.tiny_xtts import random_xtts
 from timbre import audio, families
 from timbre.commands import cli
+from timbre.core.errors import ModelError
 from timbre.core.params import read
+from timbre.core.records import Example, read_jsonl
 from timbre.families import Request, Speaking, codes
 from timbre.families.slots import Drawing, open_slots
 from timbre.synthesis.engine import Ask, Engine, OneSentence, spoken
@@ -77,6 +81,7 @@ def test_a_family_goes_through_the_stages(root: Path) -> None:
     assert ("base_licence" in facts) == (family == "xtts")
     is_judged_and_reported(family, folder)
     is_spoken_with()
+    is_served(family)
 
 
 def is_judged_and_reported(family: str, codes: Path) -> None:
@@ -114,6 +119,32 @@ def is_spoken_with() -> None:
             assert np.abs(sound - alone.sound).max() < 1e-5
     finally:
         engine.close()
+
+
+def is_served(family: str) -> None:
+    """Over HTTP, with and without a reference, two callers at once; with one voice, in languages that it can read."""
+    (clip, *_) = read_jsonl(Path("data/dataset/train.jsonl"), Example)
+    with speaking_server(["models/adapter"], slots=2, reference=clip.id) as server, ThreadPoolExecutor() as pool:
+
+        def ask(**more: Any) -> httpx.Response:
+            body = {"input": "The ferry waits. Again.", "seed": 1, "response_format": "wav", **more}
+            return httpx.post(f"{server.url}/v1/audio/speech", json=body, timeout=120)
+
+        wanted = [{}, {"seed": 2}, {"reference": "none"}]
+        alone = [ask(**one) for one in wanted]
+        together = list(pool.map(lambda one: ask(**one), wanted))
+        assert [answer.status_code for answer in alone + together] == [200] * 6
+        assert [len(answer.content) for answer in together] == [len(answer.content) for answer in alone]
+        assert len({answer.content for answer in alone}) == 3
+        refused = ask(language="de")
+        assert refused.status_code == 400
+        assert "language" in refused.json()["error"]["message"]
+        assert ask().status_code == 200
+    with (
+        pytest.raises(ModelError, match=f"a server speaks with one voice of the family {family}; start another"),
+        speaking_server(["models/adapter", "base"]),
+    ):
+        pass
 
 
 def test_a_killed_training_goes_on_to_the_same_bytes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -172,6 +172,17 @@ def test_a_sample_depends_on_its_own_prompt_seed_model_and_reference() -> None:
     ) | {f"{c}-{p}-2" for c in CONDITIONS for p in ("ferry", "coffee")}
 
 
+def test_a_word_with_a_pronunciation_is_spoken_as_it_is_spelt_there_and_the_sample_keeps_the_text() -> None:
+    plain, spelt = (
+        plan(TEXTS, PARAMS, "m", "a", reference(), ("number",), words) for words in ({}, {"ferry": "fairy"})
+    )
+    for (sample, request), (other, told) in zip(plain, spelt, strict=True):
+        assert other.text == sample.text
+        assert told.text == request.text.replace("ferry", "fairy")
+        assert (other.key != sample.key) == (told.text != request.text), "who is not concerned stays"
+    assert any("fairy" in request.text for _, request in spelt)
+
+
 def test_a_voice_that_says_nothing_leaves_a_record_and_a_short_silence(adapter: Path, tmp_path: Path) -> None:
     mute = VoiceParams("csm", str(random_csm(tmp_path / "csm", silent=True)), None)
     params = dataclasses.replace(PARAMS, temperature=0.0, seeds=[0])

@@ -6,6 +6,8 @@ import base64
 import io
 import json
 import shutil
+import socket
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,6 +34,7 @@ from timbre.exchange import voice_versions
 from timbre.tracking import registry
 from timbre.tracking import version as tracked_version
 from timbre.web.serve import voices
+from timbre.web.server import ListeningServer
 
 SAID = "the ferry to Oslo"
 MODEL = "models:/timbre@champion"
@@ -119,6 +122,32 @@ def test_a_program_loads_by_alias_what_mlflow_loads(recorded: tuple[Path, tuple[
     assert len(long) == round((0.6 * 3 + 0.2 * 2) * SAMPLE_RATE)
     assert detect(long, SAMPLE_RATE) is not None
     assert np.isfinite(long).all()
+
+
+def test_mlflows_own_server_answers_with_the_sound(recorded: tuple[Path, tuple[str, str]], place: Path) -> None:
+    """The application that `mlflow models serve -m models:/timbre@champion --env-manager local` runs."""
+    from mlflow.pyfunc import scoring_server
+
+    _, keys = recorded
+    promote(0)
+    app = scoring_server.init(mlflow.pyfunc.load_model(MODEL))
+    with ListeningServer(app, socket.create_server(("127.0.0.1", 0)), 1) as server:
+
+        def ask(*rows: dict[str, Any]) -> httpx.Response:
+            url = f"http://127.0.0.1:{server.port}/invocations"
+            return httpx.post(url, json={"dataframe_records": rows}, timeout=60)
+
+        thread = threading.Thread(target=server.serve)
+        thread.start()
+        try:
+            answer, wrong = ask({"text": SAID, "seed": 1}, {"text": SAID, "seed": 2}), ask({"words": SAID})
+        finally:
+            server.stop()
+            thread.join()
+    rows = answer.json()["predictions"]
+    assert [row["version"] for row in rows] == [keys[0]] * 2
+    assert len(heard(rows[0])) == 0.6 * SAMPLE_RATE
+    assert wrong.status_code == 400
 
 
 def test_a_store_holds_no_code_and_no_pickle_and_says_what_it_takes(place: Path) -> None:

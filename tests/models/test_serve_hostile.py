@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
 import time
 from collections.abc import Iterator
@@ -12,9 +13,12 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
-from tests.support.speech_server import copy_served, served_once, speaking_server
+from tests.support.speech_server import copy_served, served_once, speaking_server, until
+from timbre.web import endpoints
+from timbre.web import server as page_server
 from timbre.web.serve import reading
 from timbre.web.serve.server import SpeechServer
+from timbre.web.serve.speech_stream import SHOWN, shown
 
 JSON = {"Content-Type": "application/json"}
 
@@ -90,6 +94,75 @@ def test_idle_connections_hold_up_nobody(server: SpeechServer) -> None:
     assert time.monotonic() - began < 30
     for one in idle:
         one.close()
+
+
+def test_a_head_that_comes_a_byte_at_a_time_is_given_up(server: SpeechServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoints, "SILENCE", 0.5)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=0.1) as slow:
+        slow.sendall(b"GET /health HTTP/1.1\r\nX: ")
+        assert any(is_closed(slow) for _ in range(300)), "each byte gave it another while"
+
+
+def is_closed(connection: socket.socket) -> bool:
+    """Whether the server has closed it; sends one more byte."""
+    try:
+        connection.sendall(b"a")
+        return connection.recv(100) == b""
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        return True
+
+
+def test_who_takes_nothing_of_an_answer_is_given_up(server: SpeechServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page_server, "STALLED", 0.3)
+    text = "the ferry. [pause:10s] " * 4  # more than the system keeps for a client that reads nothing
+    body = json.dumps({"input": text, "response_format": "pcm", "speed": 0.25}).encode()
+    head = f"POST /v1/audio/speech HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nContent-Type: application/json\r\n"
+    before = hung_up(server)
+    with socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.connect(("127.0.0.1", server.port))
+        deaf.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        until(lambda: hung_up(server) > before)
+    until(lambda: not server.service.voices.engine.speaking)
+
+
+def hung_up(server: SpeechServer) -> float:
+    (line,) = (
+        line for line in server.service.figures.text().decode().splitlines() if line.startswith("timbre_hung_up_total")
+    )
+    return float(line.split()[1])
+
+
+def test_of_too_many_connections_the_longest_idle_ends(server: SpeechServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page_server, "most_connections", lambda: 20)
+    idle = [socket.create_connection(("127.0.0.1", server.port), timeout=20) for _ in range(40)]
+    assert httpx.get(f"{server.url}/health", timeout=60).status_code == 200
+    assert idle[0].recv(100) == b""
+    for one in idle:
+        one.close()
+
+
+def test_a_header_that_shows_the_text_ends_in_no_space() -> None:
+    assert shown("the ferry " + " " * SHOWN + "waits") == "the ferry", "HTTP allows none there: the answer was lost"
+
+
+def test_a_second_origin_is_looked_at_too(server: SpeechServer) -> None:
+    origins = [("Origin", server.url), ("Origin", "http://evil.example")]
+    assert httpx.get(f"{server.url}/health", headers=origins).status_code == 403
+
+
+def test_a_refused_request_is_one_line_in_the_log(server: SpeechServer, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "timbre.serve")
+    hostile = "a%0d%0a2026-01-01 refused: 200%1b[31m" + "x" * 500
+    assert httpx.get(f"{server.url}/v1/models/{hostile}").status_code == 404
+    assert post(server, b'{"input": ""}').status_code == 400
+    assert httpx.get(f"{server.url}/health", headers={"Host": "evil"}).status_code == 403
+    assert httpx.get(f"{server.url}/health").status_code == 200
+    lines = [record.getMessage() for record in caplog.records if record.name == "timbre.serve"]
+    assert [line[:13] for line in lines] == ["refused: 404 ", "refused: 400 ", "refused: 403 "]
+    assert all(line.isprintable() and len(line) < 400 for line in lines)
 
 
 def test_nobody_learns_of_files_from_what_a_request_names(server: SpeechServer) -> None:

@@ -14,7 +14,11 @@ from tests.support.report_outs import HOSTILE, write_report_outs
 from tests.support.report_page import CONTRAST, make_report
 from timbre.audio import flac_bytes
 from timbre.commands import cli
+from timbre.core.content import file_sha256, write_atomic
 from timbre.core.errors import DataError
+from timbre.core.records import ADAPTER_FILES
+from timbre.project import worth
+from timbre.project.worth import Worth, WorthRow
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +67,37 @@ def test_the_copy_tells_what_changed_since_the_version_before(voice: Voice, brow
     assert complaints == []
     assert tab.title().startswith("This voice is better")
     tab.close()
+
+
+def test_the_copy_lets_one_hear_the_clips_that_harm_the_voice(voice: Voice, browser: Any) -> None:
+    from tests.support.fake_outputs import voice as sound
+
+    write_atomic(Path("data/clips/harms.flac"), flac_bytes(sound(1.0, 0), 16_000))
+    weights = Path("models/adapter") / ADAPTER_FILES[1]
+    if not weights.exists():
+        write_atomic(weights, b"weights")
+
+    def row(clip: str, text: str, harm: float) -> WorthRow:
+        numbers = ([4.0, 3.5], [0.1], [0.1])
+        return WorthRow(clip, "noon", 0.0, 1.0, text, text, 0.0, *numbers, 0.0, harm, "drop", f"listen {HOSTILE}")
+
+    rows = [row("harms", f"They want bread {HOSTILE}.", 2.5), *(row(f"clip{n}", "At noon.", 0.5) for n in range(12))]
+    worth.write(worth.PATH, Worth("key", file_sha256(weights), [0, 40], rows))
+    assert cli.execute(["report", "--local"]) == 0
+    tab = browser.new_page(viewport={"width": 390, "height": 800})
+    tab.goto(Path("reports/report.html").absolute().as_uri())
+    told = tab.locator("#value")
+    assert told.locator("li").count() == 10
+    assert told.locator("audio").count() == 1, "the others' sound is not here"
+    assert f"They want bread {HOSTILE}." in told.text_content()
+    assert "1 of 13 training clips" in told.text_content()
+    assert tab.evaluate("document.documentElement.scrollWidth") == 390
+    assert tab.evaluate(CONTRAST) == []
+    assert tab.locator("#changes").text_content().count("reworded")
+    tab.close()
+    write_atomic(weights, b"trained again")
+    assert cli.execute(["report", "--local"]) == 0
+    assert "training clips deserve" not in Path("reports/report.html").read_text(encoding="utf-8")
 
 
 def test_new_results_are_compared_with_the_last_commit_committed_ones_with_the_version_before(

@@ -42,6 +42,7 @@ def build_repository(root: Path, project: Path) -> None:
     random_whisper(root / "models/tiny/whisper.pt")
     write(root / "data/opinions/.gitkeep", "")
     write(root / "data/glossary.txt", "# names that Whisper should know\nMarlow\n")
+    write(root / "data/pronunciations.tsv", "language\tword\tspelling\n")
     for part in ("speaker", "voices/mira", "voices/rasmus"):  # small enough to be the real ones
         shutil.copytree(project / "models/tiny" / part, root / "models/tiny" / part)
     prompts = ["id\tkind\ttext", "one\tdomain\tThe ferry waits.", "two\thard\tThe green train."]

@@ -7,7 +7,7 @@ from pathlib import Path
 PEOPLE = """speakers:
   ann:
     name: Ann
-    consent: {by: Ann, when: 2026-01-01, for: "training, publish", evidence: null, revoked: null}
+    consent: {by: Ann, when: 2026-01-01, for: "training, publish, serve", evidence: null, revoked: null}
 """
 SOURCES = "- {id: talk, file: talk.flac, speaker: ann, language: en, licence: CC0-1.0, consent: given}\n"
 

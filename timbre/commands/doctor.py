@@ -167,7 +167,8 @@ def recordings() -> Findings:
         declared = sources.read(SOURCES)
     except SourceError as error:
         for problem in str(error).splitlines():
-            yield Finding("FAIL", "sources", problem, "mend the entry")
+            told, _, remedy = problem.partition("; ")
+            yield Finding("FAIL", "sources", told, remedy or "mend the entry")
         return
     written = [path for source in declared if (path := _transcript(source)).exists()]
     yield Finding("ok", "sources", f"{len(declared)} recordings declared, {len(written)} with a transcript of yours")

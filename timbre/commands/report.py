@@ -1,7 +1,8 @@
 """Copy the report and add what changed since another version: one file to share.
 
 The pipeline's own page depends on its inputs alone, so the same voice gives the same bytes in any clone. What changed
-between two versions is read from git and from the tables that dvc.lock names, and stands only in the copy.
+between two versions is read from git and from the tables that dvc.lock names, and stands only in the copy. So do the
+clips that harm the voice, where `timbre value` has run for this adapter.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from timbre.diff.compare import compare
 from timbre.diff.sections import build
 from timbre.diff.sections.page import Page
 from timbre.project.permissions import Permissions
+from timbre.project.worth import PATH, read_current
+from timbre.report import line_worth
 from timbre.versions import dvc_lock
 from timbre.versions.dvc_outs import Outs
 from timbre.versions.snapshot import git, open_snapshot
@@ -29,6 +32,8 @@ EXAMPLES = [
 ]
 REPORT, COPY, LOCK = Path("reports/index.html"), Path("reports/report.html"), "dvc.lock"
 BEGIN, END = "<!-- changes -->\n", "<!-- /changes -->"
+VALUE = "<!-- value -->\n", "<!-- /value -->"  # pages of before have no place for it
+ADAPTER, CLIPS = Path("models/adapter"), Path("data/clips")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,11 +50,21 @@ def command(args: argparse.Namespace) -> int:
     if page.count(BEGIN) != 1 or page.count(END) != 1:
         raise DataError(f"{REPORT}: has no place for what changed; `dvc repro report` makes it anew")
     Permissions().check_page(REPORT)
-    before, rest = page.split(BEGIN)
+    before, rest = with_worth(page).split(BEGIN)
     old, which = (args.old, "") if args.old else version_before(root)
     write_atomic(args.out, before + changes(root, old, remote=not args.local) + rest.partition(END)[2])
     print(f"{args.out}: the report, and what changed since {old[:12]}{which}")
     return 0
+
+
+def with_worth(page: str) -> str:
+    """With the most harmful clips in their place, where they were computed for the adapter that lies here."""
+    begin, end = VALUE
+    worth = read_current(PATH, ADAPTER)
+    if worth is None or page.count(begin) != 1 or page.count(end) != 1:
+        return page
+    before, rest = page.split(begin)
+    return before + line_worth.part(worth, CLIPS, Permissions()) + rest.partition(end)[2]
 
 
 def changes(root: Path, revision: str, remote: bool) -> str:

@@ -22,12 +22,12 @@ from timbre.core.params import read
 from timbre.core.records import Example, Label, read_jsonl
 from timbre.core.safe_text import print_json, visible
 from timbre.core.sections import Settings
+from timbre.project import worth as value
+from timbre.project.worth import Worth, WorthRow
 from timbre.report.columns import columns
-from timbre.training import worth as value
 from timbre.training.batches import Utterance, check_lengths, utterances
 from timbre.training.influence import WEIGHTS, Influence, Moment, influences, read_moments
 from timbre.training.schedule import asked
-from timbre.training.worth import Worth, WorthRow
 from timbre.versions import lenient_rows
 
 EXAMPLES = [

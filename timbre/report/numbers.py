@@ -28,3 +28,11 @@ def rate(value: float | None) -> str:
 
 def signed(value: float, decimals: int = 1) -> str:
     return f"{value:+,.{decimals}f}".replace("-", "−")
+
+
+def clock(seconds: float) -> str:
+    return f"{int(seconds + 0.5) // 60}:{int(seconds + 0.5) % 60:02d}"
+
+
+def percent(share: float, digits: int = 0) -> str:
+    return f"{100 * share:.{digits}f}%"

@@ -191,6 +191,8 @@ def resolve(root: Path, revision: str) -> str:
         commit = git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     except DataError as error:
         if (experiment := _experiment(root, revision)) is None:
+            if revision == "HEAD":
+                raise DataError("there is no version yet to look at; `git commit` makes the first") from error
             raise DataError(f"{revision}: git knows no such version; `git fetch` may bring it") from error
         return experiment
     return commit.decode().strip()

@@ -93,10 +93,10 @@ class SameMachine:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        origin = headers.get("origin")
+        own = {f"http://{host}" for host in self.hosts}
         if headers.get("host") not in self.hosts:
             await self.refusal("this address is for this machine only")(scope, receive, send)
-        elif origin is not None and origin not in {f"http://{host}" for host in self.hosts}:
+        elif any(origin not in own for origin in headers.getlist("origin")):
             await self.refusal("another page may not ask for this")(scope, receive, send)
         else:
             await self.app(scope, receive, send)

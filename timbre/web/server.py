@@ -8,6 +8,8 @@ with PageServer(routes, command="timbre review") as server:
 from __future__ import annotations
 
 import asyncio
+import functools
+import resource
 import secrets
 import signal
 import socket
@@ -26,24 +28,77 @@ from timbre.web.app import LocalAccess, create_app
 
 LOOPBACK = "127.0.0.1"
 BACKLOG = 128  # connections that wait while the server starts
+STALLED = 120.0  # seconds in which a client takes nothing of its answer before it is given up
+CONNECTIONS = 10_000
+OWN_FILES = 2500  # those of the model, and connections that are accepted in one go
 FAREWELL = 1  # second that an unfinished answer is given at the end
 
 
 class PatientProtocol(H11Protocol):
-    """Closes a connection on which no whole request arrives for SILENCE seconds; uvicorn itself would wait for ever."""
+    """Lets nobody keep a connection for nothing; uvicorn itself would wait for ever.
+
+    It is closed where no whole head of a request arrives in SILENCE seconds, however slowly bytes come; where the
+    client takes nothing of its answer for STALLED seconds; and where it has waited longest of too many.
+    """
+
+    deadline = 0.0  # on the loop's clock
+    stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        if len(self.connections) >= most_connections():
+            self._make_room()
         super().connection_made(transport)
+        self.deadline = self.loop.time() + endpoints.SILENCE
         self._wait()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if not self.cycle or self.cycle.response_complete:  # the next request's head, or a body that nobody reads
+        if self.idle:  # the next request's head, or a body that nobody reads
             self._wait()
+
+    def on_response_complete(self) -> None:
+        self.deadline = self.loop.time() + endpoints.SILENCE
+        super().on_response_complete()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.stalled = self.loop.call_later(STALLED, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        if self.stalled is not None:
+            self.stalled.cancel()
+        super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.stalled is not None:
+            self.stalled.cancel()
+        self._unset_keepalive_if_required()
+        super().connection_lost(exc)
+
+    @property
+    def idle(self) -> bool:
+        return not self.cycle or bool(self.cycle.response_complete)
 
     def _wait(self) -> None:
         if self.timeout_keep_alive_task is None and not self.transport.is_closing():
-            self.timeout_keep_alive_task = self.loop.call_later(endpoints.SILENCE, self.timeout_keep_alive_handler)
+            self.timeout_keep_alive_task = self.loop.call_at(self.deadline, self.timeout_keep_alive_handler)
+
+    def _make_room(self) -> None:
+        waiting = (c for c in self.connections if isinstance(c, PatientProtocol) and c.idle)
+        longest = min((c for c in waiting if not c.transport.is_closing()), key=lambda c: c.deadline, default=None)
+        if longest is not None:
+            longest.transport.abort()
+
+
+@functools.cache
+def most_connections() -> int:
+    """As many as the process may have files open, less those that it needs itself; the limit is raised first."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CONNECTIONS + OWN_FILES
+    if soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return max(soft // 2, min(soft, wanted) - OWN_FILES)
 
 
 class ListeningServer:

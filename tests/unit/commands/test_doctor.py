@@ -211,7 +211,8 @@ def test_verify_names_a_flipped_byte_in_the_cache_and_in_an_output(
     sounds = {"a.flac": b"one sound", "b.flac": b"another"}
     rows = [{"md5": keep(content), "relpath": name} for name, content in sounds.items()]
     outs = [{"path": "data/clips", "md5": keep(json.dumps(rows).encode(), ".dir")}]
-    Path("dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": {"chunk": {"cmd": "x", "outs": outs}}}))
+    stages = {"chunk": {"cmd": "x", "outs": outs}}
+    Path("dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": stages}) + "\n")  # as DVC ends it
     Path("data/clips").mkdir()
     for name, content in sounds.items():
         Path("data/clips", name).write_bytes(content)

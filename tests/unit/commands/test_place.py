@@ -51,6 +51,8 @@ def test_a_path_is_as_seen_from_where_it_was_typed(tmp_path: Path, monkeypatch: 
 
 def test_an_experiment_of_dvc_is_known_by_its_name(tmp_path: Path) -> None:
     git(tmp_path, "init", "-q")
+    with pytest.raises(DataError, match="there is no version yet to look at; `git commit` makes the first"):
+        resolve(tmp_path, "HEAD")
     git(tmp_path, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "one")
     commit = resolve(tmp_path, "HEAD")
     git(tmp_path, "update-ref", f"refs/exps/{commit[:2]}/{commit[2:]}/leafy-newt", commit)

@@ -8,14 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import mlflow_store
 from timbre.commands import cli
-from timbre.core import running
 from timbre.core.safe_text import redacted
 from timbre.diff import rights
 from timbre.versions.dvc_remote import Remote
 
-ADDRESSES = ["http://ann:s3cret@127.0.0.1:1", "http://ann:s3cret@[", "postgresql+nodriver://ann:s3cret@127.0.0.1/runs"]
 BUG = "from timbre.core.running import run; run(lambda: int('http://ann:s3cret@host'))"
 
 
@@ -39,26 +36,6 @@ def test_an_address_is_shown_without_its_secrets(text: str, shown: str) -> None:
 def test_no_text_is_read_for_every_one_of_its_characters_again(text: str) -> None:
     """With a bound on each part it is a second at most; without, hours."""
     assert redacted(text) == text
-
-
-@pytest.mark.parametrize("uri", ADDRESSES)
-def test_no_command_shows_the_password_of_the_store(
-    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], uri: str
-) -> None:
-    from stages import track
-
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    told = {}
-    for arguments in (["runs"], ["promote"], ["promote", "x", "--force", "y"], ["summary"], ["doctor"], ["diff"]):
-        with pytest.raises(SystemExit):
-            running.run(lambda arguments=arguments: cli.execute(arguments))
-        told[" ".join(arguments)] = "".join(capsys.readouterr())
-    with pytest.raises(SystemExit):
-        running.run(lambda: track.main(**mlflow_store.ARGUMENTS))
-    told["track"] = "".join(capsys.readouterr())
-    assert all(told.values())
-    assert [name for name, text in told.items() if "s3cret" in text or "ann:" in text] == []
-    assert "cannot be reached" in told["track"]
 
 
 def test_the_traceback_of_a_bug_does_not_show_it() -> None:

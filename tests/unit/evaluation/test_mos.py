@@ -7,41 +7,22 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
 
-from stages import track
-from tests.support import mlflow_store
+from tests.support.dnsmos import Given, judged, put_in_place
 from tests.support.fake_outputs import write_samples
 from timbre.commands import summary
 from timbre.evaluation import mos
 
 PROMPTS = {"ferry": "The captain stops the night ferry again.", "one": "Harbour."}
-Given = list[np.ndarray]
 SOUND = np.full(24_000, 0.25, np.float32)
 
 
 @pytest.fixture
 def given(monkeypatch: pytest.MonkeyPatch) -> Given:
-    """What a DNSMOS hears that likes each sound a little better than the one before."""
-    heard: Given = []
-
-    def run(sample: np.ndarray, sr: int) -> dict[str, Any]:
-        assert sr == 16_000
-        assert sample.ndim == 1
-        assert np.abs(sample).max() <= 1, "it refuses more"
-        heard.append(sample)
-        return {"ovrl_mos": np.float64(2 + len(heard) / 8), "sig_mos": 5.0, "bak_mos": 5.0, "p808_mos": np.float32(5)}
-
-    dnsmos, package = ModuleType("speechmos.dnsmos"), ModuleType("speechmos")
-    dnsmos.run = package.run = run  # type: ignore[attr-defined]
-    package.dnsmos = dnsmos  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "speechmos", package)
-    monkeypatch.setitem(sys.modules, "speechmos.dnsmos", dnsmos)
-    return heard
+    return put_in_place(monkeypatch)
 
 
 @pytest.fixture
@@ -53,12 +34,6 @@ def missing(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 def samples(tmp_path: Path) -> Path:
     write_samples(tmp_path / "reports/samples", PROMPTS)
     return tmp_path / "reports/samples"
-
-
-def judged(samples: Path) -> dict[str, float]:
-    path = samples.parent / "mos.json"
-    mos.judge(path, sorted(samples.glob("*.flac")))
-    return mos.read(path, samples)
 
 
 def test_it_hears_16_khz_within_full_scale_and_its_overall_opinion_counts(given: Given) -> None:
@@ -104,19 +79,6 @@ def test_a_damaged_file_is_as_good_as_none(given: Given, samples: Path, content:
     (samples.parent / "mos.json").write_text(content)
     assert mos.read(samples.parent / "mos.json", samples) == {}
     assert len(judged(samples)) == 4
-
-
-def test_the_run_of_a_version_shows_opinions_that_came_later_and_is_no_other_version(given: Given, root: Path) -> None:
-    track.main(**mlflow_store.ARGUMENTS)
-    (run,) = mlflow_store.runs(f"sqlite:///{root}/mlflow.db")
-    assert not [name for name in run.data.metrics if name.startswith("mos/")]
-    expected = judged(root / "reports/samples")
-    track.main(**mlflow_store.ARGUMENTS)
-    track.main(**mlflow_store.ARGUMENTS)
-    (run,) = mlflow_store.runs(f"sqlite:///{root}/mlflow.db")
-    assert {name: value for name, value in run.data.metrics.items() if name.startswith("mos/")} == {
-        f"mos/{condition}": value for condition, value in expected.items()
-    }
 
 
 def test_the_summary_shows_opinions_only_where_there_are_some(

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import ast
-import json
 from pathlib import Path
-
-import pytest
 
 from timbre import families
 from timbre.asr import faster_whisper
-from timbre.core.errors import ModelError
 from timbre.core.sections import SpeakerParams, VoiceParams, WhisperParams
 from timbre.evaluation import speaker_encoder
-from timbre.families import lora
-from timbre.families.csm.load import read_config
 from timbre.families.published import harmless
 
 ROOT = Path(__file__).parents[3]
@@ -53,16 +47,6 @@ def test_a_configuration_names_no_code_at_any_depth() -> None:
     }
 
 
-def test_a_kernel_of_the_hub_is_no_attention(project: Path) -> None:
-    content = json.loads((ROOT / "models/tiny/csm/config.json").read_text())
-    evil = {"attn_implementation": "evil/kernel", "_attn_implementation": "evil/kernel"}
-    content |= evil | {"depth_decoder_config": {**content["depth_decoder_config"], **evil}}
-    (project / "config.json").write_text(json.dumps(content))
-    config = read_config(str(project), {})
-    assert "evil" not in json.dumps(config.to_dict(), default=str)
-    assert (config._attn_implementation, config.depth_decoder_config._attn_implementation) == (None, None)
-
-
 def test_a_key_tells_which_folder_a_file_is_in(project: Path) -> None:
     keys = []
     for first, second in (("a", "b"), ("b", "a")):
@@ -79,10 +63,3 @@ def test_a_key_tells_which_folder_a_file_is_in(project: Path) -> None:
             )
         )
     assert all(before != after for before, after in zip(*keys, strict=True))
-
-
-def test_an_adapter_that_is_a_pickle_is_not_loaded(project: Path) -> None:
-    (project / "adapter_config.json").write_text(json.dumps({"target_modules": ["q_proj"]}))
-    (project / "adapter_model.bin").write_bytes(b"pickle")
-    with pytest.raises(ModelError, match=r"adapter_model\.safetensors: is missing"):
-        lora.check_config(project)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from timbre.families.sovits.load import PHONES
-from timbre.families.sovits.text import IDS, UnknownWordError, dictionary, ids, phones
+from timbre.families.sovits.text import IDS, PHONES, UnknownWordError, dictionary, ids, phones
 
 
 @pytest.mark.parametrize(

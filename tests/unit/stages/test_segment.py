@@ -108,6 +108,30 @@ def test_a_better_draft_changes_nothing_where_a_person_has_written(data: Path) -
     assert contents(data / "segments") == before
 
 
+def test_an_accepted_line_that_whisper_was_not_sure_of_stays_doubtful_until_somebody_flags_or_changes_it(
+    data: Path,
+) -> None:
+    sure, unsure = ([{"start": 1.0, "end": 2.0, "word": "w", "probability": p}] for p in (0.9, 0.21))
+    lines = [
+        {"start": 1.0, "end": 4.0, "text": "From the draft.", "words": unsure},
+        {"start": 5.0, "end": 8.0, "text": "Yes.", "words": sure},
+    ]
+    (data / "drafts/alpha.json").write_text(json.dumps({"audio_sha256": SHA["alpha"], "segments": lines}))
+    path = data / "transcripts/alpha.tsv"
+    head = f"# audio: {SHA['alpha']}\nstart\tend\tspeaker\tflag\ttext\n"
+    path.write_text(f"{head}1.00\t4.00\tann\t\tFrom the draft.\n5.00\t8.00\tann\t\tYes.\n")
+
+    def confidences() -> list[float | None]:
+        segment(data)
+        return [row.confidence for row in read_jsonl(data / "segments/alpha.jsonl", Segment)]
+
+    assert confidences() == [0.21, None]
+    edit(path, "ann\t\tFrom", "ann\tok\tFrom")
+    assert confidences() == [None, None]
+    edit(path, "ann\tok\tFrom the", "ann\t\tFrom a")
+    assert confidences() == [None, None]
+
+
 def test_all_bad_lines_of_all_files_are_told_and_nothing_is_written(data: Path) -> None:
     edit(data / "transcripts/alpha.tsv", "1.00\t4.00", "4.10\t4.00")
     edit(data / "transcripts/alpha.tsv", "20.00", "21.00")

@@ -12,10 +12,10 @@ import torch
 from timbre.core.content import file_sha256
 from timbre.core.records import Example, Label
 from timbre.families import Losses, Objective, Turn
-from timbre.training import worth
+from timbre.project import worth
+from timbre.project.worth import Worth, WorthRow, advised, judged, lines_in, pulls, read_current
 from timbre.training.batches import Utterance
 from timbre.training.influence import WEIGHTS, Influence, Moment, influences, read_moments
-from timbre.training.worth import Worth, WorthRow, advised, judged, lines_in, read_current, unusual
 
 
 class LinearCourse:
@@ -95,11 +95,12 @@ def test_moments_are_the_beginning_and_each_adapter_that_differs(tmp_path: Path)
     assert moments == [Moment(0, None), Moment(5, points / "000005" / WEIGHTS), Moment(10, points / "000010" / WEIGHTS)]
 
 
-def test_a_value_far_below_the_others_is_unusual_and_few_values_never_are() -> None:
-    usual = [0.1 + 0.01 * (place % 5) for place in range(20)]
-    *others, odd = unusual([*usual, -0.3])
-    assert odd > 1 > max(others)
-    assert unusual([0.1, 0.1, -5.0]) == [0.0, 0.0, 0.0]
+def test_a_long_gradient_that_points_elsewhere_is_unusual_and_among_few_none_is() -> None:
+    usual = [Influence("", [4.0], [0.1], [0.1 + 0.01 * (place % 5)], [1 + 0.1 * (place % 3)]) for place in range(20)]
+    long, against = (Influence("", [4.0], [0.1], *pair) for pair in (([0.1], [2.0]), ([-0.3], [1.0])))
+    *others, one, other = pulls([*usual, long, against])
+    assert min(one, other) > 1 > max(others)
+    assert pulls([*usual[:3], against]) == [0.0] * 4
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,9 @@ from timbre.families.published import SAFE, harmless
 from timbre.families.sovits.discriminators import PERIODS, WAVE_LAYERS, Discriminators
 from timbre.families.sovits.stage1 import BERT, Stage1
 from timbre.families.sovits.stage2 import Stage2
+from timbre.families.sovits.text import PHONES
 
 CONFIG_CLASS = "utils.HParams"  # of upstream, which stage 2's files pickle
-PHONES = 732  # symbols of v2 and v2Pro; v1 has 322
 VERSIONS = {b"05": "v2Pro"}  # what newer exports begin with, in place of a zip file's PK
 REFUSED = {
     b"00": "v1", b"01": "v2, of a kind that begins with 01", b"02": "v3", b"03": "v3 with LoRA", b"04": "v4 with LoRA",

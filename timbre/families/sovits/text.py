@@ -24,10 +24,11 @@ VERSION = f"1.{english.VERSION}"  # raised when the same text gives other phones
 DICTIONARY = Path(__file__).parent / "cmudict.txt.gz"
 MARKS = "!?…,.-"  # phones too
 WRITTEN = str.maketrans({";": ",", ":": ",", "’": "'", "‘": "'", "—": "-", "–": "-", "(": ",", ")": ","})
+PHONES = 732  # symbols of v2 and v2Pro; v1 has 322
 SHORTEST = 6  # phones; a shorter text is begun with a full stop, as upstream does against hallucinations
 SPELLED = 4  # letters, at most, of a short form that is said letter by letter
 LEAST_PART = 3  # letters of each part of a compound
-# Of 732, those of English; their places in upstream's sorted list.
+# Of PHONES, those of English; their places in upstream's sorted list.
 NUMBERED = """
     !:0 ,:1 -:2 .:3 ?:4 …:321 UNK:86
     AA0:6 AA1:7 AA2:8 AE0:9 AE1:10 AE2:11 AH0:12 AH1:13 AH2:14 AO0:15 AO1:16 AO2:17 AW0:18 AW1:19 AW2:20 AY0:21 AY1:22

@@ -17,7 +17,7 @@ from typing import Any
 from timbre.core.content import write_atomic
 from timbre.core.errors import DataError
 from timbre.core.records import Label, read_jsonl
-from timbre.training import worth
+from timbre.project import worth
 
 MOST = 20_000  # dismissals, and LONGEST characters each: a page cannot fill the disk
 LONGEST = 2000

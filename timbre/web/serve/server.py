@@ -6,7 +6,9 @@ server.serve()      # until Ctrl+C or SIGTERM; streams that have begun are spoke
 
 from __future__ import annotations
 
+import logging
 import socket
+import urllib.parse
 from functools import partial
 from types import FrameType
 
@@ -16,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from timbre.core.errors import TimbreError
 from timbre.web.app import SameMachine, SecurityHeaders
@@ -25,6 +27,8 @@ from timbre.web.serve.errors import Refusal, answer_http, answer_refusal
 from timbre.web.serve.speech_routes import SpeechService
 from timbre.web.server import ListeningServer
 
+log = logging.getLogger("timbre.serve")
+SHOWN_PATH, SHOWN_METHOD = 100, 10  # characters in the log
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 BACKLOG = 2048  # connections that wait to be accepted
 DRAIN = 120  # seconds that streams have to end, once the server was told to
@@ -48,7 +52,23 @@ def application(service: SpeechService, hosts: frozenset[str] | None) -> ASGIApp
     routes = [*service.routes(), *static_pages(PAGES)]
     app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)  # type: ignore[arg-type]
     app.router.redirect_slashes = False
-    return SecurityHeaders(app)
+    return LoggedRefusals(SecurityHeaders(app))
+
+
+class LoggedRefusals:
+    """A line in the log for each request that is refused; a failure of the server's own has its lines already."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_and_log(message: Message) -> None:
+            if message["type"] == "http.response.start" and 400 <= message["status"] != 500:
+                path = urllib.parse.quote(scope["path"][:SHOWN_PATH], safe="/")  # nothing that ends or colours a line
+                log.info("refused: %d %s %s", message["status"], scope["method"][:SHOWN_METHOD], path)
+            await send(message)
+
+        await self.app(scope, receive, send_and_log)
 
 
 def _forbidden(message: str) -> Response:

@@ -83,6 +83,7 @@ class SpeechService:
         if wanted.instructions and wanted.instructions.strip():
             raise Refusal(400, "this voice cannot follow instructions; leave them out", param="instructions")
         version = self.voices.find(self._name(wanted))
+        self.voices.check_language(wanted.language)
         text = self._spoken(wanted)
         try:
             parts = passages(text, wanted.language)
@@ -109,7 +110,8 @@ class SpeechService:
         return manner_of(
             slots, self.params, seed=secrets.randbits(62) if wanted.seed is None else wanted.seed,
             reference=self.voices.reference(wanted.reference if wanted.reference is not None else self.reference),
-            adapter=version.key if version.adapter else None, temperature=wanted.temperature, top_p=wanted.top_p,
+            like=self.voices.speaker(version, wanted.language), adapter=version.key if version.adapter else None,
+            temperature=wanted.temperature, top_p=wanted.top_p,
         )  # fmt: skip
 
     def _answer(

@@ -134,5 +134,5 @@ async def hung_up(receive: Receive) -> None:
 
 
 def shown(text: str) -> str:
-    """As the value of a header: ASCII, percent-encoded."""
-    return urllib.parse.quote(text[:SHOWN], safe=" ,.;:!?'()-/")
+    """As the value of a header: ASCII, percent-encoded, with no space at its ends, which HTTP forbids."""
+    return urllib.parse.quote(text[:SHOWN].strip(), safe=" ,.;:!?'()-/")

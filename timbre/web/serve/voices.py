@@ -19,7 +19,7 @@ from timbre.core.params import read
 from timbre.core.records import Example, read_jsonl
 from timbre.exchange import voice_versions
 from timbre.exchange.voice_versions import ALIASES, VoiceVersion
-from timbre.families import Turn
+from timbre.families import SpeakerTag, Turn
 from timbre.families.slots import Slots, open_slots
 from timbre.project import speakers
 from timbre.project.permissions import SERVE, Permissions
@@ -145,6 +145,19 @@ class ServedVoices:
         row, turn = self._references[clip]
         Permissions().check_use({row.source: [row.recording]}, row.id, SERVE)
         return (turn,)
+
+    def speaker(self, version: VoiceVersion, language: str) -> Turn:
+        """Who speaks where nothing is cloned: whom the version learnt most recordings of, for a family that is told."""
+        most = max(version.speakers, key=lambda name: len(version.speakers[name]), default="")
+        return Turn("", None, language, SpeakerTag(name=most))
+
+    def check_language(self, language: str) -> None:
+        """Refusal where the family reads no text of this language."""
+        spoken = families.family(self.base.family).languages
+        if spoken is not None and language.partition("-")[0].lower() not in spoken:
+            raise Refusal(
+                400, f"language: this voice speaks {', '.join(spoken)}, and not {language}", param="language"
+            )  # fmt: skip
 
     def _read_reference(self, clip: str) -> tuple[Example, Turn]:
         rows = read_jsonl(DATASET / "train.jsonl", Example)

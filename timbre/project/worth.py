@@ -5,9 +5,9 @@
     worth = read_current(PATH, Path("models/adapter"))  # None where nothing was computed for this adapter
 
 Two witnesses are heard. The label check tells how far Whisper hears another text than is written. The gradients tell
-how far the clip teaches something that held-out sentences do not confirm (timbre/training/influence.py). Each is put on
-a scale where 1 means "listen to it", and a clip's harm is the larger of the two: what one witness is deaf to, such as
-noise behind words that are right, the other one reports. benchmarks/README.md says what this finds.
+how far the clip pulls the voice, and how little held-out sentences confirm it (timbre/training/influence.py). Each is
+put on a scale where 1 means "listen to it", and a clip's harm is the larger of the two: what one witness is deaf to,
+such as noise behind words that are right, the other one reports. benchmarks/README.md says what this finds.
 """
 
 from __future__ import annotations
@@ -24,17 +24,34 @@ from typing import Any, Literal, Protocol
 from pydantic import TypeAdapter, ValidationError
 
 from timbre.core.content import file_sha256, write_atomic
-from timbre.core.records import Example, Label
+from timbre.core.records import ADAPTER_FILES, Example, Label
 from timbre.core.text import words
-from timbre.training.influence import WEIGHTS, Influence
 
 PATH = Path("reports/value.json")
 DOUBTFUL = 0.1  # character error rate that counts as 1; dataset.doubtful_cer of the demo
-UNUSUAL = (
-    2.0  # interquartile ranges below the median alignment that count as 1; of a normal distribution, 0.3 % lie there
-)
-ENOUGH = 8  # clips, below which no alignment is called unusual
+UNUSUAL = 3.0  # interquartile ranges from the median, of length and direction together, that count as 1
+ENOUGH = 8  # clips; with fewer, no gradient is called unusual
+WEIGHTS = ADAPTER_FILES[1]
 Advice = Literal["correct", "re-cut", "drop", "keep"]
+
+
+class ClipGradients(Protocol):
+    """Of one clip, a number per moment: `timbre.training.influence.Influence`."""
+
+    @property
+    def clip(self) -> str: ...
+
+    @property
+    def losses(self) -> list[float]: ...
+
+    @property
+    def gains(self) -> list[float]: ...
+
+    @property
+    def alignments(self) -> list[float]: ...
+
+    @property
+    def norms(self) -> list[float]: ...
 
 
 class PlacedLine(Protocol):
@@ -68,7 +85,7 @@ class WorthRow:
     gains: list[float]
     alignments: list[float]
     words_harm: float  # 1 and more: Whisper hears something else
-    sound_harm: float  # 1 and more: held-out sentences do not confirm what it teaches
+    sound_harm: float  # 1 and more: its gradient is long, and held-out sentences do not confirm it
     advice: Advice
     why: str
 
@@ -99,10 +116,10 @@ class Worth:
 
 
 def judged(
-    influences: Sequence[Influence], examples: Mapping[str, Example], labels: Mapping[str, Label]
+    influences: Sequence[ClipGradients], examples: Mapping[str, Example], labels: Mapping[str, Label]
 ) -> list[WorthRow]:
     """`examples` and `labels` by clip; a clip that was not checked has the gradients as its only witness."""
-    sound = unusual([statistics.fmean(found.alignments) for found in influences])
+    sound = pulls(influences)
     rows = [
         _row(found, examples[found.clip], labels.get(found.clip), harm)
         for found, harm in zip(influences, sound, strict=True)
@@ -110,16 +127,23 @@ def judged(
     return sorted(rows, key=lambda row: (-row.harm, row.gain, row.clip))
 
 
-def unusual(alignments: Sequence[float]) -> list[float]:
-    """How far each lies below the others: 1 is UNUSUAL interquartile ranges below the median, 0 the median or above."""
-    if len(alignments) < ENOUGH:
-        return [0.0 for _ in alignments]
-    low, middle, high = statistics.quantiles(alignments, n=4, method="inclusive")
-    width = UNUSUAL * (high - low) or 1.0
-    return [round(max(0.0, (middle - one) / width), 3) for one in alignments]
+def pulls(influences: Sequence[ClipGradients]) -> list[float]:
+    """How far each clip pulls the voice where held-out sentences do not: its gradient is longer than those of others as
+    training begins, and points elsewhere. 1 is UNUSUAL interquartile ranges from the median, 0 the median or less."""
+    if len(influences) < ENOUGH:
+        return [0.0 for _ in influences]
+    long = distances([found.norms[0] for found in influences])
+    against = distances([-statistics.fmean(found.alignments) for found in influences])
+    return [round(max(0.0, (one + other) / UNUSUAL), 3) for one, other in zip(long, against, strict=True)]
 
 
-def _row(found: Influence, example: Example, label: Label | None, sound: float) -> WorthRow:
+def distances(values: Sequence[float]) -> list[float]:
+    """From their median, in interquartile ranges."""
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return [(value - middle) / ((high - low) or 1.0) for value in values]
+
+
+def _row(found: ClipGradients, example: Example, label: Label | None, sound: float) -> WorthRow:
     current = label if label and label.text == example.text else None
     said = round(current.cer / DOUBTFUL, 3) if current else 0.0
     advice, why = advised(example.text, current.heard if current else None, said, sound)
@@ -146,7 +170,7 @@ def advised(text: str, heard: str | None, words_harm: float, sound_harm: float) 
         return "correct", f"Whisper hears “{heard.strip()}”"
     told = "Whisper hears the words as written, but" if heard is not None else "No label check is at hand;"
     return "drop", (
-        f"{told} learning it works against the held-out sentences; listen for noise, another voice or a cut end, "
+        f"{told} it pulls the voice where held-out sentences do not; listen for noise, another voice or a cut end, "
         "and record it again if it is needed"
     )
 
