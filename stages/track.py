@@ -38,12 +38,12 @@ from timbre import tracking
 from timbre.core import params
 from timbre.core.content import file_sha256
 from timbre.core.errors import DataError, TimbreError, TrackingError, raise_all
+from timbre.core.records import early_ending
 from timbre.core.safe_text import redacted, visible
 from timbre.evaluation import metrics as evidence
 from timbre.evaluation import mos
 from timbre.evaluation.measures import asks
 from timbre.mapping.stage import run_stage
-from timbre.project.early_ending import early_ending
 from timbre.project.permissions import Permissions, of_dataset
 from timbre.tracking import about, lineage, mlmodel, offline, registry, version
 from timbre.tracking.version import TrackedFiles

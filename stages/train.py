@@ -40,6 +40,7 @@ from timbre import families
 from timbre.core.content import content_key
 from timbre.core.errors import ModelError
 from timbre.core.params import read
+from timbre.core.records import GO_ON, early_ending
 from timbre.core.running import settle
 from timbre.core.safe_text import warn
 from timbre.core.sections import Settings, TrainParams, VoiceParams
@@ -48,7 +49,6 @@ from timbre.mapping import inputs
 from timbre.mapping.entries import RECORD, Entry
 from timbre.mapping.stage import run_stage
 from timbre.mapping.store import Store
-from timbre.project.early_ending import GO_ON, early_ending
 from timbre.project.permissions import SPEAKERS, Permissions, used_by
 from timbre.training import distributed, ending, timing
 from timbre.training.batches import Utterance, check_lengths, utterances

@@ -29,10 +29,10 @@ from timbre import families, tracking
 from timbre.commands.options import add_json
 from timbre.core import params
 from timbre.core.errors import DataError, ParamsError, SourceError, TrackingError, TranscriptError
+from timbre.core.records import GO_ON, early_ending
 from timbre.core.safe_text import print_json, redacted
 from timbre.core.sections import VoiceParams
 from timbre.project import known_words, prompts, sources, speakers, transcripts
-from timbre.project.early_ending import GO_ON, early_ending
 from timbre.project.obstacles import obstacles
 from timbre.project.sources import Source
 from timbre.versions import repair, verify

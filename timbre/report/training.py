@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from timbre.project.early_ending import early_ending
+from timbre.core.records import early_ending
 from timbre.report.charts import Chart, ChartLine, draw
 from timbre.report.sample_rows import ShownScore
 from timbre.report.sound import EmbeddedSound, sound

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from timbre.core.errors import DataError
+from timbre.core.records import early_ending
 from timbre.core.text import normalise
-from timbre.project.early_ending import early_ending
 from timbre.project.sources import ORIGINS
 from timbre.trace.facts import Adapter, Forward, TracedClip, TracedPiece, TracedSample, TrainedClips, Use
 from timbre.trace.version import TracedVersion

@@ -11,8 +11,8 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from timbre.core.records import ENDED_EARLY, PLANNED
 from timbre.families import Voice
-from timbre.project.early_ending import ENDED_EARLY, PLANNED
 from timbre.training.batches import Utterance
 from timbre.training.courses import Run
 
