@@ -38,7 +38,7 @@ from timbre import tracking
 from timbre.core import params
 from timbre.core.content import file_sha256
 from timbre.core.errors import DataError, TimbreError, TrackingError, raise_all
-from timbre.core.records import early_ending
+from timbre.core.records import Sample, early_ending, from_json
 from timbre.core.safe_text import redacted, visible
 from timbre.evaluation import metrics as evidence
 from timbre.evaluation import mos
@@ -121,21 +121,37 @@ def fill(
     client.log_inputs(run_id, datasets=list(lineage.datasets(files.dataset)))
     client.log_artifacts(run_id, str(files.adapter), registry.ADAPTER)
     loadable(client, run_id, parameters["voice"])
-    client.log_artifacts(run_id, str(files.samples), "samples")
+    from timbre.exchange import voice_versions
+    from timbre.exchange.leaving import marked_copy
     from timbre.tracking import pictures  # numpy and the sound library: only where there is something to record
 
     with tempfile.TemporaryDirectory() as folder:
+        mark_samples(files, Path(folder))
         pictures.draw(files.samples, Path(folder))
-        client.log_artifacts(run_id, folder, "samples")  # each beside its sound
+        client.log_artifacts(run_id, folder, "samples")
     for step, sound in pictures.way(files.points, files.samples, training(files.adapter)):
         with tempfile.TemporaryDirectory() as folder:
-            (copy := Path(folder) / f"step-{step:06}.flac").write_bytes(sound.read_bytes())
+            copy = Path(folder) / f"step-{step:06}.flac"
+            copy.write_bytes(marked_copy(sound.read_bytes(), voice_versions.key_of(files.adapter)))
             client.log_artifact(run_id, str(copy), "points")
         client.log_image(run_id, pictures.image(sound), key="learning to speak", step=step, synchronous=True)
     log_samples(client, run_id, files.scores)
     for path in (files.scores, files.metrics):
         client.log_artifact(run_id, str(path))
     publish(client, run_id, files.report)
+
+
+def mark_samples(files: TrackedFiles, folder: Path) -> None:
+    """Sounds and records; others may hear what is in a store, so each sound says that it is synthetic."""
+    from timbre.exchange import voice_versions
+    from timbre.exchange.leaving import marked_copy, voice_of
+
+    key = voice_versions.key_of(files.adapter)
+    for path in sorted(files.samples.glob("*.json")):
+        sample = from_json(path.read_text(encoding="utf-8"), Sample, str(path))
+        (folder / path.name).write_bytes(path.read_bytes())
+        sound = path.with_suffix(".flac").read_bytes()
+        (folder / f"{path.stem}.flac").write_bytes(marked_copy(sound, voice_of(sample, key)))
 
 
 def loadable(client: MlflowClient, run_id: str, voice: dict[str, Any]) -> None:

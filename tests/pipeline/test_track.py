@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
+import soundfile
 
 from stages import track
 from tests.support import mlflow_store
@@ -23,6 +24,7 @@ from timbre.core import params
 from timbre.core.content import file_sha256
 from timbre.core.errors import SourceError, TimbreError, TrackingError
 from timbre.core.sections import VoiceParams
+from timbre.exchange import voice_versions
 from timbre.tracking import registry, version
 from timbre.tracking.version import TrackedFiles
 from timbre.training import timing
@@ -95,6 +97,13 @@ def test_a_run_holds_all_that_people_compare(root: Path) -> None:
     assert len(table) == len(list((root / "reports/samples").glob("*.flac")))
     samples = {item.path for item in client.list_artifacts(run.info.run_id, "samples")}
     assert {f"samples/tuned_clone-ferry-0.{kind}" for kind in ("flac", "json", "png")} <= samples
+    key = voice_versions.key_of(root / "models/adapter")
+    for kind in ("tuned", "base"):
+        name = f"samples/{kind}_clone-ferry-0.flac"
+        with soundfile.SoundFile(client.download_artifacts(run.info.run_id, name)) as file:
+            about = json.loads(file.comment)
+        assert about["synthetic"], "what leaves the repository says what spoke it"
+        assert (about["voice"] == key) == (kind == "tuned")
     points = [item.path for item in client.list_artifacts(run.info.run_id, "points")]
     assert points == [f"points/step-{step:06}.flac" for step in (0, 36, 72, 108)], "from base to finished voice"
     pictures = [item.path for item in client.list_artifacts(run.info.run_id, "images") if item.path.endswith("png")]

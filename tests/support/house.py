@@ -10,6 +10,7 @@ some file of the first room imports a file of the second. FOLDER is another chec
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -32,20 +33,23 @@ def arrows(root: Path) -> dict[str, set[str]]:
     known = {".".join(file.with_suffix("").parts).removesuffix(".__init__"): file for file in files(root)}
     between: dict[str, set[str]] = defaultdict(set)
     for file in known.values():
-        for module in _imported(root / file) & known.keys():
+        for module in _read(root / file)[0] & known.keys():
             if room(known[module]) not in (room(file), "timbre.__init__"):  # which is a docstring, on the way to others
                 between[room(file)].add(room(known[module]))
     return between
 
 
-def _imported(path: Path) -> set[str]:
+@functools.cache
+def _read(path: Path) -> tuple[set[str], list[str]]:
+    """What a file imports, and the classes that it defines at its top."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+    return names, [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
 
 
 def circles(between: dict[str, set[str]]) -> list[tuple[str, str]]:
@@ -68,8 +72,7 @@ def _reached(start: str, between: dict[str, set[str]]) -> set[str]:
 def classes(root: Path) -> Counter[str]:
     """Name of a top-level class → in how many modules it is defined."""
     paths = [*files(root), *sorted(path.relative_to(root) for path in (root / "benchmarks").rglob("*.py"))]
-    trees = (ast.parse((root / file).read_text(encoding="utf-8")) for file in paths)
-    return Counter(node.name for tree in trees for node in tree.body if isinstance(node, ast.ClassDef))
+    return Counter(name for file in paths for name in _read(root / file)[1])
 
 
 def main() -> None:

@@ -127,14 +127,31 @@ def prepared(args: argparse.Namespace) -> tuple[Sitting, list[str]]:
         else {}
     )
     reference = next((v.clip(name) for v in voices if (name := v.reference())), None)
+    if args.export:
+        _mark(contents, voices)
     seed = secrets.randbits(32) if args.seed is None else args.seed
     test = plan(args.kind, compared, {p: t for v in voices for p, t in v.texts.items()}, truths, args.n, seed)
     return Sitting(test, contents.__getitem__, _kept(contents, reference) if reference else None), list(used)
 
 
+def _mark(contents: dict[str, bytes], voices: Sequence[VersionVoice]) -> None:
+    """What goes to others says that it is synthetic; the names, which answers go by, stay those of the samples."""
+    from timbre.exchange.leaving import marked_copy, voice_of
+    from timbre.versions.tables import ADAPTER
+
+    for voice in voices:
+        for prompt, sample in voice.samples.items():
+            content = voice.sound(prompt)
+            key = voice_of(sample, voice.version.lock.outs.get(ADAPTER))
+            contents[_named(content)] = marked_copy(content, key)
+
+
+def _named(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
 def _kept(contents: dict[str, bytes], content: bytes) -> str:
-    name = hashlib.sha256(content).hexdigest()[:16]
-    contents[name] = content
+    contents[name := _named(content)] = content
     return name
 
 

@@ -12,6 +12,7 @@ import re
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -101,6 +102,11 @@ class Clip:
     # where a sentence ends before the clip does: [characters of the text until there, seconds of the clip]
     sentence_ends: list[list[float]] = field(default_factory=list)
 
+    @property
+    def sentences(self) -> list[str]:
+        edges = [0, *(int(characters) for characters, _ in self.sentence_ends), len(self.text)]
+        return [self.text[start:end].strip() for start, end in pairwise(edges)]
+
     def to_recording(self, at: float) -> float:
         """The second of the recording that is heard `at` seconds into the clip."""
         for start, end in self.spans:
@@ -147,6 +153,7 @@ class Label:
     heard: str
     cer: float  # wrong characters / characters, without case and punctuation
     language: float | None  # probability that it is in the recording's language; None where Whisper knows only one
+    worst: float = 0.0  # the same rate in the sentence that has most
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def redacted(text: str) -> str:
 
 
 def turns(text: str) -> bool:
-    return any(unicodedata.bidirectional(character) in ("R", "AL", "AN") for character in text)
+    return not text.isascii() and any(unicodedata.bidirectional(character) in ("R", "AL", "AN") for character in text)
 
 
 def apart(text: str) -> str:

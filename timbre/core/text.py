@@ -25,6 +25,8 @@ UNSPACED = {"ja", "km", "lo", "my", "th", "yue", "zh"}  # languages that write n
 
 def normalise(text: str) -> str:
     """NFC, plain quotes and hyphens, dashes as ` - `, no control characters, single spaces."""
+    if text.isascii() and text.isprintable():  # nothing but its spaces can change, and most lines are so
+        return " ".join(text.split())
     text = unicodedata.normalize("NFC", text).translate(_WRITTEN)
     text = " ".join(text.split())  # before the search for dashes, which tries each of 16,000 spaces with each other
     text = re.sub(r"(?<=\d)[\u2012-\u2015](?=\d)", "-", text)

@@ -17,6 +17,7 @@ narrow; they are taken further out by as much as Student's distribution is wider
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from statistics import NormalDist
@@ -94,15 +95,20 @@ def _table(parts: Sequence[TallyPart]) -> Array:
 
 
 def _rate(table: Array) -> Array:
-    """Over the parts: (…, parts, 2) to (…)."""
-    sums = table.sum(axis=-2)
-    return np.asarray(sums[..., 0] / sums[..., 1])
+    """Over the parts: (parts, 2) to a number, (2, parts, draws) to (draws,)."""
+    total, of = table.sum(axis=0 if table.ndim == 2 else 1)
+    return np.asarray(total / of)
 
 
 def _draws(table: Array) -> Array:
-    """(draws, parts, 2): the same draws for every table of that many parts, which is what pairs them."""
-    random = np.random.default_rng(0)
-    return table[random.integers(len(table), size=(DRAWS, len(table)))]
+    """(2, parts, draws): the same draws for every table of that many parts, which is what pairs them."""
+    return table.T[:, _drawn(len(table), DRAWS)]
+
+
+@functools.lru_cache(maxsize=8)
+def _drawn(parts: int, draws: int) -> npt.NDArray[np.int64]:
+    """(parts, draws): which part each draw takes at each place."""
+    return np.ascontiguousarray(np.random.default_rng(0).integers(parts, size=(draws, parts)).T)
 
 
 def _interval(value: Array, drawn: Array, parts: int) -> Estimate:

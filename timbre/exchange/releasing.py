@@ -19,17 +19,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from timbre import audio, families
+from timbre import families
 from timbre.core.content import file_sha256, write_atomic
 from timbre.core.errors import DataError, ModelError
 from timbre.core.records import ADAPTER_FILES, Sample, from_json
 from timbre.core.safe_text import escaped
 from timbre.exchange.collection import NO_LICENCE
+from timbre.exchange.leaving import marked_copy
 from timbre.exchange.voice_versions import VoiceVersion
 from timbre.families import WeightsLicence
 from timbre.project import sources
 from timbre.project.permissions import PUBLISH, Permissions
-from timbre.synthesis.emitting import Mark, marked_file
 
 MANIFEST = "release.json"
 SAMPLES = 4
@@ -91,8 +91,8 @@ def samples(version: VoiceVersion, folder: Path) -> list[Sample]:
     for path in sorted(Path("reports/samples").glob("tuned_clone-*.json")):
         sample = from_json(path.read_text(encoding="utf-8"), Sample, str(path))
         if sample.adapter == worn and sample.kind == "domain" and len(spoken) < SAMPLES:
-            sound, own = audio.read(path.with_suffix(".flac"))
-            write_atomic(folder / f"{sample.prompt}.flac", marked_file(sound, own, Mark(version.key), "FLAC"))
+            copy = marked_copy(path.with_suffix(".flac").read_bytes(), version.key)
+            write_atomic(folder / f"{sample.prompt}.flac", copy)
             spoken.append(sample)
     return spoken
 

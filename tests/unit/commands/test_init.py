@@ -17,6 +17,13 @@ from timbre.project import prompts, sources, speakers
 ROOT = Path(__file__).parents[3]
 
 
+@pytest.fixture(autouse=True)
+def _git_does_not_compress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The weights of the tiny models, for seconds."""
+    for name, value in (("COUNT", "1"), ("KEY_0", "core.compression"), ("VALUE_0", "0")):
+        monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
+
+
 @pytest.fixture
 def ann(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(ROOT)

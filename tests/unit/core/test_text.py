@@ -32,6 +32,11 @@ def test_normalising_twice_changes_nothing_more(text: str) -> None:
     assert normalise(normalise(text)) == normalise(text)
 
 
+@given(st.text(st.characters(min_codepoint=0, max_codepoint=127)))
+def test_plain_letters_are_normalised_as_they_are_beside_others(text: str) -> None:
+    assert normalise(f"{text} é") == f"{normalise(text)} é".strip()
+
+
 @pytest.mark.parametrize(
     ("text", "following", "ends"),
     [

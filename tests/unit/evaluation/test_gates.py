@@ -8,11 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from timbre.core.errors import DataError, ModelError
+from timbre.core.errors import DataError
 from timbre.core.records import Example
-from timbre.core.sections import SpeakerParams
 from timbre.evaluation import gates, speaker_encoder, speaker_similarity
-from timbre.evaluation.speaker_encoder import KnownVoices, VoiceEncoder
 
 TINY = Path(__file__).parents[3] / "models/tiny"
 
@@ -56,9 +54,12 @@ def test_what_is_learnt_and_judged_is_told(held: Example, prompts: dict[str, str
     assert [line.startswith(told or "?") for line in found] == ([True] if told else [])
 
 
+LARGE = 4_000
+
+
 def test_leaks_are_looked_for_once_per_clip() -> None:
-    many = [example(f"t{n}", f"Sentence number {n} of the training set.", 4.0 * n) for n in range(20_000)]
-    rows = (example(f"h{n}", f"Sentence number {n} of the evaluation set.", 4.0 * n + 3.0) for n in range(20_000))
+    many = [example(f"t{n}", f"Sentence number {n} of the training set.", 4.0 * n) for n in range(LARGE)]
+    rows = (example(f"h{n}", f"Sentence number {n} of the evaluation set.", 4.0 * n + 3.0) for n in range(LARGE))
     held = [replace(row, end=row.start + 1.0) for row in rows]
     comparisons = 0
 
@@ -69,12 +70,7 @@ def test_leaks_are_looked_for_once_per_clip() -> None:
             return float(self) < other
 
     assert not list(gates.leaks([replace(row, start=Counted(row.start)) for row in many], held, {}))
-    assert comparisons < 20_000 * 40, "to look at each training clip for each of evaluation would be 400 million"
-
-
-@pytest.fixture(scope="module")
-def encoder() -> VoiceEncoder:
-    return speaker_encoder.load(SpeakerParams(str(TINY / "speaker"), None))
+    assert comparisons < LARGE * 40, "to look at each training clip for each of evaluation would be 16 million"
 
 
 def test_other_voices_are_a_file_each_or_a_folder_and_the_other_speakers_of_the_dataset(tmp_path: Path) -> None:
@@ -93,36 +89,7 @@ def test_other_voices_are_a_file_each_or_a_folder_and_the_other_speakers_of_the_
         list(speaker_similarity.other_sounds(tmp_path / "none", [], Path()))
 
 
-def test_two_sentences_of_a_voice_are_nearer_than_two_voices(encoder: VoiceEncoder) -> None:
-    from timbre import audio
-
-    names = ["mira", "rasmus", "kalle", "edda"]
-    one, other = ([encoder.embed(audio.read(TINY / f"voices/{name}/{n}.flac")[0]) for name in names] for n in range(2))
-    for place, name in enumerate(names):
-        voices = KnownVoices(one[place], {n: one[i] for i, n in enumerate(names) if n != name})
-        assert voices.is_named(other[place])
-        assert voices.similarity(other[place]) > 0.9 > 0.5 > (speaker_encoder.floor(voices) or 1)
-    assert np.array_equal(encoder.embed(audio.read(TINY / "voices/mira/0.flac")[0]), one[0])
-
-
-def test_sounds_of_any_length_have_an_embedding(encoder: VoiceEncoder) -> None:
-    for length in (0, 1, 1600, 40_000):
-        found = encoder.embed(np.zeros(length, np.float32))
-        assert np.isfinite(found).all()
-        assert np.linalg.norm(found) <= 1.001
-
-
 def test_the_ceiling_never_holds_a_clip_against_itself() -> None:
     true = [speaker_encoder.unit(np.eye(3)[n] + 0.1) for n in range(3)]
     assert (speaker_encoder.ceiling(true, true) or 1) < 0.5
     assert speaker_encoder.ceiling(true[:1], true[:1]) is None
-
-
-def test_an_encoder_of_the_hub_needs_its_commit_and_another_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"name its commit in speaker\.revision"):
-        speaker_encoder.fingerprint(SpeakerParams("microsoft/wavlm-base-plus-sv", None))
-    hub = [speaker_encoder.fingerprint(SpeakerParams("microsoft/wavlm-base-plus-sv", commit)) for commit in ("a", "b")]
-    assert hub[0] != hub[1]
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ModelError, match="cannot be loaded as a WavLMForXVector"):
-        speaker_encoder.load(SpeakerParams(str(tmp_path), None))

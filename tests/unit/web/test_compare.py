@@ -13,13 +13,11 @@ import soundfile
 
 from tests.support import listening
 from tests.support.listening import BAD, GOOD, OTHER
-from tests.support.report_outs import write_report_outs
 from tests.support.review_client import Client, running
 from timbre.audio.loudness import loudness
-from timbre.commands import cli
 from timbre.core.errors import DataError
 from timbre.core.records import SPOILT
-from timbre.project import listening_tests, opinions
+from timbre.project import opinions
 from timbre.web.compare.matched_sounds import matched
 from timbre.web.compare.planning import plan
 from timbre.web.compare.routes import compare_server
@@ -85,45 +83,3 @@ def test_the_server_gives_sounds_by_names_that_say_nothing_and_takes_each_answer
     assert client.ask("api/answer", body).value == {"error": "trial 1 has an answer already"}
     assert client.ask("api/answer", body | {"trial": 2, "seconds": float("nan")}).value == {"left": 7}
     assert [(row.trial, row.seconds) for row in opinions.read()["ann"]] == [(1, 2.0), (2, 0.0)]
-
-
-def test_the_command_exports_the_work_trees_voices_and_takes_answers(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_report_outs(project)
-    assert cli.execute(["compare", "-n", "3", "--export", "test.html", "--seed", "0"]) == 0
-    (plan_file,) = Path("data/opinions/tests").iterdir()
-    test = listening_tests.load(plan_file.stem)
-    voices = {one.voice.split("@")[0] for screen in test.screens for one in screen.stimuli}
-    assert voices == {"tuned_clone", "base_clone", "spoilt"}
-    assert 'content="marina"' in Path("test.html").read_text()[:1000]
-    Path("answers.tsv").write_text(f"# timbre answers {test.id} bob\ntrial\tanswer\tseconds\n1\tneither\t4.5\n")
-    assert cli.execute(["compare", "--take", "answers.tsv"]) == 0
-    assert "bob answered 1 of 9 trials" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (["v1:louder"], "'louder' is no condition"),
-        (["tuned", "tuned"], "the same voice"),
-        (["-n", "0"], "one trial or more"),
-        (["--listener", "Ann Smith"], "cannot be an id"),
-        (["--take", "nothing.tsv"], "nothing.tsv: cannot be read"),
-    ],
-)
-def test_what_cannot_be_compared_is_told(project: Path, arguments: list[str], told: str) -> None:
-    write_report_outs(project)
-    with pytest.raises(DataError, match=told):
-        cli.execute(["compare", *arguments, "--export", "test.html"])
-
-
-def test_a_voice_whose_consent_was_withdrawn_is_not_played(project: Path) -> None:
-    from tests.support.report_outs import write_owned
-    from timbre.core.errors import SourceError
-
-    write_report_outs(project)
-    write_owned(project, revoked="2026-05-01")
-    with pytest.raises(SourceError, match="withdr"):
-        cli.execute(["compare", "--export", "test.html"])
-    assert not Path("test.html").exists()
