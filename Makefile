@@ -13,10 +13,11 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 export NO_MKDOCS_2_WARNING := 1
 .PHONY: run install test test-fast check docs attack bench real
+# From `fetch` on is all of dvc.yaml, without the frozen stages of models/tiny, of which DVC would warn.
 run: .venv/installed
 	@timbre repair --quiet
 	@timbre hooks --ask
-	dvc repro --downstream fetch  # all stages; without the frozen ones of models/tiny, of which DVC would warn
+	dvc repro --downstream fetch
 	@timbre summary
 	@echo 'next      source .venv/bin/activate, which puts timbre, dvc and mlflow on your PATH'
 

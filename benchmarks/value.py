@@ -81,9 +81,9 @@ def measure(options: argparse.Namespace) -> Iterator[ResultTable]:
         draws.append(draw := plant(settings, number))
         learnt.append(one := taught(settings, draw.clips, traced=True))
         scores.append(signs(draw, one.influences))
-        yield found(draws, scores)
+    yield found(draws, scores)
     if options.only != "find":
-        yield from mended(settings, draws, scores, learnt)
+        yield mended(settings, draws, scores, learnt)
 
 
 def plant(settings: Settings, number: int) -> PlantedDraw:
@@ -201,7 +201,7 @@ def found(draws: Sequence[PlantedDraw], scores: Sequence[Scores]) -> ResultTable
             for times, told in ((1, "precision and recall at k"), (2, "recall at 2 k")):
                 hits = planted[first(own[name], times * count, number)].sum() / count
                 parts.setdefault(told, []).append(float(hits))
-            parts.setdefault("area", []).append(area(own[name][planted], own[name][~planted]))
+            parts.setdefault("area under the curve", []).append(area(own[name][planted], own[name][~planted]))
             for kind in KINDS:
                 here = np.array([one == kind for one in draw.kinds])
                 named = np.isin(np.flatnonzero(here), first(own[name], 2 * count, number))
@@ -211,7 +211,7 @@ def found(draws: Sequence[PlantedDraw], scores: Sequence[Scores]) -> ResultTable
         "precision and recall at k": f"{draws[0].planted.mean():.2f}",
         "recall at 2 k": f"{2 * draws[0].planted.mean():.2f}",
     }
-    rows.append(TimedRow("by lot", extra=chance | {"area": "0.50"}))
+    rows.append(TimedRow("by lot", extra=chance | {"area under the curve": "0.50"}))
     clips, count = len(draws[0].clips), int(draws[0].planted.sum())
     return ResultTable(f"{len(draws)} draws of k = {count} errors among {clips} clips, ranked by", rows)
 
@@ -223,7 +223,7 @@ def area(spoilt: npt.NDArray[np.float64], right: npt.NDArray[np.float64]) -> flo
 
 def mended(
     settings: Settings, draws: Sequence[PlantedDraw], scores: Sequence[Scores], learnt: Sequence[TaughtVoice]
-) -> Iterator[ResultTable]:
+) -> ResultTable:
     """The held-out loss after what is named first is dropped or mended, against the voice that learnt it as it was."""
     ways = (
         "all errors mended",
@@ -252,16 +252,14 @@ def mended(
             after = taught(replace(settings, train=replace(settings.train, seed=seed)), clips)
             took = time.perf_counter() - begun
             changes[way].append((after.loss - before.loss, after.words - before.words, took))
-        yield harm_table(changes, number + 1, learnt[: number + 1])
+    return harm_table(changes, learnt)
 
 
 def without(clips: Sequence[Utterance], places: Any) -> list[Utterance]:
     return [clip for place, clip in enumerate(clips) if place not in places]
 
 
-def harm_table(
-    changes: Mapping[str, list[tuple[float, float, float]]], draws: int, before: Sequence[TaughtVoice]
-) -> ResultTable:
+def harm_table(changes: Mapping[str, list[tuple[float, float, float]]], before: Sequence[TaughtVoice]) -> ResultTable:
     rows = [
         TimedRow(
             way,
@@ -274,8 +272,8 @@ def harm_table(
         for way, values in changes.items()
     ]
     loss, main = (float(np.mean([getattr(one, name) for one in before])) for name in ("loss", "words"))
-    title = f"Change against the voice that learnt the errors (loss {loss:.4f}, main decoder {main:.4f}), {draws} draws"
-    return ResultTable(title, rows)
+    before_all = f"loss {loss:.4f}, main decoder {main:.4f}; draws: {len(before)}"
+    return ResultTable(f"Change against the voice that learnt the errors ({before_all})", rows)
 
 
 def spread(values: Sequence[float]) -> str:
@@ -283,5 +281,9 @@ def spread(values: Sequence[float]) -> str:
     return f"{np.mean(values):+.4f} ({min(values):+.4f} to {max(values):+.4f})".replace("-", "−")
 
 
-if __name__ == "__main__":
+def main() -> None:
     run("value", __doc__, arguments, measure)
+
+
+if __name__ == "__main__":
+    main()

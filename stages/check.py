@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from timbre import asr, audio
-from timbre.asr.alignment import characters
+from timbre.asr.alignment import characters, worst
 from timbre.core.content import content_key
 from timbre.core.params import read
 from timbre.core.records import Clip, Label, read_jsonl, write_jsonl
@@ -57,10 +57,12 @@ def hear(hearings: Sequence[Hearing], model: WhisperParams) -> Iterator[Files]:
 
 
 def label(clip: Clip, record: Mapping[str, Any], language: str) -> Label:
-    cer = characters(clip.text, record["heard"], language).rate
+    heard = record["heard"]
+    cer, most = characters(clip.text, heard, language).rate, worst(clip.sentences, heard, language)
     return Label(
-        clip.id, clip.recording, clip.start, clip.end, clip.text, record["heard"], round(cer, 4), record["language"]
-    )
+        clip.id, clip.recording, clip.start, clip.end, clip.text, heard, round(cer, 4), record["language"],
+        round(most, 4),
+    )  # fmt: skip
 
 
 def main(

@@ -61,6 +61,8 @@ def unfit(clip: Clip, label: Label, params: DatasetParams) -> str | None:
         return f"foreign: its language is the recording's with {label.language:.0%}, under dataset.language"
     if above(label.cer, params.wrong_cer):
         return f"misheard: Whisper hears “{label.heard}”, {label.cer:.0%} apart, over dataset.wrong_cer"
+    if above(label.worst, params.wrong_cer):
+        return f"misheard: Whisper hears “{label.heard}”; a sentence is {label.worst:.0%} apart, over dataset.wrong_cer"
     return None
 
 

@@ -108,6 +108,11 @@ def test_silence_around_the_words_does_not_make_a_pace_unusual() -> None:
         ({"speech": 3.0}, {}, "silence: nobody speaks in 70% of it, over dataset.silence (60%)"),
         ({}, {"language": 0.2}, "foreign: its language is the recording's with 20%, under dataset.language"),
         ({}, {"heard": "Nö.", "cer": 0.9}, "misheard: Whisper hears “Nö.”, 90% apart, over dataset.wrong_cer"),
+        (
+            {},
+            {"heard": "Nö.", "cer": 0.1, "worst": 0.8},
+            "misheard: Whisper hears “Nö.”; a sentence is 80% apart, over dataset.wrong_cer",
+        ),
         ({}, {"language": 0.6, "cer": 0.5}, None),
     ],
 )
