@@ -59,7 +59,7 @@ class OwnVoice:
 
 
 def main() -> None:
-    table.run("long-text", __doc__, arguments, measure)
+    table.run("long_text", __doc__, arguments, measure)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -281,5 +281,9 @@ def spread(values: Sequence[float]) -> str:
     return f"{np.mean(values):+.4f} ({min(values):+.4f} to {max(values):+.4f})".replace("-", "−")
 
 
-if __name__ == "__main__":
+def main() -> None:
     run("value", __doc__, arguments, measure)
+
+
+if __name__ == "__main__":
+    main()

@@ -156,6 +156,7 @@ def test_the_answer_says_what_was_spoken_and_which_words_are_unknown(shared: Spe
     answer = ask(shared, input="the ferry at 9:05 & zebra")
     assert answer.headers["x-timbre-text"] == "the ferry at nine oh five and zebra"
     assert "zebra" in answer.headers["x-timbre-warning"]
+    assert "x-timbre-warning" not in ask(shared, input="the ferry [pause:1s] to Oslo").headers, "a mark is no word"
     raw = ask(shared, input="the ferry at 9", normalize=False)
     assert raw.headers["x-timbre-text"] == "the ferry at 9"
     assert len(answer.headers["x-timbre-version"]) == 32

@@ -116,9 +116,9 @@ def speak(args: argparse.Namespace, text: str, player: tuple[str, ...] | None) -
     from timbre.synthesis.spoken_log import SpokenLog
 
     voice, mark, reference = Voices(args).get()
-    warn_of_unknown_words(voice, text)
     rate = voice.sample_rate
     parts = passages(text, args.language)
+    warn_of_unknown_words(voice, " ".join(part.text for part in parts))
     manner = manner_of(
         voice, read().generate, seed=args.seed, reference=reference, like=usual_speaker(args.language),
         whole=player is None and args.out != PIPE and len(parts) > 1,

@@ -120,7 +120,7 @@ class SpeechService:
         held, engine = ExitStack(), self.voices.engine
         headers = {"x-timbre-text": shown(text), "x-timbre-version": version.key}
         ask: Callable[[str], list[str]] = getattr(self.voices.voice, "unknown_words", lambda text: [])
-        unknown = ask(text)
+        unknown = ask(" ".join(part.text for part in script.parts))  # without the marks of pauses
         if unknown:
             headers["x-timbre-warning"] = shown("words that this voice does not know: " + ", ".join(unknown))
 
