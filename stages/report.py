@@ -2,15 +2,17 @@
 
 Reads   reports/samples, reports/scores.csv, reports/details.json   what was said, heard and measured
         models/history.csv, reports/points                          the curves, and a sentence at points of training
+        models/adapter/training.json                                whether a person ended the training early
         data/dataset, data/clips, data/raw, data/review.json        what it learnt from, and what was left out
         data/sources.yaml, data/speakers.yaml, data/transcripts     whose voice may be heard
 Writes  reports/index.html                                          sound, style and charts inside the one file
         reports/report.md                                           the verdict and the tables, for a pull request
 
     python -m stages.report --samples reports/samples --scores reports/scores.csv --metrics reports/details.json \\
-        --history models/history.csv --points reports/points --dataset data/dataset --clips data/clips --raw data/raw \\
-        --review data/review.json --sources data/sources.yaml --speakers data/speakers.yaml \\
-        --transcripts data/transcripts --out reports/index.html --markdown reports/report.md
+        --training models/adapter/training.json --history models/history.csv --points reports/points \\
+        --dataset data/dataset --clips data/clips --raw data/raw --review data/review.json \\
+        --sources data/sources.yaml --speakers data/speakers.yaml --transcripts data/transcripts \\
+        --out reports/index.html --markdown reports/report.md
 
 Both hold no time and no path of this machine: the same inputs give the same bytes. So they know no other version
 either; `timbre report` makes a copy of the page that tells what changed. What the page says is made in timbre/report.
@@ -34,7 +36,8 @@ from timbre.evaluation.metrics import read as read_metrics
 from timbre.families import WeightsLicence
 from timbre.mapping.stage import run_stage
 from timbre.project.permissions import Permissions, Used, of_dataset
-from timbre.report import data, method, sample_rows, tables, training
+from timbre.report import data, method, sample_rows, tables
+from timbre.report import training as figures
 from timbre.report.data import Data
 from timbre.report.numbers import clock, percent
 from timbre.report.people import people
@@ -79,7 +82,7 @@ def facts(learnt: Data, trained: TrainingFigures, worst: Sequence[Take], licence
         )
     ]
     if trained.best:
-        rows.append(Fact("Training", f"{trained.best} {trained.overfit}".strip()))
+        rows.append(Fact("Training", " ".join(filter(None, (trained.best, trained.ended, trained.overfit)))))
     if worst:
         each = list({take.prompt: take for take in reversed(worst)}.values())[::-1]  # its worst of each sentence
         named = [f"{escaped(take.text)} ({take.name}, {percent(take.wer)} wrong)" for take in each[:3]]
@@ -100,6 +103,7 @@ def main(
     samples: Annotated[Path, "folder of generated samples"],
     scores: Annotated[Path, "what was heard, a row per sample"],
     metrics: Annotated[Path, "the conditions' rates"],
+    training: Annotated[Path, "facts about the training, models/adapter/training.json"],
     history: Annotated[Path, "training curves"],
     points: Annotated[Path, "folder of a sentence at points of training"],
     dataset: Annotated[Path, "folder of the training and evaluation tables"],
@@ -118,7 +122,7 @@ def main(
     licence = families.limits(settings.voice.family)
     evidence, scored = read_metrics(metrics), sample_rows.read_scores(scores, samples)
     learnt = data.read(dataset, review, clips, raw, allowed)
-    trained = training.read(history, points, scored, samples)
+    trained = figures.read(training, history, points, scored, samples)
     rows = sample_rows.rows(scored, samples, lambda clip: sound(clips / f"{clip}.flac"))
     worst = sample_rows.worst(rows)
     page = render(

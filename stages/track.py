@@ -38,7 +38,7 @@ from timbre import tracking
 from timbre.core import params
 from timbre.core.content import file_sha256
 from timbre.core.errors import DataError, TimbreError, TrackingError, raise_all
-from timbre.core.records import Sample, from_json
+from timbre.core.records import Sample, early_ending, from_json
 from timbre.core.safe_text import redacted, visible
 from timbre.evaluation import metrics as evidence
 from timbre.evaluation import mos
@@ -239,6 +239,8 @@ def verdicts(files: TrackedFiles) -> dict[str, str]:
     if results.gates:
         tags["gates"] = "passed" if results.passed else f"failed: {', '.join(results.failed)}"
     facts = training(files.adapter)
+    if ended := early_ending(facts):
+        tags["ended early"] = ended
     if facts.get("overfit", 0) > 0:
         tags["overfitting"] = (
             f"the evaluation loss was best at step {facts['best_step']}, {facts['best_eval_loss']:.4f}, which is kept; "

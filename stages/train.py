@@ -20,13 +20,18 @@ it is no dependency.
 The state of an unfinished run is in .timbre/train/<content key>/, safe to delete. All that is random in a step is drawn
 from the seed and the step's number alone, so a run that was killed gives the same bytes as one that was not.
 `train.processes` are started here, unless a launcher of yours started them: docs/several-gpus.md.
+
+A person may end it early (timbre/training/ending.py): the best so far is then the entry, under the same key, and
+training.json says so. Its state stays, and `dvc repro -f train` goes on from there.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -35,18 +40,21 @@ from timbre import families
 from timbre.core.content import content_key
 from timbre.core.errors import ModelError
 from timbre.core.params import read
+from timbre.core.records import GO_ON, early_ending
 from timbre.core.running import settle
 from timbre.core.safe_text import warn
 from timbre.core.sections import Settings, TrainParams, VoiceParams
 from timbre.families import Course, Voice
+from timbre.mapping import inputs
 from timbre.mapping.entries import RECORD, Entry
 from timbre.mapping.stage import run_stage
 from timbre.mapping.store import Store
 from timbre.project.permissions import SPEAKERS, Permissions, used_by
-from timbre.training import distributed, timing
+from timbre.training import distributed, ending, timing
 from timbre.training.batches import Utterance, check_lengths, utterances
 from timbre.training.courses import Run, learn
-from timbre.training.results import facts, to_csv
+from timbre.training.live_curves import LiveCurves
+from timbre.training.results import facts, steps_taken, to_csv
 from timbre.training.schedule import asked
 
 VERSION = 4  # raise when the code gives another adapter for the same input
@@ -111,6 +119,8 @@ def main(
     entry = entry_of(out, points, history, task.key)
     if distributed.alone() and is_there(entry):
         return
+    if not distributed.started_here() and int(os.environ.get("RANK", 0)) == 0:
+        ending.forget_stale()
     if not distributed.launch(params.processes, "stages.train"):
         with distributed.joined(params.processes):
             train(task, entry, speed, params, base)
@@ -137,9 +147,22 @@ def is_there(entry: Entry) -> bool:
         if state == "damaged":
             warn("train: damaged: the adapter's files are not what was written")
         restored = state != "fresh" and store.restore(entry)
+    if state == "fresh" and goes_on(entry):
+        return False
     if state == "fresh" or restored:
         print(f"train: {'restored' if restored else 'kept'}, as it was trained from the same before")
     return state == "fresh" or restored
+
+
+def goes_on(entry: Entry) -> bool:
+    """Whether a person ended it early and now asks for it again, by hand or by `dvc repro -f`: nothing changed."""
+    if not (ended := early_ending(json.loads(entry.record.read_bytes()))):
+        return False
+    stage = os.environ.get("DVC_STAGE", "").rpartition(":")[2]
+    asked_for = not stage or inputs.as_recorded(stage)
+    if not asked_for:
+        print(f"train: {ended}; {GO_ON}")
+    return asked_for
 
 
 def train(task: Task, entry: Entry, speed: Path, params: TrainParams, base: VoiceParams) -> None:
@@ -153,18 +176,24 @@ def train(task: Task, entry: Entry, speed: Path, params: TrainParams, base: Voic
     check_lengths(voice, [*task.clips, *task.held])
     scratch = SCRATCH / task.key
     runs = []
-    for run in learn(voice, task.clips, task.held, params, task.own, scratch):
-        check_effect(run.course, task.clips[0])
-        runs.append(run)
+    with LiveCurves(task.key, base.family, asdict(params)) if distributed.first() else nullcontext() as live:
+        for run in learn(voice, task.clips, task.held, params, task.own, scratch, live):
+            check_effect(run.course, task.clips[0])
+            runs.append(run)
+        if live and (ended := early_ending(steps_taken(runs))):
+            live.tags["ended early"] = ended
     if not distributed.first():
         return
     with Store(entry.record.parent) as store:
         store.write(entry, finished(voice, runs, task, scratch / "finished"))
     timing.write(speed, entry.record.parent, [row for run in runs for row in run.state.speed])
-    shutil.rmtree(scratch, ignore_errors=True)
+    ending.forget()
+    early = early_ending(steps_taken(runs))
+    shutil.rmtree(scratch / "finished" if early else scratch, ignore_errors=True)
     begun, state = runs[-1].begun, runs[-1].state
     best, last = begun + state.best_step, begun + state.step
-    print(f"train: best at step {best} of {last}, evaluation loss {state.best_loss:.3f}")
+    told = f"; ended early, {GO_ON}" if early else ""
+    print(f"train: best at step {best} of {last}, evaluation loss {state.best_loss:.3f}{told}")
 
 
 if __name__ == "__main__":

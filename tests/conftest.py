@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[1]
 # One thread for each process: two of them must not fight for two cores, and sums come in one order.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TIMBRE_LIVE", "0")  # MLflow takes seconds to load; tests/pipeline/test_live.py asks for it
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,10 @@ from timbre.core.errors import AudioError, DataError, ModelError, SourceError, T
 from timbre.diff import lines, rights
 from timbre.evaluation import metrics
 from timbre.evaluation.metrics import Evidence
-from timbre.families import lora
+from timbre.families import checkpoints, lora
 from timbre.families.csm import model as csm
 from timbre.families.orpheus import model as orpheus
+from timbre.families.sovits import load as sovits
 from timbre.project import transcripts
 from timbre.tracking import connect, probe
 from timbre.training import checkpoint
@@ -41,6 +43,22 @@ def test_a_damaged_state_begins_the_training_again(
     (tmp_path / "state.pt").write_bytes(content)
     assert checkpoint.read_state(tmp_path / "state.pt") is None
     assert "the training begins again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("pickled", [b"\x80\x02e.", b"\x80\x02h\x05.", b"\x80\x02.", b""], ids=repr)
+def test_a_checkpoint_over_which_torch_itself_stumbles_is_one_line(pickled: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "model.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in (("data.pkl", pickled), ("byteorder", b"little"), ("version", b"3\n")):
+            archive.writestr(f"model/{name}", content)
+    with pytest.raises(ModelError, match=r"model\.pth is (damaged or cut off|no file that torch saved)"):
+        checkpoints.read(path)
+
+
+def test_a_hearing_model_whose_settings_are_of_other_types_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"num_conv_pos_embeddings": {"": None}}))
+    with pytest.raises(ModelError, match=r"cannot be loaded .*; download it again"):
+        sovits.hubert_of(tmp_path)
 
 
 @pytest.mark.parametrize("pattern", ["(a+)+$", "(.*)*x", ".*" * 9, "(", r"(\w|\w)+!", "(a|b)*", "(?:ab){9}"])

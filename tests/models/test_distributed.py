@@ -87,7 +87,15 @@ def test_a_killed_process_ends_the_stage_with_one_line_and_the_next_run_goes_on(
     gone(workers)
 
     stage, workers = started()
+    for worker in workers:
+        worker.suspend()  # so that none obeys the first Ctrl-C before the second comes
     stage.send_signal(signal.SIGINT)
+    while not Path(".timbre/stop").exists():
+        assert stage.poll() is None
+        time.sleep(0.005)
+    stage.send_signal(signal.SIGINT)
+    for worker in workers:
+        worker.resume()
     assert stage.wait(300) == 130
     assert errors(stage) == ["stopped; what is finished is kept, the next run goes on from there"]
     gone(workers)
@@ -95,6 +103,13 @@ def test_a_killed_process_ends_the_stage_with_one_line_and_the_next_run_goes_on(
     stage, workers = started()
     stage.kill()
     gone(workers)
+
+    stage, workers = started()
+    stage.send_signal(signal.SIGINT)
+    assert stage.wait(300) == 0
+    gone(workers)
+    assert json.loads(Path("out/adapter/training.json").read_text())["ended_early"] is True
+    assert not Path(".timbre/stop").exists()
 
     done = subprocess.run(command(), env=QUIET, capture_output=True, text=True, check=True)
     assert done.stdout.count("train: goes on from step") == 1

@@ -305,6 +305,15 @@ def test_gates_and_over_fitting_stand_among_the_tags(root: Path) -> None:
     assert run.data.metrics["gate_value/words"] == 0.25
     assert "best at step 108" in run.data.tags["overfitting"]
     assert run.data.tags["overfitting"].endswith("by step 120 it had risen by 0.1500")
+    assert "ended early" not in run.data.tags
+
+
+def test_an_early_end_stands_among_the_tags(root: Path) -> None:
+    path = root / "models/adapter/training.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"ended_early": True, "planned_steps": 300}))
+    track.main(**ARGUMENTS)
+    (run,) = runs(root)
+    assert run.data.tags["ended early"] == "a person ended it early, at step 120 of 300"
 
 
 def test_a_failed_gate_ends_the_pipeline_only_if_strict_and_once_all_is_recorded(root: Path) -> None:

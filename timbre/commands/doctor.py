@@ -13,6 +13,7 @@ import configparser
 import contextlib
 import dataclasses
 import importlib.metadata
+import json
 import os
 import platform
 import shutil
@@ -28,6 +29,7 @@ from timbre import families, tracking
 from timbre.commands.options import add_json
 from timbre.core import params
 from timbre.core.errors import DataError, ParamsError, SourceError, TrackingError, TranscriptError
+from timbre.core.records import GO_ON, early_ending
 from timbre.core.safe_text import print_json, redacted
 from timbre.core.sections import VoiceParams
 from timbre.project import known_words, prompts, sources, speakers, transcripts
@@ -45,6 +47,7 @@ PATIENCE = 4.0  # seconds for the hub's answer
 GIB = 2**30
 MOST = 20  # damaged files that are named
 SOME = 4  # words that are named
+TRAINING = Path("models/adapter/training.json")
 SOURCES = Path("data/sources.yaml")
 
 
@@ -212,6 +215,16 @@ def voice() -> Findings:
         yield Finding("warn", "licence", str(licence), todo)
 
 
+def trained() -> Findings:
+    """Whether the adapter here is one that was not trained to its end."""
+    try:
+        training = json.loads(TRAINING.read_bytes())
+    except (OSError, ValueError):  # not trained yet; what is damaged, `--verify` names
+        return
+    if isinstance(training, dict) and (ended := early_ending(training)):
+        yield Finding("warn", "training", ended, GO_ON)
+
+
 def encoder() -> Findings:
     yield _model("who speaks", "speaker.model")
 
@@ -347,6 +360,6 @@ def _params() -> dict[str, Any]:
 
 
 CHECKS: tuple[Callable[[], Findings], ...] = (
-    python, packages, device, machine, disk, settings, recordings, consents, voice, encoder, listener,
+    python, packages, device, machine, disk, settings, recordings, consents, voice, trained, encoder, listener,
     vocabulary, versions, store,
 )  # fmt: skip

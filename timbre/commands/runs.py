@@ -7,6 +7,7 @@ clip; `(+1.2)` is the difference from the run before. `*` after a commit means t
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import datetime
 import json
@@ -18,6 +19,7 @@ from timbre import tracking
 from timbre.commands.options import add_count, add_json
 from timbre.core.safe_text import print_json, redacted, visible
 from timbre.report.columns import columns
+from timbre.tracking import offline, watching
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 EXAMPLES = [
     ("timbre runs", "the last ten"),
     ("timbre runs -n 50 --json", "more, as JSON"),
+    ("timbre runs --watch", "the losses of a training while it runs"),
 ]
 SHOWN = 3  # changed parameters named in a line
 HEAD = ("run", "day", "commit", "wrong words", "similarity", "gates", "changed")
@@ -46,12 +49,18 @@ class RunRow:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--watch", action="store_true", help="follow a training while it runs; Ctrl-C ends it")
     add_count(parser, "runs", 10)
     add_json(parser)
 
 
 def command(args: argparse.Namespace) -> int:
     uri = tracking.store_uri()
+    if args.watch:
+        with contextlib.suppress(KeyboardInterrupt):
+            for line in watching.lines(lambda: offline.live(uri)):
+                print(line, flush=True)
+        return 0
     rows = last(uri, max(args.n, 0)) if tracking.exists(uri) else []
     if args.json:
         print_json([dataclasses.asdict(row) for row in rows])

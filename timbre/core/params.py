@@ -9,13 +9,14 @@ begins, so it does not wait for an hour of transcription.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import difflib
 import json
 import types
 import typing
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,7 +39,7 @@ def read(path: Path = PARAMS) -> Settings:
 def load(path: Path = PARAMS) -> dict[str, Any]:
     """The file as YAML alone, for who shows what is wrong with it."""
     try:
-        document = parse_yaml(path.read_text(encoding="utf-8"), "safe")
+        document = copy.deepcopy(_parsed(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise ParamsError(f"{path}: cannot be read ({error.strerror}); run this in the repository's root") from error
     except UnicodeDecodeError as error:
@@ -48,6 +49,12 @@ def load(path: Path = PARAMS) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ParamsError(f"{path}: expected sections such as `train:`")
     return document
+
+
+@lru_cache(maxsize=32)
+def _parsed(text: str) -> Any:
+    """A command asks for its parameters in many places, and to parse them takes 50 ms."""
+    return parse_yaml(text, "safe")
 
 
 def problems(document: dict[str, Any], schema: type = Settings) -> list[str]:

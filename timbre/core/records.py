@@ -10,7 +10,7 @@ import dataclasses
 import json
 import re
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +25,11 @@ ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")  # what an adapter's content key is of
 
 TRUE, SPOILT = "true", "spoilt"  # in the place of a voice: the speaker's own recording, a sound with noise in it
+
+# What training.json says of a training that a person ended early
+ENDED_EARLY = "ended_early"  # true, in training.json; else the key is not there
+PLANNED = "planned_steps"  # beside it: the steps that it would have gone to
+GO_ON = "`dvc repro -f train` goes on from there"
 
 Condition = Literal["base", "base_clone", "tuned", "tuned_clone"]
 Kind = Literal["domain", "hard", "true"]  # of a prompt
@@ -275,3 +280,10 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_rounded(item) for item in value]
     return value
+
+
+def early_ending(training: Mapping[str, Any]) -> str:
+    """Empty of a training that went to its end; of one that nobody trusts to be well formed, no more than it says."""
+    if not training.get(ENDED_EARLY):
+        return ""
+    return f"a person ended it early, at step {training.get('steps', '?')} of {training.get(PLANNED, '?')}"

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from timbre.core import running
-from timbre.diff import clips, doubts, lines, preferences, rates, rights, totals, wording
+from timbre.diff import clips, doubts, lines, preferences, rates, regression, rights, totals, wording
 from timbre.diff.report import DataChanges, Param, Replacement, Report, Shared, Transcribed
 from timbre.tracking import offline
 from timbre.versions import dvc_lock, lenient_rows
@@ -61,6 +61,7 @@ def compare(old: VersionTables, new: VersionTables, remote: bool = True) -> Repo
         gates=list(rates.gates(old, new)),
         prompts=rates.prompts(old.scores, new.scores),
         heard=preferences.preferences(old, new),
+        regression=list(regression.checks(old.scores or {}, new.scores or {}, preferences.preferred(old, new))),
         stale=dvc_lock.stale(new.snapshot, new.lock),
         shared=_shared(new) if remote else Shared("", []),
         unreachable=_unreachable(old, new),

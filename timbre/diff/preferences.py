@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from timbre.core.errors import DataError
 from timbre.core.records import ListeningAnswer
+from timbre.diff.regression import USED, PreferredShare
 from timbre.project import opinions
 from timbre.report import people
 from timbre.report.numbers import plural
@@ -16,8 +17,6 @@ from timbre.versions.tables import VersionTables
 if TYPE_CHECKING:
     from timbre.evaluation.preferences import Vote
 
-USED = "tuned_clone"  # the voice as it is used
-
 
 def preferences(old: VersionTables, new: VersionTables) -> list[str]:
     """A sentence each; none where nobody listened."""
@@ -25,17 +24,29 @@ def preferences(old: VersionTables, new: VersionTables) -> list[str]:
     return [*_between(old, new), *([] if same else people.sentences(new.evidence))]
 
 
-def _between(old: VersionTables, new: VersionTables) -> Iterator[str]:
-    """Of answers that heard both versions."""
+def preferred(old: VersionTables, new: VersionTables) -> PreferredShare | None:
+    """None where nobody heard both."""
+    if not (votes := _both(old, new)):
+        return None
+    from timbre.evaluation.preferences import share
+
+    return PreferredShare(*share(votes), len(votes))
+
+
+def _both(old: VersionTables, new: VersionTables) -> list[Vote]:
+    """Answers that heard both versions."""
     answers = _answers(new)
     if not answers:
-        return
+        return []
     try:
         keys = {version_voice(version, USED).key: value for version, value in ((old, 0.0), (new, 1.0))}
     except DataError:
-        return  # one of the two has no samples that can be had
-    votes = list(_votes(answers, keys)) if len(keys) == 2 else []
-    if votes:
+        return []  # one of the two has no samples that can be had
+    return list(_votes(answers, keys)) if len(keys) == 2 else []
+
+
+def _between(old: VersionTables, new: VersionTables) -> Iterator[str]:
+    if votes := _both(old, new):
         from timbre.evaluation.preferences import share
 
         listeners = plural(len({vote.listener for vote in votes}), "listener")

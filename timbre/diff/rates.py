@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
 from collections.abc import Iterator
 
+from timbre.diff import regression
 from timbre.diff.report import GateChange, PromptChange, Rate
-from timbre.evaluation.aggregates import Mean, Ratio
 from timbre.evaluation.measures import AMOUNTS, BY_NAME, COMPARED, MEASURES, asks
 from timbre.evaluation.metrics import Metric
 from timbre.evaluation.score_rows import ScoreRow
@@ -42,24 +40,10 @@ def margins(condition: str, name: str, old: Scores, new: Scores) -> float | None
     share of all words would have it: the usual variance of a ratio, with each sentence paired with itself. Similarity
     is a mean, a ratio over the count of samples.
     """
-    measure = BY_NAME[name]
-    if measure not in COMPARED:
+    if BY_NAME[name] not in COMPARED:
         return None
-    assert isinstance(measure.total, Ratio | Mean)
-    change: dict[str, float] = defaultdict(float)  # by sentence, however often it was spoken: takes are not independent
-    weight: dict[str, float] = defaultdict(float)
-    for sample in old.keys() & new.keys():
-        a, b = old[sample], new[sample]
-        before, after = measure.total.part(a), measure.total.part(b)
-        if b.condition == condition and before and after:
-            change[b.prompt] += after[0] - before[0]
-            weight[b.prompt] += after[1]
-    total, count = sum(weight.values()), len(weight)
-    if count < ENOUGH or not total:
-        return None
-    mean = sum(change.values()) / total
-    squares = sum((change[prompt] - mean * weight[prompt]) ** 2 for prompt in weight)
-    return round(1.96 * math.sqrt(squares * count / (count - 1)) / total, 4)
+    change = regression.paired(condition, old, new, regression.of_measure(name))
+    return round(change.margin, 4) if change and change.sentences >= ENOUGH else None
 
 
 def gates(old: VersionTables, new: VersionTables) -> Iterator[GateChange]:

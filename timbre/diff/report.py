@@ -10,6 +10,7 @@ from typing import Any
 
 from timbre.diff.clips import ClipChange, Leak
 from timbre.diff.lines import LineChange
+from timbre.diff.regression import RegressionCheck, failure
 from timbre.tracking.run import TrackedRun
 from timbre.versions.clip_rows import RejectedRow
 from timbre.versions.dvc_lock import Stale
@@ -165,6 +166,7 @@ class Report:
     seconds: dict[str, float] = field(default_factory=dict)  # stage → what its last run here took
     runs: tuple[TrackedRun | None, TrackedRun | None] = (None, None)
     heard: list[str] = field(default_factory=list)  # what people prefer, in sentences
+    regression: list[RegressionCheck] = field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:
@@ -191,6 +193,7 @@ class Report:
         if self.leaks:
             reasons.append(f"{len(self.leaks)} text(s) are in training and in evaluation")
         reasons += [f"gate `{gate.name}` failed: {said_of(gate)}" for gate in self.failed]
+        reasons += [failure(check) for check in self.regression if check.outcome == "harm"]
         return reasons
 
 

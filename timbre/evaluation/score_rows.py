@@ -23,6 +23,7 @@ class ScoreRow:
     similarity: float | None  # this and what follows: None or empty where an older table has no such column
     flags: dict[str, bool]  # of the measures that can name something wrong with a sample
     diff: str  # text and heard, word by word, in wdiff's notation
+    seconds: float | None = None  # of sound
 
 
 def read(content: bytes) -> list[ScoreRow]:
@@ -44,5 +45,6 @@ def _row(row: dict[str, str]) -> ScoreRow:
         heard=row["heard"],
         similarity=float(similarity) if similarity else None,
         flags={m.name: row[m.name] == "True" for m in MEASURES if m.complaint and row.get(m.name)},
+        seconds=float(row["seconds"]) if row.get("seconds") else None,
         diff=row.get("diff") or "",
     )

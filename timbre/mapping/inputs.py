@@ -43,6 +43,12 @@ def given(stage: str) -> Given:
     return {path.as_posix(): dvc_hash(path) for path in own} | values
 
 
+def as_recorded(stage: str) -> bool:
+    """Whether nothing of it is edited since DVC recorded the stage, so that a person asked for it to run again."""
+    seen = given(stage)
+    return not differences(seen, _recorded(locked_stages(Path()).get(stage, {}), seen))
+
+
 def differences(one: Given, other: Given) -> list[str]:
     return sorted(name for name in one | other if one.get(name) != other.get(name))
 

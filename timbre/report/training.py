@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from timbre.core.records import early_ending
 from timbre.report.charts import Chart, ChartLine, draw
 from timbre.report.sample_rows import ShownScore
 from timbre.report.sound import EmbeddedSound, sound
@@ -30,18 +31,21 @@ class LossPoint:
 class TrainingFigures:
     charts: list[Chart]
     best: str  # a sentence on the best step; empty where nothing was evaluated
+    ended: str  # a sentence; empty where the training went to its end
     overfit: str  # a sentence; empty where the last step is about as good as the best
     measured: list[tuple[str, str, str]]  # step, training loss and evaluation loss, where there was an evaluation
     text: str  # of the points
     points: list[LossPoint]
 
 
-def read(history: Path, points: Path, scores: Sequence[ShownScore], samples: Path) -> TrainingFigures:
+def read(training: Path, history: Path, points: Path, scores: Sequence[ShownScore], samples: Path) -> TrainingFigures:
     rows = read_history(history)
     best, overfit = sentences(rows)
     text, sounds = learning(points, scores, samples)
     measured = [(r["step"], _last_train(rows, r), r["eval_loss"]) for r in rows if r.get("eval_loss")]
-    return TrainingFigures(curves(rows), best, overfit, measured, text, sounds)
+    ended = early_ending(json.loads(training.read_bytes()))
+    sentence = f"{ended[0].upper()}{ended[1:]}." if ended else ""
+    return TrainingFigures(curves(rows), best, sentence, overfit, measured, text, sounds)
 
 
 def read_history(path: Path) -> History:

@@ -111,6 +111,7 @@ class Adapter:
     best_step: int | None
     steps: int | None
     best_eval_loss: float | None
+    ended_early: str  # a sentence, where a person ended the training
     params: dict[str, Any]  # the section `train` that it was trained with
     table: str | None  # MD5 of the training table, as dvc.lock has it
     seconds: float

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from timbre.core.errors import DataError
+from timbre.core.records import early_ending
 from timbre.core.text import normalise
 from timbre.project.sources import ORIGINS
 from timbre.trace.facts import Adapter, Forward, TracedClip, TracedPiece, TracedSample, TrainedClips, Use
@@ -127,6 +128,7 @@ def adapter(version: TracedVersion) -> Adapter:
         best_step=training.get("best_step"),
         steps=training.get("steps"),
         best_eval_loss=training.get("best_eval_loss"),
+        ended_early=early_ending(training),
         params=version.params("train", "train"),
         table=version.dependency("train", "data/dataset/train.jsonl"),
         seconds=round(sum(row.seconds for row in version.learnt), 2),

@@ -107,6 +107,8 @@ def _adapter_head(adapter: Adapter) -> list[str]:
     best = ""
     if adapter.best_step is not None and adapter.best_eval_loss is not None:
         best = f", step {adapter.best_step} of {adapter.steps}, evaluation loss {adapter.best_eval_loss:.3f}"
+    if adapter.ended_early:
+        best += f"; {adapter.ended_early}"
     return [f"{adapter.key or 'unknown'}, {adapter.path}{best}"]
 
 

@@ -1,6 +1,6 @@
 """The MLflow store: where it is, what a version of the voice is called there, and how to find its run.
 
-Training never talks to MLflow. Stages write plain files, and `track` records them at the end, once per version: a
+No result hangs on MLflow. Stages write plain files, and `track` records them at the end, once per version: a
 version's key is the content of the files and of the parameters, so running again adds nothing, an edit adds one run,
 and going back adds none.
 
@@ -57,6 +57,11 @@ def exists(uri: str) -> bool:
 
 def experiment_name() -> str:
     return os.environ.get("MLFLOW_EXPERIMENT_NAME") or "timbre"
+
+
+def live_experiment_name() -> str:
+    """Of trainings while they run."""
+    return f"{experiment_name()}-live"
 
 
 def version_key(paths: Iterable[Path], params: Any) -> str:
@@ -123,9 +128,10 @@ def explained(uri: str) -> Iterator[None]:
         raise TrackingError(down(uri, error)) from error
 
 
-def experiment_of(client: MlflowClient, create: bool = True) -> str | None:
+def experiment_of(client: MlflowClient, create: bool = True, name: str | None = None) -> str | None:
     """The experiment's id; None where there is none and none is to be made."""
-    experiment = client.get_experiment_by_name(experiment_name())
+    name = name or experiment_name()
+    experiment = client.get_experiment_by_name(name)
     if experiment:
         return str(experiment.experiment_id)
     if not create:
@@ -135,7 +141,7 @@ def experiment_of(client: MlflowClient, create: bool = True) -> str | None:
     files = (repository() / "mlruns").as_uri() if local else None
     # by this tag, MLflow's pages show curves and comparisons of runs first
     kind = {"mlflow.experimentKind": "custom_model_development"}
-    return str(client.create_experiment(experiment_name(), artifact_location=files, tags=kind))
+    return str(client.create_experiment(name, artifact_location=files, tags=kind))
 
 
 def find(client: MlflowClient, experiment: str, key: str) -> Run | None:

@@ -10,7 +10,7 @@ from typing import TypeVar
 from timbre import tracking
 from timbre.core.errors import TrackingError
 from timbre.core.safe_text import redacted
-from timbre.tracking.run import StoredVersion, TrackedRun
+from timbre.tracking.run import LiveTraining, StoredVersion, TrackedRun
 from timbre.tracking.stores import SQLITE, RunStore, store
 from timbre.versions.dvc_lock import Lock
 from timbre.versions.dvc_outs import DIGEST
@@ -70,6 +70,13 @@ def page(uri: str) -> str:
         return ""
     server = "http://127.0.0.1:5000" if uri.startswith(SQLITE) else redacted(uri).rstrip("/")
     return f"{server}/#/experiments/{experiment}/runs?workflowType=machine_learning" if experiment else ""
+
+
+def live(uri: str) -> LiveTraining | None:
+    """The newest training that told of itself while it ran, in a file or on a server."""
+    if store(uri) is None:
+        raise TrackingError(f"{redacted(uri)}: only a server and an SQLite file can be watched; open `mlflow ui`")
+    return _asked(uri, lambda asked: asked.live(tracking.live_experiment_name()))
 
 
 def _asked(uri: str, question: Callable[[RunStore], T]) -> T:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+STEPS_TAG = "timbre.steps"  # of a training while it runs: that it will take at most
+EARLY_TAG = "ended early"  # by a person
+
 
 @dataclass(frozen=True)
 class TrackedRun:
@@ -12,6 +15,17 @@ class TrackedRun:
     id: str
     name: str
     href: str = ""  # its page, where a server has one
+
+
+@dataclass(frozen=True)
+class LiveTraining:
+    """The newest training that told of itself while it ran."""
+
+    id: str
+    name: str
+    running: bool
+    tags: dict[str, str]
+    losses: dict[str, dict[int, float]]  # `train_loss` and `eval_loss` by step
 
 
 @dataclass(frozen=True)

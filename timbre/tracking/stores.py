@@ -21,9 +21,10 @@ from urllib.error import HTTPError
 
 from timbre import tracking
 from timbre.core.safe_text import redacted
-from timbre.tracking.run import StoredVersion, TrackedRun
+from timbre.tracking.run import LiveTraining, StoredVersion, TrackedRun
 
 SQLITE, HTTP = "sqlite:///", ("http://", "https://")
+RUNNING = "RUNNING"
 CANDIDATE = "candidate"  # alias in the model registry: the version that the pipeline stands at
 RUNS = (
     "SELECT runs.run_uuid, runs.name FROM runs JOIN tags USING (run_uuid) JOIN experiments USING (experiment_id) "
@@ -31,6 +32,12 @@ RUNS = (
     "AND tags.key = ? AND tags.value = ? AND runs.lifecycle_stage = 'active' ORDER BY runs.start_time"
 )
 EXPERIMENT = "SELECT experiment_id FROM experiments WHERE name = ? AND lifecycle_stage = 'active'"
+NEWEST = (
+    "SELECT runs.run_uuid, runs.name, runs.status FROM runs JOIN experiments USING (experiment_id) "
+    "WHERE experiments.name = ? AND experiments.lifecycle_stage = 'active' AND runs.lifecycle_stage = 'active' "
+    "ORDER BY runs.start_time DESC LIMIT 1"
+)
+LOSSES = ("train_loss", "eval_loss")
 CANDIDATE_RUN = (
     "SELECT run_id FROM registered_model_aliases AS a JOIN model_versions AS v ON v.name = a.name AND "
     "v.version = a.version WHERE a.name = ? AND a.alias = ?"
@@ -46,6 +53,9 @@ class RunStore(Protocol):
 
     def version(self, key: str) -> StoredVersion | None:
         """What is known of the run of a version; None where there is none."""
+
+    def live(self, experiment: str) -> LiveTraining | None:
+        """The newest run of the experiment of that name; None where there is none."""
 
 
 def store(uri: str) -> RunStore | None:
@@ -70,12 +80,20 @@ class StoreFile:
         run = next(iter(self.runs(tracking.VERSION_TAG, key)), None)
         if run is None:
             return None
-        tags = {
-            str(name): str(value)
-            for name, value in self._rows("SELECT key, value FROM tags WHERE run_uuid = ?", run.id)
-        }
+        tags = self._tags(run.id)
         named = self._rows(CANDIDATE_RUN, tracking.experiment_name(), CANDIDATE)
         return StoredVersion(run, tags, [row[0] for row in named] == [run.id])
+
+    def live(self, experiment: str) -> LiveTraining | None:
+        for id, name, status in self._rows(NEWEST, experiment):
+            query = "SELECT step, value FROM metrics WHERE run_uuid = ? AND key = ? ORDER BY timestamp"
+            losses = {loss: {int(step): float(value) for step, value in self._rows(query, id, loss)} for loss in LOSSES}
+            return LiveTraining(str(id), str(name), status == RUNNING, self._tags(str(id)), losses)
+        return None
+
+    def _tags(self, id: str) -> dict[str, str]:
+        rows = self._rows("SELECT key, value FROM tags WHERE run_uuid = ?", id)
+        return {str(name): str(value) for name, value in rows}
 
     def _rows(self, query: str, *values: object) -> list[Any]:
         if not self.path.exists():  # to connect would make it
@@ -88,8 +106,8 @@ class StoreFile:
 class StoreServer:
     uri: str
 
-    def experiment(self) -> str | None:
-        name = urllib.parse.quote(tracking.experiment_name())
+    def experiment(self, name: str | None = None) -> str | None:
+        name = urllib.parse.quote(name or tracking.experiment_name())
         try:
             about = self._call(f"experiments/get-by-name?experiment_name={name}")
         except HTTPError as error:
@@ -104,6 +122,21 @@ class StoreServer:
     def version(self, key: str) -> StoredVersion | None:
         match = next(self._search(tracking.VERSION_TAG, key), None)
         return None if match is None else StoredVersion(*match, self._candidate() == match[0].id)
+
+    def live(self, experiment: str) -> LiveTraining | None:
+        if (id := self.experiment(experiment)) is None:
+            return None
+        wanted = {"experiment_ids": [id], "order_by": ["attributes.start_time DESC"], "max_results": 1}
+        for run in self._call("runs/search", wanted).get("runs", []):
+            info, tags = run["info"], {str(tag["key"]): str(tag["value"]) for tag in run["data"].get("tags", [])}
+            losses = {loss: self._curve(str(info["run_id"]), loss) for loss in LOSSES}
+            return LiveTraining(str(info["run_id"]), str(info["run_name"]), info["status"] == RUNNING, tags, losses)
+        return None
+
+    def _curve(self, run: str, metric: str) -> dict[int, float]:
+        asked = urllib.parse.urlencode({"run_id": run, "metric_key": metric, "max_results": 25_000})
+        points = self._call(f"metrics/get-history?{asked}").get("metrics", [])
+        return {int(point.get("step", 0)): float(point["value"]) for point in points}
 
     def _search(self, tag: str, value: str) -> Iterator[tuple[TrackedRun, dict[str, str]]]:
         experiment = self.experiment()

@@ -7,7 +7,7 @@ for run in learn(voice, clips, held, params, own, scratch):
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from timbre.families import Course, Lora, Voice
 from timbre.training import distributed
 from timbre.training.batches import Utterance
 from timbre.training.checkpoint import TrainingState
+from timbre.training.live_curves import Curves
 from timbre.training.loop import Training
 
 POINTS = Path("finished/points")  # in the scratch folder: adapters on the way, by their steps
@@ -28,6 +29,8 @@ class Run(NamedTuple):
     course: Course
     state: TrainingState
     begun: int  # steps of the courses before it
+    planned: int  # steps that it was to take at most
+    ended_early: bool = False  # by a person
 
     def facts(self) -> dict[str, object]:
         """The weights over-fitted by as much as the last evaluation is worse than the best."""
@@ -45,16 +48,38 @@ class Run(NamedTuple):
         return [self.begun + step for step in (*self.state.points, self.state.best_step)]
 
 
+class ShiftedCurves(NamedTuple):
+    """Curves of a course that follows others: steps are counted through all of them."""
+
+    curves: Curves | None
+    begun: int
+
+    def begin(self, step: int, steps: int) -> None:
+        if self.curves:
+            self.curves.begin(self.begun + step, self.begun + steps)
+
+    def rows(self, rows: Sequence[Mapping[str, float]]) -> None:
+        if self.curves:
+            self.curves.rows([{**row, "step": self.begun + row["step"]} for row in rows])
+
+
 def learn(
-    voice: Voice, clips: Sequence[Utterance], held: Sequence[Utterance], params: TrainParams, own: Any, scratch: Path
+    voice: Voice,
+    clips: Sequence[Utterance],
+    held: Sequence[Utterance],
+    params: TrainParams,
+    own: Any,
+    scratch: Path,
+    live: Curves | None = None,
 ) -> Iterator[Run]:
     """Each course of the voice, run to its end; `own` is the family's section of params.yaml.
 
-    What the voice had learnt at points on the way lies in `scratch`, in the folder POINTS.
+    What the voice had learnt at points on the way lies in `scratch`, in the folder POINTS. Where a person ends a course
+    early, those after it end at their first evaluation, and begin anew when the training goes on.
     """
     import torch
 
-    lora, begun = Lora(params.rank, params.alpha, params.rslora, params.dropout), 0
+    lora, begun, ended_early = Lora(params.rank, params.alpha, params.rslora, params.dropout), 0, False
     if distributed.first():
         shutil.rmtree(scratch / POINTS, ignore_errors=True)
     for course in voice.courses(lora, own, save_memory=params.gradient_checkpointing):
@@ -62,10 +87,14 @@ def learn(
         course.meet([clip.turn for clip in clips])
         course.begin()
         changed = replace(params, **course.changes)
-        state = Training(voice, course, clips, held, changed, scratch / course.name).run()
+        training = Training(voice, course, clips, held, changed, scratch / course.name, ShiftedCurves(live, begun))
+        state = training.run()
         for step, weights in state.points.items():
             course.set_weights(weights)
             voice.save_adapter(scratch / POINTS / f"{begun + step:06}")
         course.set_weights(state.best)
-        yield Run(course, state, begun)
+        yield Run(course, state, begun, training.steps, training.ended_early)
         begun += state.step
+        if ended_early and distributed.first():
+            shutil.rmtree(scratch / course.name, ignore_errors=True)  # it followed weights that are to change
+        ended_early |= training.ended_early

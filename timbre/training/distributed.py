@@ -29,6 +29,7 @@ from typing import Any, Literal, TypeVar
 
 from timbre.core.errors import DataError, ParamsError, TimbreError
 from timbre.families import Part
+from timbre.training import ending
 
 ProcessCount = int | Literal["auto"]  # processes on all machines together; auto is one per GPU, or one
 T = TypeVar("T")
@@ -62,16 +63,21 @@ def _run(module: str, here: int, *, alone: bool, logs: Path) -> None:
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
+    def stop_now() -> None:
+        raise SignalException("Ctrl-C, twice", signal.SIGINT)
+
     logging.disable(logging.CRITICAL)  # torchrun's own account of what `_told` says in a line
     options = ["--nproc-per-node", str(here), "--log-dir", str(logs)]
     if alone:
+        options += ["--signals-to-handle", "SIGTERM,SIGHUP,SIGQUIT"]  # without SIGINT, which `ending` handles
         options += ["--rdzv-backend", "c10d", "--rdzv-endpoint", str(logs / "agent"), "--rdzv-conf", "store_type=file"]
         os.environ |= {MEETING: str(logs / "meeting"), "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
         os.environ |= {f"{library}_SOCKET_IFNAME": LOOPBACK for library in ("GLOO", "NCCL")}
     if here > 1:
         options += ["--redirects", ",".join(f"{other}:3" for other in range(1, here))]  # 3: both streams, to files
     try:
-        run.run(run.parse_args([*options, "-m", module, *sys.argv[1:]]))
+        with ending.by_ctrl_c(stop_now) if alone else contextlib.nullcontext():
+            run.run(run.parse_args([*options, "-m", module, *sys.argv[1:]]))
     except ChildFailedError as error:
         if not (message := _told(error, logs)):
             sys.exit(1)
@@ -151,6 +157,11 @@ def _end_with(parent: int) -> None:
 
 def _world() -> int:
     return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def started_here() -> bool:
+    """Whether `launch` started this process, on this machine alone."""
+    return MEETING in os.environ
 
 
 def alone() -> bool:

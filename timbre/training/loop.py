@@ -7,6 +7,9 @@ the sums: a run that was killed, watched or timed gives the same bytes as one th
 thread, and losses stay where they were computed until an evaluation asks for them: between two of these a GPU is never
 waited for, and never waits.
 
+A person may end it early (`training.ending`): at the evaluation after that, with the state saved, so that it can go on
+from there to the same bytes.
+
 Of several processes (`training.distributed`) each learns from its part of every batch, and all take the same step.
 Without dropout the losses are those of one process, but for rounding; with it, each part has draws of its own.
 """
@@ -15,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from functools import partial, reduce
 from operator import or_
 from pathlib import Path
@@ -26,9 +29,10 @@ from tqdm import tqdm
 from timbre.core.errors import ModelError
 from timbre.core.sections import TrainParams
 from timbre.families import Course, Objective, Voice
-from timbre.training import distributed
+from timbre.training import distributed, ending
 from timbre.training.batches import BatchOrder, PreparedBatch, Utterance, prepare
 from timbre.training.checkpoint import Checkpoints, TrainingState
+from timbre.training.live_curves import Curves
 from timbre.training.losses import StepLosses, fetched, mean, named
 from timbre.training.optimisers import optimiser_for, take_step
 from timbre.training.prefetch import ahead
@@ -39,10 +43,10 @@ from timbre.training.timing import StepTimer
 class Training:
     def __init__(
         self, voice: Voice, course: Course, clips: Sequence[Utterance], held: Sequence[Utterance], params: TrainParams,
-        scratch: Path,
+        scratch: Path, live: Curves,
     ) -> None:  # fmt: skip
         self.part = distributed.part()
-        self.course, self.params = course, params
+        self.course, self.params, self.live = course, params, live
         if params.shard and self.part.of > 1:
             distributed.spread(course.stacks)
         self.autocast = autocast(params)
@@ -60,21 +64,25 @@ class Training:
         self.unread: list[StepLosses] = []
         self.checkpoints = Checkpoints(scratch, params, self.steps)
         self.state = self.resumed()
+        self.ended_early = False
 
     def run(self) -> TrainingState:
         state, params = self.state, self.params
         self.course.model.train()  # a run that goes on evaluates nothing first
+        self.live.begin(state.step, self.steps)
         if not state.history:
             state.history.append({"step": 0, "epoch": 0.0, **self.evaluate()})
+            self.live.rows(state.history)
         quiet = not distributed.first()
         bar = tqdm(total=self.steps, initial=state.step, desc="train", unit="step", dynamic_ncols=True, disable=quiet)
-        with closing(self.prepared()) as batches:
-            while state.step < self.steps and not self.out_of_patience():
+        with ending.by_ctrl_c() if self.part.of == 1 else nullcontext(), closing(self.prepared()) as batches:
+            while not self.is_over() and not self.ended_early:
                 state.step += 1
                 self.step(batches)
                 if state.step % params.eval_every == 0 or state.step == self.steps:
                     self.look()
                     self.save()
+                    self.ended_early = distributed.told(ending.asked()) and not self.is_over()
                     loss = state.history[-1]["train_loss"]
                     bar.set_postfix(loss=f"{loss:.3f}", best=f"{state.best_loss:.3f}", refresh=False)
                 bar.update()
@@ -132,12 +140,15 @@ class Training:
         norms = fetched([step.norms for step in self.unread])
         for taken, norm in zip(self.unread, norms, strict=True):
             state.history.append(self.row(taken.step, mean([next(batches) for _ in taken.losses]), norm))
+        taken_since = len(self.unread)
         self.unread.clear()
         state.speed += self.timer.rows()
         state.history[-1] |= (evaluated := distributed.told(self.evaluate()))  # all stop where the first does
         if evaluated["eval_loss"] < state.best_loss:
             state.best_step, state.best_loss = state.step, evaluated["eval_loss"]
             state.best = self.course.weights()
+        best = {"best_step": float(state.best_step), "best_eval_loss": state.best_loss}
+        self.live.rows([state.history[-1] | best, *state.history[-taken_since:-1]])  # the evaluated one first
 
     def row(self, step: int, losses: dict[str, float], norms: dict[str, float]) -> dict[str, float]:
         if not math.isfinite(total := losses.pop("loss")):
@@ -157,6 +168,9 @@ class Training:
         size, count = self.params.batch, len(self.held)
         weights = [min(size, count - start) for start in range(0, count, size)]  # clips
         return {f"eval_{name}": value for name, value in mean(fetched(losses, parts=True), weights).items()}
+
+    def is_over(self) -> bool:
+        return self.state.step >= self.steps or self.out_of_patience()
 
     def out_of_patience(self) -> bool:
         since_best = self.state.step - self.state.best_step

@@ -11,6 +11,7 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from timbre.core.records import ENDED_EARLY, PLANNED
 from timbre.families import Voice
 from timbre.training.batches import Utterance
 from timbre.training.courses import Run
@@ -29,7 +30,14 @@ def facts(voice: Voice, runs: Sequence[Run], clips: Sequence[Utterance]) -> dict
         "clips": len(clips),
         "seconds": round(sum(clip.seconds for clip in clips), 2),
         **({"courses": courses} if len(runs) > 1 else {}),
+        **steps_taken(runs),
     }
+
+
+def steps_taken(runs: Sequence[Run]) -> dict[str, object]:
+    steps: dict[str, object] = {"steps": runs[-1].begun + runs[-1].state.step}
+    early = any(run.ended_early for run in runs)
+    return steps | ({ENDED_EARLY: True, PLANNED: sum(run.planned for run in runs)} if early else {})
 
 
 def to_csv(runs: Sequence[Run]) -> str:

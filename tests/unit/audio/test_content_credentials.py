@@ -80,6 +80,19 @@ def test_trace_reads_the_manifest_also_where_the_words_are_gone(project: Path, m
     assert spoken_by(Path(), Path("b.wav")).said is None, "a manifest of whoever it may be names no path"
 
 
+def test_a_key_that_a_kill_left_half_made_is_none(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            make_keys("Ann")
+    assert not has_keys()
+    make_keys("Ann")
+    assert has_keys()
+
+
 def test_a_key_is_not_replaced_by_mistake_and_is_removed_on_purpose(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

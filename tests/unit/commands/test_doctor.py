@@ -142,6 +142,17 @@ def test_a_missing_remote_is_a_warning(healthy: Path, capsys: pytest.CaptureFixt
     assert "dvc remote add -d" in text
 
 
+def test_a_training_that_a_person_ended_early_is_a_warning(healthy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (path := healthy / "models/adapter/training.json").parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('{"steps": 40}')
+    assert "ended it early" not in examine(capsys)[1]
+    path.write_text('{"steps": 40, "ended_early": true, "planned_steps": 120}')
+    code, text = examine(capsys)
+    assert code == 0
+    assert "warn  training     a person ended it early, at step 40 of 120" in text
+    assert "→ `dvc repro -f train` goes on from there" in text
+
+
 def test_a_licence_that_forbids_something_is_a_warning(healthy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "non-commercial" not in examine(capsys)[1]
     edit("params.yaml", "family: csm", "family: xtts")

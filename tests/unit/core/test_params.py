@@ -123,3 +123,10 @@ def test_reading_one_section_checks_the_whole_file() -> None:
             params.read(broken)
     finally:
         broken.unlink(missing_ok=True)
+
+
+def test_a_file_that_is_read_twice_gives_two_documents(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("a:\n  b: [1]\n" + "c: " + "[" * 290 + "]" * 290 + "\n")
+    params.load(path)["a"]["b"].append(2)
+    assert params.load(path)["a"] == {"b": [1]}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import pytest
 
+from timbre.mapping import inputs
 from timbre.mapping.stage import arguments, run_stage
 
 
@@ -143,3 +145,24 @@ def test_a_stage_that_is_run_by_hand_is_not_watched(project: Path, monkeypatch: 
     monkeypatch.delenv("DVC_STAGE")
     with pytest.raises(SystemExit, match="0"):
         run_stage(EDITS["code/reader.py"])
+
+
+def test_a_stage_that_runs_though_nothing_changed_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("dvc.yaml").write_text("stages:\n  train:\n    cmd: x\n    deps: [code.py, out.csv]\n    params: [train]\n")
+    Path("params.yaml").write_text("train: {rank: 8}\n")
+    Path("code.py").write_text("1\n")
+    digest = inputs.dvc_hash(Path("code.py"))
+    lock = {"deps": [{"path": "code.py", "md5": digest}], "params": {"params.yaml": {"train": {"rank": 8}}}}
+    Path("out.csv").write_text("2\n")
+    lock["deps"].append({"path": "out.csv", "md5": inputs.dvc_hash(Path("out.csv"))})  # type: ignore[attr-defined]
+    assert not inputs.as_recorded("train"), "DVC never recorded it"
+    Path("dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": {"train": lock}}))
+    assert inputs.as_recorded("train")
+    Path("code.py").write_text("1  # a comment\n")
+    assert not inputs.as_recorded("train")
+    Path("code.py").write_text("1\n")
+    Path("params.yaml").write_text("train: {rank: 16}\n")
+    assert not inputs.as_recorded("train")

@@ -28,6 +28,16 @@ from timbre.report.rates import rates
 from timbre.report.verdict import verdict
 
 
+def test_a_training_that_a_person_ended_is_told(tmp_path: Path) -> None:
+    (facts := tmp_path / "training.json").write_text('{"steps": 40, "ended_early": true, "planned_steps": 120}')
+    (history := tmp_path / "history.csv").write_text("step,train_loss,eval_loss\n40,2.5,2.6\n")
+    (tmp_path / "points").mkdir()
+    shown = training.read(facts, history, tmp_path / "points", [], tmp_path)
+    assert shown.ended == "A person ended it early, at step 40 of 120."
+    facts.write_text('{"steps": 120}')
+    assert training.read(facts, history, tmp_path / "points", [], tmp_path).ended == ""
+
+
 @pytest.mark.parametrize(
     ("wer", "similarity", "headline"),
     [

@@ -387,3 +387,9 @@ def test_a_base_whose_licence_forbids_something_is_told_with_it(harbour: Voice) 
             assert "House rules, non-commercial use only" in drawn(harbour, what)
     finally:
         path.write_text(before)
+
+
+def test_the_tree_says_that_a_person_ended_the_training_early(scratch: Voice) -> None:
+    path = scratch.root / "models/adapter/training.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"ended_early": True, "planned_steps": 300}))
+    assert "a person ended it early, at step 90 of 300" in drawn(scratch, "adapter", width=200)

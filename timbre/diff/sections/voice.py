@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from timbre.diff import wording
-from timbre.diff.document import Block, Folded, Inline, Items, Paragraph, Table, TextSpan
+from timbre.diff import regression, wording
+from timbre.diff.document import Block, Folded, Inline, Items, Paragraph, Style, Table, TextSpan
+from timbre.diff.regression import RegressionCheck
 from timbre.diff.report import GateChange, PromptChange, Rate
 from timbre.diff.sections.page import OPEN, Page, cells, folded, pieces, say
 from timbre.diff.verdict import measured, rate_change
@@ -14,6 +15,7 @@ from timbre.evaluation.measures import BY_NAME
 from timbre.report.numbers import plural, rate, signed
 
 SAID = {True: "pass", False: "FAIL", None: "—"}
+OUTCOMES: dict[str, Style] = {"harm": "strong", "no harm shown": "plain", "too few to tell": "plain"}
 CONDITIONS = {"base": "base", "base_clone": "base + cloning", "tuned": "tuned", "tuned_clone": "tuned + cloning"}
 TO = "\u00a0→\u00a0"  # does not break in a narrow column
 
@@ -30,10 +32,23 @@ def rates(page: Page) -> Iterator[Block]:
     if others:
         shown, more = page.cut(others, "measure")
         yield from folded("What else was measured", [Table(head, tuple(map(_rate, shown))), *more])
+    if report.regression:
+        yield say("Regression check: changes over the sentences that both versions spoke, with 95% intervals.")
+        yield Table(("", "asks", "change", "compared", ""), tuple(map(_check, report.regression)))
     if report.heard:
         yield say("What people prefer, in blind listening tests:")
         yield Items(tuple((TextSpan(line),) for line in report.heard))
     yield from _prompts(page)
+
+
+def _check(check: RegressionCheck) -> tuple[Inline, ...]:
+    outcome = TextSpan(check.outcome.upper() if check.outcome == "harm" else check.outcome, OUTCOMES[check.outcome])
+    kind = "answer" if check.name == "preferred" else "sentence"
+    return (
+        (TextSpan(check.name, "code"),),
+        *cells(check.asks, regression.shown(check), plural(check.compared, kind)),
+        (outcome,),
+    )
 
 
 def _gate(gate: GateChange) -> tuple[Inline, ...]:
