@@ -18,12 +18,17 @@ T = TypeVar("T")
 PATIENCE = 20.0  # seconds, for one answer; a cloud's library alone takes two to load
 
 
+def default_name(root: Path) -> str:
+    """Of the remote that `dvc push` writes to; empty where there is none."""
+    return settings(root).get("core", "remote", fallback="")
+
+
 class Remote:
     """`name` is empty where the repository has no default remote, or where none is to be asked."""
 
     def __init__(self, root: Path, ask: bool = True) -> None:
         self._root = root
-        self.name = settings(root).get("core", "remote", fallback="") if ask else ""
+        self.name = default_name(root) if ask else ""
         self.refused = ""  # why it is asked no more
 
     def read(self, digest: str) -> bytes | None:
