@@ -82,7 +82,7 @@ def test_a_line_that_the_label_check_hears_otherwise_is_flagged(
 
 
 def test_the_check_writes_what_is_read_here() -> None:
-    assert {*LABEL, "text", "cer"} == {field.name for field in fields(Label)}
+    assert {*LABEL, "text", "cer", "worst"} == {field.name for field in fields(Label)}
 
 
 @pytest.mark.parametrize("draft", [b"", b"[]", b'{"segments": [{"words": [{"start": "x"}]}]}', b"\xff"])
