@@ -4,7 +4,7 @@
     python -m benchmarks.long_text --minutes 3
 
 The tuned voice clones the reference clip and speaks sentences of data/prompts.tsv, one after the other, until the text
-is long enough. `in a row` each sentence also hears those before it, as by `timbre say` and `serve`; `alone` none.
+is long enough. `in a row` each sentence also hears the last 12 s before it (`generate.heard_before`), `alone` nothing.
 Similarity is the cosine to the mean of the speaker's held-out clips, over all that is said in 15 s. Pace is characters
 a second of speech, pauses left out, against the speaker's own. The words are counted as `evaluate` counts them.
 """
@@ -15,10 +15,9 @@ import argparse
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 from tqdm import tqdm
@@ -33,10 +32,10 @@ from timbre.evaluation import speaker_encoder, word_errors
 from timbre.evaluation.speaker_encoder import KnownVoices, centre
 from timbre.families import Voice
 from timbre.project.prompts import read_prompts
-from timbre.synthesis import narration
 from timbre.synthesis.narration import Narration, manner_of, narrated, passages
 from timbre.synthesis.reference import DATASET
 
+HEARD_BEFORE = 12.0  # seconds, as in the presets of models that learnt from dialogues
 CLIPS = Path("data/clips")
 PART = 15.0  # seconds
 RATE = speaker_encoder.SAMPLE_RATE
@@ -100,15 +99,15 @@ def spoken(voice: Voice, seconds: float, seed: int, joined: bool) -> list[SaidSe
     texts = [prompt.text for prompt in read_prompts(Path("data/prompts.tsv")) if prompt.kind == "domain"]
     # more sentences than are needed: the loop ends when there is enough sound
     parts = passages(" ".join(islice(cycle(texts), int(seconds))))
-    script = Narration(parts, manner_of(voice, read().generate, seed=seed, reference=synthesis.reference_clip()))
+    how = replace(read().generate, heard_before=HEARD_BEFORE if joined else 0.0)
+    script = Narration(parts, manner_of(voice, how, seed=seed, reference=synthesis.reference_clip()))
     sounds: dict[int, list[Samples]] = {}
     samples = 0
-    with mock.patch.object(narration, "HEARD_BEFORE", narration.HEARD_BEFORE if joined else -1.0):
-        for piece in narrated(voice, script):
-            sounds.setdefault(script.number, []).append(piece)
-            samples += len(piece)
-            if samples >= seconds * voice.sample_rate:
-                break
+    for piece in narrated(voice, script):
+        sounds.setdefault(script.number, []).append(piece)
+        samples += len(piece)
+        if samples >= seconds * voice.sample_rate:
+            break
     whole = [(parts[number].text, np.concatenate(pieces)) for number, pieces in sounds.items()]
     starts = np.cumsum([0, *(len(sound) for _, sound in whole)]) / voice.sample_rate
     return [

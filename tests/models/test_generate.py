@@ -37,6 +37,7 @@ PARAMS = GenerateParams(
     repetition_penalty=1.0,
     cap_seconds=0.4,
     cap_seconds_per_character=0.0,
+    heard_before=0.0,
     batch=3,
     precision="auto",
 )
@@ -310,4 +311,4 @@ def test_true_prompts_are_sentences_that_the_speaker_says_in_held_out_clips_and_
 
 def test_params_out_of_range_are_told_all_at_once() -> None:
     with pytest.raises(ValueError, match=r"(?s)temperature.*top_p: 0.0.*repetition_penalty: 0.5.*cap_seconds.*seeds"):
-        GenerateParams([], 3, -1.0, 0, 0.0, 0.5, 0.0, 0.1, 1, "auto")
+        GenerateParams([], 3, -1.0, 0, 0.0, 0.5, 0.0, 0.1, -1.0, 1, "auto")

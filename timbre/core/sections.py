@@ -271,11 +271,19 @@ class GenerateParams:
     repetition_penalty: float
     cap_seconds: float
     cap_seconds_per_character: float
+    heard_before: float  # seconds
     batch: int  # samples
     precision: Literal["auto", "fp32", "bf16", "int8"]
 
     def __post_init__(self) -> None:
-        none_below = {"true_prompts": 0, "temperature": 0, "top_k": 0, "cap_seconds_per_character": 0, "batch": 1}
+        none_below = {
+            "true_prompts": 0,
+            "temperature": 0,
+            "top_k": 0,
+            "cap_seconds_per_character": 0,
+            "heard_before": 0,
+            "batch": 1,
+        }
         wrong = [
             f"{name}: {getattr(self, name)} is not {least} or more"
             for name, least in none_below.items()

@@ -29,7 +29,6 @@ LONGEST = 220  # characters of a sentence; a longer one is cut at a comma, or el
 PAUSES = {".": 0.2, "?": 0.25, "!": 0.25, ";": 0.15, ":": 0.15, ",": 0.1}  # seconds, after what ends so
 PARAGRAPH = 0.5  # seconds, after an empty line
 LONGEST_PAUSE = 10.0  # seconds that a mark may ask for
-HEARD_BEFORE = 12.0  # seconds of earlier sentences that a sentence hears, beside the reference
 TRIES = 3
 LEAST = 0.1  # seconds of sound; a sentence with less said nothing
 _PAUSE = re.compile(r"\[pause:\s{0,3}(\d{1,5}(?:\.\d{1,3})?)\s{0,3}(ms|s)\]", re.IGNORECASE)
@@ -166,7 +165,7 @@ class Narration:
         frames, turns = 0, 0
         for turn in reversed(self.earlier):
             frames += 0 if turn.codes is None else clip_codes.frames(turn.codes)
-            if frames > HEARD_BEFORE * self.manner.frame_rate:
+            if frames > self.manner.params.heard_before * self.manner.frame_rate:
                 break
             turns += 1
         return self.earlier[len(self.earlier) - turns :]

@@ -89,7 +89,7 @@ def speak_lines(
 ) -> str:
     """Speak what is not there yet; returns a line that says what was done."""
     folder.mkdir(parents=True, exist_ok=True)
-    new, seconds, began = 0, 0.0, time.monotonic()
+    new, seconds, began, params = 0, 0.0, time.monotonic(), read().generate
     ordered = sorted(lines, key=lambda line: line.voice or "")  # a voice is loaded once
     loaded: Loaded | None = None
     name: str | None = "\0"
@@ -99,7 +99,7 @@ def speak_lines(
         text = spelled_out(line.text, language) if spelled else line.text
         reference = [(turn.text, heard_of(turn)) for turn in loaded.reference]
         mark = loaded.mark
-        how = [speed, of_a_sound(read().generate), *([] if language == "en" else [language])]
+        how = [speed, of_a_sound(params), params.heard_before, *([] if language == "en" else [language])]
         key = content_key(text, line.seed, mark.version, mark.why_not, reference, *how)
         record = folder / f"{line.id}.json"
         if is_there(record, folder / f"{line.id}.flac", key):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,16 @@ from timbre.core.errors import DataError
 from timbre.families import Turn
 from timbre.families.slots import Drawing
 from timbre.synthesis.engine import Outcome
-from timbre.synthesis.narration import HEARD_BEFORE, LONGEST, Manner, Narration, passages
+from timbre.synthesis.narration import LONGEST, Manner, Narration, passages
 
 ROOT = Path(__file__).parents[3]
 REFERENCE = Turn("the reference", {"codes": np.ones((50, 4), np.int16)})
+HEARD_BEFORE = 12.0  # seconds
 RATE, FRAMES = 1000, 10  # samples and frames per second
 
 
 def manner(**more: object) -> Manner:
-    how = params.read(ROOT / "params.yaml").generate
+    how = replace(params.read(ROOT / "params.yaml").generate, heard_before=HEARD_BEFORE)
     return Manner(how, Drawing(0.6), 7, None, (REFERENCE,), frame_rate=FRAMES, sample_rate=RATE, **more)  # type: ignore[arg-type]
 
 
@@ -69,6 +71,15 @@ def test_each_sentence_hears_the_reference_and_the_last_seconds_before_it() -> N
     assert [turn.text for turn in fourth.request.context] == ["the reference", "Two.", "Three."]
     assert script.next(outcome(1)) is None
     assert script.cut == []
+
+
+def test_a_sentence_hears_the_reference_alone_where_no_sentence_before_it_is_to_be_heard() -> None:
+    one = manner()
+    script = Narration(passages("One. Two."), replace(one, params=replace(one.params, heard_before=0.0)))
+    script.next(None)
+    second = script.next(outcome(1.0))
+    assert second
+    assert second.request.context == (REFERENCE,)
 
 
 def test_a_silent_sentence_is_spoken_again_and_one_that_ran_on_where_nobody_listens_yet() -> None:
