@@ -53,7 +53,7 @@ def opened(browser: Any, url: str, **how: Any) -> tuple[Any, list[str]]:
 
 def until(page: Any, expression: str) -> None:
     """Like playwright's `wait_for_function`, which evaluates inside the page, where its policy rightly forbids it."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while not page.evaluate(expression):
         assert time.monotonic() < end, expression
         page.wait_for_timeout(20)
@@ -66,7 +66,7 @@ def rows(path: Path = NOON) -> list[list[str]]:
 
 def saved(page: Any, check: Callable[[], bool]) -> None:
     """Wait until the file says so: saves are at once, and seen on disk."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while time.monotonic() < end:
         if NOON.exists() and check():
             until(page, "document.querySelector('#saved').textContent === 'Saved'")
