@@ -116,7 +116,7 @@ def is_closed(connection: socket.socket) -> bool:
 
 def test_who_takes_nothing_of_an_answer_is_given_up(server: SpeechServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page_server, "STALLED", 0.3)
-    text = "the ferry. [pause:10s] " * 4  # more than the system keeps for a client that reads nothing
+    text = "the ferry. [pause:10s] " * 12  # three times what the system keeps for a client that reads nothing
     body = json.dumps({"input": text, "response_format": "pcm", "speed": 0.25}).encode()
     head = f"POST /v1/audio/speech HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nContent-Type: application/json\r\n"
     before = hung_up(server)
