@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.review_page import NOON, opened, rows, saved, texts, until
+from tests.support.review_page import NOON, opened, rows, save_in_editor, saved, texts, until
 from timbre.web.server import PageServer
 
 
@@ -222,10 +222,10 @@ def test_what_is_nearly_a_term_of_the_glossary_is_offered(page: Any) -> None:
 def test_an_edit_in_an_editor_is_taken_over_when_there_is_none_here(page: Any) -> None:
     page.keyboard.press("a")
     saved(page, lambda: rows()[0][3] == "ok")
-    NOON.write_text(NOON.read_text().replace("It goes", "She goes"))
+    save_in_editor(NOON.read_text().replace("It goes", "She goes"))
     until(page, "document.body.textContent.includes('She goes')")
     assert "edited elsewhere" in page.inner_text("#note")
-    NOON.write_text(NOON.read_text().replace("pier for", "pier four"))
+    save_in_editor(NOON.read_text().replace("pier for", "pier four"))
     until(page, "document.body.textContent.includes('pier four')")
     assert page.locator(".row.chosen .text").inner_text() == "Boats leave from pier four.", "where one was"
 
@@ -236,7 +236,7 @@ def test_an_edit_in_an_editor_is_never_overwritten_unasked(page: Any, choice: st
     saved(page, lambda: rows()[0][3] == "ok")
     theirs = NOON.read_text().replace("It goes", "She goes")
     page.evaluate("window.setInterval = null")  # the page may notice by its save or by looking; both end here
-    NOON.write_text(theirs)
+    save_in_editor(theirs)
     page.keyboard.press("d")
     page.wait_for_selector("#conflict[open]")
     assert NOON.read_text() == theirs

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.support.review_client import Client
-from tests.support.review_page import NOON, opened, rows, saved, texts, until
+from tests.support.review_page import NOON, opened, rows, save_in_editor, saved, texts, until
 from tests.support.review_repository import RATE
 from timbre import audio
 from timbre.audio import flac_bytes, sha256
@@ -167,7 +167,7 @@ def test_a_cut_word_a_clipped_line_and_an_overlap_are_told_while_one_edits(serve
         tab.keyboard.press("Shift+BracketLeft")  # the end, 0.3 s earlier: within `in.`
     assert "cuts “in.”" in row(tab, "The tide comes in.").first.inner_text()
     saved(tab, lambda: rows()[0][1] == "3.30")
-    NOON.write_text(NOON.read_text().replace("0.20\t3.30", "0.20\t4.50"))  # in an editor
+    save_in_editor(NOON.read_text().replace("0.20\t3.30", "0.20\t4.50"))  # in an editor
     until(tab, "document.querySelector('main').textContent.includes('overlaps the line above')")
     tab.keyboard.press("a")
     until(tab, "document.querySelector('#saved').textContent.includes('Not saved: the line at 0:04.20')")

@@ -35,7 +35,7 @@ def page(serve: Callable[..., PageServer], browser: Any) -> Iterator[Any]:
     """The first recording, opened; the console must stay silent."""
     tab, complaints = opened(browser, serve().url)
     yield tab
-    assert complaints == []
+    assert complaints == [], "\n".join(complaints)
     tab.close()
 
 
@@ -49,6 +49,13 @@ def opened(browser: Any, url: str, **how: Any) -> tuple[Any, list[str]]:
     tab.goto(url)
     tab.wait_for_selector("body[data-ready]")
     return tab, complaints
+
+
+def save_in_editor(content: str) -> None:
+    """The transcript at once with other content, as editors save; the page may read it at any moment."""
+    new = NOON.with_name(".noon.tsv.new")
+    new.write_text(content)
+    new.replace(NOON)
 
 
 def until(page: Any, expression: str) -> None:
