@@ -29,6 +29,7 @@ from timbre.core.records import Recording, Segment
 from timbre.core.sections import WhisperParams
 from timbre.core.text import ends_sentence
 from timbre.evaluation import word_errors
+from timbre.families.codes import opening_end
 from timbre.project import transcripts
 
 DRAFTED = ("linda", "austen", "sonnet-1")
@@ -71,11 +72,9 @@ def clips(model: str) -> Iterator[str]:
         )
         most = preset.train.context_seconds
         whole = sum(clip.seconds <= most for clip, _ in cut)
-        parts = sum(clip.seconds > most and any(end <= most for _, end in clip.sentence_ends) for clip, _ in cut)
-        abrupt, ended = (
-            sum(clip.abrupt for clip, _ in cut),
-            sum(ends_sentence(clip.text, "", "en") for clip, _ in cut),
-        )
+        parts = sum(opening_end(clip, most) is not None for clip, _ in cut) - whole
+        abrupt = sum(clip.abrupt for clip, _ in cut)
+        ended = sum(ends_sentence(clip.text, "", "en") for clip, _ in cut)
         yield (
             f"up to {longest:g} s: {len(cut)} clips, {abrupt} abrupt, {ended} end with a sentence, {voiced} cut pauses "
             f"with voice; {whole} can be heard before another, {parts} more by their first sentences"

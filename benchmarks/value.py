@@ -22,21 +22,21 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from benchmarks.table import ResultTable, TimedRow, run
 from timbre import asr, audio, families
 from timbre.asr.alignment import characters
+from timbre.commands.value import gradients
 from timbre.core import params
 from timbre.core.records import Label, read_jsonl
 from timbre.core.running import settle
 from timbre.core.sections import Settings
 from timbre.core.text import words
-from timbre.families import Lora, Voice
+from timbre.families import Voice
 from timbre.project import worth
 from timbre.training.batches import Utterance, utterances
 from timbre.training.courses import POINTS, learn
-from timbre.training.influence import Influence, influences, read_moments
+from timbre.training.influence import Influence, read_moments
 
 DATASET, CODES, LABELS = Path("data/dataset"), Path("data/codes"), Path("data/labels.jsonl")
 KINDS = ("wrong word", "other text", "cut end", "noise")
@@ -156,28 +156,19 @@ def taught(settings: Settings, clips: Sequence[Utterance], *, traced: bool = Fal
         voice.save_adapter(folder / "adapter")
         (folder / "adapter/training.json").write_text(f'{{"best_step": {state.best_step}}}')
         moments = read_moments(folder / "adapter", folder / POINTS)
-        train = settings.train
-        voice = families.load(settings.voice)
-        settle(voice.model)
-        course = voice.courses(Lora(train.rank, train.alpha, train.rslora, train.dropout), own)[0]
-        torch.manual_seed(train.seed)
-        course.meet([clip.turn for clip in clips])
-        course.begin()
-        return TaughtVoice(state.best_loss, main, influences(course, moments, clips, held))
+        return TaughtVoice(state.best_loss, main, gradients(settings, moments, clips, held))
 
 
 def signs(draw: PlantedDraw, influences: Sequence[Influence]) -> Scores:
     """What a clip may be ranked by; the first is what `timbre value` does."""
     check = np.array([draw.labels[clip.id].cer for clip in draw.clips])
-    aligned = np.array([row.alignments for row in influences])
     losses, norms = (np.array([getattr(row, name) for row in influences]) for name in ("losses", "norms"))
-    pull = np.add(worth.distances(norms[:, 0].tolist()), worth.distances((-aligned.mean(1)).tolist()))
     return {
         "label check and gradients": np.maximum(check / worth.DOUBTFUL, worth.pulls(influences)),
         "label check alone": check,
-        "gradients alone": pull,
+        "gradients alone": np.array(worth.length_and_direction(influences)),
         "inner product with the held-out gradient": -np.array([row.gains for row in influences]).mean(1),
-        "cosine with it": -aligned.mean(1),
+        "cosine with it": -np.array([row.alignments for row in influences]).mean(1),
         "length of the gradient, as training began": norms[:, 0],
         "the clip's loss, as training began": losses[:, 0],
         "the clip's loss, at the adapter": losses[:, -1],

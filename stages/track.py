@@ -38,7 +38,7 @@ from timbre import tracking
 from timbre.core import params
 from timbre.core.content import file_sha256
 from timbre.core.errors import DataError, TimbreError, TrackingError, raise_all
-from timbre.core.records import Sample, early_ending, from_json
+from timbre.core.records import EARLY_TAG, Sample, early_ending, from_json
 from timbre.core.safe_text import redacted, visible
 from timbre.evaluation import metrics as evidence
 from timbre.evaluation import mos
@@ -125,14 +125,15 @@ def fill(
     from timbre.exchange.leaving import marked_copy
     from timbre.tracking import pictures  # numpy and the sound library: only where there is something to record
 
+    key = voice_versions.key_of(files.adapter)
     with tempfile.TemporaryDirectory() as folder:
-        mark_samples(files, Path(folder))
+        mark_samples(files.samples, key, Path(folder))
         pictures.draw(files.samples, Path(folder))
         client.log_artifacts(run_id, folder, "samples")
     for step, sound in pictures.way(files.points, files.samples, training(files.adapter)):
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder) / f"step-{step:06}.flac"
-            copy.write_bytes(marked_copy(sound.read_bytes(), voice_versions.key_of(files.adapter)))
+            copy.write_bytes(marked_copy(sound.read_bytes(), key))
             client.log_artifact(run_id, str(copy), "points")
         client.log_image(run_id, pictures.image(sound), key="learning to speak", step=step, synchronous=True)
     log_samples(client, run_id, files.scores)
@@ -141,13 +142,11 @@ def fill(
     publish(client, run_id, files.report)
 
 
-def mark_samples(files: TrackedFiles, folder: Path) -> None:
+def mark_samples(samples: Path, key: str, folder: Path) -> None:
     """Sounds and records; others may hear what is in a store, so each sound says that it is synthetic."""
-    from timbre.exchange import voice_versions
     from timbre.exchange.leaving import marked_copy, voice_of
 
-    key = voice_versions.key_of(files.adapter)
-    for path in sorted(files.samples.glob("*.json")):
+    for path in sorted(samples.glob("*.json")):
         sample = from_json(path.read_text(encoding="utf-8"), Sample, str(path))
         (folder / path.name).write_bytes(path.read_bytes())
         sound = path.with_suffix(".flac").read_bytes()
@@ -240,7 +239,7 @@ def verdicts(files: TrackedFiles) -> dict[str, str]:
         tags["gates"] = "passed" if results.passed else f"failed: {', '.join(results.failed)}"
     facts = training(files.adapter)
     if ended := early_ending(facts):
-        tags["ended early"] = ended
+        tags[EARLY_TAG] = ended
     if facts.get("overfit", 0) > 0:
         tags["overfitting"] = (
             f"the evaluation loss was best at step {facts['best_step']}, {facts['best_eval_loss']:.4f}, which is kept; "

@@ -40,7 +40,7 @@ from timbre import families
 from timbre.core.content import content_key
 from timbre.core.errors import ModelError
 from timbre.core.params import read
-from timbre.core.records import GO_ON, early_ending
+from timbre.core.records import EARLY_TAG, GO_ON, early_ending
 from timbre.core.running import settle
 from timbre.core.safe_text import warn
 from timbre.core.sections import Settings, TrainParams, VoiceParams
@@ -180,19 +180,19 @@ def train(task: Task, entry: Entry, speed: Path, params: TrainParams, base: Voic
         for run in learn(voice, task.clips, task.held, params, task.own, scratch, live):
             check_effect(run.course, task.clips[0])
             runs.append(run)
-        if live and (ended := early_ending(steps_taken(runs))):
-            live.tags["ended early"] = ended
+        ended = early_ending(steps_taken(runs))
+        if live and ended:
+            live.tags[EARLY_TAG] = ended
     if not distributed.first():
         return
     with Store(entry.record.parent) as store:
         store.write(entry, finished(voice, runs, task, scratch / "finished"))
     timing.write(speed, entry.record.parent, [row for run in runs for row in run.state.speed])
     ending.forget()
-    early = early_ending(steps_taken(runs))
-    shutil.rmtree(scratch / "finished" if early else scratch, ignore_errors=True)
+    shutil.rmtree(scratch / "finished" if ended else scratch, ignore_errors=True)
     begun, state = runs[-1].begun, runs[-1].state
     best, last = begun + state.best_step, begun + state.step
-    told = f"; ended early, {GO_ON}" if early else ""
+    told = f"; ended early, {GO_ON}" if ended else ""
     print(f"train: best at step {best} of {last}, evaluation loss {state.best_loss:.3f}{told}")
 
 

@@ -36,8 +36,7 @@ from timbre.mapping.stage import run_stage
 from timbre.project import obstacles
 from timbre.project.glossary import terms
 from timbre.project.known_words import KnownWords, of_model
-from timbre.project.sources import read as read_sources
-from timbre.project.sources import recordings as fetched
+from timbre.project.sources import to_draft
 
 VERSION = 2  # raise when the code gives other bytes for the same input
 PIECE = 600.0  # seconds that are in memory at once; about 200 MB while Whisper hears them
@@ -206,7 +205,7 @@ def main(
     settings = read()
     params, model = settings.transcribe, settings.whisper
     obstacles.tell(settings)
-    recordings = fetched([source for source in read_sources(sources) if source.draft], raw)
+    recordings = to_draft(sources, raw)
     prompt, engine = ", ".join(terms(glossary)), settings.compute
     transcribe_all(recordings, raw, prompt, out, params, model, engine)
 

@@ -114,9 +114,13 @@ def is_closed(connection: socket.socket) -> bool:
         return True
 
 
-def test_who_takes_nothing_of_an_answer_is_given_up(server: SpeechServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page_server, "STALLED", 0.3)
-    text = "the ferry. [pause:10s] " * 12  # three times what the system keeps for a client that reads nothing
+@pytest.mark.parametrize("stalled", [0.05, 2.0])  # while the voice still speaks, and when it has said everything
+def test_who_takes_nothing_of_an_answer_is_given_up(
+    server: SpeechServer, monkeypatch: pytest.MonkeyPatch, stalled: float
+) -> None:
+    monkeypatch.setattr(page_server, "STALLED", stalled)
+    server._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)  # of the connections that it accepts
+    text = "the ferry. [pause:10s] " * 4  # many times what the system then keeps for a client that reads nothing
     body = json.dumps({"input": text, "response_format": "pcm", "speed": 0.25}).encode()
     head = f"POST /v1/audio/speech HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nContent-Type: application/json\r\n"
     before = hung_up(server)

@@ -50,7 +50,7 @@ def test_value_lists_each_clip_once_and_keeps_what_it_computed(
     assert cli.execute(["value", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == first
     assert cli.execute(["value"]) == 0
-    assert f"of {len(clips)} clips deserve an ear" in capsys.readouterr().out
+    assert f"of {len(clips)}; the most harmful come first" in capsys.readouterr().out
 
 
 def test_a_clip_of_the_held_out_sentences_themselves_agrees_with_them_most(place: Path) -> None:

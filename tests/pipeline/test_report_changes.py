@@ -90,14 +90,14 @@ def test_the_copy_lets_one_hear_the_clips_that_harm_the_voice(voice: Voice, brow
     assert told.locator("li").count() == 10
     assert told.locator("audio").count() == 1, "the others' sound is not here"
     assert f"They want bread {HOSTILE}." in told.text_content()
-    assert "1 of 13 training clips" in told.text_content()
+    assert "1 or more): 1 of 13" in told.text_content()
     assert tab.evaluate("document.documentElement.scrollWidth") == 390
     assert tab.evaluate(CONTRAST) == []
     assert tab.locator("#changes").text_content().count("reworded")
     tab.close()
     write_atomic(weights, b"trained again")
     assert cli.execute(["report", "--local"]) == 0
-    assert "training clips deserve" not in Path("reports/report.html").read_text(encoding="utf-8")
+    assert "Training clips to listen to" not in Path("reports/report.html").read_text(encoding="utf-8")
 
 
 def test_new_results_are_compared_with_the_last_commit_committed_ones_with_the_version_before(

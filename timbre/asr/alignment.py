@@ -54,14 +54,14 @@ def characters(text: str, heard: str, language: str = "en") -> Characters:
 
 
 def worst(parts: Sequence[str], heard: str, language: str = "en") -> float:
-    """The largest rate of wrong characters in one of the parts of a text; a part that is short counts with the next.
+    """The largest rate of wrong characters in one part of a text, such as a sentence; a short part joins its neighbour.
 
-    In 30 s of speech a sentence that is wholly wrong is a seventh of the characters.
+    Over a whole clip, one sentence that is wrong from beginning to end is outweighed by the others.
     """
     said: list[str] = []
     for part in parts:
         short = said and len(said[-1]) < SHORT
-        written = alike(part, heard, language)[0]
+        written = normalise(part, language)
         said[-1:] = [f"{said[-1]} {written}".strip()] if short else [*said[-1:], written]
     if len(said) > 1 and len(said[-1]) < SHORT:
         said[-2:] = [f"{said[-2]} {said[-1]}"]

@@ -31,7 +31,7 @@ from timbre.core import params
 from timbre.core.errors import DataError, ParamsError, SourceError, TrackingError, TranscriptError
 from timbre.core.records import GO_ON, early_ending
 from timbre.core.safe_text import print_json, redacted
-from timbre.core.sections import VoiceParams
+from timbre.core.sections import VoiceParams, looks_like_hub
 from timbre.project import known_words, prompts, sources, speakers, transcripts
 from timbre.project.obstacles import obstacles
 from timbre.project.sources import Source
@@ -235,7 +235,7 @@ def _model(title: str, key: str) -> Finding:
     model, revision = str(values.get(name, "")), values.get("revision")
     if Path(model).is_dir():
         return Finding("ok", title, model)
-    if model.startswith((".", "/")) or model.count("/") != 1:
+    if not looks_like_hub(model):
         return Finding(
             "FAIL", title, f"{model} is not here", f"`git checkout -- {model}`, or name another in params.yaml"
         )

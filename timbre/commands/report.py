@@ -32,7 +32,7 @@ EXAMPLES = [
 ]
 REPORT, COPY, LOCK = Path("reports/index.html"), Path("reports/report.html"), "dvc.lock"
 BEGIN, END = "<!-- changes -->\n", "<!-- /changes -->"
-VALUE = "<!-- value -->\n", "<!-- /value -->"  # pages of before have no place for it
+VALUE, END_VALUE = "<!-- value -->\n", "<!-- /value -->"  # pages of before have no place for it
 ADAPTER, CLIPS = Path("models/adapter"), Path("data/clips")
 
 
@@ -50,21 +50,25 @@ def command(args: argparse.Namespace) -> int:
     if page.count(BEGIN) != 1 or page.count(END) != 1:
         raise DataError(f"{REPORT}: has no place for what changed; `dvc repro report` makes it anew")
     Permissions().check_page(REPORT)
-    before, rest = with_worth(page).split(BEGIN)
     old, which = (args.old, "") if args.old else version_before(root)
-    write_atomic(args.out, before + changes(root, old, remote=not args.local) + rest.partition(END)[2])
+    changed = changes(root, old, remote=not args.local)
+    write_atomic(args.out, filled(with_worth(page), BEGIN, END, changed))
     print(f"{args.out}: the report, and what changed since {old[:12]}{which}")
     return 0
 
 
 def with_worth(page: str) -> str:
     """With the most harmful clips in their place, where they were computed for the adapter that lies here."""
-    begin, end = VALUE
     worth = read_current(PATH, ADAPTER)
-    if worth is None or page.count(begin) != 1 or page.count(end) != 1:
+    if worth is None or page.count(VALUE) != 1 or page.count(END_VALUE) != 1:
         return page
-    before, rest = page.split(begin)
-    return before + line_worth.part(worth, CLIPS, Permissions()) + rest.partition(end)[2]
+    return filled(page, VALUE, END_VALUE, line_worth.part(worth, CLIPS, Permissions()))
+
+
+def filled(page: str, begin: str, end: str, content: str) -> str:
+    """With the content in place of what stands between the two marks."""
+    before, _, rest = page.partition(begin)
+    return before + content + rest.partition(end)[2]
 
 
 def changes(root: Path, revision: str, remote: bool) -> str:

@@ -19,14 +19,14 @@ from timbre.commands.options import add_count, add_json
 from timbre.core.content import content_key, file_sha256
 from timbre.core.errors import DataError
 from timbre.core.params import read
-from timbre.core.records import Example, Label, read_jsonl
+from timbre.core.records import ADAPTER_WEIGHTS, Example, Label, read_jsonl
 from timbre.core.safe_text import print_json, visible
 from timbre.core.sections import Settings
-from timbre.project import worth as value
-from timbre.project.worth import Worth, WorthRow
+from timbre.project import worth as clip_worth
+from timbre.project.worth import DOUBTFUL, PATH, Worth, WorthRow
 from timbre.report.columns import columns
 from timbre.training.batches import Utterance, check_lengths, utterances
-from timbre.training.influence import WEIGHTS, Influence, Moment, influences, read_moments
+from timbre.training.influence import Influence, Moment, influences, read_moments
 from timbre.training.schedule import asked
 from timbre.versions import lenient_rows
 
@@ -69,24 +69,15 @@ def computed(settings: Settings) -> Worth:
     heard = [(clip.id, labels[clip.id].heard) for clip in clips if clip.id in labels]
     weights = [(moment.step, file_sha256(moment.file) if moment.file else "") for moment in moments]
     own = dataclasses.asdict(getattr(settings, settings.voice.family))
-    key = content_key(
-        VERSION,
-        families.fingerprint(settings.voice),
-        asked(settings.train),
-        own,
-        learnt,
-        keys,
-        held_keys,
-        heard,
-        weights,
-    )
-    if (kept := value.read(value.PATH)) and kept.key == key:
+    doubtful = settings.dataset.doubtful_cer or DOUBTFUL
+    given = [asked(settings.train), own, learnt, keys, held_keys, heard, weights, doubtful]
+    key = content_key(VERSION, families.fingerprint(settings.voice), *given)
+    if (kept := clip_worth.read(PATH)) and kept.key == key:
         return kept
-    found = gradients(settings, moments, clips, held)
     examples = {row.id: row for row in read_jsonl(DATASET / "train.jsonl", Example)}
-    rows = value.judged(found, examples, labels)
-    worth = Worth(key, file_sha256(ADAPTER / WEIGHTS), [moment.step for moment in moments], rows)
-    value.write(value.PATH, worth)
+    rows = clip_worth.judged(gradients(settings, moments, clips, held), examples, labels, doubtful)
+    worth = Worth(key, file_sha256(ADAPTER / ADAPTER_WEIGHTS), [moment.step for moment in moments], rows)
+    clip_worth.write(PATH, worth)
     return worth
 
 
@@ -119,12 +110,12 @@ def told(clips: Iterable[Utterance], step: int) -> Iterable[Utterance]:
 
 def lines(worth: Worth, count: int) -> Iterator[str]:
     doubtful = len(worth.doubtful)
-    yield f"{doubtful} of {len(worth.rows)} clips deserve an ear (harm 1 and more); the most harmful come first"
+    yield f"clips to listen to (harm of 1 or more): {doubtful} of {len(worth.rows)}; the most harmful come first"
     for row in worth.rows[:count]:
         yield f"\n{row.harm:.1f}  {row.advice}: {visible(row.why)}"
         yield from (f"     {place}" for place in columns(places(row)))
     if doubtful > count:
-        yield f"\n{doubtful - count} more deserve an ear: timbre value -n {doubtful}"
+        yield f"\n{doubtful - count} more to listen to: timbre value -n {doubtful}"
     if best := worth.helpful[:HELPFUL]:
         yield "\nhelp most; record more like them (`timbre coverage` proposes sentences):"
         yield from (f"     {place}" for place in columns([places(row)[0] for row in best]))
@@ -134,7 +125,7 @@ def places(row: WorthRow) -> list[tuple[str, str, str]]:
     """File and number of each line in the clip, its time, its words; the clip's own where no transcript has it."""
     path = f"{lenient_rows.FOLDER}/{row.recording}.tsv"
     found = lenient_rows.parse(Path(path).read_bytes(), path).rows if Path(path).exists() else ()
-    inside = [found[place] for place in value.lines_in(row, found)]
+    inside = [found[place] for place in clip_worth.lines_in(row, found)]
     if not inside:
         return [(row.recording, span(row.start, row.end), visible(row.text))]
     return [(f"{path}:{line.number}", span(line.start, line.end), visible(line.text)) for line in inside]

@@ -22,13 +22,15 @@ from timbre.core.errors import DataError
 # What may become a file name: no separators, no dots, no leading dash, nothing a shell or a URL would read otherwise.
 ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")  # what an adapter's content key is of
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_FILES = ("adapter_config.json", ADAPTER_WEIGHTS)  # what an adapter's content key is of
 
 TRUE, SPOILT = "true", "spoilt"  # in the place of a voice: the speaker's own recording, a sound with noise in it
 
 # What training.json says of a training that a person ended early
 ENDED_EARLY = "ended_early"  # true, in training.json; else the key is not there
 PLANNED = "planned_steps"  # beside it: the steps that it would have gone to
+EARLY_TAG = "ended early"  # of its run in MLflow
 GO_ON = "`dvc repro -f train` goes on from there"
 
 Condition = Literal["base", "base_clone", "tuned", "tuned_clone"]
@@ -283,7 +285,7 @@ def _rounded(value: Any) -> Any:
 
 
 def early_ending(training: Mapping[str, Any]) -> str:
-    """Empty of a training that went to its end; of one that nobody trusts to be well formed, no more than it says."""
+    """What is told of a training that a person ended; empty of one that went to its end."""
     if not training.get(ENDED_EARLY):
         return ""
     return f"a person ended it early, at step {training.get('steps', '?')} of {training.get(PLANNED, '?')}"

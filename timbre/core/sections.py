@@ -365,13 +365,13 @@ class Settings:
     speaker: SpeakerParams
 
     def __post_init__(self) -> None:
-        if self.speaker.model == TINY_SPEAKER and _is_on_hub(self.voice.base):
+        if self.speaker.model == TINY_SPEAKER and looks_like_hub(self.voice.base):
             raise ValueError(
                 f"speaker.model: {TINY_SPEAKER} tells the tiny voices apart, not those of people; with voice.base "
                 f"{self.voice.base} name an encoder of real speech, such as microsoft/wavlm-base-plus-sv"
             )
 
 
-def _is_on_hub(model: str) -> bool:
+def looks_like_hub(model: str) -> bool:
     """`owner/name`, and no folder of this repository."""
     return model.count("/") == 1 and not model.startswith((".", "/", "models/")) and not Path(model).is_dir()

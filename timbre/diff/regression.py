@@ -109,7 +109,7 @@ WORSE = {"words": 1, "similarity": -1, "length": 1}  # the sign of a change for 
 
 
 def checks(old: Scores, new: Scores, preferred: PreferredShare | None = None) -> Iterator[RegressionCheck]:
-    """None where neither the samples nor what is heard in them differ."""
+    """Nothing where both versions have the same samples, and nobody compared them."""
     if old != new:
         for name, part in PARTS.items():
             if change := paired(USED, old, new, part):

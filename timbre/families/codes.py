@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from timbre.core.errors import DataError
-from timbre.core.records import Example
+from timbre.core.records import Clip, Example
 from timbre.families.protocol import Codes, SpeakerTag, Turn
 
 SUFFIX = ".safetensors"
@@ -29,6 +29,14 @@ def turn(example: Example, folder: Path) -> Turn:
     return Turn(example.text, read(folder, example.id), example.language, speaker, Path(example.audio))
 
 
+def opening_end(clip: Example | Clip, longest: float) -> tuple[int, float] | None:
+    """Characters and seconds of the first sentences of a clip, as many as take at most `longest` seconds."""
+    if clip.seconds <= longest:
+        return len(clip.text), clip.seconds
+    fitting = [(int(characters), end) for characters, end in clip.sentence_ends if end <= longest]
+    return fitting[-1] if fitting else None
+
+
 def opening(turn: Turn, example: Example, longest: float) -> Turn | None:
     """The turn, or as many of its sentences as take at most `longest` seconds; None where the first takes longer.
 
@@ -36,12 +44,11 @@ def opening(turn: Turn, example: Example, longest: float) -> Turn | None:
     """
     if example.seconds <= longest or turn.codes is None:
         return turn
-    fitting = [(characters, end) for characters, end in example.sentence_ends if end <= longest]
-    if not fitting or set(turn.codes) != {"codes"}:
+    if (until := opening_end(example, longest)) is None or set(turn.codes) != {"codes"}:
         return None
-    characters, end = fitting[-1]
+    characters, end = until
     kept = int(frames(turn.codes) * end / example.seconds)
-    return turn._replace(text=turn.text[: int(characters)], codes={"codes": turn.codes["codes"][:kept]}, clip=None)
+    return turn._replace(text=turn.text[:characters], codes={"codes": turn.codes["codes"][:kept]}, clip=None)
 
 
 def read(folder: Path, clip: str) -> Codes:

@@ -8,7 +8,7 @@
       consent: synthetic voice, no person
       start: 12.5      # optional, seconds or h:mm:ss: only this part of it
       end: 1:02:30     # optional
-    draft: false     # optional: Whisper writes no draft, because the transcript is whole
+      draft: false     # optional: Whisper writes no draft, because the transcript is whole
 
 `read` checks the whole file and tells every mistake with its line. Stages iterate over what is declared here, never
 over what lies in a folder; `recordings` gives what was fetched for it, and fails where one is missing.
@@ -89,6 +89,11 @@ def parse(text: str, where: str) -> list[Source]:
 def fetched(path: Path, raw: Path) -> list[Recording]:
     """The recordings of data/sources.yaml, as `fetch` left them in data/raw."""
     return recordings(read(path), raw)
+
+
+def to_draft(path: Path, raw: Path) -> list[Recording]:
+    """As `fetched`, but for those whose words are known."""
+    return recordings([source for source in read(path) if source.draft], raw)
 
 
 def recordings(sources: list[Source], raw: Path) -> list[Recording]:

@@ -24,14 +24,13 @@ from typing import Any, Literal, Protocol
 from pydantic import TypeAdapter, ValidationError
 
 from timbre.core.content import file_sha256, write_atomic
-from timbre.core.records import ADAPTER_FILES, Example, Label
+from timbre.core.records import ADAPTER_WEIGHTS, Example, Label
 from timbre.core.text import words
 
 PATH = Path("reports/value.json")
-DOUBTFUL = 0.1  # character error rate that counts as 1; dataset.doubtful_cer of the demo
+DOUBTFUL = 0.1  # character error rate that counts as 1 where dataset.doubtful_cer is null
 UNUSUAL = 3.0  # interquartile ranges from the median, of length and direction together, that count as 1
 ENOUGH = 8  # clips; with fewer, no gradient is called unusual
-WEIGHTS = ADAPTER_FILES[1]
 Advice = Literal["correct", "re-cut", "drop", "keep"]
 
 
@@ -94,7 +93,8 @@ class WorthRow:
         return max(self.words_harm, self.sound_harm)
 
     @property
-    def gain(self) -> float:
+    def agreement(self) -> float:
+        """With the held-out sentences, -1 to 1."""
         return statistics.fmean(self.alignments)
 
 
@@ -112,19 +112,20 @@ class Worth:
     @property
     def helpful(self) -> list[WorthRow]:
         """Those with nothing against them that agree best with the held-out sentences, the best first."""
-        return sorted((row for row in self.rows if row.advice == "keep"), key=lambda row: (-row.gain, row.clip))
+        return sorted((row for row in self.rows if row.advice == "keep"), key=lambda row: (-row.agreement, row.clip))
 
 
 def judged(
-    influences: Sequence[ClipGradients], examples: Mapping[str, Example], labels: Mapping[str, Label]
-) -> list[WorthRow]:
-    """`examples` and `labels` by clip; a clip that was not checked has the gradients as its only witness."""
-    sound = pulls(influences)
+    influences: Sequence[ClipGradients], examples: Mapping[str, Example], labels: Mapping[str, Label],
+    doubtful: float = DOUBTFUL,
+) -> list[WorthRow]:  # fmt: skip
+    """`examples` and `labels` by clip; a clip that was not checked has the gradients as its only witness. `doubtful` is
+    the character error rate that counts as 1."""
     rows = [
-        _row(found, examples[found.clip], labels.get(found.clip), harm)
-        for found, harm in zip(influences, sound, strict=True)
+        _row(gradients, examples[gradients.clip], labels.get(gradients.clip), harm, doubtful)
+        for gradients, harm in zip(influences, pulls(influences), strict=True)
     ]
-    return sorted(rows, key=lambda row: (-row.harm, row.gain, row.clip))
+    return sorted(rows, key=lambda row: (-row.harm, row.agreement, row.clip))
 
 
 def pulls(influences: Sequence[ClipGradients]) -> list[float]:
@@ -132,9 +133,14 @@ def pulls(influences: Sequence[ClipGradients]) -> list[float]:
     training begins, and points elsewhere. 1 is UNUSUAL interquartile ranges from the median, 0 the median or less."""
     if len(influences) < ENOUGH:
         return [0.0 for _ in influences]
-    long = distances([found.norms[0] for found in influences])
-    against = distances([-statistics.fmean(found.alignments) for found in influences])
-    return [round(max(0.0, (one + other) / UNUSUAL), 3) for one, other in zip(long, against, strict=True)]
+    return [round(max(0.0, distance / UNUSUAL), 3) for distance in length_and_direction(influences)]
+
+
+def length_and_direction(influences: Sequence[ClipGradients]) -> list[float]:
+    """How far both are from the median, together, in interquartile ranges."""
+    length = distances([gradients.norms[0] for gradients in influences])
+    against = distances([-statistics.fmean(gradients.alignments) for gradients in influences])
+    return [one + other for one, other in zip(length, against, strict=True)]
 
 
 def distances(values: Sequence[float]) -> list[float]:
@@ -143,14 +149,14 @@ def distances(values: Sequence[float]) -> list[float]:
     return [(value - middle) / ((high - low) or 1.0) for value in values]
 
 
-def _row(found: ClipGradients, example: Example, label: Label | None, sound: float) -> WorthRow:
+def _row(gradients: ClipGradients, example: Example, label: Label | None, sound: float, doubtful: float) -> WorthRow:
     current = label if label and label.text == example.text else None
-    said = round(current.cer / DOUBTFUL, 3) if current else 0.0
+    said = round(current.cer / doubtful, 3) if current else 0.0
     advice, why = advised(example.text, current.heard if current else None, said, sound)
     return WorthRow(
-        found.clip, example.recording, example.start, example.end, example.text,
+        gradients.clip, example.recording, example.start, example.end, example.text,
         current.heard if current else None, current.cer if current else None,
-        found.losses, found.gains, found.alignments, said, sound, advice, why,
+        gradients.losses, gradients.gains, gradients.alignments, said, sound, advice, why,
     )  # fmt: skip
 
 
@@ -228,6 +234,6 @@ def read_current(path: Path, adapter: Path) -> Worth | None:
     """What was computed for the adapter that lies here; None of another's."""
     worth = read(path)
     try:
-        return worth if worth and worth.adapter == file_sha256(adapter / WEIGHTS) else None
+        return worth if worth and worth.adapter == file_sha256(adapter / ADAPTER_WEIGHTS) else None
     except OSError:
         return None

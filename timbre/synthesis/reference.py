@@ -60,9 +60,8 @@ def heard(example: Example, codes: Path, cloning: Cloning) -> Turn:
 
 
 def heard_seconds(example: Example, cloning: Cloning) -> float:
-    high = cloning.seconds[1]
-    ends = [end for _, end in example.sentence_ends if end <= high] if cloning.kind == "turns" else []
-    return ends[-1] if ends and example.seconds > high else example.seconds
+    until = clip_codes.opening_end(example, cloning.seconds[1]) if cloning.kind == "turns" else None
+    return until[1] if until else example.seconds
 
 
 def usual_speaker(language: str | None = None, dataset: Path = DATASET) -> Turn | None:

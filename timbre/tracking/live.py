@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from timbre import tracking
 from timbre.core.errors import TrackingError
-from timbre.tracking.run import EARLY_TAG, STEPS_TAG
+from timbre.core.records import EARLY_TAG
+from timbre.tracking.run import STEPS_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 STEPS_TAG = "timbre.steps"  # of a training while it runs: that it will take at most
-EARLY_TAG = "ended early"  # by a person
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ class StoreServer:
             return None
         wanted = {"experiment_ids": [id], "order_by": ["attributes.start_time DESC"], "max_results": 1}
         for run in self._call("runs/search", wanted).get("runs", []):
-            info, tags = run["info"], {str(tag["key"]): str(tag["value"]) for tag in run["data"].get("tags", [])}
+            info, tags = run["info"], _tags_of(run)
             losses = {loss: self._curve(str(info["run_id"]), loss) for loss in LOSSES}
             return LiveTraining(str(info["run_id"]), str(info["run_name"]), info["status"] == RUNNING, tags, losses)
         return None
@@ -150,8 +150,7 @@ class StoreServer:
         for run in self._call("runs/search", wanted).get("runs", []):
             id = str(run["info"]["run_id"])
             href = f"{redacted(self.uri)}/#/experiments/{experiment}/runs/{id}"
-            tags = {str(tag["key"]): str(tag["value"]) for tag in run["data"].get("tags", [])}
-            yield TrackedRun(id, str(run["info"]["run_name"]), href), tags
+            yield TrackedRun(id, str(run["info"]["run_name"]), href), _tags_of(run)
 
     def _candidate(self) -> str | None:
         name = urllib.parse.quote(tracking.experiment_name())
@@ -170,6 +169,10 @@ class StoreServer:
         request = urllib.request.Request(f"{address}/api/2.0/mlflow/{what}", data, headers)
         with urllib.request.urlopen(request, timeout=tracking.PATIENCE) as answer:
             return dict(json.load(answer))
+
+
+def _tags_of(run: Mapping[str, Any]) -> dict[str, str]:
+    return {str(tag["key"]): str(tag["value"]) for tag in run["data"].get("tags", [])}
 
 
 def _address(uri: str) -> tuple[str, dict[str, str]]:

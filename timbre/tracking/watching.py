@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Iterator
 
 from timbre.core.errors import TrackingError
+from timbre.core.records import EARLY_TAG
 from timbre.core.safe_text import visible
-from timbre.tracking.run import EARLY_TAG, STEPS_TAG, LiveTraining
+from timbre.tracking.run import STEPS_TAG, LiveTraining
 
 EVERY = 2.0  # seconds between questions
 PATIENCE = 5  # questions in a row without an answer

@@ -24,11 +24,10 @@ from typing import Any, NamedTuple
 
 from timbre.core.content import file_sha256
 from timbre.core.errors import ModelError
-from timbre.core.records import ADAPTER_FILES
+from timbre.core.records import ADAPTER_WEIGHTS as WEIGHTS
 from timbre.families import Course, Objective, Turn
 from timbre.training.batches import Utterance
 
-WEIGHTS = ADAPTER_FILES[1]
 Gradient = list[Any]  # a tensor per weight; None where the loss does not depend on it
 
 

@@ -30,12 +30,6 @@ class Curves(Protocol):
     def rows(self, rows: Sequence[Mapping[str, float]]) -> None: ...
 
 
-class NoCurves:
-    def begin(self, step: int, steps: int) -> None: ...
-
-    def rows(self, rows: Sequence[Mapping[str, float]]) -> None: ...
-
-
 class LiveCurves:
     """Of one training; use it as a context."""
 

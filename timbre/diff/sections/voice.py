@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from timbre.diff import regression, wording
-from timbre.diff.document import Block, Folded, Inline, Items, Paragraph, Style, Table, TextSpan
+from timbre.diff.document import Block, Folded, Inline, Items, Paragraph, Table, TextSpan
 from timbre.diff.regression import RegressionCheck
 from timbre.diff.report import GateChange, PromptChange, Rate
 from timbre.diff.sections.page import OPEN, Page, cells, folded, pieces, say
@@ -15,7 +15,6 @@ from timbre.evaluation.measures import BY_NAME
 from timbre.report.numbers import plural, rate, signed
 
 SAID = {True: "pass", False: "FAIL", None: "—"}
-OUTCOMES: dict[str, Style] = {"harm": "strong", "no harm shown": "plain", "too few to tell": "plain"}
 CONDITIONS = {"base": "base", "base_clone": "base + cloning", "tuned": "tuned", "tuned_clone": "tuned + cloning"}
 TO = "\u00a0→\u00a0"  # does not break in a narrow column
 
@@ -42,7 +41,7 @@ def rates(page: Page) -> Iterator[Block]:
 
 
 def _check(check: RegressionCheck) -> tuple[Inline, ...]:
-    outcome = TextSpan(check.outcome.upper() if check.outcome == "harm" else check.outcome, OUTCOMES[check.outcome])
+    outcome = TextSpan("HARM", "strong") if check.outcome == "harm" else TextSpan(check.outcome, "plain")
     kind = "answer" if check.name == "preferred" else "sentence"
     return (
         (TextSpan(check.name, "code"),),

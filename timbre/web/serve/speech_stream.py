@@ -10,8 +10,9 @@ import time
 import urllib.parse
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, suppress
+from functools import partial
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from timbre.audio.containers import TYPES
 from timbre.synthesis.emitting import Emission
@@ -47,7 +48,7 @@ class SpeechStream:
         gone = asyncio.create_task(hung_up(receive))
         try:
             job = self.start(listen)
-            answering = asyncio.create_task(self._answer(job, parts, send))
+            answering = asyncio.create_task(self._answer(job, parts, partial(send_on, send, gone)))
             await asyncio.wait({answering, gone}, return_when=asyncio.FIRST_COMPLETED)
             if answering.done():
                 status = answering.result()
@@ -57,6 +58,9 @@ class SpeechStream:
                 answering.cancel()
                 with suppress(asyncio.CancelledError, OSError):
                     await answering
+        except HungUp:
+            status = "hung up"
+            self.figures.hung_up.inc()
         except OSError:
             status = "hung up"
         except Exception as error:
@@ -86,6 +90,8 @@ class SpeechStream:
         try:
             async for chunk in self._chunks(first, parts):
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        except HungUp:
+            raise
         except Exception as error:  # nobody can be told by a status any more
             log.warning("an answer broke off: %s", error)
             if not self.sse:
@@ -126,6 +132,18 @@ class SpeechStream:
 
 class BrokenOff(OSError):
     """The answer ends without its end, so that a client does not take a part for the whole."""
+
+
+class HungUp(OSError):
+    """The client went before the end of its answer."""
+
+
+async def send_on(send: Send, gone: asyncio.Task[None], message: Message) -> None:
+    """To a client that is there: uvicorn takes what is for others, too, and says nothing."""
+    await asyncio.sleep(0)  # where sends wait for nobody, nobody else would notice that the client went
+    if gone.done():
+        raise HungUp
+    await send(message)
 
 
 async def hung_up(receive: Receive) -> None:
