@@ -13,17 +13,17 @@ import pytest
 import torch
 
 from tests.support import tiny_models, tiny_orpheus, tiny_sovits, tiny_xtts
+from tests.support.tiny_models import LORA
 from tests.support.training_root import PARAMS
 from timbre import audio, families
 from timbre.core.content import write_atomic
 from timbre.core.sections import SovitsParams, VoiceParams, XttsParams
-from timbre.families import Lora, Part, Request, SpeakerTag, Speaking, Turn
+from timbre.families import Part, Request, SpeakerTag, Speaking, Turn
 from timbre.families.codes import frames, read, to_bytes
 from timbre.training.batches import Utterance
 from timbre.training.courses import learn
 from timbre.training.loop import Training
 
-LORA = Lora(rank=4, alpha=8, rslora=True, dropout=0.0)
 ANN = SpeakerTag(0, "ann")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.support.tiny_models import CODEBOOKS, random_csm
+from tests.support.tiny_models import CODEBOOKS
 from timbre import families
 from timbre.core.errors import ModelError, ParamsError
 from timbre.core.sections import VoiceParams
@@ -16,11 +16,6 @@ from timbre.families import Request, Speaking, Turn, int8
 from timbre.families.csm.eight_bits import Int8Heads
 from timbre.families.int8 import Int8Linear, joint
 from timbre.families.llama import joined
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return random_csm(tmp_path_factory.mktemp("models") / "csm")
 
 
 @pytest.fixture

@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.tiny_models import random_csm
+from tests.support.tiny_models import LORA, random_csm
 from tests.support.tiny_orpheus import CODES, FRAME, OWN, RATE, random_orpheus, sound
 from timbre import families
 from timbre.core.errors import ModelError
 from timbre.core.sections import OrpheusParams, VoiceParams
-from timbre.families import Lora, Part, Request, SpeakerTag, Speaking, Turn
+from timbre.families import Part, Request, SpeakerTag, Speaking, Turn
 
 ANN = SpeakerTag(0, "ann")
-LORA = Lora(rank=4, alpha=8, rslora=True, dropout=0.0)
 
 
 @pytest.fixture(scope="module")

@@ -10,16 +10,16 @@ import pytest
 import torch
 
 from tests.support.streaming import streamed
+from tests.support.tiny_models import LORA
 from tests.support.tiny_sovits import random_sovits
 from timbre import audio, families
 from timbre.core.content import write_atomic
 from timbre.core.errors import ModelError
 from timbre.core.sections import SovitsParams, VoiceParams
-from timbre.families import Lora, Part, Request, Speaking, Turn
+from timbre.families import Part, Request, Speaking, Turn
 from timbre.families.sovits import FRONT_END, SPOKEN, load, text
 from timbre.families.sovits.exporting import export
 
-LORA = Lora(rank=4, alpha=8, rslora=True, dropout=0.0)
 OWN = SovitsParams(
     stage2=True, stage2_learning_rate=1e-4, stage2_epochs=2, text_rate=0.4, mel_weight=45, divergence_weight=1.0
 )

@@ -10,15 +10,15 @@ import pytest
 import torch
 
 from tests.support.streaming import streamed
+from tests.support.tiny_models import LORA
 from tests.support.tiny_xtts import random_xtts
 from timbre import families
 from timbre.core.errors import ModelError
 from timbre.core.sections import VoiceParams, XttsParams
-from timbre.families import Lora, Part, Request, Speaking, Turn
+from timbre.families import Part, Request, Speaking, Turn
 from timbre.families.xtts import FRONT_END, SPOKEN, text
 from timbre.families.xtts.gpt import STOPS
 
-LORA = Lora(rank=4, alpha=8, rslora=True, dropout=0.0)
 OWN = XttsParams(whole=False, text_weight=0.01)
 RATE = 22_050
 

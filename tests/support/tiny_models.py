@@ -12,11 +12,12 @@ import numpy as np
 import torch
 
 from tests.support.consent import write_consent
-from timbre import audio
+from timbre import audio, families
 from timbre.core.content import content_key, write_atomic
 from timbre.core.records import Example, write_jsonl
 from timbre.core.sections import CsmParams
 from timbre.families import Lora
+from timbre.families.frame_loop import Frames
 
 ROOT = Path(__file__).parents[2]
 WORDS = ("the", "ferry", "to", "Oslo", "waits", "coffee", "please", "again", "green", "train")
@@ -25,6 +26,7 @@ END_OF_TEXT, FIRST_TIME = 50256, 50363  # in Whisper's English vocabulary
 FRAME = 640  # samples: 25 frames per second
 CODEBOOKS, CODEBOOK_SIZE = 4, 64
 CSM = CsmParams(depth_share=0.5)
+LORA = Lora(rank=4, alpha=8, rslora=True, dropout=0.0)
 
 
 def random_csm(folder: Path, *, silent: bool = False, seed: int = 0) -> Path:
@@ -123,3 +125,16 @@ def random_whisper(path: Path, *, babbles: bool = False) -> Path:
         {"dims": vars(dims), "model_state_dict": {name: weight.half() for name, weight in weights.items()}}, path
     )
     return path
+
+
+def sound(seconds: float, seed: int = 0) -> families.Audio:
+    return np.random.default_rng(seed).normal(0, 0.1, int(seconds * SAMPLE_RATE)).astype(np.float32)
+
+
+def codes(frames: int, seed: int = 0) -> Frames:
+    return np.random.default_rng(seed).integers(1, CODEBOOK_SIZE, (frames, CODEBOOKS)).astype(np.int16)
+
+
+def kept(frames: int, seed: int = 0) -> families.Codes:
+    """As they lie in data/codes."""
+    return {"codes": codes(frames, seed)}
