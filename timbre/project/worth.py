@@ -176,8 +176,8 @@ def advised(text: str, heard: str | None, words_harm: float, sound_harm: float) 
         return "correct", f"Whisper hears “{heard.strip()}”"
     told = "Whisper hears the words as written, but" if heard is not None else "No label check is at hand;"
     return "drop", (
-        f"{told} the clip pulls the voice where held-out sentences do not; listen for noise, another voice or a cut end, "
-        "and record it again if it is needed"
+        f"{told} the clip pulls the voice where held-out sentences do not; "
+        "listen for noise, another voice or a cut end, and record it again if it is needed"
     )
 
 
