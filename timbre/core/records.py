@@ -98,7 +98,7 @@ class Clip:
     text: str
     gain: float = 0.0  # dB by which it was made louder
     speech: float = 0.0  # seconds in which somebody speaks
-    snr: float = 0.0  # dB from what is heard beside the speech up to the speech
+    snr: float = 0.0  # dB from what is heard beside the speech up to the speech alone
     clipped: float = 0.0  # share of its samples that the recording cut off at full scale
     abrupt: bool = False  # somebody speaks where it begins or ends
     # where a sentence ends before the clip does: [characters of the text until there, seconds of the clip]
