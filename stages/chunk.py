@@ -3,7 +3,8 @@
 Reads   data/sources.yaml              which recordings there are
         data/raw/<id>.flac, .json      their sound
         data/segments/<id>.jsonl       what is said, from when to when
-Writes  data/speech/<id>.npy, .json    where somebody speaks, and how loud each moment is; measured once per recording
+Writes  data/speech/<id>.npy, .json    where somebody speaks, and how loud each moment is, and up to which frequency the
+                                       recording holds sound; measured once per recording
         data/clips/<clip id>.flac      one channel, 16 bits, the recording's own rate; named by content, never by text
         data/clips/<clip id>.json      by how much it was made louder, and how much of it the recording had cut off
         data/chunks/clips.jsonl        Clip rows
@@ -35,7 +36,7 @@ import numpy.typing as npt
 
 from timbre import audio
 from timbre.audio import LEVEL_WINDOW as MOMENT
-from timbre.audio import delivery, line_times, loudness, speech_activity
+from timbre.audio import bandwidth, delivery, line_times, loudness, speech_activity
 from timbre.audio.clip_plan import ClipLimits, Part, SpokenSegment, length, pauses, stack
 from timbre.audio.speech_activity import Activity
 from timbre.core.content import content_key
@@ -264,7 +265,8 @@ def cut(cuts: Sequence[Cut]) -> Iterator[Files]:
 
 def measure(recordings: Sequence[tuple[Path, str]], vad: speech_activity.Vad) -> Iterator[Files]:
     for path, key in recordings:
-        yield {".npy": speech_activity.measure(path, vad), ".json": f"{json.dumps({'key': key})}\n".encode()}
+        record = {"key": key, "bandwidth": bandwidth.highest(path)}
+        yield {".npy": speech_activity.measure(path, vad), ".json": f"{json.dumps(record)}\n".encode()}
 
 
 def check_distinct(recordings: Sequence[Recording]) -> None:
@@ -326,6 +328,7 @@ def main(
         clips += planned
         dropped += left_out
         tell(recording, left_out)
+        bandwidth.tell(speech / f"{recording.id}.json")
     write_jsonl(drops, dropped)
     write_jsonl(table, cut_all(clips, raw, out, params, engine))
 
