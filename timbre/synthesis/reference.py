@@ -71,8 +71,8 @@ def usual_speaker(language: str | None = None, dataset: Path = DATASET) -> Turn 
     rows = read_jsonl(table, Example) if table.is_file() else []
     if not rows:
         return None
-    (name, usual), _ = Counter((row.source, row.language) for row in rows).most_common(1)[0]
-    return Turn("", None, language or usual, SpeakerTag(name=name))
+    ((number, name), usual), _ = Counter(((row.number, row.source), row.language) for row in rows).most_common(1)[0]
+    return Turn("", None, language or usual, SpeakerTag(number, name))
 
 
 def of_sample(sample: Sample, dataset: Path, codes: Path, cloning: Cloning) -> tuple[Turn, ...]:

@@ -19,7 +19,7 @@ from timbre.core.params import read
 from timbre.core.records import Example, read_jsonl
 from timbre.exchange import voice_versions
 from timbre.exchange.voice_versions import ALIASES, VoiceVersion
-from timbre.families import SpeakerTag, Turn
+from timbre.families import Turn
 from timbre.families.slots import Slots, open_slots
 from timbre.project import speakers
 from timbre.project.permissions import SERVE, Permissions
@@ -148,8 +148,7 @@ class ServedVoices:
 
     def speaker(self, version: VoiceVersion, language: str) -> Turn:
         """Who speaks where nothing is cloned: whom the version learnt most recordings of, for a family that is told."""
-        most = max(version.speakers, key=lambda name: len(version.speakers[name]), default="")
-        return Turn("", None, language, SpeakerTag(name=most))
+        return Turn("", None, language, version.speaker())
 
     def check_language(self, language: str) -> None:
         """Refusal where the family reads no text of this language."""
