@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ from timbre.core.errors import DataError, ModelError, TrackingError
 from timbre.core.params import read
 from timbre.core.records import ADAPTER_FILES
 from timbre.core.sections import VoiceParams
-from timbre.families import SpeakerTag
+from timbre.families import SpeakerTag, Turn
 from timbre.mapping.dvc_cache import folder_md5
 from timbre.mapping.dvc_yaml import mapping
 from timbre.mapping.entries import file_md5
@@ -70,6 +70,13 @@ class VoiceVersion:
         most = max(self.speakers, key=lambda one: len(self.speakers[one]), default="")
         chosen = most if name is None else name
         return SpeakerTag(self.numbers.get(chosen, 0), chosen)
+
+    def as_learnt(self, turns: Sequence[Turn]) -> tuple[Turn, ...]:
+        """Clips of today's data, by the numbers that this version knows their speakers by."""
+        return tuple(
+            turn._replace(speaker=self.speaker(turn.speaker.name)) if turn.speaker.name in self.speakers else turn
+            for turn in turns
+        )
 
     @property
     def short(self) -> str:
