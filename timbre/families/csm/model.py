@@ -25,7 +25,7 @@ from timbre.families import lora as low_rank
 from timbre.families.batch_rows import own_rows
 from timbre.families.csm.decode import Decoder
 from timbre.families.csm.load import from_pretrained, prepare
-from timbre.families.csm.losses import CsmBatch, label_losses, named_losses
+from timbre.families.csm.losses import MAIN, CsmBatch, label_losses, named_losses
 from timbre.families.csm.mimi import CodecStream, encoded, pieces
 from timbre.families.frame_loop import Frames
 from timbre.families.frame_voice import FrameVoice
@@ -80,11 +80,17 @@ def load(base: str, revision: str | None, adapter: Path | None, precision: Preci
 class CsmCourse(LoraCourse):
     """One adapter on both decoders."""
 
+    main = MAIN
     voice: Csm
 
     def __init__(self, voice: Csm, lora: Lora, own: CsmParams, *, save_memory: bool) -> None:
         super().__init__(voice, lora, save_memory=save_memory)
         self.own = own
+        # in multiplications per frame: the depth decoder has a position for each codebook
+        decoders = (voice.base.backbone_model, voice.base.depth_decoder.model)
+        backbone, depth = (sum(weight.numel() for weight in decoder.layers.parameters()) for decoder in decoders)
+        depth *= voice.codebooks
+        self.exam_cost = (backbone + depth) / (2 * (backbone + own.depth_share * depth))
 
     def batch(self, dialogues: Sequence[Sequence[Turn]], seed: int, part: Part = WHOLE) -> CsmBatch:
         return self.voice.batch(dialogues, self.own.depth_share, seed, part)
