@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -27,7 +28,7 @@ from timbre import families
 from timbre.core.errors import DataError, ModelError, SourceError
 from timbre.core.records import Example, write_jsonl
 from timbre.families import Turn
-from timbre.families.codes import to_bytes
+from timbre.families.codes import StoredCodes, frames, to_bytes
 from timbre.training import checkpoint, timing
 from timbre.training.batches import BatchOrder, Utterance, check_lengths, exam_clips, utterances
 from timbre.training.checkpoint import Checkpoints, TrainingState
@@ -415,6 +416,25 @@ def test_of_a_long_clip_the_sentences_that_fit_are_heard_before_another(place: P
     assert len(cast(Any, clips[1].opening).codes["codes"]) == 112, "nine of twenty seconds"
     talks = {talk[-1]: talk[:-1] for batch in told(course(clips, share=1.0)) for talk in batch}
     assert talks == {rows[0].text: ["a1ne. b tree"], rows[1].text: [], rows[2].text: ["a1ne. b tree"]}
+
+
+def test_codes_stay_on_the_disk_until_a_batch_is_made(tmp_path: Path) -> None:
+    arrays = {"codes": np.arange(20, dtype=np.int16).reshape(10, 2), "latents": np.ones((2, 3), np.float32)}
+    path = tmp_path / "0123456789abcdef.safetensors"
+    path.write_bytes(to_bytes(arrays))
+    stored = StoredCodes(path)
+    assert (frames(stored), set(stored)) == (10, set(arrays))
+    path.write_bytes(to_bytes(arrays | {"codes": arrays["codes"] + 1}))
+    assert (stored["codes"] == arrays["codes"] + 1).all(), "nothing was read before"
+    assert "phones" not in stored
+    opening = StoredCodes(path, 4)
+    assert (frames(opening), opening["codes"].shape) == (4, (4, 2))
+    sent = pickle.loads(pickle.dumps(opening))  # to a machine that has no such file
+    assert type(sent) is dict
+    assert (sent["codes"] == opening["codes"]).all()
+    path.unlink()
+    with pytest.raises(DataError, match=r"0123456789abcdef: no codes of this clip in .*dvc repro encode"):
+        stored["codes"]
 
 
 def test_a_clip_that_is_too_long_for_the_model_is_named(place: Path) -> None:

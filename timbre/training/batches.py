@@ -44,7 +44,7 @@ def utterances(table: Path, codes: Path, longest: float = math.inf) -> tuple[lis
             keys.append(json.loads((codes / f"{example.id}.json").read_bytes())["key"])
         except (OSError, ValueError, KeyError) as error:
             raise DataError(f"{example.id}: no codes of this clip in {codes}; `dvc repro encode` makes them") from error
-        turn = clip_codes.turn(example, codes)
+        turn = clip_codes.stored_turn(example, codes)
         opening = clip_codes.opening(turn, example, longest)
         clips.append(Utterance(example.id, example.source, example.seconds, turn, example.recording, opening))
     if not clips:

@@ -24,7 +24,7 @@ from timbre.core.safe_text import warn
 from timbre.training import distributed
 from timbre.training.schedule import point_steps
 
-SECONDS = 30.0  # between states; a kill costs about so much work, at a 1 B model about 15 steps
+SECONDS = 30.0  # between states: the work that a kill may cost, and an evaluation more
 SNAPSHOTS = 4  # weights kept on the way per point that is wanted: the best step is known at the end only
 
 
