@@ -1,28 +1,31 @@
 """Which step of a training to keep: words and similarity of the voice at the steps that different losses choose.
 
-    python -m benchmarks.step_choice [--seeds 5]
+    python -m benchmarks.step_choice [--seeds 3] [--curve]
 
 It takes the outputs of `dvc repro` as they are here, in memory. Each seed is one training, with every evaluation's
 adapter kept. The adapters at the steps that are compared speak the sentences of benchmarks/development.txt, which
 neither a clip nor a prompt holds, with and without a reference clip. Intervals are over the seeds, by Student's
-distribution: they say what another training would give.
+distribution: they say what another training would give. A training takes four CPU minutes with its judgement; what is
+done is kept in .timbre/step_choice.json, and the next call goes on from there. `--curve` judges steps between as well.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from benchmarks.table import ResultTable, TimedRow, run
 from timbre import asr, audio, families
 from timbre.core import params
+from timbre.core.content import write_atomic
 from timbre.core.records import Example, read_jsonl
 from timbre.core.running import settle
 from timbre.core.sections import Settings
@@ -35,6 +38,7 @@ from timbre.training.courses import learn
 
 DATASET, CODES, CLIPS = Path("data/dataset"), Path("data/codes"), Path("data/clips")
 SENTENCES = Path(__file__).with_name("development.txt")
+STATE = Path(".timbre/step_choice.json")
 ON_THE_WAY = (0.2, 0.5, 0.75)  # of all steps, at which the voice is heard too
 STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 8: 2.365}  # 95 %, by the number of seeds
 
@@ -52,13 +56,14 @@ class OneTraining(NamedTuple):
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seeds", type=int, default=5, help="trainings (5)")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings (3)")
+    parser.add_argument("--curve", action="store_true", help="judge steps on the way, too")
 
 
 def measure(options: argparse.Namespace) -> Iterator[ResultTable]:
     settings = params.read()
-    trainings = [one_training(settings, seed) for seed in range(options.seeds)]
-    names = list(trainings[0].chosen)
+    trainings = [kept(settings, seed, options.curve) for seed in range(options.seeds)]
+    names = [name for name in trainings[0].chosen if all(name in one.chosen for one in trainings)]
     rows = [row(name, [(one.chosen[name], one.judged[one.chosen[name]]) for one in trainings]) for name in names]
     yield ResultTable(f"Voice at the step chosen by ({len(trainings)} trainings)", rows)
     first, second = names[:2]
@@ -98,14 +103,24 @@ def mean_and_interval(numbers: Sequence[float], digits: int, unit: str = "") -> 
     return f"{mean:.{digits}f}{unit} ± {half:.{digits}f}".replace("-", "−")
 
 
-def one_training(settings: Settings, seed: int) -> OneTraining:
+def kept(settings: Settings, seed: int, curve: bool) -> OneTraining:
+    known = json.loads(STATE.read_text()) if STATE.exists() else {}
+    if (name := f"{seed}{' curve' if curve else ''}") not in known:
+        chosen, judged = one_training(settings, seed, curve)
+        known[name] = {"chosen": chosen, "judged": judged}
+        write_atomic(STATE, json.dumps(known, indent=1))
+    steps = {int(step): JudgedStep(*map(tuple, values)) for step, values in known[name]["judged"].items()}
+    return OneTraining(known[name]["chosen"], steps)
+
+
+def one_training(settings: Settings, seed: int, curve: bool) -> OneTraining:
     voice = families.load(settings.voice)
     settle(voice.model)
     codes = CODES / settings.voice.family
     clips, _ = utterances(DATASET / "train.jsonl", codes, settings.train.context_seconds)
     held, _ = utterances(DATASET / "eval.jsonl", codes)
     # as many points as evaluations: the adapter of each is kept
-    wanted = replace(settings.train, seed=seed, patience=0, points=1000)
+    wanted = replace(settings.train, seed=seed, patience=0, points=1000, eval_cost=1.0)
     with tempfile.TemporaryDirectory(prefix="timbre-steps-") as scratch:
         own = getattr(settings, settings.voice.family)
         (done,) = learn(voice, clips, held, wanted, own, Path(scratch))
@@ -113,16 +128,15 @@ def one_training(settings: Settings, seed: int) -> OneTraining:
         chosen = {
             "the main loss": min(history, key=lambda step: history[step]["eval_loss/backbone"]),
             "the sum of the losses": min(history, key=lambda step: history[step]["eval_loss"]),
-            **{f"{share:.0%} of the steps": nearest(history, share * max(history)) for share in ON_THE_WAY},
+            **{f"{share:.0%} of the steps": nearest(history, share * max(history)) for share in ON_THE_WAY if curve},
             "the last step": max(history),
         }
         files = {step: Path(scratch) / done.course.name / f"point-{step}.pt" for step in set(chosen.values())}
         judged = {step: judge(settings, done.course, voice, file, Path(scratch)) for step, file in files.items()}
-    print(f"seed {seed}: {chosen} {judged}", flush=True)
     return OneTraining(chosen, judged)
 
 
-def nearest(steps: Iterator[int] | dict[int, Any], wanted: float) -> int:
+def nearest(steps: Iterable[int], wanted: float) -> int:
     return min(steps, key=lambda step: abs(step - wanted))
 
 

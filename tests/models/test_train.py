@@ -78,7 +78,7 @@ def test_a_run_that_was_killed_goes_on_and_gives_the_same_bytes(
         [sys.executable, "-m", "stages.train", *flags("resumed")], text=True, stderr=subprocess.PIPE,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""},
     )  # fmt: skip
-    end = time.monotonic() + 60
+    end = time.monotonic() + 240
     while not list(Path(".timbre/train").glob("*/adapter/state.pt")):
         assert killed.poll() is None, killed.communicate()[1]
         assert time.monotonic() < end
@@ -137,14 +137,14 @@ def test_things_made_ahead_come_in_order_and_not_all_at_once() -> None:
 
 def test_the_loss_falls_and_the_best_adapter_is_what_the_voice_wears(place: Path, tmp_path: Path) -> None:
     voice, run = trained(place, tmp_path, dataclasses.replace(PARAMS, epochs=8))
-    main = "eval_loss/backbone"
+    main = "eval_loss"
     evaluated = {int(row["step"]): row[main] for row in run.state.history if main in row}
-    assert run.chosen_by == main, "what the first codebook says is what is spoken"
+    assert run.chosen_by == main, "the backbone's loss alone is lowest before the voice is learnt: docs/training.md"
     assert run.state.best_loss == evaluated[run.state.best_step] == min(evaluated.values()) < evaluated[0] - 0.1
     held, _ = utterances(place / "data/dataset/eval.jsonl", place / "data/codes")
     voice.model.eval()
     losses = voice.losses(voice.batch([[clip.turn] for clip in held], 1.0, 0))
-    assert losses.parts["backbone"].item() == pytest.approx(run.state.best_loss, abs=1e-4)
+    assert losses.total.item() == pytest.approx(run.state.best_loss, abs=1e-4)
     learnt = [weight for name, weight in voice.model.named_parameters() if weight.requires_grad]
     assert len(learnt) == 2 * 7 * 4, "every projection of both decoders has learnt"
     assert all(weight.abs().max() > 0 for weight in learnt)

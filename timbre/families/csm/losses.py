@@ -22,7 +22,6 @@ from timbre.families.protocol import Losses
 
 # In which an evaluation, on all frames, goes through the depth decoder: as many in each of several processes.
 PIECES = 8
-MAIN = "backbone"  # the part that says what is spoken
 
 
 class CsmBatch(NamedTuple):

@@ -25,7 +25,7 @@ from timbre.families import lora as low_rank
 from timbre.families.batch_rows import own_rows
 from timbre.families.csm.decode import Decoder
 from timbre.families.csm.load import from_pretrained, prepare
-from timbre.families.csm.losses import MAIN, CsmBatch, label_losses, named_losses
+from timbre.families.csm.losses import CsmBatch, label_losses, named_losses
 from timbre.families.csm.mimi import CodecStream, encoded, pieces
 from timbre.families.frame_loop import Frames
 from timbre.families.frame_voice import FrameVoice
@@ -80,7 +80,6 @@ def load(base: str, revision: str | None, adapter: Path | None, precision: Preci
 class CsmCourse(LoraCourse):
     """One adapter on both decoders."""
 
-    main = MAIN
     voice: Csm
 
     def __init__(self, voice: Csm, lora: Lora, own: CsmParams, *, save_memory: bool) -> None:
