@@ -28,6 +28,7 @@ from timbre import families
 from timbre.core.errors import DataError, ModelError, SourceError
 from timbre.core.records import Example, write_jsonl
 from timbre.families import Turn
+from timbre.families.csm.model import CsmCourse
 from timbre.families.codes import StoredCodes, frames, to_bytes
 from timbre.training import checkpoint, timing
 from timbre.training.batches import BatchOrder, Utterance, check_lengths, exam_clips, utterances
@@ -148,6 +149,18 @@ def test_the_loss_falls_and_the_best_adapter_is_what_the_voice_wears(place: Path
     learnt = [weight for name, weight in voice.model.named_parameters() if weight.requires_grad]
     assert len(learnt) == 2 * 7 * 4, "every projection of both decoders has learnt"
     assert all(weight.abs().max() > 0 for weight in learnt)
+
+
+def test_the_step_is_chosen_by_the_part_that_the_course_names(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CsmCourse, "main", "backbone")
+    _, run = trained(place, tmp_path, dataclasses.replace(PARAMS, max_steps=4))
+    evaluated = {int(row["step"]): row[run.chosen_by] for row in run.state.history if run.chosen_by in row}
+    assert run.chosen_by == "eval_loss/backbone"
+    assert run.state.best_loss == evaluated[run.state.best_step] == min(evaluated[2], evaluated[4])
+    assert run.facts()["best_eval_loss"] == round(run.state.best_loss, 4)
+    assert run.facts()["chosen_by"] == run.chosen_by
 
 
 def test_history_has_a_row_per_step_and_an_empty_cell_where_nothing_was_measured(place: Path, tmp_path: Path) -> None:
