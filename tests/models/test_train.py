@@ -28,8 +28,8 @@ from timbre import families
 from timbre.core.errors import DataError, ModelError, SourceError
 from timbre.core.records import Example, write_jsonl
 from timbre.families import Turn
-from timbre.families.csm.model import CsmCourse
 from timbre.families.codes import StoredCodes, frames, to_bytes
+from timbre.families.csm.model import CsmCourse
 from timbre.training import checkpoint, timing
 from timbre.training.batches import BatchOrder, Utterance, check_lengths, exam_clips, utterances
 from timbre.training.checkpoint import Checkpoints, TrainingState
