@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import Annotated
 
 from timbre import asr, audio
+from timbre.asr import languages
 from timbre.audio import Samples, delivery
 from timbre.core.content import content_key, file_sha256, write_atomic
 from timbre.core.errors import DataError, raise_all
@@ -58,6 +59,13 @@ from timbre.project import pronunciations
 from timbre.project.opinions import read as read_opinions
 
 VERSION = 4  # raise when the code gives other bytes for the same input
+
+
+@dataclass(frozen=True)
+class SoundToHear:
+    path: Path
+    language: str
+    key: str
 
 
 @dataclass(frozen=True)
@@ -87,25 +95,31 @@ def read_samples(folder: Path) -> list[Sample]:
 
 
 def listen(
-    folder: Path, paths: Sequence[Path], options: WhisperParams, batch: int, engine: ComputeParams = batch.HERE
-) -> list[HeardSample]:
-    """Let Whisper hear what is new; give what it heard and what there is to hear."""
-    heard_by = [asr.fingerprint(options), asr.normaliser()]
-    keys = {path: content_key(VERSION, file_sha256(path), *heard_by) for path in paths}
-    jobs = [Job(path.stem, key, (path, key)) for path, key in keys.items()]
+    folder: Path, paths: Sequence[Path], options: WhisperParams, batch: int, engine: ComputeParams = batch.HERE,
+    spoken: Sequence[str] = (),
+) -> list[HeardSample]:  # fmt: skip
+    """Let Whisper hear what is new, in the language that is `spoken` in it, English where nobody says; give what it
+    heard and what there is to hear."""
+    fingerprint = asr.fingerprint(options)
+    jobs = []
+    for path, language in zip(paths, spoken or ["en"] * len(paths), strict=True):
+        heard_by = [fingerprint, asr.normaliser(language), *([] if language == "en" else [language])]
+        key = content_key(VERSION, file_sha256(path), *heard_by)
+        jobs.append(Job(path.stem, key, SoundToHear(path, language, key)))
     compute = functools.partial(hear, options)
     refresh(folder, jobs, compute, suffixes=[".json"], label="evaluate", batch=batch, engine=engine, gpu=True)
     records = [json.loads((folder / f"{path.stem}.json").read_bytes()) for path in paths]
     return [HeardSample(h["heard"], h["silent"], *audio.read(path)) for h, path in zip(records, paths, strict=True)]
 
 
-def hear(options: WhisperParams, some: Sequence[tuple[Path, str]]) -> Iterator[Files]:
-    sounds = audio.read_all([path for path, _ in some], asr.SAMPLE_RATE)
+def hear(options: WhisperParams, some: Sequence[SoundToHear]) -> Iterator[Files]:
+    sounds = audio.read_all([one.path for one in some], asr.SAMPLE_RATE)
     loud = [number for number, sound in enumerate(sounds) if not audio.is_silent(sound)]
-    texts = dict(zip(loud, asr.texts(options, [sounds[number] for number in loud]), strict=True))
-    for number, (_, key) in enumerate(some):
+    heard = asr.texts(options, [sounds[number] for number in loud], [some[number].language for number in loud])
+    texts = dict(zip(loud, heard, strict=True))
+    for number, one in enumerate(some):
         text, silent = texts.get(number, ""), number not in texts
-        record = {"heard": text, "key": key, "normaliser": asr.normaliser(), "silent": silent}
+        record = {"heard": text, "key": one.key, "normaliser": asr.normaliser(one.language), "silent": silent}
         yield {".json": f"{json.dumps(record, ensure_ascii=False, indent=2)}\n".encode()}
 
 
@@ -126,7 +140,7 @@ def score(
     """`own` is the speaker's pace in characters per second of speech; a word counts as right in either spelling."""
     said, understood = (pronunciations.apply(text, spellings or {}) for text in (sample.text, sound.text))
     try:
-        reading = word_errors.compare(said, understood)
+        reading = word_errors.compare(said, understood, sample.language)
     except ValueError as error:
         raise DataError(f"prompt {sample.prompt}: {error}; mend data/prompts.tsv") from error
     voices = scale.voices
@@ -153,6 +167,7 @@ def score(
         heard=sound.text,
         diff=reading.diff,
         looped=reading.looped,
+        language=sample.language,
     )
 
 
@@ -242,7 +257,9 @@ def main(
     own = [row for row in held_out if row.source == name]
     strangers = [row for row in [*train, *held_out] if row.source != name]
     paths = [samples / f"{sample.id}.flac" for sample in spoken]
-    sounds = listen(heard, paths, options, params.batch, engine)
+    spoken_in = {f"{samples / sample.id}.flac": sample.language for sample in spoken}
+    languages.refuse(options, spoken_in)
+    sounds = listen(heard, paths, options, params.batch, engine, list(spoken_in.values()))
     compared = [
         *(JudgedSound("sample", path.stem, "", path) for path in paths),
         *speaker_similarity.true_sounds(own, clips, codes, reference),
@@ -256,8 +273,11 @@ def main(
     by_kind = speaker_similarity.bring(embeddings, compared, encoder, voice, engine)
     scale, (pace, pauses) = speaker_similarity.measure(by_kind), own_delivery(own, clips)
     whose = [embedding for _, embedding in by_kind["sample"]]
-    spellings = pronunciations.read(reference.language or "en")
-    rows = [score(*taken, scale, pace, spellings) for taken in zip(spoken, sounds, whose, strict=True)]
+    spellings = functools.cache(pronunciations.read)
+    rows = [
+        score(sample, sound, vector, scale, pace, spellings(sample.language))
+        for sample, sound, vector in zip(spoken, sounds, whose, strict=True)
+    ]
     leaks = list(gates.leaks(train, held_out, {sample.prompt: sample.text for sample in spoken}))
     measured = Speaker(scale.ceiling, scale.floor, pace, pauses)
     cloned = named_references([embedding for _, embedding in by_kind["reference"]], scale)

@@ -33,6 +33,8 @@ PLANNED = "planned_steps"  # beside it: the steps that it would have gone to
 EARLY_TAG = "ended early"  # of its run in MLflow
 GO_ON = "`dvc repro -f train` goes on from there"
 
+OPTIONAL = {"optional": True}  # metadata of a field that is not written where it has its default
+
 Condition = Literal["base", "base_clone", "tuned", "tuned_clone"]
 Kind = Literal["domain", "hard", "true"]  # of a prompt
 
@@ -191,6 +193,7 @@ class Sample:
     seconds: float
     ended: bool  # by its own end-of-speech frame, not by the cap
     key: str
+    language: str = field(default="en", metadata=OPTIONAL)  # in which it is spoken, heard and compared
 
 
 def cloned_clip(samples: Iterable[Sample], clips: Iterable[Example]) -> Example | None:
@@ -240,7 +243,16 @@ R = TypeVar("R")
 
 def to_json(record: Any) -> str:
     """One line, keys in the record's order, floats rounded to a thousandth."""
-    return json.dumps(_rounded(dataclasses.asdict(record)), ensure_ascii=False)
+    values = dataclasses.asdict(record)
+    for one in optional(type(record)):
+        if values[one.name] == one.default:
+            del values[one.name]
+    return json.dumps(_rounded(values), ensure_ascii=False)
+
+
+def optional(kind: type) -> list[dataclasses.Field[Any]]:
+    """Fields that are not written where they have their default, so that files of before keep their bytes."""
+    return [one for one in dataclasses.fields(kind) if one.metadata.get("optional")]
 
 
 def from_json(line: str, kind: type[R], where: str) -> R:
