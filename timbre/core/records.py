@@ -33,6 +33,8 @@ PLANNED = "planned_steps"  # beside it: the steps that it would have gone to
 EARLY_TAG = "ended early"  # of its run in MLflow
 GO_ON = "`dvc repro -f train` goes on from there"
 
+UNLESS_DEFAULT = {"unless_default": True}  # of a field that is written only where it says more than its default
+
 Condition = Literal["base", "base_clone", "tuned", "tuned_clone"]
 Kind = Literal["domain", "hard", "true"]  # of a prompt
 
@@ -98,7 +100,7 @@ class Clip:
     text: str
     gain: float = 0.0  # dB by which it was made louder
     speech: float = 0.0  # seconds in which somebody speaks
-    snr: float = 0.0  # dB from what is heard beside the speech up to the speech
+    snr: float = 0.0  # dB from what is heard beside the speech up to the speech alone
     clipped: float = 0.0  # share of its samples that the recording cut off at full scale
     abrupt: bool = False  # somebody speaks where it begins or ends
     # where a sentence ends before the clip does: [characters of the text until there, seconds of the clip]
@@ -172,6 +174,7 @@ class Example:
     seconds: float
     language: str | None = None  # of the recording; None in tables of before
     sentence_ends: list[list[float]] = field(default_factory=list)  # as in the Clip
+    number: int = field(default=0, metadata=UNLESS_DEFAULT)  # the speaker's, as data/speakers.yaml has it
 
 
 @dataclass(frozen=True)
@@ -240,7 +243,11 @@ R = TypeVar("R")
 
 def to_json(record: Any) -> str:
     """One line, keys in the record's order, floats rounded to a thousandth."""
-    return json.dumps(_rounded(dataclasses.asdict(record)), ensure_ascii=False)
+    values = dataclasses.asdict(record)
+    for each in dataclasses.fields(record):
+        if each.metadata.get("unless_default") and values[each.name] == each.default:
+            del values[each.name]
+    return json.dumps(_rounded(values), ensure_ascii=False)
 
 
 def from_json(line: str, kind: type[R], where: str) -> R:
