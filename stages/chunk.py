@@ -3,7 +3,8 @@
 Reads   data/sources.yaml              which recordings there are
         data/raw/<id>.flac, .json      their sound
         data/segments/<id>.jsonl       what is said, from when to when
-Writes  data/speech/<id>.npy, .json    where somebody speaks, and how loud each moment is; measured once per recording
+Writes  data/speech/<id>.npy, .json    where somebody speaks, and how loud each moment is, and up to which frequency the
+                                       recording holds sound; measured once per recording
         data/clips/<clip id>.flac      one channel, 16 bits, the recording's own rate; named by content, never by text
         data/clips/<clip id>.json      by how much it was made louder, and how much of it the recording had cut off
         data/chunks/clips.jsonl        Clip rows
@@ -35,7 +36,7 @@ import numpy.typing as npt
 
 from timbre import audio
 from timbre.audio import LEVEL_WINDOW as MOMENT
-from timbre.audio import delivery, line_times, loudness, speech_activity
+from timbre.audio import bandwidth, delivery, line_times, loudness, speech_activity
 from timbre.audio.clip_plan import ClipLimits, Part, SpokenSegment, length, pauses, stack
 from timbre.audio.speech_activity import Activity
 from timbre.core.content import content_key
@@ -54,9 +55,9 @@ FADE = 0.005  # seconds in and out at every cut: nobody hears it, and a jump wou
 TINY = 1e-6  # seconds; sums of times differ by less
 QUIET = 3.0  # dB above the quietest moment that are as good for a cut: noise itself varies so much
 REACH = 0.6  # seconds that a voice may go on past its line; longer, it is no last syllable but words without a line
-BESIDE = 0.5  # seconds around a clip in which its background is heard too
 SLACK = 0.3  # seconds beside a line that are still its own: a breath, a last syllable
 UNWRITTEN = 0.5  # seconds of voice outside of all lines that a person is told of; shorter, it is a cough
+LEAST_SNR = -10.0  # dB; a difference of two powers that are nearly equal tells no more
 ABRUPT = 20.0  # dB below the clip's speech; louder at a cut, and a word was cut
 
 
@@ -204,9 +205,6 @@ def clip_of(
     spoken = np.concatenate([sound.speaks(start, end) for start, end in spans])
     level = np.concatenate([sound.decibels(start, end) for start, end in spans])
     speech = mean_decibels(level[spoken])
-    around = sound.decibels(spans[0][0] - BESIDE, spans[-1][1] + BESIDE)
-    silent = around[~sound.speaks(spans[0][0] - BESIDE, spans[-1][1] + BESIDE)]
-    noise = float(np.median(silent)) if len(silent) else sound.floor
     edges = [sound.at(spans[0][0]), sound.at(spans[-1][1])]
     return Clip(
         id=content_key(VERSION, recording.sha256, recording.sample_rate, spans, params.loudness),
@@ -218,7 +216,7 @@ def clip_of(
         seconds=round(sum(end - start for start, end in spans), 3),
         text=join([segment.text for segment in segments], recording.language),
         speech=round(float(spoken.sum()) * MOMENT, 2),
-        snr=round(speech - noise, 1),
+        snr=round(above(speech, sound.background(spans[0][0], spans[-1][1])), 1),
         abrupt=any(voice and level > speech - ABRUPT for voice, level in edges),
     )
 
@@ -236,6 +234,12 @@ def sentence_ends(
         if ended and at is not None:
             found.append([len(join(texts, language)), round(at, 3)])
     return found
+
+
+def above(mixed: float, background: float) -> float:
+    """dB from the background up to the speech alone; a microphone hears the sum of the two."""
+    power = 10 ** (mixed / 10) - 10 ** (background / 10)
+    return max(10 * float(np.log10(power)) - background, LEAST_SNR) if power > 0 else LEAST_SNR
 
 
 def mean_decibels(level: npt.NDArray[np.float64]) -> float:
@@ -261,7 +265,8 @@ def cut(cuts: Sequence[Cut]) -> Iterator[Files]:
 
 def measure(recordings: Sequence[tuple[Path, str]], vad: speech_activity.Vad) -> Iterator[Files]:
     for path, key in recordings:
-        yield {".npy": speech_activity.measure(path, vad), ".json": f"{json.dumps({'key': key})}\n".encode()}
+        record = {"key": key, "bandwidth": bandwidth.highest(path)}
+        yield {".npy": speech_activity.measure(path, vad), ".json": f"{json.dumps(record)}\n".encode()}
 
 
 def check_distinct(recordings: Sequence[Recording]) -> None:
@@ -323,6 +328,7 @@ def main(
         clips += planned
         dropped += left_out
         tell(recording, left_out)
+        bandwidth.tell(speech / f"{recording.id}.json")
     write_jsonl(drops, dropped)
     write_jsonl(table, cut_all(clips, raw, out, params, engine))
 

@@ -1,6 +1,7 @@
 """Small tables of training and evaluation clips; a word's edit is kilobytes here, not audio.
 
 Reads   data/sources.yaml              which language each recording is in
+        data/speakers.yaml             the number of each speaker
         data/chunks/clips.jsonl        every clip: its spans, its words, how it was recorded
         data/chunks/drops.jsonl        the segments that are in no clip
         data/labels.jsonl              what Whisper hears in each clip
@@ -9,8 +10,9 @@ Writes  data/dataset/train.jsonl       Example rows, which name the clips' files
         data/dataset/rejected.jsonl    Drop rows: all that is in neither and why; and the warnings about what is in one
         data/dataset/stats.json        seconds, clips, words, speakers
 
-    python -m stages.dataset --sources data/sources.yaml --table data/chunks/clips.jsonl \\
-        --drops data/chunks/drops.jsonl --labels data/labels.jsonl --clips data/clips --out data/dataset
+    python -m stages.dataset --sources data/sources.yaml --speakers data/speakers.yaml \\
+        --table data/chunks/clips.jsonl --drops data/chunks/drops.jsonl --labels data/labels.jsonl \\
+        --clips data/clips --out data/dataset
 
 A language that the family of `voice.family` does not speak is an error that names its recordings.
 
@@ -43,9 +45,11 @@ from timbre.families import Family
 from timbre.mapping.stage import run_stage
 from timbre.project import obstacles, pace
 from timbre.project.known_words import REMEDY
+from timbre.project.permissions import Permissions, used_by
 from timbre.project.prompts import PATH as PROMPTS
 from timbre.project.prompts import read_prompts
 from timbre.project.sources import read as read_sources
+from timbre.project.speakers import Person
 
 
 def unfit(clip: Clip, label: Label, params: DatasetParams) -> str | None:
@@ -158,7 +162,9 @@ def duplicates(clips: Sequence[Clip], evaluation: set[str]) -> dict[str, str]:
     }
 
 
-def examples(clips: Iterable[Clip], folder: Path, languages: Mapping[str, str]) -> list[Example]:
+def examples(
+    clips: Iterable[Clip], folder: Path, languages: Mapping[str, str], people: Mapping[str, Person]
+) -> list[Example]:
     return [
         Example(
             audio=f"{folder.as_posix()}/{clip.id}.flac",
@@ -171,6 +177,7 @@ def examples(clips: Iterable[Clip], folder: Path, languages: Mapping[str, str]) 
             seconds=clip.seconds,
             language=languages.get(clip.recording),
             sentence_ends=clip.sentence_ends,
+            number=people[clip.speaker].number,
         )
         for clip in clips
     ]
@@ -239,6 +246,7 @@ def foreign(clips: Sequence[Clip], languages: Mapping[str, str], family: Family)
 
 def main(
     sources: Annotated[Path, "list of recordings, data/sources.yaml"],
+    speakers: Annotated[Path, "list of people, data/speakers.yaml"],
     table: Annotated[Path, "table of clips"],
     drops: Annotated[Path, "table of segments that are in no clip"],
     labels: Annotated[Path, "table of what Whisper hears in the clips"],
@@ -250,6 +258,8 @@ def main(
     cut, label_of = read_jsonl(table, Clip), {label.clip: label for label in read_jsonl(labels, Label)}
     raise_all(DataError, (f"{labels}: lacks clip {c.id}; run `dvc repro check`" for c in cut if c.id not in label_of))
     languages = {source.id: source.language for source in read_sources(sources)}
+    permissions = Permissions(sources, speakers)
+    permissions.check(used_by((clip.speaker, clip.recording) for clip in cut))
     family = families.family(settings.voice.family)
     asked = read_prompts(PROMPTS) if PROMPTS.is_file() else []  # no dependency: they change nothing that is written
     raise_all(DataError, [*foreign(cut, languages, family), *obstacles.unspoken(asked, family.name, family.languages)])
@@ -264,7 +274,7 @@ def main(
             f"out: {', '.join(f'{count} {kind}' for kind, count in commonest)}; {drops} names the lines. Add a "
             "recording, mend the transcript, or change a limit in the sections chunk and dataset of params.yaml"
         )
-    train, tested = examples(chosen.train, clips, languages), examples(chosen.evaluation, clips, languages)
+    train, tested = (examples(rows, clips, languages, permissions.people) for rows in (chosen.train, chosen.evaluation))
     write_jsonl(out / "train.jsonl", train)
     write_jsonl(out / "eval.jsonl", tested)
     write_jsonl(out / "rejected.jsonl", rows)

@@ -49,7 +49,7 @@ from timbre.mapping import inputs
 from timbre.mapping.entries import RECORD, Entry
 from timbre.mapping.stage import run_stage
 from timbre.mapping.store import Store
-from timbre.project.permissions import SPEAKERS, Permissions, used_by
+from timbre.project.permissions import NUMBERS, SPEAKERS, Permissions, used_by
 from timbre.training import distributed, ending, timing
 from timbre.training.batches import Utterance, check_lengths, utterances
 from timbre.training.courses import Run, learn
@@ -88,7 +88,10 @@ def finished(voice: Voice, runs: Sequence[Run], task: Task, folder: Path) -> dic
     }
     # whoever plays, promotes or exports the adapter asks for these voices' consent: the clips held back chose its step
     voices = used_by((clip.speaker, clip.recording) for clip in [*task.clips, *task.held])
-    told = {"base_licence": task.licence} if task.licence else {}
+    told: dict[str, object] = {"base_licence": task.licence} if task.licence else {}
+    numbers = {clip.speaker: clip.turn.speaker.number for clip in [*task.clips, *task.held]}
+    if any(numbers.values()):
+        told[NUMBERS] = dict(sorted(numbers.items()))
     record = json.dumps({"key": task.key, **facts(voice, runs, task.clips), SPEAKERS: voices, **told}, indent=2)
     return {**files, "history.csv": to_csv(runs).encode(), RECORD: f"{record}\n".encode()}
 
@@ -134,7 +137,9 @@ def task_of(dataset: Path, codes: Path, settings: Settings) -> Task:
     parted = [(clip.id, clip.opening.text) for clip in clips if clip.opening and clip.opening.text != clip.turn.text]
     content = [(clip.id, clip.speaker, clip.seconds, clip.turn.text) for clip in [*clips, *held]]
     asked_of = [asked(settings.train), asdict(own)]
-    learnt = [content, keys, held_keys, *([parted] if parted else [])]
+    numbers = {clip.speaker: clip.turn.speaker.number for clip in [*clips, *held]}
+    told = [numbers] if any(numbers.values()) and "number" in families.family(base.family).marks else []
+    learnt = [content, keys, held_keys, *([parted] if parted else []), *told]
     key = content_key(VERSION, families.fingerprint(base), asked_of, *learnt)
     licence = families.limits(base.family)
     return Task(clips, held, own, key, str(licence) if licence else None)

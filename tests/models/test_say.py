@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from timbre.core import params
 from timbre.core.errors import DataError, ModelError, SourceError
 from timbre.core.records import Example, write_jsonl
 from timbre.core.sections import VoiceParams
+from timbre.exchange import voice_versions
+from timbre.exchange.speaker_choice import spoken_as
 from timbre.families import Voice
 from timbre.families.codes import to_bytes
 from timbre.synthesis import sinks, spoken_lines
@@ -242,7 +245,80 @@ def write_adapter(place: Path) -> None:
     adapter = place / "models/adapter"
     adapter.mkdir(parents=True)
     (adapter / "adapter_config.json").write_text("{}")
+    (adapter / "adapter_model.safetensors").touch()
     (adapter / "training.json").write_text('{"speakers": {"ann": ["talk"]}}')
+
+
+def write_two_speakers(place: Path, bob_revoked: str = "null") -> None:
+    """Ann's and Bob's clips, and an adapter that learnt both; no samples."""
+    write_people(place)
+    consent = f"{{by: Bob, when: 2026-03-01, for: tests, evidence: null, revoked: {bob_revoked}}}"
+    with (place / "data/speakers.yaml").open("a") as people:
+        people.write(f"  bob: {{name: Bob, number: 1, consent: {consent}}}\n")
+    with (place / "data/sources.yaml").open("a") as sources:
+        sources.write(
+            "- {id: walk, url: 'https://a.b/d', speaker: bob, language: en, licence: CC0-1.0, consent: his}\n"
+        )
+    names = {"ann": ("0a", "talk"), "bob": ("0b", "walk")}
+    rows = [
+        Example(f"data/clips/{clip}.flac", "The green train.", name, clip, where, 0.0, 1.0, 1.0, number=number)
+        for number, (name, (clip, where)) in enumerate(names.items())
+    ]
+    write_jsonl(place / "data/dataset/train.jsonl", rows)
+    for folder in ("codes/csm", "clips"):
+        (place / "data" / folder).mkdir(parents=True, exist_ok=True)
+    for row in rows:
+        heard = np.random.default_rng(row.number).integers(1, CODEBOOK_SIZE, (20, CODEBOOKS)).astype(np.int16)
+        (place / f"data/codes/csm/{row.id}.safetensors").write_bytes(to_bytes({"codes": heard}))
+        soundfile.write(place / f"data/clips/{row.id}.flac", np.zeros(800), SAMPLE_RATE)
+    if not (place / "models/adapter").exists():
+        write_adapter(place)
+    learnt = {"speakers": {"ann": ["talk"], "bob": ["walk"]}, "numbers": {"ann": 0, "bob": 1}}
+    (place / "models/adapter/training.json").write_text(json.dumps(learnt))
+
+
+def test_each_of_several_speakers_is_spoken_as(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_two_speakers(place)
+    sounds = {}
+    for more in ("", "--speaker ann", "--speaker bob", "--speaker ann --clone", "--speaker bob --clone"):
+        cli.execute(["say", "the ferry waits", "--out", "a.wav", *more.split()])
+        sounds[more] = soundfile.read("a.wav", dtype="int16")[0].tobytes()
+    assert sounds[""] == sounds["--speaker ann"], "who has most clips, or comes first"
+    assert len(set(sounds.values())) == 4
+    Path("lines.tsv").write_text("id\ttext\tspeaker\none\tthe ferry waits\tann\ntwo\tthe ferry waits\tbob\n")
+    lines = ["say", "--lines", "lines.tsv", "--out", "spoken"]
+    cli.execute(lines)
+    assert Path("spoken/one.flac").read_bytes() != Path("spoken/two.flac").read_bytes()
+    Path("lines.tsv").write_text("id\ttext\tspeaker\none\tthe ferry waits\tbob\n")
+    capsys.readouterr()
+    cli.execute(lines)
+    assert capsys.readouterr().out.startswith("spoken: 1 spoken, 0 were there; ")
+
+
+def test_a_speaker_whom_the_voice_does_not_know_or_who_does_not_consent_is_told_in_a_line(place: Path) -> None:
+    write_two_speakers(place)
+    with pytest.raises(DataError, match=r"^models/adapter: has no speaker eve; it learnt ann, bob$"):
+        cli.execute(["say", "the ferry waits", "--speaker", "eve"])
+    with pytest.raises(DataError, match=r"^base: has learnt nobody; add --clone to let it hear a clip of bob$"):
+        cli.execute([*SAY, "--speaker", "bob"])
+    with pytest.raises(DataError, match=r"^eve: no clip of this speaker in .*; it has clips of ann, bob$"):
+        cli.execute([*SAY, "--speaker", "eve", "--clone"])
+    write_two_speakers(place, bob_revoked="2026-04-01")
+    with pytest.raises(SourceError, match=r"^0b: data/speakers\.yaml:3: bob took the consent back"):
+        cli.execute([*SAY, "--speaker", "bob", "--clone"])
+
+
+def test_a_version_speaks_by_the_numbers_that_it_learnt(place: Path) -> None:
+    write_two_speakers(place)
+    version = voice_versions.find("models/adapter")
+    assert spoken_as(version, "en", "bob", clone=True).reference[0].speaker == (1, "bob")
+    older = replace(version, numbers={})  # of before numbers: everybody was [0]
+    as_older = spoken_as(older, "en", "bob", clone=True)
+    assert as_older.reference[0].speaker == (0, "bob")
+    assert as_older.like
+    assert as_older.like.speaker == (0, "bob")
+    without = replace(version, voice=replace(version.voice, family="xtts"))
+    assert len(spoken_as(without, "en", "bob", clone=False).reference) == 1, "XTTS knows a speaker by a clip alone"
 
 
 def test_a_voice_whose_consent_was_withdrawn_says_nothing_more(place: Path) -> None:

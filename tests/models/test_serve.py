@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -272,6 +273,49 @@ def test_a_clip_to_clone_needs_its_speakers_consent_each_time(place: Path) -> No
             assert ask(server, voice=voice, reference=CLIP).status_code == 451
             people.write_text(allowed.replace("tests, serve, publish", "tests", 1))
             assert ask(server, voice=voice, reference=CLIP).status_code == 451
+
+
+def two_speakers(place: Path) -> None:
+    """models/adapter learnt ann and bob, of each of whom there is a clip."""
+    row = json.loads((place / "data/dataset/train.jsonl").read_text())
+    bobs = row | {"id": "b0b", "audio": "data/clips/b0b.flac", "source": "bob", "number": 1}
+    (place / "data/dataset/train.jsonl").write_text(f"{json.dumps(row)}\n{json.dumps(bobs)}\n")
+    shutil.copyfile(place / f"data/codes/csm/{CLIP}.safetensors", place / "data/codes/csm/b0b.safetensors")
+    (place / "data/clips").mkdir()
+    for clip in (CLIP, "b0b"):
+        soundfile.write(place / f"data/clips/{clip}.flac", np.zeros(800), SAMPLE_RATE)
+    learnt = {"speakers": {"ann": ["talk"], "bob": ["talk"]}, "numbers": {"ann": 0, "bob": 1}}
+    (place / "models/adapter/training.json").write_text(json.dumps(learnt))
+
+
+def test_each_speaker_of_a_voice_is_a_voice(place: Path) -> None:
+    two_speakers(place)
+    with speaking_server(["models/adapter", "base"]) as server:
+        voices = httpx.get(f"{server.url}/v1/audio/voices").json()["voices"]
+        assert [(voice["id"], voice.get("speaker")) for voice in voices] == [
+            ("adapter", None), ("adapter:ann", "ann"), ("adapter:bob", "bob"), ("base", None),
+        ]  # fmt: skip
+        ann, bob = (ask(server, voice=f"adapter:{name}").content for name in ("ann", "bob"))
+        assert ann == ask(server, voice="adapter").content, "the first, where nobody says"
+        assert bob == ask(server, voice="adapter", speaker="bob").content != ann, "by the number alone"
+        cloned = ask(server, voice="adapter:bob", reference="b0b").content
+        assert cloned not in (bob, ask(server, voice="adapter:ann", reference=CLIP).content)
+        assert ask(server, voice="base", speaker="bob").content == ask(server, voice="base", reference="b0b").content
+        for wrong, told in (
+            ({"voice": "adapter:eve"}, "adapter: has no speaker eve; it learnt ann, bob"),
+            ({"voice": "adapter:ann", "speaker": "bob"}, "the voice says ann, the field `speaker` bob"),
+            ({"voice": "adapter:bob", "reference": CLIP}, "the clip is of ann, not of bob"),
+            ({"voice": "base", "speaker": "eve"}, "eve: no clip of this speaker"),
+            ({"voice": "second:bob"}, "there is no voice of this name here"),
+        ):
+            answer = ask(server, **wrong)
+            assert answer.status_code == 400
+            assert told in answer.json()["error"]["message"]
+    with speaking_server(reference=CLIP) as server:
+        assert ask(server, voice="adapter:bob").content == cloned, "where the server clones, each speaker's own clip"
+        people = place / "data/speakers.yaml"
+        people.write_text(people.read_text().replace("tests, serve, publish", "tests"))
+        assert ask(server, voice="adapter:bob").status_code == 451
 
 
 def test_another_version_takes_its_place_without_stopping_anybody(place: Path) -> None:

@@ -32,7 +32,7 @@ from timbre.core.errors import DataError
 Vad = Literal["silero", "energy"]
 Flags = npt.NDArray[np.bool_]
 
-VERSION = 1  # raise when the code finds otherwise in the same sound …
+VERSION = 2  # raise when the code finds otherwise in the same sound …
 BY_LEVEL = "2"  # … or this one, when only energy does
 QUIETEST = -127.5  # dBFS, stored as 0; half a decibel a step up to 255, full scale
 RATE, FRAME = 16_000, 512  # Hz and samples of silero: 32 ms at a time
@@ -40,7 +40,9 @@ SURE, UNSURE = 0.5, 0.35  # probability from which a voice is heard, and until w
 BREAK = 10  # moments: a shorter break, as before a t, belongs to the word
 SHORTEST = 5  # moments: what is shorter is a click
 EDGE = 3  # moments on either side, because a word begins and ends softly: silero's own
-QUIET_BELOW = 5  # percentile of a recording's levels that counts as its quiet
+QUIET_BELOW = 5  # percentile of levels that counts as their quiet
+AROUND = 1500  # moments before and after a clip in which its background is heard: a clip alone has few pauses
+ENOUGH = 30  # moments of pauses that tell the background
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,19 @@ class Activity:
     def floor(self) -> float:
         """dBFS of the recording's quiet moments."""
         return float(np.percentile(self.levels, QUIET_BELOW)) / 2 + QUIETEST if len(self.levels) else QUIETEST
+
+    def background(self, start: float, end: float) -> float:
+        """dBFS of what is heard beside the voice, between two times and around them.
+
+        Digital silence, which an editor or a noise gate leaves, is no background. Where too little else is heard
+        between the words, as among other voices, the quietest moments of the voice itself tell.
+        """
+        near = slice(max(0, _within(start, end).start - AROUND), _within(start, end).stop + AROUND)
+        levels, speech = self.levels[near], self.speech[near].astype(bool)
+        pauses, words = levels[~speech & (levels > 0)], levels[speech & (levels > 0)]
+        if len(pauses) >= ENOUGH:
+            return float(np.median(pauses)) / 2 + QUIETEST
+        return float(np.percentile(words, QUIET_BELOW)) / 2 + QUIETEST if len(words) else self.floor
 
     def runs(self, start: float, end: float) -> list[tuple[float, float]]:
         """The stretches between two times in which somebody speaks without a break."""

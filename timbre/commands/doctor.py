@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from timbre import families, tracking
+from timbre.audio import bandwidth
 from timbre.commands.options import add_json
 from timbre.core import params
 from timbre.core.errors import DataError, ParamsError, SourceError, TrackingError, TranscriptError
@@ -178,6 +179,9 @@ def recordings() -> Findings:
         except TranscriptError as error:
             for problem in str(error).splitlines():
                 yield Finding("FAIL", "transcripts", problem, "mend the line; `segment` stops until then")
+    for source in declared:
+        if dull := bandwidth.problem(Path(f"data/speech/{source.id}.json")):
+            yield Finding("warn", "recordings", dull, "look for a better recording")
 
 
 def consents() -> Findings:

@@ -29,6 +29,7 @@ EXAMPLES = [
     ('timbre say --clone --play "Hello."', "play it at once, cloning the reference clip: the best quality"),
     ('timbre say "Hello." --out - | aplay', "write a WAV to a pipe while it is spoken"),
     ('timbre say --voice champion "Hello." --out a.mp3', "with the version that people use"),
+    ('timbre say --speaker ann --clone "Hello."', "as one of several speakers that the voice learnt"),
     ("timbre say --lines lines.tsv --out folder", "a file for each line: text, or id, text, seed and voice"),
 ]
 FILE = Path("say.flac")
@@ -51,6 +52,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="VERSION",
         help="champion, candidate, a commit, a run, or a folder with an adapter",
     )
+    parser.add_argument("--speaker", metavar="NAME", help="which of the speakers that the voice learnt")
     parser.add_argument("--speed", type=float, default=1.0, help="0.25 to 4 times as fast, at the same pitch (1)")
     parser.add_argument("--language", default="en", help="language of the text (en)")
     parser.add_argument("--show-text", action="store_true", help="print the text as it is spoken, and speak nothing")
@@ -84,6 +86,7 @@ class LoadedVoice(NamedTuple):
     voice: Voice
     mark: Mark
     reference: tuple[Turn, ...]
+    like: Turn | None  # who speaks, and in which language, where there is no reference
 
 
 class Voices:
@@ -92,35 +95,34 @@ class Voices:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
 
-    def get(self, name: str | None = None) -> LoadedVoice:
+    def get(self, name: str | None = None, speaker: str | None = None) -> LoadedVoice:
         from timbre import synthesis
         from timbre.exchange import ready_voice, voice_versions
+        from timbre.exchange.speaker_choice import spoken_as
         from timbre.synthesis.emitting import Mark
 
-        reference = synthesis.reference_clip() if self.args.clone else ()
+        speaker = speaker or self.args.speaker
         name = name or self.args.voice or (voice_versions.BASE if self.args.base else None)
         if name is None:
-            voice = synthesis.load(synthesis.ADAPTER)
-            key = voice_versions.key_of(synthesis.ADAPTER)
-        else:
-            version = voice_versions.find(name)
-            voice, key = ready_voice.loaded(version), version.key
-        return LoadedVoice(voice, Mark(key, why_not=self.args.no_mark), reference)
+            synthesis.check_tuned(synthesis.ADAPTER)
+        version = voice_versions.find(str(synthesis.ADAPTER) if name is None else name)
+        reference, like = spoken_as(version, self.args.language, speaker, clone=self.args.clone)
+        voice = synthesis.load(synthesis.ADAPTER) if name is None else ready_voice.loaded(version)
+        return LoadedVoice(voice, Mark(version.key, why_not=self.args.no_mark), reference, like)
 
 
 def speak(args: argparse.Namespace, text: str, player: tuple[str, ...] | None) -> int:
     from timbre.core.params import read
     from timbre.synthesis.emitting import MarkedSound
     from timbre.synthesis.narration import Narration, manner_of, narrated, passages
-    from timbre.synthesis.reference import usual_speaker
     from timbre.synthesis.spoken_log import SpokenLog
 
-    voice, mark, reference = Voices(args).get()
+    voice, mark, reference, like = Voices(args).get()
     rate = voice.sample_rate
     parts = passages(text, args.language)
     warn_of_unknown_words(voice, " ".join(part.text for part in parts))
     manner = manner_of(
-        voice, read().generate, seed=args.seed, reference=reference, like=usual_speaker(args.language),
+        voice, read().generate, seed=args.seed, reference=reference, like=like,
         whole=player is None and args.out != PIPE and len(parts) > 1,
     )  # fmt: skip
     script = Narration(parts, manner)

@@ -33,7 +33,7 @@ PLANNED = "planned_steps"  # beside it: the steps that it would have gone to
 EARLY_TAG = "ended early"  # of its run in MLflow
 GO_ON = "`dvc repro -f train` goes on from there"
 
-OPTIONAL = {"optional": True}  # metadata of a field that is not written where it has its default
+UNLESS_DEFAULT = {"unless_default": True}  # of a field that is written only where it says more than its default
 
 Condition = Literal["base", "base_clone", "tuned", "tuned_clone"]
 Kind = Literal["domain", "hard", "true"]  # of a prompt
@@ -100,7 +100,7 @@ class Clip:
     text: str
     gain: float = 0.0  # dB by which it was made louder
     speech: float = 0.0  # seconds in which somebody speaks
-    snr: float = 0.0  # dB from what is heard beside the speech up to the speech
+    snr: float = 0.0  # dB from what is heard beside the speech up to the speech alone
     clipped: float = 0.0  # share of its samples that the recording cut off at full scale
     abrupt: bool = False  # somebody speaks where it begins or ends
     # where a sentence ends before the clip does: [characters of the text until there, seconds of the clip]
@@ -174,6 +174,7 @@ class Example:
     seconds: float
     language: str | None = None  # of the recording; None in tables of before
     sentence_ends: list[list[float]] = field(default_factory=list)  # as in the Clip
+    number: int = field(default=0, metadata=UNLESS_DEFAULT)  # the speaker's, as data/speakers.yaml has it
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,7 @@ class Sample:
     seconds: float
     ended: bool  # by its own end-of-speech frame, not by the cap
     key: str
-    language: str = field(default="en", metadata=OPTIONAL)  # in which it is spoken, heard and compared
+    language: str = field(default="en", metadata=UNLESS_DEFAULT)  # in which it is spoken, heard and compared
 
 
 def cloned_clip(samples: Iterable[Sample], clips: Iterable[Example]) -> Example | None:
@@ -244,15 +245,15 @@ R = TypeVar("R")
 def to_json(record: Any) -> str:
     """One line, keys in the record's order, floats rounded to a thousandth."""
     values = dataclasses.asdict(record)
-    for one in optional(type(record)):
-        if values[one.name] == one.default:
-            del values[one.name]
+    for each in unless_default(type(record)):
+        if values[each.name] == each.default:
+            del values[each.name]
     return json.dumps(_rounded(values), ensure_ascii=False)
 
 
-def optional(kind: type) -> list[dataclasses.Field[Any]]:
-    """Fields that are not written where they have their default, so that files of before keep their bytes."""
-    return [one for one in dataclasses.fields(kind) if one.metadata.get("optional")]
+def unless_default(kind: type) -> list[dataclasses.Field[Any]]:
+    """The fields that are left out where they have their default, so that what was written before keeps its bytes."""
+    return [each for each in dataclasses.fields(kind) if each.metadata.get("unless_default")]
 
 
 def from_json(line: str, kind: type[R], where: str) -> R:

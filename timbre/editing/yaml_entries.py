@@ -77,10 +77,11 @@ def newcomer(
 
 
 def with_people(path: Path, newcomers: Sequence[Person]) -> FileChange:
-    """data/speakers.yaml with more people below the others."""
+    """data/speakers.yaml with more people below the others, each with the next number."""
     before = content_of(path)
     text = _text(before)
-    entries = {person.id: _entry(person) for person in newcomers}
+    first = speakers.next_number(speakers.parse(text, str(path)))
+    entries = {person.id: _entry(person, first + place) for place, person in enumerate(newcomers)}
     document = YAML(typ="rt").load(text) or CommentedMap()
     others = YAML(typ="safe").load(text) or {}
     expected = others | {"speakers": (others.get("speakers") or {}) | entries}
@@ -90,10 +91,12 @@ def with_people(path: Path, newcomers: Sequence[Person]) -> FileChange:
     return FileChange(path, before, after.encode())
 
 
-def _entry(person: Person) -> dict[str, Any]:
+def _entry(person: Person, number: int) -> dict[str, Any]:
+    """The first speaker's number is 0 without being written down."""
     consent = person.consent
     fields = {"by": consent.by, "when": datetime.date.fromisoformat(consent.when), "for": consent.use}
-    return {"name": person.name, "consent": fields | {"evidence": consent.evidence, "revoked": consent.revoked}}
+    told = {"number": number} if number else {}
+    return {"name": person.name, **told, "consent": fields | {"evidence": consent.evidence, "revoked": consent.revoked}}
 
 
 def without(path: Path, ids: Collection[str]) -> FileChange:

@@ -17,7 +17,7 @@ from typing import Any
 
 from timbre.asr import alignment
 from timbre.core.content import write_atomic
-from timbre.core.records import OPTIONAL, optional
+from timbre.core.records import UNLESS_DEFAULT, unless_default
 from timbre.evaluation import bootstrap
 from timbre.evaluation.aggregates import Mean, Ratio
 from timbre.evaluation.bootstrap import Estimate, TallyPart
@@ -50,7 +50,7 @@ class Score:
     heard: str  # as Whisper wrote it
     diff: str  # both texts after the normaliser, word by word, in the notation of wdiff: said [-left out-] {+added+}
     looped: bool = False  # Whisper wrote the same words over and over
-    language: str = field(default="en", metadata=OPTIONAL)  # in which it was heard and compared
+    language: str = field(default="en", metadata=UNLESS_DEFAULT)  # in which it was heard and compared
 
     @property
     def speech(self) -> float:
@@ -69,7 +69,9 @@ class Score:
 
 def write(path: Path, scores: Sequence[Score]) -> None:
     """An optional column is left out where all samples have its default."""
-    unused = {one.name for one in optional(Score) if all(getattr(score, one.name) == one.default for score in scores)}
+    unused = {
+        one.name for one in unless_default(Score) if all(getattr(score, one.name) == one.default for score in scores)
+    }
     columns = [one.name for one in fields(Score) if one.name not in unused]
     write_atomic(path, to_csv([{name: getattr(score, name) for name in columns} for score in scores], columns))
 

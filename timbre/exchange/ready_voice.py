@@ -20,12 +20,12 @@ from timbre.audio import Samples
 from timbre.core.errors import DataError
 from timbre.core.params import read
 from timbre.exchange import voice_versions
+from timbre.exchange.speaker_choice import check_marked, usual
 from timbre.exchange.voice_versions import VoiceVersion
 from timbre.families import Turn, Voice
 from timbre.project.permissions import SERVE, Permissions
 from timbre.synthesis.emitting import Mark, MarkedSound, wav_file
 from timbre.synthesis.narration import Manner, Narration, manner_of, narrated, passages
-from timbre.synthesis.reference import usual_speaker
 from timbre.synthesis.spoken_log import SpokenLog
 from timbre.synthesis.written_text import spelled_out
 from timbre.tracking import mlmodel
@@ -34,8 +34,11 @@ from timbre.tracking import mlmodel
 class ReadyVoice:
     """A loaded voice; its methods may be called from several threads, which then wait for each other."""
 
-    def __init__(self, version: VoiceVersion, voice: Voice, reference: tuple[Turn, ...], door: str) -> None:
-        self.version, self.voice, self.reference = version, voice, reference
+    def __init__(
+        self, version: VoiceVersion, voice: Voice, reference: tuple[Turn, ...], door: str, speaker: str | None = None
+    ) -> None:
+        self.version, self.voice, self.reference = version, voice, version.as_learnt(reference)
+        self.speaker = None if speaker is None else version.speaker(speaker)
         self.door, self.log = door, SpokenLog()
         self.mark = Mark(version.key)
         self.lock = threading.Lock()
@@ -72,17 +75,24 @@ class ReadyVoice:
         return wav_file(self.say(text, **how), self.sample_rate, self.mark)
 
     def _manner(self, seed: int, language: str) -> Manner:
-        like = usual_speaker(language)
+        like = usual(self.version, language) if self.speaker is None else Turn("", None, language, self.speaker)
         return manner_of(self.voice, read().generate, seed=seed, reference=self.reference, like=like)
 
 
-def load(name: str = "models/adapter", *, reference: tuple[Turn, ...] = (), door: str = "python") -> ReadyVoice:
-    """A version by the name that people give it. `reference` is heard first, as of `synthesis.reference_clip()`."""
-    return of_version(voice_versions.find(name), reference, door)
+def load(
+    name: str = "models/adapter", *, reference: tuple[Turn, ...] = (), speaker: str | None = None, door: str = "python"
+) -> ReadyVoice:
+    """A version by the name that people give it. `reference` is heard first, as of `synthesis.reference_clip()`; where
+    there is none, a version of several speakers speaks as `speaker`."""
+    return of_version(voice_versions.find(name), reference, door, speaker)
 
 
-def of_version(version: VoiceVersion, reference: tuple[Turn, ...] = (), door: str = "python") -> ReadyVoice:
-    return ReadyVoice(version, loaded(version), reference, door)
+def of_version(
+    version: VoiceVersion, reference: tuple[Turn, ...] = (), door: str = "python", speaker: str | None = None
+) -> ReadyVoice:
+    if speaker is not None and not reference:
+        check_marked(version, speaker)
+    return ReadyVoice(version, loaded(version), reference, door, speaker)
 
 
 def loaded(version: VoiceVersion) -> Voice:

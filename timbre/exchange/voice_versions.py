@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +25,11 @@ from timbre.core.errors import DataError, ModelError, TrackingError
 from timbre.core.params import read
 from timbre.core.records import ADAPTER_FILES
 from timbre.core.sections import VoiceParams
+from timbre.families import SpeakerTag, Turn
 from timbre.mapping.dvc_cache import folder_md5
 from timbre.mapping.dvc_yaml import mapping
 from timbre.mapping.entries import file_md5
-from timbre.project.permissions import DATASET, Used, of_adapter
+from timbre.project.permissions import DATASET, Used, numbers_of_adapter, of_adapter
 from timbre.tracking import mlmodel
 from timbre.versions import dvc_lock
 from timbre.versions.dvc_outs import Outs
@@ -50,11 +52,31 @@ class VoiceVersion:
     adapter: Path | None
     speakers: Used  # whose voices it learnt
     run: str | None = None  # MLflow's id
+    numbers: Mapping[str, int] = field(default_factory=dict)  # by which it knows its speakers, where that is not 0
 
     @property
     def id(self) -> str:
         """As a client names it: no path."""
         return Path(self.name).name
+
+    def speaker(self, name: str | None = None) -> SpeakerTag:
+        """As its sequences name somebody that it learnt; nobody named is whom it learnt most recordings of.
+
+        DataError where it learnt nobody of this name.
+        """
+        if name is not None and name not in self.speakers:
+            learnt = f"it learnt {', '.join(self.speakers)}" if self.speakers else "it learnt nobody"
+            raise DataError(f"{self.name}: has no speaker {name}; {learnt}")
+        most = max(self.speakers, key=lambda one: len(self.speakers[one]), default="")
+        chosen = most if name is None else name
+        return SpeakerTag(self.numbers.get(chosen, 0), chosen)
+
+    def as_learnt(self, turns: Sequence[Turn]) -> tuple[Turn, ...]:
+        """Clips of today's data, by the numbers that this version knows their speakers by."""
+        return tuple(
+            turn._replace(speaker=self.speaker(turn.speaker.name)) if turn.speaker.name in self.speakers else turn
+            for turn in turns
+        )
 
     @property
     def short(self) -> str:
@@ -86,7 +108,8 @@ def of_folder(name: str, folder: Path, voice: VoiceParams) -> VoiceVersion:
         if not (folder / file).is_file():
             raise ModelError(f"{folder}/{file} is missing; `dvc repro train` makes it")
     dataset = DATASET if folder == Path(ADAPTER) else None  # what lies there is what this adapter learnt, and no other
-    return VoiceVersion(name, key_of(folder), voice, folder, of_adapter(folder, dataset))
+    used = of_adapter(folder, dataset)
+    return VoiceVersion(name, key_of(folder), voice, folder, used, numbers=numbers_of_adapter(folder))
 
 
 def key_of(folder: Path) -> str:

@@ -25,7 +25,7 @@ def to_bytes(codes: Codes) -> bytes:
 
 def turn(example: Example, folder: Path) -> Turn:
     """What is said in a clip of the dataset, with its codes."""
-    speaker = SpeakerTag(name=example.source)
+    speaker = SpeakerTag(example.number, example.source)
     return Turn(example.text, read(folder, example.id), example.language, speaker, Path(example.audio))
 
 

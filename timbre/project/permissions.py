@@ -32,6 +32,7 @@ from timbre.project.transcripts import Line
 PUBLISH, SERVE = "publish", "serve"  # in the comma-separated `for` of a consent
 DATASET = Path("data/dataset")
 SPEAKERS = "speakers"  # in training.json: whose voices the adapter learnt, and from which recordings
+NUMBERS = "numbers"  # beside it: each one's number, where that is not 0 for all
 PAGE = re.compile(r'<meta name="timbre:voices" content="([^"<>]*)">')
 HEAD = 4096  # characters of a page in which that stands
 Used = Mapping[str, Sequence[str]]
@@ -178,6 +179,15 @@ def of_training(content: bytes) -> Used | None:
         return {str(speaker): [str(name) for name in names] for speaker, names in speakers.items()}
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def numbers_of_adapter(adapter: Path) -> dict[str, int]:
+    """The numbers that an adapter knows its speakers by; whoever is not named has 0."""
+    try:
+        numbers = json.loads((adapter / "training.json").read_bytes()).get(NUMBERS, {})
+        return {str(speaker): int(number) for speaker, number in numbers.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
 
 
 def of_page(page: Path) -> list[str] | None:

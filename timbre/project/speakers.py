@@ -3,6 +3,7 @@
     speakers:
       marina:                          # the `speaker` of data/sources.yaml and of transcripts
         name: Marina                   # or a pseudonym
+        number: 0                      # by which a model knows the voice; may be left out
         consent:
           by: Marina Example           # who gave it
           when: 2026-03-01
@@ -12,16 +13,22 @@
 
 `read` checks the whole file and tells every mistake with its line; `parse` does so for a text, such as an older version
 from git. Whoever has no entry here, or took their consent back, stops the pipeline at `segment`.
+
+A number is a speaker's for good: an adapter has learnt it. Who has none takes the smallest that nobody has, in the
+file's order, so the first speaker is 0. `timbre add` and `timbre import` write the next one down, and an entry keeps
+its number when the speaker is taken out. Two branches that add a speaker each may give both the same number; after the
+merge that is a mistake, told with the number to write instead.
 """
 
 from __future__ import annotations
 
 import datetime
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import urlsplit
 
 from timbre.core.content import line_of
@@ -32,6 +39,7 @@ from timbre.project.sources import document, shown, text_of
 PATH = Path("data/speakers.yaml")
 TEXTS, DATES = ("by", "for"), ("when", "revoked")
 ABOUT_CONSENT = ("by", "when", "for", "evidence", "revoked")
+OPTIONAL = ("number", "revoked")  # keys that may be left out
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,7 @@ class Person:
     name: str
     consent: Consent
     line: int = field(default=1, compare=False)  # where the entry stands
+    number: int = 0  # in the sequences of a family that tells speakers apart by numbers; no other speaker has it
 
     @property
     def allowed(self) -> bool:
@@ -94,8 +103,44 @@ def parse(text: str, where: str = str(PATH)) -> dict[str, Person]:
     ]
     for name, entry in entries.items():
         problems += _problems(name, entry, _line(entries, name))
+    problems += _shared_numbers(entries)
     raise_all(SourceError, (f"{where}:{line}: {problem}" for line, problem in sorted(problems)))
-    return {str(name): _person(name, entry, _line(entries, name)) for name, entry in entries.items()}
+    numbers = _numbers(entries)
+    return {
+        str(name): _person(name, entry, _line(entries, name), numbers[str(name)]) for name, entry in entries.items()
+    }
+
+
+def next_number(people: Mapping[str, Person]) -> int:
+    """For a new speaker: above all others, also above those who were taken out and whose entry stays."""
+    return max((person.number for person in people.values()), default=-1) + 1
+
+
+def _numbers(entries: Mapping[Any, Any]) -> dict[str, int]:
+    written: dict[str, int] = {str(name): entry["number"] for name, entry in entries.items() if "number" in entry}
+    taken = set(written.values())
+    free = (number for number in itertools.count() if number not in taken)
+    return {name: written[name] if name in written else next(free) for name in map(str, entries)}
+
+
+def _shared_numbers(entries: Mapping[Any, Any]) -> Iterator[tuple[int, str]]:
+    """A line for every speaker whose written number an earlier entry has written, too."""
+    written = {
+        name: entry["number"]
+        for name, entry in entries.items()
+        if isinstance(entry, dict) and _is_number(entry.get("number"))
+    }
+    owners: dict[int, object] = {}
+    free = max(written.values(), default=-1) + 1
+    for name, number in written.items():
+        owner = owners.setdefault(number, name)
+        if owner != name:
+            yield (
+                _line(entries[name], "number"),
+                f"{name}: number: {number} is {owner}'s already, as where two branches add a speaker each; "
+                f"write {free} here",
+            )
+            free += 1
 
 
 def problems(people: Mapping[str, Person], used: Mapping[str, Sequence[str]], where: str = str(PATH)) -> Iterator[str]:
@@ -122,7 +167,9 @@ def _problems(name: object, entry: Any, line: int) -> Iterator[tuple[int, str]]:
     if not isinstance(entry, dict):
         yield line, f"{name}: expected `name:` and `consent:` below it"
         return
-    yield from ((at, f"{name}: {text}") for at, text in _keys(entry, ("name", "consent"), line))
+    yield from ((at, f"{name}: {text}") for at, text in _keys(entry, ("name", "number", "consent"), line))
+    if "number" in entry and not _is_number(entry["number"]):
+        yield _line(entry, "number"), f"{name}: number: {shown(entry['number'])} is not a whole number, 0 or more"
     if "name" in entry and not _is_text(entry["name"]):
         yield _line(entry, "name"), f"{name}: name: {shown(entry['name'])} is not text; put it in quotes"
     if "consent" in entry:
@@ -149,10 +196,10 @@ def _keys(entry: dict[str, Any], allowed: Sequence[str], line: int) -> Iterator[
     for key in entry:
         if key not in allowed:
             yield _line(entry, key), f"unknown key `{key}`; known are {', '.join(allowed)}"
-    yield from ((line, f"`{key}` is missing") for key in allowed if key not in entry and key != "revoked")
+    yield from ((line, f"`{key}` is missing") for key in allowed if key not in entry and key not in OPTIONAL)
 
 
-def _person(name: object, entry: Any, line: int) -> Person:
+def _person(name: object, entry: Any, line: int, number: int) -> Person:
     consent = entry["consent"]
     evidence = None if consent["evidence"] is None else str(consent["evidence"])
     when, revoked = day_of(consent["when"]), day_of(consent.get("revoked"))
@@ -161,6 +208,7 @@ def _person(name: object, entry: Any, line: int) -> Person:
         str(entry["name"]),
         Consent(str(consent["by"]), str(when), str(consent["for"]), evidence, revoked),
         line,
+        number,
     )
 
 
@@ -174,6 +222,10 @@ def day_of(value: object) -> str | None:
         except ValueError:
             pass
     return None
+
+
+def _is_number(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _is_text(value: object) -> bool:

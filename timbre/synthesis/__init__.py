@@ -32,11 +32,15 @@ SAMPLES = Path("reports/samples")
 def load(adapter: Path | None = ADAPTER) -> Voice:
     """The tuned voice, or without an adapter the base."""
     voice = read().voice
-    if adapter and not (adapter / "adapter_config.json").is_file():
-        raise ModelError(f"{adapter}: there is no tuned voice yet; `dvc repro train` makes it, --base speaks without")
     if adapter:
+        check_tuned(adapter)
         Permissions().check_adapter(adapter, DATASET)
     return families.load_once(voice, adapter, read().generate.precision)
+
+
+def check_tuned(adapter: Path) -> None:
+    if not (adapter / "adapter_config.json").is_file():
+        raise ModelError(f"{adapter}: there is no tuned voice yet; `dvc repro train` makes it, --base speaks without")
 
 
 def say(voice: Voice, text: str, *, seed: int = 0, context: tuple[Turn, ...] = ()) -> Generator[Audio, None, bool]:
@@ -47,8 +51,13 @@ def say(voice: Voice, text: str, *, seed: int = 0, context: tuple[Turn, ...] = (
     return voice.stream(request, sentence.speaking(how))
 
 
-def reference_clip() -> tuple[Turn, ...]:
-    """The clip that `generate` cloned from, as the records of its samples say."""
+def reference_clip(speaker: str | None = None) -> tuple[Turn, ...]:
+    """The clip that `generate` cloned from, as the records of its samples say; or the one of this speaker."""
+    family = families.family(read().voice.family)
+    if speaker is not None:
+        row, turn = reference.of_speaker(speaker, family.cloning, CODES / family.name)
+        Permissions().check({row.source: [row.recording]}, f"{row.id}: ", taking_part=True)
+        return (turn,)
     path = min(SAMPLES.glob("*_clone-*.json"), default=None)
     if path is None:
         raise DataError(f"{SAMPLES}: no sample that cloned a clip, so none to clone; `dvc repro generate` makes them")
@@ -56,5 +65,4 @@ def reference_clip() -> tuple[Turn, ...]:
     examples = read_jsonl(DATASET / "train.jsonl", Example)
     recordings = {clip.source: [clip.recording] for clip in examples if clip.id == sample.reference}
     Permissions().check(recordings, f"{sample.reference}: ", taking_part=True)
-    family = families.family(read().voice.family)
     return reference.of_sample(sample, DATASET, CODES / family.name, family.cloning)

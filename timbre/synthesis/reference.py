@@ -21,6 +21,7 @@ from timbre.families import Cloning, SpeakerTag, Turn
 from timbre.families import codes as clip_codes
 
 DATASET = Path("data/dataset")
+CLIPS = Path("data/clips")
 CODES = Path("data/codes")  # a folder for each family
 
 
@@ -28,6 +29,17 @@ class Reference(NamedTuple):
     clip: str  # its id
     speaker: str
     turn: Turn
+
+
+def of_speaker(speaker: str, cloning: Cloning, codes: Path, dataset: Path = DATASET) -> tuple[Example, Turn]:
+    """The clip that is cloned for a speaker; DataError where there is none for training."""
+    rows = read_jsonl(dataset / "train.jsonl", Example)
+    own = [row for row in rows if row.source == speaker]
+    if not own:
+        names = ", ".join(dict.fromkeys(row.source for row in rows)) or "nobody"
+        raise DataError(f"{speaker}: no clip of this speaker in {dataset / 'train.jsonl'}; it has clips of {names}")
+    chosen = choose_reference(own, CLIPS, codes, cloning)
+    return next(row for row in own if row.id == chosen.clip), chosen.turn
 
 
 def order(example: Example) -> str:
@@ -71,8 +83,8 @@ def usual_speaker(language: str | None = None, dataset: Path = DATASET) -> Turn 
     rows = read_jsonl(table, Example) if table.is_file() else []
     if not rows:
         return None
-    (name, usual), _ = Counter((row.source, row.language) for row in rows).most_common(1)[0]
-    return Turn("", None, language or usual, SpeakerTag(name=name))
+    ((number, name), usual), _ = Counter(((row.number, row.source), row.language) for row in rows).most_common(1)[0]
+    return Turn("", None, language or usual, SpeakerTag(number, name))
 
 
 def of_sample(sample: Sample, dataset: Path, codes: Path, cloning: Cloning) -> tuple[Turn, ...]:

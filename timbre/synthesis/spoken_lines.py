@@ -1,7 +1,7 @@
 """A file of lines, each spoken into a file of its own, once.
 
     lines.txt   a text in every line; the files are 0001.flac, 0002.flac, …
-    lines.tsv   columns `id`, `text`, and if wanted `seed` and `voice`, named in the first line
+    lines.tsv   columns `id`, `text`, and if wanted `seed`, `voice` and `speaker`, named in the first line
 
 Beside each sound lies a record of what it was spoken from. Where that is the same, nothing is spoken again, so a run
 that was stopped goes on where it was.
@@ -34,7 +34,7 @@ from timbre.synthesis.written_text import spelled_out
 if TYPE_CHECKING:
     from timbre.families import Turn, Voice
 
-COLUMNS = ("id", "text", "seed", "voice")
+COLUMNS = ("id", "text", "seed", "voice", "speaker")
 
 
 class SpokenLine(NamedTuple):
@@ -42,6 +42,7 @@ class SpokenLine(NamedTuple):
     text: str
     seed: int = 0
     voice: str | None = None  # None: the one that the command names
+    speaker: str | None = None  # likewise
 
 
 class Loaded(Protocol):
@@ -51,10 +52,12 @@ class Loaded(Protocol):
     def mark(self) -> Mark: ...
     @property
     def reference(self) -> tuple[Turn, ...]: ...
+    @property
+    def like(self) -> Turn | None: ...
 
 
 class VoiceSource(Protocol):
-    def get(self, name: str | None = None) -> Loaded: ...
+    def get(self, name: str | None = None, speaker: str | None = None) -> Loaded: ...
 
 
 def read_lines(path: Path) -> list[SpokenLine]:
@@ -64,7 +67,7 @@ def read_lines(path: Path) -> list[SpokenLine]:
         return [SpokenLine(f"{n:04}", row.strip()) for n, row in enumerate(rows, 1) if row.strip()]
     header = rows[0].split("\t") if rows else []
     if "text" not in header or "id" not in header or set(header) - set(COLUMNS):
-        raise DataError(f"{path}:1: expected a header of `id`, `text` and, if wanted, `seed` and `voice`")
+        raise DataError(f"{path}:1: expected a header of `id`, `text` and, if wanted, `seed`, `voice` and `speaker`")
     lines: dict[str, SpokenLine] = {}
     wrong = []
     for number, row in enumerate(rows[1:], 2):
@@ -72,8 +75,9 @@ def read_lines(path: Path) -> list[SpokenLine]:
         try:
             check_id(cells["id"])
             line = SpokenLine(
-                cells["id"], cells["text"].strip(), int(cells.get("seed") or 0), cells.get("voice") or None
-            )
+                cells["id"], cells["text"].strip(), int(cells.get("seed") or 0), cells.get("voice") or None,
+                cells.get("speaker") or None,
+            )  # fmt: skip
         except (DataError, KeyError, ValueError) as error:
             wrong.append(f"{path}:{number}: {error}")
             continue
@@ -90,16 +94,19 @@ def speak_lines(
     """Speak what is not there yet; returns a line that says what was done."""
     folder.mkdir(parents=True, exist_ok=True)
     new, seconds, began, params = 0, 0.0, time.monotonic(), read().generate
-    ordered = sorted(lines, key=lambda line: line.voice or "")  # a voice is loaded once
+    ordered = sorted(lines, key=lambda line: (line.voice or "", line.speaker or ""))  # a voice is loaded once
     loaded: Loaded | None = None
-    name: str | None = "\0"
+    name: tuple[str | None, str | None] | None = None
+    usual = usual_speaker(language)
     for line in tqdm(ordered, unit="line", leave=False, disable=None):
-        if loaded is None or line.voice != name:
-            loaded, name = voices.get(line.voice), line.voice
+        if loaded is None or (line.voice, line.speaker) != name:
+            loaded, name = voices.get(line.voice, line.speaker), (line.voice, line.speaker)
         text = spelled_out(line.text, language) if spelled else line.text
         reference = [(turn.text, heard_of(turn)) for turn in loaded.reference]
         mark = loaded.mark
         how = [speed, of_a_sound(params), params.heard_before, *([] if language == "en" else [language])]
+        if loaded.like and usual and loaded.like.speaker != usual.speaker:
+            how.append(loaded.like.speaker)
         key = content_key(text, line.seed, mark.version, mark.why_not, reference, *how)
         record = folder / f"{line.id}.json"
         if is_there(record, folder / f"{line.id}.flac", key):
@@ -131,9 +138,7 @@ def speak_line(
 ) -> tuple[float, dict[str, object]]:
     """Seconds of sound, and what is written down."""
     voice, params = loaded.voice, read().generate
-    manner = manner_of(
-        voice, params, seed=line.seed, reference=loaded.reference, like=usual_speaker(language), whole=True
-    )
+    manner = manner_of(voice, params, seed=line.seed, reference=loaded.reference, like=loaded.like, whole=True)
     script = Narration(passages(text, language), manner)
     samples = 0
     with file(path, voice.sample_rate, loaded.mark.tags()) as write:

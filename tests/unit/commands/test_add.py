@@ -93,7 +93,7 @@ def test_a_new_speaker_gets_an_entry_below_the_others(repository: Path, capsys: 
         *EVIDENCE,
     )
     assert speakers.PATH.read_text() == PEOPLE + (
-        '    eve:\n      name: eve\n      consent:\n        by: "Eve\'s mother: yes, 2026-02-03"\n'
+        '    eve:\n      name: eve\n      number: 1\n      consent:\n        by: "Eve\'s mother: yes, 2026-02-03"\n'
         "        when: 2026-02-03\n        for: a talk\n"
         "        evidence: https://example.org/yes\n        revoked: null\n"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -125,8 +126,50 @@ def test_any_words_of_a_consent_are_written_and_read_back(words: str, before: st
         except SourceError:
             assert not words.strip(), "only white space is no text"
             return
-        assert speakers.parse(after) == speakers.parse(before) | {"eve": eve}
+        known = speakers.parse(before)
+        assert speakers.parse(after) == known | {"eve": replace(eve, number=len(known))}
         assert after.startswith(before) or "{" in before
+
+
+def entry(name: str, number: int | None) -> str:
+    lines = ANN.splitlines(keepends=True)[1:]
+    lines[0] = f"  {name}:\n"
+    return "".join([*lines[:2], *([] if number is None else [f"    number: {number}\n"]), *lines[2:]])
+
+
+def numbers(*entries: tuple[str, int | None]) -> dict[str, int]:
+    people = speakers.parse("speakers:\n" + "".join(entry(*one) for one in entries))
+    return {name: person.number for name, person in people.items()}
+
+
+def test_who_has_no_number_takes_the_smallest_that_is_free_in_the_files_order() -> None:
+    assert numbers(("ann", None)) == {"ann": 0}
+    assert numbers(("ann", None), ("bob", None), ("eve", 1)) == {"ann": 0, "bob": 2, "eve": 1}
+    assert numbers(("ann", 5), ("bob", None)) == {"ann": 5, "bob": 0}
+
+
+def test_two_branches_that_add_a_speaker_each_are_noticed_after_the_merge() -> None:
+    merged = "speakers:\n" + "".join(entry(*one) for one in (("ann", None), ("bob", 1), ("eve", 1), ("joe", 1)))
+    assert mistakes(merged) == [
+        "s.yaml:21: eve: number: 1 is bob's already, as where two branches add a speaker each; write 2 here",
+        "s.yaml:30: joe: number: 1 is bob's already, as where two branches add a speaker each; write 3 here",
+    ]
+
+
+def test_a_number_is_whole() -> None:
+    for wrong in ("-1", "true", "1.5", "one"):
+        (told,) = mistakes(ANN.replace("    name: Ann", f"    number: {wrong}\n    name: Ann"))
+        assert told.startswith("s.yaml:3: ann: number: ")
+        assert told.endswith("is not a whole number, 0 or more")
+
+
+def test_a_new_speaker_gets_the_number_above_all_others(tmp_path: Path) -> None:
+    path = tmp_path / "speakers.yaml"
+    path.write_text("speakers:\n" + entry("ann", 4) + entry("bob", None))
+    words = "letter"
+    new = [Person(name, name, Consent(words, "2026-03-01", words, None, None)) for name in ("eve", "joe")]
+    people = speakers.parse(yaml_entries.with_people(path, new).after.decode())
+    assert {name: person.number for name, person in people.items()} == {"ann": 4, "bob": 0, "eve": 5, "joe": 6}
 
 
 def test_this_repository_names_its_own_speaker(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,7 +87,22 @@ def test_what_is_heard_beside_the_speech_is_its_noise() -> None:
     sound = heard(segments)
     assert plan(TALK, segments, sound, PARAMS)[0][0].snr == 50
     sound.levels[sound.speech == 0] = stored(-32)
-    assert plan(TALK, segments, sound, PARAMS)[0][0].snr == 12
+    noisy = plan(TALK, segments, sound, PARAMS)[0][0].snr
+    assert noisy == pytest.approx(11.7, abs=0.05), "12 dB from the noise to the sum of speech and noise"
+    sound.levels[sound.speech == 0] = stored(-20)
+    assert plan(TALK, segments, sound, PARAMS)[0][0].snr == -10
+
+
+def test_digital_silence_is_no_background() -> None:
+    segments = [Segment("talk", 1, 4, "ann", "One.")]
+    sound = heard(segments)
+    sound.levels[sound.speech == 0] = 0
+    sound.levels[110:140] = stored(
+        -40
+    )  # the quietest tenth of the words tells, and makes them half a decibel less loud
+    assert plan(TALK, segments, sound, PARAMS)[0][0].snr == 19.5
+    sound.levels[60:95] = stored(-60)  # a third of a second before the words tells more
+    assert plan(TALK, segments, sound, PARAMS)[0][0].snr == 39.5
 
 
 def test_a_cut_falls_into_the_quietest_moment_beside_the_words() -> None:

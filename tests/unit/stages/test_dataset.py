@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from stages import dataset as stage
 from stages.dataset import duplicates, held_out, main, rejected, repeated, split, unfit, unusual_pace
 from timbre.core.content import content_key
-from timbre.core.errors import DataError
+from timbre.core.errors import DataError, SourceError
 from timbre.core.records import Clip, Drop, Example, Label, read_jsonl, write_jsonl
 from timbre.core.sections import DatasetParams, VoiceParams
 from timbre.core.text import words
@@ -194,6 +194,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         clip("two", 13, "Say it!"),
     ]
     write_sources("one", "two")
+    write_speakers(ann=0)
     write_jsonl(Path("data/clips.jsonl"), clips)
     write_jsonl(Path("data/drops.jsonl"), [Drop("one", 500.0, 501.0, "Hm.", "dropped: flagged so in the transcript")])
     write_jsonl(Path("data/labels.jsonl"), heard(clips).values())
@@ -209,11 +210,25 @@ def write_sources(*names: str, language: str = "en") -> None:
     Path("data/sources.yaml").write_text("".join(entry.format(name, name, language) for name in names))
 
 
+def write_speakers(**numbers: int) -> None:
+    entry = "  {}: {{name: A, number: {}, consent: {{by: A, when: 2026-03-01, for: tests, evidence: null}}}}\n"
+    entries = (entry.format(name, number) for name, number in numbers.items())
+    Path("data/speakers.yaml").write_text("speakers:\n" + "".join(entries))
+
+
 def make() -> None:
     main(
         *(
             Path("data", name)
-            for name in ("sources.yaml", "clips.jsonl", "drops.jsonl", "labels.jsonl", "clips", "dataset")
+            for name in (
+                "sources.yaml",
+                "speakers.yaml",
+                "clips.jsonl",
+                "drops.jsonl",
+                "labels.jsonl",
+                "clips",
+                "dataset",
+            )
         )
     )
 
@@ -231,6 +246,21 @@ def test_a_row_says_its_recordings_language(root: Path) -> None:
     make()
     rows = [row for name in ("train", "eval") for row in read_jsonl(Path(f"data/dataset/{name}.jsonl"), Example)]
     assert {row.language for row in rows} == {"de"}
+
+
+def test_a_row_says_its_speakers_number_unless_it_is_0(root: Path) -> None:
+    make()
+    assert '"number"' not in Path("data/dataset/train.jsonl").read_text()
+    write_speakers(eve=0, ann=3)
+    make()
+    rows = [row for name in ("train", "eval") for row in read_jsonl(Path(f"data/dataset/{name}.jsonl"), Example)]
+    assert {(row.source, row.number) for row in rows} == {("ann", 3)}
+
+
+def test_a_clip_of_somebody_who_is_not_written_down_is_refused(root: Path) -> None:
+    write_speakers(eve=0)
+    with pytest.raises(SourceError, match=r"speakers\.yaml: no entry for ann, whose voice is in one, two"):
+        make()
 
 
 def test_a_language_that_the_family_does_not_speak_is_refused_by_recording(

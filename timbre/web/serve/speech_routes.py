@@ -17,7 +17,9 @@ from timbre.audio.containers import encoder_of
 from timbre.core.errors import DataError
 from timbre.core.params import read
 from timbre.core.sections import GenerateParams
+from timbre.exchange.speaker_choice import marks_speakers
 from timbre.exchange.voice_versions import VoiceVersion
+from timbre.families import Turn
 from timbre.synthesis.emitting import Emission, Mark
 from timbre.synthesis.engine import NotReady, SpeechJob
 from timbre.synthesis.narration import Manner, Narration, manner_of, passages
@@ -31,7 +33,7 @@ from timbre.web.serve.keys import ApiKeys
 from timbre.web.serve.reading import read_small
 from timbre.web.serve.speech_request import MOST, SpeechRequest, parse
 from timbre.web.serve.speech_stream import SpeechStream, shown
-from timbre.web.serve.voices import MODEL, OPENAI_MODELS, ServedVoices
+from timbre.web.serve.voices import MODEL, NO_REFERENCE, OPENAI_MODELS, SPEAKER_MARK, ServedVoices
 
 CREATED = 1_790_000_000  # Unix seconds; OpenAI's clients want a number
 
@@ -82,7 +84,8 @@ class SpeechService:
             )
         if wanted.instructions and wanted.instructions.strip():
             raise Refusal(400, "this voice cannot follow instructions; leave them out", param="instructions")
-        version = self.voices.find(self._name(wanted))
+        name, speaker = self._asked(wanted)
+        version = self.voices.find(name)
         self.voices.check_language(wanted.language)
         text = self._spoken(wanted)
         try:
@@ -93,26 +96,47 @@ class SpeechService:
         if not self.voices.engine.ready:
             raise Refusal(503, "the voice is being loaded, or the server is ending; ask again in a moment",
                           code="not_ready", headers={"Retry-After": "1"})  # fmt: skip
-        return self._answer(wanted, version, text, Narration(parts, self._manner(wanted, version)), key)
+        return self._answer(wanted, version, text, Narration(parts, self._manner(wanted, version, speaker)), key)
 
-    def _name(self, wanted: SpeechRequest) -> str:
-        """Who names no voice may name one as the model."""
-        if wanted.voice_name is not None:
-            return wanted.voice_name
-        return wanted.model if wanted.model in self.voices.versions else self.voices.default.id
+    def _asked(self, wanted: SpeechRequest) -> tuple[str, str | None]:
+        """The voice and which of its speakers; who names no voice may name one as the model."""
+        if wanted.voice_name is None:
+            return (wanted.model if wanted.model in self.voices.versions else self.voices.default.id), wanted.speaker
+        if wanted.voice_name in self.voices.versions:
+            return wanted.voice_name, wanted.speaker
+        name, _, speaker = wanted.voice_name.partition(SPEAKER_MARK)
+        if speaker and wanted.speaker not in (None, speaker):
+            raise Refusal(400, f"the voice says {speaker}, the field `speaker` {wanted.speaker}", param="speaker")
+        return name, speaker or wanted.speaker
 
     def _spoken(self, wanted: SpeechRequest) -> str:
         return spelled_out(wanted.input, wanted.language) if wanted.normalize else wanted.input
 
-    def _manner(self, wanted: SpeechRequest, version: VoiceVersion) -> Manner:
+    def _manner(self, wanted: SpeechRequest, version: VoiceVersion, speaker: str | None) -> Manner:
         if (slots := self.voices.engine.slots) is None:
             raise NotReady("the voice is being loaded; ask again in a moment")
         return manner_of(
             slots, self.params, seed=secrets.randbits(62) if wanted.seed is None else wanted.seed,
-            reference=self.voices.reference(wanted.reference if wanted.reference is not None else self.reference),
-            like=self.voices.speaker(version, wanted.language), adapter=version.key if version.adapter else None,
-            temperature=wanted.temperature, top_p=wanted.top_p,
+            reference=version.as_learnt(self._reference(wanted, version, speaker)),
+            like=self.voices.speaker(version, wanted.language, speaker),
+            adapter=version.key if version.adapter else None, temperature=wanted.temperature, top_p=wanted.top_p,
         )  # fmt: skip
+
+    def _reference(self, wanted: SpeechRequest, version: VoiceVersion, speaker: str | None) -> tuple[Turn, ...]:
+        """The clip that the request names, or else the speaker's own, or else the server's.
+
+        A server that clones nothing clones a speaker only where nothing else would tell who is to speak.
+        """
+        told = speaker is None or (version.adapter is not None and marks_speakers(version))
+        if wanted.reference == NO_REFERENCE and not told:
+            raise Refusal(400, f"this voice knows {speaker} by a clip alone; leave `reference` out", param="reference")
+        if wanted.reference is not None:
+            return self.voices.reference(wanted.reference, speaker)
+        if speaker is None:
+            return self.voices.reference(self.reference)
+        clones = self.reference not in (None, NO_REFERENCE)
+        self.voices.speaker_of(version, speaker)
+        return self.voices.speakers_clip(speaker) if clones or not told else ()
 
     def _answer(
         self, wanted: SpeechRequest, version: VoiceVersion, text: str, script: Narration, key: str
@@ -168,7 +192,8 @@ class SpeechService:
     def audio_voices(self, request: Request) -> Response:
         rows = [
             {"id": name, "name": name, "version": version.key, "run": version.run}
-            for name, version in self.voices.versions.items()
+            | ({"speaker": speaker} if speaker else {})
+            for name, version, speaker in self.voices.names()
         ]
         return AsciiJson({"voices": rows})
 

@@ -24,7 +24,7 @@ from timbre.families.slots import Slots, open_slots
 from timbre.project import speakers
 from timbre.project.permissions import SERVE, Permissions
 from timbre.synthesis.engine import Engine
-from timbre.synthesis.reference import CODES, DATASET, heard
+from timbre.synthesis.reference import CODES, DATASET, heard, of_speaker
 from timbre.web.serve.errors import Refusal
 
 log = logging.getLogger("timbre.serve")
@@ -35,6 +35,7 @@ OPENAI = (
 OPENAI_MODELS = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
 MODEL = "timbre"
 NO_REFERENCE = "none"
+SPEAKER_MARK = ":"  # between version and speaker in a voice's id
 
 
 def check_consent(version: VoiceVersion) -> None:
@@ -71,6 +72,7 @@ class ServedVoices:
         self.opened = False
         self._consent: tuple[float, dict[str, str | None]] = (-1.0, {})
         self._references: dict[str, tuple[Example, Turn]] = {}
+        self._clips: dict[str, tuple[Example, Turn]] = {}  # by speaker
         self.stopped = threading.Event()
         self.engine = Engine(lambda: self._open(slots), waiting)
         if any(name in ALIASES for name in self.versions):
@@ -106,6 +108,22 @@ class ServedVoices:
             raise SourceError(problem)
         return version
 
+    def speaker_of(self, version: VoiceVersion, name: str) -> SpeakerTag:
+        """Somebody whom the version learnt; whoever has a clip here, if it is the base."""
+        if version.adapter is None:
+            return self._clip_of(name)[1].speaker
+        try:
+            return version.speaker(name)
+        except DataError as error:
+            raise Refusal(400, str(error), param="speaker", code="no_speaker") from error
+
+    def names(self) -> Iterator[tuple[str, VoiceVersion, str | None]]:
+        """Every voice that a client may ask for; of a version of several speakers also each of them."""
+        for name, version in self.versions.items():
+            yield name, version, None
+            if len(version.speakers) > 1:
+                yield from ((f"{name}{SPEAKER_MARK}{speaker}", version, speaker) for speaker in version.speakers)
+
     def _objection(self, version: VoiceVersion) -> str | None:
         """What forbids it now; data/speakers.yaml is read again when it changes."""
         path = speakers.PATH
@@ -136,20 +154,38 @@ class ServedVoices:
             with self.lock:
                 self.used[version.key] -= 1
 
-    def reference(self, clip: str | None) -> tuple[Turn, ...]:
+    def reference(self, clip: str | None, speaker: str | None = None) -> tuple[Turn, ...]:
         """The clip to clone from; nothing where none is asked for. Its speaker's consent is asked each time."""
         if clip is None or clip == NO_REFERENCE:
             return ()
         if clip not in self._references:
             self._references[clip] = self._read_reference(clip)
         row, turn = self._references[clip]
+        if speaker is not None and row.source != speaker:
+            raise Refusal(400, f"the clip is of {row.source}, not of {speaker}", param="reference")
+        return self._allowed(row, turn)
+
+    def speakers_clip(self, speaker: str) -> tuple[Turn, ...]:
+        """The clip that is cloned for a speaker, with the consent asked likewise."""
+        return self._allowed(*self._clip_of(speaker))
+
+    def _allowed(self, row: Example, turn: Turn) -> tuple[Turn, ...]:
         Permissions().check_use({row.source: [row.recording]}, row.id, SERVE)
         return (turn,)
 
-    def speaker(self, version: VoiceVersion, language: str) -> Turn:
-        """Who speaks where nothing is cloned: whom the version learnt most recordings of, for a family that is told."""
-        most = max(version.speakers, key=lambda name: len(version.speakers[name]), default="")
-        return Turn("", None, language, SpeakerTag(name=most))
+    def _clip_of(self, speaker: str) -> tuple[Example, Turn]:
+        if speaker not in self._clips:
+            family = families.family(self.base.family)
+            try:
+                self._clips[speaker] = of_speaker(speaker, family.cloning, CODES / family.name)
+            except DataError as error:
+                raise Refusal(400, str(error), param="speaker", code="no_speaker") from error
+        return self._clips[speaker]
+
+    def speaker(self, version: VoiceVersion, language: str, name: str | None = None) -> Turn:
+        """Who speaks where nothing is cloned and nobody says: whom the version learnt most recordings of."""
+        tag = version.speaker() if name is None else self.speaker_of(version, name)
+        return Turn("", None, language, tag)
 
     def check_language(self, language: str) -> None:
         """Refusal where the family reads no text of this language."""
