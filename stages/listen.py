@@ -76,7 +76,8 @@ def main(
     context = reference.of_sample(sample, dataset, codes, families.family(voice.family).cloning)
     seed = sentence.prompt_seed(sample.seed, sample.prompt)
     said = pronunciations.apply(sample.text, pronunciations.read(sample.language))
-    like = context[0] if sample.language == "en" else context[0]._replace(language=sample.language)
+    language = sample.language if context[0].language or sample.language != "en" else None
+    like = context[0]._replace(language=language)
     request = sentence.request(said, params, seed=seed, context=context, like=like)
     jobs = []
     for folder in sorted(points.iterdir()):
