@@ -51,6 +51,10 @@ class Score:
     diff: str  # both texts after the normaliser, word by word, in the notation of wdiff: said [-left out-] {+added+}
     looped: bool = False  # Whisper wrote the same words over and over
     language: str = field(default="en", metadata=UNLESS_DEFAULT)  # in which it was heard and compared
+    second_heard: str | None = field(default=None, metadata=UNLESS_DEFAULT)  # by the second ear
+    second_errors: int | None = field(default=None, metadata=UNLESS_DEFAULT)
+    second_similarity: float | None = field(default=None, metadata=UNLESS_DEFAULT)  # by the second encoder
+    second_named: bool | None = field(default=None, metadata=UNLESS_DEFAULT)
 
     @property
     def speech(self) -> float:
