@@ -171,11 +171,11 @@ class Evidence:
 
 
 def disagreements(evidence: Evidence) -> dict[str, str]:
-    """By `measure/first-second`: a line for each order of two conditions that the second judge turns round."""
+    """By `measure/first-second`: a line for each order that the second judge turns round."""
     return {
         f"{measure}/{difference}": (
-            f"{judge.name} puts {_words(difference)} in the other order by {BY_NAME[measure].title}, and one of the two "
-            "judges is sure"
+            f"{judge.name} puts {_words(difference)} in the other order by {BY_NAME[measure].title}, and one of "
+            "the two judges is sure"
         )
         for measure, judge in evidence.second.items()
         for difference in judge.opposed
