@@ -216,6 +216,8 @@ def finals(path: Path) -> Iterator[tuple[str, float, int]]:
     for kind, records in parts.items():
         for owner, record in records.items():
             yield from ((f"{name}{kind}/{owner}", value, 0) for name, value in measured(record))
+    for measure, judge in results.second.items():
+        yield from ((f"second_{measure}/{name}", value, 0) for name, value in measured(judge))
     yield from ((f"speaker/{name}", value, 0) for name, value in measured(results.speaker))
     for gate, judged in results.gates.items():
         yield from ((f"gate_{name}/{gate}", value, 0) for name, value in measured(judged))
@@ -228,7 +230,7 @@ def opinions(files: TrackedFiles) -> Iterator[tuple[str, float, int]]:
 
 def measured(record: Any) -> Iterator[tuple[str, float]]:
     values = dataclasses.asdict(record) if record else {}
-    yield from ((name, float(value)) for name, value in values.items() if value is not None)
+    yield from ((name, float(value)) for name, value in values.items() if isinstance(value, int | float))
 
 
 def verdicts(files: TrackedFiles) -> dict[str, str]:

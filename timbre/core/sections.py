@@ -328,6 +328,8 @@ class GateParams:
 class EvaluateParams:
     batch: int  # samples that Whisper hears at once
     others: str  # folder
+    second_ear: str | None  # another recogniser: path or name of a Whisper, or pocketsphinx
+    second_encoder: str | None  # another speaker encoder: a folder, or name@commit on the hub
     strict: bool  # asked by stages/track.py, the last
     gates: GateParams
 
