@@ -126,7 +126,7 @@ def one_training(settings: Settings, seed: int, curve: bool) -> OneTraining:
         (done,) = learn(voice, clips, held, wanted, own, Path(scratch))
         history = {int(r["step"]): r for r in done.state.history if "eval_loss" in r and r["step"]}
         chosen = {
-            "the main loss": min(history, key=lambda step: history[step]["eval_loss/backbone"]),
+            "the backbone's loss": min(history, key=lambda step: history[step]["eval_loss/backbone"]),
             "the sum of the losses": min(history, key=lambda step: history[step]["eval_loss"]),
             **{f"{share:.0%} of the steps": nearest(history, share * max(history)) for share in ON_THE_WAY if curve},
             "the last step": max(history),

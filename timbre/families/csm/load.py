@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from timbre.core.errors import ModelError
+from timbre.families import lean_transformers
 from timbre.families.csm.eight_bits import shrink
 from timbre.families.precision import cast, device_for, dtype_of
 from timbre.families.protocol import Precision
@@ -16,6 +17,7 @@ HEARD = "backbone_model.embed_tokens.embed_audio_tokens.weight"  # shares the de
 
 
 def from_pretrained(base: str, where: dict[str, Any]) -> tuple[Any, Any]:
+    lean_transformers.load()
     from transformers import AutoTokenizer, CsmForConditionalGeneration
 
     config = read_config(base, where)
