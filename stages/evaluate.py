@@ -22,8 +22,9 @@ Both folders are keyed by the sound, so that only new samples are heard and embe
 the errors of all its samples over the words of all its prompts: a one-word prompt weighs one word. Similarity is the
 cosine to the mean of the speaker's held-out clips; those clips themselves, through the codec, are its ceiling, and
 other voices its floor. A sample without sound has no words and is nobody's voice: it is not shown to Whisper, which
-invents some. A gate that does not pass is written and told; with `evaluate.strict` the last stage, `track`, ends the
-pipeline with an error, once report and run show it.
+invents some. Where the voice learnt several speakers, each is judged by itself, and a gate passes where it does for all
+of them; the rates are over all samples. A gate that does not pass is written and told; with `evaluate.strict` the last
+stage, `track`, ends the pipeline with an error, once report and run show it.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from timbre.audio import Samples, delivery
 from timbre.core.content import content_key, file_sha256, write_atomic
 from timbre.core.errors import DataError, raise_all
 from timbre.core.params import read
-from timbre.core.records import Example, Sample, cloned_clip, from_json, read_jsonl
+from timbre.core.records import Example, Sample, cloned_clips, from_json, read_jsonl
 from timbre.core.sections import ComputeParams, GateParams, WhisperParams
 from timbre.evaluation import gates, preferences, scores, speaker_similarity, word_errors
 from timbre.evaluation import metrics as evidence
@@ -50,7 +51,7 @@ from timbre.evaluation.mos import judge as predict_opinions
 from timbre.evaluation.preferences import HeardSound, Judged
 from timbre.evaluation.scores import Score
 from timbre.evaluation.speaker_encoder import Vector
-from timbre.evaluation.speaker_similarity import JudgedSound, Scale
+from timbre.evaluation.speaker_similarity import Embedded, JudgedSound, Scale
 from timbre.mapping import Job, batch, refresh
 from timbre.mapping.batch import Files
 from timbre.mapping.stage import run_stage
@@ -71,13 +72,13 @@ class HeardSample:
 def read_samples(folder: Path) -> list[Sample]:
     """Every sample, in the order of conditions, prompts, seeds; refused unless each condition speaks the same."""
     samples = [from_json(path.read_text(encoding="utf-8"), Sample, str(path)) for path in folder.glob("*.json")]
-    samples.sort(key=lambda s: (CONDITIONS.index(s.condition), s.prompt, s.seed))
-    spoken = {name: {(s.prompt, s.seed) for s in samples if s.condition == name} for name in CONDITIONS}
+    samples.sort(key=lambda s: (CONDITIONS.index(s.condition), s.speaker, s.prompt, s.seed))
+    spoken = {name: {(s.line, s.seed) for s in samples if s.condition == name} for name in CONDITIONS}
     everything = set().union(*spoken.values())
     problems = [
-        f"{folder}/{name}-{prompt}-{seed}.json: missing, while other conditions speak this prompt; run `dvc repro`"
+        f"{folder}/{name}-{line}-{seed}.json: missing, while other conditions speak this prompt; run `dvc repro`"
         for name in CONDITIONS
-        for prompt, seed in sorted(everything - spoken[name])
+        for line, seed in sorted(everything - spoken[name])
     ]
     problems += [
         f"{folder / s.id}.flac: missing; run `dvc repro`" for s in samples if not (folder / f"{s.id}.flac").exists()
@@ -153,15 +154,52 @@ def score(
         heard=sound.text,
         diff=reading.diff,
         looped=reading.looped,
+        speaker=sample.speaker,
     )
 
 
-def target(samples: Sequence[Sample], rows: Sequence[Example]) -> Example:
-    """The clip that the samples cloned; its speaker is the one to be spoken like."""
-    clip = cloned_clip(samples, rows)
-    if clip is None:
+def targets(samples: Sequence[Sample], rows: Sequence[Example]) -> dict[str, Example]:
+    """By speaker, the clip that the samples cloned: these are to be spoken like."""
+    clips, speakers = cloned_clips(samples, rows), {sample.speaker for sample in samples}
+    if not clips or not speakers <= {"", *clips}:
         raise DataError("reports/samples: the clip that was cloned is in no table of data/dataset; run `dvc repro`")
-    return clip
+    return clips
+
+
+def sounds_to_embed(
+    spoken: Sequence[Sample], cloned: Mapping[str, Example], train: Sequence[Example], held_out: Sequence[Example],
+    folder: Path, clips: Path, codes: Path, others: Path,
+) -> list[JudgedSound]:  # fmt: skip
+    """Samples, the speakers' own clips, and other voices; a clip of one speaker is another voice to the other."""
+    first = next(iter(cloned))
+    compared = [JudgedSound("sample", s.id, s.speaker or first, folder / f"{s.id}.flac") for s in spoken]
+    for name, clip in cloned.items():
+        used = (s.reference for s in spoken if s.reference and s.speaker in ("", name))
+        own = [row for row in held_out if row.source == name]
+        compared += speaker_similarity.true_sounds(own, clips, codes, clip)
+        compared += speaker_similarity.cloned_sounds(used, name, clips)
+    strangers = [row for row in [*train, *held_out] if len(cloned) > 1 or row.source != first]
+    strange = speaker_similarity.other_sounds(others, strangers, clips)
+    return [*compared, *(other for other in strange if len(cloned) > 1 or other.voice != first)]
+
+
+def judge_speaker(
+    name: str, clip: Example, heard: Mapping[Sample, HeardSample], embedded: Embedded, held_out: Sequence[Example],
+    clips: Path,
+) -> tuple[list[Score], Speaker, float | None]:  # fmt: skip
+    """The scores of the speaker's samples, the scale they are read on, and whether the cloned clip is the speaker's."""
+    by_kind = speaker_similarity.of_voice(embedded, name)
+    scale = speaker_similarity.measure(by_kind)
+    pace, pauses = own_delivery([row for row in held_out if row.source == name], clips)
+    spellings = pronunciations.read(clip.language or "en")
+    whose = {sound.name: vector for sound, vector in by_kind["sample"]}
+    rows = [
+        score(sample, sound, whose[sample.id], scale, pace, spellings)
+        for sample, sound in heard.items()
+        if sample.id in whose
+    ]
+    cloned = named_references([vector for _, vector in by_kind["reference"]], scale)
+    return rows, Speaker(scale.ceiling, scale.floor, pace, pauses), cloned
 
 
 def named_references(cloned: Sequence[Vector], scale: Scale) -> float | None:
@@ -175,8 +213,7 @@ def named_references(cloned: Sequence[Vector], scale: Scale) -> float | None:
 def heard_sounds(samples: Sequence[Sample], folder: Path) -> dict[str, HeardSound]:
     """By the name that opinions give a sound."""
     return {
-        file_sha256(folder / f"{sample.id}.flac")[:16]: HeardSound(sample.condition, sample.prompt)
-        for sample in samples
+        file_sha256(folder / f"{sample.id}.flac")[:16]: HeardSound(sample.condition, sample.line) for sample in samples
     }
 
 
@@ -196,6 +233,19 @@ def weigh(
         listeners=people.listeners,
     )
     return replace(evidence, gates=gates.judge(evidence, reference, leaks, limits))
+
+
+def weigh_all(
+    judged: Mapping[str, tuple[list[Score], Speaker, float | None]], rows: Sequence[Score], leaks: int,
+    limits: GateParams, people: Judged,
+) -> Evidence:  # fmt: skip
+    """Of one speaker, or of several: each, and all together."""
+    if len(judged) == 1:
+        ((_, own, reference),) = judged.values()
+        return weigh(rows, own, reference, leaks, limits, people)
+    each = {name: weigh(own_rows, own, cloned, leaks, limits) for name, (own_rows, own, cloned) in judged.items()}
+    together = weigh(rows, Speaker.mean(own for _, own, _ in judged.values()), None, leaks, limits, people)
+    return replace(together, gates=gates.of_all(each, together, leaks, limits), speakers=each)
 
 
 def write(rows: Sequence[Score], judged: Evidence, table: Path, wer: Path, details: Path, metrics: Path) -> None:
@@ -237,32 +287,17 @@ def main(
     engine = settings.compute
     spoken = read_samples(samples)
     train, held_out = (read_jsonl(dataset / f"{name}.jsonl", Example) for name in ("train", "eval"))
-    reference = target(spoken, [*train, *held_out])
-    name = reference.source
-    own = [row for row in held_out if row.source == name]
-    strangers = [row for row in [*train, *held_out] if row.source != name]
+    cloned = targets(spoken, [*train, *held_out])
     paths = [samples / f"{sample.id}.flac" for sample in spoken]
-    sounds = listen(heard, paths, options, params.batch, engine)
-    compared = [
-        *(JudgedSound("sample", path.stem, "", path) for path in paths),
-        *speaker_similarity.true_sounds(own, clips, codes, reference),
-        *speaker_similarity.cloned_sounds((s.reference for s in spoken if s.reference), name, clips),
-        *(
-            other
-            for other in speaker_similarity.other_sounds(Path(params.others), strangers, clips)
-            if other.voice != name
-        ),
-    ]
-    by_kind = speaker_similarity.bring(embeddings, compared, encoder, voice, engine)
-    scale, (pace, pauses) = speaker_similarity.measure(by_kind), own_delivery(own, clips)
-    whose = [embedding for _, embedding in by_kind["sample"]]
-    spellings = pronunciations.read(reference.language or "en")
-    rows = [score(*taken, scale, pace, spellings) for taken in zip(spoken, sounds, whose, strict=True)]
+    sounds = dict(zip(spoken, listen(heard, paths, options, params.batch, engine), strict=True))
+    compared = sounds_to_embed(spoken, cloned, train, held_out, samples, clips, codes, Path(params.others))
+    embedded = speaker_similarity.bring(embeddings, compared, encoder, voice, engine)
+    each = {name: judge_speaker(name, clip, sounds, embedded, held_out, clips) for name, clip in cloned.items()}
+    by_sample = {row.sample: row for rows, _, _ in each.values() for row in rows}
+    rows = [by_sample[sample.id] for sample in spoken]
     leaks = list(gates.leaks(train, held_out, {sample.prompt: sample.text for sample in spoken}))
-    measured = Speaker(scale.ceiling, scale.floor, pace, pauses)
-    cloned = named_references([embedding for _, embedding in by_kind["reference"]], scale)
     people = preferences.judge(read_opinions(opinions), heard_sounds(spoken, samples), rows)
-    judged = weigh(rows, measured, cloned, len(leaks), params.gates, people)
+    judged = weigh_all(each, rows, len(leaks), params.gates, people)
     write(rows, judged, scores, wer, details, metrics)
     tell(judged, leaks)
     predict_opinions(mos, paths)

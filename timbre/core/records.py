@@ -33,7 +33,7 @@ PLANNED = "planned_steps"  # beside it: the steps that it would have gone to
 EARLY_TAG = "ended early"  # of its run in MLflow
 GO_ON = "`dvc repro -f train` goes on from there"
 
-UNLESS_DEFAULT = {"unless_default": True}  # of a field that is written only where it says more than its default
+OPTIONAL = {"optional": True}  # metadata of a field that is not written where it has its default
 
 Condition = Literal["base", "base_clone", "tuned", "tuned_clone"]
 Kind = Literal["domain", "hard", "true"]  # of a prompt
@@ -174,14 +174,14 @@ class Example:
     seconds: float
     language: str | None = None  # of the recording; None in tables of before
     sentence_ends: list[list[float]] = field(default_factory=list)  # as in the Clip
-    number: int = field(default=0, metadata=UNLESS_DEFAULT)  # the speaker's, as data/speakers.yaml has it
+    number: int = field(default=0, metadata=OPTIONAL)  # the speaker's, as data/speakers.yaml has it
 
 
 @dataclass(frozen=True)
 class Sample:
     """A generated sentence and everything that made it."""
 
-    id: str  # <condition>-<prompt>-<seed>, the file stem under reports/samples
+    id: str  # <condition>-<line>-<seed>, the file stem under reports/samples
     condition: Condition
     prompt: str  # id of the prompt
     kind: Kind
@@ -194,12 +194,23 @@ class Sample:
     seconds: float
     ended: bool  # by its own end-of-speech frame, not by the cap
     key: str
+    speaker: str = field(default="", metadata=OPTIONAL)  # who is spoken as, where the voice learnt several
+
+    @property
+    def line(self) -> str:
+        return line_of(self.prompt, self.speaker)
 
 
-def cloned_clip(samples: Iterable[Sample], clips: Iterable[Example]) -> Example | None:
-    """The clip that the samples cloned: one for all of them."""
-    used = {sample.reference for sample in samples if sample.reference}
-    return next((clip for clip in clips if clip.id in used), None)
+def line_of(prompt: str, speaker: str) -> str:
+    """The prompt, and of several speakers who says it: what two samples have to share to be compared."""
+    return f"{speaker}-{prompt}" if speaker else prompt
+
+
+def cloned_clips(samples: Iterable[Sample], clips: Iterable[Example]) -> dict[str, Example]:
+    """By speaker, the clip that the samples cloned: one for all samples of a speaker."""
+    by_id = {clip.id: clip for clip in clips}
+    used = dict.fromkeys(sample.reference for sample in samples if sample.reference in by_id)
+    return {by_id[name].source: by_id[name] for name in used if name}
 
 
 @dataclass(frozen=True)
@@ -244,10 +255,15 @@ R = TypeVar("R")
 def to_json(record: Any) -> str:
     """One line, keys in the record's order, floats rounded to a thousandth."""
     values = dataclasses.asdict(record)
-    for each in dataclasses.fields(record):
-        if each.metadata.get("unless_default") and values[each.name] == each.default:
-            del values[each.name]
+    for one in optional(type(record)):
+        if values[one.name] == one.default:
+            del values[one.name]
     return json.dumps(_rounded(values), ensure_ascii=False)
+
+
+def optional(kind: type) -> list[dataclasses.Field[Any]]:
+    """Fields that are not written where they have their default, so that files of before keep their bytes."""
+    return [one for one in dataclasses.fields(kind) if one.metadata.get("optional")]
 
 
 def from_json(line: str, kind: type[R], where: str) -> R:

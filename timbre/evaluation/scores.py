@@ -11,12 +11,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from timbre.asr import alignment
 from timbre.core.content import write_atomic
+from timbre.core.records import OPTIONAL, line_of, optional
 from timbre.evaluation import bootstrap
 from timbre.evaluation.aggregates import Mean, Ratio
 from timbre.evaluation.bootstrap import Estimate, TallyPart
@@ -49,6 +50,11 @@ class Score:
     heard: str  # as Whisper wrote it
     diff: str  # both texts after the normaliser, word by word, in the notation of wdiff: said [-left out-] {+added+}
     looped: bool = False  # Whisper wrote the same words over and over
+    speaker: str = field(default="", metadata=OPTIONAL)  # who is spoken as, where the voice learnt several
+
+    @property
+    def line(self) -> str:
+        return line_of(self.prompt, self.speaker)
 
     @property
     def speech(self) -> float:
@@ -66,7 +72,10 @@ class Score:
 
 
 def write(path: Path, scores: Sequence[Score]) -> None:
-    write_atomic(path, to_csv([asdict(score) for score in scores], [field.name for field in fields(Score)]))
+    """An optional column is left out where all samples have its default."""
+    unused = {one.name for one in optional(Score) if all(getattr(score, one.name) == one.default for score in scores)}
+    columns = [one.name for one in fields(Score) if one.name not in unused]
+    write_atomic(path, to_csv([{name: getattr(score, name) for name in columns} for score in scores], columns))
 
 
 def to_csv(rows: Iterable[Mapping[str, object]], columns: Sequence[str]) -> str:
@@ -111,9 +120,10 @@ def _ends(name: str, estimate: Estimate) -> dict[str, float | None]:
 
 
 def parts(scores: Sequence[Score], measure: Measure) -> list[TallyPart] | None:
-    """A part per prompt, all its seeds together, in the order of the prompts' names; None where a sample has no value.
+    """A part per prompt, all its seeds and speakers together, in the order of the prompts' names.
 
-    That is so where nobody knows the speaker's voice."""
+    None where a sample has no value, as where nobody knows the speaker's voice.
+    """
     assert isinstance(measure.total, Ratio | Mean), f"{measure.name} is a sum, and has no interval"
     mine: dict[str, list[tuple[float, float]]] = {prompt: [] for prompt in sorted({score.prompt for score in scores})}
     for score in scores:

@@ -60,6 +60,9 @@ class Scale:
     floor: float | None
 
 
+Embedded = Mapping[Kind, Sequence[tuple[JudgedSound, Vector]]]
+
+
 def true_sounds(
     rows: Sequence[Example], clips: Path, codes: Path, reference: Example | None = None
 ) -> Iterator[JudgedSound]:
@@ -129,7 +132,14 @@ def _embed(sounds: Sequence[tuple[JudgedSound, str]], options: SpeakerParams, vo
         yield {".json": f"{json.dumps({'embedding': numbers, 'key': key})}\n".encode()}
 
 
-def measure(vectors: Mapping[Kind, Sequence[tuple[JudgedSound, Vector]]]) -> Scale:
+def of_voice(vectors: Embedded, voice: str) -> Embedded:
+    """What is told of one speaker: own sounds, and those of all others."""
+    return {
+        kind: [one for one in some if (one[0].voice == voice) != (kind == "other")] for kind, some in vectors.items()
+    }
+
+
+def measure(vectors: Embedded) -> Scale:
     true, coded = ([vector for _, vector in vectors[kind]] for kind in ("true", "coded"))
     if not true:
         return Scale(None, None, None)
