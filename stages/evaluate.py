@@ -37,6 +37,7 @@ from pathlib import Path
 from typing import Annotated
 
 from timbre import asr, audio
+from timbre.asr import languages
 from timbre.audio import Samples, delivery
 from timbre.core.content import content_key, file_sha256, write_atomic
 from timbre.core.errors import DataError, raise_all
@@ -59,6 +60,13 @@ from timbre.project import pronunciations
 from timbre.project.opinions import read as read_opinions
 
 VERSION = 4  # raise when the code gives other bytes for the same input
+
+
+@dataclass(frozen=True)
+class SoundToHear:
+    path: Path
+    language: str
+    key: str
 
 
 @dataclass(frozen=True)
@@ -88,25 +96,31 @@ def read_samples(folder: Path) -> list[Sample]:
 
 
 def listen(
-    folder: Path, paths: Sequence[Path], options: WhisperParams, batch: int, engine: ComputeParams = batch.HERE
-) -> list[HeardSample]:
-    """Let Whisper hear what is new; give what it heard and what there is to hear."""
-    heard_by = [asr.fingerprint(options), asr.normaliser()]
-    keys = {path: content_key(VERSION, file_sha256(path), *heard_by) for path in paths}
-    jobs = [Job(path.stem, key, (path, key)) for path, key in keys.items()]
+    folder: Path, paths: Sequence[Path], options: WhisperParams, batch: int, engine: ComputeParams = batch.HERE,
+    spoken: Sequence[str] = (),
+) -> list[HeardSample]:  # fmt: skip
+    """Let Whisper hear what is new, in the language that is `spoken` in it, English where nobody says; give what it
+    heard and what there is to hear."""
+    fingerprint = asr.fingerprint(options)
+    jobs = []
+    for path, language in zip(paths, spoken or ["en"] * len(paths), strict=True):
+        heard_by = [fingerprint, asr.normaliser(language), *([] if language == "en" else [language])]
+        key = content_key(VERSION, file_sha256(path), *heard_by)
+        jobs.append(Job(path.stem, key, SoundToHear(path, language, key)))
     compute = functools.partial(hear, options)
     refresh(folder, jobs, compute, suffixes=[".json"], label="evaluate", batch=batch, engine=engine, gpu=True)
     records = [json.loads((folder / f"{path.stem}.json").read_bytes()) for path in paths]
     return [HeardSample(h["heard"], h["silent"], *audio.read(path)) for h, path in zip(records, paths, strict=True)]
 
 
-def hear(options: WhisperParams, some: Sequence[tuple[Path, str]]) -> Iterator[Files]:
-    sounds = audio.read_all([path for path, _ in some], asr.SAMPLE_RATE)
+def hear(options: WhisperParams, some: Sequence[SoundToHear]) -> Iterator[Files]:
+    sounds = audio.read_all([one.path for one in some], asr.SAMPLE_RATE)
     loud = [number for number, sound in enumerate(sounds) if not audio.is_silent(sound)]
-    texts = dict(zip(loud, asr.texts(options, [sounds[number] for number in loud]), strict=True))
-    for number, (_, key) in enumerate(some):
+    heard = asr.texts(options, [sounds[number] for number in loud], [some[number].language for number in loud])
+    texts = dict(zip(loud, heard, strict=True))
+    for number, one in enumerate(some):
         text, silent = texts.get(number, ""), number not in texts
-        record = {"heard": text, "key": key, "normaliser": asr.normaliser(), "silent": silent}
+        record = {"heard": text, "key": one.key, "normaliser": asr.normaliser(one.language), "silent": silent}
         yield {".json": f"{json.dumps(record, ensure_ascii=False, indent=2)}\n".encode()}
 
 
@@ -127,7 +141,7 @@ def score(
     """`own` is the speaker's pace in characters per second of speech; a word counts as right in either spelling."""
     said, understood = (pronunciations.apply(text, spellings or {}) for text in (sample.text, sound.text))
     try:
-        reading = word_errors.compare(said, understood)
+        reading = word_errors.compare(said, understood, sample.language)
     except ValueError as error:
         raise DataError(f"prompt {sample.prompt}: {error}; mend data/prompts.tsv") from error
     voices = scale.voices
@@ -154,6 +168,7 @@ def score(
         heard=sound.text,
         diff=reading.diff,
         looped=reading.looped,
+        language=sample.language,
         speaker=sample.speaker,
     )
 
@@ -184,17 +199,17 @@ def sounds_to_embed(
 
 
 def judge_speaker(
-    name: str, clip: Example, heard: Mapping[Sample, HeardSample], embedded: Embedded, held_out: Sequence[Example],
+    name: str, heard: Mapping[Sample, HeardSample], embedded: Embedded, held_out: Sequence[Example],
     clips: Path,
 ) -> tuple[list[Score], Speaker, float | None]:  # fmt: skip
     """The scores of the speaker's samples, the scale they are read on, and whether the cloned clip is the speaker's."""
     by_kind = speaker_similarity.of_voice(embedded, name)
     scale = speaker_similarity.measure(by_kind)
     pace, pauses = own_delivery([row for row in held_out if row.source == name], clips)
-    spellings = pronunciations.read(clip.language or "en")
+    spellings = functools.cache(pronunciations.read)
     whose = {sound.name: vector for sound, vector in by_kind["sample"]}
     rows = [
-        score(sample, sound, whose[sample.id], scale, pace, spellings)
+        score(sample, sound, whose[sample.id], scale, pace, spellings(sample.language))
         for sample, sound in heard.items()
         if sample.id in whose
     ]
@@ -289,10 +304,13 @@ def main(
     train, held_out = (read_jsonl(dataset / f"{name}.jsonl", Example) for name in ("train", "eval"))
     cloned = targets(spoken, [*train, *held_out])
     paths = [samples / f"{sample.id}.flac" for sample in spoken]
-    sounds = dict(zip(spoken, listen(heard, paths, options, params.batch, engine), strict=True))
+    spoken_in = {f"{samples / sample.id}.flac": sample.language for sample in spoken}
+    languages.refuse(options, spoken_in)
+    understood = listen(heard, paths, options, params.batch, engine, list(spoken_in.values()))
+    sounds = dict(zip(spoken, understood, strict=True))
     compared = sounds_to_embed(spoken, cloned, train, held_out, samples, clips, codes, Path(params.others))
     embedded = speaker_similarity.bring(embeddings, compared, encoder, voice, engine)
-    each = {name: judge_speaker(name, clip, sounds, embedded, held_out, clips) for name, clip in cloned.items()}
+    each = {name: judge_speaker(name, sounds, embedded, held_out, clips) for name in cloned}
     by_sample = {row.sample: row for rows, _, _ in each.values() for row in rows}
     rows = [by_sample[sample.id] for sample in spoken]
     leaks = list(gates.leaks(train, held_out, {sample.prompt: sample.text for sample in spoken}))

@@ -33,7 +33,7 @@ PLANNED = "planned_steps"  # beside it: the steps that it would have gone to
 EARLY_TAG = "ended early"  # of its run in MLflow
 GO_ON = "`dvc repro -f train` goes on from there"
 
-OPTIONAL = {"optional": True}  # metadata of a field that is not written where it has its default
+UNLESS_DEFAULT = {"unless_default": True}  # of a field that is written only where it says more than its default
 
 Condition = Literal["base", "base_clone", "tuned", "tuned_clone"]
 Kind = Literal["domain", "hard", "true"]  # of a prompt
@@ -174,7 +174,7 @@ class Example:
     seconds: float
     language: str | None = None  # of the recording; None in tables of before
     sentence_ends: list[list[float]] = field(default_factory=list)  # as in the Clip
-    number: int = field(default=0, metadata=OPTIONAL)  # the speaker's, as data/speakers.yaml has it
+    number: int = field(default=0, metadata=UNLESS_DEFAULT)  # the speaker's, as data/speakers.yaml has it
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,8 @@ class Sample:
     seconds: float
     ended: bool  # by its own end-of-speech frame, not by the cap
     key: str
-    speaker: str = field(default="", metadata=OPTIONAL)  # who is spoken as, where the voice learnt several
+    language: str = field(default="en", metadata=UNLESS_DEFAULT)  # in which it is spoken, heard and compared
+    speaker: str = field(default="", metadata=UNLESS_DEFAULT)  # who is spoken as, where the voice learnt several
 
     @property
     def line(self) -> str:
@@ -255,15 +256,15 @@ R = TypeVar("R")
 def to_json(record: Any) -> str:
     """One line, keys in the record's order, floats rounded to a thousandth."""
     values = dataclasses.asdict(record)
-    for one in optional(type(record)):
-        if values[one.name] == one.default:
-            del values[one.name]
+    for each in unless_default(type(record)):
+        if values[each.name] == each.default:
+            del values[each.name]
     return json.dumps(_rounded(values), ensure_ascii=False)
 
 
-def optional(kind: type) -> list[dataclasses.Field[Any]]:
-    """Fields that are not written where they have their default, so that files of before keep their bytes."""
-    return [one for one in dataclasses.fields(kind) if one.metadata.get("optional")]
+def unless_default(kind: type) -> list[dataclasses.Field[Any]]:
+    """The fields that are left out where they have their default, so that what was written before keeps its bytes."""
+    return [each for each in dataclasses.fields(kind) if each.metadata.get("unless_default")]
 
 
 def from_json(line: str, kind: type[R], where: str) -> R:

@@ -17,7 +17,7 @@ from typing import Any
 
 from timbre.asr import alignment
 from timbre.core.content import write_atomic
-from timbre.core.records import OPTIONAL, line_of, optional
+from timbre.core.records import UNLESS_DEFAULT, line_of, unless_default
 from timbre.evaluation import bootstrap
 from timbre.evaluation.aggregates import Mean, Ratio
 from timbre.evaluation.bootstrap import Estimate, TallyPart
@@ -50,7 +50,8 @@ class Score:
     heard: str  # as Whisper wrote it
     diff: str  # both texts after the normaliser, word by word, in the notation of wdiff: said [-left out-] {+added+}
     looped: bool = False  # Whisper wrote the same words over and over
-    speaker: str = field(default="", metadata=OPTIONAL)  # who is spoken as, where the voice learnt several
+    language: str = field(default="en", metadata=UNLESS_DEFAULT)  # in which it was heard and compared
+    speaker: str = field(default="", metadata=UNLESS_DEFAULT)  # who is spoken as, where the voice learnt several
 
     @property
     def line(self) -> str:
@@ -64,16 +65,18 @@ class Score:
     @property
     def characters(self) -> int:
         """Of the prompt, after the normaliser."""
-        return alignment.characters(self.text, self.heard).of
+        return alignment.characters(self.text, self.heard, self.language).of
 
     @property
     def wrong_characters(self) -> int:
-        return alignment.characters(self.text, self.heard).wrong
+        return alignment.characters(self.text, self.heard, self.language).wrong
 
 
 def write(path: Path, scores: Sequence[Score]) -> None:
     """An optional column is left out where all samples have its default."""
-    unused = {one.name for one in optional(Score) if all(getattr(score, one.name) == one.default for score in scores)}
+    unused = {
+        one.name for one in unless_default(Score) if all(getattr(score, one.name) == one.default for score in scores)
+    }
     columns = [one.name for one in fields(Score) if one.name not in unused]
     write_atomic(path, to_csv([{name: getattr(score, name) for name in columns} for score in scores], columns))
 
