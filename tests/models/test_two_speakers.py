@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
 from stages import encode, evaluate, generate, report, track, train
+from tests.support.shared import built_once
 from timbre import audio
 from timbre.core import params
 from timbre.core.records import Example, Sample, from_json, write_jsonl
@@ -20,6 +23,8 @@ from timbre.evaluation import metrics
 from timbre.evaluation.speaker_encoder import centre, unit
 from timbre.report import tables
 from timbre.tracking.version import TrackedFiles
+from timbre.versions.sample_sounds import version_voice
+from timbre.versions.snapshot import WorkTree
 
 ROOT = Path(__file__).parents[2]
 SPEAKERS = ("pia", "rasmus")  # voices of models/tiny/voices, with two sentences each: one to learn, one held out
@@ -42,25 +47,27 @@ FEW = {
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A project in which the stages from `encode` to `evaluate` have run."""
+    """A project in which the stages from `encode` to `evaluate` have run, to be read and not to be written to."""
+    root = built_once(tmp_path_factory, "two-speakers", build)
     with pytest.MonkeyPatch.context() as patch:
-        root = tmp_path_factory.mktemp("speakers") / "voice"
-        write_project(root)
         patch.chdir(root)
-        data, reports = Path("data"), Path("reports")
-        dataset, clips, codes = data / "dataset", data / "clips", data / "codes/csm"
-        adapter, samples = Path("models/adapter"), reports / "samples"
+        yield root
+
+
+def build(root: Path) -> None:
+    write_project(root)
+    data, reports = Path("data"), Path("reports")
+    dataset, clips, codes = data / "dataset", data / "clips", data / "codes/csm"
+    adapter, samples, history = Path("models/adapter"), reports / "samples", Path("models/history.csv")
+    with contextlib.chdir(root):
         encode.main(clips, codes)
-        train.main(
-            dataset, codes, adapter, Path("models/points"), Path("models/history.csv"), Path("models/speed.json")
-        )
+        train.main(dataset, codes, adapter, Path("models/points"), history, Path("models/speed.json"))
         generate.main(data / "prompts.tsv", dataset, clips, codes, adapter, samples, reports / "speed.json")
         evaluate.main(
             samples, dataset, clips, codes, data / "opinions", reports / "heard", reports / "embeddings",
             reports / "scores.csv", reports / "wer.csv", reports / "details.json", reports / "metrics.json",
             reports / "mos.json",
         )  # fmt: skip
-        yield root
 
 
 def write_project(root: Path) -> None:
@@ -74,6 +81,8 @@ def write_project(root: Path) -> None:
         YAML().dump(document, stream)
     (root / "data/clips").mkdir(parents=True)
     (root / "data/opinions").mkdir()
+    (root / "data/dataset").mkdir()
+    (root / "data/dataset/rejected.jsonl").touch()
     rows = [[example(root, name, number, place) for number, name in enumerate(SPEAKERS)] for place in (0, 1)]
     for table, some in zip(("train", "eval"), rows, strict=True):
         write_jsonl(root / f"data/dataset/{table}.jsonl", some)
@@ -154,10 +163,27 @@ def test_mlflow_gets_the_figures_of_each_speaker(judged: Path) -> None:
     assert {"wer/tuned_clone", "wer/tuned_clone.pia", "wer/tuned_clone.rasmus", "speaker/floor.pia"} <= names
 
 
-def test_the_page_shows_each_speakers_clip_and_rates(judged: Path) -> None:
-    evidence, scored = metrics.read(Path("reports/details.json")), report.sample_rows.read_scores(
-        Path("reports/scores.csv"), Path("reports/samples")
+def test_the_page_shows_each_speakers_clip_rates_and_samples(judged: Path, tmp_path: Path) -> None:
+    data, reports = Path("data"), Path("reports")
+    (tmp_path / "review.json").write_text(
+        '{"reviewed_share": 0.0, "reviewed_seconds": 0, "seconds": 0, "recordings": {}}'
+    )
+    report.main(
+        reports / "samples", reports / "scores.csv", reports / "details.json", Path("models/adapter/training.json"),
+        Path("models/history.csv"), tmp_path, data / "dataset", data / "clips", data / "raw", tmp_path / "review.json",
+        data / "sources.yaml", data / "speakers.yaml", data / "transcripts", tmp_path / "index.html",
+        tmp_path / "report.md",
     )  # fmt: skip
-    rows = report.sample_rows.rows(scored, Path("reports/samples"), lambda clip: None)
-    assert [row.speaker for row in rows] in (["pia", "rasmus"], ["rasmus", "pia"])
-    assert "| pia | Tuned + cloning |" in tables.markdown(evidence, [])
+    page = (tmp_path / "index.html").read_text()
+    assert page.count("A true clip of") == 2
+    assert page.count('<th scope="row"><bdi>rasmus</bdi></th>') == 4
+    assert page.count("<bdi>rasmus</bdi> · <bdi>one</bdi>") == 1
+    assert "| rasmus | Tuned + cloning |" in (tmp_path / "report.md").read_text()
+
+
+def test_listening_tests_and_diffs_tell_the_speakers_samples_apart(judged: Path) -> None:
+    snapshot = WorkTree(Path())
+    version = SimpleNamespace(name="work tree", snapshot=snapshot)
+    spoken = version_voice(version, "tuned_clone")  # type: ignore[arg-type]
+    assert list(spoken.samples) == ["pia-one", "rasmus-one"]
+    assert {sample.reference for sample in spoken.samples.values()} == {"pia0", "rasmus0"}
