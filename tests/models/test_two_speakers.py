@@ -165,14 +165,14 @@ def test_mlflow_gets_the_figures_of_each_speaker(judged: Path) -> None:
 
 def test_the_page_shows_each_speakers_clip_rates_and_samples(judged: Path, tmp_path: Path) -> None:
     data, reports = Path("data"), Path("reports")
-    (tmp_path / "review.json").write_text(
-        '{"reviewed_share": 0.0, "reviewed_seconds": 0, "seconds": 0, "recordings": {}}'
-    )
+    recordings = {f"{name}-talk": {"origin": "transcript"} for name in SPEAKERS}
+    review = {"reviewed_share": 0.0, "reviewed_seconds": 0, "seconds": 0, "recordings": recordings}
+    (tmp_path / "review.json").write_text(json.dumps(review))
     report.main(
         reports / "samples", reports / "scores.csv", reports / "details.json", Path("models/adapter/training.json"),
-        Path("models/history.csv"), tmp_path, data / "dataset", data / "clips", data / "raw", tmp_path / "review.json",
-        data / "sources.yaml", data / "speakers.yaml", data / "transcripts", tmp_path / "index.html",
-        tmp_path / "report.md",
+        Path("models/history.csv"), tmp_path / "points", data / "dataset", data / "clips", data / "raw",
+        tmp_path / "review.json", data / "sources.yaml", data / "speakers.yaml", data / "transcripts",
+        tmp_path / "index.html", tmp_path / "report.md",
     )  # fmt: skip
     page = (tmp_path / "index.html").read_text()
     assert page.count("A true clip of") == 2
