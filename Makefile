@@ -12,6 +12,8 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 export NO_MKDOCS_2_WARNING := 1
+# Byte code is kept: without it each process of the tests compiles everything again.
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: run install test test-fast check docs attack bench real
 # From `fetch` on is all of dvc.yaml, without the frozen stages of models/tiny, of which DVC would warn.
 run: .venv/installed

@@ -6,6 +6,7 @@ what it writes is what these tests look at.
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import shutil
@@ -137,6 +138,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return longest.index(folder) if folder in longest else len(longest)
 
     items.sort(key=place)
+
+
+def pytest_collection_finish() -> None:
+    """Garbage collection need not look through all that was imported, time and again: a tenth of the unit tests."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000)
 
 
 @pytest.fixture(scope="session")

@@ -33,6 +33,8 @@ _BREAK = "&#8203;"  # a space of no width: GitHub links names, numbers and addre
 
 def visible(text: str) -> str:
     """No character that does something: control and direction characters become their numbers."""
+    if text.isprintable():  # as most text is, and a report has a million characters
+        return text
     return "".join(_seen(character) for character in text)
 
 
