@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from timbre import asr, audio
+from timbre.asr import languages
 from timbre.asr.alignment import characters, worst
 from timbre.core.content import content_key
 from timbre.core.params import read
@@ -75,16 +76,17 @@ def main(
 ) -> None:
     settings = read()
     params, model = settings.check, settings.whisper
-    languages = {r.id: r.language for r in fetched(sources, raw)}
+    spoken = {r.id: r.language for r in fetched(sources, raw)}
+    languages.refuse(model, spoken)
     rows, fingerprint = read_jsonl(table, Clip), asr.fingerprint(model)
     jobs = []
     for clip in rows:
-        key = content_key(VERSION, clip.id, languages[clip.recording], fingerprint)
-        jobs.append(Job(clip.id, key, Hearing(clips / f"{clip.id}.flac", languages[clip.recording], key)))
+        key = content_key(VERSION, clip.id, spoken[clip.recording], fingerprint)
+        jobs.append(Job(clip.id, key, Hearing(clips / f"{clip.id}.flac", spoken[clip.recording], key)))
     compute, engine = partial(hear, model=model), settings.compute
     refresh(out, jobs, compute, suffixes=[".json"], label="check", batch=params.batch, engine=engine, gpu=True)
     compared = [
-        label(clip, json.loads((out / f"{clip.id}.json").read_bytes()), languages[clip.recording]) for clip in rows
+        label(clip, json.loads((out / f"{clip.id}.json").read_bytes()), spoken[clip.recording]) for clip in rows
     ]
     compared.sort(key=lambda row: (-row.cer, row.recording, row.start))
     write_jsonl(labels, compared)

@@ -43,9 +43,11 @@ from timbre.core.sections import DatasetParams
 from timbre.core.text import judged_sentences, words
 from timbre.families import Family
 from timbre.mapping.stage import run_stage
-from timbre.project import pace
+from timbre.project import obstacles, pace
 from timbre.project.known_words import REMEDY
 from timbre.project.permissions import Permissions, used_by
+from timbre.project.prompts import PATH as PROMPTS
+from timbre.project.prompts import read_prompts
 from timbre.project.sources import read as read_sources
 from timbre.project.speakers import Person
 
@@ -258,7 +260,9 @@ def main(
     languages = {source.id: source.language for source in read_sources(sources)}
     permissions = Permissions(sources, speakers)
     permissions.check(used_by((clip.speaker, clip.recording) for clip in cut))
-    raise_all(DataError, foreign(cut, languages, families.family(settings.voice.family)))
+    family = families.family(settings.voice.family)
+    asked = read_prompts(PROMPTS) if PROMPTS.is_file() else []  # no dependency: they change nothing that is written
+    raise_all(DataError, [*foreign(cut, languages, family), *obstacles.unspoken(asked, family.name, family.languages)])
     raise_all(DataError, unheard([label_of[clip.id] for clip in cut], params))
     chosen = split(cut, label_of, params)
     left_out = [*read_jsonl(drops, Drop), *rejected(chosen, cut, label_of, params)]

@@ -3,7 +3,7 @@
     python -m stages.generate --prompts data/prompts.tsv --dataset data/dataset --clips data/clips \\
         --codes data/codes/csm --adapter models/adapter --out reports/samples --speed reports/speed.json
 
-Reads   data/prompts.tsv                        id, kind and text of sentences that are in no training clip
+Reads   data/prompts.tsv                        id, kind, text and language of sentences that are in no training clip
         data/dataset, data/clips, data/codes    to choose the reference clip and the true prompts from
         data/pronunciations.tsv                 words that are spoken as they are spelt there
         models/adapter
@@ -22,14 +22,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, get_args
 
 from timbre import families
 from timbre.core.content import content_key, write_atomic
+from timbre.core.errors import DataError, raise_all
 from timbre.core.params import read
 from timbre.core.records import Condition, Example, Sample, read_jsonl, to_json
 from timbre.core.sections import GenerateParams, VoiceParams
@@ -37,7 +38,7 @@ from timbre.families import Mark, Request
 from timbre.mapping import Job, refresh
 from timbre.mapping.batch import Files
 from timbre.mapping.stage import run_stage
-from timbre.project import pronunciations
+from timbre.project import obstacles, pronunciations
 from timbre.project.permissions import Permissions
 from timbre.project.prompts import Prompt, read_prompts
 from timbre.synthesis import sentence
@@ -49,6 +50,10 @@ VERSION = 3  # raise when the code gives other bytes for the same input
 CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 
 
+def no_spellings(language: str) -> Mapping[str, str]:
+    return {}
+
+
 def plan(
     spoken: Sequence[Prompt],
     params: GenerateParams,
@@ -56,11 +61,12 @@ def plan(
     adapter: str,
     reference: Reference,
     marks: Sequence[Mark] = ("number",),
-    spellings: Mapping[str, str] | None = None,
+    spellings: Callable[[str], Mapping[str, str]] = no_spellings,
 ) -> list[tuple[Sample, Request]]:
-    """All samples to be made, the base's first; seconds and end are not known yet. A word of `spellings` is spoken as
-    it is spelt there; the sample keeps the prompt's own words."""
+    """All samples to be made, the base's first; seconds and end are not known yet. A word of the language's `spellings`
+    is spoken as it is spelt there; the sample keeps the prompt's own words."""
     how = of_a_sound(params)
+    usual = reference.turn.language or "en"  # of a prompt that names none
     planned = []
     for condition in CONDITIONS:
         clone_of = reference if condition.endswith("clone") else None
@@ -70,13 +76,17 @@ def plan(
                 cloned = [clone_of.clip, clone_of.turn.text] if clone_of else None
                 row_seed = sentence.prompt_seed(seed, prompt.id)
                 context = (clone_of.turn,) if clone_of else ()
-                said = pronunciations.apply(prompt.text, spellings or {})
-                request = sentence.request(said, params, seed=row_seed, context=context, like=reference.turn)
+                language = prompt.language or usual
+                said = pronunciations.apply(prompt.text, spellings(language))
+                like = reference.turn._replace(language=prompt.language or reference.turn.language)
+                request = sentence.request(said, params, seed=row_seed, context=context, like=like)
                 more = [*request.marked(marks), *([said] if said != prompt.text else [])]
-                key = content_key(VERSION, how, base, used_adapter, cloned, prompt, row_seed, *more)
+                more += [] if language == "en" else [language]
+                text = (prompt.id, prompt.kind, prompt.text, prompt.clip)
+                key = content_key(VERSION, how, base, used_adapter, cloned, text, row_seed, *more)
                 sample = Sample(
-                    f"{condition}-{prompt.id}-{seed}", condition, *prompt, seed,
-                    clone_of.clip if clone_of else None, used_adapter, base, 0.0, False, key,
+                    f"{condition}-{prompt.id}-{seed}", condition, *text, seed,
+                    clone_of.clip if clone_of else None, used_adapter, base, 0.0, False, key, language,
                 )  # fmt: skip
                 planned.append((sample, request))
     return planned
@@ -133,10 +143,10 @@ def main(
     family = families.family(voice.family)
     reference = choose_reference(train, clips, codes, family.cloning)
     written = read_prompts(prompts)
+    raise_all(DataError, obstacles.unspoken(written, family.name, family.languages))
     spoken = written + true_prompts(held_out, reference.speaker, written, params.true_prompts)
     base, tuned = families.fingerprint(voice), families.adapter_fingerprint(adapter)
-    spellings = pronunciations.read(reference.turn.language or "en")
-    planned = plan(spoken, params, base, tuned, reference, family.marks, spellings)
+    planned = plan(spoken, params, base, tuned, reference, family.marks, cache(pronunciations.read))
     jobs, measured = [Job(sample.id, sample.key, (sample, request)) for sample, request in planned], Speed()
     compute = partial(speak, voice=voice, adapter=adapter, params=params, speed=measured)
     # All that is missing in one go, so that no slot is empty before the end.

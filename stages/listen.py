@@ -75,8 +75,10 @@ def main(
     sample = spoken_sample(prompts, samples)
     context = reference.of_sample(sample, dataset, codes, families.family(voice.family).cloning)
     seed = sentence.prompt_seed(sample.seed, sample.prompt)
-    said = pronunciations.apply(sample.text, pronunciations.read(context[0].language or "en"))
-    request = sentence.request(said, params, seed=seed, context=context, like=context[0])
+    said = pronunciations.apply(sample.text, pronunciations.read(sample.language))
+    language = sample.language if context[0].language or sample.language != "en" else None
+    like = context[0]._replace(language=language)
+    request = sentence.request(said, params, seed=seed, context=context, like=like)
     jobs = []
     for folder in sorted(points.iterdir()):
         adapter = families.adapter_fingerprint(folder)

@@ -24,11 +24,12 @@ from typing import Annotated, Any
 import numpy as np
 
 from timbre import asr, audio
-from timbre.asr import HeardUtterance, WhisperTranscript, faster_whisper
+from timbre.asr import HeardUtterance, WhisperTranscript, faster_whisper, languages
 from timbre.asr.sentences import by_sentence
 from timbre.core.content import content_key
 from timbre.core.params import read
 from timbre.core.records import Recording
+from timbre.core.safe_text import warn
 from timbre.core.sections import ComputeParams, TranscribeParams, WhisperParams
 from timbre.mapping import Job, batch, refresh
 from timbre.mapping.batch import Files
@@ -36,6 +37,9 @@ from timbre.mapping.stage import run_stage
 from timbre.project import obstacles
 from timbre.project.glossary import terms
 from timbre.project.known_words import KnownWords, of_model
+from timbre.project.prompts import PATH as PROMPTS
+from timbre.project.prompts import read_prompts
+from timbre.project.sources import read as read_sources
 from timbre.project.sources import to_draft
 
 VERSION = 2  # raise when the code gives other bytes for the same input
@@ -196,6 +200,16 @@ def tell(drafts: Sequence[dict[str, Any]], recordings: Sequence[Recording], know
             print(f"{recording.id}: left out, because it has no time of its own: {text}")
 
 
+def tell_languages(model: WhisperParams, sources: Path) -> None:
+    """Refuse what `check` or `evaluate` could not hear. Prompts change no draft, so they are no dependency."""
+    asked = {source.id: source.language for source in read_sources(sources)}
+    spoken = read_prompts(PROMPTS) if PROMPTS.is_file() else []
+    asked |= {f"{PROMPTS}: {prompt.id}": prompt.language for prompt in spoken if prompt.language}
+    languages.refuse(model, asked)
+    for doubt in languages.doubts(asked.values()):
+        warn(doubt)
+
+
 def main(
     sources: Annotated[Path, "what is declared, data/sources.yaml"],
     raw: Annotated[Path, "what was fetched, data/raw"],
@@ -205,6 +219,7 @@ def main(
     settings = read()
     params, model = settings.transcribe, settings.whisper
     obstacles.tell(settings)
+    tell_languages(model, sources)
     recordings = to_draft(sources, raw)
     prompt, engine = ", ".join(terms(glossary)), settings.compute
     transcribe_all(recordings, raw, prompt, out, params, model, engine)

@@ -161,7 +161,7 @@ class World:
 
     def read(self) -> Any:
         return SimpleNamespace(
-            evaluate=EvaluateParams(4, str(TINY / "voices"), False, LIMITS),
+            evaluate=EvaluateParams(4, str(TINY / "voices"), None, None, False, LIMITS),
             whisper=WhisperParams(str(self.listener)),
             speaker=SpeakerParams(str(TINY / "speaker"), None),
             voice=VoiceParams("csm", str(TINY / "csm"), None),
@@ -320,6 +320,35 @@ def test_only_new_samples_are_heard_and_another_whisper_hears_all_again(
     content["model_state_dict"]["decoder.positional_embedding"] += 1
     torch.save(content, options.model)
     assert "8 computed" in listen()
+
+
+def test_each_sample_is_heard_and_compared_in_its_own_language(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By a recogniser that keeps what it was asked, and writes German as Whisper does."""
+    write_samples(tmp_path / "samples", {"ferry": "The ferry.", "gruss": "Das macht fünf Euro."})
+    paths = [tmp_path / f"samples/base-{name}-0.flac" for name in ("ferry", "gruss")]
+    asked: list[tuple[str, ...]] = []
+
+    def texts(options: WhisperParams, sounds: list[Any], languages: list[str]) -> list[str]:
+        asked.append(tuple(languages))
+        return ["Das macht 5 €." if language == "de" else "The ferry." for language in languages]
+
+    monkeypatch.setattr(evaluate.asr, "texts", texts)
+    options = WhisperParams(str(random_whisper(tmp_path / "whisper.pt")))
+    heard = evaluate.listen(tmp_path / "heard", paths, options, 3, spoken=["en", "de"])
+    assert asked == [("en", "de")]
+    assert "num2words" in json.loads((tmp_path / "heard/base-gruss-0.json").read_text())["normaliser"]
+    german = sample("Das macht fünf Euro.", language="de")
+    row = evaluate.score(german, heard[1], MARINA, SCALE, own=10.0)
+    assert (row.errors, row.wrong_characters, row.language) == (0, 0, "de")
+    assert evaluate.score(replace(german, language="en"), heard[1], MARINA, SCALE, own=10.0).errors > 0
+    scores.write(tmp_path / "scores.csv", [scored("The ferry.", "The ferry."), row])
+    assert [one["language"] for one in csv.DictReader((tmp_path / "scores.csv").open())] == ["en", "de"]
+    scores.write(tmp_path / "scores.csv", [scored("The ferry.", "The ferry.")])
+    assert "language" not in (tmp_path / "scores.csv").read_text().splitlines()[0]
+    evaluate.listen(tmp_path / "heard", paths, options, 3, spoken=["en", "fr"])
+    assert [one[-1] for one in asked[1:]] == ["fr"], "another language hears anew what is in it"
 
 
 def test_without_held_out_clips_or_other_voices_the_words_are_still_read() -> None:

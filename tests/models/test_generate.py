@@ -18,7 +18,7 @@ from tests.support.consent import withdraw_consent, write_consent
 from tests.support.tiny_models import CODEBOOK_SIZE, CODEBOOKS, SAMPLE_RATE, adapted, random_csm
 from timbre import audio, families
 from timbre.core.errors import DataError, ModelError, SourceError
-from timbre.core.records import Example, Sample, from_json, write_jsonl
+from timbre.core.records import Example, Sample, from_json, to_json, write_jsonl
 from timbre.core.sections import GenerateParams, VoiceParams
 from timbre.families import Cloning, Lora, Turn
 from timbre.families.codes import to_bytes
@@ -175,13 +175,36 @@ def test_a_sample_depends_on_its_own_prompt_seed_model_and_reference() -> None:
 
 def test_a_word_with_a_pronunciation_is_spoken_as_it_is_spelt_there_and_the_sample_keeps_the_text() -> None:
     plain, spelt = (
-        plan(TEXTS, PARAMS, "m", "a", reference(), ("number",), words) for words in ({}, {"ferry": "fairy"})
+        plan(TEXTS, PARAMS, "m", "a", reference(), ("number",), {"en": words}.__getitem__)
+        for words in ({}, {"ferry": "fairy"})
     )
     for (sample, request), (other, told) in zip(plain, spelt, strict=True):
         assert other.text == sample.text
         assert told.text == request.text.replace("ferry", "fairy")
         assert (other.key != sample.key) == (told.text != request.text), "who is not concerned stays"
     assert any("fairy" in request.text for _, request in spelt)
+
+
+def test_a_prompt_is_spoken_in_its_own_language_and_others_in_that_of_the_recordings() -> None:
+    texts = [FERRY, COFFEE._replace(language="de"), COFFEE._replace(id="cafe", language="en")]
+    spellings = {"en": {"oslo": "ozlo"}, "de": {"oslo": "uslu"}, "fr": {"ferry": "feri"}}.__getitem__
+    for language in ("en", "fr"):
+        turn = reference().turn._replace(language=language)
+        planned = plan(texts, PARAMS, "m", "a", reference()._replace(turn=turn), ("language",), spellings)
+        spoken = {sample.prompt: (sample.language, request.language, request.text) for sample, request in planned}
+        assert spoken["ferry"][:2] == (language, language)
+        assert spoken["ferry"][2] == ("The ferry waits." if language == "en" else "The feri waits.")
+        assert spoken["coffee"] == ("de", "de", "Green coffee to uslu, please.")
+        assert spoken["cafe"] == ("en", "en", "Green coffee to ozlo, please.")
+    english, usual = (
+        {sample.key for sample, _ in plan([COFFEE._replace(language=name)], PARAMS, "m", "a", reference())}
+        for name in ("en", None)
+    )
+    assert english == usual, "who says what was meant anyway speaks nothing again"
+    german = {sample.key for sample, _ in plan([COFFEE._replace(language="de")], PARAMS, "m", "a", reference())}
+    assert not german & usual
+    assert '"language"' not in to_json(planned[-1][0]), "files of English samples are as before"
+    assert '"language": "fr"' in to_json(planned[0][0])
 
 
 def test_a_voice_that_says_nothing_leaves_a_record_and_a_short_silence(adapter: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from timbre.asr.normalising import normalise
 from timbre.evaluation import word_errors
 
-ALIKE = [
+ALIKE: list[tuple[str, ...]] = [
     ("printed in 1455 (by Peter Schoeffer)", "Printed in fourteen fifty-five by Peter Schoeffer."),
     ("the third [and last] part", "The third and last part"),
     ("He left at 10:30 p.m.", "He left at ten thirty pm"),
@@ -34,6 +34,59 @@ ALIKE = [
     ("70\u00b0", "seventy degrees"),
     ("Mr. Smith, O.K.?", "mister Smith, okay"),
 ]
+
+
+OTHERS = {
+    "de": [
+        ("Das kostet 5 €.", "das kostet fünf Euro"),
+        ("Es kostet 3,50 €", "Es kostet drei Euro fünfzig"),
+        ("1 Euro", "ein Euro"),
+        ("1.250 €", "1250 Euro"),
+        ("0,50 €", "fünfzig Cent"),
+        ("$20", "zwanzig Dollar"),
+        ("Um 10:30 Uhr", "um zehn Uhr dreißig"),
+        ("um 1 Uhr", "um ein Uhr"),
+        ("um 18.15 Uhr", "um 18:15"),
+        ("5 %", "fünf Prozent"),
+        ("3,14", "drei Komma eins vier"),
+        ("21 Fähren", "einundzwanzig Fähren"),
+        ("1995", "neunzehnhundertfünfundneunzig"),
+        ("1.000.000 Wörter", "eine million Wörter"),
+    ],
+    "fr": [
+        ("Ça coûte 5 €.", "ça coûte cinq euros"),
+        ("1 €", "un euro"),
+        ("3,50 €", "trois euros cinquante"),
+        ("1 250 €", "1250 euros"),
+        ("0,50 €", "cinquante centimes"),
+        ("£1", "une livre"),
+        ("à 10h30", "à dix heures trente"),
+        ("à 10 h 30", "à 10:30"),
+        ("à 21 heures", "à vingt-et-une heures"),
+        ("1h", "une heure"),
+        ("10 hommes", "dix hommes"),
+        ("5 %", "cinq pour cent"),
+        ("3,05", "trois virgule zéro cinq"),
+        ("l\u2019an 2000", "l'an deux mille"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "heard"), [(one, *pair) for one, pairs in OTHERS.items() for pair in pairs]
+)
+def test_numbers_and_money_of_german_and_french_are_no_error_in_either_spelling(
+    language: str, text: str, heard: str
+) -> None:
+    assert word_errors.compare(text, heard, language).errors == 0, (
+        normalise(text, language),
+        normalise(heard, language),
+    )
+
+
+def test_a_wrong_number_is_an_error_in_every_language() -> None:
+    assert word_errors.compare("Es kostet 5 €", "Es kostet sechs Euro", "de").errors == 1
+    assert word_errors.compare("à 10h30", "à dix heures vingt", "fr").errors == 1
 
 
 @pytest.mark.parametrize(("text", "heard"), ALIKE)

@@ -72,12 +72,12 @@ class Heard:
 
 def fingerprint(params: WhisperParams) -> str:
     """The model's part of a content key: the file's SHA-256, or the name, which openai-whisper ties to one file."""
-    return file_sha256(_weights(params.model)) if _is_file(params.model) else params.model
+    return file_sha256(_weights(params.model)) if is_file(params.model) else params.model
 
 
 def load(params: WhisperParams) -> Model:
     """The model, on the GPU where there is one; the same object for the same file."""
-    if not _is_file(params.model):
+    if not is_file(params.model):
         return _load(params, 0)
     weights = _weights(params.model).resolve()
     path = weights.parent if ctranslate2_weights.is_folder(params.model) else weights
@@ -90,7 +90,7 @@ def _load(params: WhisperParams, changed: int) -> Model:
     import whisper
 
     name = params.model
-    if not _is_file(name) and name not in whisper.available_models():
+    if not is_file(name) and name not in whisper.available_models():
         names = ", ".join(whisper.available_models())
         raise ModelError(f"params.yaml: whisper.model: no model `{name}`; name a .pt file or one of {names}")
     with contextlib.suppress(AttributeError, RuntimeError):  # 3 s of compiling once, instead of in every process
@@ -103,7 +103,7 @@ def _load(params: WhisperParams, changed: int) -> Model:
     except OSError as error:  # urllib's errors are OSErrors
         raise ModelError(f"whisper.model: {name} could not be downloaded: {error}; `dvc repro` tries again") from error
     except Exception as error:
-        if not _is_file(params.model):
+        if not is_file(params.model):
             raise
         raise ModelError(
             f"{name}: is not a Whisper checkpoint ({type(error).__name__}); bring the right file"
@@ -214,14 +214,14 @@ def _last_time(model: Model, tokens: Sequence[int]) -> float:
     return max(((token - zero) * 0.02 for token in tokens if token >= zero), default=float(WINDOW))
 
 
-def texts(params: WhisperParams, sounds: Sequence[Any]) -> list[str]:
-    """What is said in each sound, heard as English; those that fit into a window are heard all at once."""
-    model = load(params)
+def texts(params: WhisperParams, sounds: Sequence[Any], languages: Sequence[str] | None = None) -> list[str]:
+    """What is said in each sound, heard in its own language; those that fit into a window are heard all at once."""
+    model, spoken = load(params), languages or ["en"] * len(sounds)
     fit = [number for number, sound in enumerate(sounds) if len(sound) <= WINDOW * SAMPLE_RATE]
-    heard = hear(model, [sounds[number] for number in fit], ["en"] * len(fit)) if fit else []
+    heard = hear(model, [sounds[number] for number in fit], [spoken[number] for number in fit]) if fit else []
     by_number = dict(zip(fit, (one.text for one in heard), strict=True))
     return [
-        by_number[number] if number in by_number else transcribe(model, sound).text
+        by_number[number] if number in by_number else transcribe(model, sound, language=spoken[number]).text
         for number, sound in enumerate(sounds)
     ]
 
@@ -237,10 +237,11 @@ def check_language(model: Model, language: str, name: str) -> None:
     from whisper.tokenizer import LANGUAGES
 
     if language not in (LANGUAGES if model.is_multilingual else {"en"}):
-        kind = "does not know it" if model.is_multilingual else "knows English only"
-        raise ModelError(
-            f"{name}: is in `{language}`, and whisper.model {kind}; name another in params.yaml, say turbo"
-        )
+        raise ModelError(unknown(language, name, "does not know it" if model.is_multilingual else "knows English only"))
+
+
+def unknown(language: str, name: str, why: str) -> str:
+    return f"{name}: is in `{language}`, and whisper.model {why}; name another in params.yaml, say turbo"
 
 
 def check_prompt(model: Model, prompt: str) -> None:
@@ -267,7 +268,7 @@ def _utterance(segment: dict[str, Any]) -> HeardUtterance:
     )
 
 
-def _is_file(model: str) -> bool:
+def is_file(model: str) -> bool:
     return model.endswith(".pt") or "/" in model
 
 

@@ -3,8 +3,9 @@
     normalise("He left at 10:30 p.m. (on foot), with $5.")    # he left at 1030 pm on foot with $5
 
 Around openai-whisper's normaliser, for what it gets wrong: it deletes what stands in brackets, which a reader reads; it
-tells `p.m.` from `pm`, and 10:30 from ten thirty. Languages other than English lose case and punctuation, and their
-whole numbers are spelt out where num2words knows how.
+tells `p.m.` from `pm`, and 10:30 from ten thirty. Languages other than English lose case and punctuation, as by
+Whisper's normaliser for them, and keep what stands in brackets; their whole numbers are spelt out where num2words knows
+how. German and French say money, decimals, times of day and percentages, too (timbre/asr/amounts.py).
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ import re
 import unicodedata
 from typing import Any
 
+from timbre.asr.amounts import SAID, spelt
 from timbre.core.text import UNSPACED
 
 VERSION = 1  # raise when the same text gives other words: rates of two versions cannot be compared
+OTHER_VERSION = 2  # the same for languages other than English
 
 _MARKS = str.maketrans(dict.fromkeys("()[]{}<>", " ") | {"\u2019": "'", "\u2018": "'", "\u02bc": "'"})
 _ABBREVIATED = re.compile(r"\b(?:[^\W\d_]\. ?)+[^\W\d_]\.(?!\w)")  # p.m., U.S., J. R. R.
@@ -32,12 +35,18 @@ _SHORTENED = re.compile("|".join(rf"\b{re.escape(short)}(?!\w)" for short in _SH
 _DIGITS = re.compile(r"\d+")
 _THOUSANDS = re.compile(r"(?<=\d)[.,\u00a0\u202f ](?=\d{3}\b)")
 _SPELT = {"ca", "cs", "da", "de", "es", "fi", "fr", "hu", "id", "it", "nl", "no", "pl", "pt", "ro", "sv", "tr", "uk"}
-_LONGEST = 12  # digits that are said as one number
 
 
-def normaliser() -> str:
+def normaliser(language: str = "en") -> str:
     """Which normaliser it is: rates of two versions of it cannot be compared."""
+    if language.split("-")[0] != "en":
+        return f"timbre {OTHER_VERSION}, num2words {importlib.metadata.version('num2words')}"
     return f"timbre {VERSION}, openai-whisper {importlib.metadata.version('openai-whisper')}"
+
+
+def counts(language: str) -> bool:
+    """Whether a number in digits is the same as the number in words."""
+    return language.split("-")[0] in {"en", *_SPELT}
 
 
 def normalise(text: str, language: str = "en") -> str:
@@ -63,24 +72,14 @@ def _english(text: str) -> str:
 
 
 def _other(text: str, language: str) -> str:
+    if language in SAID:
+        text = SAID[language].amounts(text)
     if language in _SPELT:
-        text = _DIGITS.sub(lambda found: _spelt(found[0], language), _THOUSANDS.sub("", text))
+        text = _DIGITS.sub(lambda found: spelt(found[0], language), _THOUSANDS.sub("", text))
     kept = "".join(" " if unicodedata.category(c)[0] in "PSZ" else c for c in unicodedata.normalize("NFKC", text))
     if language in UNSPACED:
         kept = " ".join(character for character in kept if not character.isspace())
     return " ".join(kept.split())
-
-
-def _spelt(digits: str, language: str) -> str:
-    if len(digits) > _LONGEST:
-        return digits
-    from num2words import num2words
-
-    year = len(digits) == 4 and "1100" <= digits < "2000"
-    try:
-        return str(num2words(int(digits), lang=language, to="year" if year else "cardinal"))
-    except (NotImplementedError, OverflowError, KeyError, IndexError):
-        return digits
 
 
 @functools.cache

@@ -194,6 +194,7 @@ class Sample:
     seconds: float
     ended: bool  # by its own end-of-speech frame, not by the cap
     key: str
+    language: str = field(default="en", metadata=UNLESS_DEFAULT)  # in which it is spoken, heard and compared
 
 
 def cloned_clip(samples: Iterable[Sample], clips: Iterable[Example]) -> Example | None:
@@ -244,10 +245,15 @@ R = TypeVar("R")
 def to_json(record: Any) -> str:
     """One line, keys in the record's order, floats rounded to a thousandth."""
     values = dataclasses.asdict(record)
-    for each in dataclasses.fields(record):
-        if each.metadata.get("unless_default") and values[each.name] == each.default:
+    for each in unless_default(type(record)):
+        if values[each.name] == each.default:
             del values[each.name]
     return json.dumps(_rounded(values), ensure_ascii=False)
+
+
+def unless_default(kind: type) -> list[dataclasses.Field[Any]]:
+    """The fields that are left out where they have their default, so that what was written before keeps its bytes."""
+    return [each for each in dataclasses.fields(kind) if each.metadata.get("unless_default")]
 
 
 def from_json(line: str, kind: type[R], where: str) -> R:

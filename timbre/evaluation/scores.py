@@ -11,12 +11,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from timbre.asr import alignment
 from timbre.core.content import write_atomic
+from timbre.core.records import UNLESS_DEFAULT, unless_default
 from timbre.evaluation import bootstrap
 from timbre.evaluation.aggregates import Mean, Ratio
 from timbre.evaluation.bootstrap import Estimate, TallyPart
@@ -49,6 +50,11 @@ class Score:
     heard: str  # as Whisper wrote it
     diff: str  # both texts after the normaliser, word by word, in the notation of wdiff: said [-left out-] {+added+}
     looped: bool = False  # Whisper wrote the same words over and over
+    language: str = field(default="en", metadata=UNLESS_DEFAULT)  # in which it was heard and compared
+    second_heard: str | None = field(default=None, metadata=UNLESS_DEFAULT)  # by the second ear
+    second_errors: int | None = field(default=None, metadata=UNLESS_DEFAULT)
+    second_similarity: float | None = field(default=None, metadata=UNLESS_DEFAULT)  # by the second encoder
+    second_named: bool | None = field(default=None, metadata=UNLESS_DEFAULT)
 
     @property
     def speech(self) -> float:
@@ -58,15 +64,20 @@ class Score:
     @property
     def characters(self) -> int:
         """Of the prompt, after the normaliser."""
-        return alignment.characters(self.text, self.heard).of
+        return alignment.characters(self.text, self.heard, self.language).of
 
     @property
     def wrong_characters(self) -> int:
-        return alignment.characters(self.text, self.heard).wrong
+        return alignment.characters(self.text, self.heard, self.language).wrong
 
 
 def write(path: Path, scores: Sequence[Score]) -> None:
-    write_atomic(path, to_csv([asdict(score) for score in scores], [field.name for field in fields(Score)]))
+    """An optional column is left out where all samples have its default."""
+    unused = {
+        one.name for one in unless_default(Score) if all(getattr(score, one.name) == one.default for score in scores)
+    }
+    columns = [one.name for one in fields(Score) if one.name not in unused]
+    write_atomic(path, to_csv([{name: getattr(score, name) for name in columns} for score in scores], columns))
 
 
 def to_csv(rows: Iterable[Mapping[str, object]], columns: Sequence[str]) -> str:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from timbre.core.safe_text import warn
 from timbre.core.sections import Settings
+from timbre.project.prompts import Prompt
 
 
 def obstacles(settings: Settings) -> Iterator[str]:
@@ -19,6 +20,16 @@ def obstacles(settings: Settings) -> Iterator[str]:
             yield "train.optimiser: adamw_8bit needs a CUDA device; `train` stops here, so set adamw"
         elif importlib.util.find_spec("bitsandbytes") is None:
             yield "train.optimiser: adamw_8bit needs bitsandbytes; `pip install -c constraints.txt '.[gpu]'`"
+
+
+def unspoken(prompts: Sequence[Prompt], family: str, spoken: Collection[str] | None) -> Iterator[str]:
+    """A line per prompt in a language that the family does not speak; None speaks what its training brings."""
+    for prompt in prompts:
+        if spoken is not None and prompt.language is not None and prompt.language not in spoken:
+            yield (
+                f"data/prompts.tsv: {prompt.id} is in `{prompt.language}`, and {family} speaks only "
+                f"{', '.join(spoken)}; take the prompt out, or another voice.family"
+            )
 
 
 def tell(settings: Settings) -> None:

@@ -170,7 +170,7 @@ def _check_name(text: str) -> Iterator[str]:
         yield str(error)
 
 
-def _check_language(text: str) -> Iterator[str]:
+def check_language(text: str) -> Iterator[str]:
     if not re.fullmatch(r"[a-z]{2,3}", text):
         yield f"{text!r} is no language code; write two or three letters, such as en"
 
@@ -198,7 +198,7 @@ def _check_url(text: str) -> Iterator[str]:
 CHECKS = {
     "id": _check_name,
     "speaker": _check_name,
-    "language": _check_language,
+    "language": check_language,
     "file": _check_file,
     "url": _check_url,
 }

@@ -17,5 +17,5 @@ def true_prompts(rows: Sequence[Example], speaker: str, prompts: Sequence[Prompt
     for row in sorted((row for row in rows if row.source == speaker), key=order):
         if len(chosen) < count and tuple(words(row.text)) not in spoken:
             spoken.add(tuple(words(row.text)))
-            chosen.append(Prompt(f"{TRUE}{row.id}", "true", row.text, row.id))
+            chosen.append(Prompt(f"{TRUE}{row.id}", "true", row.text, row.id, row.language))
     return chosen

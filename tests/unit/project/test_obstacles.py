@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import ROOT
 from timbre.core import params
 from timbre.project import obstacles
+from timbre.project.prompts import Prompt
 
 
 @pytest.mark.parametrize(
@@ -39,3 +40,10 @@ def test_an_optimiser_that_this_machine_cannot_run(
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == len(told)
     assert all(part in line for part, line in zip(told, lines, strict=True))
+
+
+def test_a_prompt_in_a_language_that_the_family_does_not_speak() -> None:
+    prompts = [Prompt("ferry", "domain", "The ferry."), Prompt("gruss", "hard", "Guten Tag.", language="de")]
+    assert list(obstacles.unspoken(prompts, "csm", None)) == []
+    (line,) = obstacles.unspoken(prompts, "xtts", ("en", "fr"))
+    assert "gruss is in `de`, and xtts speaks only en, fr" in line

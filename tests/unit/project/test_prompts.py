@@ -33,3 +33,18 @@ def test_the_prompts_of_the_repository_are_fine_and_of_both_kinds() -> None:
     found = read_prompts(ROOT / "data/prompts.tsv")
     assert {prompt.kind for prompt in found} == {"domain", "hard"}
     assert len({prompt.text for prompt in found}) == len(found) >= 12
+
+
+def test_a_prompt_may_name_its_language(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.tsv"
+    path.write_text("id\tkind\ttext\tlanguage\nferry\tdomain\tThe ferry.\ngruss\thard\tGuten Tag.\tde\n")
+    assert [(prompt.text, prompt.language) for prompt in read_prompts(path)] == [
+        ("The ferry.", None),
+        ("Guten Tag.", "de"),
+    ]
+    path.write_text("id\tkind\ttext\tlanguage\nferry\tdomain\tThe ferry.\tEnglish\nold\tdomain\tOld.\ten\tde\n")
+    with pytest.raises(DataError, match=r"(?s):2: 'English' is no language code.*:3: expected an id, a kind"):
+        read_prompts(path)
+    path.write_text("id\tkind\ttext\tmood\nferry\tdomain\tThe ferry.\tgood\n")
+    with pytest.raises(DataError, match=r"prompts.tsv:1: expected the header"):
+        read_prompts(path)
