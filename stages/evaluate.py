@@ -5,7 +5,7 @@ Reads   reports/samples/<id>.json and .flac   what `generate` made: four conditi
         evaluate.others (a folder)            other voices: <voice>.flac, or <voice>/<any>.flac
         data/pronunciations.tsv               words that `generate` spoke as they are spelt there
         data/opinions/<listener>.tsv          what people preferred in blind listening tests
-Writes  reports/heard/<id>.json               what Whisper heard
+Writes  reports/heard/<id>.json               what Whisper heard; second-<id>.json what the second ear heard, if any
         reports/embeddings/<name>.json        whose voice it is: embeddings of samples, true clips and other voices
         reports/scores.csv                    a row per sample
         reports/wer.csv                       a row per condition, for `dvc plots`
@@ -37,28 +37,32 @@ from pathlib import Path
 from typing import Annotated
 
 from timbre import asr, audio
-from timbre.asr import languages
+from timbre.asr import languages, second_ear
+from timbre.asr.second_ear import SecondEar
 from timbre.audio import Samples, delivery
 from timbre.core.content import content_key, file_sha256, write_atomic
-from timbre.core.errors import DataError, raise_all
+from timbre.core.errors import DataError, ModelError, raise_all
 from timbre.core.params import read
 from timbre.core.records import Example, Sample, cloned_clips, from_json, read_jsonl
-from timbre.core.sections import ComputeParams, GateParams, WhisperParams
-from timbre.evaluation import gates, preferences, scores, speaker_similarity, word_errors
+from timbre.core.sections import ComputeParams, GateParams, SpeakerParams, WhisperParams
+from timbre.evaluation import gates, preferences, scores, speaker_encoder, speaker_similarity, word_errors
 from timbre.evaluation import metrics as evidence
 from timbre.evaluation.measures import asks
-from timbre.evaluation.metrics import CONDITIONS, Evidence, Speaker
+from timbre.evaluation.metrics import CONDITIONS, Evidence, SecondJudge, Speaker
 from timbre.evaluation.mos import judge as predict_opinions
 from timbre.evaluation.preferences import HeardSound, Judged
 from timbre.evaluation.scores import Score
+from timbre.evaluation.second_opinion import second_opinion
 from timbre.evaluation.speaker_encoder import Vector
-from timbre.evaluation.speaker_similarity import Embedded, JudgedSound, Scale
+from timbre.evaluation.speaker_similarity import JudgedSound, Scale, Vectors
 from timbre.mapping import Job, batch, refresh
 from timbre.mapping.batch import Files
 from timbre.mapping.stage import run_stage
 from timbre.project import pronunciations
 from timbre.project.opinions import read as read_opinions
 
+NO_JUDGES: Mapping[str, SecondJudge] = {}
+SECOND = "second-"  # begins the name of an entry that the second ear made
 VERSION = 4  # raise when the code gives other bytes for the same input
 
 
@@ -67,6 +71,7 @@ class SoundToHear:
     path: Path
     language: str
     key: str
+    second: bool = False  # whether the second ear is to hear it
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,15 @@ class HeardSample:
     silent: bool
     samples: Samples
     rate: int  # Hz
+    second: str | None = None  # as the second ear wrote it
+
+
+@dataclass(frozen=True)
+class SecondVoice:
+    """A sample as the second speaker encoder judges it."""
+
+    similarity: float
+    named: bool | None  # None where nobody knows other voices
 
 
 def read_samples(folder: Path) -> list[Sample]:
@@ -97,27 +111,39 @@ def read_samples(folder: Path) -> list[Sample]:
 
 def listen(
     folder: Path, paths: Sequence[Path], options: WhisperParams, batch: int, engine: ComputeParams = batch.HERE,
-    spoken: Sequence[str] = (),
+    spoken: Sequence[str] = (), second: SecondEar | None = None,
 ) -> list[HeardSample]:  # fmt: skip
-    """Let Whisper hear what is new, in the language that is `spoken` in it, English where nobody says; give what it
-    heard and what there is to hear."""
-    fingerprint = asr.fingerprint(options)
+    """Let Whisper hear what is new, and the second ear where there is one, in the language that is `spoken` in it,
+    English where nobody says; give what was heard and what there is to hear."""
+    ears = [(False, asr.fingerprint(options)), *([(True, second_ear.fingerprint(second))] if second else [])]
     jobs = []
-    for path, language in zip(paths, spoken or ["en"] * len(paths), strict=True):
-        heard_by = [fingerprint, asr.normaliser(language), *([] if language == "en" else [language])]
-        key = content_key(VERSION, file_sha256(path), *heard_by)
-        jobs.append(Job(path.stem, key, SoundToHear(path, language, key)))
-    compute = functools.partial(hear, options)
+    for is_second, fingerprint in ears:
+        for path, language in zip(paths, spoken or ["en"] * len(paths), strict=True):
+            heard_by = [fingerprint, asr.normaliser(language), *([] if language == "en" else [language])]
+            key = content_key(VERSION, file_sha256(path), *heard_by)
+            name = f"{SECOND}{path.stem}" if is_second else path.stem
+            jobs.append(Job(name, key, SoundToHear(path, language, key, is_second)))
+    compute = functools.partial(hear, options, second)
     refresh(folder, jobs, compute, suffixes=[".json"], label="evaluate", batch=batch, engine=engine, gpu=True)
-    records = [json.loads((folder / f"{path.stem}.json").read_bytes()) for path in paths]
-    return [HeardSample(h["heard"], h["silent"], *audio.read(path)) for h, path in zip(records, paths, strict=True)]
+    return [_heard(folder, path, second is not None) for path in paths]
 
 
-def hear(options: WhisperParams, some: Sequence[SoundToHear]) -> Iterator[Files]:
+def _heard(folder: Path, path: Path, by_two: bool) -> HeardSample:
+    first = json.loads((folder / f"{path.stem}.json").read_bytes())
+    second = json.loads((folder / f"{SECOND}{path.stem}.json").read_bytes())["heard"] if by_two else None
+    return HeardSample(first["heard"], first["silent"], *audio.read(path), second)
+
+
+def hear(options: WhisperParams, second: SecondEar | None, some: Sequence[SoundToHear]) -> Iterator[Files]:
     sounds = audio.read_all([one.path for one in some], asr.SAMPLE_RATE)
     loud = [number for number, sound in enumerate(sounds) if not audio.is_silent(sound)]
-    heard = asr.texts(options, [sounds[number] for number in loud], [some[number].language for number in loud])
-    texts = dict(zip(loud, heard, strict=True))
+    texts: dict[int, str] = {}
+    for is_second in (False, True):
+        mine = [number for number in loud if some[number].second == is_second]
+        asked = ([sounds[number] for number in mine], [some[number].language for number in mine])
+        if mine:
+            heard = second_ear.texts(second, *asked) if is_second and second else asr.texts(options, *asked)
+            texts |= zip(mine, heard, strict=True)
     for number, one in enumerate(some):
         text, silent = texts.get(number, ""), number not in texts
         record = {"heard": text, "key": one.key, "normaliser": asr.normaliser(one.language), "silent": silent}
@@ -136,12 +162,13 @@ def own_delivery(rows: Sequence[Example], clips: Path) -> tuple[float | None, fl
 
 def score(
     sample: Sample, sound: HeardSample, whose: Vector, scale: Scale, own: float | None,
-    spellings: Mapping[str, str] | None = None,
+    spellings: Mapping[str, str] | None = None, second: SecondVoice | None = None,
 ) -> Score:  # fmt: skip
     """`own` is the speaker's pace in characters per second of speech; a word counts as right in either spelling."""
-    said, understood = (pronunciations.apply(text, spellings or {}) for text in (sample.text, sound.text))
+    texts = (sample.text, sound.text, sound.second or "")
+    said, understood, by_second = (pronunciations.apply(text, spellings or {}) for text in texts)
     try:
-        reading = word_errors.compare(said, understood, sample.language)
+        reading, other = (word_errors.compare(said, text, sample.language) for text in (understood, by_second))
     except ValueError as error:
         raise DataError(f"prompt {sample.prompt}: {error}; mend data/prompts.tsv") from error
     voices = scale.voices
@@ -170,6 +197,10 @@ def score(
         looped=reading.looped,
         language=sample.language,
         speaker=sample.speaker,
+        second_heard=sound.second,
+        second_errors=None if sound.second is None else other.errors,
+        second_similarity=None if second is None else 0.0 if sound.silent else round(second.similarity, 4),
+        second_named=None if second is None or second.named is None else not sound.silent and second.named,
     )
 
 
@@ -199,19 +230,19 @@ def sounds_to_embed(
 
 
 def judge_speaker(
-    name: str, heard: Mapping[Sample, HeardSample], embedded: Embedded, held_out: Sequence[Example],
+    name: str, heard: Mapping[Sample, HeardSample], embedded: Sequence[Vectors], held_out: Sequence[Example],
     clips: Path,
 ) -> tuple[list[Score], Speaker, float | None]:  # fmt: skip
     """The scores of the speaker's samples, the scale they are read on, and whether the cloned clip is the speaker's."""
-    by_kind = speaker_similarity.of_voice(embedded, name)
+    by_kind, *by_second = (speaker_similarity.of_voice(vectors, name) for vectors in embedded)
     scale = speaker_similarity.measure(by_kind)
     pace, pauses = own_delivery([row for row in held_out if row.source == name], clips)
     spellings = functools.cache(pronunciations.read)
     whose = {sound.name: vector for sound, vector in by_kind["sample"]}
+    own = [sample for sample in heard if sample.id in whose]
     rows = [
-        score(sample, sound, whose[sample.id], scale, pace, spellings(sample.language))
-        for sample, sound in heard.items()
-        if sample.id in whose
+        score(sample, heard[sample], whose[sample.id], scale, pace, spellings(sample.language), other)
+        for sample, other in zip(own, second_voices(by_second, own), strict=True)
     ]
     cloned = named_references([vector for _, vector in by_kind["reference"]], scale)
     return rows, Speaker(scale.ceiling, scale.floor, pace, pauses), cloned
@@ -239,6 +270,7 @@ def weigh(
     leaks: int,
     limits: GateParams,
     people: Judged = preferences.NOBODY,
+    judges: Mapping[str, SecondJudge] = NO_JUDGES,
 ) -> Evidence:
     evidence = Evidence(
         *scores.summarise(rows),
@@ -246,20 +278,22 @@ def weigh(
         preferences=people.preferences,
         heard=people.conditions,
         listeners=people.listeners,
+        second=dict(judges),
     )
     return replace(evidence, gates=gates.judge(evidence, reference, leaks, limits))
 
 
 def weigh_all(
     judged: Mapping[str, tuple[list[Score], Speaker, float | None]], rows: Sequence[Score], leaks: int,
-    limits: GateParams, people: Judged,
+    limits: GateParams, people: Judged, judges: Mapping[str, SecondJudge],
 ) -> Evidence:  # fmt: skip
     """Of one speaker, or of several: each, and all together."""
     if len(judged) == 1:
         ((_, own, reference),) = judged.values()
-        return weigh(rows, own, reference, leaks, limits, people)
+        return weigh(rows, own, reference, leaks, limits, people, judges)
     each = {name: weigh(own_rows, own, cloned, leaks, limits) for name, (own_rows, own, cloned) in judged.items()}
-    together = weigh(rows, Speaker.mean(own for _, own, _ in judged.values()), None, leaks, limits, people)
+    mean = Speaker.mean(own for _, own, _ in judged.values())
+    together = weigh(rows, mean, None, leaks, limits, people, judges)
     return replace(together, gates=gates.of_all(each, together, leaks, limits), speakers=each)
 
 
@@ -275,11 +309,36 @@ def tell(judged: Evidence, leaks: Sequence[str]) -> None:
     for name, gate in judged.gates.items():
         value = "not measured" if gate.value is None else f"{gate.value:.4g}"
         print(f"evaluate: {'passed' if gate.passed else 'FAILED'}  {asks(name)}: {value}, limit {gate.limit:g}")
+    for disagreement in evidence.disagreements(judged).values():
+        print(f"evaluate: warning: {disagreement}")
     for name, listener in judged.listeners.items():
         if not listener.reliable:
             print(f"evaluate: {name} {listener.why}; nothing of this listener counts")
     for leak in leaks:
         print(f"evaluate: leakage: {leak}")
+
+
+def second_judge(name: str | None, samples: Sequence[Sample]) -> SecondEar | None:
+    """Refused where it does not know a language of the samples; its blind spots are told."""
+    if name is None:
+        return None
+    ear = second_ear.second_ear(name, (sample.text for sample in samples))
+    foreign = {sample.language for sample in samples} - set(second_ear.heard_by(ear))
+    raise_all(
+        ModelError, (f"evaluate.second_ear: {name} does not know `{one}`; name another" for one in sorted(foreign))
+    )
+    if missing := second_ear.unknown(ear):
+        print(f"evaluate: {name} lacks these words, and gets them wrong in each sample: {', '.join(missing)}")
+    return ear
+
+
+def second_voices(by_second: Sequence[Vectors], samples: Sequence[Sample]) -> list[SecondVoice | None]:
+    """What the second encoder makes of each sample; nothing where there is none, or no clip to compare with."""
+    voices = speaker_similarity.measure(by_second[0]).voices if by_second else None
+    if voices is None:
+        return [None] * len(samples)
+    vectors = (vector for _, vector in by_second[0]["sample"])
+    return [SecondVoice(voices.similarity(one), voices.is_named(one) if voices.others else None) for one in vectors]
 
 
 def main(
@@ -306,16 +365,19 @@ def main(
     paths = [samples / f"{sample.id}.flac" for sample in spoken]
     spoken_in = {f"{samples / sample.id}.flac": sample.language for sample in spoken}
     languages.refuse(options, spoken_in)
-    understood = listen(heard, paths, options, params.batch, engine, list(spoken_in.values()))
+    second = second_judge(params.second_ear, spoken)
+    understood = listen(heard, paths, options, params.batch, engine, list(spoken_in.values()), second)
     sounds = dict(zip(spoken, understood, strict=True))
     compared = sounds_to_embed(spoken, cloned, train, held_out, samples, clips, codes, Path(params.others))
-    embedded = speaker_similarity.bring(embeddings, compared, encoder, voice, engine)
+    encoders = [encoder, *(SpeakerParams(*name) for name in speaker_encoder.named(params.second_encoder))]
+    embedded = speaker_similarity.bring(embeddings, compared, encoders, voice, engine)
     each = {name: judge_speaker(name, sounds, embedded, held_out, clips) for name in cloned}
     by_sample = {row.sample: row for rows, _, _ in each.values() for row in rows}
     rows = [by_sample[sample.id] for sample in spoken]
     leaks = list(gates.leaks(train, held_out, {sample.prompt: sample.text for sample in spoken}))
     people = preferences.judge(read_opinions(opinions), heard_sounds(spoken, samples), rows)
-    judged = weigh_all(each, rows, len(leaks), params.gates, people)
+    judges = second_opinion(rows, params.second_ear, params.second_encoder)
+    judged = weigh_all(each, rows, len(leaks), params.gates, people, judges)
     write(rows, judged, scores, wer, details, metrics)
     tell(judged, leaks)
     predict_opinions(mos, paths)

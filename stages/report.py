@@ -43,6 +43,7 @@ from timbre.report.numbers import clock, percent
 from timbre.report.people import people
 from timbre.report.rates import rates
 from timbre.report.sample_rows import ShownScore, Take
+from timbre.report.second import second
 from timbre.report.sound import EmbeddedSound, sound
 from timbre.report.tables import Fact
 from timbre.report.templates import environment
@@ -130,6 +131,7 @@ def main(
         rates=rates(evidence),
         by_speaker=tables.by_speaker(evidence),
         people=people(evidence),
+        twice=second(evidence),
         speaker=evidence.speaker,
         measures=COMPARED,
         others=[m for m in MEASURES if not m.compared and m.name not in ("errors", "words")],

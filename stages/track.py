@@ -115,7 +115,7 @@ def fill(
 ) -> None:
     log(client, run_id, "params", flat(parameters))
     log(client, run_id, "tags", tags)
-    log(client, run_id, "metrics", [*finals(files.metrics), *curves(files.history)])
+    log(client, run_id, "metrics", [*finals(files.metrics), *curves(files.history, files.adapter)])
     log(client, run_id, "metrics", list(costs(files)))  # what another machine may lack
     predict(client, run_id, files)
     client.log_inputs(run_id, datasets=list(lineage.datasets(files.dataset)))
@@ -215,6 +215,8 @@ def finals(path: Path) -> Iterator[tuple[str, float, int]]:
     for kind, records in parts.items():
         for owner, record in records.items():
             yield from ((f"{name}{kind}/{owner}", value, 0) for name, value in measured(record))
+    for measure, judge in results.second.items():
+        yield from ((f"second_{measure}/{name}", value, 0) for name, value in measured(judge))
     yield from ((f"speaker/{name}", value, 0) for name, value in measured(results.speaker))
     for speaker, one in results.speakers.items():  # beside the rates of all speakers together
         for condition, record in one.conditions.items():
@@ -231,7 +233,7 @@ def opinions(files: TrackedFiles) -> Iterator[tuple[str, float, int]]:
 
 def measured(record: Any) -> Iterator[tuple[str, float]]:
     values = dataclasses.asdict(record) if record else {}
-    yield from ((name, float(value)) for name, value in values.items() if value is not None)
+    yield from ((name, float(value)) for name, value in values.items() if isinstance(value, int | float))
 
 
 def verdicts(files: TrackedFiles) -> dict[str, str]:
@@ -245,7 +247,8 @@ def verdicts(files: TrackedFiles) -> dict[str, str]:
         tags[EARLY_TAG] = ended
     if facts.get("overfit", 0) > 0:
         tags["overfitting"] = (
-            f"the evaluation loss was best at step {facts['best_step']}, {facts['best_eval_loss']:.4f}, which is kept; "
+            f"{facts.get('chosen_by', 'eval_loss')} was best at step {facts['best_step']}, "
+            f"{facts['best_eval_loss']:.4f}, which is kept; "
             f"by step {facts['steps']} it had risen by {facts['overfit']:.4f}"
         )
     return tags
@@ -263,15 +266,14 @@ def costs(files: TrackedFiles) -> Iterator[tuple[str, float, int]]:
         yield from ((f"system/{name}", value, step) for name, value in row.items())
 
 
-def curves(path: Path) -> Iterator[tuple[str, float, int]]:
-    evaluated: list[tuple[float, int]] = []
+def curves(path: Path, adapter: Path) -> Iterator[tuple[str, float, int]]:
     with path.open(encoding="utf-8", newline="") as lines:
         for row in csv.DictReader(lines):
             step = int(row.pop("step"))
             yield from ((name, float(value), step) for name, value in row.items() if value)
-            evaluated += [(float(row["eval_loss"]), step)] if row.get("eval_loss") else []
-    if evaluated:
-        loss, step = min(evaluated)
+    facts = training(adapter)
+    if "best_step" in facts:
+        step, loss = int(facts["best_step"]), float(facts["best_eval_loss"])
         yield from (("best_eval_loss", loss, step), ("best_step", float(step), step), (f"{FIRST}/loss", loss, step))
 
 

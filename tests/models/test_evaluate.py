@@ -161,7 +161,7 @@ class World:
 
     def read(self) -> Any:
         return SimpleNamespace(
-            evaluate=EvaluateParams(4, str(TINY / "voices"), False, LIMITS),
+            evaluate=EvaluateParams(4, str(TINY / "voices"), None, None, False, LIMITS),
             whisper=WhisperParams(str(self.listener)),
             speaker=SpeakerParams(str(TINY / "speaker"), None),
             voice=VoiceParams("csm", str(TINY / "csm"), None),

@@ -80,6 +80,8 @@ def lines(evidence: Evidence) -> Iterator[str]:
     yield from [*table(evidence), *opinions(), ""]
     if evidence.gates:
         yield from [*tables.gates(evidence), ""]
+    if evidence.second:
+        yield from [*tables.second_opinions(evidence), ""]
 
 
 def table(evidence: Evidence) -> list[str]:

@@ -133,6 +133,22 @@ MEASURES = (
     Measure("samples", "samples", "samples", "count", "", Count()),
     Measure("seconds", "sound", "seconds", "seconds", "", Sum("seconds")),
 )  # fmt: skip
+SECOND = {  # by the measure that they repeat; measured where params.yaml names a second judge
+    "wer": Measure(
+        "second_wer", "wrong words, second ear", "WER, second ear", "share", "lower", Ratio("second_errors", "words"),
+        "Another recogniser (evaluate.second_ear) writes down the same samples. One ear has deaf spots; what both hear "
+        "is the voice’s.",
+        code="timbre/asr/second_ear.py, timbre/evaluation/second_opinion.py", files="reports/heard/second-*.json",
+        digits=1,
+    ),
+    "similarity": Measure(
+        "second_similarity", "similarity, second encoder", "similarity, second", "cosine", "higher",
+        Mean("second_similarity"),
+        "Another speaker encoder (evaluate.second_encoder) compares the same samples with the same clips. Its cosines "
+        "have a scale of their own; only their order can be compared.",
+        code="timbre/evaluation/second_opinion.py", files="reports/embeddings/second-*.json", digits=3,
+    ),
+}  # fmt: skip
 BY_NAME = {measure.name: measure for measure in MEASURES}
 COMPARED = tuple(measure for measure in MEASURES if measure.compared)
 AMOUNTS = ("errors", "words", "samples", "seconds")  # how much was measured, not how well

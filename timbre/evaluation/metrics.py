@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from timbre.core.content import write_atomic
 from timbre.core.errors import DataError
 from timbre.evaluation.aggregates import DIGITS
-from timbre.evaluation.measures import GATES
+from timbre.evaluation.measures import BY_NAME, GATES
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -141,6 +141,20 @@ class Gate:
 
 
 @dataclass(frozen=True)
+class SecondJudge:
+    """What another recogniser, or another speaker encoder, makes of the same samples."""
+
+    name: str  # as params.yaml names it
+    base: float | None = None  # the same measure of each condition
+    base_clone: float | None = None
+    tuned: float | None = None
+    tuned_clone: float | None = None
+    agreement: float | None = None  # share of samples that both call right or both wrong: word for word, or the speaker
+    rank: float | None = None  # Spearman’s correlation with the first judge, over samples
+    opposed: list[str] = field(default_factory=list)  # differences whose sign it turns round where one of both is sure
+
+
+@dataclass(frozen=True)
 class Evidence:
     conditions: dict[str, Metric] = field(default_factory=dict)
     differences: dict[str, Difference] = field(default_factory=dict)  # `tuned-base` → tuned minus base
@@ -149,6 +163,7 @@ class Evidence:
     preferences: dict[str, Preference] = field(default_factory=dict)  # as differences; empty where nobody listened
     heard: dict[str, HeardCondition] = field(default_factory=dict)  # by condition
     listeners: dict[str, ListenerRecord] = field(default_factory=dict)
+    second: dict[str, SecondJudge] = field(default_factory=dict)  # by measure; empty where nobody was asked
     speakers: dict[str, Evidence] = field(default_factory=dict)  # each of several; all else is then over all of them
 
     @property
@@ -160,6 +175,22 @@ class Evidence:
     def passed(self) -> bool:
         """All gates passed, and there are some."""
         return bool(self.gates) and not self.failed
+
+
+def disagreements(evidence: Evidence) -> dict[str, str]:
+    """By `measure/first-second`: a line for each order that the second judge turns round."""
+    return {
+        f"{measure}/{difference}": (
+            f"{judge.name} puts {_words(difference)} in the other order by {BY_NAME[measure].title}, and one of "
+            "the two judges is sure"
+        )
+        for measure, judge in evidence.second.items()
+        for difference in judge.opposed
+    }
+
+
+def _words(difference: str) -> str:
+    return " and ".join(name.replace("_clone", " + cloning") for name in difference.split("-"))
 
 
 def read(path: Path) -> Evidence:
@@ -183,6 +214,7 @@ def from_dict(values: Any) -> Evidence:
         differences={name: _made(Difference, record, name) for name, record in differences.items()},
         speaker=None if speaker is None else _made(Speaker, speaker, "speaker"),
         gates={name: _made(Gate, record, name) for name, record in sorted(gates.items(), key=_place)},
+        second=_all(SecondJudge, records.get("second", {}), "second"),
         **{name: _all(kind, people.get(name, {}), name) for name, kind in PEOPLE.items()},
         speakers={name: from_dict(record) for name, record in _object(records.get("speakers", {}), "speakers").items()},
     )
@@ -196,6 +228,8 @@ def to_dict(evidence: Evidence) -> dict[str, Any]:
     people = {name: {key: _told(one) for key, one in getattr(evidence, name).items()} for name in PEOPLE}
     if evidence.listeners:  # where nobody listened, the file says nothing of people
         values["people"] = people
+    if evidence.second:
+        values["second"] = {name: _told(judge) for name, judge in evidence.second.items()}
     if evidence.speakers:  # of one, all is told already
         values["speakers"] = {name: to_dict(one) for name, one in evidence.speakers.items()}
     return values if evidence.speaker is None else values | {"speaker": _told(evidence.speaker)}

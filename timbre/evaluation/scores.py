@@ -52,6 +52,10 @@ class Score:
     looped: bool = False  # Whisper wrote the same words over and over
     language: str = field(default="en", metadata=UNLESS_DEFAULT)  # in which it was heard and compared
     speaker: str = field(default="", metadata=UNLESS_DEFAULT)  # who is spoken as, where the voice learnt several
+    second_heard: str | None = field(default=None, metadata=UNLESS_DEFAULT)  # by the second ear
+    second_errors: int | None = field(default=None, metadata=UNLESS_DEFAULT)
+    second_similarity: float | None = field(default=None, metadata=UNLESS_DEFAULT)  # by the second encoder
+    second_named: bool | None = field(default=None, metadata=UNLESS_DEFAULT)
 
     @property
     def line(self) -> str:

@@ -100,6 +100,16 @@ def fingerprint(params: SpeakerParams) -> str:
     return content_key(params.model, params.revision)
 
 
+def named(name: str | None) -> list[tuple[str, str | None]]:
+    """`NAME@COMMIT` of the hub, or a folder, as `evaluate.second_encoder` names one; nothing of None."""
+    model, _, commit = (name or "").partition("@")
+    if model and not commit and not Path(model).is_dir():
+        raise ModelError(
+            f"evaluate.second_encoder: {model} is no folder here; of a model on the hub write {model}@COMMIT"
+        )
+    return [(model, commit or None)] if model else []
+
+
 @functools.lru_cache(maxsize=1)
 def load(params: SpeakerParams) -> VoiceEncoder:
     """The encoder, on the GPU where there is one."""

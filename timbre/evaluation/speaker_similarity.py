@@ -1,6 +1,6 @@
 """Whose voice everything is: the embeddings of samples, of the speaker's held-out clips and of other voices.
 
-    found = bring(Path("reports/embeddings"), [*samples, *true_sounds(…), *other_sounds(…)], options, voice)
+    (found,) = bring(Path("reports/embeddings"), [*samples, *true_sounds(…), *other_sounds(…)], [options], voice)
     scale = measure(found)                               # the speaker among other voices, ceiling and floor
     scale.voices.similarity(embedding)
 
@@ -10,7 +10,7 @@ The folder has an entry per sound, <name>.json, keyed by the sound: only what is
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from timbre.mapping.batch import Files
 
 VERSION = 1  # raise when the code gives other numbers for the same sound
 SUFFIXES = {".flac", ".wav", ".mp3", ".ogg"}  # of other voices' sounds
+PREFIXES = ("", "second-")  # of the entries that the first encoder makes, and the second
 CLIPS = 5  # of each other speaker of the dataset
 DIGITS = 5  # of an embedding's numbers: what lies beyond differs from machine to machine
 
@@ -51,6 +52,9 @@ class JudgedSound:
         return self.name if self.kind == "sample" else f"{self.kind}-{self.name}"
 
 
+Vectors = dict[Kind, list[tuple[JudgedSound, Vector]]]
+
+
 @dataclass(frozen=True)
 class Scale:
     """What a similarity is read on. None where there are no clips of the speaker, or no other voices."""
@@ -58,9 +62,6 @@ class Scale:
     voices: KnownVoices | None
     ceiling: float | None
     floor: float | None
-
-
-Embedded = Mapping[Kind, Sequence[tuple[JudgedSound, Vector]]]
 
 
 def true_sounds(
@@ -94,30 +95,36 @@ def other_sounds(folder: Path, rows: Sequence[Example], clips: Path) -> Iterator
 def bring(
     folder: Path,
     sounds: Sequence[JudgedSound],
-    options: SpeakerParams,
+    encoders: Sequence[SpeakerParams],
     voice: VoiceParams,
     engine: ComputeParams = batch.HERE,
-) -> dict[Kind, list[tuple[JudgedSound, Vector]]]:
-    """Embed what is new, and give all of it, by kind."""
-    encoder, base = speaker_encoder.fingerprint(options), families.fingerprint(voice)
+) -> list[Vectors]:
+    """Embed what is new, and give all of it, by kind, for each of the encoders: one, or two."""
+    base = families.fingerprint(voice)
     jobs, kind = [], families.family(voice.family).cloning.kind
-    for sound in sounds:
-        codec = base if sound.kind == "coded" else None
-        if codec and kind != "turns":  # its sound is made of more than codes
-            codec = content_key(codec, *(row and (row.id, row.text) for row in (sound.said, sound.reference)))
-        key = content_key(VERSION, file_sha256(sound.path), encoder, codec)
-        jobs.append(Job(sound.entry, key, (sound, key)))
-    compute = partial(_embed, options=options, voice=voice)
+    for place, encoder in enumerate(encoders):
+        fingerprint = speaker_encoder.fingerprint(encoder)
+        for sound in sounds:
+            codec = base if sound.kind == "coded" else None
+            if codec and kind != "turns":  # its sound is made of more than codes
+                codec = content_key(codec, *(row and (row.id, row.text) for row in (sound.said, sound.reference)))
+            key = content_key(VERSION, file_sha256(sound.path), fingerprint, codec)
+            jobs.append(Job(PREFIXES[place] + sound.entry, key, (sound, encoder, key)))
+    compute = partial(_embed, voice=voice)
     refresh(folder, jobs, compute, suffixes=[".json"], label="similarity", engine=engine, gpu=True)
-    vectors: dict[Kind, list[tuple[JudgedSound, Vector]]] = {kind: [] for kind in get_args(Kind)}
+    return [_read(folder, prefix, sounds) for prefix, _ in zip(PREFIXES, encoders, strict=False)]
+
+
+def _read(folder: Path, prefix: str, sounds: Sequence[JudgedSound]) -> Vectors:
+    vectors: Vectors = {kind: [] for kind in get_args(Kind)}
     for sound in sounds:
-        record = json.loads((folder / f"{sound.entry}.json").read_bytes())
+        record = json.loads((folder / f"{prefix}{sound.entry}.json").read_bytes())
         vectors[sound.kind].append((sound, speaker_encoder.unit(np.asarray(record["embedding"]))))
     return vectors
 
 
-def _embed(sounds: Sequence[tuple[JudgedSound, str]], options: SpeakerParams, voice: VoiceParams) -> Iterator[Files]:
-    for sound, key in sounds:
+def _embed(sounds: Sequence[tuple[JudgedSound, SpeakerParams, str]], voice: VoiceParams) -> Iterator[Files]:
+    for sound, options, key in sounds:
         if sound.kind == "coded":
             model = families.load_once(voice)
             assert sound.said, "codes are of a clip"
@@ -132,14 +139,14 @@ def _embed(sounds: Sequence[tuple[JudgedSound, str]], options: SpeakerParams, vo
         yield {".json": f"{json.dumps({'embedding': numbers, 'key': key})}\n".encode()}
 
 
-def of_voice(vectors: Embedded, voice: str) -> Embedded:
+def of_voice(vectors: Vectors, voice: str) -> Vectors:
     """What is told of one speaker: own sounds, and those of all others."""
     return {
         kind: [one for one in some if (one[0].voice == voice) != (kind == "other")] for kind, some in vectors.items()
     }
 
 
-def measure(vectors: Embedded) -> Scale:
+def measure(vectors: Vectors) -> Scale:
     true, coded = ([vector for _, vector in vectors[kind]] for kind in ("true", "coded"))
     if not true:
         return Scale(None, None, None)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from timbre.evaluation.measures import BY_NAME, COMPARED, GATES, Measure, asks
 from timbre.evaluation.metrics import CONDITIONS, Difference, Evidence, Gate, Metric, Speaker
 from timbre.report.charts import ChartScale, Interval
+from timbre.report.second import doubt
 from timbre.report.verdict import NAMES, change, signed
 
 VERSUS = {  # which differences are shown, the first against the second, and what each is good to know for
@@ -79,7 +80,7 @@ def rates(evidence: Evidence) -> Rates:
         },
         versus=[_versus(name, difference, changes) for name, difference in compared.items()],
         change_axes={name: _axis(scale, _change_tick(BY_NAME[name]), [(0.0, "")]) for name, scale in changes.items()},
-        gates=[gate_row(name, gate) for name, gate in evidence.gates.items()],
+        gates=gate_rows(evidence),
     )
 
 
@@ -140,6 +141,12 @@ def _better(difference: Difference, measure: Measure) -> str:
     _, low, high = measure.interval(difference)
     sign = (low is not None and low > 0) - (high is not None and high < 0)
     return {0: "", 1: "better", -1: "worse"}[sign if measure.better == "higher" else -sign]
+
+
+def gate_rows(evidence: Evidence) -> list[GateRow]:
+    """With what a second judge says against a value: it fails no gate, but people shall know."""
+    rows = (gate_row(name, gate) for name, gate in evidence.gates.items())
+    return [replace(row, measured=row.measured + doubt(evidence, row.id)) for row in rows]
 
 
 def gate_row(name: str, gate: Gate) -> GateRow:

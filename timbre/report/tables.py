@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from timbre.core.safe_text import escaped
 from timbre.evaluation.measures import COMPARED, MEASURES, Measure
 from timbre.evaluation.metrics import CONDITIONS, Evidence, Metric
-from timbre.report import people
+from timbre.report import people, second
 from timbre.report.columns import columns
-from timbre.report.rates import VERSUS, gate_row
+from timbre.report.rates import VERSUS, gate_rows
 from timbre.report.verdict import NAMES, change, verdict
 
 SHOWN = [measure for measure in MEASURES if measure.first]
@@ -74,13 +74,18 @@ def speaker_line(evidence: Evidence) -> str:
 
 def gates(evidence: Evidence) -> Iterator[str]:
     """A line per gate, for a terminal."""
-    rows = [gate_row(name, gate) for name, gate in evidence.gates.items()]
+    rows = gate_rows(evidence)
     yield from columns([("passed" if row.passed else "FAILED", f"{row.asks}: {row.measured}") for row in rows])
 
 
 def preferences(evidence: Evidence) -> list[str]:
     """What people prefer, a line each, for a terminal."""
     return [f"people    {line}" for line in people.sentences(evidence)]
+
+
+def second_opinions(evidence: Evidence) -> list[str]:
+    """What a second judge says, a line each, for a terminal."""
+    return [f"twice     {line}" for line in second.sentences(evidence)]
 
 
 def markdown(evidence: Evidence, facts: Sequence[Fact]) -> str:
@@ -97,6 +102,7 @@ def markdown(evidence: Evidence, facts: Sequence[Fact]) -> str:
         _piped(_changes(evidence)),
         list(_gates(evidence)),
         [f"- **People:** {escaped(line)}" for line in people.sentences(evidence)],
+        [f"- **Judged twice:** {escaped(line)}" for line in second.sentences(evidence)],
         [f"- **{fact.title}:** {fact.text}" for fact in facts],
     ]
     return "\n\n".join("\n".join(part).strip() for part in parts if any(part)) + "\n"
@@ -115,7 +121,7 @@ def _changes(evidence: Evidence) -> list[tuple[str, ...]]:
 
 
 def _gates(evidence: Evidence) -> Iterator[str]:
-    for row in (gate_row(name, gate) for name, gate in evidence.gates.items()):
+    for row in gate_rows(evidence):
         yield f"- {'✅' if row.passed else '❌ **failed**:'} {escaped(row.asks)}: {row.measured}"
 
 
