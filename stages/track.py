@@ -115,7 +115,7 @@ def fill(
 ) -> None:
     log(client, run_id, "params", flat(parameters))
     log(client, run_id, "tags", tags)
-    log(client, run_id, "metrics", [*finals(files.metrics), *curves(files.history)])
+    log(client, run_id, "metrics", [*finals(files.metrics), *curves(files.history, files.adapter)])
     log(client, run_id, "metrics", list(costs(files)))  # what another machine may lack
     predict(client, run_id, files)
     client.log_inputs(run_id, datasets=list(lineage.datasets(files.dataset)))
@@ -244,7 +244,8 @@ def verdicts(files: TrackedFiles) -> dict[str, str]:
         tags[EARLY_TAG] = ended
     if facts.get("overfit", 0) > 0:
         tags["overfitting"] = (
-            f"the evaluation loss was best at step {facts['best_step']}, {facts['best_eval_loss']:.4f}, which is kept; "
+            f"{facts.get('chosen_by', 'eval_loss')} was best at step {facts['best_step']}, "
+            f"{facts['best_eval_loss']:.4f}, which is kept; "
             f"by step {facts['steps']} it had risen by {facts['overfit']:.4f}"
         )
     return tags
@@ -262,15 +263,14 @@ def costs(files: TrackedFiles) -> Iterator[tuple[str, float, int]]:
         yield from ((f"system/{name}", value, step) for name, value in row.items())
 
 
-def curves(path: Path) -> Iterator[tuple[str, float, int]]:
-    evaluated: list[tuple[float, int]] = []
+def curves(path: Path, adapter: Path) -> Iterator[tuple[str, float, int]]:
     with path.open(encoding="utf-8", newline="") as lines:
         for row in csv.DictReader(lines):
             step = int(row.pop("step"))
             yield from ((name, float(value), step) for name, value in row.items() if value)
-            evaluated += [(float(row["eval_loss"]), step)] if row.get("eval_loss") else []
-    if evaluated:
-        loss, step = min(evaluated)
+    facts = training(adapter)
+    if "best_step" in facts:
+        step, loss = int(facts["best_step"]), float(facts["best_eval_loss"])
         yield from (("best_eval_loss", loss, step), ("best_step", float(step), step), (f"{FIRST}/loss", loss, step))
 
 

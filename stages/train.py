@@ -57,7 +57,7 @@ from timbre.training.live_curves import LiveCurves
 from timbre.training.results import facts, steps_taken, to_csv
 from timbre.training.schedule import asked
 
-VERSION = 4  # raise when the code gives another adapter for the same input
+VERSION = 5  # raise when the code gives another adapter for the same input
 SCRATCH = Path(".timbre/train")
 
 
@@ -197,8 +197,9 @@ def train(task: Task, entry: Entry, speed: Path, params: TrainParams, base: Voic
     shutil.rmtree(scratch / "finished" if ended else scratch, ignore_errors=True)
     begun, state = runs[-1].begun, runs[-1].state
     best, last = begun + state.best_step, begun + state.step
+    name = runs[-1].chosen_by.replace("eval_loss/", "evaluation loss of the ").replace("eval_loss", "evaluation loss")
     told = f"; ended early, {GO_ON}" if ended else ""
-    print(f"train: best at step {best} of {last}, evaluation loss {state.best_loss:.3f}{told}")
+    print(f"train: best at step {best} of {last}, {name.replace('_', ' ')} {state.best_loss:.3f}{told}")
 
 
 if __name__ == "__main__":

@@ -57,7 +57,10 @@ def test_orpheus_is_encoded_trained_and_spoken_by_its_preset_and_csms_codes_stay
     train.main(**{name: Path(path) for name, path in {**names, **rest}.items()})
     columns = Path("models/history.csv").read_text().splitlines()[0].split(",")
     assert {"eval_loss/coarse", "eval_loss/middle", "eval_loss/fine", "eval_loss/text"} <= set(columns)
-    assert json.loads(Path("models/adapter/training.json").read_text())["steps"] == 2
+    facts = json.loads(Path("models/adapter/training.json").read_text())
+    chosen_by = "eval_loss/codes" if settings.orpheus.learn_text else "eval_loss"
+    assert (facts["steps"], facts["chosen_by"]) == (2, chosen_by), "the words' loss chooses no step"
+    assert chosen_by in columns
 
     family = families.family("orpheus")
     rows = read_jsonl(Path("data/dataset/train.jsonl"), Example)

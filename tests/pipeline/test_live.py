@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def test_a_training_that_was_killed_is_not_left_as_running(root: Path) -> None:
     process = curves.process
     assert process
     process.communicate(timeout=PATIENT)  # its end of the pipe is closed without a word
-    with sqlite3.connect(root / "mlflow.db") as database:
+    with closing(sqlite3.connect(root / "mlflow.db")) as database:
         assert database.execute("SELECT status FROM runs").fetchall() == [("KILLED",)]
 
 
@@ -84,11 +85,14 @@ def test_a_server_that_never_answers_is_not_waited_for(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(PATIENT)
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.getsockname()[1]}")
         with LiveCurves("0123456789abcdef", "csm", {}, patience=0.1) as curves:
             curves.begin(0, 20)
+            connection, _ = server.accept()  # it has asked, and is never answered
             for _ in range(2000):  # more than a pipe holds
                 curves.rows(ROWS)
+        connection.close()
         assert curves.process
         assert curves.process.poll() is not None, "nothing is left behind"
     assert "train: no live curves: the MLflow store did not answer in time" in capsys.readouterr().err
@@ -96,9 +100,10 @@ def test_a_server_that_never_answers_is_not_waited_for(
 
 def training(running: bool, losses: dict[int, float], **tags: str) -> LiveTraining:
     learnt = {step: loss - 1 for step, loss in losses.items() if step}
-    return LiveTraining(
-        "1", "csm 01234567", running, {"timbre.steps": "20", **tags}, {"eval_loss": losses, "train_loss": learnt}
-    )
+    best = {5: 1.25, 10: 1.25}  # of the loss that chooses the step, which is another one
+    where = dict.fromkeys(best, 5.0)
+    curves = {"eval_loss": losses, "train_loss": learnt, "best_eval_loss": best, "best_step": where}
+    return LiveTraining("1", "csm 01234567", running, {"timbre.steps": "20", **tags}, curves)
 
 
 def test_watching_waits_for_a_training_tells_each_evaluation_and_ends_with_it() -> None:
@@ -115,9 +120,9 @@ def test_watching_waits_for_a_training_tells_each_evaluation_and_ends_with_it() 
     assert list(watching.lines(iter(answers).__next__, waited.append)) == [
         "no training runs now; waiting for one (Ctrl-C ends)",
         "training csm 01234567",
-        "step     0 of 20                  evaluation 5.000  best 5.000 at step 0",
-        "step     5 of 20  training 3.250  evaluation 4.250  best 4.250 at step 5",
-        "step    10 of 20  training 3.500  evaluation 4.500  best 4.250 at step 5",
+        "step     0 of 20                  evaluation 5.000",
+        "step     5 of 20  training 3.250  evaluation 4.250  best 1.250 at step 5",
+        "step    10 of 20  training 3.500  evaluation 4.500  best 1.250 at step 5",
         "ended: a person ended it early, at step 10 of 20",
     ]
     assert len(waited) == 5

@@ -16,7 +16,15 @@ ORDINALS = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "
 SMALL: dict[str, dict[str, Any]] = {  # so that a run takes seconds; a key that params.yaml lacks is an error
     "chunk": {"max_seconds": 8, "vad": "energy"},  # its sound is no voice
     "dataset": {"wrong_cer": None, "min_heard": None},  # its Whisper hears nothing
-    "train": {"max_steps": 6, "eval_every": 2, "warmup": 1, "batch": 2, "learning_rate": 0.001, "patience": 0},
+    "train": {
+        "max_steps": 6,
+        "eval_every": 2,
+        "eval_cost": 1.0,
+        "warmup": 1,
+        "batch": 2,
+        "learning_rate": 0.001,
+        "patience": 0,
+    },
     "generate": {"seeds": [0], "true_prompts": 1, "batch": 2, "cap_seconds": 1.0, "cap_seconds_per_character": 0.01},
 }
 

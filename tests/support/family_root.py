@@ -19,7 +19,8 @@ from timbre.core.records import Example, write_jsonl
 ROOT = Path(__file__).parents[2]
 RATE = 24_000  # Hz, which neither family hears at
 TRAIN = {
-    "rank": 2, "epochs": 1, "batch": 2, "eval_every": 1, "points": 1, "warmup": 1, "learning_rate": 0.01, "patience": 0,
+    "rank": 2, "epochs": 1, "batch": 2, "eval_every": 1, "eval_cost": 10.0, "points": 1, "warmup": 1,
+    "learning_rate": 0.01, "patience": 0,
     "context_share": 0.0,
 }  # fmt: skip
 GENERATE = {

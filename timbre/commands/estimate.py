@@ -30,6 +30,7 @@ from timbre.project import prompts
 from timbre.report.columns import columns
 from timbre.training import cost_estimate, timing
 from timbre.training.cost_estimate import DEVICES, BatchShape, Device
+from timbre.training.schedule import evaluation_steps
 
 EXAMPLES = [
     ("timbre estimate", "the voice of params.yaml on this machine"),
@@ -191,10 +192,13 @@ def _training(
     if here and (rows := timing.read(TRAINED, ADAPTER)):
         step, source = statistics.median(row["seconds"] for row in rows), MEASURED
     frames, positions = _means(shape, held)
-    whole = BatchShape(len(held), PADDED * positions, len(held) * frames, len(held) * frames)
-    looks = math.ceil(steps / section.eval_every) + 1
-    evaluation = looks * cost_estimate.hearing_step(shape, whole, section.rank) / pace
-    said = f"{steps} steps at most, {_duration(step)} each, and {looks} evaluations"
+    clips = min(len(held), section.eval_clips)
+    whole = BatchShape(clips, PADDED * positions, clips * frames, clips * frames)
+    exam = cost_estimate.hearing_step(shape, whole, section.rank)
+    every = evaluation_steps(section.eval_every, exam, section.accumulation * work, section.eval_cost)
+    looks = math.ceil(steps / every) + 1 + (len(held) / clips if len(held) > clips else 0)  # all of them, once
+    evaluation = looks * exam / pace
+    said = f"{steps} steps at most, {_duration(step)} each, and {math.ceil(looks)} evaluations"
     return CostLine("train", steps * step + evaluation, said, source)
 
 

@@ -224,8 +224,10 @@ class TrainParams:
     max_grad_norm: float
     context_share: float
     context_seconds: float
-    eval_every: int  # steps
-    patience: int  # evaluations
+    eval_every: int  # steps, at least
+    eval_clips: int  # at most
+    eval_cost: float  # share of the training's computation
+    patience: float  # epochs
     points: int  # of training that one can hear
     optimiser: Literal["adamw", "adamw_8bit"]
     precision: Literal["auto", "fp32", "bf16"]
@@ -238,14 +240,14 @@ class TrainParams:
         wrong = [
             f"{name}: {getattr(self, name)} is not {least} or more"
             for name, least in {
-                "rank": 1, "warmup": 0, "epochs": 1, "batch": 1, "accumulation": 1, "eval_every": 1, "patience": 0,
-                "points": 1, "seed": 0, "weight_decay": 0, "context_seconds": 0,
+                "rank": 1, "warmup": 0, "epochs": 1, "batch": 1, "accumulation": 1, "eval_every": 1, "eval_clips": 1,
+                "patience": 0, "points": 1, "seed": 0, "weight_decay": 0, "context_seconds": 0,
             }.items()
             if getattr(self, name) < least
         ]  # fmt: skip
         wrong += [
             f"{name}: {getattr(self, name)} is not above 0"
-            for name in ("alpha", "learning_rate", "max_grad_norm")
+            for name in ("alpha", "learning_rate", "max_grad_norm", "eval_cost")
             if not getattr(self, name) > 0
         ]
         wrong += [

@@ -1,14 +1,21 @@
 """The codes of a clip as they lie in data/codes/<family>: arrays by name in one .safetensors file.
 
-The same arrays give the same bytes, and nothing of a model is loaded to read them.
+The same arrays give the same bytes, and nothing of a model is loaded to read them. What a training learns
+from stays on the disk until it is asked for, and the last files are kept: the codes of a thousand hours take no more
+memory than those of one.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
 from timbre.core.errors import DataError
@@ -16,6 +23,50 @@ from timbre.core.records import Clip, Example
 from timbre.families.protocol import Codes, SpeakerTag, Turn
 
 SUFFIX = ".safetensors"
+KEPT = 256  # files whose arrays stay in memory: more than the batches that are made ahead
+
+
+class StoredCodes(Mapping[str, npt.NDArray[Any]]):
+    """Codes of a clip that stay in their file until they are asked for; of its opening, the first `until` frames."""
+
+    def __init__(self, path: Path, until: int | None = None) -> None:
+        self.path, self.until = path, until
+        with _told(path), safe_open(path, framework="numpy") as file:  # its header alone
+            self.names = tuple(file.keys())
+            whole = int(file.get_slice("codes").get_shape()[0])
+        self.frames = whole if until is None else min(until, whole)
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        if name not in self.names:
+            raise KeyError(name)
+        with _told(self.path):
+            changed = self.path.stat().st_mtime_ns
+        return _arrays(self.path, changed)[name][: self.until]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process, on another machine maybe, is given the arrays themselves."""
+        return dict, (dict(self),)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise DataError(
+            f"{path.stem}: no codes of this clip in {path.parent}; `dvc repro encode` makes them"
+        ) from error
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _arrays(path: Path, changed: int) -> Codes:
+    return read(path.parent, path.stem)
 
 
 def to_bytes(codes: Codes) -> bytes:
@@ -25,8 +76,17 @@ def to_bytes(codes: Codes) -> bytes:
 
 def turn(example: Example, folder: Path) -> Turn:
     """What is said in a clip of the dataset, with its codes."""
+    return _turn(example, read(folder, example.id))
+
+
+def stored_turn(example: Example, folder: Path) -> Turn:
+    """The same, with codes that stay in their file until they are asked for."""
+    return _turn(example, StoredCodes(folder / f"{example.id}{SUFFIX}"))
+
+
+def _turn(example: Example, codes: Codes) -> Turn:
     speaker = SpeakerTag(example.number, example.source)
-    return Turn(example.text, read(folder, example.id), example.language, speaker, Path(example.audio))
+    return Turn(example.text, codes, example.language, speaker, Path(example.audio))
 
 
 def opening_end(clip: Example | Clip, longest: float) -> tuple[int, float] | None:
@@ -48,16 +108,19 @@ def opening(turn: Turn, example: Example, longest: float) -> Turn | None:
         return None
     characters, end = until
     kept = int(frames(turn.codes) * end / example.seconds)
-    return turn._replace(text=turn.text[:characters], codes={"codes": turn.codes["codes"][:kept]}, clip=None)
+    if isinstance(turn.codes, StoredCodes):
+        codes: Codes = StoredCodes(turn.codes.path, kept)
+    else:
+        codes = {"codes": turn.codes["codes"][:kept]}
+    return turn._replace(text=turn.text[:characters], codes=codes, clip=None)
 
 
 def read(folder: Path, clip: str) -> Codes:
-    try:
-        codes: Codes = load_file(folder / f"{clip}{SUFFIX}")
-    except (OSError, SafetensorError) as error:
-        raise DataError(f"{clip}: no codes of this clip in {folder}; `dvc repro encode` makes them") from error
+    path = folder / f"{clip}{SUFFIX}"
+    with _told(path):
+        codes: Codes = load_file(path)
     return codes
 
 
 def frames(codes: Codes) -> int:
-    return len(codes["codes"])
+    return codes.frames if isinstance(codes, StoredCodes) else len(codes["codes"])

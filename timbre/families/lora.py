@@ -201,6 +201,8 @@ class LoraCourse(ABC):
 
     name = "adapter"
     changes: Mapping[str, Any] = {}
+    main = ""
+    exam_cost = 1 / 2  # through frozen weights the way back costs as much as the way there
 
     def __init__(self, voice: LoraVoice, lora: Lora, *, save_memory: bool) -> None:
         self.voice, self.lora, self.saving = voice, lora, save_memory

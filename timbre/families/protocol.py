@@ -51,7 +51,7 @@ class Lora(NamedTuple):
 class Losses(NamedTuple):
     """Means over what a batch has labels for; tensors while training."""
 
-    total: Any  # what is minimised, and what the best step is chosen by
+    total: Any  # what is minimised; the best step is chosen by it, or by the part that `Course.main` names
     parts: dict[str, Any]  # to look at, named by the family: `text`, or `codebook/2-4` where several belong together
 
 
@@ -83,6 +83,8 @@ class Course(Protocol):
 
     name: str
     changes: Mapping[str, Any]  # keys of the section `train` that have other values in this course
+    main: str  # part of the evaluation's losses that the best step is chosen by; empty: their total
+    exam_cost: float  # of evaluating a clip, beside learning from it: forwards only, against both ways
 
     @property
     def model(self) -> Any:

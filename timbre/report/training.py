@@ -14,6 +14,7 @@ from timbre.report.sample_rows import ShownScore
 from timbre.report.sound import EmbeddedSound, sound
 
 STYLES = ("eval", "second", "third", "fourth", "train")  # classes of the style sheet, for lines in one chart
+LOSS = "eval_loss"  # column of the history: the sum of all parts
 OVERFIT = 0.01  # of the best loss; less is no more than the wobble of a few evaluation clips
 History = list[dict[str, str]]
 
@@ -40,12 +41,14 @@ class TrainingFigures:
 
 def read(training: Path, history: Path, points: Path, scores: Sequence[ShownScore], samples: Path) -> TrainingFigures:
     rows = read_history(history)
-    best, overfit = sentences(rows)
+    facts = json.loads(training.read_bytes())
+    chosen_by = str(facts.get("chosen_by", LOSS))
+    best, overfit = sentences(rows, chosen_by)
     text, sounds = learning(points, scores, samples)
     measured = [(r["step"], _last_train(rows, r), r["eval_loss"]) for r in rows if r.get("eval_loss")]
-    ended = early_ending(json.loads(training.read_bytes()))
+    ended = early_ending(facts)
     sentence = f"{ended[0].upper()}{ended[1:]}." if ended else ""
-    return TrainingFigures(curves(rows), best, sentence, overfit, measured, text, sounds)
+    return TrainingFigures(curves(rows, chosen_by), best, sentence, overfit, measured, text, sounds)
 
 
 def read_history(path: Path) -> History:
@@ -57,7 +60,9 @@ def _last_train(rows: History, row: dict[str, str]) -> str:
     return row.get("train_loss") or next((r["train_loss"] for r in rows if r.get("train_loss")), "")
 
 
-def curves(history: History) -> list[Chart]:
+def curves(history: History, chosen_by: str = LOSS) -> list[Chart]:
+    """The chosen step is marked in the chart of all losses, and in that of the one that chose it."""
+
     def line(name: str, column: str, style: str, dots: bool = False) -> ChartLine:
         points = [(float(row["step"]), float(row[column])) for row in history if row.get(column)]
         return ChartLine(name, points, style, dots)
@@ -65,7 +70,7 @@ def curves(history: History) -> list[Chart]:
     def both(train: str, evaluation: str) -> list[ChartLine]:
         return [line("training", train, "train"), line("evaluation", evaluation, "eval", dots=True)]
 
-    best = best_step(history)
+    best = best_step(history, chosen_by)
     mark = (best[0], f"best, step {best[0]:,.0f}") if best else None
     charts = [draw("Loss", "step", both("train_loss", "eval_loss"), mark)]
     for part, members in parts(history).items():
@@ -74,7 +79,8 @@ def curves(history: History) -> list[Chart]:
             charts.append(draw(f"Evaluation loss by {part}", "step", lines, narrow=True))
         else:
             title = f"{part.replace('_', ' ').capitalize()} loss"
-            charts.append(draw(title, "step", both(f"train_loss/{part}", f"eval_loss/{part}"), narrow=True))
+            own = mark if chosen_by == f"{LOSS}/{part}" else None
+            charts.append(draw(title, "step", both(f"train_loss/{part}", f"eval_loss/{part}"), own, narrow=True))
     charts += [
         draw("Gradient norm", "step", [line("gradient norm", "grad_norm", "train")], narrow=True),
         draw("Learning rate", "step", [line("learning rate", "learning_rate", "train")], narrow=True),
@@ -95,26 +101,31 @@ def parts(history: History) -> dict[str, list[str]]:
     return groups
 
 
-def best_step(history: History) -> tuple[float, float] | None:
-    measured = [(float(row["eval_loss"]), float(row["step"])) for row in history if row.get("eval_loss")]
+def best_step(history: History, chosen_by: str = LOSS) -> tuple[float, float] | None:
+    """Of the last course: the losses of another are of something else."""
+    last = history[-1].get("course") if history else None
+    rows = [row for row in history if row.get("course") == last]
+    measured = [(float(row[chosen_by]), float(row["step"])) for row in rows if row.get(chosen_by)]
     loss, step = min(measured, default=(0.0, -1.0))
     return (step, loss) if measured else None
 
 
-def sentences(history: History) -> tuple[str, str]:
+def sentences(history: History, chosen_by: str = LOSS) -> tuple[str, str]:
     """On the best step, and on over-fitting."""
-    best = best_step(history)
+    best = best_step(history, chosen_by)
     if not best:
         return "", ""
     step, loss = best
-    best_sentence = f"The adapter is the one of step {step:,.0f}, where the evaluation loss was lowest, {loss:.3f}."
-    last = [row for row in history if row.get("eval_loss")][-1]
-    rise = float(last["eval_loss"]) - loss
+    part = chosen_by.partition("/")[2].replace("_", " ")
+    name = f"the {part}’s evaluation loss" if part else "the evaluation loss"
+    best_sentence = f"The adapter is the one of step {step:,.0f}, where {name} was lowest, {loss:.3f}."
+    last = [row for row in history if row.get(chosen_by)][-1]
+    rise = float(last[chosen_by]) - loss
     if rise <= OVERFIT * loss:
         return best_sentence, ""
     return best_sentence, (
-        f"It over-fitted from there: by step {float(last['step']):,.0f} the evaluation loss had risen by {rise:.3f} "
-        f"({rise / loss:.0%}) to {float(last['eval_loss']):.3f}. More recordings, a lower rank or fewer epochs help."
+        f"It over-fitted from there: by step {float(last['step']):,.0f} {name} had risen by {rise:.3f} "
+        f"({rise / loss:.0%}) to {float(last[chosen_by]):.3f}. More recordings, a lower rank or fewer epochs help."
     )
 
 

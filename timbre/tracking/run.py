@@ -24,7 +24,7 @@ class LiveTraining:
     name: str
     running: bool
     tags: dict[str, str]
-    losses: dict[str, dict[int, float]]  # `train_loss` and `eval_loss` by step
+    losses: dict[str, dict[int, float]]  # by step: `train_loss`, `eval_loss`, and the best so far
 
 
 @dataclass(frozen=True)

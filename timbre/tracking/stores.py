@@ -37,7 +37,7 @@ NEWEST = (
     "WHERE experiments.name = ? AND experiments.lifecycle_stage = 'active' AND runs.lifecycle_stage = 'active' "
     "ORDER BY runs.start_time DESC LIMIT 1"
 )
-LOSSES = ("train_loss", "eval_loss")
+LOSSES = ("train_loss", "eval_loss", "best_step", "best_eval_loss")
 CANDIDATE_RUN = (
     "SELECT run_id FROM registered_model_aliases AS a JOIN model_versions AS v ON v.name = a.name AND "
     "v.version = a.version WHERE a.name = ? AND a.alias = ?"

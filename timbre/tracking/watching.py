@@ -46,12 +46,13 @@ def _patiently(ask: Callable[[], LiveTraining | None], wait: Callable[[float], N
 
 
 def evaluated(training: LiveTraining, step: int) -> str:
-    evaluations = {number: loss for number, loss in training.losses["eval_loss"].items() if number <= step}
-    best = min(evaluations, key=lambda number: (evaluations[number], number))
+    evaluation = training.losses["eval_loss"][step]
+    best, where = (training.losses.get(name, {}).get(step) for name in ("best_eval_loss", "best_step"))
     learnt = training.losses["train_loss"].get(step)
     parts = [f"step {step:>5} of {visible(training.tags.get(STEPS_TAG, '?'))}"]
     parts += [f"training {learnt:.3f}" if learnt is not None else " " * len("training 0.000")]
-    parts += [f"evaluation {evaluations[step]:.3f}", f"best {evaluations[best]:.3f} at step {best}"]
+    parts += [f"evaluation {evaluation:.3f}"]
+    parts += [f"best {best:.3f} at step {where:.0f}"] if best is not None and where is not None else []
     return "  ".join(parts)
 
 

@@ -14,6 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from timbre.core.content import content_key
 from timbre.core.errors import DataError
 from timbre.core.records import Example, read_jsonl
 from timbre.families import Course, Part, Turn, Voice
@@ -41,12 +44,19 @@ def utterances(table: Path, codes: Path, longest: float = math.inf) -> tuple[lis
             keys.append(json.loads((codes / f"{example.id}.json").read_bytes())["key"])
         except (OSError, ValueError, KeyError) as error:
             raise DataError(f"{example.id}: no codes of this clip in {codes}; `dvc repro encode` makes them") from error
-        turn = clip_codes.turn(example, codes)
+        turn = clip_codes.stored_turn(example, codes)
         opening = clip_codes.opening(turn, example, longest)
         clips.append(Utterance(example.id, example.source, example.seconds, turn, example.recording, opening))
     if not clips:
         raise DataError(f"{table}: no clips; add recordings, or change the shares under `dataset` in params.yaml")
     return clips, keys
+
+
+def exam_clips(held: Sequence[Utterance], most: int) -> list[Utterance]:
+    """The clips that evaluations use, chosen by content: an edit of one clip changes no other's place. Clips of like
+    lengths lie beside each other."""
+    chosen = sorted(held, key=lambda clip: content_key("exam", clip.id))[:most]
+    return sorted(chosen, key=lambda clip: (clip.seconds, clip.id))
 
 
 def check_lengths(voice: Voice, clips: Sequence[Utterance]) -> None:
@@ -71,6 +81,12 @@ class BatchOrder:
         self.heard = {number: voice.length([opening]) for number, opening in self.openings.items()}
         self.batches = -(-len(clips) // batch)  # in an epoch
         self._epoch: tuple[int, list[list[list[int]]]] = (-1, [])
+
+    @property
+    def positions(self) -> float:
+        """Of a batch, on average, without padding."""
+        references = self.share * float(np.mean(list(self.heard.values()))) if self.heard else 0.0
+        return len(self.clips) / self.batches * (float(np.mean(self.lengths)) + references)
 
     def dialogues(self, number: int) -> list[list[Turn]]:
         """Of the `number`th batch of the run."""

@@ -31,17 +31,21 @@ class Run(NamedTuple):
     begun: int  # steps of the courses before it
     planned: int  # steps that it was to take at most
     ended_early: bool = False  # by a person
+    chosen_by: str = "eval_loss"  # column of the history that is lowest at the best step
+    whole: dict[str, float] | None = None  # losses on all held-out clips, where evaluations use only some
 
     def facts(self) -> dict[str, object]:
-        """The weights over-fitted by as much as the last evaluation is worse than the best."""
+        """The weights over-fitted by as much as the last evaluation is worse than the best; losses are the main one."""
         state = self.state
-        last = [row for row in state.history if "eval_loss" in row][-1]
+        last = [row for row in state.history if self.chosen_by in row][-1][self.chosen_by]
         return {
             "steps": self.begun + state.step,
             "best_step": self.begun + state.best_step,
+            "chosen_by": self.chosen_by,
             "best_eval_loss": round(state.best_loss, 4),
-            "last_eval_loss": round(last["eval_loss"], 4),
-            "overfit": round(last["eval_loss"] - state.best_loss, 4),
+            "last_eval_loss": round(last, 4),
+            "overfit": round(last - state.best_loss, 4),
+            **({"all_held_out": self.whole} if self.whole else {}),
         }
 
     def points(self) -> list[int]:
@@ -93,7 +97,9 @@ def learn(
             course.set_weights(weights)
             voice.save_adapter(scratch / POINTS / f"{begun + step:06}")
         course.set_weights(state.best)
-        yield Run(course, state, begun, training.steps, training.ended_early)
+        whole = distributed.told(training.evaluate(held)) if len(held) > len(training.held) else None
+        rounded = {name: round(loss, 4) for name, loss in whole.items()} if whole else None
+        yield Run(course, state, begun, training.steps, training.ended_early, training.chosen_by, rounded)
         begun += state.step
         if ended_early and distributed.first():
             shutil.rmtree(scratch / course.name, ignore_errors=True)  # it followed weights that are to change

@@ -10,6 +10,8 @@ waited for, and never waits.
 A person may end it early (`training.ending`): at the evaluation after that, with the state saved, so that it can go on
 from there to the same bytes.
 
+The best step is the one at which the evaluation loss that the course calls its main one is lowest: docs/training.md.
+
 Of several processes (`training.distributed`) each learns from its part of every batch, and all take the same step.
 Without dropout the losses are those of one process, but for rounding; with it, each part has draws of its own.
 """
@@ -30,13 +32,13 @@ from timbre.core.errors import ModelError
 from timbre.core.sections import TrainParams
 from timbre.families import Course, Objective, Voice
 from timbre.training import distributed, ending
-from timbre.training.batches import BatchOrder, PreparedBatch, Utterance, prepare
+from timbre.training.batches import BatchOrder, PreparedBatch, Utterance, exam_clips, prepare
 from timbre.training.checkpoint import Checkpoints, TrainingState
 from timbre.training.live_curves import Curves
 from timbre.training.losses import StepLosses, fetched, mean, named
 from timbre.training.optimisers import optimiser_for, take_step
 from timbre.training.prefetch import ahead
-from timbre.training.schedule import learning_rate
+from timbre.training.schedule import evaluation_steps, is_patient, learning_rate
 from timbre.training.timing import StepTimer
 
 
@@ -55,19 +57,20 @@ class Training:
         self.order = BatchOrder(voice, clips, batch=params.batch, share=params.context_share, seed=params.seed)
         steps = math.ceil(params.epochs * self.order.batches / params.accumulation)
         self.steps = min(steps, params.max_steps or steps)
-        self.held = sorted(held, key=lambda clip: (clip.seconds, clip.id))  # like lengths beside each other
-        self.exams = [  # the same each time, so they are made once
-            course.exam([[clip.turn] for clip in self.held[start : start + params.batch]], self.part)
-            for start in range(0, len(self.held), params.batch)
-        ]
+        self.held = exam_clips(held, params.eval_clips)
+        exam = course.exam_cost * sum(voice.length([clip.turn]) for clip in self.held)
+        step = self.order.positions * params.accumulation
+        self.every = evaluation_steps(params.eval_every, exam, step, params.eval_cost)
+        self.exams = list(self.exams_of(self.held))  # the same each time, so they are made once
+        self.chosen_by = f"eval_loss/{course.main}" if course.main else "eval_loss"
         self.timer = StepTimer()
         self.unread: list[StepLosses] = []
-        self.checkpoints = Checkpoints(scratch, params, self.steps)
+        self.checkpoints = Checkpoints(scratch, params.points, self.steps, self.every)
         self.state = self.resumed()
         self.ended_early = False
 
     def run(self) -> TrainingState:
-        state, params = self.state, self.params
+        state = self.state
         self.course.model.train()  # a run that goes on evaluates nothing first
         self.live.begin(state.step, self.steps)
         if not state.history:
@@ -79,14 +82,15 @@ class Training:
             while not self.is_over() and not self.ended_early:
                 state.step += 1
                 self.step(batches)
-                if state.step % params.eval_every == 0 or state.step == self.steps:
+                if state.step % self.every == 0 or state.step == self.steps:
                     self.look()
-                    self.save()
                     self.ended_early = distributed.told(ending.asked()) and not self.is_over()
+                    self.save()
                     loss = state.history[-1]["train_loss"]
                     bar.set_postfix(loss=f"{loss:.3f}", best=f"{state.best_loss:.3f}", refresh=False)
                 bar.update()
         bar.close()
+        self.checkpoints.wait()
         state.points = self.checkpoints.points(state.best_step)
         return state
 
@@ -144,8 +148,8 @@ class Training:
         self.unread.clear()
         state.speed += self.timer.rows()
         state.history[-1] |= (evaluated := distributed.told(self.evaluate()))  # all stop where the first does
-        if evaluated["eval_loss"] < state.best_loss:
-            state.best_step, state.best_loss = state.step, evaluated["eval_loss"]
+        if evaluated[self.chosen_by] < state.best_loss:
+            state.best_step, state.best_loss = state.step, evaluated[self.chosen_by]
             state.best = self.course.weights()
         best = {"best_step": float(state.best_step), "best_eval_loss": state.best_loss}
         self.live.rows([state.history[-1] | best, *state.history[-taken_since:-1]])  # the evaluated one first
@@ -157,15 +161,20 @@ class Training:
         row |= {f"train_{name}": loss for name, loss in losses.items()}
         return row | norms | {"learning_rate": learning_rate(step, self.steps, self.params)}
 
-    def evaluate(self) -> dict[str, float]:
-        """Mean over the evaluation clips of their losses."""
+    def exams_of(self, clips: Sequence[Utterance]) -> Iterator[Any]:
+        for start in range(0, len(clips), self.params.batch):
+            yield self.course.exam([[clip.turn] for clip in clips[start : start + self.params.batch]], self.part)
+
+    def evaluate(self, clips: Sequence[Utterance] | None = None) -> dict[str, float]:
+        """Mean over the clips of their losses; without any, over those of each evaluation."""
         import torch
 
         self.course.model.eval()
+        exams = self.exams if clips is None else self.exams_of(clips)
         with torch.no_grad(), self.autocast:
-            losses = [named(self.course.evaluate(exam)) for exam in self.exams]
+            losses = [named(self.course.evaluate(exam)) for exam in exams]
         self.course.model.train()
-        size, count = self.params.batch, len(self.held)
+        size, count = self.params.batch, len(self.held if clips is None else clips)
         weights = [min(size, count - start) for start in range(0, count, size)]  # clips
         return {f"eval_{name}": value for name, value in mean(fetched(losses, parts=True), weights).items()}
 
@@ -174,11 +183,13 @@ class Training:
 
     def out_of_patience(self) -> bool:
         since_best = self.state.step - self.state.best_step
-        return 0 < self.params.patience * self.params.eval_every <= since_best
+        epochs = since_best * self.params.accumulation / self.order.batches
+        return not is_patient(self.params, epochs, since_best // self.every)
 
     def save(self) -> None:
         if distributed.first():
-            self.checkpoints.save(self.state, self.course.weights(), self.optimisers)
+            at_once = self.ended_early or self.is_over()
+            self.checkpoints.save(self.state, self.course.weights, self.optimisers, at_once=at_once)
 
     def resumed(self) -> TrainingState:
         """The state of a run that ended early."""

@@ -128,6 +128,20 @@ def test_over_fitting_is_pointed_out_where_the_last_step_is_clearly_worse(last: 
         assert "by step 10 the evaluation loss had risen by 0.300 (15%) to 2.300" in overfit
 
 
+def test_the_step_is_told_and_marked_by_the_loss_that_chose_it() -> None:
+    rows = [("1", "9.0", "3.0", "1.0"), ("2", "5.0", "2.0", "1.2"), ("2", "4.0", "1.5", "1.4")]
+    names = ("course", "eval_loss", "eval_loss/text", "eval_loss/main_part")
+    history = [
+        {"step": str(step), **dict(zip(names, values, strict=True))}
+        for step, values in zip((5, 10, 15), rows, strict=True)
+    ]
+    best, overfit = training.sentences(history, "eval_loss/main_part")
+    assert best == "The adapter is the one of step 10, where the main part’s evaluation loss was lowest, 1.200."
+    assert "by step 15 the main part’s evaluation loss had risen by 0.200 (17%) to 1.400" in overfit
+    charts = {chart.title: "best, step 10" in str(chart) for chart in training.curves(history, "eval_loss/main_part")}
+    assert charts == {"Loss": True, "Text loss": False, "Main part loss": True}
+
+
 def test_the_parts_of_the_loss_are_drawn_as_the_family_names_them() -> None:
     names = ("eval_loss", "eval_loss/text", "eval_loss/codebook/1", "eval_loss/codebook/2-4", "train_loss/text")
     history = [{"step": str(step), **dict.fromkeys(names, "2.5")} for step in (1, 2)]

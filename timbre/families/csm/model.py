@@ -85,6 +85,11 @@ class CsmCourse(LoraCourse):
     def __init__(self, voice: Csm, lora: Lora, own: CsmParams, *, save_memory: bool) -> None:
         super().__init__(voice, lora, save_memory=save_memory)
         self.own = own
+        # in multiplications per frame: the depth decoder has a position for each codebook
+        decoders = (voice.base.backbone_model, voice.base.depth_decoder.model)
+        backbone, depth = (sum(weight.numel() for weight in decoder.layers.parameters()) for decoder in decoders)
+        depth *= voice.codebooks
+        self.exam_cost = (backbone + depth) / (2 * (backbone + own.depth_share * depth))
 
     def batch(self, dialogues: Sequence[Sequence[Turn]], seed: int, part: Part = WHOLE) -> CsmBatch:
         return self.voice.batch(dialogues, self.own.depth_share, seed, part)

@@ -119,6 +119,7 @@ class OrpheusCourse(LoraCourse):
     def __init__(self, voice: Orpheus, lora: Lora, own: OrpheusParams, *, save_memory: bool) -> None:
         super().__init__(voice, lora, save_memory=save_memory)
         self.own = own
+        self.main = "codes" if own.learn_text else ""  # without the words, the total is the codes' loss
 
     def batch(self, dialogues: Sequence[Sequence[Turn]], seed: int, part: Part = WHOLE) -> OrpheusBatch:
         return self.voice.batch(dialogues, self.own, part)
@@ -214,8 +215,11 @@ class Orpheus(FrameVoice[OrpheusDecoder]):
             logits = F.linear(hidden[batch.text - 1], self.base.lm_head.weight.to(hidden.dtype)).float()
             sums[3] = sums[3] + F.cross_entropy(logits, ids[batch.text], reduction="sum")
         total = torch.stack(sums).sum() / batch.counts.sum()
-        names = NAMES if not len(batch.text) else (*NAMES, "text")
-        return Losses(total, {name: sums[i] / batch.counts[i].clamp(min=1) for i, name in enumerate(names)})
+        parts = {name: sums[i] / batch.counts[i].clamp(min=1) for i, name in enumerate(NAMES)}
+        if batch.counts[3]:
+            words = sums[3] / batch.counts[3]
+            parts |= {"text": words, "codes": torch.stack(sums[:3]).sum() / batch.counts[:3].sum()}
+        return Losses(total, parts)
 
     def courses(self, lora: Lora, own: OrpheusParams, *, save_memory: bool = False) -> Sequence[OrpheusCourse]:
         return (OrpheusCourse(self, lora, own, save_memory=save_memory),)

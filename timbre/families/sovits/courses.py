@@ -70,6 +70,8 @@ class Stage2Course:
     """Stage 2 as a whole; see `timbre.families.protocol.Course`."""
 
     name = "stage2"
+    main = ""  # an evaluation's total is the distance of log mels
+    exam_cost = 1 / 6  # forwards alone, where a step goes both ways through the generator and twice through the judges
 
     def __init__(self, voice: Sovits, judges: Discriminators, own: SovitsParams) -> None:
         self.voice, self.judges, self.own = voice, judges, own

@@ -32,6 +32,7 @@ WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 class XttsCourse(LoraCourse):
     """One adapter on the language model's layers."""
 
+    main = "codes"
     voice: Xtts
 
     def __init__(self, voice: Xtts, lora: Lora, own: XttsParams, *, save_memory: bool) -> None:
@@ -56,6 +57,7 @@ class XttsWholeCourse(XttsCourse):
     """All weights of the language model but those that hear the reference, which ran when the clips were encoded."""
 
     name = KIND
+    exam_cost = 1 / 3  # the way back also makes gradients of all weights
 
     def begin(self) -> None:
         for weight in self.voice.base.parameters():
