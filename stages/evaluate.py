@@ -30,23 +30,23 @@ stage, `track`, ends the pipeline with an error, once report and run show it.
 from __future__ import annotations
 
 import functools
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-from timbre import asr, audio
+from timbre import audio
 from timbre.asr import languages, second_ear
 from timbre.asr.second_ear import SecondEar
-from timbre.audio import Samples, delivery
-from timbre.core.content import content_key, file_sha256, write_atomic
+from timbre.audio import delivery
+from timbre.core.content import file_sha256, write_atomic
 from timbre.core.errors import DataError, ModelError, raise_all
 from timbre.core.params import read
 from timbre.core.records import Example, Sample, cloned_clips, from_json, read_jsonl
-from timbre.core.sections import ComputeParams, GateParams, SpeakerParams, WhisperParams
+from timbre.core.sections import GateParams, SpeakerParams
 from timbre.evaluation import gates, preferences, scores, speaker_encoder, speaker_similarity, word_errors
 from timbre.evaluation import metrics as evidence
+from timbre.evaluation.hearing import SECOND, HeardSample, codec_cost, listen
 from timbre.evaluation.measures import asks
 from timbre.evaluation.metrics import CONDITIONS, Evidence, SecondJudge, Speaker
 from timbre.evaluation.mos import judge as predict_opinions
@@ -55,32 +55,11 @@ from timbre.evaluation.scores import Score
 from timbre.evaluation.second_opinion import second_opinion
 from timbre.evaluation.speaker_encoder import Vector
 from timbre.evaluation.speaker_similarity import JudgedSound, Scale, Vectors
-from timbre.mapping import Job, batch, refresh
-from timbre.mapping.batch import Files
 from timbre.mapping.stage import run_stage
 from timbre.project import pronunciations
 from timbre.project.opinions import read as read_opinions
 
 NO_JUDGES: Mapping[str, SecondJudge] = {}
-SECOND = "second-"  # begins the name of an entry that the second ear made
-VERSION = 4  # raise when the code gives other bytes for the same input
-
-
-@dataclass(frozen=True)
-class SoundToHear:
-    path: Path
-    language: str
-    key: str
-    second: bool = False  # whether the second ear is to hear it
-
-
-@dataclass(frozen=True)
-class HeardSample:
-    text: str  # as Whisper wrote it
-    silent: bool
-    samples: Samples
-    rate: int  # Hz
-    second: str | None = None  # as the second ear wrote it
 
 
 @dataclass(frozen=True)
@@ -107,47 +86,6 @@ def read_samples(folder: Path) -> list[Sample]:
     ]
     raise_all(DataError, problems or ([] if samples else [f"{folder}: no samples; run `dvc repro`"]))
     return samples
-
-
-def listen(
-    folder: Path, paths: Sequence[Path], options: WhisperParams, batch: int, engine: ComputeParams = batch.HERE,
-    spoken: Sequence[str] = (), second: SecondEar | None = None,
-) -> list[HeardSample]:  # fmt: skip
-    """Let Whisper hear what is new, and the second ear where there is one, in the language that is `spoken` in it,
-    English where nobody says; give what was heard and what there is to hear."""
-    ears = [(False, asr.fingerprint(options)), *([(True, second_ear.fingerprint(second))] if second else [])]
-    jobs = []
-    for is_second, fingerprint in ears:
-        for path, language in zip(paths, spoken or ["en"] * len(paths), strict=True):
-            heard_by = [fingerprint, asr.normaliser(language), *([] if language == "en" else [language])]
-            key = content_key(VERSION, file_sha256(path), *heard_by)
-            name = f"{SECOND}{path.stem}" if is_second else path.stem
-            jobs.append(Job(name, key, SoundToHear(path, language, key, is_second)))
-    compute = functools.partial(hear, options, second)
-    refresh(folder, jobs, compute, suffixes=[".json"], label="evaluate", batch=batch, engine=engine, gpu=True)
-    return [_heard(folder, path, second is not None) for path in paths]
-
-
-def _heard(folder: Path, path: Path, by_two: bool) -> HeardSample:
-    first = json.loads((folder / f"{path.stem}.json").read_bytes())
-    second = json.loads((folder / f"{SECOND}{path.stem}.json").read_bytes())["heard"] if by_two else None
-    return HeardSample(first["heard"], first["silent"], *audio.read(path), second)
-
-
-def hear(options: WhisperParams, second: SecondEar | None, some: Sequence[SoundToHear]) -> Iterator[Files]:
-    sounds = audio.read_all([one.path for one in some], asr.SAMPLE_RATE)
-    loud = [number for number, sound in enumerate(sounds) if not audio.is_silent(sound)]
-    texts: dict[int, str] = {}
-    for is_second in (False, True):
-        mine = [number for number in loud if some[number].second == is_second]
-        asked = ([sounds[number] for number in mine], [some[number].language for number in mine])
-        if mine:
-            heard = second_ear.texts(second, *asked) if is_second and second else asr.texts(options, *asked)
-            texts |= zip(mine, heard, strict=True)
-    for number, one in enumerate(some):
-        text, silent = texts.get(number, ""), number not in texts
-        record = {"heard": text, "key": one.key, "normaliser": asr.normaliser(one.language), "silent": silent}
-        yield {".json": f"{json.dumps(record, ensure_ascii=False, indent=2)}\n".encode()}
 
 
 def own_delivery(rows: Sequence[Example], clips: Path) -> tuple[float | None, float | None]:
@@ -212,21 +150,33 @@ def targets(samples: Sequence[Sample], rows: Sequence[Example]) -> dict[str, Exa
     return clips
 
 
-def sounds_to_embed(
-    spoken: Sequence[Sample], cloned: Mapping[str, Example], train: Sequence[Example], held_out: Sequence[Example],
-    folder: Path, clips: Path, codes: Path, others: Path,
-) -> list[JudgedSound]:  # fmt: skip
-    """Samples, the speakers' own clips, and other voices; a clip of one speaker is another voice to the other."""
+def own_sounds(
+    cloned: Mapping[str, Example], held_out: Sequence[Example], clips: Path, codes: Path
+) -> list[JudgedSound]:
+    """The clips that each speaker kept back, and what the codec makes of them."""
+    own = [([row for row in held_out if row.source == name], clip) for name, clip in cloned.items()]
+    return [sound for rows, clip in own for sound in speaker_similarity.true_sounds(rows, clips, codes, clip)]
+
+
+def sample_sounds(
+    spoken: Sequence[Sample], cloned: Mapping[str, Example], folder: Path, clips: Path
+) -> list[JudgedSound]:
+    """Samples, and the clips that they cloned."""
     first = next(iter(cloned))
-    compared = [JudgedSound("sample", s.id, s.speaker or first, folder / f"{s.id}.flac") for s in spoken]
-    for name, clip in cloned.items():
+    sounds = [JudgedSound("sample", s.id, s.speaker or first, folder / f"{s.id}.flac") for s in spoken]
+    for name in cloned:
         used = (s.reference for s in spoken if s.reference and s.speaker in ("", name))
-        own = [row for row in held_out if row.source == name]
-        compared += speaker_similarity.true_sounds(own, clips, codes, clip)
-        compared += speaker_similarity.cloned_sounds(used, name, clips)
-    strangers = [row for row in [*train, *held_out] if len(cloned) > 1 or row.source != first]
-    strange = speaker_similarity.other_sounds(others, strangers, clips)
-    return [*compared, *(other for other in strange if len(cloned) > 1 or other.voice != first)]
+        sounds += speaker_similarity.cloned_sounds(used, name, clips)
+    return sounds
+
+
+def other_sounds(
+    cloned: Mapping[str, Example], train: Sequence[Example], held_out: Sequence[Example], clips: Path, folder: Path
+) -> list[JudgedSound]:
+    """Other voices; of several speakers, each is another voice to the others."""
+    only = next(iter(cloned)) if len(cloned) == 1 else None
+    strangers = [row for row in [*train, *held_out] if row.source != only]
+    return [sound for sound in speaker_similarity.other_sounds(folder, strangers, clips) if sound.voice != only]
 
 
 def judge_speaker(
@@ -366,9 +316,11 @@ def main(
     spoken_in = {f"{samples / sample.id}.flac": sample.language for sample in spoken}
     languages.refuse(options, spoken_in)
     second = second_judge(params.second_ear, spoken)
-    understood = listen(heard, paths, options, params.batch, engine, list(spoken_in.values()), second)
+    true = own_sounds(cloned, held_out, clips, codes)
+    understood = listen(heard, paths, options, params.batch, engine, list(spoken_in.values()), second, true, voice)
     sounds = dict(zip(spoken, understood, strict=True))
-    compared = sounds_to_embed(spoken, cloned, train, held_out, samples, clips, codes, Path(params.others))
+    strange = other_sounds(cloned, train, held_out, clips, Path(params.others))
+    compared = [*sample_sounds(spoken, cloned, samples, clips), *true, *strange]
     encoders = [encoder, *(SpeakerParams(*name) for name in speaker_encoder.named(params.second_encoder))]
     embedded = speaker_similarity.bring(embeddings, compared, encoders, voice, engine)
     each = {name: judge_speaker(name, sounds, embedded, held_out, clips) for name in cloned}
@@ -377,6 +329,9 @@ def main(
     leaks = list(gates.leaks(train, held_out, {sample.prompt: sample.text for sample in spoken}))
     people = preferences.judge(read_opinions(opinions), heard_sounds(spoken, samples), rows)
     judges = second_opinion(rows, params.second_ear, params.second_encoder)
+    if "wer" in judges:
+        first, other = (codec_cost(heard, true, prefix) for prefix in ("", SECOND))
+        judges["wer"] = replace(judges["wer"], codec_first=first, codec=other)
     judged = weigh_all(each, rows, len(leaks), params.gates, people, judges)
     write(rows, judged, scores, wer, details, metrics)
     tell(judged, leaks)
