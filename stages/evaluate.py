@@ -29,23 +29,23 @@ pipeline with an error, once report and run show it.
 from __future__ import annotations
 
 import functools
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-from timbre import asr, audio
+from timbre import audio
 from timbre.asr import languages, second_ear
 from timbre.asr.second_ear import SecondEar
-from timbre.audio import Samples, delivery
-from timbre.core.content import content_key, file_sha256, write_atomic
+from timbre.audio import delivery
+from timbre.core.content import file_sha256, write_atomic
 from timbre.core.errors import DataError, ModelError, raise_all
 from timbre.core.params import read
 from timbre.core.records import Example, Sample, cloned_clip, from_json, read_jsonl
-from timbre.core.sections import ComputeParams, GateParams, SpeakerParams, WhisperParams
+from timbre.core.sections import GateParams, SpeakerParams
 from timbre.evaluation import gates, preferences, scores, speaker_encoder, speaker_similarity, word_errors
 from timbre.evaluation import metrics as evidence
+from timbre.evaluation.hearing import SECOND, HeardSample, codec_cost, listen
 from timbre.evaluation.measures import asks
 from timbre.evaluation.metrics import CONDITIONS, Evidence, SecondJudge, Speaker
 from timbre.evaluation.mos import judge as predict_opinions
@@ -54,32 +54,11 @@ from timbre.evaluation.scores import Score
 from timbre.evaluation.second_opinion import second_opinion
 from timbre.evaluation.speaker_encoder import Vector
 from timbre.evaluation.speaker_similarity import JudgedSound, Scale, Vectors
-from timbre.mapping import Job, batch, refresh
-from timbre.mapping.batch import Files
 from timbre.mapping.stage import run_stage
 from timbre.project import pronunciations
 from timbre.project.opinions import read as read_opinions
 
 NO_JUDGES: Mapping[str, SecondJudge] = {}
-SECOND = "second-"  # begins the name of an entry that the second ear made
-VERSION = 4  # raise when the code gives other bytes for the same input
-
-
-@dataclass(frozen=True)
-class SoundToHear:
-    path: Path
-    language: str
-    key: str
-    second: bool = False  # whether the second ear is to hear it
-
-
-@dataclass(frozen=True)
-class HeardSample:
-    text: str  # as Whisper wrote it
-    silent: bool
-    samples: Samples
-    rate: int  # Hz
-    second: str | None = None  # as the second ear wrote it
 
 
 @dataclass(frozen=True)
@@ -106,47 +85,6 @@ def read_samples(folder: Path) -> list[Sample]:
     ]
     raise_all(DataError, problems or ([] if samples else [f"{folder}: no samples; run `dvc repro`"]))
     return samples
-
-
-def listen(
-    folder: Path, paths: Sequence[Path], options: WhisperParams, batch: int, engine: ComputeParams = batch.HERE,
-    spoken: Sequence[str] = (), second: SecondEar | None = None,
-) -> list[HeardSample]:  # fmt: skip
-    """Let Whisper hear what is new, and the second ear where there is one, in the language that is `spoken` in it,
-    English where nobody says; give what was heard and what there is to hear."""
-    ears = [(False, asr.fingerprint(options)), *([(True, second_ear.fingerprint(second))] if second else [])]
-    jobs = []
-    for is_second, fingerprint in ears:
-        for path, language in zip(paths, spoken or ["en"] * len(paths), strict=True):
-            heard_by = [fingerprint, asr.normaliser(language), *([] if language == "en" else [language])]
-            key = content_key(VERSION, file_sha256(path), *heard_by)
-            name = f"{SECOND}{path.stem}" if is_second else path.stem
-            jobs.append(Job(name, key, SoundToHear(path, language, key, is_second)))
-    compute = functools.partial(hear, options, second)
-    refresh(folder, jobs, compute, suffixes=[".json"], label="evaluate", batch=batch, engine=engine, gpu=True)
-    return [_heard(folder, path, second is not None) for path in paths]
-
-
-def _heard(folder: Path, path: Path, by_two: bool) -> HeardSample:
-    first = json.loads((folder / f"{path.stem}.json").read_bytes())
-    second = json.loads((folder / f"{SECOND}{path.stem}.json").read_bytes())["heard"] if by_two else None
-    return HeardSample(first["heard"], first["silent"], *audio.read(path), second)
-
-
-def hear(options: WhisperParams, second: SecondEar | None, some: Sequence[SoundToHear]) -> Iterator[Files]:
-    sounds = audio.read_all([one.path for one in some], asr.SAMPLE_RATE)
-    loud = [number for number, sound in enumerate(sounds) if not audio.is_silent(sound)]
-    texts: dict[int, str] = {}
-    for is_second in (False, True):
-        mine = [number for number in loud if some[number].second == is_second]
-        asked = ([sounds[number] for number in mine], [some[number].language for number in mine])
-        if mine:
-            heard = second_ear.texts(second, *asked) if is_second and second else asr.texts(options, *asked)
-            texts |= zip(mine, heard, strict=True)
-    for number, one in enumerate(some):
-        text, silent = texts.get(number, ""), number not in texts
-        record = {"heard": text, "key": one.key, "normaliser": asr.normaliser(one.language), "silent": silent}
-        yield {".json": f"{json.dumps(record, ensure_ascii=False, indent=2)}\n".encode()}
 
 
 def own_delivery(rows: Sequence[Example], clips: Path) -> tuple[float | None, float | None]:
@@ -318,10 +256,11 @@ def main(
     spoken_in = {f"{samples / sample.id}.flac": sample.language for sample in spoken}
     languages.refuse(options, spoken_in)
     second = second_judge(params.second_ear, spoken)
-    sounds = listen(heard, paths, options, params.batch, engine, list(spoken_in.values()), second)
+    true = list(speaker_similarity.true_sounds(own, clips, codes, reference))
+    sounds = listen(heard, paths, options, params.batch, engine, list(spoken_in.values()), second, true, voice)
     compared = [
         *(JudgedSound("sample", path.stem, "", path) for path in paths),
-        *speaker_similarity.true_sounds(own, clips, codes, reference),
+        *true,
         *speaker_similarity.cloned_sounds((s.reference for s in spoken if s.reference), name, clips),
         *(
             other
@@ -343,6 +282,9 @@ def main(
     cloned = named_references([embedding for _, embedding in by_kind["reference"]], scale)
     people = preferences.judge(read_opinions(opinions), heard_sounds(spoken, samples), rows)
     judges = second_opinion(rows, params.second_ear, params.second_encoder)
+    if "wer" in judges:
+        first, other = (codec_cost(heard, true, prefix) for prefix in ("", SECOND))
+        judges["wer"] = replace(judges["wer"], codec_first=first, codec=other)
     judged = weigh(rows, measured, cloned, len(leaks), params.gates, people, judges)
     write(rows, judged, scores, wer, details, metrics)
     tell(judged, leaks)

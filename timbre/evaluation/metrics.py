@@ -145,6 +145,8 @@ class SecondJudge:
     tuned_clone: float | None = None
     agreement: float | None = None  # share of samples that both call right or both wrong: word for word, or the speaker
     rank: float | None = None  # Spearman’s correlation with the first judge, over samples
+    codec: float | None = None  # wrong words that the codec adds to the speaker's clips, per word; of an ear …
+    codec_first: float | None = None  # … and of the first ear
     opposed: list[str] = field(default_factory=list)  # differences whose sign it turns round where one of both is sure
 
 
