@@ -58,6 +58,7 @@ from timbre.mapping.stage import run_stage
 from timbre.project import pronunciations
 from timbre.project.opinions import read as read_opinions
 
+VERSION = 4  # raise when the code hears other words in the same sound
 NO_JUDGES: Mapping[str, SecondJudge] = {}
 
 
@@ -257,7 +258,7 @@ def main(
     languages.refuse(options, spoken_in)
     second = second_judge(params.second_ear, spoken)
     true = list(speaker_similarity.true_sounds(own, clips, codes, reference))
-    sounds = listen(heard, paths, options, params.batch, engine, list(spoken_in.values()), second, true, voice)
+    sounds = listen(heard, paths, options, params.batch, engine, list(spoken_in.values()), second, true, voice, VERSION)
     compared = [
         *(JudgedSound("sample", path.stem, "", path) for path in paths),
         *true,
