@@ -56,8 +56,8 @@ def listen(
     voice: VoiceParams | None = None, version: int = 0,
 ) -> list[HeardSample]:  # fmt: skip
     """Let Whisper hear what is new, and the second ear where there is one, in the language that is `spoken` in it,
-    English where nobody says; give what was heard and what there is to hear. `clips` are for `codec_cost`; another `version`
-    hears all of it again."""
+    English where nobody says; give what was heard and what there is to hear. `clips` are for `codec_cost`; another
+    `version` hears all of it again."""
     names = [("", asr.fingerprint(options)), *([(SECOND, second_ear.fingerprint(second))] if second else [])]
     ears = [(prefix, (version, name)) for prefix, name in names]
     jobs = []
