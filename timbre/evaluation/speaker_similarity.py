@@ -10,7 +10,7 @@ The folder has an entry per sound, <name>.json, keyed by the sound: only what is
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -139,6 +139,13 @@ def _embed(sounds: Sequence[tuple[JudgedSound, SpeakerParams, str]], voice: Voic
         yield {".json": f"{json.dumps({'embedding': numbers, 'key': key})}\n".encode()}
 
 
+def of_voice(vectors: Vectors, voice: str) -> Vectors:
+    """What is told of one speaker: own sounds, and those of all others."""
+    return {
+        kind: [one for one in some if (one[0].voice == voice) != (kind == "other")] for kind, some in vectors.items()
+    }
+
+
 def resound(sound: JudgedSound, voice: VoiceParams, rate: int) -> Samples:
     """What the codec makes of the clip's codes, at `rate` Hz."""
     model = families.load_once(voice)
@@ -150,7 +157,7 @@ def resound(sound: JudgedSound, voice: VoiceParams, rate: int) -> Samples:
     return audio.resample(model.resound(turn, reference), model.sample_rate, rate)
 
 
-def measure(vectors: Mapping[Kind, Sequence[tuple[JudgedSound, Vector]]]) -> Scale:
+def measure(vectors: Vectors) -> Scale:
     true, coded = ([vector for _, vector in vectors[kind]] for kind in ("true", "coded"))
     if not true:
         return Scale(None, None, None)
