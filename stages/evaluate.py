@@ -59,6 +59,7 @@ from timbre.mapping.stage import run_stage
 from timbre.project import pronunciations
 from timbre.project.opinions import read as read_opinions
 
+VERSION = 4  # raise when the code hears other words in the same sound
 NO_JUDGES: Mapping[str, SecondJudge] = {}
 
 
@@ -317,7 +318,8 @@ def main(
     languages.refuse(options, spoken_in)
     second = second_judge(params.second_ear, spoken)
     true = own_sounds(cloned, held_out, clips, codes)
-    understood = listen(heard, paths, options, params.batch, engine, list(spoken_in.values()), second, true, voice)
+    spoken_as = list(spoken_in.values())
+    understood = listen(heard, paths, options, params.batch, engine, spoken_as, second, true, voice, VERSION)
     sounds = dict(zip(spoken, understood, strict=True))
     strange = other_sounds(cloned, train, held_out, clips, Path(params.others))
     compared = [*sample_sounds(spoken, cloned, samples, clips), *true, *strange]

@@ -29,7 +29,6 @@ from timbre.evaluation.speaker_similarity import JudgedSound
 from timbre.mapping import Job, batch, refresh
 from timbre.mapping.batch import Files
 
-VERSION = 4  # raise when the code gives other bytes for the same input
 SECOND = "second-"  # begins the name of an entry that the second ear made
 
 
@@ -54,11 +53,13 @@ class HeardSample:
 def listen(
     folder: Path, paths: Sequence[Path], options: WhisperParams, batch: int, engine: ComputeParams = batch.HERE,
     spoken: Sequence[str] = (), second: SecondEar | None = None, clips: Sequence[JudgedSound] = (),
-    voice: VoiceParams | None = None,
+    voice: VoiceParams | None = None, version: int = 0,
 ) -> list[HeardSample]:  # fmt: skip
     """Let Whisper hear what is new, and the second ear where there is one, in the language that is `spoken` in it,
-    English where nobody says; give what was heard and what there is to hear. `clips` are for `codec_cost`."""
-    ears = [("", asr.fingerprint(options)), *([(SECOND, second_ear.fingerprint(second))] if second else [])]
+    English where nobody says; give what was heard and what there is to hear. `clips` are for `codec_cost`; another
+    `version` hears all of it again."""
+    names = [("", asr.fingerprint(options)), *([(SECOND, second_ear.fingerprint(second))] if second else [])]
+    ears = [(prefix, (version, name)) for prefix, name in names]
     jobs = []
     for prefix, ear in ears:
         for path, language in zip(paths, spoken or ["en"] * len(paths), strict=True):
@@ -72,12 +73,12 @@ def listen(
     return [_heard_sample(folder, path, second is not None) for path in paths]
 
 
-def _key(path: Path, ear: str, language: str, *more: str) -> str:
+def _key(path: Path, ear: tuple[int, str], language: str, *more: str) -> str:
     mine = [*([] if language == "en" else [language]), *more]
-    return content_key(VERSION, file_sha256(path), ear, asr.normaliser(language), *mine)
+    return content_key(ear[0], file_sha256(path), ear[1], asr.normaliser(language), *mine)
 
 
-def _clip_job(clip: JudgedSound, prefix: str, ear: str, voice: VoiceParams, base: str) -> Job[SoundToHear]:
+def _clip_job(clip: JudgedSound, prefix: str, ear: tuple[int, str], voice: VoiceParams, base: str) -> Job[SoundToHear]:
     language = clip.said.language or "en" if clip.said else "en"
     codec = [speaker_similarity.codec_key(clip, voice, base)] if clip.kind == "coded" else []
     key = _key(clip.path, ear, language, *codec)
