@@ -23,7 +23,7 @@ BEGIN, END = "<!-- packages -->\n", "<!-- /packages -->\n"
 EXTRAS = ("test", "docs")
 NVIDIA = re.compile(r"(nvidia|cuda)-")  # what a CUDA build of torch brings: the page names it as a whole
 COPYLEFT = re.compile(r"GPL|MPL|EPL|CDDL|EUPL")
-READ = {"huey": "MIT", "skops": "MIT", "snac": "MIT"}  # their metadata name none: read in their LICENSE files
+READ = {"huey": "MIT", "skops": "MIT", "snac": "MIT", "pocketsphinx": "BSD-2-Clause"}  # read in their LICENSE files
 SPDX = {  # how packages write a licence → its SPDX name
     r"Apache.*|.*\bApache License.*": "Apache-2.0",
     r"Mozilla.*": "MPL-2.0",

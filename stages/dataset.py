@@ -19,7 +19,8 @@ A language that the family of `voice.family` does not speak is an error that nam
 Evaluation is made of whole blocks of a recording's time, so that what is tested was not spoken between two sentences
 that were learnt. A block's lot is drawn from the recording's id and its number alone: a clip goes where its middle
 lies, whatever is edited in it, beside it, or added elsewhere. Only where lots fall badly, as they may with few blocks,
-the next blocks' clips are added or the last ones taken back, until evaluation has between half and twice its share.
+the next blocks' clips are added or the last ones taken back, until evaluation has between half and twice its share of
+each speaker's clips.
 """
 
 from __future__ import annotations
@@ -126,7 +127,12 @@ def lot(clip: Clip, block_seconds: float) -> float:
 
 
 def held_out(clips: Sequence[Clip], params: DatasetParams) -> set[str]:
-    """The ids of the clips to evaluate on."""
+    """The ids of the clips to evaluate on: some of each speaker, who is judged by them."""
+    speakers = sorted({clip.speaker for clip in clips})
+    return set[str]().union(*(_held_out([c for c in clips if c.speaker == name], params) for name in speakers))
+
+
+def _held_out(clips: Sequence[Clip], params: DatasetParams) -> set[str]:
     lots = {clip.id: lot(clip, params.block_seconds) for clip in clips}
     order = sorted(clips, key=lambda clip: (lots[clip.id], clip.recording, clip.start))
     share = params.eval_share * len(clips)

@@ -22,30 +22,31 @@ Both folders are keyed by the sound, so that only new samples are heard and embe
 the errors of all its samples over the words of all its prompts: a one-word prompt weighs one word. Similarity is the
 cosine to the mean of the speaker's held-out clips; those clips themselves, through the codec, are its ceiling, and
 other voices its floor. A sample without sound has no words and is nobody's voice: it is not shown to Whisper, which
-invents some. A gate that does not pass is written and told; with `evaluate.strict` the last stage, `track`, ends the
-pipeline with an error, once report and run show it.
+invents some. Where the voice learnt several speakers, each is judged by itself, and a gate passes where it does for all
+of them; the rates are over all samples. A gate that does not pass is written and told; with `evaluate.strict` the last
+stage, `track`, ends the pipeline with an error, once report and run show it.
 """
 
 from __future__ import annotations
 
 import functools
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-from timbre import asr, audio
+from timbre import audio
 from timbre.asr import languages, second_ear
 from timbre.asr.second_ear import SecondEar
-from timbre.audio import Samples, delivery
-from timbre.core.content import content_key, file_sha256, write_atomic
+from timbre.audio import delivery
+from timbre.core.content import file_sha256, write_atomic
 from timbre.core.errors import DataError, ModelError, raise_all
 from timbre.core.params import read
-from timbre.core.records import Example, Sample, cloned_clip, from_json, read_jsonl
-from timbre.core.sections import ComputeParams, GateParams, SpeakerParams, WhisperParams
+from timbre.core.records import Example, Sample, cloned_clips, from_json, read_jsonl
+from timbre.core.sections import GateParams, SpeakerParams
 from timbre.evaluation import gates, preferences, scores, speaker_encoder, speaker_similarity, word_errors
 from timbre.evaluation import metrics as evidence
+from timbre.evaluation.hearing import SECOND, HeardSample, codec_cost, listen
 from timbre.evaluation.measures import asks
 from timbre.evaluation.metrics import CONDITIONS, Evidence, SecondJudge, Speaker
 from timbre.evaluation.mos import judge as predict_opinions
@@ -54,32 +55,12 @@ from timbre.evaluation.scores import Score
 from timbre.evaluation.second_opinion import second_opinion
 from timbre.evaluation.speaker_encoder import Vector
 from timbre.evaluation.speaker_similarity import JudgedSound, Scale, Vectors
-from timbre.mapping import Job, batch, refresh
-from timbre.mapping.batch import Files
 from timbre.mapping.stage import run_stage
 from timbre.project import pronunciations
 from timbre.project.opinions import read as read_opinions
 
+VERSION = 4  # raise when the code hears other words in the same sound
 NO_JUDGES: Mapping[str, SecondJudge] = {}
-SECOND = "second-"  # begins the name of an entry that the second ear made
-VERSION = 4  # raise when the code gives other bytes for the same input
-
-
-@dataclass(frozen=True)
-class SoundToHear:
-    path: Path
-    language: str
-    key: str
-    second: bool = False  # whether the second ear is to hear it
-
-
-@dataclass(frozen=True)
-class HeardSample:
-    text: str  # as Whisper wrote it
-    silent: bool
-    samples: Samples
-    rate: int  # Hz
-    second: str | None = None  # as the second ear wrote it
 
 
 @dataclass(frozen=True)
@@ -93,60 +74,19 @@ class SecondVoice:
 def read_samples(folder: Path) -> list[Sample]:
     """Every sample, in the order of conditions, prompts, seeds; refused unless each condition speaks the same."""
     samples = [from_json(path.read_text(encoding="utf-8"), Sample, str(path)) for path in folder.glob("*.json")]
-    samples.sort(key=lambda s: (CONDITIONS.index(s.condition), s.prompt, s.seed))
-    spoken = {name: {(s.prompt, s.seed) for s in samples if s.condition == name} for name in CONDITIONS}
+    samples.sort(key=lambda s: (CONDITIONS.index(s.condition), s.speaker, s.prompt, s.seed))
+    spoken = {name: {(s.line, s.seed) for s in samples if s.condition == name} for name in CONDITIONS}
     everything = set().union(*spoken.values())
     problems = [
-        f"{folder}/{name}-{prompt}-{seed}.json: missing, while other conditions speak this prompt; run `dvc repro`"
+        f"{folder}/{name}-{line}-{seed}.json: missing, while other conditions speak this prompt; run `dvc repro`"
         for name in CONDITIONS
-        for prompt, seed in sorted(everything - spoken[name])
+        for line, seed in sorted(everything - spoken[name])
     ]
     problems += [
         f"{folder / s.id}.flac: missing; run `dvc repro`" for s in samples if not (folder / f"{s.id}.flac").exists()
     ]
     raise_all(DataError, problems or ([] if samples else [f"{folder}: no samples; run `dvc repro`"]))
     return samples
-
-
-def listen(
-    folder: Path, paths: Sequence[Path], options: WhisperParams, batch: int, engine: ComputeParams = batch.HERE,
-    spoken: Sequence[str] = (), second: SecondEar | None = None,
-) -> list[HeardSample]:  # fmt: skip
-    """Let Whisper hear what is new, and the second ear where there is one, in the language that is `spoken` in it,
-    English where nobody says; give what was heard and what there is to hear."""
-    ears = [(False, asr.fingerprint(options)), *([(True, second_ear.fingerprint(second))] if second else [])]
-    jobs = []
-    for is_second, fingerprint in ears:
-        for path, language in zip(paths, spoken or ["en"] * len(paths), strict=True):
-            heard_by = [fingerprint, asr.normaliser(language), *([] if language == "en" else [language])]
-            key = content_key(VERSION, file_sha256(path), *heard_by)
-            name = f"{SECOND}{path.stem}" if is_second else path.stem
-            jobs.append(Job(name, key, SoundToHear(path, language, key, is_second)))
-    compute = functools.partial(hear, options, second)
-    refresh(folder, jobs, compute, suffixes=[".json"], label="evaluate", batch=batch, engine=engine, gpu=True)
-    return [_heard(folder, path, second is not None) for path in paths]
-
-
-def _heard(folder: Path, path: Path, by_two: bool) -> HeardSample:
-    first = json.loads((folder / f"{path.stem}.json").read_bytes())
-    second = json.loads((folder / f"{SECOND}{path.stem}.json").read_bytes())["heard"] if by_two else None
-    return HeardSample(first["heard"], first["silent"], *audio.read(path), second)
-
-
-def hear(options: WhisperParams, second: SecondEar | None, some: Sequence[SoundToHear]) -> Iterator[Files]:
-    sounds = audio.read_all([one.path for one in some], asr.SAMPLE_RATE)
-    loud = [number for number, sound in enumerate(sounds) if not audio.is_silent(sound)]
-    texts: dict[int, str] = {}
-    for is_second in (False, True):
-        mine = [number for number in loud if some[number].second == is_second]
-        asked = ([sounds[number] for number in mine], [some[number].language for number in mine])
-        if mine:
-            heard = second_ear.texts(second, *asked) if is_second and second else asr.texts(options, *asked)
-            texts |= zip(mine, heard, strict=True)
-    for number, one in enumerate(some):
-        text, silent = texts.get(number, ""), number not in texts
-        record = {"heard": text, "key": one.key, "normaliser": asr.normaliser(one.language), "silent": silent}
-        yield {".json": f"{json.dumps(record, ensure_ascii=False, indent=2)}\n".encode()}
 
 
 def own_delivery(rows: Sequence[Example], clips: Path) -> tuple[float | None, float | None]:
@@ -195,6 +135,7 @@ def score(
         diff=reading.diff,
         looped=reading.looped,
         language=sample.language,
+        speaker=sample.speaker,
         second_heard=sound.second,
         second_errors=None if sound.second is None else other.errors,
         second_similarity=None if second is None else 0.0 if sound.silent else round(second.similarity, 4),
@@ -202,12 +143,60 @@ def score(
     )
 
 
-def target(samples: Sequence[Sample], rows: Sequence[Example]) -> Example:
-    """The clip that the samples cloned; its speaker is the one to be spoken like."""
-    clip = cloned_clip(samples, rows)
-    if clip is None:
+def targets(samples: Sequence[Sample], rows: Sequence[Example]) -> dict[str, Example]:
+    """By speaker, the clip that the samples cloned: these are to be spoken like."""
+    clips, speakers = cloned_clips(samples, rows), {sample.speaker for sample in samples}
+    if not clips or not speakers <= {"", *clips}:
         raise DataError("reports/samples: the clip that was cloned is in no table of data/dataset; run `dvc repro`")
-    return clip
+    return clips
+
+
+def own_sounds(
+    cloned: Mapping[str, Example], held_out: Sequence[Example], clips: Path, codes: Path
+) -> list[JudgedSound]:
+    """The clips that each speaker kept back, and what the codec makes of them."""
+    own = [([row for row in held_out if row.source == name], clip) for name, clip in cloned.items()]
+    return [sound for rows, clip in own for sound in speaker_similarity.true_sounds(rows, clips, codes, clip)]
+
+
+def sample_sounds(
+    spoken: Sequence[Sample], cloned: Mapping[str, Example], folder: Path, clips: Path
+) -> list[JudgedSound]:
+    """Samples, and the clips that they cloned."""
+    first = next(iter(cloned))
+    sounds = [JudgedSound("sample", s.id, s.speaker or first, folder / f"{s.id}.flac") for s in spoken]
+    for name in cloned:
+        used = (s.reference for s in spoken if s.reference and s.speaker in ("", name))
+        sounds += speaker_similarity.cloned_sounds(used, name, clips)
+    return sounds
+
+
+def other_sounds(
+    cloned: Mapping[str, Example], train: Sequence[Example], held_out: Sequence[Example], clips: Path, folder: Path
+) -> list[JudgedSound]:
+    """Other voices; of several speakers, each is another voice to the others."""
+    only = next(iter(cloned)) if len(cloned) == 1 else None
+    strangers = [row for row in [*train, *held_out] if row.source != only]
+    return [sound for sound in speaker_similarity.other_sounds(folder, strangers, clips) if sound.voice != only]
+
+
+def judge_speaker(
+    name: str, heard: Mapping[Sample, HeardSample], embedded: Sequence[Vectors], held_out: Sequence[Example],
+    clips: Path,
+) -> tuple[list[Score], Speaker, float | None]:  # fmt: skip
+    """The scores of the speaker's samples, the scale they are read on, and whether the cloned clip is the speaker's."""
+    by_kind, *by_second = (speaker_similarity.of_voice(vectors, name) for vectors in embedded)
+    scale = speaker_similarity.measure(by_kind)
+    pace, pauses = own_delivery([row for row in held_out if row.source == name], clips)
+    spellings = functools.cache(pronunciations.read)
+    whose = {sound.name: vector for sound, vector in by_kind["sample"]}
+    own = [sample for sample in heard if sample.id in whose]
+    rows = [
+        score(sample, heard[sample], whose[sample.id], scale, pace, spellings(sample.language), other)
+        for sample, other in zip(own, second_voices(by_second, own), strict=True)
+    ]
+    cloned = named_references([vector for _, vector in by_kind["reference"]], scale)
+    return rows, Speaker(scale.ceiling, scale.floor, pace, pauses), cloned
 
 
 def named_references(cloned: Sequence[Vector], scale: Scale) -> float | None:
@@ -221,8 +210,7 @@ def named_references(cloned: Sequence[Vector], scale: Scale) -> float | None:
 def heard_sounds(samples: Sequence[Sample], folder: Path) -> dict[str, HeardSound]:
     """By the name that opinions give a sound."""
     return {
-        file_sha256(folder / f"{sample.id}.flac")[:16]: HeardSound(sample.condition, sample.prompt)
-        for sample in samples
+        file_sha256(folder / f"{sample.id}.flac")[:16]: HeardSound(sample.condition, sample.line) for sample in samples
     }
 
 
@@ -244,6 +232,20 @@ def weigh(
         second=dict(judges),
     )
     return replace(evidence, gates=gates.judge(evidence, reference, leaks, limits))
+
+
+def weigh_all(
+    judged: Mapping[str, tuple[list[Score], Speaker, float | None]], rows: Sequence[Score], leaks: int,
+    limits: GateParams, people: Judged, judges: Mapping[str, SecondJudge],
+) -> Evidence:  # fmt: skip
+    """Of one speaker, or of several: each, and all together."""
+    if len(judged) == 1:
+        ((_, own, reference),) = judged.values()
+        return weigh(rows, own, reference, leaks, limits, people, judges)
+    each = {name: weigh(own_rows, own, cloned, leaks, limits) for name, (own_rows, own, cloned) in judged.items()}
+    mean = Speaker.mean(own for _, own, _ in judged.values())
+    together = weigh(rows, mean, None, leaks, limits, people, judges)
+    return replace(together, gates=gates.of_all(each, together, leaks, limits), speakers=each)
 
 
 def write(rows: Sequence[Score], judged: Evidence, table: Path, wer: Path, details: Path, metrics: Path) -> None:
@@ -310,40 +312,29 @@ def main(
     engine = settings.compute
     spoken = read_samples(samples)
     train, held_out = (read_jsonl(dataset / f"{name}.jsonl", Example) for name in ("train", "eval"))
-    reference = target(spoken, [*train, *held_out])
-    name = reference.source
-    own = [row for row in held_out if row.source == name]
-    strangers = [row for row in [*train, *held_out] if row.source != name]
+    cloned = targets(spoken, [*train, *held_out])
     paths = [samples / f"{sample.id}.flac" for sample in spoken]
     spoken_in = {f"{samples / sample.id}.flac": sample.language for sample in spoken}
     languages.refuse(options, spoken_in)
     second = second_judge(params.second_ear, spoken)
-    sounds = listen(heard, paths, options, params.batch, engine, list(spoken_in.values()), second)
-    compared = [
-        *(JudgedSound("sample", path.stem, "", path) for path in paths),
-        *speaker_similarity.true_sounds(own, clips, codes, reference),
-        *speaker_similarity.cloned_sounds((s.reference for s in spoken if s.reference), name, clips),
-        *(
-            other
-            for other in speaker_similarity.other_sounds(Path(params.others), strangers, clips)
-            if other.voice != name
-        ),
-    ]
+    true = own_sounds(cloned, held_out, clips, codes)
+    spoken_as = list(spoken_in.values())
+    understood = listen(heard, paths, options, params.batch, engine, spoken_as, second, true, voice, VERSION)
+    sounds = dict(zip(spoken, understood, strict=True))
+    strange = other_sounds(cloned, train, held_out, clips, Path(params.others))
+    compared = [*sample_sounds(spoken, cloned, samples, clips), *true, *strange]
     encoders = [encoder, *(SpeakerParams(*name) for name in speaker_encoder.named(params.second_encoder))]
-    by_kind, *by_second = speaker_similarity.bring(embeddings, compared, encoders, voice, engine)
-    scale, (pace, pauses) = speaker_similarity.measure(by_kind), own_delivery(own, clips)
-    whose = [embedding for _, embedding in by_kind["sample"]]
-    spellings = functools.cache(pronunciations.read)
-    rows = [
-        score(sample, sound, vector, scale, pace, spellings(sample.language), other)
-        for sample, sound, vector, other in zip(spoken, sounds, whose, second_voices(by_second, spoken), strict=True)
-    ]
+    embedded = speaker_similarity.bring(embeddings, compared, encoders, voice, engine)
+    each = {name: judge_speaker(name, sounds, embedded, held_out, clips) for name in cloned}
+    by_sample = {row.sample: row for rows, _, _ in each.values() for row in rows}
+    rows = [by_sample[sample.id] for sample in spoken]
     leaks = list(gates.leaks(train, held_out, {sample.prompt: sample.text for sample in spoken}))
-    measured = Speaker(scale.ceiling, scale.floor, pace, pauses)
-    cloned = named_references([embedding for _, embedding in by_kind["reference"]], scale)
     people = preferences.judge(read_opinions(opinions), heard_sounds(spoken, samples), rows)
     judges = second_opinion(rows, params.second_ear, params.second_encoder)
-    judged = weigh(rows, measured, cloned, len(leaks), params.gates, people, judges)
+    if "wer" in judges:
+        first, other = (codec_cost(heard, true, prefix) for prefix in ("", SECOND))
+        judges["wer"] = replace(judges["wer"], codec_first=first, codec=other)
+    judged = weigh_all(each, rows, len(leaks), params.gates, people, judges)
     write(rows, judged, scores, wer, details, metrics)
     tell(judged, leaks)
     predict_opinions(mos, paths)

@@ -1,4 +1,4 @@
-"""Every prompt in four conditions: base and tuned, each with and without a reference clip to clone from.
+"""Every prompt in four conditions, as each speaker: base and tuned, each with and without a reference clip to clone.
 
     python -m stages.generate --prompts data/prompts.tsv --dataset data/dataset --clips data/clips \\
         --codes data/codes/csm --adapter models/adapter --out reports/samples --speed reports/speed.json
@@ -7,7 +7,8 @@ Reads   data/prompts.tsv                        id, kind, text and language of s
         data/dataset, data/clips, data/codes    to choose the reference clip and the true prompts from
         data/pronunciations.tsv                 words that are spoken as they are spelt there
         models/adapter
-Writes  reports/samples/<condition>-<prompt>-<seed>.flac and .json (Sample)
+Writes  reports/samples/<condition>-<prompt>-<seed>.flac and .json (Sample); where the voice learnt several speakers,
+        their names come after the condition
         reports/speed.json                      how fast this machine spoke what was new; no output of the pipeline
 
 A sample is made again when its own text, seed, model or reference changes: after another training the samples of the
@@ -32,7 +33,7 @@ from timbre import families
 from timbre.core.content import content_key, write_atomic
 from timbre.core.errors import DataError, raise_all
 from timbre.core.params import read
-from timbre.core.records import Condition, Example, Sample, read_jsonl, to_json
+from timbre.core.records import Condition, Example, Sample, line_of, read_jsonl, to_json
 from timbre.core.sections import GenerateParams, VoiceParams
 from timbre.families import Mark, Request
 from timbre.mapping import Job, refresh
@@ -43,7 +44,7 @@ from timbre.project.permissions import Permissions
 from timbre.project.prompts import Prompt, read_prompts
 from timbre.synthesis import sentence
 from timbre.synthesis.params import of_a_sound
-from timbre.synthesis.reference import Reference, choose_reference
+from timbre.synthesis.reference import Reference, references
 from timbre.synthesis.true_prompts import true_prompts
 
 VERSION = 3  # raise when the code gives other bytes for the same input
@@ -62,9 +63,11 @@ def plan(
     reference: Reference,
     marks: Sequence[Mark] = ("number",),
     spellings: Callable[[str], Mapping[str, str]] = no_spellings,
+    speaker: str = "",
 ) -> list[tuple[Sample, Request]]:
     """All samples to be made, the base's first; seconds and end are not known yet. A word of the language's `spellings`
-    is spoken as it is spelt there; the sample keeps the prompt's own words."""
+    is spoken as it is spelt there; the sample keeps the prompt's own words. `speaker` is whose clip it is, of several.
+    """
     how = of_a_sound(params)
     usual = reference.turn.language or "en"  # of a prompt that names none
     planned = []
@@ -85,8 +88,8 @@ def plan(
                 text = (prompt.id, prompt.kind, prompt.text, prompt.clip)
                 key = content_key(VERSION, how, base, used_adapter, cloned, text, row_seed, *more)
                 sample = Sample(
-                    f"{condition}-{prompt.id}-{seed}", condition, *text, seed,
-                    clone_of.clip if clone_of else None, used_adapter, base, 0.0, False, key, language,
+                    f"{condition}-{line_of(prompt.id, speaker)}-{seed}", condition, *text, seed,
+                    clone_of.clip if clone_of else None, used_adapter, base, 0.0, False, key, language, speaker,
                 )  # fmt: skip
                 planned.append((sample, request))
     return planned
@@ -141,12 +144,15 @@ def main(
     Permissions().check_stage(dataset, adapter)
     train, held_out = (read_jsonl(dataset / f"{name}.jsonl", Example) for name in ("train", "eval"))
     family = families.family(voice.family)
-    reference = choose_reference(train, clips, codes, family.cloning)
-    written = read_prompts(prompts)
+    cloned, written = references(train, clips, codes, family.cloning), read_prompts(prompts)
     raise_all(DataError, obstacles.unspoken(written, family.name, family.languages))
-    spoken = written + true_prompts(held_out, reference.speaker, written, params.true_prompts)
     base, tuned = families.fingerprint(voice), families.adapter_fingerprint(adapter)
-    planned = plan(spoken, params, base, tuned, reference, family.marks, cache(pronunciations.read))
+    spellings, planned = cache(pronunciations.read), []
+    for reference in cloned:
+        spoken = written + true_prompts(held_out, reference.speaker, written, params.true_prompts)
+        speaker = reference.speaker if len(cloned) > 1 else ""
+        planned += plan(spoken, params, base, tuned, reference, family.marks, spellings, speaker)
+    planned.sort(key=lambda row: row[0].adapter is not None)  # a model is loaded once
     jobs, measured = [Job(sample.id, sample.key, (sample, request)) for sample, request in planned], Speed()
     compute = partial(speak, voice=voice, adapter=adapter, params=params, speed=measured)
     # All that is missing in one go, so that no slot is empty before the end.

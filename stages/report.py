@@ -29,7 +29,7 @@ from typing import Annotated
 from timbre import families
 from timbre.core.content import write_atomic
 from timbre.core.params import read
-from timbre.core.records import Example, cloned_clip
+from timbre.core.records import Example, cloned_clips
 from timbre.core.safe_text import escaped
 from timbre.evaluation.measures import COMPARED, MEASURES
 from timbre.evaluation.metrics import read as read_metrics
@@ -53,12 +53,12 @@ from timbre.report.verdict import NAMES, verdict
 PAGE = Path("timbre/report/page")
 
 
-def reference(
+def references(
     scores: Sequence[ShownScore], examples: Sequence[Example], clips: Path
-) -> tuple[Example, EmbeddedSound] | None:
-    """The clip of the true speaker that the cloning conditions heard first."""
-    clip = cloned_clip((score.sample for score in scores), examples)
-    return (clip, sound(clips / f"{clip.id}.flac")) if clip else None
+) -> list[tuple[Example, EmbeddedSound]]:
+    """The clip of each true speaker that the cloning conditions heard first."""
+    cloned = cloned_clips((score.sample for score in scores), examples)
+    return [(clip, sound(clips / f"{clip.id}.flac")) for clip in cloned.values()]
 
 
 def render(**page: object) -> str:
@@ -129,6 +129,7 @@ def main(
     page = render(
         verdict=verdict(evidence),
         rates=rates(evidence),
+        by_speaker=tables.by_speaker(evidence),
         people=people(evidence),
         twice=second(evidence),
         speaker=evidence.speaker,
@@ -141,7 +142,7 @@ def main(
         worst=worst,
         training=trained,
         data=learnt,
-        reference=reference(scored, [*learnt.train, *learnt.evaluation], clips),
+        references=references(scored, [*learnt.train, *learnt.evaluation], clips),
         voices=voices(learnt, of_dataset(dataset), allowed),
         base=scored[0].sample.base,
         licence=licence,

@@ -163,12 +163,11 @@ def loadable(client: MlflowClient, run_id: str, voice: dict[str, Any]) -> None:
 
 def log_samples(client: MlflowClient, run_id: str, scores: Path) -> None:
     """A table by which MLflow puts sentence and run side by side; `sound` is the artifact to hear."""
-    table: dict[str, list[Any]] = {name: [] for name in (*SAMPLE_COLUMNS, "sound")}
     with scores.open(encoding="utf-8", newline="") as lines:
-        for row in csv.DictReader(lines):
-            for name in SAMPLE_COLUMNS:
-                table[name].append(row.get(name, ""))
-            table["sound"].append(f"samples/{row['sample']}.flac")
+        rows = list(csv.DictReader(lines))
+    several = ["speaker"] if any(row.get("speaker") for row in rows) else []
+    table: dict[str, list[Any]] = {n: [row.get(n, "") for row in rows] for n in (*SAMPLE_COLUMNS, *several)}
+    table["sound"] = [f"samples/{row['sample']}.flac" for row in rows]
     client.log_table(run_id, table, "samples.json")
 
 
@@ -219,6 +218,10 @@ def finals(path: Path) -> Iterator[tuple[str, float, int]]:
     for measure, judge in results.second.items():
         yield from ((f"second_{measure}/{name}", value, 0) for name, value in measured(judge))
     yield from ((f"speaker/{name}", value, 0) for name, value in measured(results.speaker))
+    for speaker, one in results.speakers.items():  # beside the rates of all speakers together
+        for condition, record in one.conditions.items():
+            yield from ((f"{name}/{condition}.{speaker}", value, 0) for name, value in measured(record))
+        yield from ((f"speaker/{name}.{speaker}", value, 0) for name, value in measured(one.speaker))
     for gate, judged in results.gates.items():
         yield from ((f"gate_{name}/{gate}", value, 0) for name, value in measured(judged))
 

@@ -126,7 +126,7 @@ class Repository:
 def environment(**more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "DVC_", "GIT_"))}
     path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
-    return {**kept, "PATH": path, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": "", **more}
+    return {**kept, "PATH": path, "PYTHONPATH": "", **more}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

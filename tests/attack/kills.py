@@ -12,6 +12,7 @@ undisturbed run left.
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import json
 import os
@@ -33,11 +34,13 @@ from ruamel.yaml import YAML
 
 from tests.attack.harness import root as project
 from tests.support.build import build_repository
+from tests.support.loopback_hub import Hub
 
 PATIENCE = 900.0  # seconds for a run that nobody kills
 EARLIEST, LATEST = 0.1, 1.05  # of an undisturbed run's time, between which a kill falls
 OWNED = ("data/sources.yaml", "data/speakers.yaml", "data/transcripts", "data/recordings", "params.yaml")
 STORE = "mlflow.db"
+HUB = "harbour"  # a dataset on the hub of this machine
 TEST = "0123456789ab"  # id of a listening test
 
 
@@ -129,6 +132,10 @@ def subjects(template: Path) -> Iterator[Subject]:
     yield Subject("diff", ("timbre", "diff", "HEAD", "--full", "diff.html"), ("diff.html",), without())
     yield Subject("log", ("timbre", "log", "--plot"), ("reports/log.html",), without())
     yield Subject("promote", ("timbre", "promote", "--force", "a try"), (STORE,), without())
+    round_trip = (sys.executable, "-m", "tests.attack.serve_round", "said.pcm")
+    yield Subject("serve", round_trip, ("said.pcm",), lambda root: _with_consent(root, "serve"))
+    push = ("timbre", "push", "dataset", f"ann/{HUB}")
+    yield Subject("push", push, (HUB,), _with_nothing_published)
     yield Subject("keys", ("timbre", "keys", "--name", "Ann"), (".timbre/keys",), without(), drawn=True)
 
 
@@ -172,9 +179,20 @@ def _with_lines(root: Path) -> None:
     (root / "lines.txt").write_text("".join(rows))
 
 
-def _with_consent(root: Path) -> None:
+def _with_consent(root: Path, use: str = "publish") -> None:
     path = root / "data/speakers.yaml"
-    path.write_text(path.read_text().replace("for: tests", "for: 'tests, publish'"))
+    path.write_text(path.read_text().replace("for: tests", f"for: 'tests, {use}'"))
+
+
+def _with_nothing_published(root: Path) -> None:
+    _with_consent(root)
+    hub().repos.clear()
+
+
+@functools.cache
+def hub() -> Hub:
+    """Where `push` publishes."""
+    return Hub()
 
 
 def _with_answers(root: Path, test: tuple[str, ...]) -> None:
@@ -257,6 +275,10 @@ def contents(root: Path, path: str, stage: str = "") -> Iterator[tuple[str, str]
     if path == STORE:
         yield path, _recorded(root / path)
         return
+    if path == HUB:
+        published = hub().repos.get(f"ann/{HUB}", {})
+        yield from ((name, hashlib.sha256(content).hexdigest()) for name, content in sorted(published.items()))
+        return
     place = root / path
     for file in sorted(place.rglob("*")) if place.is_dir() else [place]:
         if ".git" in file.relative_to(place).parts:  # whose index holds times
@@ -305,6 +327,9 @@ def start(command: tuple[str, ...], root: Path) -> subprocess.Popen[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "DVC_", "GIT_"))}
     path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
     env = kept | {"PATH": path, "PYTHONPATH": str(project()), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+    if HUB in " ".join(command):
+        env |= {"HF_ENDPOINT": hub().url, "HF_TOKEN": hub().token, "HF_HOME": str(root / "hf"), "HF_HUB_OFFLINE": "0"}
+        env["HF_HUB_DISABLE_XET"] = "1"
     return subprocess.Popen(
         command, cwd=root, env=env, text=True, start_new_session=True, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

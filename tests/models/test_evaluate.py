@@ -18,7 +18,7 @@ from stages import evaluate
 from stages.evaluate import HeardSample
 from tests.support.fake_outputs import RATE, SENTENCES, voice, write_samples
 from tests.support.tiny_models import random_whisper
-from timbre import audio, families
+from timbre import asr, audio, families
 from timbre.core.content import content_key
 from timbre.core.errors import DataError
 from timbre.core.records import Example, Sample, to_json, write_jsonl
@@ -334,7 +334,7 @@ def test_each_sample_is_heard_and_compared_in_its_own_language(
         asked.append(tuple(languages))
         return ["Das macht 5 €." if language == "de" else "The ferry." for language in languages]
 
-    monkeypatch.setattr(evaluate.asr, "texts", texts)
+    monkeypatch.setattr(asr, "texts", texts)
     options = WhisperParams(str(random_whisper(tmp_path / "whisper.pt")))
     heard = evaluate.listen(tmp_path / "heard", paths, options, 3, spoken=["en", "de"])
     assert asked == [("en", "de")]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from stages import evaluate
-from stages.evaluate import HeardSample
 from tests.conftest import ROOT
 from tests.models.test_evaluate import sample
 from tests.support.fake_outputs import SENTENCES, write_samples
@@ -17,10 +19,15 @@ from timbre import asr, audio
 from timbre.asr import second_ear
 from timbre.asr.second_ear import SecondEar
 from timbre.core.errors import ModelError
-from timbre.core.sections import WhisperParams
-from timbre.evaluation import word_errors
+from timbre.core.records import Example
+from timbre.core.sections import VoiceParams, WhisperParams
+from timbre.evaluation import hearing, speaker_similarity, word_errors
+from timbre.evaluation.hearing import HeardSample
+from timbre.evaluation.metrics import Evidence, Metric, SecondJudge
 from timbre.project.transcripts import read as read_transcript
+from timbre.report import second as report_second
 
+CODED = 16_100  # samples of what the codec made
 DEMO = ROOT / "data/recordings/harbour-noon.flac"
 LINES = [
     line for line in read_transcript(ROOT / "data/transcripts/harbour-noon.tsv").lines if line.end - line.start < 3
@@ -71,13 +78,44 @@ def test_a_language_that_the_second_ear_does_not_know_is_refused_by_name() -> No
     assert evaluate.second_judge(None, [sample("Guten Tag.", language="de")]) is None
 
 
+def test_what_the_codec_costs_is_told_by_both_ears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first ear hears no harm in the codec, the second one wrong word of three."""
+    write_samples(tmp_path / "samples", {"ferry": SENTENCES["ferry"]})
+    paths = sorted((tmp_path / "samples").glob("*.flac"))
+    row = Example("clip.flac", "Die Fähre wartet.", "ann", "a1", "noon", 0.0, 2.0, 2.0, "de")
+    (tmp_path / "a1.safetensors").write_bytes(b"codes")
+    paths[0].rename(tmp_path / "a1.flac")
+    first, other = (random_whisper(tmp_path / f"{name}.pt") for name in ("first", "other"))
+    spoken: list[str] = []
+
+    def texts(options: WhisperParams, sounds: Sequence[Any], languages: Sequence[str]) -> list[str]:
+        spoken.extend(languages)
+        spoilt = options.model == str(other)
+        return ["Die Ferse wartet." if spoilt and len(sound) == CODED else "Die Fähre wartet." for sound in sounds]
+
+    monkeypatch.setattr(asr, "texts", texts)
+    monkeypatch.setattr(speaker_similarity, "resound", lambda *_: np.full(CODED, 0.1, np.float32))
+    clips = list(speaker_similarity.true_sounds([row], tmp_path, tmp_path))
+    voice, second = VoiceParams("csm", str(ROOT / "models/tiny/csm"), None), SecondEar(str(other))
+    options = WhisperParams(str(first))
+    hearing.listen(tmp_path / "heard", paths[1:], options, 3, second=second, clips=clips, voice=voice)
+    costs = [hearing.codec_cost(tmp_path / "heard", clips, prefix) for prefix in ("", hearing.SECOND)]
+    assert costs == [0, pytest.approx(1 / 3)]
+    assert spoken.count("de") == 4, "a clip is heard in its own language"
+    hearing.listen(tmp_path / "heard", paths[1:], options, 3, clips=clips, voice=voice)
+    assert not list((tmp_path / "heard").glob("*a1*")), "without a second ear nobody asks"
+    judge = SecondJudge("pocketsphinx", codec=0.093, codec_first=0.007)
+    (_, line) = report_second.sentences(Evidence({"base": Metric(wer=0.4)}, second={"wer": judge}))
+    assert line.endswith("the codec makes +0.7 wrong by the first ear, +9.3 by pocketsphinx")
+
+
 def test_the_second_ear_hears_what_is_new_beside_the_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_samples(tmp_path / "samples", {name: SENTENCES[name] for name in ("ferry", "one")})
     paths = sorted((tmp_path / "samples").glob("*.flac"))
     first, other = (random_whisper(tmp_path / f"{name}.pt") for name in ("first", "other"))
-    monkeypatch.setattr(evaluate.asr, "texts", lambda options, sounds, spoken: [Path(options.model).stem] * len(sounds))
+    monkeypatch.setattr(asr, "texts", lambda options, sounds, spoken: [Path(options.model).stem] * len(sounds))
 
     def listen(second: SecondEar | None) -> tuple[list[HeardSample], str]:
         sounds = evaluate.listen(tmp_path / "heard", paths, WhisperParams(str(first)), 3, second=second)

@@ -52,15 +52,20 @@ MEANWHILE = {
 }
 
 
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    desk = begin(tmp_path / "voice")
+@pytest.fixture(scope="module")
+def first(warm: Path, tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    desk = begin(tmp_path_factory.mktemp("first") / "voice", warm)
     desk.write("params.yaml", "rate: 0.5\n")
     desk.write("notes/alpha", "one\n")
     desk.write("dvc.yaml", PIPELINE.format(after=""))
     for stage in ("copy", "count"):
         desk.write(f"stages/{stage}.py", STAGE.replace("MEANWHILE", ""))
     return desk
+
+
+@pytest.fixture
+def desk(first: Desk, tmp_path: Path) -> Desk:
+    return first.copy(tmp_path / "voice")
 
 
 def is_true(desk: Desk) -> None:

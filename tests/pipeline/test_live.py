@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def test_a_training_that_was_killed_is_not_left_as_running(root: Path) -> None:
     process = curves.process
     assert process
     process.communicate(timeout=PATIENT)  # its end of the pipe is closed without a word
-    with sqlite3.connect(root / "mlflow.db") as database:
+    with closing(sqlite3.connect(root / "mlflow.db")) as database:
         assert database.execute("SELECT status FROM runs").fetchall() == [("KILLED",)]
 
 
@@ -84,11 +85,14 @@ def test_a_server_that_never_answers_is_not_waited_for(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(PATIENT)
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.getsockname()[1]}")
         with LiveCurves("0123456789abcdef", "csm", {}, patience=0.1) as curves:
             curves.begin(0, 20)
+            connection, _ = server.accept()  # it has asked, and is never answered
             for _ in range(2000):  # more than a pipe holds
                 curves.rows(ROWS)
+        connection.close()
         assert curves.process
         assert curves.process.poll() is not None, "nothing is left behind"
     assert "train: no live curves: the MLflow store did not answer in time" in capsys.readouterr().err

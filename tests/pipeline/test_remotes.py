@@ -69,8 +69,8 @@ def ssh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Desk:
-    desk = begin(tmp_path_factory.mktemp("first") / "voice")
+def first(warm: Path, tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    desk = begin(tmp_path_factory.mktemp("first") / "voice", warm)
     desk.write("transcripts/noon.tsv", WORDS)
     desk.publish("First voice")
     return desk
@@ -98,14 +98,13 @@ def test_a_colleague_pulls_and_computes_nothing(
     kind: str, first: Desk, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     kept, secret, environment = set_up(kind, request, tmp_path / "shared")
-    shutil.copytree(first.root, tmp_path / "ours", symlinks=True)
-    ours = Desk(tmp_path / "ours")
+    ours = first.copy(tmp_path / "ours")
     for command in kept + secret:
         ours.run("dvc", "remote", *command)
     ours.run("git", "commit", "-qam", "Share it")
     ours.run("dvc", "push", "-q", **environment)
     ours.run("git", "clone", "-q", str(ours.root), str(tmp_path / "theirs"))
-    theirs = Desk(tmp_path / "theirs")
+    theirs = Desk(tmp_path / "theirs", ours.warm)
     assert not (theirs.root / "counts").exists()
     assert "sesame" not in (theirs.root / ".dvc/config").read_text()
     for command in secret:

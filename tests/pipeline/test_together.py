@@ -17,8 +17,8 @@ TALK = ["The trellis boat leaves.", "It comes back.", "Then it is dark.", "Good 
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Desk:
-    desk = begin(tmp_path_factory.mktemp("first") / "voice")
+def first(warm: Path, tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    desk = begin(tmp_path_factory.mktemp("first") / "voice", warm)
     for name in ("noon", "night"):
         desk.write(f"transcripts/{name}.tsv", HEADER + "0\t1\tann\t\tone two\n")
     desk.publish("First voice")
@@ -27,9 +27,9 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Desk:
 
 @pytest.fixture
 def desk(first: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    shutil.copytree(first.root, tmp_path / "voice", symlinks=True)
-    monkeypatch.chdir(tmp_path / "voice")
-    return Desk(tmp_path / "voice")
+    desk = first.copy(tmp_path / "voice")
+    monkeypatch.chdir(desk.root)
+    return desk
 
 
 @pytest.mark.pipeline

@@ -8,11 +8,15 @@ import json
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 
 class Hub:
-    """Holds repositories in memory: name → {path: content}; `private`, `kinds`, `commits` are what was asked for."""
+    """Holds repositories in memory: name → {path: content}.
+
+    `private`, `kinds`, `commits` and `fetched` are what was asked for.
+    """
 
     def __init__(self, token: str = "hf_ann") -> None:
         self.token = token
@@ -21,10 +25,17 @@ class Hub:
         self.kinds: dict[str, str] = {}
         self.commits: list[str] = []
         self.objects: dict[str, bytes] = {}
+        self.fetched: list[str] = []
         handler = type("Handler", (_Handler,), {"hub": self})
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def publish(self, repo: str, folder: Path) -> None:
+        """A model whose files are these."""
+        files = (path for path in folder.rglob("*") if path.is_file())
+        self.repos[repo] = {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+        self.private[repo], self.kinds[repo] = False, "model"
 
     def sha(self, repo: str) -> str:
         return hashlib.sha1(repr((repo, self.commits)).encode()).hexdigest()
@@ -101,8 +112,14 @@ class _Handler(BaseHTTPRequestHandler):
         if rest.startswith("tree/"):
             return self.answer([{"type": "file", "path": p, "size": len(c), "oid": "0" * 40} for p, c in files.items()])
         if rest.startswith("resolve/"):
-            content = files[rest.split("/", 2)[2]]
-            return self.answer(content, ETag=hashlib.sha256(content).hexdigest(), X_Repo_Commit=hub.sha(repo))
+            _, revision, name = rest.split("/", 2)
+            commit = revision if re.fullmatch(r"[0-9a-f]{40}", revision) else hub.sha(repo)
+            if (content := files.get(name)) is None:
+                return self.answer(
+                    {"error": "Entry not found"}, 404, X_Error_Code="EntryNotFound", X_Repo_Commit=commit
+                )
+            hub.fetched.append(f"{repo}/{name}")
+            return self.answer(content, ETag=hashlib.sha256(content).hexdigest(), X_Repo_Commit=commit)
         siblings = [{"rfilename": name} for name in files]
         told = {"id": repo, "sha": hub.sha(repo), "private": hub.private[repo], "siblings": siblings, "tags": []}
         return self.answer({**told, "downloads": 0, "likes": 0})

@@ -100,26 +100,28 @@ def write_clips(root: Path, count: int = 10, evaluation: int = 2) -> list[Exampl
     return examples
 
 
-def random_whisper(path: Path, *, babbles: bool = False) -> Path:
+def random_whisper(path: Path, *, babbles: bool = False, multilingual: bool = False) -> Path:
     """A Whisper of two thin layers, in openai-whisper's own checkpoint format, that hears nothing in anything.
 
-    One that babbles says a few words for every window, also for silence; that costs seconds a window, because Whisper's
-    word times are compiled anew in each process.
+    A multilingual one has the layout of turbo. One that babbles says a few words for every window, also for silence;
+    that costs seconds a window, because Whisper's word times are compiled anew in each process.
     """
     from whisper.model import ModelDimensions, Whisper
 
     torch.manual_seed(0)
     dims = ModelDimensions(
-        n_mels=80, n_audio_ctx=1500, n_audio_state=16, n_audio_head=1, n_audio_layer=1,
-        n_vocab=51864, n_text_ctx=24 if babbles else 64, n_text_state=16, n_text_head=1, n_text_layer=1,
+        n_mels=128 if multilingual else 80, n_audio_ctx=1500, n_audio_state=16, n_audio_head=1, n_audio_layer=1,
+        n_vocab=51866 if multilingual else 51864, n_text_ctx=24 if babbles else 64, n_text_state=16, n_text_head=1,
+        n_text_layer=1,
     )  # fmt: skip
     weights = Whisper(dims).state_dict()
     torch.nn.init.normal_(weights["decoder.positional_embedding"])  # Whisper leaves there what memory held
     if not babbles:
         weights["decoder.ln.weight"].zero_()
         weights["decoder.ln.bias"].fill_(1)
-        weights["decoder.token_embedding.weight"][FIRST_TIME] = 5  # begins each window, as Whisper must with a time …
-        weights["decoder.token_embedding.weight"][END_OF_TEXT] = 10  # … and ends it
+        end, first_time = (50257, 50365) if multilingual else (END_OF_TEXT, FIRST_TIME)
+        weights["decoder.token_embedding.weight"][first_time] = 5  # begins each window, as Whisper must with a time …
+        weights["decoder.token_embedding.weight"][end] = 10  # … and ends it
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(
         {"dims": vars(dims), "model_state_dict": {name: weight.half() for name, weight in weights.items()}}, path

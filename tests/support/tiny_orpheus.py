@@ -16,7 +16,9 @@ WORDS = ("the", "ferry", "waits", "ann", "bob", "again", "green", "train", "coff
 OWN = OrpheusParams(learn_text=False, drop_repeated=False)
 
 
-def random_orpheus(folder: Path, *, seed: int = 0, noise: bool = True, shards: str = "40KB") -> Path:
+def random_orpheus(
+    folder: Path, *, seed: int = 0, noise: bool = True, shards: str = "40KB", positions: int = 1024
+) -> Path:
     from snac import SNAC
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -33,7 +35,7 @@ def random_orpheus(folder: Path, *, seed: int = 0, noise: bool = True, shards: s
     audio = words.convert_tokens_to_ids("<custom_token_10>")
     config = LlamaConfig(
         vocab_size=audio + 7 * CODES, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
-        num_key_value_heads=1, head_dim=16, max_position_embeddings=1024, tie_word_embeddings=True,
+        num_key_value_heads=1, head_dim=16, max_position_embeddings=positions, tie_word_embeddings=True,
     )  # fmt: skip
     model = LlamaForCausalLM(config)
     for weight in model.parameters():

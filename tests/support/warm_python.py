@@ -5,6 +5,8 @@ a `python` and a `dvc` to put first on the PATH of a repository. Each hands its 
 standard streams to a server, which holds the libraries of other people and nothing of ours, forks, and runs the
 repository's own code as `python -m stages.…` would. Whatever else `python` is asked for, Python itself does.
 
+DVC itself spends most of its time in reading YAML that it has read or written already, so this `dvc` remembers that.
+
 What depends on how Python begins (its hash seed, who its parent is, signals to all children, variables that a library
 reads while it is imported) is tested without it.
 """
@@ -12,8 +14,10 @@ reads while it is imported) is tested without it.
 from __future__ import annotations
 
 import atexit
+import copy
 import gc
 import importlib
+import io
 import json
 import os
 import runpy
@@ -26,7 +30,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 LOADED = (
     "torch", "transformers.models.csm.modeling_csm", "transformers.models.csm.processing_csm",
@@ -34,8 +38,10 @@ LOADED = (
     "transformers.models.wavlm.modeling_wavlm", "transformers.models.auto.modeling_auto",
     "transformers.models.auto.tokenization_auto", "transformers.models.auto.feature_extraction_auto",
     "peft", "safetensors.torch", "whisper.timing", "whisper.normalizers", "jiwer", "numpy", "soundfile", "soxr",
-    "pyloudnorm", "PIL.Image", "jinja2", "pydantic", "mlflow", "mlflow.store.tracking.sqlalchemy_store", "dvc.cli",
-    "dvc.commands.repro", "dvc.commands.status", "dvc.repo.reproduce",
+    "pyloudnorm", "PIL.Image", "jinja2", "pydantic", "mlflow", "mlflow.store.tracking.sqlalchemy_store", "ruamel.yaml",
+    "dvc.cli.parser", "dvc.repo.reproduce", "dvc.repo.index", "dvc.repo.graph", "dvc.repo.trie", "dvc.repo.plots",
+    "dvc.cachemgr", "dvc.data_cloud", "dvc.dirs", "dvc.lock", "dvc.utils.strictyaml", "dvc.stage.run",
+    "dvc.stage.cache", "dvc_data.hashfile.db.local", "networkx", "scmrepo.git", "dulwich.porcelain",
 )  # fmt: skip
 CLIENT = """\
 import json, os, socket, sys
@@ -134,10 +140,32 @@ def become(asked: dict[str, Any]) -> None:
     if asked["program"] == "dvc":
         from dvc.cli import main
 
+        remember_yaml()
         sys.exit(main(asked["arguments"]))
     sys.path[:1] = [asked["folder"], *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     sys.argv[:3] = ["-m"]
     runpy._run_module_as_main(asked["arguments"][1])  # type: ignore[attr-defined]
+
+
+def remember_yaml() -> None:
+    """DVC reads params.yaml fifty times in a run, and dvc.lock before each stage: most of what it computes."""
+    from dvc.utils.serialize import _yaml
+
+    parse, dump = _yaml.parse_yaml, _yaml._dump
+    known: dict[tuple[str, str], Any] = {}
+
+    def parse_once(text: str, path: str, typ: str = "safe") -> Any:
+        if (text, typ) not in known:
+            known[text, typ] = parse(text, path, typ)
+        return copy.deepcopy(known[text, typ])
+
+    def dump_and_keep(data: Any, stream: TextIO) -> None:
+        written = io.StringIO()
+        dump(data, written)
+        known[written.getvalue(), "rt"] = copy.deepcopy(data)
+        stream.write(written.getvalue())
+
+    _yaml.parse_yaml, _yaml._dump = parse_once, dump_and_keep
 
 
 def end(code: Any) -> None:

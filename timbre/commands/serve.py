@@ -109,8 +109,7 @@ def reference_of(voices: ServedVoices, args: argparse.Namespace) -> str | None:
 
 def default_reference() -> str | None:
     """The clip that `generate` cloned from, where it made samples."""
-    from timbre.core.records import Sample, from_json
-    from timbre.synthesis import SAMPLES
+    from timbre.synthesis import cloning_sample
 
-    path = min(SAMPLES.glob("*_clone-*.json"), default=None)
-    return from_json(path.read_text(encoding="utf-8"), Sample, str(path)).reference if path else None
+    sample = cloning_sample()
+    return sample.reference if sample else None

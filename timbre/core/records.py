@@ -181,7 +181,7 @@ class Example:
 class Sample:
     """A generated sentence and everything that made it."""
 
-    id: str  # <condition>-<prompt>-<seed>, the file stem under reports/samples
+    id: str  # <condition>-<line>-<seed>, the file stem under reports/samples
     condition: Condition
     prompt: str  # id of the prompt
     kind: Kind
@@ -195,12 +195,23 @@ class Sample:
     ended: bool  # by its own end-of-speech frame, not by the cap
     key: str
     language: str = field(default="en", metadata=UNLESS_DEFAULT)  # in which it is spoken, heard and compared
+    speaker: str = field(default="", metadata=UNLESS_DEFAULT)  # who is spoken as, where the voice learnt several
+
+    @property
+    def line(self) -> str:
+        return line_of(self.prompt, self.speaker)
 
 
-def cloned_clip(samples: Iterable[Sample], clips: Iterable[Example]) -> Example | None:
-    """The clip that the samples cloned: one for all of them."""
-    used = {sample.reference for sample in samples if sample.reference}
-    return next((clip for clip in clips if clip.id in used), None)
+def line_of(prompt: str, speaker: str) -> str:
+    """The prompt, and of several speakers who says it: what two samples have to share to be compared."""
+    return f"{speaker}-{prompt}" if speaker else prompt
+
+
+def cloned_clips(samples: Iterable[Sample], clips: Iterable[Example]) -> dict[str, Example]:
+    """By speaker, the clip that the samples cloned: one for all samples of a speaker."""
+    by_id = {clip.id: clip for clip in clips}
+    used = dict.fromkeys(sample.reference for sample in samples if sample.reference in by_id)
+    return {by_id[name].source: by_id[name] for name in used if name}
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from timbre.core.text import judged_sentences
 from timbre.evaluation.metrics import Evidence, Gate, Preference
 
 NARROW = 0.05  # cosine: where cloning alone is as near to the ceiling as this, nothing is left to gain but noise
+EACH = ("words", "similarity", "named", "reference", "ends")  # that each of several speakers has to pass
 OVERLAP = 0.5  # seconds that two clips of a recording may share: the silence that both were padded with
 
 
@@ -52,6 +53,22 @@ def judge(evidence: Evidence, reference: float | None, leaks: int, limits: GateL
         "leakage": Gate(leaks <= limits.leakage, float(leaks), limits.leakage),
         **asked,
     }
+
+
+def of_all(speakers: Mapping[str, Evidence], together: Evidence, leaks: int, limits: GateLimits) -> dict[str, Gate]:
+    """Of a voice of several speakers: the worst speaker's, since a mean would let one speaker hide another.
+
+    People are asked of all speakers together, and so is the leakage.
+    """
+    asked = {"preferred": _at_least(_preferred(together), limits.preferred)} if limits.preferred is not None else {}
+    gates = {name: _worst_gate([each.gates[name] for each in speakers.values()], name) for name in EACH}
+    return {**gates, "leakage": Gate(leaks <= limits.leakage, float(leaks), limits.leakage), **asked}
+
+
+def _worst_gate(gates: Sequence[Gate], name: str) -> Gate:
+    """One that was not measured is worse than any that was."""
+    sign = -1 if name == "words" else 1
+    return min(gates, key=lambda gate: (gate.value is not None, sign * (gate.value or 0.0)))
 
 
 def _at_least(value: float | None, limit: float) -> Gate:

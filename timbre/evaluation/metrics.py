@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -121,6 +121,12 @@ class Speaker:
     characters_per_second: float | None = None  # of the speaker's held-out clips, while speaking
     pauses: float | None = None  # share of their time
 
+    @classmethod
+    def mean(cls, speakers: Iterable[Speaker]) -> Speaker:
+        """Of what was measured of all of them."""
+        columns = zip(*map(dataclasses.astuple, speakers), strict=True)
+        return cls(*(None if None in column else sum(column) / len(column) for column in columns))
+
     @property
     def blind(self) -> bool:
         """Whether the encoder finds the speaker's own recordings no nearer to the speaker than other voices."""
@@ -145,6 +151,8 @@ class SecondJudge:
     tuned_clone: float | None = None
     agreement: float | None = None  # share of samples that both call right or both wrong: word for word, or the speaker
     rank: float | None = None  # Spearman’s correlation with the first judge, over samples
+    codec: float | None = None  # wrong words that the codec adds to the speaker's clips, per word; of an ear …
+    codec_first: float | None = None  # … and of the first ear
     opposed: list[str] = field(default_factory=list)  # differences whose sign it turns round where one of both is sure
 
 
@@ -158,6 +166,7 @@ class Evidence:
     heard: dict[str, HeardCondition] = field(default_factory=dict)  # by condition
     listeners: dict[str, ListenerRecord] = field(default_factory=dict)
     second: dict[str, SecondJudge] = field(default_factory=dict)  # by measure; empty where nobody was asked
+    speakers: dict[str, Evidence] = field(default_factory=dict)  # each of several; all else is then over all of them
 
     @property
     def failed(self) -> list[str]:
@@ -209,6 +218,7 @@ def from_dict(values: Any) -> Evidence:
         gates={name: _made(Gate, record, name) for name, record in sorted(gates.items(), key=_place)},
         second=_all(SecondJudge, records.get("second", {}), "second"),
         **{name: _all(kind, people.get(name, {}), name) for name, kind in PEOPLE.items()},
+        speakers={name: from_dict(record) for name, record in _object(records.get("speakers", {}), "speakers").items()},
     )
 
 
@@ -222,6 +232,8 @@ def to_dict(evidence: Evidence) -> dict[str, Any]:
         values["people"] = people
     if evidence.second:
         values["second"] = {name: _told(judge) for name, judge in evidence.second.items()}
+    if evidence.speakers:  # of one, all is told already
+        values["speakers"] = {name: to_dict(one) for name, one in evidence.speakers.items()}
     return values if evidence.speaker is None else values | {"speaker": _told(evidence.speaker)}
 
 

@@ -64,7 +64,7 @@ def judge(
     listeners = {name: record(answers) for name, answers in opinions.items()}
     relied = {name: answers for name, answers in opinions.items() if listeners[name].reliable}
     votes, apart = _votes(relied, sounds, "ab"), _votes(relied, sounds, "abx")
-    measured = {(score.condition, score.prompt): score for score in scores}
+    measured = {(score.condition, score.line): score for score in scores}
     names = sorted(votes.keys() | apart.keys(), key=lambda pair: [-CONDITIONS.index(name) for name in pair])
     return Judged(
         {"-".join(pair): preference(pair, votes.get(pair, []), apart.get(pair, []), measured) for pair in names},

@@ -17,7 +17,7 @@ from typing import Any
 
 from timbre.asr import alignment
 from timbre.core.content import write_atomic
-from timbre.core.records import UNLESS_DEFAULT, unless_default
+from timbre.core.records import UNLESS_DEFAULT, line_of, unless_default
 from timbre.evaluation import bootstrap
 from timbre.evaluation.aggregates import Mean, Ratio
 from timbre.evaluation.bootstrap import Estimate, TallyPart
@@ -51,10 +51,15 @@ class Score:
     diff: str  # both texts after the normaliser, word by word, in the notation of wdiff: said [-left out-] {+added+}
     looped: bool = False  # Whisper wrote the same words over and over
     language: str = field(default="en", metadata=UNLESS_DEFAULT)  # in which it was heard and compared
+    speaker: str = field(default="", metadata=UNLESS_DEFAULT)  # who is spoken as, where the voice learnt several
     second_heard: str | None = field(default=None, metadata=UNLESS_DEFAULT)  # by the second ear
     second_errors: int | None = field(default=None, metadata=UNLESS_DEFAULT)
     second_similarity: float | None = field(default=None, metadata=UNLESS_DEFAULT)  # by the second encoder
     second_named: bool | None = field(default=None, metadata=UNLESS_DEFAULT)
+
+    @property
+    def line(self) -> str:
+        return line_of(self.prompt, self.speaker)
 
     @property
     def speech(self) -> float:
@@ -122,9 +127,10 @@ def _ends(name: str, estimate: Estimate) -> dict[str, float | None]:
 
 
 def parts(scores: Sequence[Score], measure: Measure) -> list[TallyPart] | None:
-    """A part per prompt, all its seeds together, in the order of the prompts' names; None where a sample has no value.
+    """A part per prompt, all its seeds and speakers together, in the order of the prompts' names.
 
-    That is so where nobody knows the speaker's voice."""
+    None where a sample has no value, as where nobody knows the speaker's voice.
+    """
     assert isinstance(measure.total, Ratio | Mean), f"{measure.name} is a sum, and has no interval"
     mine: dict[str, list[tuple[float, float]]] = {prompt: [] for prompt in sorted({score.prompt for score in scores})}
     for score in scores:

@@ -10,7 +10,7 @@ The folder has an entry per sound, <name>.json, keyed by the sound: only what is
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from timbre import audio, families
+from timbre.audio import Samples
 from timbre.core.content import content_key, file_sha256
 from timbre.core.errors import DataError
 from timbre.core.records import Example, check_id
@@ -44,7 +45,7 @@ class JudgedSound:
     name: str
     voice: str
     path: Path
-    said: Example | None = None  # of coded: the clip
+    said: Example | None = None  # of true and coded: the clip
     reference: Example | None = None  # of coded: the clip that samples cloned
 
     @property
@@ -68,7 +69,7 @@ def true_sounds(
     rows: Sequence[Example], clips: Path, codes: Path, reference: Example | None = None
 ) -> Iterator[JudgedSound]:
     for row in rows:
-        yield JudgedSound("true", row.id, row.source, clips / f"{row.id}.flac")
+        yield JudgedSound("true", row.id, row.source, clips / f"{row.id}.flac", row)
         yield JudgedSound("coded", row.id, row.source, codes / f"{row.id}{clip_codes.SUFFIX}", row, reference)
 
 
@@ -100,19 +101,24 @@ def bring(
     engine: ComputeParams = batch.HERE,
 ) -> list[Vectors]:
     """Embed what is new, and give all of it, by kind, for each of the encoders: one, or two."""
-    base = families.fingerprint(voice)
-    jobs, kind = [], families.family(voice.family).cloning.kind
+    base, jobs = families.fingerprint(voice), []
     for place, encoder in enumerate(encoders):
         fingerprint = speaker_encoder.fingerprint(encoder)
         for sound in sounds:
-            codec = base if sound.kind == "coded" else None
-            if codec and kind != "turns":  # its sound is made of more than codes
-                codec = content_key(codec, *(row and (row.id, row.text) for row in (sound.said, sound.reference)))
+            codec = codec_key(sound, voice, base) if sound.kind == "coded" else None
             key = content_key(VERSION, file_sha256(sound.path), fingerprint, codec)
             jobs.append(Job(PREFIXES[place] + sound.entry, key, (sound, encoder, key)))
     compute = partial(_embed, voice=voice)
     refresh(folder, jobs, compute, suffixes=[".json"], label="similarity", engine=engine, gpu=True)
     return [_read(folder, prefix, sounds) for prefix, _ in zip(PREFIXES, encoders, strict=False)]
+
+
+def codec_key(sound: JudgedSound, voice: VoiceParams, base: str) -> str:
+    """Of what makes sound of a clip's codes; `base` is the model's fingerprint."""
+    if families.family(voice.family).cloning.kind == "turns":
+        return base
+    # its sound is made of more than codes
+    return content_key(base, *(row and (row.id, row.text) for row in (sound.said, sound.reference)))
 
 
 def _read(folder: Path, prefix: str, sounds: Sequence[JudgedSound]) -> Vectors:
@@ -126,20 +132,32 @@ def _read(folder: Path, prefix: str, sounds: Sequence[JudgedSound]) -> Vectors:
 def _embed(sounds: Sequence[tuple[JudgedSound, SpeakerParams, str]], voice: VoiceParams) -> Iterator[Files]:
     for sound, options, key in sounds:
         if sound.kind == "coded":
-            model = families.load_once(voice)
-            assert sound.said, "codes are of a clip"
-            turn = clip_codes.turn(sound.said, sound.path.parent)
-            # where a reference is something said before, codes alone make the sound
-            kind, row = families.family(voice.family).cloning.kind, sound.reference
-            reference = clip_codes.turn(row, sound.path.parent) if row and kind != "turns" else None
-            samples = audio.resample(model.resound(turn, reference), model.sample_rate, speaker_encoder.SAMPLE_RATE)
+            samples = resound(sound, voice, speaker_encoder.SAMPLE_RATE)
         else:
             samples, _ = audio.read(sound.path, speaker_encoder.SAMPLE_RATE)
         numbers = [round(float(number), DIGITS) for number in speaker_encoder.load(options).embed(samples)]
         yield {".json": f"{json.dumps({'embedding': numbers, 'key': key})}\n".encode()}
 
 
-def measure(vectors: Mapping[Kind, Sequence[tuple[JudgedSound, Vector]]]) -> Scale:
+def of_voice(vectors: Vectors, voice: str) -> Vectors:
+    """What is told of one speaker: own sounds, and those of all others."""
+    return {
+        kind: [one for one in some if (one[0].voice == voice) != (kind == "other")] for kind, some in vectors.items()
+    }
+
+
+def resound(sound: JudgedSound, voice: VoiceParams, rate: int) -> Samples:
+    """What the codec makes of the clip's codes, at `rate` Hz."""
+    model = families.load_once(voice)
+    assert sound.said, "codes are of a clip"
+    turn = clip_codes.turn(sound.said, sound.path.parent)
+    # where a reference is something said before, codes alone make the sound
+    kind, row = families.family(voice.family).cloning.kind, sound.reference
+    reference = clip_codes.turn(row, sound.path.parent) if row and kind != "turns" else None
+    return audio.resample(model.resound(turn, reference), model.sample_rate, rate)
+
+
+def measure(vectors: Vectors) -> Scale:
     true, coded = ([vector for _, vector in vectors[kind]] for kind in ("true", "coded"))
     if not true:
         return Scale(None, None, None)

@@ -92,7 +92,7 @@ def samples(version: VoiceVersion, folder: Path) -> list[Sample]:
         sample = from_json(path.read_text(encoding="utf-8"), Sample, str(path))
         if sample.adapter == worn and sample.kind == "domain" and len(spoken) < SAMPLES:
             copy = marked_copy(path.with_suffix(".flac").read_bytes(), version.key)
-            write_atomic(folder / f"{sample.prompt}.flac", copy)
+            write_atomic(folder / f"{sample.line}.flac", copy)
             spoken.append(sample)
     return spoken
 
@@ -200,7 +200,7 @@ def named(version: VoiceVersion) -> str:
 def _heard(spoken: Sequence[Sample]) -> Iterator[str]:
     if spoken:
         yield from ("## Samples", "")
-        yield from (f"- `samples/{sample.prompt}.flac`: {escaped(sample.text)}" for sample in spoken)
+        yield from (f"- `samples/{sample.line}.flac`: {escaped(sample.text)}" for sample in spoken)
         yield from ("", "Each is marked as synthetic, in its metadata and in the sound.", "")
 
 

@@ -51,6 +51,7 @@ class SampleRow:
     """A prompt in every condition: one take of each in sight, those with other seeds behind a fold."""
 
     prompt: str
+    speaker: str  # of several; else empty
     kind: str
     text: str
     true: EmbeddedSound | None  # the speaker's own recording
@@ -114,7 +115,7 @@ def rows(scores: Sequence[ShownScore], samples: Path, true: Callable[[str], Embe
     """`true` finds the sound of a clip by its id. The prompts whose tuned takes are worst come first."""
     by_prompt: dict[str, dict[int, list[ShownScore]]] = {}
     for score in scores:
-        by_prompt.setdefault(score.sample.prompt, {}).setdefault(score.sample.seed, []).append(score)
+        by_prompt.setdefault(score.sample.line, {}).setdefault(score.sample.seed, []).append(score)
     ranked = sorted(by_prompt.values(), key=lambda seeds: _badness([s for takes in seeds.values() for s in takes]))
     return [_row(seeds, samples, true) for seeds in ranked]
 
@@ -125,7 +126,7 @@ def _badness(scores: Sequence[ShownScore]) -> tuple[float, float, str]:
     return (
         -sum(score.wer for score in tuned) / len(tuned),
         sum(similarity) / len(similarity) if similarity else 1.0,
-        tuned[0].sample.prompt,
+        tuned[0].sample.line,
     )
 
 
@@ -133,7 +134,7 @@ def _row(seeds: dict[int, list[ShownScore]], samples: Path, true: Callable[[str]
     takes = [[take(score, samples) for score in seeds[seed]] for seed in sorted(seeds)]
     sample = seeds[min(seeds)][0].sample
     recording = true(sample.clip) if sample.clip else None
-    return SampleRow(sample.prompt, sample.kind, sample.text, recording, takes[0], takes[1:])
+    return SampleRow(sample.prompt, sample.speaker, sample.kind, sample.text, recording, takes[0], takes[1:])
 
 
 def take(score: ShownScore, samples: Path) -> Take:
@@ -142,7 +143,7 @@ def take(score: ShownScore, samples: Path) -> Take:
         id=sample.id,
         condition=sample.condition,
         name=NAMES[sample.condition][0],
-        prompt=sample.prompt,
+        prompt=sample.line,
         text=sample.text,
         seed=sample.seed,
         sound=sound(samples / f"{sample.id}.flac"),

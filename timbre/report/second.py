@@ -23,6 +23,7 @@ class TwiceJudged:
     rows: list[tuple[str, str, str]]  # condition, by the first judge, by the second
     agreement: str
     rank: str
+    codec: str  # a sentence on what the codec costs; empty where nobody heard it
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,16 @@ def _figures(evidence: Evidence, name: str, judge: SecondJudge) -> TwiceJudged:
     ]
     agreement = "" if judge.agreement is None else f"{100 * judge.agreement:.0f}%"
     rank = "" if judge.rank is None else f"{judge.rank:+.2f}".replace("-", "−")
-    return TwiceJudged(first, other, judge.name, rows, agreement, rank)
+    return TwiceJudged(first, other, judge.name, rows, agreement, rank, _codec(judge))
+
+
+def _codec(judge: SecondJudge) -> str:
+    if judge.codec is None or judge.codec_first is None:
+        return ""
+    return (
+        f"Of 100 words of the speaker’s own held-out clips, the codec makes {100 * judge.codec_first:+.1f} wrong by "
+        f"the first ear, {100 * judge.codec:+.1f} by {judge.name}"
+    ).replace("-", "−")
 
 
 def sentences(evidence: Evidence) -> Iterator[str]:
@@ -61,6 +71,8 @@ def sentences(evidence: Evidence) -> Iterator[str]:
         agreed = [f"they agree on {one.agreement} of the samples"] if one.agreement else []
         agreed += [f"rank correlation {one.rank}"] if one.rank else []
         yield f"{one.first.title}: {rates}" + (f" ({', '.join(agreed)})" if agreed else "")
+        if one.codec:
+            yield one.codec
     yield from (f"warning: {line}" for line in figures.warnings)
 
 

@@ -33,6 +33,19 @@ def cells(evidence: Evidence) -> list[tuple[str, ...]]:
     return [tuple(row[place] for place in columns_shown) for row in rows]
 
 
+def by_speaker(evidence: Evidence) -> list[tuple[str, ...]]:
+    """A head, and a row per speaker and condition; nothing of a voice of one speaker."""
+    rows = [
+        (name, *_row(NAMES[condition][0], one.conditions[condition]), ", ".join(one.failed) or "none")
+        for name, one in evidence.speakers.items()
+        for condition in CONDITIONS
+        if condition in one.conditions
+    ]
+    head = ("speaker", "condition", *HEAD[1:], "failed gates")
+    columns_shown = [place for place in range(len(head)) if any(row[place] for row in rows)]
+    return [tuple(row[place] for place in columns_shown) for row in (head, *rows)] if rows else []
+
+
 def _row(name: str, m: Metric) -> tuple[str, ...]:
     return (name, *(_cell(measure, m) for measure in SHOWN))
 
@@ -46,6 +59,8 @@ def _cell(measure: Measure, m: Metric) -> str:
 def terminal(evidence: Evidence) -> Iterator[str]:
     """The table in columns, and what the similarity is measured by."""
     yield from columns(cells(evidence), numbers=True)
+    if evidence.speakers:
+        yield from columns(by_speaker(evidence), numbers=True)
     if scale := speaker_line(evidence):
         yield scale
 
@@ -83,6 +98,7 @@ def markdown(evidence: Evidence, facts: Sequence[Fact]) -> str:
             "Intervals are 95 %." * bool(evidence.differences),
             f"{_capital(speaker_line(evidence))}." * bool(evidence.speaker),
         ],
+        _piped(by_speaker(evidence)),
         _piped(_changes(evidence)),
         list(_gates(evidence)),
         [f"- **People:** {escaped(line)}" for line in people.sentences(evidence)],

@@ -135,7 +135,7 @@ def learning(points: Path, scores: Sequence[ShownScore], samples: Path) -> tuple
     last = next((s.sample for s in scores if records and s.sample.id == records[0]["sample"]), None)
     if last is None:
         return "", []
-    first = f"base_clone-{last.prompt}-{last.seed}"
+    first = f"base_clone-{last.line}-{last.seed}"
     sounds = [LossPoint("Base", "before the first step", sound(samples / f"{first}.flac"))]
     sounds += [
         LossPoint(f"Step {point['step']:,}", "on the way", sound(points / f"{point['step']:06}.flac"))

@@ -51,6 +51,15 @@ def say(voice: Voice, text: str, *, seed: int = 0, context: tuple[Turn, ...] = (
     return voice.stream(request, sentence.speaking(how))
 
 
+def cloning_sample() -> Sample | None:
+    """One of those that cloned a clip; of several speakers, one of the speaker of most clips."""
+    usual = reference.usual_speaker()
+    names = ("", usual.speaker.name if usual else "")
+    paths = sorted(SAMPLES.glob("*_clone-*.json"))
+    samples = (from_json(path.read_text(encoding="utf-8"), Sample, str(path)) for path in paths)
+    return next((sample for sample in samples if sample.speaker in names), None)
+
+
 def reference_clip(speaker: str | None = None) -> tuple[Turn, ...]:
     """The clip that `generate` cloned from, as the records of its samples say; or the one of this speaker."""
     family = families.family(read().voice.family)
@@ -58,10 +67,9 @@ def reference_clip(speaker: str | None = None) -> tuple[Turn, ...]:
         row, turn = reference.of_speaker(speaker, family.cloning, CODES / family.name)
         Permissions().check({row.source: [row.recording]}, f"{row.id}: ", taking_part=True)
         return (turn,)
-    path = min(SAMPLES.glob("*_clone-*.json"), default=None)
-    if path is None:
+    sample = cloning_sample()
+    if sample is None:
         raise DataError(f"{SAMPLES}: no sample that cloned a clip, so none to clone; `dvc repro generate` makes them")
-    sample = from_json(path.read_text(encoding="utf-8"), Sample, str(path))
     examples = read_jsonl(DATASET / "train.jsonl", Example)
     recordings = {clip.source: [clip.recording] for clip in examples if clip.id == sample.reference}
     Permissions().check(recordings, f"{sample.reference}: ", taking_part=True)

@@ -31,6 +31,13 @@ class Reference(NamedTuple):
     turn: Turn
 
 
+def references(examples: Sequence[Example], clips: Path, codes: Path, cloning: Cloning) -> list[Reference]:
+    """Each speaker's, in the order of their numbers."""
+    speakers = sorted({(row.number, row.source) for row in examples})
+    tables = [[row for row in examples if row.source == name] for _, name in speakers]
+    return [choose_reference(table, clips, codes, cloning) for table in tables or [[]]]
+
+
 def of_speaker(speaker: str, cloning: Cloning, codes: Path, dataset: Path = DATASET) -> tuple[Example, Turn]:
     """The clip that is cloned for a speaker; DataError where there is none for training."""
     rows = read_jsonl(dataset / "train.jsonl", Example)

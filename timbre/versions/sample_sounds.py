@@ -21,12 +21,14 @@ CLIPS = "data/clips"
 class VersionVoice:
     version: VersionTables
     condition: str
-    samples: dict[str, Sample]  # by prompt; the first take of each
+    samples: dict[str, Sample]  # by prompt, and of several speakers by prompt and speaker; the first take of each
 
     @property
     def key(self) -> str:
         """The same for the same weights and the same clip to clone, in any version."""
-        return voice_key(next(iter(self.samples.values())))
+        cloned = sorted({sample.reference for sample in self.samples.values() if sample.reference})
+        sample = next(iter(self.samples.values()))
+        return voice_key(sample) if len(cloned) < 2 else _key_of(sample, cloned)
 
     @property
     def texts(self) -> dict[str, str]:
@@ -55,13 +57,17 @@ class VersionVoice:
 
 def voice_key(sample: Sample) -> str:
     """As data/opinions names a voice."""
-    return f"{sample.condition}@{content_key(sample.base, sample.adapter, sample.reference)}"
+    return _key_of(sample, sample.reference)
+
+
+def _key_of(sample: Sample, cloned: str | list[str] | None) -> str:
+    return f"{sample.condition}@{content_key(sample.base, sample.adapter, cloned)}"
 
 
 def version_voice(version: VersionTables, condition: str) -> VersionVoice:
     samples: dict[str, Sample] = {}
-    for sample in sorted(_samples(version, condition), key=lambda sample: (sample.prompt, sample.seed)):
-        samples.setdefault(sample.prompt, sample)
+    for sample in sorted(_samples(version, condition), key=lambda sample: (sample.line, sample.seed)):
+        samples.setdefault(sample.line, sample)
     if not samples:
         raise DataError(
             f"{version.name}: has no samples of {condition} here; `dvc pull` brings them, `dvc repro` makes them"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
+from ruamel.yaml import YAML
 
 from timbre.core import params, text
 from timbre.core.content import NotYaml, parse_yaml
@@ -35,11 +34,12 @@ def test_params_whose_aliases_unfold_without_end_are_told(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("hostile", ["[" * 2000, "a: " + "{a: " * 2000, "- " * 2000 + "x"], ids=lambda text: text[:6])
-def test_brackets_by_the_thousand_are_told_before_the_parser_goes_down(hostile: str) -> None:
-    began = time.process_time()
+def test_brackets_by_the_thousand_are_told_before_the_parser_goes_down(
+    hostile: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(YAML, "load", lambda *_: pytest.fail("the parser takes seven seconds"))
     with pytest.raises(NotYaml, match="nests too deeply"):
         parse_yaml(hostile)
-    assert time.process_time() - began < 1  # it took seven seconds
 
 
 def test_brackets_in_a_text_nest_nothing() -> None:
@@ -67,6 +67,5 @@ def test_an_address_that_no_parser_takes_is_told(address: str) -> None:
 
 
 def test_spaces_by_the_thousand_are_one() -> None:
-    began = time.process_time()
+    """In quadratic time it would take minutes."""
     assert text.normalise("a" + " " * 100_000 + "–" + " " * 100_000 + "b") == "a - b"
-    assert time.process_time() - began < 1  # it was quadratic: minutes

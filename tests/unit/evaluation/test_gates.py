@@ -10,7 +10,9 @@ import pytest
 
 from timbre.core.errors import DataError
 from timbre.core.records import Example
-from timbre.evaluation import gates, speaker_encoder, speaker_similarity
+from timbre.core.sections import GateParams
+from timbre.evaluation import gates, metrics, speaker_encoder, speaker_similarity
+from timbre.evaluation.metrics import Evidence, Gate, Preference, Speaker
 
 TINY = Path(__file__).parents[3] / "models/tiny"
 
@@ -93,3 +95,32 @@ def test_the_ceiling_never_holds_a_clip_against_itself() -> None:
     true = [speaker_encoder.unit(np.eye(3)[n] + 0.1) for n in range(3)]
     assert (speaker_encoder.ceiling(true, true) or 1) < 0.5
     assert speaker_encoder.ceiling(true[:1], true[:1]) is None
+
+
+def gates_of(value: float | None, named: float, words: float = 0.0) -> Evidence:
+    numbers: dict[str, float | None] = {"words": words, "similarity": value, "named": named, "reference": 1, "ends": 1}
+    return Evidence(
+        gates={name: Gate(number is not None and number < 0.9, number, 0.5) for name, number in numbers.items()}
+    )
+
+
+def test_of_several_speakers_the_worst_decides_and_who_was_not_measured_is_the_worst() -> None:
+    limits = GateParams(words=0.05, similarity=0.1, named=0.5, reference=1.0, ends=0.95, leakage=0, preferred=0.5)
+    speakers = {"ann": gates_of(0.4, 0.8, words=0.01), "bob": gates_of(None, 0.3, words=0.2)}
+    people = Evidence(preferences={"tuned_clone-base_clone": Preference(share_low=0.6)})
+    judged = gates.of_all(speakers, people, 2, limits)
+    assert judged["words"].value == 0.2
+    assert judged["similarity"].value is None
+    assert not judged["similarity"].passed
+    assert judged["named"].value == 0.3
+    assert (judged["leakage"].passed, judged["leakage"].value) == (False, 2.0)
+    assert judged["preferred"].passed, "people are asked of all together"
+
+
+def test_evidence_of_several_speakers_is_written_and_read_back() -> None:
+    each = {"ann": gates_of(0.25, 0.5), "bob": gates_of(None, 0.75)}
+    own = Speaker.mean([Speaker(0.9, 0.1), Speaker(0.7, None)])
+    assert (own.ceiling, own.floor) == (pytest.approx(0.8), None)
+    both = Evidence(gates=each["ann"].gates, speaker=Speaker(0.8), speakers=each)
+    assert metrics.from_dict(metrics.to_dict(both)) == both
+    assert "speakers" not in metrics.to_dict(each["ann"])

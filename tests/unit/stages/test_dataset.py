@@ -257,6 +257,14 @@ def test_a_row_says_its_speakers_number_unless_it_is_0(root: Path) -> None:
     assert {(row.source, row.number) for row in rows} == {("ann", 3)}
 
 
+def test_each_speaker_keeps_clips_back_for_evaluation() -> None:
+    anns = [clip("one", number) for number in range(40)]
+    bobs = [replace(clip("two", number), speaker="bob") for number in range(8)]
+    tested = held_out([*anns, *bobs], PARAMS)
+    assert tested == held_out(anns, PARAMS) | held_out(bobs, PARAMS)
+    assert len(held_out(bobs, PARAMS)) >= 2
+
+
 def test_a_clip_of_somebody_who_is_not_written_down_is_refused(root: Path) -> None:
     write_speakers(eve=0)
     with pytest.raises(SourceError, match=r"speakers\.yaml: no entry for ann, whose voice is in one, two"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ LOCK = "stages:\n  count:\n    cmd: wc\n    deps:\n    - path: transcripts\n    
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    desk = Desk(tmp_path)
+    desk = Desk(tmp_path, Path(sys.executable).parent)
     desk.run("git", "init", "-qb", "main")
     desk.write(".dvc/config", "")
     monkeypatch.chdir(desk.root)

@@ -1,0 +1,128 @@
+"""The presets from `timbre add` to MLflow, with models in the public layouts on a hub of this machine.
+
+The widths are small and the weights random; names, files, shards, pickles, tokenizers and pinned commits are those that
+people publish. What the presets say holds, but for what makes a run of seconds, and for the 8-bit optimiser of a GPU.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory  # whose names are short, as a socket's must be
+from typing import Any
+
+import pytest
+import torch
+from ruamel.yaml import YAML
+from transformers import WavLMConfig, WavLMForXVector
+
+from tests.conftest import ROOT, Repository, environment
+from tests.support import warm_python
+from tests.support.build import SMALL, build_repository
+from tests.support.loopback_hub import Hub
+from tests.support.mlflow_store import runs
+from tests.support.tiny_models import random_csm, random_whisper
+from tests.support.tiny_orpheus import random_orpheus
+
+CSM, ENCODER = "sesame/csm-1b", "microsoft/wavlm-base-plus-sv"
+ORPHEUS, SNAC = "canopylabs/orpheus-3b-0.1-ft", "hubertsiuzdak/snac_24khz"
+HERE: dict[str, dict[str, Any]] = {
+    "whisper": {"model": "models/turbo.pt"},  # as openai-whisper saves what it downloads
+    "dataset": {"language": None, "repeats": None},  # its Whisper knows no language, and its sound is a buzz
+    "train": {"optimiser": "adamw", "max_steps": 2, "eval_every": 1, "points": 1},
+}
+
+
+def published_csm(folder: Path) -> Path:
+    """In the public layout: weights in shards beside an index, under transformers' own names."""
+    whole = random_csm(folder / "whole")
+    from transformers import CsmForConditionalGeneration
+
+    CsmForConditionalGeneration.from_pretrained(whole).save_pretrained(folder / "csm", max_shard_size="400KB")
+    for path in whole.iterdir():
+        if path.suffix != ".safetensors" and not (folder / "csm" / path.name).exists():
+            shutil.copy(path, folder / "csm")
+    assert (folder / "csm/model.safetensors.index.json").is_file()
+    return folder / "csm"
+
+
+def published_encoder(folder: Path) -> Path:
+    """In the public layout: a pickle of weights, a configuration, and how to prepare the sound."""
+    folder.mkdir()
+    tiny = ROOT / "models/tiny/speaker"
+    model = WavLMForXVector(WavLMConfig.from_pretrained(tiny))
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    for name in ("config.json", "preprocessor_config.json"):
+        shutil.copy(tiny / name, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    folder, made = tmp_path_factory.mktemp("published"), Hub()
+    made.publish(CSM, published_csm(folder))
+    made.publish(ENCODER, published_encoder(folder / "encoder"))
+    orpheus = random_orpheus(folder / "orpheus", positions=8192)
+    shutil.move(orpheus / "snac", folder / "snac")
+    made.publish(ORPHEUS, orpheus)
+    made.publish(SNAC, folder / "snac")
+    yield made
+    made.server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def voice(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]:
+    """A repository with two recordings, whose owner has downloaded a Whisper; its stages know this hub alone."""
+    root = tmp_path_factory.mktemp("presets") / "voice"
+    build_repository(root, ROOT)
+    random_whisper(root / "models/turbo.pt", multilingual=True)
+    online = environment(HF_HOME=str(root / "hf"), **at(hub))
+    with TemporaryDirectory(prefix="warm-") as folder, warm_python.folder(Path(folder), online) as programs:
+        repository = Repository(root, programs)
+        for command in (["git", "init", "-qb", "main"], ["dvc", "init", "-q"]):
+            repository.run(*command)
+        repository.run("git", "config", "user.email", "ann@example.org")
+        repository.run("git", "config", "user.name", "Ann")
+        yield repository
+
+
+def at(hub: Hub) -> dict[str, str]:
+    return {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
+
+
+def use(preset: str, root: Path) -> None:
+    yaml = YAML()
+    document = yaml.load(ROOT / "presets" / preset)
+    for sections in (SMALL, HERE):
+        for section, values in sections.items():
+            document[section].update(values)
+    document["evaluate"]["others"] = "models/tiny/voices"
+    yaml.dump(document, root / "params.yaml")
+
+
+def test_csm_1b_is_fetched_at_its_commit_and_trained(voice: Repository, hub: Hub) -> None:
+    use("csm-1b.yaml", voice.root)
+    refused = voice.repro("encode", check=False, HF_TOKEN="hf_nobody")
+    assert refused.code != 0
+    assert "Traceback" not in refused.output
+    assert f"voice.base: {CSM}" in refused.output
+    done = voice.repro(HF_TOKEN=hub.token)
+    assert done.trained
+    fetched = set(hub.fetched)
+    assert f"{CSM}/model.safetensors.index.json" in fetched
+    assert f"{ENCODER}/pytorch_model.bin" in fetched
+    headline = json.loads((voice.root / "reports/metrics.json").read_text())
+    assert 0 <= headline["wer"] <= 1
+    assert len(runs(f"sqlite:///{voice.root}/mlflow.db")) == 1
+
+
+def test_orpheus_is_downloaded_as_its_preset_says_and_trained(voice: Repository, hub: Hub) -> None:
+    use("orpheus-3b.yaml", voice.root)
+    for model, folder in ((ORPHEUS, "models/orpheus-3b"), (SNAC, "models/orpheus-3b/snac")):
+        voice.run("hf", "download", model, "--local-dir", folder, HF_TOKEN=hub.token, **at(hub))
+    done = voice.repro(HF_TOKEN=hub.token)
+    assert done.trained
+    families = {run.data.params["voice.family"] for run in runs(f"sqlite:///{voice.root}/mlflow.db")}
+    assert "orpheus" in families
