@@ -40,12 +40,12 @@ def highest(path: Path) -> int:
 
 def _bands(blocks: Iterable[Samples]) -> Iterator[npt.NDArray[np.float64]]:
     """(frames, bands) power of each block."""
-    window, rest = np.hanning(FRAME), np.empty(0, np.float32)
+    window, rest, bands = np.hanning(FRAME), np.empty(0, np.float32), RATE // 2 // BAND
     for block in blocks:
         samples = np.concatenate([rest, block])
         whole = len(samples) // FRAME * FRAME
         spectrum = np.abs(np.fft.rfft(samples[:whole].reshape(-1, FRAME) * window)) ** 2
-        yield spectrum[:, 1:].reshape(len(spectrum), RATE // 2 // BAND, -1).sum(2)
+        yield spectrum[:, 1:].reshape(len(spectrum), bands, FRAME // 2 // bands).sum(2)
         rest = samples[whole:]
 
 

@@ -38,8 +38,15 @@ def test_noise_of_sixteen_bits_is_no_sound(tmp_path: Path) -> None:
     noisy = sound + np.random.default_rng(1).standard_normal(len(sound)).astype(np.float32) * 2**-15
     path.write_bytes(audio.flac_bytes(noisy, RATE))
     assert bandwidth.highest(path) == 4000
-    path.write_bytes(audio.flac_bytes(np.zeros(RATE, np.float32), RATE))
-    assert bandwidth.highest(path) == 0
+    for samples in (RATE, 100):
+        path.write_bytes(audio.flac_bytes(np.zeros(samples, np.float32), RATE))
+        assert bandwidth.highest(path) == 0
+
+
+def test_a_last_block_of_less_than_a_frame_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = [np.ones(5000, np.float32), np.ones(100, np.float32)]
+    monkeypatch.setattr(audio, "stream", lambda path, rate: iter(blocks))
+    assert bandwidth.highest(tmp_path / "talk.flac") == bandwidth.BAND
 
 
 def test_what_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
