@@ -69,3 +69,40 @@ def test_it_takes_for_stale_what_dvc_takes_for_stale(tmp_path: Path, monkeypatch
     (tmp_path / "code.py").write_text("1")
     (tmp_path / "dvc.yaml").write_text(REAL.replace("cp made", "cp -f made"))
     agree(["two"])
+
+
+INSIDE = """\
+stages:
+  one:
+    cmd: mkdir -p made && cp words made/words && echo the same > made/other
+    deps: [words]
+    outs: [made]
+  two:
+    cmd: cp made/words end
+    deps: [made/words]
+    outs: [end]
+  three:
+    cmd: cp made/other last
+    deps: [made/other]
+    outs: [last]
+"""
+
+
+@pytest.mark.pipeline
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
+def test_a_file_inside_of_an_output_that_was_made_anew_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dvc.repo import Repo
+
+    monkeypatch.chdir(tmp_path)
+    subprocess.run(["git", "init", "-q"], check=True)
+    Repo.init().close()
+    (tmp_path / "dvc.yaml").write_text(INSIDE)
+    (tmp_path / "words").write_text("a")
+    with Repo() as repo:
+        repo.reproduce()
+    (tmp_path / "words").write_text("b")
+    with Repo() as repo:
+        repo.reproduce("one", single_item=True)
+        assert list(repo.status()) == ["two"]
+    with open_snapshot(tmp_path, None) as here:
+        assert [stage.stage for stage in stale(here, read(here))] == ["two"]

@@ -113,6 +113,10 @@ def _check_sound(file: str, span: Mapping[str, object]) -> None:
 
 def newcomer(entry: dict[str, str], args: argparse.Namespace) -> Person | None:
     id = entry["speaker"]
+    if args.evidence and speakers.is_evidence(args.evidence) and not speakers.is_there(args.evidence):
+        raise SourceError(
+            f"--evidence: {args.evidence} does not exist; put it there first, give a link, or leave it out"
+        )
     person = yaml_entries.newcomer(id, entry["consent"], use=args.use, evidence=args.evidence)
     if person is None and (args.use or args.evidence):
         line = speakers.read()[id].line

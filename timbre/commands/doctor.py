@@ -172,7 +172,11 @@ def recordings() -> Findings:
             yield Finding("FAIL", "sources", told, remedy or "mend the entry")
         return
     written = [path for source in declared if (path := _transcript(source)).exists()]
-    yield Finding("ok", "sources", f"{len(declared)} recordings declared, {len(written)} with a transcript of yours")
+    yield Finding(
+        "ok",
+        "sources",
+        f"{len(declared)} recording{'s' * (len(declared) != 1)} declared, {len(written)} with a transcript of yours",
+    )
     for path in written:
         try:
             transcripts.read(path)

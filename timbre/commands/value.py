@@ -112,7 +112,7 @@ def lines(worth: Worth, count: int) -> Iterator[str]:
     doubtful = len(worth.doubtful)
     yield f"clips to listen to (harm of 1 or more): {doubtful} of {len(worth.rows)}; the most harmful come first"
     for row in worth.rows[:count]:
-        yield f"\n{row.harm:.1f}  {row.advice}: {visible(row.why)}"
+        yield f"\n{row.harm:.2f}  {row.advice}: {visible(row.why)}"
         yield from (f"     {place}" for place in columns(places(row)))
     if doubtful > count:
         yield f"\n{doubtful - count} more to listen to: timbre value -n {doubtful}"

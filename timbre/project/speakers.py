@@ -85,7 +85,7 @@ def check_evidence(people: Mapping[str, Person], where: str) -> None:
         (
             f"{where}:{person.line}: {person.id}: evidence: {file} does not exist; put it there, or give a link"
             for person, file in named
-            if file and not _is_link(file) and not Path(file).is_file()
+            if file and not is_there(file)
         ),
     )
 
@@ -188,7 +188,7 @@ def _consent_problems(consent: Any, line: int) -> Iterator[tuple[int, str]]:
             yield at, f"{key}: {shown(value)} is not text; put it in quotes"
         elif key in DATES and not (day_of(value) or (key == "revoked" and value is None)):
             yield at, f"{key}: {shown(value)} is not a day; write it as 2026-03-01" + " or null" * (key == "revoked")
-        elif key == "evidence" and value is not None and not _is_evidence(value):
+        elif key == "evidence" and value is not None and not is_evidence(value):
             yield at, f"evidence: {shown(value)} is neither a file inside the repository nor a link (https://…)"
 
 
@@ -232,13 +232,17 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
-def _is_evidence(value: object) -> bool:
+def is_evidence(value: object) -> bool:
     if not isinstance(value, str):
         return False
     path = PurePosixPath(value)
     if "://" in value:
         return _is_link(value)
     return bool(value.strip()) and not path.is_absolute() and ".." not in path.parts
+
+
+def is_there(evidence: str) -> bool:
+    return _is_link(evidence) or Path(evidence).is_file()
 
 
 def _is_link(value: str) -> bool:

@@ -155,7 +155,11 @@ def _reasons(
             yield f"{dep} is new to it"
         elif dep in made_by or any(parent in made_by for parent in _parents(dep)):
             _, digest = lock.out_of(dep)
-            if dep in lock.outs and locked_deps[dep].get("md5") != digest:
+            if dep in lock.outs:
+                anew = locked_deps[dep].get("md5") != digest
+            else:  # a file inside of an output, whose own hash the lock does not name
+                anew = snapshot.size(dep) is not None and not _same(locked_deps[dep], dep, snapshot)
+            if anew:
                 yield f"{dep} was made anew"
         elif not _same(locked_deps[dep], dep, snapshot):
             yield f"{dep} changed"

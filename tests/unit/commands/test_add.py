@@ -198,7 +198,7 @@ def test_parts_of_a_recording_that_is_there_already_get_ids_of_their_own(reposit
         (["elsewhere/My Tälk (1).M4A", *WHO, "--consent", " "], "consent: ' ' is not text"),
         (
             ["elsewhere/My Tälk (1).M4A", *WHO, "--evidence", "data/none.pdf"],
-            "ann: evidence: data/none.pdf does not exist",
+            "--evidence: data/none.pdf does not exist",
         ),
         (["elsewhere/My Tälk (1).M4A", *WHO, "--evidence", "/etc/passwd"], "is neither a file inside the repository"),
         (["https://ann:secret@example.org/a.mp3", *WHO], "holds a user name or password"),
