@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 FIRST = "0_headline"  # MLflow sorts sections by name; this one holds what versions are compared by
+BEST = {"best_step", "best_eval_loss"}  # of training.json; an adapter of before may not tell
 SAMPLE_COLUMNS = ("prompt", "condition", "seed", "text", "heard", "wer", "similarity", "ended")
 BATCH = {"metrics": 1000, "params": 100, "tags": 100}  # what MLflow takes in one call
 
@@ -272,7 +273,7 @@ def curves(path: Path, adapter: Path) -> Iterator[tuple[str, float, int]]:
             step = int(row.pop("step"))
             yield from ((name, float(value), step) for name, value in row.items() if value)
     facts = training(adapter)
-    if "best_step" in facts:
+    if BEST <= facts.keys():
         step, loss = int(facts["best_step"]), float(facts["best_eval_loss"])
         yield from (("best_eval_loss", loss, step), ("best_step", float(step), step), (f"{FIRST}/loss", loss, step))
 
