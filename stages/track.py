@@ -273,7 +273,7 @@ def curves(path: Path, adapter: Path) -> Iterator[tuple[str, float, int]]:
             step = int(row.pop("step"))
             yield from ((name, float(value), step) for name, value in row.items() if value)
     facts = training(adapter)
-    if BEST <= facts.keys():
+    if facts.keys() >= BEST:
         step, loss = int(facts["best_step"]), float(facts["best_eval_loss"])
         yield from (("best_eval_loss", loss, step), ("best_step", float(step), step), (f"{FIRST}/loss", loss, step))
 
