@@ -19,6 +19,7 @@ import numpy as np
 
 from timbre import asr
 from timbre.asr import languages
+from timbre.asr.amounts import spelt
 from timbre.core.content import content_key
 from timbre.core.errors import ModelError
 from timbre.core.sections import WhisperParams
@@ -38,13 +39,12 @@ def second_ear(name: str, said: Iterable[str]) -> SecondEar:
     """`said` are the sentences that it is to hear; a Whisper needs none."""
     if name != POCKETSPHINX:
         return SecondEar(name)
-    return SecondEar(name, tuple(sorted({word for text in said for word in spelt(text)})))
+    return SecondEar(name, tuple(sorted({word for text in said for word in written_out(text)})))
 
 
-def spelt(text: str) -> list[str]:
-    from num2words import num2words
-
-    said = (num2words(int(word)) if word.isdecimal() else word for word in words(text))
+def written_out(text: str) -> list[str]:
+    """The words of a sentence as a dictionary has them: numbers, too, and one by one."""
+    said = (spelt(word, "en") if word.isdecimal() else word for word in words(text))
     return [part for word in said for part in word.replace("-", " ").replace(",", "").lower().split()]
 
 

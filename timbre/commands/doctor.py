@@ -36,6 +36,7 @@ from timbre.core.sections import VoiceParams, looks_like_hub
 from timbre.project import known_words, prompts, sources, speakers, transcripts
 from timbre.project.obstacles import obstacles
 from timbre.project.sources import Source
+from timbre.report.numbers import plural
 from timbre.versions import repair, verify
 
 EXAMPLES = [
@@ -172,11 +173,8 @@ def recordings() -> Findings:
             yield Finding("FAIL", "sources", told, remedy or "mend the entry")
         return
     written = [path for source in declared if (path := _transcript(source)).exists()]
-    yield Finding(
-        "ok",
-        "sources",
-        f"{len(declared)} recording{'s' * (len(declared) != 1)} declared, {len(written)} with a transcript of yours",
-    )
+    said = f"{plural(len(declared), 'recording')} declared, {len(written)} with a transcript of yours"
+    yield Finding("ok", "sources", said)
     for path in written:
         try:
             transcripts.read(path)

@@ -90,7 +90,7 @@ def _asked(uri: str) -> Iterator[tuple[str, str]]:
 
 def _cells(row: BankRow, aliases: list[str]) -> tuple[str, ...]:
     gates = "" if row.failed is None else "pass" if not row.failed else f"FAIL: {', '.join(row.failed)}"
-    about = "consent withdrawn" if row.withdrawn else visible(row.subject)
+    about = visible(row.objection or row.subject)
     version = f"{row.version} [{', '.join(aliases)}]" if aliases else row.version
     return (
         visible(row.speaker), visible(version), row.date, "" if row.wer is None else f"{row.wer:.1%}",

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from timbre.core.errors import DataError
 from timbre.diff import verdict
-from timbre.evaluation.metrics import Evidence, Metric
-from timbre.project.permissions import Permissions, of_training
+from timbre.evaluation.metrics import Metric
+from timbre.project.permissions import Permissions, Used, of_training, used_by
 from timbre.versions.dvc_outs import Outs
 from timbre.versions.history import CommitInfo, first_parents
 from timbre.versions.sample_sounds import VersionVoice, version_voice
@@ -35,7 +35,7 @@ class BankRow:
     similarity: float | None
     named: float | None
     failed: list[str] | None  # gates; None where there are none
-    withdrawn: bool  # the speaker's consent, as data/speakers.yaml says today
+    objection: str  # why nobody may hear it, as data/speakers.yaml says today of all that the adapter learnt; or empty
     sample: str | None  # path of a sentence, where the version's samples lie in the work tree
     prompt: str | None  # which sentence it is
 
@@ -48,8 +48,8 @@ class BankVoice:
     voice: VersionVoice | None
 
     def sound(self) -> bytes | None:
-        """FLAC; None where the samples cannot be had here, or the speaker may not be heard."""
-        if self.voice is None or self.row.prompt is None or self.row.withdrawn:
+        """FLAC; None where the samples cannot be had here, or nobody may hear them."""
+        if self.voice is None or self.row.prompt is None or self.row.objection:
             return None
         try:
             return self.voice.sound(self.row.prompt)
@@ -58,16 +58,14 @@ class BankVoice:
 
 
 def bank(root: Path, revision: str, most: int) -> Iterator[BankVoice]:
-    """The newest first: the work tree, where no commit has its adapter, and the versions up to `revision`."""
+    """The newest first: the work tree, unless `revision` has the same adapter, and the versions up to `revision`."""
     outs, permissions, known = Outs(root, remotes=False), Permissions(), set[str]()
-    with open_snapshot(root, None) as snapshot:
+    commit = resolve(root, revision)
+    with open_snapshot(root, None) as snapshot, open_snapshot(root, commit) as newest:
         tree = VersionTables(snapshot, outs)
         here = tree.lock.outs.get(ADAPTER)
-        commits = [None, *first_parents(root, resolve(root, revision), most, ("dvc.lock",))]
-        with open_snapshot(root, resolve(root, revision)) as newest:
-            if VersionTables(newest, outs).lock.outs.get(ADAPTER) == here:
-                commits = commits[1:]
-        for at in commits:
+        committed = VersionTables(newest, outs).lock.outs.get(ADAPTER) == here
+        for at in [*([] if committed else [None]), *first_parents(root, commit, most, ("dvc.lock",))]:
             with open_snapshot(root, at.commit if at else None) as version:
                 tables = VersionTables(version, outs)
                 adapter = tables.lock.outs.get(ADAPTER)
@@ -86,27 +84,28 @@ def _voices(
         voice = version_voice(tree or tables, condition)
     except DataError:
         voice = None
-    speakers = list(evidence.speakers) or learnt(tables)
-    for speaker in speakers:
-        one: Evidence = evidence.speakers.get(speaker, evidence)
+    used = learnt(tables)
+    objection = next(permissions.objections(used), "" if used else "nobody knows whose voice it learnt")
+    for speaker in evidence.speakers or sorted(used):
+        one = evidence.speakers.get(speaker, evidence)
         measured = one.conditions.get(condition, Metric())
         prompt = _prompt(voice, speaker)
-        path = f"{SAMPLES}/{voice.samples[prompt].id}.flac" if voice and prompt and tree else None
+        path = f"{SAMPLES}/{voice.samples[prompt].id}.flac" if voice and prompt and tree and not objection else None
         row = BankRow(
             at.commit[:8] if at else WORK_TREE, adapter.removesuffix(".dir"), at.date if at else "",
             at.subject if at else "not committed", speaker, measured.wer, measured.similarity, measured.named,
-            one.failed if one.gates else None, permissions.withdrawn(speaker), path, prompt,
+            one.failed if one.gates else None, objection, path, prompt,
         )  # fmt: skip
         yield BankVoice(row, voice)
 
 
-def learnt(tables: VersionTables) -> list[str]:
+def learnt(tables: VersionTables) -> Used:
     """Whose voices a version's adapter learnt; of an older one, whom its recordings are of."""
     here = tables.snapshot.commit is None
     content = tables.snapshot.read(TRAINING) if here else tables.outs.find(tables.lock, TRAINING)
     used = of_training(content) if content else None
-    names = used if used is not None else (source.get("speaker", "") for source in tables.sources.values())
-    return sorted({name for name in names if name})
+    named = ((source["speaker"], id) for id, source in tables.sources.items() if "speaker" in source)
+    return used_by(named) if used is None else used
 
 
 def _prompt(voice: VersionVoice | None, speaker: str) -> str | None:

@@ -25,11 +25,11 @@ from timbre.audio import Samples
 from timbre.core.content import content_key, file_sha256
 from timbre.core.sections import ComputeParams, VoiceParams, WhisperParams
 from timbre.evaluation import speaker_similarity, word_errors
-from timbre.evaluation.speaker_similarity import JudgedSound
+from timbre.evaluation.speaker_similarity import PREFIXES, JudgedSound
 from timbre.mapping import Job, batch, refresh
 from timbre.mapping.batch import Files
 
-SECOND = "second-"  # begins the name of an entry that the second ear made
+SECOND = PREFIXES[1]  # begins the name of an entry that the second ear made
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from timbre.mapping.batch import Files
 
 VERSION = 1  # raise when the code gives other numbers for the same sound
 SUFFIXES = {".flac", ".wav", ".mp3", ".ogg"}  # of other voices' sounds
-PREFIXES = ("", "second-")  # of the entries that the first encoder makes, and the second
+PREFIXES = ("", "second-")  # of the entries of the first judge, and of the second
 CLIPS = 5  # of each other speaker of the dataset
 DIGITS = 5  # of an embedding's numbers: what lies beyond differs from machine to machine
 

@@ -1,4 +1,4 @@
-"""transformers' core, imported without scipy's optimisers: a sixth less to wait for before `timbre say` speaks.
+"""transformers' core, imported without scipy's optimisers: CSM loads in a sixth less time.
 
     lean_transformers.load()                                  # before a model's class is imported
     from transformers import CsmForConditionalGeneration

@@ -36,9 +36,7 @@ class SpeechRequest(BaseModel):
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None  # None: as `generate.temperature`
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None  # None: as `generate.top_p`
     speaker: Short | None = None  # one of several that the voice learnt; `voice` may say `champion:ann` as well
-    reference: Short | None = (
-        None  # id of a clip for training; `none` clones nothing; None: the server's, or the speaker's
-    )
+    reference: Short | None = None  # id of a training clip, `none` for no clip; None: the server's, or the speaker's
     language: Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$", max_length=20)] = "en"
     normalize: bool = True  # numbers, dates and abbreviations spelled out
 
