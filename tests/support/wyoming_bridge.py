@@ -22,7 +22,7 @@ from typing import IO, Any, NamedTuple
 
 from tests.support.servers import PATIENCE, free_port
 
-PYTHON = "WYOMING_OPENAI_PYTHON"  # environment variable: a Python that has the package, which wants an OpenAI of its own
+PYTHON = "WYOMING_OPENAI_PYTHON"  # environment variable: a Python with the package, which pins an openai of its own
 
 
 class WyomingEvent(NamedTuple):
