@@ -10,10 +10,10 @@ import soundfile
 
 from tests.support.git_history import Voice
 from tests.unit.audio.test_watermark import speech
+from timbre.audio.emitting import Emission, Mark
 from timbre.audio.watermark import marked
 from timbre.commands import cli
 from timbre.core.errors import DataError
-from timbre.synthesis.emitting import Emission, Mark
 from timbre.trace.sound_marks import spoken_by
 
 RATE = 16_000

@@ -14,13 +14,13 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from timbre.audio.containers import encoder_of
+from timbre.audio.emitting import Emission, Mark
 from timbre.core.errors import DataError
 from timbre.core.params import read
 from timbre.core.sections import GenerateParams
 from timbre.exchange.speaker_choice import marks_speakers
 from timbre.exchange.voice_versions import VoiceVersion
 from timbre.families import Turn
-from timbre.synthesis.emitting import Emission, Mark
 from timbre.synthesis.engine import NotReady, SpeechJob
 from timbre.synthesis.narration import Manner, Narration, manner_of, passages
 from timbre.synthesis.spoken_log import SpokenLog
