@@ -16,12 +16,12 @@ from pathlib import Path
 
 from timbre.commands.options import add_json
 from timbre.commands.place import given_place
-from timbre.core.errors import DataError
+from timbre.core.errors import DataError, TimbreError
 from timbre.core.safe_text import harmless, print_json
 from timbre.trace import past, text
 from timbre.trace.facts import Adapter, Forward, Past, Trace, TracedSample
 from timbre.trace.follow import NotHere, follow
-from timbre.trace.sound_marks import is_sound_file, spoken_by
+from timbre.trace.sound_marks import is_sound_file, spoken_by, version_of
 from timbre.trace.version import TracedVersion
 from timbre.tracking import offline
 from timbre.versions.dvc_outs import Outs
@@ -32,6 +32,7 @@ EXAMPLES = [
     ("timbre trace tuned-bridge-0", "everything that made a sample"),
     ("timbre trace data/transcripts/harbour-noon.tsv:14", "the clip that holds a line"),
     ("timbre trace announcement.mp3", "which version spoke a file, by its metadata or the mark in the sound"),
+    ("timbre trace d3979b06", "a version by its key, as `timbre serve` names it in X-Timbre-Version"),
     ("timbre trace adapter --every", "every clip that the adapter was trained on"),
     ("timbre trace marina --history", "what was made from a voice, in older versions too"),
 ]
@@ -60,13 +61,28 @@ def command(args: argparse.Namespace) -> int:
         if spoken.key is None:
             return 0 if spoken.said or spoken.mark else 1
         what, revision = ADAPTER_NAME, spoken.commit or revision
-    traced = trace(Path(), what, revision, args.history)
+    try:
+        traced = trace(Path(), what, revision, args.history)
+    except NotHere:
+        version = version_of(Path(), what)
+        if version is None:
+            raise
+        traced = trace(Path(), ADAPTER_NAME, version.commit, args.history)
     if args.json:
         print_json(as_json(traced))
     else:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         print(text.draw(traced, args.every, width))
     return 0
+
+
+def of_version(root: Path, key: str) -> str | None:
+    """What is known of a version's adapter, as text; None where nothing can be read here of a version of this key."""
+    try:
+        version = version_of(root, key)
+        return text.draw(trace(root, ADAPTER_NAME, version.commit, False)) if version else None
+    except (TimbreError, OSError):  # a folder without git, as in a container
+        return None
 
 
 def is_output(path: str) -> bool:

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from timbre import families
+from timbre.audio.leaving import marked_copy
 from timbre.core.content import file_sha256, write_atomic
 from timbre.core.errors import DataError, ModelError
 from timbre.core.records import ADAPTER_FILES, Sample, from_json
 from timbre.core.safe_text import escaped
 from timbre.exchange.collection import NO_LICENCE
-from timbre.exchange.leaving import marked_copy
 from timbre.exchange.voice_versions import VoiceVersion
 from timbre.families import WeightsLicence
 from timbre.project import sources

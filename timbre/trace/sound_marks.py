@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -133,6 +134,18 @@ def key_in(comment: str) -> str | None:
 def is_key(key: object) -> bool:
     """Whoever wrote it: eight hex digits or more."""
     return isinstance(key, str) and re.fullmatch(r"[0-9a-f]{8,64}", key) is not None
+
+
+class KnownVersion(NamedTuple):
+    commit: str | None  # None: the work tree
+    key: str
+
+
+def version_of(root: Path, key: str) -> KnownVersion | None:
+    """The version whose key begins so, of the work tree or of any commit."""
+    if not is_key(key):
+        return None
+    return next((KnownVersion(commit, known) for commit, known in known_keys(root) if known.startswith(key)), None)
 
 
 def known_keys(root: Path) -> Iterator[tuple[str | None, str]]:
