@@ -30,7 +30,7 @@ def test_a_file_leads_to_its_version_by_its_words_or_by_its_sound(
     from timbre.trace import sound_marks
 
     known = [("c" * 40, "ab" * 16), (None, "0123456789abcdef" * 2)]
-    monkeypatch.setattr(sound_marks, "known_keys", lambda root: iter(known))
+    monkeypatch.setattr(sound_marks.version_ids, "known", lambda root: iter(known))
     for kind in ("mp3", "flac", "wav", "opus"):
         emitted(tmp_path / f"a.{kind}", "ab" * 16)
         found = spoken_by(tmp_path, tmp_path / f"a.{kind}")
