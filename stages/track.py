@@ -123,8 +123,8 @@ def fill(
     client.log_inputs(run_id, datasets=list(lineage.datasets(files.dataset)))
     client.log_artifacts(run_id, str(files.adapter), registry.ADAPTER)
     loadable(client, run_id, parameters["voice"])
+    from timbre.audio.leaving import marked_copy
     from timbre.exchange import voice_versions
-    from timbre.exchange.leaving import marked_copy
     from timbre.tracking import pictures  # numpy and the sound library: only where there is something to record
 
     key = voice_versions.key_of(files.adapter)
@@ -146,7 +146,7 @@ def fill(
 
 def mark_samples(samples: Path, key: str, folder: Path) -> None:
     """Sounds and records; others may hear what is in a store, so each sound says that it is synthetic."""
-    from timbre.exchange.leaving import marked_copy, voice_of
+    from timbre.audio.leaving import marked_copy, voice_of
 
     for path in sorted(samples.glob("*.json")):
         sample = from_json(path.read_text(encoding="utf-8"), Sample, str(path))

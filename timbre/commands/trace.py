@@ -16,7 +16,7 @@ from pathlib import Path
 
 from timbre.commands.options import add_json
 from timbre.commands.place import given_place
-from timbre.core.errors import DataError, TrackingError
+from timbre.core.errors import DataError, TimbreError, TrackingError
 from timbre.core.safe_text import harmless, print_json
 from timbre.trace import past, text
 from timbre.trace.facts import Adapter, Forward, Past, Trace, TracedSample
@@ -24,6 +24,7 @@ from timbre.trace.follow import NotHere, follow
 from timbre.trace.sound_marks import is_sound_file, spoken_by
 from timbre.trace.version import TracedVersion
 from timbre.tracking import offline
+from timbre.versions import version_ids
 from timbre.versions.dvc_outs import Outs
 from timbre.versions.snapshot import changed_files, head, open_snapshot
 from timbre.versions.tables import ADAPTER
@@ -32,8 +33,8 @@ EXAMPLES = [
     ("timbre trace tuned-bridge-0", "everything that made a sample"),
     ("timbre trace data/transcripts/harbour-noon.tsv:14", "the clip that holds a line"),
     ("timbre trace announcement.mp3", "which version spoke a file, by its metadata or the mark in the sound"),
+    ("timbre trace d3979b06", "a version by its id, as other commands print it; likewise a commit or a run"),
     ("timbre trace adapter --every", "every clip that the adapter was trained on"),
-    ("timbre trace 5b734143", "what a version learnt, by the id that other commands print; likewise a commit or run"),
     ("timbre trace marina --history", "what was made from a voice, in older versions too"),
 ]
 
@@ -97,6 +98,15 @@ def key_in_mlflow(name: str) -> str | None:
     try:
         return voice_versions.key_of_run(name)
     except TrackingError:
+        return None
+
+
+def of_version(root: Path, key: str) -> str | None:
+    """What is known of a version's adapter, as text; None where nothing can be read here of a version of this key."""
+    try:
+        version = version_ids.find(root, key, committed=False)
+        return text.draw(trace(root, ADAPTER_NAME, version.commit, False)) if version else None
+    except (TimbreError, OSError):  # a folder without git, as in a container
         return None
 
 

@@ -329,7 +329,7 @@ class EvaluateParams:
     batch: int  # samples that Whisper hears at once
     others: str  # folder
     second_ear: str | None  # another recogniser: path or name of a Whisper, or pocketsphinx
-    second_encoder: str | None  # another speaker encoder: a folder, or name@commit on the hub
+    second_encoder: str | None  # another speaker encoder: a folder, name@commit on the hub, resemblyzer
     strict: bool  # asked by stages/track.py, the last
     gates: GateParams
 
@@ -342,7 +342,7 @@ class EvaluateParams:
 class SpeakerParams:
     """Section `speaker` of params.yaml."""
 
-    model: str  # a folder, or the id of a model on the hub
+    model: str  # a folder, the id of a model on the hub, or resemblyzer
     revision: str | None  # commit of the hub model; null for a folder
 
 

@@ -19,12 +19,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from timbre import families
+from timbre.audio.leaving import marked_copy
 from timbre.core.content import file_sha256, write_atomic
 from timbre.core.errors import DataError, ModelError
 from timbre.core.records import ADAPTER_FILES, Sample, from_json
 from timbre.exchange import voice_card
 from timbre.exchange.collection import NO_LICENCE
-from timbre.exchange.leaving import marked_copy
 from timbre.exchange.voice_card import Mergeable
 from timbre.exchange.voice_versions import VoiceVersion
 from timbre.project.permissions import PUBLISH, Permissions

@@ -25,9 +25,8 @@ from timbre.core.params import read
 from timbre.core.records import ADAPTER_FILES
 from timbre.core.sections import VoiceParams
 from timbre.families import SpeakerTag, Turn
-from timbre.mapping.dvc_cache import folder_md5
+from timbre.mapping.dvc_cache import folder_key
 from timbre.mapping.dvc_yaml import mapping
-from timbre.mapping.entries import file_md5
 from timbre.project.permissions import DATASET, Used, numbers_of_adapter, of_adapter
 from timbre.tracking import mlmodel
 from timbre.versions import dvc_lock
@@ -114,8 +113,7 @@ def of_folder(name: str, folder: Path, voice: VoiceParams) -> VoiceVersion:
 
 def key_of(folder: Path) -> str:
     """DVC's hash of a folder of files, without those that MLflow has put beside them."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in mlmodel.OWN)
-    return folder_md5({path.relative_to(folder).as_posix(): file_md5(path) for path in files}).removesuffix(".dir")
+    return folder_key(folder, mlmodel.OWN)
 
 
 def of_alias(alias: str) -> VoiceVersion:

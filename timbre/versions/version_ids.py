@@ -36,11 +36,12 @@ def known(root: Path) -> Iterator[KnownVersion]:
                 yield KnownVersion(at.commit, key.removesuffix(".dir"))
 
 
-def find(root: Path, name: str) -> KnownVersion | None:
-    """The version whose id begins with `name`; by a commit where one has it. DataError where it means several."""
+def find(root: Path, name: str, *, committed: bool = True) -> KnownVersion | None:
+    """The version whose id begins with `name`; `committed`: by a commit where one has it, though the work tree does,
+    too. DataError where it means several."""
     if not BEGINNING.fullmatch(name):
         return None
     meant = [version for version in known(root) if version.key.startswith(name)]
     if len({version.key for version in meant}) > 1:
         raise DataError(f"{name}: several versions have an id that begins so; give more of it")
-    return next((version for version in meant if version.commit), meant[0] if meant else None)
+    return next((version for version in meant if version.commit or not committed), meant[0] if meant else None)

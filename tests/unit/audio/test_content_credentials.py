@@ -13,10 +13,10 @@ import soundfile
 
 from timbre.audio import content_credentials
 from timbre.audio.content_credentials import KEYS, PRIVATE, Credential, credential, has_keys, make_keys, signed
+from timbre.audio.emitting import Mark, marked_file
 from timbre.commands import cli
 from timbre.core.errors import DataError
 from timbre.synthesis import sinks
-from timbre.synthesis.emitting import Mark, marked_file
 from timbre.trace.sound_marks import spoken_by
 
 RATE = 16_000
