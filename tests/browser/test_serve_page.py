@@ -39,7 +39,7 @@ def test_two_versions_are_heard_beside_each_other(place: Path, browser: Any, sch
         version = server.service.voices.default.key
         assert first.locator("summary code").inner_text() == version[:8]
         assert first.locator("pre").inner_text().splitlines() == [
-            f"{version}, spoken with as adapter; no commit of this repository has it",
+            f"{version}, spoken with as adapter; no commit that can be read here has it",
             "base base",
             "voice ann: consent by Ann on 2026-01-01, for tests, serve, publish; learnt from talk",
         ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
 
 import pytest
@@ -130,17 +129,5 @@ def test_a_voice_is_not_pushed_without_consent_licence_or_understanding(place: P
     assert not Path(".timbre/push/harbour").exists()
 
 
-def test_the_container_starts_what_there_is() -> None:
-    lines = (ROOT / "Dockerfile").read_text().splitlines()
-    for line in lines:
-        if line.startswith("COPY"):
-            assert all((ROOT / name).exists() for name in shlex.split(line)[1:-1])
-    start = json.loads(next(line for line in lines if line.startswith("ENTRYPOINT")).partition(" ")[2])
-    more = json.loads(next(line for line in lines if line.startswith("CMD")).partition(" ")[2])
-    args = cli.parser(["serve"]).parse_args([*start[1:], *more])
-    assert (args.host, args.voice, args.port) == ("0.0.0.0", ["champion"], 8000)
-    assert "USER timbre" in lines
-    assert "/ready" in "\n".join(lines)
-    service = YAML(typ="safe").load(ROOT / "compose.yaml")["services"]["timbre"]
-    assert service["ports"] == ["127.0.0.1:8000:8000"]
+def test_other_repositories_find_the_voice_by_its_artifact() -> None:
     assert YAML(typ="safe").load(ROOT / "dvc.yaml")["artifacts"]["voice"]["path"] == "models/adapter"

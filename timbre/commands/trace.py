@@ -16,7 +16,7 @@ from pathlib import Path
 
 from timbre.commands.options import add_json
 from timbre.commands.place import given_place
-from timbre.core.errors import DataError
+from timbre.core.errors import DataError, TimbreError
 from timbre.core.safe_text import harmless, print_json
 from timbre.trace import past, text
 from timbre.trace.facts import Adapter, Forward, Past, Trace, TracedSample
@@ -77,9 +77,12 @@ def command(args: argparse.Namespace) -> int:
 
 
 def of_version(root: Path, key: str) -> str | None:
-    """What is known of a version's adapter, as text; None where this repository has none of this key."""
-    version = version_of(root, key)
-    return text.draw(trace(root, ADAPTER_NAME, version.commit, False)) if version else None
+    """What is known of a version's adapter, as text; None where nothing can be read here of a version of this key."""
+    try:
+        version = version_of(root, key)
+        return text.draw(trace(root, ADAPTER_NAME, version.commit, False)) if version else None
+    except (TimbreError, OSError):  # a folder without git, as in a container
+        return None
 
 
 def is_output(path: str) -> bool:

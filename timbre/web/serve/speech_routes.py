@@ -240,7 +240,7 @@ def about(version: VoiceVersion) -> str:
     if version.adapter is None:
         return f"{base}, which learnt nothing here"
     people = Permissions().people
-    lines = [f"{version.key}, spoken with as {version.id}; no commit of this repository has it", base]
+    lines = [f"{version.key}, spoken with as {version.id}; no commit that can be read here has it", base]
     for speaker, recordings in version.speakers.items():
         consent = people[speaker].consent if speaker in people else None
         given = f"consent by {consent.by} on {consent.when}, for {consent.use}" if consent else "no consent is known"
