@@ -35,6 +35,7 @@ from timbre.families.shape import Shape, WaveShape
 from timbre.project import prompts
 from timbre.report.columns import columns
 from timbre.training import cost_estimate, timing
+from timbre.training.batches import epoch_clips
 from timbre.training.cost_estimate import DEVICES, BatchShape, Device
 from timbre.training.schedule import evaluation_steps
 
@@ -148,7 +149,8 @@ def estimate(settings: Settings, args: argparse.Namespace) -> CostEstimate:
     train, held = clips(settings, args.minutes)
     as_here = device == here and base == params.read().voice.base
     batch = mean_batch(shape, settings, train)
-    lines = list(_lines(settings, shape, device, train, held, batch, as_here))
+    talks = clips_of_an_epoch(settings.train, len(train), args.minutes)
+    lines = list(_lines(settings, shape, device, train, held, batch, talks, as_here))
     memory = _memory(shape, batch, settings.train, device)
     return CostEstimate(
         voice=f"{base}, {shape.weights / 1e6:,.0f} million weights",
@@ -181,6 +183,13 @@ def clips(settings: Settings, minutes: float | None) -> tuple[Clips, Clips]:
     return every[aside:], every[:aside]
 
 
+def clips_of_an_epoch(section: TrainParams, clips: int, minutes: float | None) -> int:
+    """With minutes alone, nobody knows how they are shared among speakers."""
+    if minutes is not None or section.speakers == "recorded":
+        return clips
+    return epoch_clips([row.source for row in read_jsonl(DATASET / "train.jsonl", Example)], equal=True)
+
+
 def mean_batch(shape: Shape, settings: Settings, rows: Clips) -> BatchShape:
     train = settings.train
     count = min(train.batch, len(rows))
@@ -200,8 +209,9 @@ def _means(shape: Shape, rows: Clips) -> tuple[float, float]:
 
 
 def _lines(
-    settings: Settings, shape: Shape, device: Device, train: Clips, held: Clips, batch: BatchShape, here: bool
-) -> Iterator[CostLine]:
+    settings: Settings, shape: Shape, device: Device, train: Clips, held: Clips, batch: BatchShape, talks: int,
+    here: bool,
+) -> Iterator[CostLine]:  # fmt: skip
     whisper = cost_estimate.listener(settings.whisper.model)
     pace = device.pace(whisper.weights)
     every = train + held
@@ -215,9 +225,9 @@ def _lines(
     encoding = seconds * shape.codec.encoding
     codec = device.pace(shape.codec.weights, half=False)
     yield CostLine("encode", encoding / codec, f"{seconds / 60:.1f} minutes", COMPUTED)
-    yield _training(settings.train, shape, device, train, held, batch, here)
+    yield _training(settings.train, shape, device, talks, held, batch, here)
     if shape.waves:
-        yield _waves(settings, shape.waves, device, train)
+        yield _waves(settings, shape.waves, device, train, talks)
     texts = _prompts(settings.generate, held)
     yield _generation(settings.generate, shape, device, texts, here)
     spoken = [0.06 * length for length in texts]
@@ -226,10 +236,10 @@ def _lines(
 
 
 def _training(
-    section: TrainParams, shape: Shape, device: Device, train: Clips, held: Clips, batch: BatchShape, here: bool
+    section: TrainParams, shape: Shape, device: Device, talks: int, held: Clips, batch: BatchShape, here: bool
 ) -> CostLine:
     pace = device.pace(shape.weights)
-    steps = math.ceil(section.epochs * math.ceil(len(train) / section.batch) / section.accumulation)
+    steps = math.ceil(section.epochs * math.ceil(talks / section.batch) / section.accumulation)
     steps = min(steps, section.max_steps or steps)
     work = cost_estimate.learning_step(shape, batch, section.rank, section.gradient_checkpointing)
     step, source = section.accumulation * work / pace, COMPUTED
@@ -246,9 +256,9 @@ def _training(
     return CostLine("train", steps * step + evaluation, said, source)
 
 
-def _waves(settings: Settings, waves: WaveShape, device: Device, train: Clips) -> CostLine:
+def _waves(settings: Settings, waves: WaveShape, device: Device, train: Clips, talks: int) -> CostLine:
     section, batch = settings.train, min(settings.train.batch, len(train))
-    steps = math.ceil(settings.sovits.stage2_epochs * math.ceil(len(train) / section.batch) / section.accumulation)
+    steps = math.ceil(settings.sovits.stage2_epochs * math.ceil(talks / section.batch) / section.accumulation)
     steps = min(steps, section.max_steps or steps)
     seconds = statistics.fmean(length for length, _ in train)
     work = section.accumulation * batch * (waves.segment + waves.second * seconds)

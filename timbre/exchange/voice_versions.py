@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from timbre import tracking
-from timbre.audio.watermark import KEY_DIGITS
 from timbre.core.content import write_atomic
 from timbre.core.errors import DataError, ModelError, TrackingError
 from timbre.core.params import read
@@ -34,6 +33,7 @@ from timbre.versions import dvc_lock
 from timbre.versions.dvc_outs import Outs
 from timbre.versions.snapshot import open_snapshot
 from timbre.versions.tables import ADAPTER
+from timbre.versions.version_ids import DIGITS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -79,7 +79,7 @@ class VoiceVersion:
 
     @property
     def short(self) -> str:
-        return self.key[:KEY_DIGITS]
+        return self.key[:DIGITS]
 
 
 def find(name: str, root: Path = Path()) -> VoiceVersion:
@@ -134,6 +134,17 @@ def alias_run(alias: str) -> str | None:
     client = _client()
     with tracking.explained(client.tracking_uri):
         return registry.aliases(client).get(alias)
+
+
+def key_of_run(name: str) -> str | None:
+    """The id of the version that a run or an alias has; None where the run does not say."""
+    client = _client()
+    with tracking.explained(client.tracking_uri):
+        if name in ALIASES:
+            run = client.get_run(alias_run(name) or "")
+        else:
+            run = tracking.named(tracking.finished(client), name)
+        return str(run.data.tags.get(f"dvc.{ADAPTER}", "")).removesuffix(".dir") or None
 
 
 def of_run_named(name: str) -> VoiceVersion:

@@ -68,7 +68,7 @@ def test_a_changed_file_no_longer_is_what_was_signed(project: Path) -> None:
 def test_trace_reads_the_manifest_also_where_the_words_are_gone(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from timbre.trace import sound_marks
 
-    monkeypatch.setattr(sound_marks, "known_keys", lambda root: iter([(None, KEY)]))
+    monkeypatch.setattr(sound_marks.version_ids, "known", lambda root: iter([(None, KEY)]))
     make_keys("Ann")
     bare = io.BytesIO()
     soundfile.write(bare, sound(), RATE, format="WAV")

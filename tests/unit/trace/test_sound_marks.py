@@ -14,7 +14,8 @@ from timbre.audio.emitting import Emission, Mark
 from timbre.audio.watermark import marked
 from timbre.commands import cli
 from timbre.core.errors import DataError
-from timbre.trace.sound_marks import known_keys, spoken_by
+from timbre.trace.sound_marks import spoken_by
+from timbre.versions import version_ids
 
 RATE = 16_000
 
@@ -30,7 +31,7 @@ def test_a_file_leads_to_its_version_by_its_words_or_by_its_sound(
     from timbre.trace import sound_marks
 
     known = [("c" * 40, "ab" * 16), (None, "0123456789abcdef" * 2)]
-    monkeypatch.setattr(sound_marks, "known_keys", lambda root: iter(known))
+    monkeypatch.setattr(sound_marks.version_ids, "known", lambda root: iter(known))
     for kind in ("mp3", "flac", "wav", "opus"):
         emitted(tmp_path / f"a.{kind}", "ab" * 16)
         found = spoken_by(tmp_path, tmp_path / f"a.{kind}")
@@ -57,7 +58,7 @@ def test_a_versions_key_leads_to_its_clips_and_consent(
 ) -> None:
     from timbre.commands.trace import of_version
 
-    key = next(key for commit, key in known_keys(history.root) if commit is not None)
+    key = next(key for commit, key in version_ids.known(history.root) if commit is not None)
     text = of_version(history.root, key)
     assert text is not None
     assert "learnt" in text

@@ -21,8 +21,8 @@ from timbre.core.errors import DataError
 from timbre.core.params import read
 from timbre.core.sections import GenerateParams
 from timbre.exchange.model_cards import mark_of
-from timbre.exchange.releasing import named
 from timbre.exchange.speaker_choice import marks_speakers
+from timbre.exchange.voice_card import named
 from timbre.exchange.voice_versions import VoiceVersion
 from timbre.families import Turn
 from timbre.project.permissions import Permissions
