@@ -16,12 +16,12 @@ import pytest
 import soundfile
 
 from stages import track
-from tests.support import mlflow_store
+from tests.support import dnsmos, mlflow_store
+from tests.support.fake_outputs import end_early
 from tests.support.mlflow_store import ARGUMENTS, DIGEST, PARAMS
 from tests.support.report_outs import write_owned
 from timbre import tracking
 from timbre.core import params
-from timbre.core.content import file_sha256
 from timbre.core.errors import SourceError, TimbreError, TrackingError
 from timbre.core.sections import VoiceParams
 from timbre.exchange import voice_versions
@@ -193,16 +193,21 @@ def test_the_files_that_are_recorded_are_those_of_dvc_yaml() -> None:
     assert {name: str(path) for name, path in vars(TrackedFiles()).items()} == flags == mlflow_store.FLAGS
 
 
-def test_predicted_opinions_that_come_later_are_added_once(root: Path) -> None:
+def test_predicted_opinions_that_come_later_are_added_once_and_make_no_other_version(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dnsmos.put_in_place(monkeypatch)
     track.main(**ARGUMENTS)
     (run,) = runs(root)
     assert version.OPINIONS_TAG not in run.data.tags
-    rows = {path.stem: {"mos": 3.5, "sha256": file_sha256(path)} for path in (root / "reports/samples").glob("*.flac")}
-    (root / "reports/mos.json").write_text(json.dumps(rows))
+    assert not [name for name in run.data.metrics if name.startswith("mos/")]
+    expected = dnsmos.judged(root / "reports/samples")
     for _ in range(2):
         track.main(**ARGUMENTS)
     (run,) = runs(root)
-    assert run.data.metrics["mos/tuned_clone"] == 3.5
+    assert {name: value for name, value in run.data.metrics.items() if name.startswith("mos/")} == {
+        f"mos/{condition}": value for condition, value in expected.items()
+    }
     assert len(tracking.connect().get_metric_history(run.info.run_id, "mos/tuned_clone")) == 1
 
 
@@ -309,8 +314,7 @@ def test_gates_and_over_fitting_stand_among_the_tags(root: Path) -> None:
 
 
 def test_an_early_end_stands_among_the_tags(root: Path) -> None:
-    path = root / "models/adapter/training.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"ended_early": True, "planned_steps": 300}))
+    end_early(root)
     track.main(**ARGUMENTS)
     (run,) = runs(root)
     assert run.data.tags["ended early"] == "a person ended it early, at step 120 of 300"

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
+from tests.support.fake_outputs import end_early
 from tests.support.git_history import Voice
 from timbre.commands import trace
 from timbre.core.errors import DataError
@@ -390,6 +391,5 @@ def test_a_base_whose_licence_forbids_something_is_told_with_it(harbour: Voice) 
 
 
 def test_the_tree_says_that_a_person_ended_the_training_early(scratch: Voice) -> None:
-    path = scratch.root / "models/adapter/training.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"ended_early": True, "planned_steps": 300}))
+    end_early(scratch.root)
     assert "a person ended it early, at step 90 of 300" in drawn(scratch, "adapter", width=200)
