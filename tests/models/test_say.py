@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 
 from tests.support.consent import entry_of, write_speakers
 from tests.support.fake_outputs import write_samples
+from tests.support.paths import ROOT
 from tests.support.tiny_models import CODEBOOK_SIZE, CODEBOOKS, SAMPLE_RATE, random_csm
 from timbre import audio, families, synthesis
 from timbre.commands import cli
@@ -29,7 +30,6 @@ from timbre.families import Voice
 from timbre.families.codes import to_bytes
 from timbre.synthesis import sinks, spoken_lines
 
-ROOT = Path(__file__).parents[2]
 REFERENCE = "0123456789abcdef"  # of the samples that tests/support/fake_outputs.py makes
 SAY = ["say", "--base", "the ferry waits"]
 

@@ -12,7 +12,8 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
-from tests.support.speech_server import copy_served, served_once, speaking_server, until
+from tests.support.speech_server import copy_served, served_once, speaking_server
+from tests.support.waiting import until
 from timbre.web import endpoints
 from timbre.web import server as page_server
 from timbre.web.serve import reading

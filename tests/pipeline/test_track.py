@@ -19,6 +19,7 @@ from stages import track
 from tests.support import dnsmos, mlflow_store
 from tests.support.fake_outputs import end_early
 from tests.support.mlflow_store import ARGUMENTS, DIGEST, PARAMS
+from tests.support.paths import ROOT
 from tests.support.report_outs import write_owned
 from timbre import tracking
 from timbre.core import params
@@ -154,7 +155,7 @@ def test_a_version_that_the_store_has_is_left_alone_without_mlflow(root: Path) -
         f"track.main(**{{name: Path(path) for name, path in {mlflow_store.FLAGS}.items()}})\n"
         "print({'mlflow', 'torch', 'numpy', 'soundfile', 'dvc'} & set(sys.modules))"
     )
-    environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": ""}
+    environment = {"PYTHONPATH": str(ROOT), "PATH": ""}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"track: version \w{16} has its run already, \w{8}\nset\(\)\n", done.stdout)
@@ -188,7 +189,7 @@ def test_a_store_that_had_the_version_may_be_down(
 def test_the_files_that_are_recorded_are_those_of_dvc_yaml() -> None:
     from ruamel.yaml import YAML
 
-    command = YAML(typ="safe").load(Path(__file__).parents[2] / "dvc.yaml")["stages"]["track"]["cmd"]
+    command = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]["track"]["cmd"]
     flags = dict(re.findall(r"--(\w+) (\S+)", command))
     assert {name: str(path) for name, path in vars(TrackedFiles()).items()} == flags == mlflow_store.FLAGS
 
@@ -293,9 +294,8 @@ def test_a_missing_out_is_named_before_anything_is_recorded(root: Path) -> None:
 def test_the_stage_depends_on_every_section_of_the_parameters_that_changes_a_result() -> None:
     from ruamel.yaml import YAML
 
-    here = Path(__file__).parents[2]
-    declared = YAML(typ="safe").load(here / "dvc.yaml")["stages"]["track"]["params"]
-    document = YAML(typ="safe").load(here / "params.yaml")
+    declared = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]["track"]["params"]
+    document = YAML(typ="safe").load(ROOT / "params.yaml")
     named = {name.replace("${voice.family}", document["voice"]["family"]) for name in declared}
     others = set(get_args(get_type_hints(VoiceParams)["family"])) - {document["voice"]["family"]}
     assert {*named, *others, "compute"} == set(document), "another family's section changes nothing"

@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.dvc_cache import keep
+from tests.support.paths import ROOT
 from timbre.commands import doctor
-
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

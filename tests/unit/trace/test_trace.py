@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
 from tests.support.fake_outputs import end_early
 from tests.support.git_history import Voice
+from tests.support.paths import ROOT
 from timbre.commands import trace
 from timbre.core.errors import DataError
 from timbre.core.records import Sample, to_json

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from tests.support.paths import ROOT
 from tests.support.work import calls_at_most
 from timbre.versions import yaml_files
 
-ROOT = Path(__file__).parents[3]
 PLAIN = st.text("0123456789abcdefoxOX_+-.:~yNtTrueFalsnIif ", min_size=1, max_size=12)
 
 
