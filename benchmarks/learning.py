@@ -175,7 +175,8 @@ def epoch(options: argparse.Namespace) -> ResultTable:
     params = TrainParams(
         rank=LORA.rank, alpha=LORA.alpha, rslora=LORA.rslora, dropout=LORA.dropout, learning_rate=2e-4, warmup=2,
         epochs=1, max_steps=None, batch=options.batch, accumulation=1, weight_decay=0.01, max_grad_norm=1.0,
-        context_share=0.0, context_seconds=12, eval_every=1000, eval_clips=50, eval_cost=0.1, patience=0, points=1,
+        context_share=0.0, context_seconds=12, speakers="recorded",
+        eval_every=1000, eval_clips=50, eval_cost=0.1, patience=0, points=1,
         optimiser="adamw", precision="bf16" if half else "fp32", gradient_checkpointing=True, processes=1, shard=False,
         seed=0,
     )  # fmt: skip

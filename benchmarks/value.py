@@ -1,33 +1,38 @@
 """Whether `timbre value` finds errors that were planted, and whether to mend what it names makes the voice better.
 
-    python -m benchmarks.value [--draws 3] [--steps 110] [--only find]
+    python -m benchmarks.value [--share 0.1] [--draws 3] [--steps 110] [--only find]
 
-It takes the outputs of `dvc repro` as they are here, in memory. In each draw a tenth of the training clips gets an
+It takes the outputs of `dvc repro` as they are here, in memory. In each draw a share of the training clips gets an
 error, in four ways: a wrong word in the text, the text of another clip, the last quarter of the sound cut off, noise
 10 dB below the speech. A voice learns from them; then the clips are ranked as `timbre value` does, by each of its
 witnesses alone, and by simpler signs. Then what is named first, as many clips as were spoilt, is mended or dropped, and
-a voice learns from the rest.
+a voice learns from the rest, from the same seed. Each draw has errors and a seed of its own; intervals are over draws,
+by Student's distribution. What is done is kept in .timbre/value.json, and the next call goes on from there.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
+import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.step_choice import STUDENT
 from benchmarks.table import ResultTable, TimedRow, run
 from timbre import asr, audio, families
 from timbre.asr.alignment import characters
 from timbre.commands.value import gradients
 from timbre.core import params
+from timbre.core.content import write_atomic
 from timbre.core.records import Label, read_jsonl
 from timbre.core.running import settle
 from timbre.core.sections import Settings
@@ -39,11 +44,12 @@ from timbre.training.courses import POINTS, learn
 from timbre.training.influence import Influence, read_moments
 
 DATASET, CODES, LABELS = Path("data/dataset"), Path("data/codes"), Path("data/labels.jsonl")
+STATE = Path(".timbre/value.json")
 KINDS = ("wrong word", "other text", "cut end", "noise")
-SHARE = 0.1  # of the clips, that get an error
 KEPT = 0.75  # of the sound, before the cut
 NOISE = 10 ** (-10 / 20)  # of the sound's own level
 Scores = Mapping[str, npt.NDArray[np.float64]]  # sign → a number per clip, the highest first
+Change = tuple[float, float, float]  # of the held-out loss, of the main decoder's part of it, seconds of training
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,20 @@ class TaughtVoice:
     influences: list[Influence]
 
 
+@dataclass(frozen=True)
+class RankedDraw:
+    name: str
+    settings: Settings  # with the seed of this draw
+    draw: PlantedDraw
+    learnt: TaughtVoice  # from the clips with their errors
+
+    @property
+    def signs(self) -> Scores:
+        return signs(self.draw, self.learnt.influences)
+
+
 def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--share", type=float, default=0.1, help="of the training clips that get an error (0.1)")
     parser.add_argument("--draws", type=int, default=3, help="of errors, each learnt anew (3)")
     parser.add_argument("--steps", type=int, default=None, help="of each training (as params.yaml has it)")
     parser.add_argument("--only", choices=["find"], help="find: rank only, mend nothing")
@@ -76,22 +95,36 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def measure(options: argparse.Namespace) -> Iterator[ResultTable]:
     settings = params.read()
     settings = replace(settings, train=replace(settings.train, max_steps=options.steps or settings.train.max_steps))
-    draws, scores, learnt = [], [], []
+    draws = []
     for number in range(options.draws):
-        draws.append(draw := plant(settings, number))
-        learnt.append(one := taught(settings, draw.clips, traced=True))
-        scores.append(signs(draw, one.influences))
-    yield found(draws, scores)
+        own = replace(settings, train=replace(settings.train, seed=settings.train.seed + number))
+        name = f"share {options.share:g}, steps {own.train.max_steps}, draw {number}"
+        draws.append(RankedDraw(name, own, draw := plant(own, number, options.share), ranked(name, own, draw)))
+    yield found(draws)
     if options.only != "find":
-        yield mended(settings, draws, scores, learnt)
+        yield mended(draws)
 
 
-def plant(settings: Settings, number: int) -> PlantedDraw:
+def kept(name: str, compute: Callable[[], Any]) -> Any:
+    """As an earlier call computed it, or computed now."""
+    known = json.loads(STATE.read_text()) if STATE.exists() else {}
+    if name not in known:
+        known |= {name: compute()}
+        write_atomic(STATE, json.dumps(known))
+    return known[name]
+
+
+def ranked(name: str, settings: Settings, draw: PlantedDraw) -> TaughtVoice:
+    one = kept(f"{name}, as planted", lambda: asdict(taught(settings, draw.clips, traced=True)))
+    return TaughtVoice(**{**one, "influences": [Influence(**row) for row in one["influences"]]})
+
+
+def plant(settings: Settings, number: int, share: float) -> PlantedDraw:
     true, _ = utterances(DATASET / "train.jsonl", CODES / settings.voice.family)
     labels = {label.clip: label for label in read_jsonl(LABELS, Label)}
     draw = random.Random(f"errors {number}")
     right = [place for place, clip in enumerate(true) if labels[clip.id].cer == 0]
-    count = round(SHARE * len(true) / len(KINDS))
+    count = round(share * len(true) / len(KINDS))
     chosen = draw.sample(right, count * len(KINDS))
     clips, kinds = list(true), ["" for _ in true]
     known = sorted({word for clip in true for word in words(clip.turn.text)})
@@ -182,28 +215,34 @@ def first(scores: npt.NDArray[np.float64], count: int, seed: int) -> npt.NDArray
     return np.lexsort((ties, -scores))[:count]
 
 
-def found(draws: Sequence[PlantedDraw], scores: Sequence[Scores]) -> ResultTable:
-    """Means over the draws; precision and recall are one number where as many are named as were spoilt."""
+def found(draws: Sequence[RankedDraw]) -> ResultTable:
+    """Means over the draws; precision and recall are one number where as many are named as were spoilt.
+
+    Of one kind, the clips with another kind of error are left out, and as many are named as have this one.
+    """
     rows = []
-    for name in scores[0]:
+    for name in draws[0].signs:
         parts: dict[str, list[float]] = {}
-        for number, (draw, own) in enumerate(zip(draws, scores, strict=True)):
-            planted, count = draw.planted, int(draw.planted.sum())
+        for number, one in enumerate(draws):
+            scores, planted, count = one.signs[name], one.draw.planted, int(one.draw.planted.sum())
             for times, told in ((1, "precision and recall at k"), (2, "recall at 2 k")):
-                hits = planted[first(own[name], times * count, number)].sum() / count
+                hits = planted[first(scores, times * count, number)].sum() / count
                 parts.setdefault(told, []).append(float(hits))
-            parts.setdefault("area under the curve", []).append(area(own[name][planted], own[name][~planted]))
+            parts.setdefault("area under the curve", []).append(area(scores[planted], scores[~planted]))
             for kind in KINDS:
-                here = np.array([one == kind for one in draw.kinds])
-                named = np.isin(np.flatnonzero(here), first(own[name], 2 * count, number))
-                parts.setdefault(f"{kind}, at 2 k", []).append(float(named.mean()))
+                here = np.array([this == kind for this in one.draw.kinds])
+                asked = here | ~planted
+                named = here[asked][first(scores[asked], int(here.sum()), number)]
+                parts.setdefault(f"{kind}, at its k", []).append(float(named.mean()))
         rows.append(TimedRow(name, extra={told: f"{np.mean(values):.2f}" for told, values in parts.items()}))
+    planted, clips = draws[0].draw.planted, len(draws[0].draw.clips)
+    count = int(planted.sum())
     chance = {
-        "precision and recall at k": f"{draws[0].planted.mean():.2f}",
-        "recall at 2 k": f"{2 * draws[0].planted.mean():.2f}",
+        "precision and recall at k": f"{count / clips:.2f}",
+        "recall at 2 k": f"{min(1, 2 * count / clips):.2f}",
+        **{f"{kind}, at its k": f"{count / 4 / (clips - count * 3 / 4):.2f}" for kind in KINDS},
     }
     rows.append(TimedRow("by lot", extra=chance | {"area under the curve": "0.50"}))
-    clips, count = len(draws[0].clips), int(draws[0].planted.sum())
     return ResultTable(f"{len(draws)} draws of k = {count} errors among {clips} clips, ranked by", rows)
 
 
@@ -212,64 +251,74 @@ def area(spoilt: npt.NDArray[np.float64], right: npt.NDArray[np.float64]) -> flo
     return float(np.mean([(one > right).mean() + (one == right).mean() / 2 for one in spoilt]))
 
 
-def mended(
-    settings: Settings, draws: Sequence[PlantedDraw], scores: Sequence[Scores], learnt: Sequence[TaughtVoice]
-) -> ResultTable:
+def mended(draws: Sequence[RankedDraw]) -> ResultTable:
     """The held-out loss after what is named first is dropped or mended, against the voice that learnt it as it was."""
-    ways = (
-        "all errors mended",
-        "named mended",
-        "named dropped",
-        "named by the check dropped",
-        "drawn by lot dropped",
-        "another seed",
-    )
-    changes: dict[str, list[tuple[float, float, float]]] = {way: [] for way in ways}
-    for number, (draw, own, before) in enumerate(zip(draws, scores, learnt, strict=True)):
-        count = int(draw.planted.sum())
-        named, checked = (first(own[n], count, number) for n in ("label check and gradients", "label check alone"))
-        lot = np.random.default_rng(number).permutation(len(draw.clips))[:count]
-        kept = {
-            "all errors mended": draw.true,
-            "named mended": [draw.true[p] if p in named else clip for p, clip in enumerate(draw.clips)],
-            "named dropped": without(draw.clips, named),
-            "named by the check dropped": without(draw.clips, checked),
-            "drawn by lot dropped": without(draw.clips, lot),
-            "another seed": draw.clips,
-        }
-        for way, clips in kept.items():
-            seed = settings.train.seed + (way == "another seed")
-            begun = time.perf_counter()
-            after = taught(replace(settings, train=replace(settings.train, seed=seed)), clips)
-            took = time.perf_counter() - begun
-            changes[way].append((after.loss - before.loss, after.words - before.words, took))
-    return harm_table(changes, learnt)
+    changes: dict[str, list[Change]] = {}
+    clean = []
+    for number, one in enumerate(draws):
+        after = {way: relearnt(one, way, clips) for way, clips in ways(one, number).items()}
+        for way, (loss, main, took) in after.items():
+            changes.setdefault(way, []).append((loss - one.learnt.loss, main - one.learnt.words, took))
+        clean.append(after["all errors mended"][0])
+        for way in ("named mended", "named dropped"):
+            (loss, main, took), lot = after[way], after["drawn by lot dropped"]
+            changes.setdefault(f"{way} − drawn by lot dropped", []).append((loss - lot[0], main - lot[1], took))
+    return harm_table(changes, [one.learnt for one in draws], clean)
+
+
+def ways(one: RankedDraw, number: int) -> dict[str, list[Utterance]]:
+    """What a voice learns from, after something was done about the errors."""
+    draw, count = one.draw, int(one.draw.planted.sum())
+    named = first(one.signs["label check and gradients"], count, number)
+    lot = np.random.default_rng(number).permutation(len(draw.clips))[:count]
+    return {
+        "all errors mended": draw.true,
+        "named mended": [draw.true[place] if place in named else clip for place, clip in enumerate(draw.clips)],
+        "named dropped": without(draw.clips, named),
+        "drawn by lot dropped": without(draw.clips, lot),
+    }
+
+
+def relearnt(one: RankedDraw, way: str, clips: Sequence[Utterance]) -> Change:
+    """Loss, the main decoder's part of it, seconds."""
+
+    def learn_again() -> Change:
+        begun = time.perf_counter()
+        after = taught(one.settings, clips)
+        return after.loss, after.words, time.perf_counter() - begun
+
+    loss, main, took = kept(f"{one.name}, {way}", learn_again)
+    return loss, main, took
 
 
 def without(clips: Sequence[Utterance], places: Any) -> list[Utterance]:
     return [clip for place, clip in enumerate(clips) if place not in places]
 
 
-def harm_table(changes: Mapping[str, list[tuple[float, float, float]]], before: Sequence[TaughtVoice]) -> ResultTable:
+def harm_table(
+    changes: Mapping[str, Sequence[Change]], before: Sequence[TaughtVoice], clean: Sequence[float]
+) -> ResultTable:
     rows = [
         TimedRow(
             way,
             [took for *_, took in values],
             extra={
-                "held-out loss": spread([one for one, *_ in values]),
-                "of it main decoder": spread([one for _, one, _ in values]),
+                "held-out loss": interval([one for one, *_ in values]),
+                "of it main decoder": interval([one for _, one, _ in values]),
             },
         )
         for way, values in changes.items()
     ]
     loss, main = (float(np.mean([getattr(one, name) for one in before])) for name in ("loss", "words"))
-    before_all = f"loss {loss:.4f}, main decoder {main:.4f}; draws: {len(before)}"
-    return ResultTable(f"Change against the voice that learnt the errors ({before_all})", rows)
+    seeds = f"; over seeds, the loss without errors varies by {statistics.stdev(clean):.4f}" if len(clean) > 1 else ""
+    learnt = f"loss {loss:.4f}, main decoder {main:.4f}; draws: {len(before)}{seeds}"
+    return ResultTable(f"Change against the voice that learnt the errors ({learnt})", rows)
 
 
-def spread(values: Sequence[float]) -> str:
-    """Mean, lowest and highest."""
-    return f"{np.mean(values):+.4f} ({min(values):+.4f} to {max(values):+.4f})".replace("-", "−")
+def interval(values: Sequence[float]) -> str:
+    """Mean and 95 % interval over draws."""
+    half = STUDENT[len(values)] * statistics.stdev(values) / len(values) ** 0.5 if len(values) in STUDENT else None
+    return f"{np.mean(values):+.4f}{'' if half is None else f' ± {half:.4f}'}".replace("-", "−")
 
 
 def main() -> None:

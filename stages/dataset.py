@@ -53,6 +53,26 @@ from timbre.project.sources import read as read_sources
 from timbre.project.speakers import Person
 
 
+def unwanted(clips: Sequence[Clip], params: DatasetParams) -> dict[str, str]:
+    """Clip id → reason, where only some speakers are wanted; DataError where one of these has no clip."""
+    if params.speakers is None:
+        return {}
+    there = sorted({clip.speaker for clip in clips})
+    raise_all(
+        DataError,
+        (
+            f"params.yaml: dataset.speakers: {name} has no clip; the speakers who have are {', '.join(there)}"
+            for name in params.speakers
+            if name not in there
+        ),
+    )
+    return {
+        clip.id: f"unasked: dataset.speakers does not name {clip.speaker}"
+        for clip in clips
+        if clip.speaker not in params.speakers
+    }
+
+
 def unfit(clip: Clip, label: Label, params: DatasetParams) -> str | None:
     """Why nobody should learn from this clip, whatever the others are like."""
     silent = 1 - clip.speech / clip.seconds
@@ -200,6 +220,7 @@ class Split:
 
 def split(clips: Sequence[Clip], labels: Mapping[str, Label], params: DatasetParams) -> Split:
     reasons = {clip.id: why for clip in clips if (why := unfit(clip, labels[clip.id], params))}
+    reasons |= unwanted(clips, params)
     for odd in (partial(unusual_pace, ranges=params.pace_iqr), partial(repeated, most=params.repeats)):
         reasons |= odd([clip for clip in clips if clip.id not in reasons])
     fit = [clip for clip in clips if clip.id not in reasons]

@@ -2,7 +2,7 @@
 
 Reads   reports/samples, reports/scores.csv, reports/details.json   what was said, heard and measured
         models/history.csv, reports/points                          the curves, and a sentence at points of training
-        models/adapter/training.json                                whether a person ended the training early
+        models/adapter                                              the version's key, and whether a person ended it
         data/dataset, data/clips, data/raw, data/review.json        what it learnt from, and what was left out
         data/sources.yaml, data/speakers.yaml, data/transcripts     whose voice may be heard
 Writes  reports/index.html                                          sound, style and charts inside the one file
@@ -34,6 +34,7 @@ from timbre.core.safe_text import escaped
 from timbre.evaluation.measures import COMPARED, MEASURES
 from timbre.evaluation.metrics import read as read_metrics
 from timbre.families import WeightsLicence
+from timbre.mapping.dvc_cache import folder_key
 from timbre.mapping.stage import run_stage
 from timbre.project.permissions import Permissions, Used, of_dataset
 from timbre.report import data, method, sample_rows, tables
@@ -123,8 +124,9 @@ def main(
     licence = families.limits(settings.voice.family)
     evidence, scored = read_metrics(metrics), sample_rows.read_scores(scores, samples)
     learnt = data.read(dataset, review, clips, raw, allowed)
-    trained = figures.read(training, history, points, scored, samples)
-    rows = sample_rows.rows(scored, samples, lambda clip: sound(clips / f"{clip}.flac"))
+    version = folder_key(training.parent)
+    trained = figures.read(training, history, points, scored, samples, version)
+    rows = sample_rows.rows(scored, samples, version, lambda clip: sound(clips / f"{clip}.flac"))
     worst = sample_rows.worst(rows)
     page = render(
         verdict=verdict(evidence),

@@ -62,15 +62,16 @@ BATCH = {"metrics": 1000, "params": 100, "tags": 100}  # what MLflow takes in on
 def track(files: TrackedFiles, parameters: dict[str, Any]) -> str:
     """Record the version unless the store has it as it is; what was done, in a line."""
     uri, key = tracking.store_uri(), files.key(parameters)
+    id = lineage.version_id() or key
     try:
         recorded = offline.version(uri, key)
         if recorded and version.is_current(recorded, files):
             version.remember(uri, key)
-            return f"version {key} has its run already, {visible(recorded.run.name)}"
+            return f"version {id} has its run already, {visible(recorded.run.name)}"
         client = tracking.connect(uri)
     except TrackingError:
         if version.was_recorded(uri, key):
-            return f"version {key} has its run; {redacted(uri)} gives no answer now, and need not"
+            return f"version {id} has its run; {redacted(uri)} gives no answer now, and need not"
         raise
     with tracking.explained(uri):
         done = record(client, files, key, parameters)
@@ -81,16 +82,16 @@ def track(files: TrackedFiles, parameters: dict[str, Any]) -> str:
 def record(client: MlflowClient, files: TrackedFiles, key: str, parameters: dict[str, Any]) -> str:
     experiment = tracking.experiment_of(client)
     assert experiment is not None
-    run = tracking.find(client, experiment, key)
+    run, id = tracking.find(client, experiment, key), lineage.version_id() or key
     if run and tracking.is_complete(run):
         complete(client, run, files, parameters)
-        return f"version {key} has its run already, {visible(str(run.info.run_name))}; it is the candidate"
+        return f"version {id} has its run already, {visible(str(run.info.run_name))}; it is the candidate"
     if run:  # it was cut short
         registry.forget(client, run.info.run_id)
         client.delete_run(run.info.run_id)
     judged, lineage_tags = verdicts(files), lineage.tags(files.dataset, files.samples, parameters)
-    name = about.run_name(key, lineage_tags.get("git.dirty") == "true")
-    first = about.tags(evidence.read(files.metrics), key, lineage_tags.get("git.commit", ""))
+    name = about.run_name(id, lineage_tags.get("git.dirty") == "true")
+    first = about.tags(evidence.read(files.metrics), id, lineage_tags.get("git.commit", ""))
     run = client.create_run(experiment, run_name=name, tags={tracking.VERSION_TAG: key, **first})
     fill(client, run.info.run_id, files, parameters, lineage_tags | judged)
     registered = {tracking.VERSION_TAG: key, "gates": judged.get("gates", "not measured")}
@@ -98,7 +99,7 @@ def record(client: MlflowClient, files: TrackedFiles, key: str, parameters: dict
     registry.point(client, registry.CANDIDATE, run.info.run_id)
     client.set_terminated(run.info.run_id)
     client.set_tag(run.info.run_id, tracking.COMPLETE_TAG, "true")
-    return f"version {key} is now run {name}, and the candidate"
+    return f"version {id} is now run {name}, and the candidate"
 
 
 def complete(client: MlflowClient, run: Run, files: TrackedFiles, parameters: dict[str, Any]) -> None:
@@ -122,8 +123,8 @@ def fill(
     client.log_inputs(run_id, datasets=list(lineage.datasets(files.dataset)))
     client.log_artifacts(run_id, str(files.adapter), registry.ADAPTER)
     loadable(client, run_id, parameters["voice"])
+    from timbre.audio.leaving import marked_copy
     from timbre.exchange import voice_versions
-    from timbre.exchange.leaving import marked_copy
     from timbre.tracking import pictures  # numpy and the sound library: only where there is something to record
 
     key = voice_versions.key_of(files.adapter)
@@ -145,7 +146,7 @@ def fill(
 
 def mark_samples(samples: Path, key: str, folder: Path) -> None:
     """Sounds and records; others may hear what is in a store, so each sound says that it is synthetic."""
-    from timbre.exchange.leaving import marked_copy, voice_of
+    from timbre.audio.leaving import marked_copy, voice_of
 
     for path in sorted(samples.glob("*.json")):
         sample = from_json(path.read_text(encoding="utf-8"), Sample, str(path))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 
 from tests.support import git_histories
 from tests.support.fake_outputs import voice as sound
@@ -60,6 +64,9 @@ def test_a_sample_is_heard_before_and_now(report: Path, browser: Any) -> None:
     )
     assert lengths == pytest.approx([0.6, 0.9], abs=0.01)
     assert tab.locator("audio").first.get_attribute("aria-label") == "tuned-ferry-0 before"
+    for content in tab.evaluate("[...document.querySelectorAll('audio')].map(player => player.src.split(',')[1])"):
+        with soundfile.SoundFile(io.BytesIO(base64.b64decode(content))) as file:
+            assert json.loads(file.comment)["synthetic"] is True, "who sends the page on sends a marked sound"
     tab.close()
 
 

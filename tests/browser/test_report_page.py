@@ -158,7 +158,7 @@ def test_rates_of_before_intervals_make_a_page_too(copy: Path, monkeypatch: pyte
 
 def test_the_worst_prompts_come_first(outs: Path) -> None:
     scores = sample_rows.read_scores(outs / "reports/scores.csv", outs / "reports/samples")
-    rows = sample_rows.rows(scores, outs / "reports/samples", lambda clip: None)
+    rows = sample_rows.rows(scores, outs / "reports/samples", None, lambda clip: None)
     wrong = [sum(s.wer for s in scores if s.sample.prompt == row.prompt and s.sample.adapter) for row in rows]
     assert wrong == sorted(wrong, reverse=True)
     worst = sample_rows.worst(rows)

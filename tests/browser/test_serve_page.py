@@ -33,6 +33,16 @@ def test_two_versions_are_heard_beside_each_other(place: Path, browser: Any, sch
         assert tab.locator(".take h2").all_inner_texts() == ["adapter", "second"]
         assert tab.locator(".take .said").all_inner_texts() == ["the ferry at nine oh five"] * 2
         assert "of real time), first after" in tab.locator(".take .soft").first.inner_text()
+        first = tab.locator(".take .trace").first
+        first.locator("summary").press("Enter")
+        until(tab, "document.querySelector('.trace[data-read]')")
+        version = server.service.voices.default.key
+        assert first.locator("summary code").inner_text() == version[:8]
+        assert first.locator("pre").inner_text().splitlines() == [
+            f"{version}, spoken with as adapter; no commit that can be read here has it",
+            "base base",
+            "voice ann: consent by Ann on 2026-01-01, for tests, serve, publish; learnt from talk",
+        ]
         assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out on a phone"
         tab.screenshot(path=place / f"{scheme}.png")
         assert complaints == []

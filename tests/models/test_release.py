@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from timbre import families
 from timbre.commands import cli
 from timbre.core.errors import DataError, SourceError
 from timbre.core.sections import VoiceParams
-from timbre.exchange import voice_versions
+from timbre.exchange import voice_card, voice_versions
 
 
 @pytest.fixture
@@ -44,7 +46,14 @@ def test_plain_transformers_says_the_same_from_a_release(place: Path, capsys: py
     assert {"README.md", "adapter/adapter_model.safetensors", "merged/model.safetensors"} <= set(manifest["sha256"])
     card = Path("out/README.md").read_text()
     assert manifest["version"] in card
-    assert "ann: consent given by Ann on 2026-01-01, for tests, serve, publish" in card
+    assert "| ann | ann | tests, serve, publish | Ann | 2026-01-01 |" in card
+    assert "under its own licence, which Timbre does not know" in card
+    assert f"`timbre say 'Good morning.' --voice {manifest['version'][:8]}`" in card
+    usage = card.split("```python\n")[1].split("```")[0].replace("max_new_tokens=", "max_new_tokens=4 or ")
+    run = subprocess.run([sys.executable, "-c", usage], cwd="out", capture_output=True)
+    assert run.returncode == 0, run.stderr.decode()
+    assert soundfile.info("out/spoken.wav").frames > 0
+    Path("out/spoken.wav").unlink()
     assert cli.execute(["release", "--out", "out"]) == 0, "a release is replaced"
 
 
@@ -89,8 +98,8 @@ def test_a_voice_is_pushed_as_a_model_with_its_papers(
     about = YAML(typ="safe").load(card.split("---")[1])
     assert (about["license"], about["language"], about["pipeline_tag"]) == ("other", ["en"], "text-to-speech")
     assert 'from_pretrained("ann/harbour")' in card
-    assert "Licences of the recordings: CC-BY-4.0." in card
-    assert "Base model: base, under its own licence." in card, "no path of this machine"
+    assert "Base model: base, a folder of the project that made this, under its own licence" in card, "no path"
+    assert "Licences of the recordings: [CC-BY-4.0](https://creativecommons.org/licenses/by/4.0/)." in card
 
 
 def test_a_dry_run_writes_what_would_go_and_its_samples_are_marked(
@@ -131,17 +140,37 @@ def test_a_voice_is_not_pushed_without_consent_licence_or_understanding(place: P
     assert not Path(".timbre/push/harbour").exists()
 
 
-def test_the_container_starts_what_there_is() -> None:
-    lines = (ROOT / "Dockerfile").read_text().splitlines()
-    for line in lines:
-        if line.startswith("COPY"):
-            assert all((ROOT / name).exists() for name in shlex.split(line)[1:-1])
-    start = json.loads(next(line for line in lines if line.startswith("ENTRYPOINT")).partition(" ")[2])
-    more = json.loads(next(line for line in lines if line.startswith("CMD")).partition(" ")[2])
-    args = cli.parser(["serve"]).parse_args([*start[1:], *more])
-    assert (args.host, args.voice, args.port) == ("0.0.0.0", ["champion"], 8000)
-    assert "USER timbre" in lines
-    assert "/ready" in "\n".join(lines)
-    service = YAML(typ="safe").load(ROOT / "compose.yaml")["services"]["timbre"]
-    assert service["ports"] == ["127.0.0.1:8000:8000"]
+def test_other_repositories_find_the_voice_by_its_artifact() -> None:
     assert YAML(typ="safe").load(ROOT / "dvc.yaml")["artifacts"]["voice"]["path"] == "models/adapter"
+
+
+def test_a_push_asks_for_nothing_where_the_base_is_free_and_its_card_says_so(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "data/sources.yaml").write_text(SOURCES)
+    base = Path(YAML(typ="safe").load(place / "params.yaml")["voice"]["base"])
+    for licence, asked in (("apache-2.0", False), ("cc-by-nc-4.0", True)):
+        shutil.copytree(base, Path("own") / licence)
+        (Path("own") / licence / "README.md").write_text(f"---\nlicense: {licence}\n---\n# A base\n")
+        settings = (place / "params.yaml").read_text().replace(str(base), f"own/{licence}")
+        (place / "params.yaml").write_text(settings)
+        base = Path("own") / licence
+        if asked:
+            with pytest.raises(DataError, match=r"cc-by-nc-4.0; .*--licence-understood"):
+                cli.execute([*PUSH, "--dry-run"])
+        else:
+            assert cli.execute([*PUSH, "--dry-run"]) == 0
+            card = Path(".timbre/push/harbour/README.md").read_text()
+            assert "license: apache-2.0\n" in card
+            assert "under [apache-2.0](https://www.apache.org/licenses/LICENSE-2.0)" in card
+
+
+def test_the_cards_words_are_explained_and_a_consent_is_no_sentence(place: Path) -> None:
+    people = place / "data/speakers.yaml"
+    people.write_text(people.read_text().replace("by: Ann", "by: nobody; a program | plays it"))
+    version = voice_versions.find("models/adapter")
+    voice = families.load(version.voice, version.adapter, "fp32")
+    card = voice_card.card(version, voice, ["  wrong words"], [], None)
+    assert "| nobody; a program &#124; plays it | 2026-01-01 |" in card
+    for term in ("*Similarity*", "*named*", "*ended*", "*cloning*"):
+        assert term in card

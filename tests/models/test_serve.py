@@ -385,6 +385,22 @@ def test_the_server_describes_itself_to_programs_and_people(shared: SpeechServer
     assert "response_format" in page.text
 
 
+def test_a_version_is_traced_to_what_it_was_made_from(place: Path) -> None:
+    keys = place / "keys.txt"
+    keys.write_text("kitchen 0123456789abcdef-kitchen\n")
+    known = {"ab" * 16: "the clips of it"}
+    headers = {"Authorization": "Bearer 0123456789abcdef-kitchen"}
+    with speaking_server(["models/adapter", "base"], key_file=keys, trace=known.get) as server:
+        trace = lambda key, **more: httpx.get(f"{server.url}/v1/trace/{key}", **more)  # noqa: E731
+        assert trace("ab" * 16).status_code == 401, "it names people"
+        assert trace("ab" * 16, headers=headers).json() == {"version": "ab" * 16, "text": "the clips of it"}
+        for name, told in (("adapter", "voice ann: consent by Ann on 2026-01-01"), ("base", "learnt nothing here")):
+            key = server.service.voices.versions[name].key
+            assert told in trace(key, headers=headers).json()["text"], "in no commit: what the server knows"
+        for unknown in ("cd" * 16, "..%2F..%2Fetc", "x" * 5000, "%00"):
+            assert trace(unknown, headers=headers).status_code == 404
+
+
 def test_the_text_is_logged_only_if_asked(place: Path) -> None:
     with speaking_server(log=SpokenLog(with_text=True)) as server:
         assert ask(server).status_code == 200

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import socket
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -142,9 +143,17 @@ def hung_up(server: SpeechServer) -> float:
 
 def test_of_too_many_connections_the_longest_idle_ends(server: SpeechServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page_server, "most_connections", lambda: 20)
+    looked, idle_now = Counter[str](), page_server.PatientProtocol.idle.fget
+
+    def counted(protocol: Any) -> bool:
+        looked["at"] += 1
+        return bool(idle_now(protocol))
+
+    monkeypatch.setattr(page_server.PatientProtocol, "idle", property(counted))
     idle = [socket.create_connection(("127.0.0.1", server.port), timeout=20) for _ in range(40)]
     assert httpx.get(f"{server.url}/health", timeout=60).status_code == 200
     assert idle[0].recv(100) == b""
+    assert looked["at"] < 40, "each new one looked at all that are there: 1,000 too many held up everybody for a minute"
     for one in idle:
         one.close()
 
@@ -164,9 +173,15 @@ def test_a_refused_request_is_one_line_in_the_log(server: SpeechServer, caplog: 
     assert httpx.get(f"{server.url}/v1/models/{hostile}").status_code == 404
     assert post(server, b'{"input": ""}').status_code == 400
     assert httpx.get(f"{server.url}/health", headers={"Host": "evil"}).status_code == 403
+    for junk in (b"\x16\x03\x01 hello\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nX: \x00\x1b[31m\r\n\r\n"):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as stranger:
+            stranger.sendall(junk)
+            assert stranger.recv(100).startswith(b"HTTP/1.1 400 ")
     assert httpx.get(f"{server.url}/health").status_code == 200
     lines = [record.getMessage() for record in caplog.records if record.name == "timbre.serve"]
-    assert [line[:13] for line in lines] == ["refused: 404 ", "refused: 400 ", "refused: 403 "]
+    assert [line[:13] for line in lines] == [
+        "refused: 404 ", "refused: 400 ", "refused: 403 ", "refused: 400,", "refused: 400,",
+    ]  # fmt: skip
     assert all(line.isprintable() and len(line) < 400 for line in lines)
 
 

@@ -13,8 +13,8 @@ from timbre import audio
 from timbre.core.errors import ModelError
 from timbre.core.records import Sample
 from timbre.core.sections import SpeakerParams, VoiceParams
-from timbre.evaluation import speaker_encoder
-from timbre.evaluation.speaker_encoder import KnownVoices, VoiceEncoder
+from timbre.evaluation import ge2e, speaker_encoder
+from timbre.evaluation.speaker_encoder import KnownVoices, SpeakerEncoder
 from timbre.evaluation.speaker_similarity import JudgedSound, bring
 
 TINY = ROOT / "models/tiny"
@@ -22,11 +22,11 @@ VOICES = ("mira", "rasmus")
 
 
 @pytest.fixture(scope="module")
-def encoder() -> VoiceEncoder:
+def encoder() -> SpeakerEncoder:
     return speaker_encoder.load(SpeakerParams(str(TINY / "speaker"), None))
 
 
-def test_two_sentences_of_a_voice_are_nearer_than_two_voices(encoder: VoiceEncoder) -> None:
+def test_two_sentences_of_a_voice_are_nearer_than_two_voices(encoder: SpeakerEncoder) -> None:
     names = ["mira", "rasmus", "kalle", "edda"]
     one, other = ([encoder.embed(audio.read(TINY / f"voices/{name}/{n}.flac")[0]) for name in names] for n in range(2))
     for place, name in enumerate(names):
@@ -36,7 +36,7 @@ def test_two_sentences_of_a_voice_are_nearer_than_two_voices(encoder: VoiceEncod
     assert np.array_equal(encoder.embed(audio.read(TINY / "voices/mira/0.flac")[0]), one[0])
 
 
-def test_sounds_of_any_length_have_an_embedding(encoder: VoiceEncoder) -> None:
+def test_sounds_of_any_length_have_an_embedding(encoder: SpeakerEncoder) -> None:
     for length in (0, 1, 1600, 40_000):
         found = encoder.embed(np.zeros(length, np.float32))
         assert np.isfinite(found).all()
@@ -77,3 +77,65 @@ def test_the_same_encoder_twice_gives_the_same_vectors_in_entries_of_its_own(
     with pytest.raises(ModelError, match="owner/name is no folder here; of a model on the hub write owner/name@COMMIT"):
         speaker_encoder.named("owner/name")
     assert speaker_encoder.named(None) == []
+
+
+@pytest.fixture(scope="module")
+def random_ge2e(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The form in which Resemblyzer publishes its weights, with others: its own are no part of the repository."""
+    import torch
+
+    torch.manual_seed(0)
+    lstm = torch.nn.LSTM(ge2e.BANDS, ge2e.WIDTH, ge2e.LAYERS, batch_first=True)
+    linear = torch.nn.Linear(ge2e.WIDTH, ge2e.WIDTH)
+    state = {f"{name}.{key}": value for name, part in (("lstm", lstm), ("linear", linear))
+             for key, value in part.state_dict().items()}  # fmt: skip
+    path = tmp_path_factory.mktemp("ge2e") / "pretrained.pt"
+    # as published: a weight of the loss as well
+    torch.save({"step": 1, "model_state": {**state, "similarity_weight": torch.ones(1)}}, path)
+    return path
+
+
+def test_the_weights_of_resemblyzer_are_found_without_running_its_code(
+    random_ge2e: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ModelError, match="pip install --no-deps resemblyzer"):
+        ge2e.weights_of("resemblyzer")
+    package = tmp_path / "resemblyzer"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise SystemExit('it asks for librosa and webrtcvad')\n")
+    (package / "pretrained.pt").write_bytes(random_ge2e.read_bytes())
+    monkeypatch.syspath_prepend(tmp_path)
+    one, other = (SpeakerParams(name, None) for name in ("resemblyzer", str(random_ge2e)))
+    assert speaker_encoder.fingerprint(one) == speaker_encoder.fingerprint(other)
+    assert [model for model, _ in speaker_encoder.named("resemblyzer")] == ["resemblyzer"]
+    sound = audio.read(TINY / "voices/mira/0.flac", speaker_encoder.SAMPLE_RATE)[0]
+    first, second = (speaker_encoder.load(params).embed(sound) for params in (one, other))
+    assert np.array_equal(first, second)
+    assert first.shape == (ge2e.WIDTH,)
+    assert np.linalg.norm(first) == pytest.approx(1, abs=1e-5)
+    assert first.min() >= 0, "it ends in a rectifier"
+
+
+def test_a_long_sound_is_the_mean_of_its_parts_and_silence_nobodys_voice(random_ge2e: Path) -> None:
+    assert [ge2e.parts(length) for length in (0, 16_000, 25_440, 38_000, 48_000)] == [
+        [0], [0], [0], [0, 77], [0, 77, 154],
+    ]  # fmt: skip
+    encoder = speaker_encoder.load(SpeakerParams(str(random_ge2e), None))
+    random = np.random.default_rng(0).normal(0, 0.1, 48_000).astype(np.float32)
+    for length in (0, 1, 1600, 40_000):
+        assert np.isfinite(encoder.embed(random[:length])).all()
+        assert not encoder.embed(np.zeros(length, np.float32)).any()
+    quiet, level = (encoder.embed(random * scale) for scale in (0.01, 0.05))
+    assert quiet @ level > 0.9999, "how loud it was recorded says nothing"
+
+
+def test_a_file_that_is_no_such_encoder_is_refused_in_a_line(tmp_path: Path) -> None:
+    import torch
+
+    (tmp_path / "text.pt").write_text("no weights")
+    torch.save({"model_state": {"lstm.weight": torch.ones(1)}}, tmp_path / "other.pt")
+    for name in ("text.pt", "other.pt"):
+        with pytest.raises(ModelError, match=rf"{name}: cannot be loaded as a GE2E speaker encoder"):
+            speaker_encoder.load(SpeakerParams(str(tmp_path / name), None))
+    with pytest.raises(ModelError, match=r"gone\.pt: no such file"):
+        speaker_encoder.fingerprint(SpeakerParams(str(tmp_path / "gone.pt"), None))

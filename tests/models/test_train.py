@@ -37,7 +37,7 @@ from timbre.training.courses import learn
 from timbre.training.loop import Training
 from timbre.training.prefetch import ahead
 from timbre.training.results import COLUMNS, facts, to_csv
-from timbre.training.schedule import evaluation_steps, is_patient, learning_rate, point_steps
+from timbre.training.schedule import asked, evaluation_steps, is_patient, learning_rate, point_steps
 
 
 @pytest.fixture(scope="module")
@@ -372,8 +372,10 @@ def utterance(name: str, speaker: str, seconds: float, frames: int | None = None
     return Utterance(name, speaker, seconds, turn, opening=turn if seconds <= 12 else None)
 
 
-def course(clips: list[Utterance], *, batch: int = 4, share: float = 0.75, seed: int = 7) -> BatchOrder:
-    return BatchOrder(cast(Any, Counted()), clips, batch=batch, share=share, seed=seed)
+def course(
+    clips: list[Utterance], *, batch: int = 4, share: float = 0.75, seed: int = 7, equal: bool = False
+) -> BatchOrder:
+    return BatchOrder(cast(Any, Counted()), clips, batch=batch, share=share, seed=seed, equal=equal)
 
 
 def told(order: BatchOrder, epoch: int = 0) -> list[list[list[str]]]:
@@ -392,6 +394,30 @@ def test_an_epoch_holds_every_clip_once_and_a_share_of_them_after_a_reference() 
     assert told(course(clips), 1) != batches
     later = course(clips)
     assert [[t.text for t in talk] for talk in later.dialogues(later.batches * 2 + 5)] == told(course(clips), 2)[5]
+
+
+def test_speakers_with_equal_shares_are_heard_as_often_as_the_one_with_most_clips() -> None:
+    clips = [
+        utterance(f"{name}{n}", name, 6) for name, count in (("ann", 20), ("bob", 7), ("eve", 1)) for n in range(count)
+    ]
+    order = course(clips, share=0.0, equal=True)
+    epochs = [[talk[-1] for batch in told(order, epoch) for talk in batch] for epoch in (0, 1)]
+    for heard in epochs:
+        times = Counter(heard)
+        assert Counter(name[:3] for name in heard) == {"ann": 20, "bob": 20, "eve": 20}
+        assert [times[f"ann{n}"] for n in range(20)] == [1] * 20
+        assert sorted(times[f"bob{n}"] for n in range(7)) == [2] + [3] * 6
+    assert Counter(epochs[0]) != Counter(epochs[1])  # another of Bob's clips comes only twice
+    assert order.batches == 15
+    assert order.positions == 4 * order.voice.length([clips[0].turn])
+    alone = [clip for clip in clips if clip.speaker == "ann"]
+    assert told(course(alone, equal=True)) == told(course(alone))
+
+
+def test_the_usual_shares_are_in_no_key_and_others_are() -> None:
+    before = {name: value for name, value in asked(PARAMS).items() if name != "speakers"}
+    assert asked(PARAMS) == before
+    assert asked(dataclasses.replace(PARAMS, speakers="equal")) == {**before, "speakers": "equal"}
 
 
 def test_few_positions_are_padding() -> None:

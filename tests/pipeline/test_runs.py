@@ -134,8 +134,8 @@ def test_promote_takes_the_version_in_the_work_tree_and_no_other(three: Path, mo
 def test_promote_moves_the_champion_to_the_candidate_and_says_from_where(
     three: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "first is the champion now, version 1 of timbre\n" in output(capsys, "promote", "first")
-    assert "third is the champion now, version 3 of timbre, after first" in output(capsys, "promote")
+    assert "first is the champion now, registered as version 1 of timbre\n" in output(capsys, "promote", "first")
+    assert "third is the champion now, registered as version 3 of timbre, after first" in output(capsys, "promote")
     assert "third is the champion already" in output(capsys, "promote")
     client = tracking.connect()
     champion = client.get_model_version_by_alias("timbre", "champion")

@@ -236,7 +236,7 @@ def test_a_run_is_named_after_its_commit_and_says_whose_it_is_and_how_to_get_bac
     assert first.data.tags["mlflow.source.name"] == "https://example.org/voice.git"
     note = first.data.tags["mlflow.note.content"]
     assert "- gates: failed: words" in note
-    assert f"git checkout {first.data.tags['git.commit'][:12]} && dvc pull" in note
+    assert f"git checkout {first.data.tags['git.commit'][:12]} && dvc checkout`" in note
     assert "similarity to the speaker" in note
 
 

@@ -136,7 +136,7 @@ def prepared(args: argparse.Namespace) -> tuple[Sitting, list[str]]:
 
 def _mark(contents: dict[str, bytes], voices: Sequence[VersionVoice]) -> None:
     """What goes to others says that it is synthetic; the names, which answers go by, stay those of the samples."""
-    from timbre.exchange.leaving import marked_copy, voice_of
+    from timbre.audio.leaving import marked_copy, voice_of
     from timbre.versions.tables import ADAPTER
 
     for voice in voices:

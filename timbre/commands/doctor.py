@@ -295,14 +295,28 @@ def listener() -> Findings:
 
 
 def vocabulary() -> Findings:
-    """Of models that know a few words only: whether the transcripts and prompts keep to them."""
-    spoken = list(_texts())
+    """Of models that know a few words only: whether the transcripts and prompts keep to them.
+
+    A draft of other speech is in their words, too: there Whisper's probabilities tell.
+    """
+    spoken, foreign = list(_texts()), list(_foreign_drafts())
+    yield from (Finding("warn", "words", line) for line in foreign)
     for known in known_words.configured():
         if unknown := known.unknown(" ".join(spoken)):
             text = f"{known.told}; yours have {len(unknown)} others, such as {', '.join(unknown[:SOME])}"
             yield Finding("warn", "words", text, known_words.REMEDY)
-        else:
-            yield Finding("ok", "words", f"{known.told}, and yours are among them")
+        elif not foreign:
+            yield Finding("ok", "words", f"{known.told}, and those of your transcripts and prompts are among them")
+
+
+def _foreign_drafts() -> Iterator[str]:
+    if known := known_words.listener():
+        with contextlib.suppress(SourceError):
+            for source in sources.read(SOURCES):
+                with contextlib.suppress(DataError):  # no draft yet, or a damaged one: `transcribe` tells it
+                    draft = transcripts.read_draft(Path(f"data/drafts/{source.id}.json"))
+                    if line := known.foreign(source.id, draft.confidences):
+                        yield line
 
 
 def _texts() -> Iterator[str]:

@@ -3,6 +3,9 @@
 The minutes of audio are those of data/dataset, or of `--minutes`. Times that this machine measured in its last run of
 the same voice (models/speed.json, reports/speed.json) are used as they are. All others are computed from the model's
 shape and the device's speed, and are marked so. Training is counted with all its epochs; it may stop earlier.
+
+With --prompts it says instead how many sentences the report needs for intervals of a wished width, from the variance of
+this voice's samples (reports/scores.csv).
 """
 
 from __future__ import annotations
@@ -24,20 +27,26 @@ from timbre.core import params
 from timbre.core.errors import DataError
 from timbre.core.records import Example, read_jsonl
 from timbre.core.sections import GenerateParams, Settings, TrainParams, VoiceParams
+from timbre.evaluation import score_rows
+from timbre.evaluation.measures import BY_NAME
+from timbre.evaluation.sentences_needed import NeededSentences, needed
 from timbre.families import family
 from timbre.families.shape import Shape, WaveShape
 from timbre.project import prompts
 from timbre.report.columns import columns
 from timbre.training import cost_estimate, timing
+from timbre.training.batches import epoch_clips
 from timbre.training.cost_estimate import DEVICES, BatchShape, Device
 from timbre.training.schedule import evaluation_steps
 
 EXAMPLES = [
     ("timbre estimate", "the voice of params.yaml on this machine"),
     ("timbre estimate --minutes 60 --model csm-1b --device h200", "an hour of audio, CSM-1B, a GPU"),
+    ("timbre estimate --prompts 2", "how many sentences tell wrong words to ±2 of 100"),
 ]
 PRESETS, TINY = Path("presets"), VoiceParams("csm", "models/tiny/csm", None)
-DATASET = Path("data/dataset")
+DATASET, SCORES = Path("data/dataset"), Path("reports/scores.csv")
+POINTS = 3.0  # of 100: half of the interval that is wished
 TRAINED, SPOKEN, ADAPTER = Path("models/speed.json"), Path("reports/speed.json"), Path("models/adapter")
 CHARACTERS = 15  # a second of speech
 TOKEN = 4  # characters of text
@@ -73,15 +82,51 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, metavar="M", help="minutes of audio in the dataset (what is there)")
     parser.add_argument("--model", metavar="NAME", help="a file of presets/, or tiny (the model in params.yaml)")
     parser.add_argument("--device", choices=["cpu", *DEVICES], help="device (that of this machine)")
+    parser.add_argument(
+        "--prompts", type=float, nargs="?", const=POINTS, metavar="POINTS",
+        help=f"instead, how many sentences give intervals of ±POINTS of 100 ({POINTS:g})",
+    )  # fmt: skip
     add_json(parser)
 
 
 def command(args: argparse.Namespace) -> int:
+    if args.prompts is not None:
+        return sentences(args)
     if args.minutes is not None and not args.minutes > 0:
         raise DataError(f"--minutes {args.minutes}: is not above 0")
     costs = estimate(settings_of(args.model), args)
     print(json.dumps(as_dict(costs), indent=1, sort_keys=True) if args.json else "\n".join(shown(costs)))
     return 0
+
+
+def sentences(args: argparse.Namespace) -> int:
+    if not args.prompts > 0:
+        raise DataError(f"--prompts {args.prompts:g}: is not above 0")
+    if not SCORES.is_file():
+        raise DataError(f"{SCORES}: is missing; `dvc repro` makes it, `dvc pull` brings it")
+    try:
+        rows = needed(score_rows.read(SCORES.read_bytes()), args.prompts / 100)
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{SCORES}: is no table of scores; `dvc repro evaluate` makes it again") from error
+    if args.json:
+        print(json.dumps([dataclasses.asdict(row) for row in rows], indent=1, sort_keys=True))
+    else:
+        print("\n".join(told(rows, args.prompts)))
+    return 0
+
+
+def told(rows: Sequence[NeededSentences], points: float) -> Iterator[str]:
+    if not rows:
+        yield f"{SCORES} has fewer than two sentences of tuned + cloning; write more into {prompts.PATH}"
+        return
+    yield f"sentences for intervals of ±{points:g} of 100, from those of {SCORES}"
+    table = [("", "now", "with", f"for ±{points:g}")]
+    for row in rows:
+        against = f", against {row.other.replace('_', ' + ')}" if row.other else ""
+        measure = BY_NAME[row.measure].title
+        table.append((measure + against, f"±{100 * row.half:.1f}", str(row.sentences), str(row.needed)))
+    yield from columns(table)
+    yield f"\nwrite them into {prompts.PATH}; more takes of the same sentences (generate.seeds) tell less"
 
 
 def settings_of(model: str | None) -> Settings:
@@ -104,7 +149,8 @@ def estimate(settings: Settings, args: argparse.Namespace) -> CostEstimate:
     train, held = clips(settings, args.minutes)
     as_here = device == here and base == params.read().voice.base
     batch = mean_batch(shape, settings, train)
-    lines = list(_lines(settings, shape, device, train, held, batch, as_here))
+    talks = clips_of_an_epoch(settings.train, len(train), args.minutes)
+    lines = list(_lines(settings, shape, device, train, held, batch, talks, as_here))
     memory = _memory(shape, batch, settings.train, device)
     return CostEstimate(
         voice=f"{base}, {shape.weights / 1e6:,.0f} million weights",
@@ -137,6 +183,13 @@ def clips(settings: Settings, minutes: float | None) -> tuple[Clips, Clips]:
     return every[aside:], every[:aside]
 
 
+def clips_of_an_epoch(section: TrainParams, clips: int, minutes: float | None) -> int:
+    """With minutes alone, nobody knows how they are shared among speakers."""
+    if minutes is not None or section.speakers == "recorded":
+        return clips
+    return epoch_clips([row.source for row in read_jsonl(DATASET / "train.jsonl", Example)], equal=True)
+
+
 def mean_batch(shape: Shape, settings: Settings, rows: Clips) -> BatchShape:
     train = settings.train
     count = min(train.batch, len(rows))
@@ -156,8 +209,9 @@ def _means(shape: Shape, rows: Clips) -> tuple[float, float]:
 
 
 def _lines(
-    settings: Settings, shape: Shape, device: Device, train: Clips, held: Clips, batch: BatchShape, here: bool
-) -> Iterator[CostLine]:
+    settings: Settings, shape: Shape, device: Device, train: Clips, held: Clips, batch: BatchShape, talks: int,
+    here: bool,
+) -> Iterator[CostLine]:  # fmt: skip
     whisper = cost_estimate.listener(settings.whisper.model)
     pace = device.pace(whisper.weights)
     every = train + held
@@ -171,9 +225,9 @@ def _lines(
     encoding = seconds * shape.codec.encoding
     codec = device.pace(shape.codec.weights, half=False)
     yield CostLine("encode", encoding / codec, f"{seconds / 60:.1f} minutes", COMPUTED)
-    yield _training(settings.train, shape, device, train, held, batch, here)
+    yield _training(settings.train, shape, device, talks, held, batch, here)
     if shape.waves:
-        yield _waves(settings, shape.waves, device, train)
+        yield _waves(settings, shape.waves, device, train, talks)
     texts = _prompts(settings.generate, held)
     yield _generation(settings.generate, shape, device, texts, here)
     spoken = [0.06 * length for length in texts]
@@ -182,10 +236,10 @@ def _lines(
 
 
 def _training(
-    section: TrainParams, shape: Shape, device: Device, train: Clips, held: Clips, batch: BatchShape, here: bool
+    section: TrainParams, shape: Shape, device: Device, talks: int, held: Clips, batch: BatchShape, here: bool
 ) -> CostLine:
     pace = device.pace(shape.weights)
-    steps = math.ceil(section.epochs * math.ceil(len(train) / section.batch) / section.accumulation)
+    steps = math.ceil(section.epochs * math.ceil(talks / section.batch) / section.accumulation)
     steps = min(steps, section.max_steps or steps)
     work = cost_estimate.learning_step(shape, batch, section.rank, section.gradient_checkpointing)
     step, source = section.accumulation * work / pace, COMPUTED
@@ -202,9 +256,9 @@ def _training(
     return CostLine("train", steps * step + evaluation, said, source)
 
 
-def _waves(settings: Settings, waves: WaveShape, device: Device, train: Clips) -> CostLine:
+def _waves(settings: Settings, waves: WaveShape, device: Device, train: Clips, talks: int) -> CostLine:
     section, batch = settings.train, min(settings.train.batch, len(train))
-    steps = math.ceil(settings.sovits.stage2_epochs * math.ceil(len(train) / section.batch) / section.accumulation)
+    steps = math.ceil(settings.sovits.stage2_epochs * math.ceil(talks / section.batch) / section.accumulation)
     steps = min(steps, section.max_steps or steps)
     seconds = statistics.fmean(length for length, _ in train)
     work = section.accumulation * batch * (waves.segment + waves.second * seconds)

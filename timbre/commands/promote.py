@@ -68,7 +68,7 @@ def promote(client: MlflowClient, name: str | None, reason: str | None) -> None:
             client.set_model_version_tag(version.name, version.version, tag, value)
     registry.point(client, registry.CHAMPION, run.info.run_id)
     after = f", after {shown(client.get_run(before))}" if before else ""
-    print(f"{shown(run)} is the champion now, version {version.version} of {version.name}{after}")
+    print(f"{shown(run)} is the champion now, registered as version {version.version} of {version.name}{after}")
 
 
 def wanted(client: MlflowClient, name: str) -> Run:

@@ -20,6 +20,8 @@ from timbre.commands.options import add_count, add_json
 from timbre.core.safe_text import print_json, redacted, visible
 from timbre.report.columns import columns
 from timbre.tracking import offline, watching
+from timbre.versions.tables import ADAPTER
+from timbre.versions.version_ids import DIGITS
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -30,13 +32,14 @@ EXAMPLES = [
     ("timbre runs --watch", "the losses of a training while it runs"),
 ]
 SHOWN = 3  # changed parameters named in a line
-HEAD = ("run", "day", "commit", "wrong words", "similarity", "gates", "changed")
+HEAD = ("run", "version", "day", "commit", "wrong words", "similarity", "gates", "changed")
 
 
 @dataclass(frozen=True)
 class RunRow:
     run: str
-    id: str
+    id: str  # MLflow's
+    version: str  # the id that other commands take: DVC's hash of the adapter
     day: str
     commit: str
     wer: float | None
@@ -87,6 +90,7 @@ def row(run: Run, before: Run | None, aliases: list[str]) -> RunRow:
     return RunRow(
         run=visible(str(run.info.run_name)),
         id=run.info.run_id,
+        version=tags.get(f"dvc.{ADAPTER}", "").removesuffix(".dir"),
         day=datetime.datetime.fromtimestamp(run.info.start_time / 1000).strftime("%Y-%m-%d"),
         commit=tags.get("git.commit", "")[:8] + ("*" if tags.get("git.dirty") == "true" else ""),
         wer=metrics.get("wer/tuned_clone"),
@@ -137,4 +141,4 @@ def cells(row: RunRow) -> tuple[str, ...]:
     more = len(row.params) - SHOWN
     changed = [*row.data, *row.params[:SHOWN], *([f"{more} more parameters"] if more > 0 else [])]
     name = f"{row.run} [{', '.join(row.aliases)}]" if row.aliases else row.run
-    return name, row.day, row.commit, wer, similarity, row.gates, ", ".join(changed)
+    return name, row.version[:DIGITS], row.day, row.commit, wer, similarity, row.gates, ", ".join(changed)

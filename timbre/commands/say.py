@@ -21,8 +21,8 @@ from timbre.core.safe_text import harmless, warn
 from timbre.synthesis.sinks import FORMATS, PIPE, Write, found_player, sink
 
 if TYPE_CHECKING:
+    from timbre.audio.emitting import Mark
     from timbre.families import Audio, Turn, Voice
-    from timbre.synthesis.emitting import Mark
 
 EXAMPLES = [
     ('timbre say "The night ferry waits."', "write say.flac"),
@@ -97,9 +97,9 @@ class Voices:
 
     def get(self, name: str | None = None, speaker: str | None = None) -> LoadedVoice:
         from timbre import synthesis
+        from timbre.audio.emitting import Mark
         from timbre.exchange import ready_voice, voice_versions
         from timbre.exchange.speaker_choice import spoken_as
-        from timbre.synthesis.emitting import Mark
 
         speaker = speaker or self.args.speaker
         name = name or self.args.voice or (voice_versions.BASE if self.args.base else None)
@@ -112,8 +112,8 @@ class Voices:
 
 
 def speak(args: argparse.Namespace, text: str, player: tuple[str, ...] | None) -> int:
+    from timbre.audio.emitting import MarkedSound
     from timbre.core.params import read
-    from timbre.synthesis.emitting import MarkedSound
     from timbre.synthesis.narration import Narration, manner_of, narrated, passages
     from timbre.synthesis.spoken_log import SpokenLog
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import logging
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from timbre.commands.place import given_path
@@ -50,6 +52,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(args: argparse.Namespace) -> int:
     check(args)
+    from timbre.commands.trace import of_version
     from timbre.exchange import voice_versions
     from timbre.synthesis.spoken_log import SpokenLog
     from timbre.web.serve.keys import ApiKeys
@@ -63,7 +66,8 @@ def command(args: argparse.Namespace) -> int:
     versions = [voice_versions.find(name) for name in dict.fromkeys(args.voice or ["models/adapter"])]
     voices = ServedVoices(versions, args.slots, args.waiting)
     try:
-        service = SpeechService(voices, keys, reference_of(voices, args), SpokenLog(with_text=args.log_text))
+        log = SpokenLog(with_text=args.log_text)
+        service = SpeechService(voices, keys, reference_of(voices, args), log, trace=partial(of_version, Path()))
         server = SpeechServer(service, args.host, args.port)
     except TimbreError:
         voices.close()

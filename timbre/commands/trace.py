@@ -16,7 +16,7 @@ from pathlib import Path
 
 from timbre.commands.options import add_json
 from timbre.commands.place import given_place
-from timbre.core.errors import DataError
+from timbre.core.errors import DataError, TimbreError, TrackingError
 from timbre.core.safe_text import harmless, print_json
 from timbre.trace import past, text
 from timbre.trace.facts import Adapter, Forward, Past, Trace, TracedSample
@@ -24,6 +24,7 @@ from timbre.trace.follow import NotHere, follow
 from timbre.trace.sound_marks import is_sound_file, spoken_by
 from timbre.trace.version import TracedVersion
 from timbre.tracking import offline
+from timbre.versions import version_ids
 from timbre.versions.dvc_outs import Outs
 from timbre.versions.snapshot import changed_files, head, open_snapshot
 from timbre.versions.tables import ADAPTER
@@ -32,6 +33,7 @@ EXAMPLES = [
     ("timbre trace tuned-bridge-0", "everything that made a sample"),
     ("timbre trace data/transcripts/harbour-noon.tsv:14", "the clip that holds a line"),
     ("timbre trace announcement.mp3", "which version spoke a file, by its metadata or the mark in the sound"),
+    ("timbre trace d3979b06", "a version by its id, as other commands print it; likewise a commit or a run"),
     ("timbre trace adapter --every", "every clip that the adapter was trained on"),
     ("timbre trace marina --history", "what was made from a voice, in older versions too"),
 ]
@@ -41,7 +43,8 @@ ADAPTER_NAME = "adapter"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     who = (
-        "sample, clip, sound file, recording, or speaker (speaker:ID if a recording has that id); default: the adapter"
+        "sample, clip, sound file, recording, version, or speaker (speaker:ID if a recording has that id); default: "
+        "the adapter"
     )
     parser.add_argument("what", nargs="?", default="adapter", type=given_place, metavar="WHAT", help=who)
     parser.add_argument("--rev", metavar="VERSION", help="look into this commit, branch or tag (the work tree)")
@@ -60,13 +63,51 @@ def command(args: argparse.Namespace) -> int:
         if spoken.key is None:
             return 0 if spoken.said or spoken.mark else 1
         what, revision = ADAPTER_NAME, spoken.commit or revision
-    traced = trace(Path(), what, revision, args.history)
+    try:
+        traced = trace(Path(), what, revision, args.history)
+    except NotHere:
+        if revision is not None or (named := version_named(Path(), what)) is None:
+            raise
+        traced = trace(Path(), ADAPTER_NAME, named, args.history)
     if args.json:
         print_json(as_json(traced))
     else:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         print(text.draw(traced, args.every, width))
     return 0
+
+
+def version_named(root: Path, what: str) -> str | None:
+    """What `--rev` takes for a version that is named by commit, branch, tag, its id, or as MLflow knows it."""
+    try:
+        return open_version(root, what)
+    except DataError:
+        key = key_in_mlflow(what)
+        return open_version(root, key) if key else None
+
+
+def open_version(root: Path, name: str) -> str:
+    with open_snapshot(root, name):
+        return name
+
+
+def key_in_mlflow(name: str) -> str | None:
+    """The id of the version of a run or an alias."""
+    from timbre.exchange import voice_versions
+
+    try:
+        return voice_versions.key_of_run(name)
+    except TrackingError:
+        return None
+
+
+def of_version(root: Path, key: str) -> str | None:
+    """What is known of a version's adapter, as text; None where nothing can be read here of a version of this key."""
+    try:
+        version = version_ids.find(root, key, committed=False)
+        return text.draw(trace(root, ADAPTER_NAME, version.commit, False)) if version else None
+    except (TimbreError, OSError):  # a folder without git, as in a container
+        return None
 
 
 def is_output(path: str) -> bool:
@@ -91,7 +132,7 @@ def trace(root: Path, what: str, revision: str | None, with_history: bool) -> Tr
         runs = list(offline.runs(root, ADAPTER, digest, version.missing, patient=with_history))
         missing = version.gaps()
         commit = snapshot.commit or head(root)
-    changed = 0 if revision else len(changed_files(root))
+    changed = 0 if revision else len({*changed_files(root, new=False), *changed_files(root, ("data",))})
     return Trace(commit, changed, target, tuple(runs), tuple(older), missing)
 
 

@@ -56,7 +56,7 @@ def command(args: argparse.Namespace) -> int:
 
 
 def _written(voice: BankVoice, folder: Path) -> str | None:
-    from timbre.exchange.leaving import marked_copy
+    from timbre.audio.leaving import marked_copy
 
     content, row = voice.sound(), voice.row
     if content is None or not ID.fullmatch(row.speaker):

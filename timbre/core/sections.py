@@ -110,6 +110,7 @@ class CheckParams:
 
 @section
 class DatasetParams:
+    speakers: list[str] | None  # names of those to use; None: everyone
     eval_share: float  # of the clips
     block_seconds: float  # of recording that stay together on one side
     pace_iqr: int | float | None  # interquartile ranges from the quartiles, beyond which a text is wrong
@@ -124,6 +125,8 @@ class DatasetParams:
 
     def __post_init__(self) -> None:
         wrong = [] if 0 < self.eval_share <= 0.5 else [f"eval_share: {self.eval_share} is not above 0 and at most 0.5"]
+        if self.speakers is not None and not self.speakers:
+            wrong.append("speakers: [] names nobody; null takes everyone")
         for name in ("block_seconds", "pace_iqr", "repeats", "doubtful_cer", "wrong_cer"):
             value = getattr(self, name)
             if value is not None and value <= 0:
@@ -224,6 +227,7 @@ class TrainParams:
     max_grad_norm: float
     context_share: float
     context_seconds: float
+    speakers: Literal["recorded", "equal"]  # how often each is heard
     eval_every: int  # steps, at least
     eval_clips: int  # at most
     eval_cost: float  # share of the training's computation
@@ -329,7 +333,7 @@ class EvaluateParams:
     batch: int  # samples that Whisper hears at once
     others: str  # folder
     second_ear: str | None  # another recogniser: path or name of a Whisper, or pocketsphinx
-    second_encoder: str | None  # another speaker encoder: a folder, or name@commit on the hub
+    second_encoder: str | None  # another speaker encoder: a folder, name@commit on the hub, resemblyzer
     strict: bool  # asked by stages/track.py, the last
     gates: GateParams
 
@@ -342,7 +346,7 @@ class EvaluateParams:
 class SpeakerParams:
     """Section `speaker` of params.yaml."""
 
-    model: str  # a folder, or the id of a model on the hub
+    model: str  # a folder, the id of a model on the hub, or resemblyzer
     revision: str | None  # commit of the hub model; null for a folder
 
 

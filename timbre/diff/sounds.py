@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from timbre.core.errors import TimbreError
 from timbre.core.safe_text import visible, warn
 from timbre.diff import rights
 from timbre.diff.report import Report
 from timbre.project.permissions import Permissions
 from timbre.versions.clip_rows import LEFT_OUT
-from timbre.versions.tables import SAMPLES, SPEAKERS, VersionTables
+from timbre.versions.tables import ADAPTER, SAMPLES, SPEAKERS, VersionTables
 
 MOST = 8  # pairs; the page carries them within itself
 LARGEST = 2_000_000  # bytes of one
@@ -31,7 +32,9 @@ def fetch_allowed(report: Report, old: VersionTables, new: VersionTables) -> dic
     reasons = list(barred(old, new, Permissions()))
     for reason in reasons:
         warn(f"no samples to hear: {reason}")
-    return {} if reasons else fetch(report, old, new)
+    pairs = {} if reasons else fetch(report, old, new)
+    marked = {name: (_leaving(old, name, pair[0]), _leaving(new, name, pair[1])) for name, pair in pairs.items()}
+    return {name: (before, now) for name, (before, now) in marked.items() if before and now}
 
 
 def barred(old: VersionTables, new: VersionTables, allowed: Permissions) -> Iterator[str]:
@@ -68,3 +71,16 @@ def _sound(version: VersionTables, sample: str) -> SampleSound | None:
     if not content or len(content) > LARGEST or content[:4] not in KINDS:
         return None
     return SampleSound(KINDS[content[:4]], content)
+
+
+def _leaving(version: VersionTables, sample: str, sound: SampleSound) -> SampleSound | None:
+    """With its mark: the page may be sent on. None where the sound or its record is damaged."""
+    from timbre.report.sound import marked_flac  # numpy and the sound library: only where one is heard
+
+    record = version.outs.find(version.lock, f"{SAMPLES}/{sample}.json")
+    try:
+        marked = marked_flac(sound.content, record, sample, version.lock.outs.get(ADAPTER))
+    except (TimbreError, RuntimeError, ValueError) as problem:
+        warn(f"no sound of {visible(sample)} of {version.name}: {visible(str(problem))}")
+        return None
+    return SampleSound("audio/flac", marked)

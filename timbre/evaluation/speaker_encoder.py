@@ -1,7 +1,8 @@
 """Whose voice it is: a speaker encoder turns sound into a direction, and two sounds of one voice point the same way.
 
-`model` names a folder (models/tiny/speaker) or a WavLMForXVector on the hub (microsoft/wavlm-base-plus-sv). Each
-encoder's cosines are on its own scale: read them between the floor and the ceiling that `evaluate` measures too.
+`model` names a folder (models/tiny/speaker), a WavLMForXVector on the hub (microsoft/wavlm-base-plus-sv), or
+`resemblyzer` (timbre/evaluation/ge2e.py). Each encoder's cosines are on its own scale: read them between the floor and
+the ceiling that `evaluate` measures too.
 
     encoder = load(params)
     voices = KnownVoices(centre([encoder.embed(clip) for clip in clips]), {"mira": centre(…)})
@@ -14,7 +15,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,11 +24,17 @@ from timbre.core.content import content_key, file_sha256
 from timbre.core.errors import ModelError
 from timbre.core.running import settle
 from timbre.core.sections import SpeakerParams
+from timbre.evaluation import ge2e
 from timbre.families.published import SAFE, WEIGHTS, harmless
 
 SAMPLE_RATE = 16_000  # Hz, of the samples that the encoder hears
 SHORTEST = 1.0  # seconds; shorter sounds are filled up with silence, as the tiny encoder was taught and measured
 Vector = npt.NDArray[np.float32]  # of length 1
+
+
+class SpeakerEncoder(Protocol):
+    def embed(self, samples: npt.NDArray[np.float32]) -> Vector:
+        """One direction for the sound (16 kHz), the same in any company."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,8 @@ def unit(vector: npt.NDArray[Any]) -> Vector:
 
 def fingerprint(params: SpeakerParams) -> str:
     """The model's part of a content key: of its files, or of its name and commit."""
+    if ge2e.is_one(params.model):
+        return content_key(ge2e.VERSION, file_sha256(ge2e.weights_of(params.model)))
     folder = Path(params.model)
     if folder.is_dir():
         files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".md")
@@ -101,9 +110,10 @@ def fingerprint(params: SpeakerParams) -> str:
 
 
 def named(name: str | None) -> list[tuple[str, str | None]]:
-    """`NAME@COMMIT` of the hub, or a folder, as `evaluate.second_encoder` names one; nothing of None."""
+    """As `evaluate.second_encoder` names one: `NAME@COMMIT` of the hub, a folder, a .pt file, resemblyzer; nothing of
+    None."""
     model, _, commit = (name or "").partition("@")
-    if model and not commit and not Path(model).is_dir():
+    if model and not commit and not ge2e.is_one(model) and not Path(model).is_dir():
         raise ModelError(
             f"evaluate.second_encoder: {model} is no folder here; of a model on the hub write {model}@COMMIT"
         )
@@ -111,9 +121,11 @@ def named(name: str | None) -> list[tuple[str, str | None]]:
 
 
 @functools.lru_cache(maxsize=1)
-def load(params: SpeakerParams) -> VoiceEncoder:
+def load(params: SpeakerParams) -> SpeakerEncoder:
     """The encoder, on the GPU where there is one."""
     fingerprint(params)
+    if ge2e.is_one(params.model):
+        return ge2e.load(params.model)
     import torch
     from transformers import AutoFeatureExtractor, WavLMConfig, WavLMForXVector
 

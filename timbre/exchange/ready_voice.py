@@ -17,6 +17,7 @@ import numpy as np
 
 from timbre import families
 from timbre.audio import Samples
+from timbre.audio.emitting import Mark, MarkedSound, wav_file
 from timbre.core.errors import DataError
 from timbre.core.params import read
 from timbre.exchange import voice_versions
@@ -24,7 +25,6 @@ from timbre.exchange.speaker_choice import check_marked, usual
 from timbre.exchange.voice_versions import VoiceVersion
 from timbre.families import Turn, Voice
 from timbre.project.permissions import SERVE, Permissions
-from timbre.synthesis.emitting import Mark, MarkedSound, wav_file
 from timbre.synthesis.narration import Manner, Narration, manner_of, narrated, passages
 from timbre.synthesis.spoken_log import SpokenLog
 from timbre.synthesis.written_text import spelled_out

@@ -17,35 +17,20 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
 
 from timbre import families
+from timbre.audio.leaving import marked_copy
 from timbre.core.content import file_sha256, write_atomic
 from timbre.core.errors import DataError, ModelError
 from timbre.core.records import ADAPTER_FILES, Sample, from_json
-from timbre.core.safe_text import escaped
+from timbre.exchange import voice_card
 from timbre.exchange.collection import NO_LICENCE
-from timbre.exchange.leaving import marked_copy
+from timbre.exchange.voice_card import Mergeable
 from timbre.exchange.voice_versions import VoiceVersion
-from timbre.families import WeightsLicence
-from timbre.project import sources
 from timbre.project.permissions import PUBLISH, Permissions
 
 MANIFEST = "release.json"
 SAMPLES = 4
-
-
-@runtime_checkable
-class Mergeable(Protocol):
-    """A voice whose base and adapter make one model of its own kind."""
-
-    merged_library: str  # that loads it, as the hub names it
-
-    def save_merged(self, folder: Path) -> None:
-        """As the family's own tools read it, in 16 bits."""
-
-    def merged_usage(self, where: str) -> Sequence[str]:
-        """How others load it from `where`, a folder or OWNER/NAME: lines of Markdown."""
 
 
 def release(
@@ -75,7 +60,7 @@ def release(
         shutil.copyfile(version.adapter / name, new / "adapter" / name)
     voice.save_merged(new if hub else new / "merged")
     spoken = samples(version, new / "samples")
-    write_atomic(new / "README.md", card(version, voice, evidence, spoken, hub))
+    write_atomic(new / "README.md", voice_card.card(version, voice, evidence, spoken, hub))
     names = sorted(path.relative_to(new) for path in new.rglob("*") if path.is_file())
     hashes = {name.as_posix(): file_sha256(new / name) for name in names}
     write_atomic(new / MANIFEST, json.dumps({"version": version.key, "sha256": hashes}, indent=1) + "\n")
@@ -97,123 +82,21 @@ def samples(version: VoiceVersion, folder: Path) -> list[Sample]:
     return spoken
 
 
-def licence_of(version: VoiceVersion) -> WeightsLicence | None:
-    """Of the base's weights, as its family knows it."""
-    return families.licence(version.voice)
-
-
 def restrictions(version: VoiceVersion) -> Iterator[str]:
     """What somebody has to have understood who hands the voice on."""
-    licence = licence_of(version)
+    licence = voice_card.licence_of(version)
     if licence is None:
-        yield f"Timbre does not know the licence of the base model {named(version)}, which goes on to apply"
+        yield f"Timbre does not know the licence of the base model {voice_card.named(version)}, which goes on to apply"
     elif licence.terms:
         yield f"the weights of {version.voice.base} are under {licence.id}; {licence.terms}"
 
 
 def unlicensed(version: VoiceVersion) -> Iterator[str]:
     """A line for each recording that the version learnt and that has no licence to go by."""
-    known = {str(entry.get("id")): str(entry.get("licence") or "") for entry in recordings()}
+    known = {str(entry.get("id")): str(entry.get("licence") or "") for entry in voice_card.recordings()}
     for name in sorted({name for names in version.speakers.values() for name in names}):
         licence = known.get(name)
         if licence is None:
             yield f"{version.name}: learnt from {name}, which data/sources.yaml does not name"
         elif licence.strip().casefold() in NO_LICENCE:
             yield f"data/sources.yaml: {name}: licence {licence!r} allows nobody anything; name one"
-
-
-def card(
-    version: VoiceVersion, voice: Mergeable, evidence: Sequence[str], spoken: Sequence[Sample], hub: str | None
-) -> str:
-    people = Permissions().people
-    learnt, licence = training_of(version), licence_of(version)
-    used = {name for names in version.speakers.values() for name in names}
-    rows = [entry for entry in recordings() if entry.get("id") in used]
-    licences = sorted({str(row["licence"]) for row in rows if row.get("licence")})
-    languages = sorted({str(row["language"]) for row in rows if row.get("language")})
-    where = hub or "merged"
-    return "\n".join(
-        [
-            "---",
-            f"license: {licence.id if licence and not licence.terms else 'other'}",
-            *(["license_name: see-the-card"] if not licence or licence.terms else []),
-            f"language: {json.dumps(languages)}",
-            *([f"base_model: {json.dumps(version.voice.base)}"] if version.voice.revision else []),
-            f"library_name: {voice.merged_library}",
-            "pipeline_tag: text-to-speech",
-            "tags: [text-to-speech, voice-clone, synthetic, timbre]",
-            "---",
-            f"# A voice: {', '.join(escaped(people[name].name) for name in version.speakers)}",
-            "",
-            f"Version `{version.key}`, made by Timbre. What it says is synthetic; Timbre's own commands mark it so.",
-            "",
-            "## Whose voice, and what they allowed",
-            "",
-            *(
-                f"- {escaped(people[name].name)}: consent given by {escaped(people[name].consent.by)} on "
-                f"{people[name].consent.when}, for {escaped(people[name].consent.use)}"
-                for name in version.speakers
-            ),
-            "",
-            "A consent can be taken back. Who uses this is asked to look again, and to stop then.",
-            "",
-            "## What it learnt from",
-            "",
-            f"{learnt.get('clips', 'an unknown number of')} clips, {float(learnt.get('seconds', 0)) / 60:.1f} minutes. "
-            f"Licences of the recordings: {', '.join(map(escaped, licences)) or 'not known'}.",
-            "",
-            _of_base(version),
-            "",
-            "## How good it is",
-            "",
-            *(["```", *evidence, "```"] if evidence else ["Not measured here."]),
-            "",
-            *_heard(spoken),
-            "## Limits",
-            "",
-            "It speaks as its recordings do: other languages, styles and words than theirs may be wrong. Numbers and",
-            "abbreviations have to be spelled out first, as Timbre does.",
-            "",
-            "## Using it",
-            "",
-            *voice.merged_usage(where),
-            "",
-            "Sound that is made without Timbre is not marked: say that it is synthetic.",
-            "",
-        ]
-    )
-
-
-def _of_base(version: VoiceVersion) -> str:
-    licence, revision = licence_of(version), version.voice.revision
-    known = licence.id if licence else "its own licence"
-    known += f"; {licence.terms}" if licence and licence.terms else ""
-    at = f" at {escaped(revision)}" if revision else ""
-    return f"Base model: {escaped(named(version))}{at}, under {known}. That goes on to apply to the merged weights."
-
-
-def named(version: VoiceVersion) -> str:
-    """The base as others may know it: a folder's name and not where it lies here."""
-    return version.voice.base if version.voice.revision else Path(version.voice.base).name
-
-
-def _heard(spoken: Sequence[Sample]) -> Iterator[str]:
-    if spoken:
-        yield from ("## Samples", "")
-        yield from (f"- `samples/{sample.line}.flac`: {escaped(sample.text)}" for sample in spoken)
-        yield from ("", "Each is marked as synthetic, in its metadata and in the sound.", "")
-
-
-def recordings() -> list[dict[str, Any]]:
-    """The entries of data/sources.yaml."""
-    path = Path("data/sources.yaml")
-    entries = sources.document(sources.text_of(path), str(path)) if path.exists() else []
-    return [entry for entry in entries or [] if isinstance(entry, dict)]
-
-
-def training_of(version: VoiceVersion) -> dict[str, float]:
-    try:
-        facts: dict[str, float] = json.loads((Path(version.adapter or "") / "training.json").read_bytes())
-        return facts
-    except (OSError, ValueError):
-        return {}

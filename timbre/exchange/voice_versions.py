@@ -19,22 +19,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from timbre import tracking
-from timbre.audio.watermark import KEY_DIGITS
 from timbre.core.content import write_atomic
 from timbre.core.errors import DataError, ModelError, TrackingError
 from timbre.core.params import read
 from timbre.core.records import ADAPTER_FILES
 from timbre.core.sections import VoiceParams
 from timbre.families import SpeakerTag, Turn
-from timbre.mapping.dvc_cache import folder_md5
+from timbre.mapping.dvc_cache import folder_key
 from timbre.mapping.dvc_yaml import mapping
-from timbre.mapping.entries import file_md5
 from timbre.project.permissions import DATASET, Used, numbers_of_adapter, of_adapter
 from timbre.tracking import mlmodel
 from timbre.versions import dvc_lock
 from timbre.versions.dvc_outs import Outs
 from timbre.versions.snapshot import open_snapshot
 from timbre.versions.tables import ADAPTER
+from timbre.versions.version_ids import DIGITS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -80,7 +79,7 @@ class VoiceVersion:
 
     @property
     def short(self) -> str:
-        return self.key[:KEY_DIGITS]
+        return self.key[:DIGITS]
 
 
 def find(name: str, root: Path = Path()) -> VoiceVersion:
@@ -114,8 +113,7 @@ def of_folder(name: str, folder: Path, voice: VoiceParams) -> VoiceVersion:
 
 def key_of(folder: Path) -> str:
     """DVC's hash of a folder of files, without those that MLflow has put beside them."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in mlmodel.OWN)
-    return folder_md5({path.relative_to(folder).as_posix(): file_md5(path) for path in files}).removesuffix(".dir")
+    return folder_key(folder, mlmodel.OWN)
 
 
 def of_alias(alias: str) -> VoiceVersion:
@@ -136,6 +134,17 @@ def alias_run(alias: str) -> str | None:
     client = _client()
     with tracking.explained(client.tracking_uri):
         return registry.aliases(client).get(alias)
+
+
+def key_of_run(name: str) -> str | None:
+    """The id of the version that a run or an alias has; None where the run does not say."""
+    client = _client()
+    with tracking.explained(client.tracking_uri):
+        if name in ALIASES:
+            run = client.get_run(alias_run(name) or "")
+        else:
+            run = tracking.named(tracking.finished(client), name)
+        return str(run.data.tags.get(f"dvc.{ADAPTER}", "")).removesuffix(".dir") or None
 
 
 def of_run_named(name: str) -> VoiceVersion:

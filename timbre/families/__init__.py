@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import re
 from pathlib import Path
 from typing import cast
 
@@ -46,6 +47,10 @@ __all__ = [
 ]  # fmt: skip
 
 
+FREE = ("apache-2.0", "mit", "bsd-3-clause", "cc0-1.0", "unlicense")  # that ask for no more than their own text
+_FRONT = re.compile(r"---\n(.*?)\n---\n", re.DOTALL)  # what the hub reads of a card
+
+
 def load_once(voice: VoiceParams, adapter: Path | None = None, precision: Precision = "auto") -> Voice:
     """`load` for a map that computes batch by batch: the same model stays, another one takes its place."""
     loaded = _loaded(voice, adapter, precision)
@@ -76,8 +81,17 @@ def family(name: str) -> Family:
 
 def licence(voice: VoiceParams) -> WeightsLicence | None:
     """Of a base's weights, where it is known: of a base on the hub; of any base of a family whose published weights
-    forbid commercial use."""
-    return family(voice.family).licences.get(voice.base) or limits(voice.family)
+    forbid commercial use; of a folder whose card, README.md in it or beside it, names one as the hub reads it."""
+    return family(voice.family).licences.get(voice.base) or limits(voice.family) or _of_card(Path(voice.base))
+
+
+def _of_card(base: Path) -> WeightsLicence | None:
+    for card in (base / "README.md", base.parent / "README.md"):
+        if base.is_dir() and card.is_file() and (front := _FRONT.match(card.read_text("utf-8", "replace"))):
+            id = next((found[1].lower() for found in re.finditer(r"(?m)^license: *([\w.-]+) *$", front[1])), "other")
+            if id != "other":
+                return WeightsLicence(id, "" if id in FREE else f"which {card.name} names; look at its terms")
+    return None
 
 
 def limits(name: str) -> WeightsLicence | None:

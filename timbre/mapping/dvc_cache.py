@@ -9,7 +9,7 @@ import configparser
 import contextlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from ruamel.yaml.error import YAMLError
 
 from timbre.core.content import write_atomic
 from timbre.mapping.dvc_yaml import mapping
-from timbre.mapping.entries import md5
+from timbre.mapping.entries import file_md5, md5
 
 LOCK = Path("dvc.lock")
 
@@ -93,6 +93,12 @@ def folder_md5(files: Mapping[str, str]) -> str:
     """A folder's hash as DVC counts it, by the MD5 of each of its files: that of their list."""
     entries = [{"md5": digest, "relpath": name} for name, digest in sorted(files.items())]
     return md5(json.dumps(entries, sort_keys=True).encode()) + ".dir"
+
+
+def folder_key(folder: Path, without: Collection[str] = ()) -> str:
+    """The hash of a folder as it lies there, without `.dir` and without the files of these names."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in without)
+    return folder_md5({path.relative_to(folder).as_posix(): file_md5(path) for path in files}).removesuffix(".dir")
 
 
 def forget_run(root: Path, stage: str) -> None:

@@ -16,7 +16,7 @@ from timbre.core.records import Sample, from_json
 from timbre.evaluation import score_rows
 from timbre.evaluation.measures import BY_NAME, MEASURES
 from timbre.evaluation.score_rows import ScoreRow
-from timbre.report.sound import EmbeddedSound, sound
+from timbre.report.sound import EmbeddedSound, spoken
 from timbre.report.verdict import NAMES
 
 WORST = 8  # samples that are listed on top
@@ -111,13 +111,18 @@ def _kind(kind: str, scores: Sequence[ShownScore]) -> Kind:
     return Kind(KINDS[kind], len({score.sample.prompt for score in scores}), [rate(name) for name in NAMES])
 
 
-def rows(scores: Sequence[ShownScore], samples: Path, true: Callable[[str], EmbeddedSound | None]) -> list[SampleRow]:
-    """`true` finds the sound of a clip by its id. The prompts whose tuned takes are worst come first."""
+def rows(
+    scores: Sequence[ShownScore], samples: Path, adapter: str | None, true: Callable[[str], EmbeddedSound | None]
+) -> list[SampleRow]:
+    """`adapter` is the version's key, `true` finds the sound of a clip by its id.
+
+    The prompts whose tuned takes are worst come first.
+    """
     by_prompt: dict[str, dict[int, list[ShownScore]]] = {}
     for score in scores:
         by_prompt.setdefault(score.sample.line, {}).setdefault(score.sample.seed, []).append(score)
     ranked = sorted(by_prompt.values(), key=lambda seeds: _badness([s for takes in seeds.values() for s in takes]))
-    return [_row(seeds, samples, true) for seeds in ranked]
+    return [_row(seeds, samples, adapter, true) for seeds in ranked]
 
 
 def _badness(scores: Sequence[ShownScore]) -> tuple[float, float, str]:
@@ -130,14 +135,19 @@ def _badness(scores: Sequence[ShownScore]) -> tuple[float, float, str]:
     )
 
 
-def _row(seeds: dict[int, list[ShownScore]], samples: Path, true: Callable[[str], EmbeddedSound | None]) -> SampleRow:
-    takes = [[take(score, samples) for score in seeds[seed]] for seed in sorted(seeds)]
+def _row(
+    seeds: dict[int, list[ShownScore]],
+    samples: Path,
+    adapter: str | None,
+    true: Callable[[str], EmbeddedSound | None],
+) -> SampleRow:
+    takes = [[take(score, samples, adapter) for score in seeds[seed]] for seed in sorted(seeds)]
     sample = seeds[min(seeds)][0].sample
     recording = true(sample.clip) if sample.clip else None
     return SampleRow(sample.prompt, sample.speaker, sample.kind, sample.text, recording, takes[0], takes[1:])
 
 
-def take(score: ShownScore, samples: Path) -> Take:
+def take(score: ShownScore, samples: Path, adapter: str | None) -> Take:
     sample = score.sample
     return Take(
         id=sample.id,
@@ -146,7 +156,7 @@ def take(score: ShownScore, samples: Path) -> Take:
         prompt=sample.line,
         text=sample.text,
         seed=sample.seed,
-        sound=sound(samples / f"{sample.id}.flac"),
+        sound=spoken(samples / f"{sample.id}.flac", sample, adapter),
         wer=score.wer,
         similarity=score.similarity,
         complaints=complaints(score),

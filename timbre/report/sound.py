@@ -1,7 +1,8 @@
 """Sound and its picture as a page carries them, so that it plays without a network and without the files.
 
 A page of a hundred samples must stay small enough to send: players hold an MP3 at a rate at which speech loses nothing
-that one hears, about 0.4 of the FLAC file. What is measured is measured on the FLAC.
+that one hears, about 0.4 of the FLAC file. What is measured is measured on the FLAC. What a voice spoke carries its
+mark (timbre/audio/emitting.py), since a page leaves the repository; recordings of people carry none.
 """
 
 from __future__ import annotations
@@ -14,8 +15,12 @@ from pathlib import Path
 import soundfile
 
 from timbre import audio
-from timbre.audio import spectrogram
+from timbre.audio import Samples, spectrogram
+from timbre.audio.emitting import Mark, marked_samples
+from timbre.audio.leaving import marked_copy, voice_of
+from timbre.core.content import content_key
 from timbre.core.errors import AudioError, DataError
+from timbre.core.records import Sample, from_json
 
 RATES = (16_000, 22_050, 24_000)  # Hz that are kept; others become the last
 COMPRESSION = 0.2  # of libsndfile's 0 (largest) to 1; with a variable bit rate about 56 kbit/s at 16 kHz
@@ -28,18 +33,40 @@ class EmbeddedSound:
     seconds: float
 
 
-def sound(path: Path, start: float = 0.0, end: float | None = None) -> EmbeddedSound:
-    """start–end (seconds) of the file."""
+def sound(path: Path, start: float = 0.0, end: float | None = None, mark: Mark | None = None) -> EmbeddedSound:
+    """start–end (seconds) of the file; its picture is that of the file, without the mark."""
     try:
         samples, rate = audio.read(path, None, start, end)
     except AudioError as error:
         raise DataError(f"{path}: cannot be read as audio ({error}); run `dvc repro`") from error
     if rate not in RATES:
         samples, rate = audio.resample(samples, rate, RATES[-1]), RATES[-1]
-    buffer = io.BytesIO()
-    soundfile.write(buffer, samples, rate, format="MP3", bitrate_mode="VARIABLE", compression_level=COMPRESSION)
     picture = spectrogram.png(samples, rate)
-    return EmbeddedSound(_text(buffer.getvalue()), _text(picture), len(samples) / rate)
+    return EmbeddedSound(_text(_mp3(samples, rate, mark)), _text(picture), len(samples) / rate)
+
+
+def spoken(path: Path, sample: Sample, adapter: str | None) -> EmbeddedSound:
+    """What a voice said; `adapter` is the key of the version."""
+    return sound(path, mark=Mark(voice_of(sample, adapter)))
+
+
+def marked_flac(content: bytes, record: bytes | None, name: str, adapter: str | None) -> bytes:
+    """A sample as it leaves in a page. `record` is what `generate` wrote of it, `name` its id."""
+    if record:
+        voice = voice_of(from_json(record.decode(), Sample, name), adapter)
+    else:  # of a version whose records are not here
+        voice = content_key(name) if adapter is None or name.startswith("base") else adapter.removesuffix(".dir")
+    return marked_copy(content, voice)
+
+
+def _mp3(samples: Samples, rate: int, mark: Mark | None) -> bytes:
+    buffer = io.BytesIO()
+    how = {"format": "MP3", "bitrate_mode": "VARIABLE", "compression_level": COMPRESSION}
+    with soundfile.SoundFile(buffer, "w", rate, 1, **how) as file:
+        for name, value in (mark.tags() if mark else {}).items():
+            setattr(file, name, value)
+        file.write(marked_samples(samples, rate, mark) if mark else samples)
+    return buffer.getvalue()
 
 
 def _text(content: bytes) -> str:

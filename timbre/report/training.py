@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from timbre.core.records import early_ending
 from timbre.report.charts import Chart, ChartLine, draw
 from timbre.report.sample_rows import ShownScore
-from timbre.report.sound import EmbeddedSound, sound
+from timbre.report.sound import EmbeddedSound, spoken
 
 STYLES = ("eval", "second", "third", "fourth", "train")  # classes of the style sheet, for lines in one chart
 LOSS = "eval_loss"  # column of the history: the sum of all parts
@@ -39,12 +39,15 @@ class TrainingFigures:
     points: list[LossPoint]
 
 
-def read(training: Path, history: Path, points: Path, scores: Sequence[ShownScore], samples: Path) -> TrainingFigures:
+def read(
+    training: Path, history: Path, points: Path, scores: Sequence[ShownScore], samples: Path, adapter: str | None
+) -> TrainingFigures:
+    """`adapter` is the version's key."""
     rows = read_history(history)
     facts = json.loads(training.read_bytes())
     chosen_by = str(facts.get("chosen_by", LOSS))
     best, overfit = sentences(rows, chosen_by)
-    text, sounds = learning(points, scores, samples)
+    text, sounds = learning(points, scores, samples, adapter)
     measured = [(r["step"], _last_train(rows, r), r["eval_loss"]) for r in rows if r.get("eval_loss")]
     ended = early_ending(facts)
     sentence = f"{ended[0].upper()}{ended[1:]}." if ended else ""
@@ -129,16 +132,21 @@ def sentences(history: History, chosen_by: str = LOSS) -> tuple[str, str]:
     )
 
 
-def learning(points: Path, scores: Sequence[ShownScore], samples: Path) -> tuple[str, list[LossPoint]]:
+def learning(
+    points: Path, scores: Sequence[ShownScore], samples: Path, adapter: str | None
+) -> tuple[str, list[LossPoint]]:
     """The sentence, and how the base said it, the adapters on the way, and the adapter that was kept."""
     records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(points.glob("*.json"))]
     last = next((s.sample for s in scores if records and s.sample.id == records[0]["sample"]), None)
     if last is None:
         return "", []
-    first = f"base_clone-{last.line}-{last.seed}"
-    sounds = [LossPoint("Base", "before the first step", sound(samples / f"{first}.flac"))]
+    first = samples / f"base_clone-{last.line}-{last.seed}.flac"
+    sounds = [LossPoint("Base", "before the first step", spoken(first, replace(last, adapter=None), None))]
     sounds += [
-        LossPoint(f"Step {point['step']:,}", "on the way", sound(points / f"{point['step']:06}.flac"))
+        LossPoint(f"Step {point['step']:,}", "on the way", spoken(points / f"{point['step']:06}.flac", last, adapter))
         for point in sorted(records, key=lambda point: point["step"])
     ]
-    return last.text, [*sounds, LossPoint("The adapter", "as it was kept", sound(samples / f"{last.id}.flac"))]
+    return last.text, [
+        *sounds,
+        LossPoint("The adapter", "as it was kept", spoken(samples / f"{last.id}.flac", last, adapter)),
+    ]

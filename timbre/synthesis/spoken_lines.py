@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from tqdm import tqdm
 
+from timbre.audio.emitting import Mark, MarkedSound
 from timbre.core.content import content_key, read_text, write_atomic
 from timbre.core.errors import DataError, raise_all
 from timbre.core.params import read
 from timbre.core.records import check_id
 from timbre.families import codes
-from timbre.synthesis.emitting import Mark, MarkedSound
 from timbre.synthesis.narration import Narration, manner_of, narrated, passages
 from timbre.synthesis.params import of_a_sound
 from timbre.synthesis.reference import usual_speaker

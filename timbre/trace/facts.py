@@ -78,7 +78,7 @@ class TracedClip:
     lines: tuple[TracedLine, ...]
     changed: bool  # the lines say something else today than the clip was made with
     notes: tuple[str, ...]  # why it was left out, and warnings about it
-    learnt_by: str | None  # the adapter, or its path where its key is not known
+    learnt_by: str | None  # the id of the version, or the adapter's path where that is not known
     cloned_by: tuple[str, ...]  # samples
 
 
@@ -104,6 +104,7 @@ class TrainedClips:
 
 @dataclass(frozen=True)
 class Adapter:
+    version: str | None  # its id, which is DVC's hash of the folder
     key: str | None  # content key of its weights, by which samples name it
     path: str
     base: str | None
@@ -160,6 +161,7 @@ class Use:
     left_out: int  # lines and clips that are in no table
     learnt: tuple[str, ...] | None  # clips that the adapter learnt from, of whatever table that was
     adapter: str | None  # its key, where it learnt from any
+    version: str | None  # the id of that adapter's version
     spoken: tuple[str, ...]  # samples of that adapter
     cloned: tuple[str, ...]  # samples that clone one of its clips
 

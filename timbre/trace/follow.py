@@ -31,7 +31,7 @@ def follow(version: TracedVersion, what: str) -> TracedSample | TracedClip | Ada
     if version.snapshot.size("dvc.yaml") is None:
         raise DataError("no dvc.yaml here, so there is no voice to trace; run this in the repository's root")
     name = _named(version, what)
-    if name in ("adapter", version.adapter_key) or _begins(name, [version.adapter_key or ""]):
+    if name in ("adapter", version.id, version.adapter_key) or _begins(name, version.names):
         return adapter(version)
     if name in version.samples:
         return sample(version, name)
@@ -109,7 +109,7 @@ def clip(version: TracedVersion, id: str) -> TracedClip:
         lines=lines,
         changed=normalise(" ".join(line.text for line in lines)) != normalise(row.text),
         notes=tuple(note.reason for note in version.rejected[row.recording] if note.clip == id),
-        learnt_by=(version.adapter_key or ADAPTER) if id in version.learnt_ids else None,
+        learnt_by=(version.id or ADAPTER) if id in version.learnt_ids else None,
         cloned_by=tuple(_samples(version, "reference", {id})),
     )
 
@@ -121,6 +121,7 @@ def adapter(version: TracedVersion) -> Adapter:
         rows[row.recording].append(row)
     key = version.adapter_key
     return Adapter(
+        version=version.id,
         key=key,
         path=ADAPTER,
         base=str(voice["base"]) if "base" in voice else None,
@@ -156,7 +157,9 @@ def sample(version: TracedVersion, id: str) -> TracedSample:
             f"clip {reference}, which it cloned, is no clip of this version; `dvc repro generate` speaks anew"
         )
     if worn and worn != version.adapter_key:
-        version.lacks(f"adapter {worn}, which spoke it, is not {ADAPTER} of this version; `dvc repro` speaks anew")
+        version.lacks(
+            f"the adapter of key {worn}, which spoke it, is not {ADAPTER} of this version; `dvc repro` speaks anew"
+        )
     return TracedSample(
         id=id,
         audio=f"{SAMPLES}/{id}.flac",
@@ -206,6 +209,7 @@ def use(version: TracedVersion, recording: str, speaker: str | None = None) -> U
         left_out=version.left_out(recording),
         learnt=tuple(sorted(learnt)) if version.learnt or version.reached(PARTS["training"]) else None,
         adapter=key,
+        version=version.id if learnt else None,
         spoken=tuple(_samples(version, "adapter", {key} if key else set())),
         cloned=tuple(_samples(version, "reference", clips)),
     )

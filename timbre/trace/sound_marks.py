@@ -10,7 +10,6 @@ import json
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +21,7 @@ from timbre.audio.content_credentials import Credential, credential
 from timbre.audio.watermark import KEY_DIGITS, WatermarkFound, detect
 from timbre.core.errors import DataError
 from timbre.core.safe_text import visible
-from timbre.versions import dvc_lock, history
-from timbre.versions.snapshot import open_snapshot
-from timbre.versions.tables import ADAPTER
+from timbre.versions import version_ids
 
 SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".oga", ".aac", ".m4a", ".webm")
 SURE = 5.0  # standard deviations by which a mark that cannot be read whole must fit a known version
@@ -73,7 +70,7 @@ def spoken_by(root: Path, path: Path) -> SpokenBy:
     if signed and signed.whole and is_key(signed.voice):
         named = signed.voice
     mark = detect(sound, rate)
-    for commit, key in known_keys(root):
+    for commit, key in version_ids.known(root):
         if named is not None and key == named:
             return SpokenBy(named, mark, commit, key, signed)
         if named is None and mark and fits(mark, key):
@@ -133,14 +130,3 @@ def key_in(comment: str) -> str | None:
 def is_key(key: object) -> bool:
     """Whoever wrote it: eight hex digits or more."""
     return isinstance(key, str) and re.fullmatch(r"[0-9a-f]{8,64}", key) is not None
-
-
-def known_keys(root: Path) -> Iterator[tuple[str | None, str]]:
-    """Commit and key of every version that is known here; the work tree's first, with no commit."""
-    with open_snapshot(root, None) as snapshot:
-        if key := dvc_lock.read(snapshot).outs.get(ADAPTER):
-            yield None, key.removesuffix(".dir")
-    for at in reversed(history.on_any_branch(root, ("dvc.lock",))):
-        with open_snapshot(root, at.commit) as snapshot:
-            if key := dvc_lock.read(snapshot).outs.get(ADAPTER):
-                yield at.commit, key.removesuffix(".dir")

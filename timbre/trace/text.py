@@ -20,6 +20,8 @@ from timbre.trace.facts import (
 )
 from timbre.trace.tree import Node, TreeRow, rows
 from timbre.tracking.run import TrackedRun
+from timbre.versions.tables import ADAPTER
+from timbre.versions.version_ids import DIGITS
 
 SHOWN = 20  # recordings or gaps that are listed without --every
 SAMPLING = ("temperature", "top_k", "top_p", "repetition_penalty", "cap_seconds", "cap_seconds_per_character")
@@ -72,7 +74,7 @@ def _sample(sample: TracedSample, every: bool) -> tuple[list[str], list[Node]]:
     if sample.adapter:
         nodes.append(Node("adapter", "; ".join(_adapter_head(sample.adapter)), _adapter(sample.adapter, every, False)))
     elif sample.adapter_key:
-        nodes.append(Node("adapter", sample.adapter_key))
+        nodes.append(Node("adapter", f"of key {sample.adapter_key}"))
     return head, nodes
 
 
@@ -94,7 +96,7 @@ def _clip(clip: TracedClip) -> list[Node]:
 
 
 def _from_clip(clip: TracedClip, every: bool) -> list[Node]:
-    learnt = f"{clip.learnt_by} learnt from it" if clip.learnt_by else "the one here has not learnt from it"
+    learnt = f"{_named(clip.learnt_by)} learnt from it" if clip.learnt_by else "the one here has not learnt from it"
     return [Node("adapter", learnt), Node("cloned", f"by {_samples(clip.cloned_by, every)}")]
 
 
@@ -109,7 +111,12 @@ def _adapter_head(adapter: Adapter) -> list[str]:
         best = f", step {adapter.best_step} of {adapter.steps}, evaluation loss {adapter.best_eval_loss:.3f}"
     if adapter.ended_early:
         best += f"; {adapter.ended_early}"
-    return [f"{adapter.key or 'unknown'}, {adapter.path}{best}"]
+    return [f"{_named(adapter.version or adapter.path)}, {adapter.path}{best}"]
+
+
+def _named(version: str) -> str:
+    """By its id as every command prints it; a path where no lock names it."""
+    return version if "/" in version else f"version {version[:DIGITS]}"
 
 
 def _adapter(adapter: Adapter, every: bool, whole: bool = True) -> list[Node]:
@@ -234,7 +241,7 @@ def _made(uses: Sequence[Use], every: bool) -> list[Node]:
     adapter = _adapter_of(uses)
     spoken = sorted({name for use in uses for name in use.spoken})
     cloned = sorted({name for use in uses for name in use.cloned} - set(spoken))
-    name = f"{adapter or 'whose weights are not here'}, learnt from {_count(learnt, 'clip')} of it"
+    name = f"{_named(adapter or ADAPTER)}, learnt from {_count(learnt, 'clip')} of it"
     return [
         Node("adapter", name if learnt else "none has learnt from it"),
         Node("spoken", f"{_samples(spoken, every)} by that adapter" if spoken else "no sample"),
@@ -243,7 +250,7 @@ def _made(uses: Sequence[Use], every: bool) -> list[Node]:
 
 
 def _adapter_of(uses: Sequence[Use]) -> str | None:
-    return next((use.adapter for use in uses if use.adapter), None)
+    return next((use.version for use in uses if use.version), None)
 
 
 def _samples(names: Sequence[str], every: bool) -> str:
@@ -254,12 +261,12 @@ def _samples(names: Sequence[str], every: bool) -> str:
 
 
 def _past(past: Past, now: str | None) -> Node:
-    """`now` is the adapter that the version at hand has."""
+    """`now` is the id of the version at hand."""
     name = " ".join(past.tags) or past.commit[:8]
     learnt = "clips not reachable" if past.clips is None else f"{past.clips} of its {past.of} clips"
-    adapter = past.adapter or f"of MD5 {past.md5}, whose weights are not here"
-    same = ", the one here" if past.adapter and past.adapter == now else ""
-    outcome = f"adapter {adapter}{same}; {learnt}" if past.md5 else "no adapter yet"
+    id = (past.md5 or "").removesuffix(".dir")
+    about = ", the one here" if id == now else "" if past.adapter else ", whose weights are not here"
+    outcome = f"{_named(id)}{about}; {learnt}" if past.md5 else "no adapter yet"
     where = f" ({past.commit[:8]})" if past.tags else ""
     text = f"{past.date}{where} “{past.subject}”: {outcome}"
     return Node(name, text, [Node("MLflow", _run(run)) for run in past.runs])

@@ -247,6 +247,17 @@ class TracedVersion:
         return key
 
     @cached_property
+    def id(self) -> str | None:
+        """As other commands name the version: DVC's hash of its adapter."""
+        digest = self.lock.outs.get(ADAPTER)
+        return digest.removesuffix(".dir") if digest else None
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Of the adapter: other commands print its version's id, samples hold its key."""
+        return [name for name in (self.id, self.adapter_key) if name]
+
+    @cached_property
     def samples(self) -> dict[str, Entry]:
         names = self.snapshot.list(SAMPLES) or self.outs.list(self.lock, SAMPLES)
         if not names:

@@ -163,10 +163,14 @@ def finished(client: MlflowClient, most: int = 1000) -> list[Run]:
     return list(client.search_runs([experiment], query, max_results=most, order_by=["attributes.start_time DESC"]))
 
 
+def _beginnings(run: Run) -> tuple[str, ...]:
+    return run.info.run_id, run.data.tags[VERSION_TAG], run.data.tags.get("dvc.models/adapter", "")
+
+
 def named(runs: Sequence[Run], name: str) -> Run:
-    """The one that a person means by a run's name, the beginning of its id, or of its version's key."""
+    """The one that a person means by a run's name, the beginning of its id, or of its version's id or key."""
     matches = [run for run in runs if name in (run.info.run_name, run.info.run_id)] or [
-        run for run in runs if run.info.run_id.startswith(name) or run.data.tags[VERSION_TAG].startswith(name)
+        run for run in runs if any(begins.startswith(name) for begins in _beginnings(run))
     ]
     if len(matches) == 1:
         return matches[0]

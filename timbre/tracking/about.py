@@ -15,13 +15,13 @@ LONGEST = 60  # characters of a run's name
 MAIN = ("tuned_clone", "tuned")  # the condition that a voice is judged by: the first that was measured
 
 
-def run_name(key: str, dirty: bool) -> str:
-    """The experiment's name in DVC, so that `dvc exp apply` knows it; else the commit's subject; else the key."""
+def run_name(id: str, dirty: bool) -> str:
+    """The experiment's name in DVC, so that `dvc exp apply` knows it; else the commit's subject; else its id."""
     if name := os.environ.get("DVC_EXP_NAME"):
         return name
     subject = visible(_subject()).strip()
     if not subject:
-        return key[:8]
+        return id[:8]
     name = f"after {subject}" if dirty else subject  # with changes that are in no commit
     return name if len(name) <= LONGEST else name[: LONGEST - 1].rstrip() + "…"
 
@@ -31,25 +31,25 @@ def _subject() -> str:
     return history.commit_info(Path(), commit).subject if commit else ""
 
 
-def tags(evidence: Evidence, key: str, commit: str) -> dict[str, str]:
+def tags(evidence: Evidence, id: str, commit: str) -> dict[str, str]:
     """The tags that MLflow's pages show beside a run."""
     return {
         "mlflow.user": _setting("user.name") or _login(),
         "mlflow.source.type": "PROJECT",
         "mlflow.source.name": redacted(_setting("remote.origin.url")) or Path.cwd().name,
-        "mlflow.note.content": note(evidence, key, commit),
+        "mlflow.note.content": note(evidence, id, commit),
     }
 
 
-def note(evidence: Evidence, key: str, commit: str) -> str:
+def note(evidence: Evidence, id: str, commit: str) -> str:
     """In Markdown."""
     lines = [_rates(evidence)]
     if evidence.gates:
         failed = f"failed: {', '.join(evidence.failed)}"
         lines.append(f"- gates: {'all passed' if evidence.passed else escaped(failed)}")
-    lines.append(f"- version `{key}`" + (f" of commit `{commit[:12]}`" if commit else ""))
+    lines.append(f"- version `{id}`" + (f" of commit `{commit[:12]}`" if commit else ""))
     if commit:
-        lines.append(f"- back to it: `git checkout {commit[:12]} && dvc pull`")
+        lines.append(f"- back to it: `git checkout {commit[:12]} && dvc checkout`, or `dvc pull` in another clone")
     return "\n".join(line for line in lines if line)
 
 

@@ -17,6 +17,8 @@ from timbre.core.content import content_key, file_sha256
 from timbre.core.records import Example, read_jsonl
 from timbre.versions import dvc_lock, snapshot
 from timbre.versions.snapshot import WorkTree
+from timbre.versions.tables import ADAPTER
+from timbre.versions.version_ids import DIGITS
 
 WRITTEN = (
     "dvc.lock",
@@ -32,6 +34,11 @@ def tags(dataset: Path, samples: Path, parameters: dict[str, Any]) -> dict[str, 
     hashes = {f"dvc.{path}": digest for path, digest in outs.items()}
     hashes |= {"dvc.lock": content_key(sorted(outs.items())), "data.version": digest_of(dataset, outs)}
     return git_tags() | hashes | base_tags(samples, parameters.get("voice", {}))
+
+
+def version_id() -> str:
+    """As commands print it; empty where no lock names an adapter."""
+    return dvc_lock.read(WorkTree(Path())).outs.get(ADAPTER, "")[:DIGITS]
 
 
 def base_tags(samples: Path, voice: dict[str, Any]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,12 +66,21 @@ def check_lengths(voice: Voice, clips: Sequence[Utterance]) -> None:
             raise DataError(f"{clip.id}: its {clip.seconds:.1f} s {why}; lower chunk.max_seconds")
 
 
+def epoch_clips(speakers: Sequence[str], equal: bool) -> int:
+    """How many clips an epoch has, where each of these is of the speaker named."""
+    counts = Counter(speakers)
+    return len(counts) * max(counts.values()) if equal else len(speakers)
+
+
 class BatchOrder:
     """Each epoch every clip once, a `share` of them after the opening of another one of the speaker: so the voice
-    learns to follow a reference."""
+    learns to follow a reference. With `equal` shares, clips of speakers who have fewer come again, until each speaker
+    has as many as the one with most."""
 
-    def __init__(self, voice: Voice, clips: Sequence[Utterance], *, batch: int, share: float, seed: int) -> None:
-        self.clips, self.batch, self.share, self.seed = clips, batch, share, seed
+    def __init__(
+        self, voice: Voice, clips: Sequence[Utterance], *, batch: int, share: float, seed: int, equal: bool = False
+    ) -> None:
+        self.clips, self.batch, self.share, self.seed, self.equal = clips, batch, share, seed, equal
         self.voice, self.lengths = voice, [voice.length([clip.turn]) for clip in clips]
         self.openings: dict[int, Turn] = {}  # by the clip's number
         self.before: dict[str, list[int]] = {}  # by speaker, the clips whose opening can be heard before another
@@ -79,14 +89,15 @@ class BatchOrder:
                 self.openings[number] = clip.opening
                 self.before.setdefault(clip.speaker, []).append(number)
         self.heard = {number: voice.length([opening]) for number, opening in self.openings.items()}
-        self.batches = -(-len(clips) // batch)  # in an epoch
+        self.talks = epoch_clips([clip.speaker for clip in clips], equal)
+        self.batches = -(-self.talks // batch)  # in an epoch
         self._epoch: tuple[int, list[list[list[int]]]] = (-1, [])
 
     @property
     def positions(self) -> float:
         """Of a batch, on average, without padding."""
         references = self.share * float(np.mean(list(self.heard.values()))) if self.heard else 0.0
-        return len(self.clips) / self.batches * (float(np.mean(self.lengths)) + references)
+        return self.talks / self.batches * (float(np.mean(self.lengths)) + references)
 
     def dialogues(self, number: int) -> list[list[Turn]]:
         """Of the `number`th batch of the run."""
@@ -98,13 +109,22 @@ class BatchOrder:
     def _batches(self, epoch: int) -> list[list[list[int]]]:
         """In an order of this epoch's own."""
         draw, size = random.Random(f"{self.seed} epoch {epoch}"), self.batch
-        talks = [self._talk(clip, draw) for clip in range(len(self.clips))]
+        talks = [self._talk(clip, draw) for clip in self._drawn(draw)]
         draw.shuffle(talks)
         pools = [talks[i : i + size * BUCKET] for i in range(0, len(talks), size * BUCKET)]
         ranked = [sorted(pool, key=self._length) for pool in pools]
         batches = [pool[i : i + size] for pool in ranked for i in range(0, len(pool), size)]
         draw.shuffle(batches)
         return batches
+
+    def _drawn(self, draw: random.Random) -> list[int]:
+        """The clips of an epoch, by their numbers; which of a speaker's come once more than others is drawn."""
+        every = list(range(len(self.clips)))
+        if not self.equal:
+            return every
+        own = [[n for n in every if self.clips[n].speaker == name] for name in sorted({c.speaker for c in self.clips})]
+        most = max(map(len, own))
+        return [n for some in own for n in some * (most // len(some)) + draw.sample(some, most % len(some))]
 
     def _talk(self, clip: int, draw: random.Random) -> list[int]:
         fit = self.before.get(self.clips[clip].speaker, [])

@@ -54,7 +54,10 @@ class Training:
         self.autocast = autocast(params)
         self.objectives = course.objectives
         self.optimisers = [optimiser_for(objective, params) for objective in self.objectives]
-        self.order = BatchOrder(voice, clips, batch=params.batch, share=params.context_share, seed=params.seed)
+        self.order = BatchOrder(
+            voice, clips, batch=params.batch, share=params.context_share, seed=params.seed,
+            equal=params.speakers == "equal",
+        )  # fmt: skip
         steps = math.ceil(params.epochs * self.order.batches / params.accumulation)
         self.steps = min(steps, params.max_steps or steps)
         self.held = exam_clips(held, params.eval_clips)

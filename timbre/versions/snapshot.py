@@ -178,11 +178,24 @@ class WorkTree(Snapshot):
 
 
 def open_snapshot(root: Path, revision: str | None) -> Snapshot:
-    """The work tree for None, else whatever git finds under that name."""
+    """The work tree for None, else whatever git finds under that name, or the version of that id."""
     if revision is None:
         return WorkTree(root)
-    commit = revision if COMMIT.fullmatch(revision) else resolve(root, revision)
+    try:
+        commit = revision if COMMIT.fullmatch(revision) else resolve(root, revision)
+    except DataError:
+        if not _is_work_tree(root, revision):
+            raise
+        return WorkTree(root)
     return Commit(root, commit, commit[:8] if revision == commit else revision)
+
+
+def _is_work_tree(root: Path, revision: str) -> bool:
+    """Whether it is the id of a version that no commit has yet."""
+    from timbre.versions import version_ids  # which reads commits
+
+    found = version_ids.find(root, revision)
+    return found is not None and found.commit is None
 
 
 def resolve(root: Path, revision: str) -> str:
@@ -190,7 +203,7 @@ def resolve(root: Path, revision: str) -> str:
         # --end-of-options: a name that begins with a dash is a name
         commit = git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     except DataError as error:
-        if (experiment := _experiment(root, revision)) is None:
+        if (experiment := _experiment(root, revision) or _of_version(root, revision)) is None:
             if revision == "HEAD":
                 raise DataError("there is no version yet to look at; `git commit` makes the first") from error
             raise DataError(f"{revision}: git knows no such version; `git fetch` may bring it") from error
@@ -213,6 +226,14 @@ def _experiment(root: Path, name: str) -> str | None:
     return commits.pop() if commits else None
 
 
+def _of_version(root: Path, name: str) -> str | None:
+    """The newest commit of the version that has this id."""
+    from timbre.versions import version_ids  # which reads commits
+
+    found = version_ids.find(root, name)
+    return found.commit if found else None
+
+
 def fork_point(root: Path) -> str:
     """Where this branch left `main`: what a pull request is compared with. The last commit where there is no main."""
     for main in ("main", "origin/main", "master", "origin/master"):
@@ -231,11 +252,14 @@ def head(root: Path) -> str | None:
         return None
 
 
-def changed_files(root: Path, paths: Sequence[str] = (".",), besides: Sequence[str] = ()) -> list[str]:
-    """Files of `paths` that differ from the commit, new ones too, without `besides`; none where there is no git."""
+def changed_files(
+    root: Path, paths: Sequence[str] = (".",), besides: Sequence[str] = (), *, new: bool = True
+) -> list[str]:
+    """Files of `paths` that differ from the commit, `new` ones too, without `besides`; none where there is no git."""
     try:
+        which = "--untracked-files=" + ("normal" if new else "no")
         excluded = (f":(exclude){path}" for path in besides)
-        listed = git(root, "status", "--porcelain", "-z", "--no-renames", "--", *paths, *excluded)
+        listed = git(root, "status", "--porcelain", "-z", "--no-renames", which, "--", *paths, *excluded)
     except DataError:
         return []
     return [entry[3:] for entry in listed.decode(errors="replace").split("\0") if entry]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import resource
 import secrets
 import signal
@@ -26,6 +27,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from timbre.web import endpoints
 from timbre.web.app import LocalAccess, create_app
 
+log = logging.getLogger("timbre.serve")
 LOOPBACK = "127.0.0.1"
 BACKLOG = 128  # connections that wait while the server starts
 STALLED = 120.0  # seconds in which a client takes nothing of its answer before it is given up
@@ -48,17 +50,25 @@ class PatientProtocol(H11Protocol):
         if len(self.connections) >= most_connections():
             self._make_room()
         super().connection_made(transport)
-        self.deadline = self.loop.time() + endpoints.SILENCE
+        self._begin_waiting()
         self._wait()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self.idle:  # the next request's head, or a body that nobody reads
             self._wait()
+        else:
+            self.waiting.pop(self, None)
 
     def on_response_complete(self) -> None:
-        self.deadline = self.loop.time() + endpoints.SILENCE
+        self._begin_waiting()
         super().on_response_complete()
+        if not self.idle:  # its next request was there already
+            self.waiting.pop(self, None)
+
+    def send_400_response(self, msg: str) -> None:
+        log.info("refused: 400, no HTTP")  # what is no request reaches no application, which logs the others
+        super().send_400_response(msg)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -72,6 +82,7 @@ class PatientProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self.stalled is not None:
             self.stalled.cancel()
+        self.waiting.pop(self, None)
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
 
@@ -79,14 +90,25 @@ class PatientProtocol(H11Protocol):
     def idle(self) -> bool:
         return not self.cycle or bool(self.cycle.response_complete)
 
+    @property
+    def waiting(self) -> dict[PatientProtocol, None]:
+        """All connections of this server that wait for a request, those first that have waited longest."""
+        shared: dict[PatientProtocol, None] = vars(self.server_state).setdefault("waiting", {})
+        return shared
+
+    def _begin_waiting(self) -> None:
+        self.deadline = self.loop.time() + endpoints.SILENCE
+        self.waiting.pop(self, None)
+        self.waiting[self] = None
+
     def _wait(self) -> None:
         if self.timeout_keep_alive_task is None and not self.transport.is_closing():
             self.timeout_keep_alive_task = self.loop.call_at(self.deadline, self.timeout_keep_alive_handler)
 
     def _make_room(self) -> None:
-        waiting = (c for c in self.connections if isinstance(c, PatientProtocol) and c.idle)
-        longest = min((c for c in waiting if not c.transport.is_closing()), key=lambda c: c.deadline, default=None)
-        if longest is not None:
+        """One place, at a cost that does not grow with the connections: there may be ten thousand."""
+        if longest := next(iter(self.waiting), None):
+            del self.waiting[longest]
             longest.transport.abort()
 
 

@@ -13,10 +13,10 @@ import soundfile
 
 from timbre.audio import content_credentials
 from timbre.audio.content_credentials import KEYS, PRIVATE, Credential, credential, has_keys, make_keys, signed
+from timbre.audio.emitting import Mark, marked_file
 from timbre.commands import cli
 from timbre.core.errors import DataError
 from timbre.synthesis import sinks
-from timbre.synthesis.emitting import Mark, marked_file
 from timbre.trace.sound_marks import spoken_by
 
 RATE = 16_000
@@ -68,7 +68,7 @@ def test_a_changed_file_no_longer_is_what_was_signed(project: Path) -> None:
 def test_trace_reads_the_manifest_also_where_the_words_are_gone(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from timbre.trace import sound_marks
 
-    monkeypatch.setattr(sound_marks, "known_keys", lambda root: iter([(None, KEY)]))
+    monkeypatch.setattr(sound_marks.version_ids, "known", lambda root: iter([(None, KEY)]))
     make_keys("Ann")
     bare = io.BytesIO()
     soundfile.write(bare, sound(), RATE, format="WAV")

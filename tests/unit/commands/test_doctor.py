@@ -65,8 +65,8 @@ def test_words_that_the_demos_models_do_not_know_are_a_warning(
     code, text = examine(capsys)
     assert code == 0
     assert (
-        "ok    words        models/tiny/whisper.pt knows only the 45 words of the demo, and yours are among them"
-        in text
+        "ok    words        models/tiny/whisper.pt knows only the 45 words of the demo, and those of your "
+        "transcripts and prompts are among them" in text
     )
     edit("data/transcripts/harbour-noon.tsv", "please.", "please, said the fishmonger.")
     code, text = examine(capsys)
@@ -76,6 +76,21 @@ def test_words_that_the_demos_models_do_not_know_are_a_warning(
             f"warn  words        models/tiny/{model} knows only the 45 words of the demo; yours have 2 others, such as "
             "fishmonger, said\n      → `cp presets/csm-1b.yaml params.yaml`"
         ) in text
+
+
+def test_a_draft_of_other_speech_is_in_known_words_and_is_told_by_its_doubt(
+    healthy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(ROOT / "models/tiny/corpus.json", "models/tiny/corpus.json")
+    words = [{"word": "pier", "start": 0, "end": 1, "probability": 0.31}]
+    draft = {"audio_sha256": "a", "segments": [{"start": 0, "end": 1, "text": "pier", "words": words}]}
+    Path("data/drafts").mkdir(exist_ok=True)
+    Path("data/drafts/harbour-noon.json").write_text(json.dumps(draft))
+    code, text = examine(capsys)
+    assert code == 0
+    assert "warn  words        harbour-noon: models/tiny/whisper.pt knows only the 45 words" in text
+    assert "is 31% sure of what it wrote here" in text
+    assert "are among them" not in text
 
 
 def _no_dvc() -> None:

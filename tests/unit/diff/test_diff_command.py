@@ -10,8 +10,10 @@ import sys
 from pathlib import Path
 
 from tests.support.command import Finished, timbre
+from tests.support.fake_outputs import voice as voice_like
 from tests.support.git_histories import MORNING, first, reword
 from tests.support.paths import ROOT
+from timbre.audio import flac_bytes
 from timbre.commands import cli
 
 
@@ -51,7 +53,11 @@ def test_check_fails_on_a_stale_lock_a_leak_a_gate_and_missing_consent(tmp_path:
 
 def test_piped_it_is_markdown_and_full_is_by_the_name_of_the_file(tmp_path: Path) -> None:
     voice = first(tmp_path / "voice")
+    reworded = dict.fromkeys(voice.wrong, flac_bytes(voice_like(0.6, 0), 16_000))
+    voice.sounds = reworded
+    voice.commit("Speak with sound")
     reword(voice)
+    voice.sounds = reworded
     voice.run()
     done = diff(voice.root, "--full", "all.html")
     assert done.stdout.startswith("<!-- timbre diff -->\n🟢 **4 lines in 2 recordings reworded")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ import soundfile
 
 from tests.support.fake_outputs import voice
 from tests.support.report_outs import made_up
+from timbre.audio.watermark import detect
+from timbre.core.records import Sample
 from timbre.evaluation import metrics
 from timbre.evaluation.metrics import (
     Difference,
@@ -32,10 +35,10 @@ def test_a_training_that_a_person_ended_is_told(tmp_path: Path) -> None:
     (facts := tmp_path / "training.json").write_text('{"steps": 40, "ended_early": true, "planned_steps": 120}')
     (history := tmp_path / "history.csv").write_text("step,train_loss,eval_loss\n40,2.5,2.6\n")
     (tmp_path / "points").mkdir()
-    shown = training.read(facts, history, tmp_path / "points", [], tmp_path)
+    shown = training.read(facts, history, tmp_path / "points", [], tmp_path, None)
     assert shown.ended == "A person ended it early, at step 40 of 120."
     facts.write_text('{"steps": 120}')
-    assert training.read(facts, history, tmp_path / "points", [], tmp_path).ended == ""
+    assert training.read(facts, history, tmp_path / "points", [], tmp_path, None).ended == ""
 
 
 @pytest.mark.parametrize(
@@ -178,6 +181,23 @@ def test_a_player_holds_the_whole_sound_in_less_than_half_of_the_bytes(tmp_path:
     part = sound.sound(tmp_path / "16000.flac", 1.0, 2.5)
     assert part.seconds == 1.5
     assert base64.b64decode(part.picture).startswith(b"\x89PNG")
+
+
+def test_a_player_of_a_spoken_sample_says_that_it_is_synthetic_and_one_of_a_recording_does_not(tmp_path: Path) -> None:
+    key = "d3979b06" * 4
+    path = tmp_path / "tuned-ferry-0.flac"
+    level = 0.06 + 0.03 * np.sin(np.arange(64_000) / 16_000 * 2 * np.pi * 3)
+    soundfile.write(path, level * np.random.default_rng(0).normal(0, 1, 64_000), 16_000, subtype="PCM_16")
+    spoken = Sample("tuned-ferry-0", "tuned", "ferry", "domain", "The ferry.", None, 0, None, "a", "b", 4.0, True, "k")
+    with soundfile.SoundFile(io.BytesIO(base64.b64decode(sound.spoken(path, spoken, key).mp3))) as file:
+        assert json.loads(file.comment) == {"synthetic": True, "generator": "timbre", "voice": key}
+        found = detect(file.read(dtype="float32"), file.samplerate)
+    assert found is not None
+    assert found.payload == key[:8]
+    assert sound.spoken(path, spoken, key).picture == sound.sound(path).picture, "of what was measured"
+    with soundfile.SoundFile(io.BytesIO(base64.b64decode(sound.sound(path).mp3))) as file:
+        assert file.comment == ""
+        assert detect(file.read(dtype="float32"), file.samplerate) is None
 
 
 def test_what_people_prefer_is_told_beside_the_machines_numbers() -> None:

@@ -27,6 +27,7 @@ from timbre.exchange.dataset_rows import examples, load
 from timbre.families import csm
 
 PARAMS = DatasetParams(
+    speakers=None,
     eval_share=0.1, block_seconds=60, pace_iqr=1.5, snr=15, silence=0.6, clipping=0.001, language=0.5, repeats=2,
     doubtful_cer=0.1, wrong_cer=0.7, min_heard=0.25,
 )  # fmt: skip
@@ -255,6 +256,23 @@ def test_a_row_says_its_speakers_number_unless_it_is_0(root: Path) -> None:
     make()
     rows = [row for name in ("train", "eval") for row in read_jsonl(Path(f"data/dataset/{name}.jsonl"), Example)]
     assert {(row.source, row.number) for row in rows} == {("ann", 3)}
+
+
+def test_a_speaker_can_be_left_out_by_name() -> None:
+    anns, bobs = talk("one", 8), [replace(clip("two", number), speaker="bob") for number in range(8)]
+    kept = split([*anns, *bobs], heard([*anns, *bobs]), replace(PARAMS, speakers=["bob"]))
+    assert {c.speaker for c in [*kept.train, *kept.evaluation]} == {"bob"}
+    assert {kept.reasons[c.id] for c in anns} == {"unasked: dataset.speakers does not name ann"}
+    alone = split(bobs, heard(bobs), PARAMS)
+    assert (kept.train, kept.evaluation) == (alone.train, alone.evaluation)
+
+
+def test_a_speaker_who_is_asked_for_and_has_no_clip_is_named() -> None:
+    clips = talk("one", 8)
+    with pytest.raises(DataError, match=r"dataset\.speakers: eve has no clip; the speakers who have are ann"):
+        split(clips, heard(clips), replace(PARAMS, speakers=["ann", "eve"]))
+    with pytest.raises(ValueError, match=r"speakers: \[\] names nobody; null takes everyone"):
+        replace(PARAMS, speakers=[])
 
 
 def test_each_speaker_keeps_clips_back_for_evaluation() -> None:

@@ -10,11 +10,12 @@ import soundfile
 
 from tests.support.git_history import Voice
 from tests.unit.audio.test_watermark import speech
+from timbre.audio.emitting import Emission, Mark
 from timbre.audio.watermark import marked
 from timbre.commands import cli
 from timbre.core.errors import DataError
-from timbre.synthesis.emitting import Emission, Mark
 from timbre.trace.sound_marks import spoken_by
+from timbre.versions import version_ids
 
 RATE = 16_000
 
@@ -30,7 +31,7 @@ def test_a_file_leads_to_its_version_by_its_words_or_by_its_sound(
     from timbre.trace import sound_marks
 
     known = [("c" * 40, "ab" * 16), (None, "0123456789abcdef" * 2)]
-    monkeypatch.setattr(sound_marks, "known_keys", lambda root: iter(known))
+    monkeypatch.setattr(sound_marks.version_ids, "known", lambda root: iter(known))
     for kind in ("mp3", "flac", "wav", "opus"):
         emitted(tmp_path / f"a.{kind}", "ab" * 16)
         found = spoken_by(tmp_path, tmp_path / f"a.{kind}")
@@ -50,3 +51,21 @@ def test_a_file_leads_to_its_version_by_its_words_or_by_its_sound(
     Path("noise.mp3").write_bytes(b"no sound")
     with pytest.raises(DataError, match=r"noise\.mp3: cannot be read as sound"):
         cli.execute(["trace", "noise.mp3"])
+
+
+def test_a_versions_key_leads_to_its_clips_and_consent(
+    history: Voice, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from timbre.commands.trace import of_version
+
+    key = next(key for commit, key in version_ids.known(history.root) if commit is not None)
+    text = of_version(history.root, key)
+    assert text is not None
+    assert "learnt" in text
+    assert "consent" in text
+    assert of_version(history.root, "f" * 32) is None
+    monkeypatch.chdir(history.root)
+    assert cli.execute(["trace", key[:8]]) == 0
+    assert "models/adapter" in capsys.readouterr().out
+    with pytest.raises(DataError, match="no sample, clip, adapter"):
+        cli.execute(["trace", "f" * 8])

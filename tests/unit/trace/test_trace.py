@@ -15,11 +15,12 @@ import pytest
 from tests.support.fake_outputs import end_early
 from tests.support.git_history import Voice
 from tests.support.paths import ROOT
-from timbre.commands import trace
+from timbre.commands import cli, trace
 from timbre.core.errors import DataError
 from timbre.core.records import Sample, to_json
 from timbre.trace import text
 from timbre.tracking import experiment_name
+from timbre.versions.snapshot import open_snapshot
 
 NOON = ["The ferry waits.", "It goes at noon.", "Mind the gap.", "The tide comes in.", "All aboard.", "It is late."]
 HOSTILE = "A \x1b[31mred\x07 <script>talk</script>\u202e"
@@ -171,7 +172,7 @@ def test_what_was_said_against_a_clip_is_told_with_it(scratch: Voice) -> None:
 
 
 def test_a_clip_leads_forward_to_the_adapter_and_the_samples_that_clone_it(voice: Voice) -> None:
-    key = traced(voice, "adapter")["found"]["key"]
+    key = traced(voice, "adapter")["found"]["version"]
     first = traced(voice, "data/transcripts/noon.tsv:2")["found"]
     assert (first["learnt_by"], first["cloned_by"]) == (key, ["tuned_clone-one-0"])
     last = traced(voice, "data/transcripts/noon.tsv:7")["found"]
@@ -278,8 +279,48 @@ def test_an_older_adapter_goes_by_the_key_that_samples_name_it_by(scratch: Voice
     first, second, third = traced(scratch, "noon", history=True)["history"]
     assert (first["adapter"], second["adapter"], third["adapter"]) == (None, None, here)
     said = drawn(scratch, "noon", "--history")
-    assert f"“Train anew”: adapter {here}, the one here; 2 of its 4 clips" in said
-    assert f"“First voice”: adapter of MD5 {first['md5']}, whose weights are not here; 2 of its 2 clips" in said
+    assert f"“Train anew”: version {third['md5'][:8]}, the one here; 2 of its 4 clips" in said
+    assert f"“First voice”: version {first['md5'][:8]}, whose weights are not here; 2 of its 2 clips" in said
+
+
+def test_the_id_that_commands_print_names_a_version_wherever_a_commit_does(
+    voice: Voice, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def said(*words: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["timbre", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 0
+        return capsys.readouterr().out
+
+    older, newer = traced(voice, "adapter", "v1")["found"]["version"], traced(voice, "adapter")["found"]["version"]
+    assert older != newer
+    assert f"version {newer[:8]}, models/adapter" in drawn(voice, "adapter")
+    for named in (older[:8], older, "v1", voice.git("rev-parse", "--short=8", "v1").strip()):
+        assert json.loads(said("trace", named, "--json"))["found"]["version"] == older, named
+    assert traced(voice, newer[:8])["found"]["version"] == newer
+    assert traced(voice, "adapter", older[:8])["found"]["version"] == older
+    with open_snapshot(voice.root, older[:8]) as snapshot:
+        assert snapshot.commit == voice.git("rev-parse", "v1").strip()
+    assert "night" in said("diff", older[:8], newer[:8], "--local", "--format", "json")
+
+
+def test_a_version_that_no_commit_has_yet_is_the_work_tree_by_its_id(scratch: Voice) -> None:
+    locked = Path("dvc.lock").read_text()
+    id = traced(scratch, "adapter")["found"]["version"]
+    Path("dvc.lock").write_text(locked.replace(id, "f" * 32))
+    with open_snapshot(scratch.root, "f" * 8) as snapshot:
+        assert snapshot.commit is None
+    with pytest.raises(DataError, match="git knows no such version"):
+        open_snapshot(scratch.root, "e" * 8)
+
+
+def test_files_that_git_does_not_hold_are_no_change_of_the_voice(scratch: Voice) -> None:
+    before = trace.trace(scratch.root, "adapter", None, False).changed
+    Path("notes.txt").write_text("of no concern")
+    assert trace.trace(scratch.root, "adapter", None, False).changed == before
+    Path("data/transcripts/new.tsv").write_text("start\tend\tspeaker\tflag\ttext\n")
+    assert trace.trace(scratch.root, "adapter", None, False).changed == before + 1
 
 
 def test_what_has_left_is_found_in_the_versions_that_had_it(scratch: Voice) -> None:

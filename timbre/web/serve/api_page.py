@@ -13,6 +13,7 @@ GETS = {
     "/v1/models/{id}": "one model",
     "/v1/audio/models": "models, as Open WebUI asks for them",
     "/v1/audio/voices": "voices: id, name, version",
+    "/v1/trace/{key}": "what a version (X-Timbre-Version) was made from: recordings, lines, licences, consent",
     "/health": "whether the process answers",
     "/ready": "whether a voice is loaded; 503 while it is loaded, or while the server ends",
     "/metrics": "figures for Prometheus",
@@ -43,7 +44,8 @@ def description() -> dict[str, Any]:
     for path, meaning in GETS.items():
         get: dict[str, Any] = {"summary": meaning, "responses": {"200": {"description": meaning}}}
         if "{id}" in path:
-            get["parameters"] = [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}]
+            name = path.partition("{")[2].rstrip("}")
+            get["parameters"] = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}}]
         paths[path] = {"get": get}
     return {
         "openapi": "3.1.0",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import secrets
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -14,13 +16,15 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from timbre.audio.containers import encoder_of
+from timbre.audio.emitting import Emission, Mark
 from timbre.core.errors import DataError
 from timbre.core.params import read
 from timbre.core.sections import GenerateParams
 from timbre.exchange.speaker_choice import marks_speakers
+from timbre.exchange.voice_card import named
 from timbre.exchange.voice_versions import VoiceVersion
 from timbre.families import Turn
-from timbre.synthesis.emitting import Emission, Mark
+from timbre.project.permissions import Permissions
 from timbre.synthesis.engine import NotReady, SpeechJob
 from timbre.synthesis.narration import Manner, Narration, manner_of, passages
 from timbre.synthesis.spoken_log import SpokenLog
@@ -35,6 +39,7 @@ from timbre.web.serve.speech_request import MOST, SpeechRequest, parse
 from timbre.web.serve.speech_stream import SpeechStream, shown
 from timbre.web.serve.voices import MODEL, NO_REFERENCE, OPENAI_MODELS, SPEAKER_MARK, ServedVoices
 
+KEY = re.compile(r"[0-9a-f]{32}")  # of a version
 CREATED = 1_790_000_000  # Unix seconds; OpenAI's clients want a number
 
 
@@ -48,9 +53,11 @@ class SpeechService:
     log: SpokenLog = field(default_factory=SpokenLog)
     params: GenerateParams = field(default_factory=lambda: read().generate)
     draining: bool = False
+    trace: Callable[[str], str | None] = lambda key: None  # of a version's key: what it was made from
 
     def __post_init__(self) -> None:
         self.figures = Figures(self.voices)
+        self.tracing = asyncio.Semaphore(1)  # it reads git: one at a time, so that it holds up no speech
 
     def routes(self) -> list[BaseRoute]:
         return [
@@ -59,6 +66,7 @@ class SpeechService:
             Route("/v1/models/{name}", self.model),
             Route("/v1/audio/models", self.audio_models),
             Route("/v1/audio/voices", self.audio_voices),
+            Route("/v1/trace/{key}", self.traced),
             Route("/health", self.health),
             Route("/ready", self.ready),
             Route("/metrics", self.metrics),
@@ -197,6 +205,22 @@ class SpeechService:
         ]
         return AsciiJson({"voices": rows})
 
+    async def traced(self, request: Request) -> Response:
+        """From what one hears to the version, its clips, the lines and who consented."""
+        self.keys.name_of(request.headers.get("authorization", ""))
+        key = request.path_params["key"]
+        async with self.tracing:
+            text = await run_in_threadpool(self._trace_of, key)
+        if text is None:
+            raise Refusal(404, "there is no version of this key here", code="no_version")
+        return AsciiJson({"version": key, "text": text})
+
+    def _trace_of(self, key: str) -> str | None:
+        """Of a version that is served and in no commit, what the server itself knows."""
+        text = self.trace(key) if KEY.fullmatch(key) else None
+        served = next((version for version in self.voices.versions.values() if version.key == key), None)
+        return text or (about(served) if served else None)
+
     def health(self, request: Request) -> Response:
         """The process answers; no more."""
         return AsciiJson({"status": "ok"})
@@ -209,6 +233,19 @@ class SpeechService:
     def metrics(self, request: Request) -> Response:
         self.keys.name_of(request.headers.get("authorization", ""))
         return Response(self.figures.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def about(version: VoiceVersion) -> str:
+    base = f"base {named(version)}"
+    if version.adapter is None:
+        return f"{base}, which learnt nothing here"
+    people = Permissions().people
+    lines = [f"{version.key}, spoken with as {version.id}; no commit that can be read here has it", base]
+    for speaker, recordings in version.speakers.items():
+        consent = people[speaker].consent if speaker in people else None
+        given = f"consent by {consent.by} on {consent.when}, for {consent.use}" if consent else "no consent is known"
+        lines.append(f"voice {speaker}: {given}; learnt from {', '.join(recordings)}")
+    return "\n".join(lines)
 
 
 class AsgiAnswer(Response):

@@ -15,7 +15,7 @@ from functools import partial
 from starlette.types import Message, Receive, Scope, Send
 
 from timbre.audio.containers import TYPES
-from timbre.synthesis.emitting import Emission
+from timbre.audio.emitting import Emission
 from timbre.synthesis.engine import SpeechJob, SpokenPart
 from timbre.web.serve.errors import Refusal, refusal_of
 from timbre.web.serve.figures import DEFICIT, Figures, Playback

@@ -25,13 +25,34 @@ async function listVoices() {
   });
 }
 
+// What is heard here, back to the recordings: read when it is opened.
+function traced(version) {
+  const part = Object.assign(document.createElement("details"), { className: "trace" });
+  const head = document.createElement("summary"), text = document.createElement("pre");
+  head.append("Trace of version ", Object.assign(document.createElement("code"), { textContent: version.slice(0, 8) }));
+  text.tabIndex = 0; // long lines are scrolled, with the keyboard too
+  part.dataset.version = version;
+  part.append(head, text);
+  part.addEventListener("toggle", async () => {
+    if (!part.open || text.textContent) return;
+    text.textContent = "…";
+    try {
+      const answer = await fetch(`v1/trace/${part.dataset.version}`, { headers: headers() });
+      const known = await answer.json();
+      text.textContent = answer.ok ? known.text : known.error.message;
+    } catch (error) {
+      text.textContent = error.message;
+    }
+    part.dataset.read = "true";
+  });
+  return part;
+}
+
 function take(voice) {
   const card = document.createElement("article");
   card.className = "take";
   const element = (tag, className = "", textContent = "") => Object.assign(document.createElement(tag), { className, textContent });
-  const trace = element("p", "soft", "Version: ");
-  trace.append(element("code", "", voice.dataset.version.slice(0, 8)));
-  card.append(element("h2", "", voice.value), element("canvas"), element("p", "said"), element("p", "soft"), trace);
+  card.append(element("h2", "", voice.value), element("canvas"), element("p", "said"), element("p", "soft"), traced(voice.dataset.version));
   at("takes").append(card);
   return card;
 }
@@ -69,6 +90,7 @@ async function speak(voice, abort) {
     at("locked").hidden = at("locked").hidden && answer.status !== 401;
     throw new Error((await answer.json()).error.message);
   }
+  card.querySelector(".trace").replaceWith(traced(answer.headers.get("x-timbre-version"))); // it may have been promoted since
   card.querySelector(".said").textContent = decodeURIComponent(answer.headers.get("x-timbre-text") || "");
   const warning = answer.headers.get("x-timbre-warning");
   if (warning) warn(decodeURIComponent(warning));

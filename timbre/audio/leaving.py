@@ -3,8 +3,8 @@
     marked_copy(Path("reports/samples/tuned-bridge-0.flac").read_bytes(), key)      # a FLAC file
     voice_of(sample, "d3979b06…")                       # the key: of the version, or of what has no adapter
 
-In reports/samples they carry no mark, so that what is measured is the voice alone. MLflow, a listening test for others
-and a release get copies.
+In reports/samples they carry no mark, so that what is measured is the voice alone. The report's page, that of a
+difference, MLflow, a listening test for others and a release get copies.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import io
 import numpy as np
 import soundfile
 
+from timbre.audio.emitting import Mark, marked_file
 from timbre.core.content import content_key
 from timbre.core.records import Sample
-from timbre.synthesis.emitting import Mark, marked_file
 
 
 def marked_copy(content: bytes, key: str) -> bytes:

@@ -10,9 +10,9 @@ import numpy as np
 import soundfile
 
 from timbre import audio
+from timbre.audio.leaving import marked_copy, voice_of
 from timbre.audio.watermark import detect
 from timbre.core.records import Sample
-from timbre.exchange.leaving import marked_copy, voice_of
 
 RATE = 16_000
 KEY = "d3979b06" * 4

@@ -109,8 +109,12 @@ def wav_file(sound: Samples, rate: int, mark: Mark) -> bytes:
 
 def marked_file(sound: Samples, rate: int, mark: Mark, container: str) -> bytes:
     """As `wav_file`, of samples that are not marked yet."""
+    return _file(marked_samples(sound, rate, mark), rate, mark, container)
+
+
+def marked_samples(sound: Samples, rate: int, mark: Mark) -> Samples:
     marked = MarkedSound(rate, mark)
-    return _file(np.concatenate((marked.feed(sound), marked.finish())), rate, mark, container)
+    return np.concatenate((marked.feed(sound), marked.finish()))
 
 
 def _file(sound: Samples, rate: int, mark: Mark, container: str) -> bytes:
