@@ -15,7 +15,8 @@ from ruamel.yaml import YAML
 
 from tests.support.fake_outputs import write_samples
 from tests.support.loopback_hub import Hub
-from tests.support.speech_server import ROOT, work_in_served
+from tests.support.paths import ROOT
+from tests.support.speech_server import work_in_served
 from timbre import families
 from timbre.commands import cli
 from timbre.core.errors import DataError, SourceError

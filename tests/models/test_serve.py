@@ -23,8 +23,10 @@ import openai
 import pytest
 import soundfile
 
-from tests.support.speech_server import CLIP, ROOT, copy_served, frames_held, served_once, speaking_server, until
+from tests.support.paths import ROOT
+from tests.support.speech_server import CLIP, copy_served, frames_held, served_once, speaking_server
 from tests.support.tiny_models import SAMPLE_RATE
+from tests.support.waiting import until
 from timbre.commands import cli
 from timbre.core.errors import DataError, SourceError
 from timbre.synthesis.spoken_log import SpokenLog
@@ -212,7 +214,7 @@ def test_a_client_that_hangs_up_frees_its_slot(shared: SpeechServer) -> None:
     assert shared.service.voices.engine.speaking
     gone.close()
     until(lambda: not shared.service.voices.engine.speaking)
-    assert "timbre_hung_up_total 1.0" in httpx.get(f"{shared.url}/metrics").text
+    until(lambda: "timbre_hung_up_total 1.0" in httpx.get(f"{shared.url}/metrics").text)
 
 
 def test_the_figures_count_what_was_answered(shared: SpeechServer) -> None:
