@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stages import evaluate
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from timbre import audio
 from timbre.core.errors import ModelError
 from timbre.core.records import Sample
