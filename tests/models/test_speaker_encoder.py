@@ -14,7 +14,7 @@ from timbre.core.errors import ModelError
 from timbre.core.records import Sample
 from timbre.core.sections import SpeakerParams, VoiceParams
 from timbre.evaluation import ge2e, speaker_encoder
-from timbre.evaluation.speaker_encoder import KnownVoices, AnyVoiceEncoder
+from timbre.evaluation.speaker_encoder import AnyVoiceEncoder, KnownVoices
 from timbre.evaluation.speaker_similarity import JudgedSound, bring
 
 TINY = ROOT / "models/tiny"
