@@ -385,6 +385,22 @@ def test_the_server_describes_itself_to_programs_and_people(shared: SpeechServer
     assert "response_format" in page.text
 
 
+def test_an_answer_names_the_card_of_a_version_that_was_pushed(place: Path) -> None:
+    from timbre.exchange import model_cards
+
+    def about() -> dict[str, Any]:
+        with soundfile.SoundFile(io.BytesIO(ask(server, response_format="flac").content)) as file:
+            return dict(json.loads(file.comment))
+
+    with speaking_server() as server:
+        key = server.service.voices.default.key
+        assert about() == {"synthetic": True, "generator": "timbre", "voice": key}
+        model_cards.remember(key, "https://hub.example/ann/harbour")
+        assert about()["card"] == "https://hub.example/ann/harbour"
+        model_cards.PATH.write_text("[]")
+        assert "card" not in about(), "a damaged list stops nobody"
+
+
 def test_a_version_is_traced_to_what_it_was_made_from(place: Path) -> None:
     keys = place / "keys.txt"
     keys.write_text("kitchen 0123456789abcdef-kitchen\n")
