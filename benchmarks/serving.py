@@ -49,7 +49,9 @@ class CallTally:
 
 
 def main() -> None:
-    table.run("serving", __doc__, arguments, measure)
+    options = table.parse(__doc__, arguments)
+    name = "serving" if options.size == "tiny" else f"serving-{options.size}"
+    table.record(name, measure(options), options.out)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

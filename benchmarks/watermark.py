@@ -41,6 +41,7 @@ ROOT = Path(__file__).parents[1]
 PAYLOAD = "d3979b06"
 SHORTEST = 2.0  # seconds of a sample
 RATE = 16_000  # Hz
+WIDE = 24_000  # Hz, of most voices
 
 
 def main() -> None:
@@ -56,6 +57,8 @@ def measure(options: argparse.Namespace) -> Iterator[ResultTable]:
     rows = []
     for name, treat in tqdm(TREATMENTS.items(), unit="treatment", leave=False, disable=None):
         rows.append(treated(name, treat, [sound for _, sound in samples]))
+    wide = [np.asarray(soxr.resample(sound, RATE, WIDE), np.float32) for _, sound in samples]
+    rows.append(treated("spoken at 24 kHz, then at 16 kHz", narrowed, wide, WIDE))
     others = [audio.read(path, RATE)[0] for path in sorted((ROOT / "models/tiny/voices").rglob("*.flac"))]
     began = time.perf_counter()
     false = sum(detect(sound, RATE) is not None for sound in others)
@@ -76,10 +79,11 @@ def chosen(most: int) -> Iterator[tuple[Sample, Samples]]:
             yield sample, audio.read(path.with_suffix(".flac"), RATE)[0]
 
 
-def treated(name: str, treat: Callable[[Samples], Samples], sounds: list[Samples]) -> TimedRow:
+def treated(name: str, treat: Callable[[Samples], Samples], sounds: list[Samples], rate: int = RATE) -> TimedRow:
+    """`rate` is that of the sounds when they are marked; treated, they have RATE."""
     named, found, false, began = 0, 0, 0, time.perf_counter()
     for sound in sounds:
-        mark = detect(treat(marked(sound, PAYLOAD, RATE)), RATE)
+        mark = detect(treat(marked(sound, PAYLOAD, rate)), RATE)
         named += mark is not None and mark.payload == PAYLOAD
         found += mark is not None
         false += detect(treat(sound), RATE) is not None
@@ -111,6 +115,10 @@ def wav(sound: Samples) -> bytes:
 
 def resampled(sound: Samples, rate: int) -> Samples:
     return np.asarray(soxr.resample(soxr.resample(sound, RATE, rate), rate, RATE), np.float32)
+
+
+def narrowed(sound: Samples) -> Samples:
+    return np.asarray(soxr.resample(sound, WIDE, RATE), np.float32)
 
 
 def noisy(sound: Samples) -> Samples:

@@ -23,10 +23,10 @@ import pytest
 
 from tests.support import git_histories
 from tests.support.git_history import Voice
+from tests.support.paths import ROOT
 from tests.support.review_page import page, serve  # noqa: F401
 from tests.support.shared import built_once
 
-ROOT = Path(__file__).parents[1]
 # One thread for each process: two of them must not fight for two cores, and sums come in one order.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

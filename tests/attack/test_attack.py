@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.attack import entrances, harness
+from tests.attack import entrances, harness, voices
 from tests.attack.hostile import Hostile
+from timbre.project import opinions
 
 INPUTS, SEED = 210, 13
 SECONDS = 30  # of the processor for one input; what hangs takes for ever, and a busy machine is no finding
@@ -47,3 +48,15 @@ def test_the_harness_finds_each_of_the_three() -> None:
 
 def test_every_entrance_is_met_by_a_short_run(ways_in: list[harness.Entrance]) -> None:
     assert {entrance.name for entrance, _ in harness.plan(ways_in, INPUTS, SEED)} == {one.name for one in ways_in}
+
+
+def test_the_answers_of_a_listener_come_to_the_file_time_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    written: list[object] = []
+    monkeypatch.setattr(opinions, "add", lambda listener, rows: written.append(rows))
+    attack = harness.Entrance("listening", voices.listening_requests())
+    for seed in range(60):
+        harness.attempt(attack, seed, SECONDS)
+    assert len(written) > 3

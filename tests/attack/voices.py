@@ -6,6 +6,7 @@ import io
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -141,14 +142,15 @@ def speech_requests(hostile: Hostile) -> None:
 
 
 def listening_requests() -> Callable[[Hostile], None]:
-    app = create_app(compare_routes(sitting()))
+    heard = sitting()
 
     def attack(hostile: Hostile) -> None:
-        path = hostile.rng.choice(("/api/test", "/api/trial/1", "/api/answer", "/sound/0123456789abcdef"))
+        app = create_app(compare_routes(replace(heard, answered=set())))  # a trial takes one answer
+        path = hostile.rng.choice((*["/api/answer"] * 3, "/api/test", "/api/trial/1", "/sound/0123456789abcdef"))
         body = b""
         if path == "/api/answer":
             good = {"trial": 1, "answer": "first", "seconds": 2.0}
-            body = json.dumps(hostile.values(good)).encode()
+            body = json.dumps(hostile.values(good) if hostile.rng.random() < 0.5 else good).encode()
             body = hostile.text(json.dumps(good)) if hostile.rng.random() < 0.2 else body
         elif hostile.rng.random() < 0.5:
             path = f"{path.rpartition('/')[0]}/{hostile.piece()[:3000]}"

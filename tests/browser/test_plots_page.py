@@ -8,7 +8,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
+
 SPECIFICATION = {
     "data": {"values": [{"step": 0, "loss": 3.0}, {"step": 5, "loss": 2.0}]},
     "mark": "line",

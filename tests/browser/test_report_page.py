@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from tests.support.fake_outputs import SENTENCES
+from tests.support.paths import ROOT
 from tests.support.report_outs import HOSTILE, write_owned, write_report_outs
-from tests.support.report_page import CONTRAST, ROOT, make_report
+from tests.support.report_page import CONTRAST, make_report
 from tests.support.review_page import until
 from timbre.commands import cli
 from timbre.core.errors import DataError, SourceError

@@ -12,12 +12,17 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import gpu, table
+from benchmarks import gpu, table, value
 from benchmarks.table import ResultTable, TimedRow
+from tests.support.paths import ROOT
 from timbre import families
+from timbre.core import params
+from timbre.core.records import Label
 from timbre.core.sections import VoiceParams
+from timbre.families import Turn
+from timbre.training.batches import Utterance
+from timbre.training.influence import Influence
 
-ROOT = Path(__file__).parents[2]
 SPEAKING = ResultTable(
     "a minute of speech",
     [
@@ -152,3 +157,53 @@ def test_the_documented_recipe_is_fed_what_the_processor_makes(tmp_path: Path) -
         step(voice, way, torch.optim.AdamW(weights, 1e-3), clips, 0)
         assert all(weight.abs().max() > 0 for weight in weights), "both recipes teach all of the adapter"
         voice.model = voice.base = voice.model.unload()
+
+
+def test_the_benchmark_of_value_counts_what_is_named_and_what_mending_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds = [*value.KINDS, *[""] * 36]
+    true = [Utterance(f"clip{place}", "ann", 1.0, Turn("The ferry waits.")) for place in range(40)]
+    clips = [
+        clip._replace(turn=Turn("A spoilt clip.")) if kind else clip for clip, kind in zip(true, kinds, strict=True)
+    ]
+    labels = {
+        clip.id: Label(clip.id, "noon", 0.0, 1.0, clip.turn.text, "", 0.2 * (kind in value.KINDS[:3]), None)
+        for clip, kind in zip(clips, kinds, strict=True)
+    }
+    draw = value.PlantedDraw(true, clips, kinds, labels)
+    found = [
+        Influence(
+            clip.id,
+            [4.0, 3.0],
+            [0.1, 0.1],
+            [0.1 + 0.01 * (place % 5)] * 2,
+            [9.0 if place == 3 else 1 + 0.1 * (place % 3)] * 2,
+        )
+        for place, clip in enumerate(clips)
+    ]
+    monkeypatch.setattr(value, "STATE", tmp_path / "value.json")
+    learnt = value.TaughtVoice(4.4, 1.0, found)
+    ranked = value.RankedDraw("draw 0", params.read(ROOT / "params.yaml"), draw, learnt)
+    both, check, *_, lot = value.found([ranked]).rows
+    assert (both.name, both.extra["precision and recall at k"]) == ("label check and gradients", "1.00")
+    assert (check.extra["precision and recall at k"], check.extra["noise, at its k"]) == ("0.75", "0.00")
+    assert lot.extra["precision and recall at k"] == "0.10"
+
+    trainings = []
+
+    def taught(settings: Any, clips: Any) -> value.TaughtVoice:
+        trainings.append(clips)
+        spoilt = sum(clip.turn.text == "A spoilt clip." for clip in clips)
+        return value.TaughtVoice(4.0 + 0.1 * spoilt, 1.0, [])
+
+    monkeypatch.setattr(value, "taught", taught)
+    rows = value.mended([ranked]).rows
+    changes = {row.name: str(row.extra["held-out loss"]).partition(" ")[0] for row in rows}
+    assert changes["named mended"] == changes["named dropped"] == changes["all errors mended"] == "−0.4000"
+    by_lot = float(changes["drawn by lot dropped"].replace("−", "-"))
+    assert by_lot > -0.25
+    named = float(changes["named dropped − drawn by lot dropped"].replace("−", "-"))
+    assert named == pytest.approx(-0.4 - by_lot)
+    assert value.mended([ranked]).rows == rows
+    assert len(trainings) == 4, "the next call goes on from what is kept"

@@ -12,7 +12,7 @@ import pytest
 
 from stages import check as stage
 from stages.check import Hearing, hear, main
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from timbre import asr, audio
 from timbre.core.records import Clip, Label, read_jsonl, write_jsonl
 from timbre.core.sections import CheckParams, WhisperParams

@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,9 @@ import pytest
 from safetensors.torch import load_file
 
 from tests.support.ddp_worker import LONG, UNEVEN
+from tests.support.paths import ROOT
 from tests.support.servers import free_port
-from tests.support.training_root import PARAMS, ROOT, flags, trained, training_root, write_params
+from tests.support.training_root import PARAMS, flags, trained, training_root, write_params
 from timbre.core.errors import DataError, ParamsError
 from timbre.training import distributed
 
@@ -43,7 +46,11 @@ def learnt(place: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, A
         )
         for number in range(2)
     ]  # fmt: skip
-    said = [process.communicate(timeout=300)[0] for process in both]
+    try:
+        said = [process.communicate(timeout=300)[0] for process in both]
+    finally:
+        for process in both:
+            process.kill()
     assert [process.returncode for process in both] == [0, 0], said
     assert "train: " in said[0], "the bar"
     assert "train: " not in said[1], "only the first process talks"
@@ -68,8 +75,37 @@ def test_sharing_the_weights_changes_no_digit_and_takes_less_memory(learnt: dict
     assert shard["held"] < 0.95 * plain["held"]
 
 
+@pytest.fixture
+def started() -> Iterator[Callable[[], tuple[subprocess.Popen[str], list[psutil.Process]]]]:
+    """Starts the stage; gives it, once it has saved a state in this run, and its two processes in their order."""
+    processes: list[Any] = []
+
+    def start() -> tuple[subprocess.Popen[str], list[psutil.Process]]:
+        before = saved()
+        stage = subprocess.Popen(command(), env=QUIET, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        processes.append(stage)
+        reached(lambda: saved() != before, stage)
+        workers = psutil.Process(stage.pid).children()
+        processes.extend(workers)
+        assert len(workers) == 2
+        return stage, sorted(workers, key=lambda worker: worker.environ()["RANK"])
+
+    yield start
+    for process in processes:  # where the test failed; also those that it has stopped
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def reached(there: Callable[[], bool], stage: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + 600
+    while not there():
+        assert stage.poll() is None, stage.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
 def test_a_killed_process_ends_the_stage_with_one_line_and_the_next_run_goes_on(
-    place: Path, monkeypatch: pytest.MonkeyPatch, learnt: dict[str, Any]
+    place: Path, monkeypatch: pytest.MonkeyPatch, learnt: dict[str, Any], started: Any
 ) -> None:
     monkeypatch.chdir(place)
     write_params(place, LONG)
@@ -90,9 +126,7 @@ def test_a_killed_process_ends_the_stage_with_one_line_and_the_next_run_goes_on(
     for worker in workers:
         worker.suspend()  # so that none obeys the first Ctrl-C before the second comes
     stage.send_signal(signal.SIGINT)
-    while not Path(".timbre/stop").exists():
-        assert stage.poll() is None
-        time.sleep(0.005)
+    reached(Path(".timbre/stop").exists, stage)
     stage.send_signal(signal.SIGINT)
     for worker in workers:
         worker.resume()
@@ -150,20 +184,6 @@ def test_processes_out_of_range_are_told() -> None:
 
 def command() -> list[str]:
     return [sys.executable, "-m", "stages.train", *flags("out")]
-
-
-def started() -> tuple[subprocess.Popen[str], list[psutil.Process]]:
-    """The stage, once it has saved a state in this run, and its two processes in their order."""
-    before = saved()
-    stage = subprocess.Popen(command(), env=QUIET, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    end = time.monotonic() + 600
-    while saved() == before:
-        assert stage.poll() is None, stage.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.005)
-    workers = psutil.Process(stage.pid).children()
-    assert len(workers) == 2
-    return stage, sorted(workers, key=lambda worker: worker.environ()["RANK"])
 
 
 def saved() -> list[int]:

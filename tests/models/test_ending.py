@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a test began there, and did not end, is no other test's."""
     monkeypatch.chdir(place)
+    yield
+    shutil.rmtree(".timbre", ignore_errors=True)
 
 
 @pytest.fixture
@@ -121,5 +124,3 @@ def test_ctrl_c_once_ends_it_early_and_twice_stops_at_once(at_step: Any, capfd: 
         stage.main(**arguments("once"))
     assert signal.getsignal(signal.SIGINT) is before
     assert told("once")["steps"] == 4, "what was recorded stays"
-    ending.forget()
-    shutil.rmtree(".timbre/train")

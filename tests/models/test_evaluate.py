@@ -17,6 +17,7 @@ import soundfile
 from stages import evaluate
 from stages.evaluate import HeardSample
 from tests.support.fake_outputs import RATE, SENTENCES, voice, write_samples
+from tests.support.paths import ROOT
 from tests.support.tiny_models import random_whisper
 from timbre import asr, audio, families
 from timbre.core.content import content_key
@@ -33,7 +34,6 @@ from timbre.families.codes import to_bytes
 from timbre.mapping import batch
 from timbre.project.transcripts import read as read_transcript
 
-ROOT = Path(__file__).parents[2]
 TINY = ROOT / "models/tiny"
 MARINA, MIRA = np.eye(2, dtype=np.float32)
 SCALE = Scale(KnownVoices(MARINA, {"mira": MIRA}), 0.99, 0.0)

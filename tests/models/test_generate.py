@@ -15,6 +15,7 @@ import soundfile
 from stages import generate
 from stages.generate import CONDITIONS, Speed, plan, speak
 from tests.support.consent import withdraw_consent, write_consent
+from tests.support.paths import ROOT
 from tests.support.tiny_models import CODEBOOK_SIZE, CODEBOOKS, SAMPLE_RATE, adapted, random_csm
 from timbre import audio, families
 from timbre.core.errors import DataError, ModelError, SourceError
@@ -27,7 +28,6 @@ from timbre.project.prompts import Prompt
 from timbre.synthesis.reference import Reference, choose_reference
 from timbre.synthesis.true_prompts import true_prompts
 
-ROOT = Path(__file__).parents[2]
 PARAMS = GenerateParams(
     seeds=[0, 1],
     true_prompts=0,

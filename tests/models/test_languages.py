@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stages import transcribe
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from tests.support.tiny_models import random_whisper
 from timbre import asr
 from timbre.asr import languages

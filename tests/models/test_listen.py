@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from stages import listen
 from tests.support.consent import withdraw_consent, write_consent
 from tests.support.fake_outputs import write_samples
+from tests.support.paths import ROOT
 from tests.support.tiny_models import CODEBOOK_SIZE, CODEBOOKS, SAMPLE_RATE, adapted, random_csm
 from timbre import families
 from timbre.core import params
@@ -25,7 +26,6 @@ from timbre.families import Lora
 from timbre.families.codes import to_bytes
 from timbre.synthesis import reference
 
-ROOT = Path(__file__).parents[2]
 REFERENCE = "0123456789abcdef"  # of the samples that tests/support/fake_outputs.py makes
 ARGUMENTS = [
     Path("data/prompts.tsv"), Path("reports/samples"), Path("data/dataset"), Path("data/codes/csm"),

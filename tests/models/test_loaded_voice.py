@@ -7,7 +7,6 @@ import io
 import json
 import shutil
 import socket
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,8 +22,10 @@ from ruamel.yaml import YAML
 from stages import track
 from tests.support.mlflow_store import ARGUMENTS, enter
 from tests.support.report_outs import write_owned
-from tests.support.speech_server import frames_held, served_once, speaking_server, until
+from tests.support.review_client import running
+from tests.support.speech_server import frames_held, served_once, speaking_server
 from tests.support.tiny_models import SAMPLE_RATE
+from tests.support.waiting import until
 from timbre import speech, tracking
 from timbre.audio.watermark import detect
 from timbre.commands import cli
@@ -131,19 +132,13 @@ def test_mlflows_own_server_answers_with_the_sound(recorded: tuple[Path, tuple[s
     _, keys = recorded
     promote(0)
     app = scoring_server.init(mlflow.pyfunc.load_model(MODEL))
-    with ListeningServer(app, socket.create_server(("127.0.0.1", 0)), 1) as server:
+    with running(ListeningServer(app, socket.create_server(("127.0.0.1", 0)), 1)) as server:
 
         def ask(*rows: dict[str, Any]) -> httpx.Response:
             url = f"http://127.0.0.1:{server.port}/invocations"
             return httpx.post(url, json={"dataframe_records": rows}, timeout=60)
 
-        thread = threading.Thread(target=server.serve)
-        thread.start()
-        try:
-            answer, wrong = ask({"text": SAID, "seed": 1}, {"text": SAID, "seed": 2}), ask({"words": SAID})
-        finally:
-            server.stop()
-            thread.join()
+        answer, wrong = ask({"text": SAID, "seed": 1}, {"text": SAID, "seed": 2}), ask({"words": SAID})
     rows = answer.json()["predictions"]
     assert [row["version"] for row in rows] == [keys[0]] * 2
     assert len(heard(rows[0])) == 0.6 * SAMPLE_RATE

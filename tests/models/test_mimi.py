@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.tiny_models import ROOT
+from tests.support.paths import ROOT
 from timbre.core.errors import ModelError
 from timbre.families import Audio, Codes
 from timbre.families.csm.mimi import LONGEST_PIECE, CodecRows, CodecStream, pieces

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from timbre.core.errors import ModelError
 from timbre.families import lora
 from timbre.families.csm.load import read_config

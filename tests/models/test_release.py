@@ -15,12 +15,14 @@ from ruamel.yaml import YAML
 
 from tests.support.fake_outputs import write_samples
 from tests.support.loopback_hub import Hub
-from tests.support.speech_server import ROOT, work_in_served
+from tests.support.paths import ROOT
+from tests.support.speech_server import work_in_served
 from timbre import families
 from timbre.commands import cli
 from timbre.core.errors import DataError, SourceError
 from timbre.core.sections import VoiceParams
 from timbre.exchange import voice_card, voice_versions
+from timbre.exchange.model_cards import mark_of
 
 
 @pytest.fixture
@@ -99,6 +101,8 @@ def test_a_voice_is_pushed_as_a_model_with_its_papers(
     assert 'from_pretrained("ann/harbour")' in card
     assert "Base model: base, a folder of the project that made this, under its own licence" in card, "no path"
     assert "Licences of the recordings: [CC-BY-4.0](https://creativecommons.org/licenses/by/4.0/)." in card
+    about = mark_of(voice_versions.key_of(place / "models/adapter")).about()
+    assert about["card"] == f"{hub.url}/ann/harbour", "what is spoken from now on names the card"
 
 
 def test_a_dry_run_writes_what_would_go_and_its_samples_are_marked(
@@ -112,7 +116,9 @@ def test_a_dry_run_writes_what_would_go_and_its_samples_are_marked(
     assert cli.execute([*PUSH, "--dry-run", "--licence-understood"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "nothing sent; .timbre/push/harbour is what would go"
     sound = soundfile.SoundFile(".timbre/push/harbour/samples/ferry.flac")
-    assert json.loads(sound.comment)["voice"] == voice_versions.key_of(place / "models/adapter")
+    about = json.loads(sound.comment)
+    assert about["voice"] == voice_versions.key_of(place / "models/adapter")
+    assert about["card"].endswith("/ann/harbour")
     assert "- `samples/ferry.flac`: The ferry waits." in Path(".timbre/push/harbour/README.md").read_text()
     assert not Path(".timbre/push/harbour/samples/lantern.flac").exists(), "only sentences of the domain"
 

@@ -14,7 +14,9 @@ import pytest
 import soundfile
 from ruamel.yaml import YAML
 
+from tests.support.consent import entry_of, write_speakers
 from tests.support.fake_outputs import write_samples
+from tests.support.paths import ROOT
 from tests.support.tiny_models import CODEBOOK_SIZE, CODEBOOKS, SAMPLE_RATE, random_csm
 from timbre import audio, families, synthesis
 from timbre.commands import cli
@@ -28,7 +30,6 @@ from timbre.families import Voice
 from timbre.families.codes import to_bytes
 from timbre.synthesis import sinks, spoken_lines
 
-ROOT = Path(__file__).parents[2]
 REFERENCE = "0123456789abcdef"  # of the samples that tests/support/fake_outputs.py makes
 SAY = ["say", "--base", "the ferry waits"]
 
@@ -235,8 +236,7 @@ def test_a_line_whose_sound_a_kill_left_without_its_record_is_spoken_again(
 def write_people(place: Path, revoked: str = "null") -> None:
     """Ann, whose recording is `talk`."""
     (place / "data").mkdir(exist_ok=True)
-    consent = f"{{by: Ann, when: 2026-03-01, for: tests, evidence: null, revoked: {revoked}}}"
-    (place / "data/speakers.yaml").write_text(f"speakers:\n  ann: {{name: Ann, consent: {consent}}}\n")
+    write_speakers(place, ann=revoked)
     entry = "- {id: talk, url: 'https://a.b/c', speaker: ann, language: en, licence: CC0-1.0, consent: hers}\n"
     (place / "data/sources.yaml").write_text(entry)
 
@@ -252,9 +252,8 @@ def write_adapter(place: Path) -> None:
 def write_two_speakers(place: Path, bob_revoked: str = "null") -> None:
     """Ann's and Bob's clips, and an adapter that learnt both; no samples."""
     write_people(place)
-    consent = f"{{by: Bob, when: 2026-03-01, for: tests, evidence: null, revoked: {bob_revoked}}}"
     with (place / "data/speakers.yaml").open("a") as people:
-        people.write(f"  bob: {{name: Bob, number: 1, consent: {consent}}}\n")
+        people.write(entry_of("bob", revoked=bob_revoked, number=1))
     with (place / "data/sources.yaml").open("a") as sources:
         sources.write(
             "- {id: walk, url: 'https://a.b/d', speaker: bob, language: en, licence: CC0-1.0, consent: his}\n"

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from stages import evaluate
-from tests.conftest import ROOT
 from tests.models.test_evaluate import sample
 from tests.support.fake_outputs import SENTENCES, write_samples
+from tests.support.paths import ROOT
 from tests.support.tiny_models import random_whisper
 from timbre import asr, audio
 from timbre.asr import second_ear

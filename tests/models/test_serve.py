@@ -23,8 +23,10 @@ import openai
 import pytest
 import soundfile
 
-from tests.support.speech_server import CLIP, ROOT, copy_served, frames_held, served_once, speaking_server, until
+from tests.support.paths import ROOT
+from tests.support.speech_server import CLIP, copy_served, frames_held, served_once, speaking_server
 from tests.support.tiny_models import SAMPLE_RATE
+from tests.support.waiting import until
 from timbre.commands import cli
 from timbre.core.errors import DataError, SourceError
 from timbre.synthesis.spoken_log import SpokenLog
@@ -212,7 +214,7 @@ def test_a_client_that_hangs_up_frees_its_slot(shared: SpeechServer) -> None:
     assert shared.service.voices.engine.speaking
     gone.close()
     until(lambda: not shared.service.voices.engine.speaking)
-    assert "timbre_hung_up_total 1.0" in httpx.get(f"{shared.url}/metrics").text
+    until(lambda: "timbre_hung_up_total 1.0" in httpx.get(f"{shared.url}/metrics").text)
 
 
 def test_the_figures_count_what_was_answered(shared: SpeechServer) -> None:
@@ -381,6 +383,22 @@ def test_the_server_describes_itself_to_programs_and_people(shared: SpeechServer
     page = httpx.get(f"{shared.url}/docs")
     assert page.headers["content-type"].startswith("text/html")
     assert "response_format" in page.text
+
+
+def test_an_answer_names_the_card_of_a_version_that_was_pushed(place: Path) -> None:
+    from timbre.exchange import model_cards
+
+    def about() -> dict[str, Any]:
+        with soundfile.SoundFile(io.BytesIO(ask(server, response_format="flac").content)) as file:
+            return dict(json.loads(file.comment))
+
+    with speaking_server() as server:
+        key = server.service.voices.default.key
+        assert about() == {"synthetic": True, "generator": "timbre", "voice": key}
+        model_cards.remember(key, "https://hub.example/ann/harbour")
+        assert about()["card"] == "https://hub.example/ann/harbour"
+        model_cards.PATH.write_text("[]")
+        assert "card" not in about(), "a damaged list stops nobody"
 
 
 def test_a_version_is_traced_to_what_it_was_made_from(place: Path) -> None:

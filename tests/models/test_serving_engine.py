@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.support.tiny_models import CODEBOOK_SIZE, CODEBOOKS, WORDS, adapted, random_csm
+from tests.support.waiting import until
 from timbre import families
 from timbre.core.errors import EngineError, ModelError
 from timbre.core.sections import VoiceParams
@@ -133,9 +133,8 @@ def test_a_model_that_fails_is_made_again_and_whoever_spoke_is_told(base: Any, a
     ask = asks()[0]
     with pytest.raises(EngineError, match=r"the model failed \(ZeroDivisionError\); ask again"):
         said(engine, ask)
-    end = time.monotonic() + 20
-    while not engine.ready and time.monotonic() < end:
-        time.sleep(0.01)
+    until(lambda: engine.restarts == 1)
+    engine.wait_until_ready()
     assert len(said(engine, ask))
     assert engine.restarts == 1
     engine.close()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from timbre import audio
 from timbre.audio import speech_activity
 from timbre.audio.speech_activity import Activity

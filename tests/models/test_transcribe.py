@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from stages import transcribe
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from tests.support.tiny_models import random_whisper
 from timbre import asr, audio
 from timbre.asr import HeardUtterance, Word

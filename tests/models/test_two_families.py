@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 
 from stages import generate, train
 from stages.encode import encode_all
+from tests.support.paths import ROOT
 from tests.support.tiny_models import random_csm, write_clips
 from tests.support.tiny_orpheus import random_orpheus
 from tests.support.training_root import PARAMS
@@ -21,8 +22,6 @@ from timbre.core.records import Example, read_jsonl
 from timbre.core.sections import VoiceParams
 from timbre.project.prompts import Prompt
 from timbre.synthesis.reference import choose_reference
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from stages import encode, evaluate, generate, report, track, train
+from tests.support.paths import ROOT
 from tests.support.shared import built_once
 from timbre import audio
 from timbre.core import params
@@ -26,7 +27,6 @@ from timbre.tracking.version import TrackedFiles
 from timbre.versions.sample_sounds import version_voice
 from timbre.versions.snapshot import WorkTree
 
-ROOT = Path(__file__).parents[2]
 SPEAKERS = ("pia", "rasmus")  # voices of models/tiny/voices, with two sentences each: one to learn, one held out
 SAID = ("The ferry returns from Penzance after twenty with passengers.",
         "The night captain returns to the lighthouse with music.")  # fmt: skip

@@ -9,17 +9,14 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import value as benchmark
 from stages import train
 from tests.support.tiny_models import CSM
-from tests.support.training_root import PARAMS, ROOT, arguments, base_of, training_root
+from tests.support.training_root import PARAMS, arguments, base_of, training_root
 from timbre import families
 from timbre.commands import cli
-from timbre.core import params
-from timbre.core.records import Label
-from timbre.families import Lora, Turn
-from timbre.training.batches import Utterance, utterances
-from timbre.training.influence import Influence, influences, read_moments
+from timbre.families import Lora
+from timbre.training.batches import utterances
+from timbre.training.influence import influences, read_moments
 
 
 @pytest.fixture(scope="module")
@@ -67,42 +64,3 @@ def test_a_clip_of_the_held_out_sentences_themselves_agrees_with_them_most(place
     assert all(one < 0.999 for row in found[:-1] for one in row.alignments)
     again = influences(course, moments, clips[:1], held[:1])
     assert again == found[:1], "the moments are set anew each time, and nothing is drawn by lot"
-
-
-def test_the_benchmark_counts_what_is_named_and_what_mending_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    kinds = [*benchmark.KINDS, *[""] * 36]
-    true = [Utterance(f"clip{place}", "ann", 1.0, Turn("The ferry waits.")) for place in range(40)]
-    clips = [
-        clip._replace(turn=Turn("A spoilt clip.")) if kind else clip for clip, kind in zip(true, kinds, strict=True)
-    ]
-    labels = {
-        clip.id: Label(clip.id, "noon", 0.0, 1.0, clip.turn.text, "", 0.2 * (kind in benchmark.KINDS[:3]), None)
-        for clip, kind in zip(clips, kinds, strict=True)
-    }
-    draw = benchmark.PlantedDraw(true, clips, kinds, labels)
-    found = [
-        Influence(
-            clip.id,
-            [4.0, 3.0],
-            [0.1, 0.1],
-            [0.1 + 0.01 * (place % 5)] * 2,
-            [9.0 if place == 3 else 1 + 0.1 * (place % 3)] * 2,
-        )
-        for place, clip in enumerate(clips)
-    ]
-    scores = benchmark.signs(draw, found)
-    both, check, *_, lot = benchmark.found([draw], [scores]).rows
-    assert (both.name, both.extra["precision and recall at k"]) == ("label check and gradients", "1.00")
-    assert (check.extra["precision and recall at k"], check.extra["noise, at 2 k"]) == ("0.75", "0.00")
-    assert lot.extra["precision and recall at k"] == "0.10"
-
-    def taught(settings: Any, clips: Any) -> benchmark.TaughtVoice:
-        spoilt = sum(clip.turn.text == "A spoilt clip." for clip in clips)
-        return benchmark.TaughtVoice(4.0 + 0.1 * spoilt, 1.0, [])
-
-    monkeypatch.setattr(benchmark, "taught", taught)
-    rows = benchmark.mended(params.read(ROOT / "params.yaml"), [draw], [scores], [taught(None, clips)]).rows
-    changes = {row.name: str(row.extra["held-out loss"]).partition(" ")[0] for row in rows}
-    assert changes["named mended"] == changes["named dropped"] == changes["all errors mended"] == "−0.4000"
-    assert changes["another seed"] == "+0.0000"
-    assert float(changes["named by the check dropped"].replace("−", "-")) == pytest.approx(-0.3, abs=0.11)

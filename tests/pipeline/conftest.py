@@ -9,8 +9,9 @@ from tempfile import TemporaryDirectory  # whose names are short, as a socket's 
 
 import pytest
 
-from tests.conftest import ROOT, Repository, environment
+from tests.conftest import Repository, environment
 from tests.support import warm_python
+from tests.support.paths import ROOT
 from tests.support.shared import built_once
 
 

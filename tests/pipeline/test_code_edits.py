@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from tests.conftest import ROOT, Repository
+from tests.conftest import Repository
+from tests.support.paths import ROOT
 from timbre.versions import dvc_lock
 from timbre.versions.snapshot import WorkTree
 

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -14,6 +13,8 @@ import pytest
 
 from tests.support.entries import jobs, refuse, stumble, upper
 from tests.support.files import contents
+from tests.support.paths import ROOT
+from tests.support.waiting import until
 from timbre.core import running
 from timbre.core.errors import DataError, EngineError
 from timbre.core.sections import ComputeParams
@@ -83,20 +84,20 @@ def test_workers_end_with_the_process_that_began_them(tmp_path: Path, sent: sign
     notes.mkdir()
     process = subprocess.Popen(
         [sys.executable, script, notes], start_new_session=True, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
-    wait_until(lambda: len(list(notes.glob("*.pid"))) == 2)
+    until(lambda: len(list(notes.glob("*.pid"))) == 2)
     if sent == signal.SIGINT:  # as Ctrl-C: to the terminal's processes, all of them
         os.killpg(process.pid, sent)
-        _, told = process.communicate(timeout=30)
+        _, told = process.communicate(timeout=120)
         assert process.returncode == 130
         assert "stopped; what is finished is kept" in told
         assert "Traceback" not in told
     else:
         process.kill()
-        process.communicate(timeout=30)
+        process.communicate(timeout=120)
     pids = [int(path.stem) for path in notes.glob("*.pid")]
-    wait_until(lambda: not any(map(psutil.pid_exists, pids)))
+    until(lambda: not any(map(psutil.pid_exists, pids)))
 
 
 def test_a_model_has_the_same_threads_whatever_workers_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,14 +111,6 @@ def test_a_model_has_the_same_threads_whatever_workers_there_are(monkeypatch: py
             assert torch.get_num_threads() == expected
     finally:
         torch.set_num_threads(before)
-
-
-def wait_until(reached: object, seconds: float = 30) -> None:
-    assert callable(reached)
-    end = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_independent_entries_are_shared_out_among_the_workers(tmp_path: Path, expected: dict[str, bytes]) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Repository
+from tests.conftest import Repository
 from tests.support import mlflow_store
+from tests.support.paths import ROOT
 from timbre import tracking
 from timbre.tracking import registry
 from timbre.training import timing

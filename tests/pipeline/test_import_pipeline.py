@@ -13,8 +13,8 @@ import pytest
 import soundfile
 from ruamel.yaml import YAML
 
-from tests.conftest import ROOT
 from tests.support.imports import ANN, heard, ljspeech, run
+from tests.support.paths import ROOT
 from timbre.core.records import Clip, Segment, read_jsonl
 
 pytestmark = pytest.mark.usefixtures("project")

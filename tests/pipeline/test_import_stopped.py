@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
 from tests.support.imports import ANN, back, files, heard, ljspeech, run
+from tests.support.paths import ROOT
 from timbre.exchange import importing
 from timbre.project import sources
 

@@ -18,11 +18,12 @@ import torch
 from ruamel.yaml import YAML
 from transformers import WavLMConfig, WavLMForXVector
 
-from tests.conftest import ROOT, Repository, environment
+from tests.conftest import Repository, environment
 from tests.support import warm_python
 from tests.support.build import SMALL, build_repository
 from tests.support.loopback_hub import Hub
 from tests.support.mlflow_store import runs
+from tests.support.paths import ROOT
 from tests.support.tiny_models import random_csm, random_whisper
 from tests.support.tiny_orpheus import random_orpheus
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.conftest import ROOT
 from tests.support.dataset_repository import build, dataset
 from tests.support.files import contents
 from tests.support.loopback_hub import Hub
+from tests.support.paths import ROOT
 from timbre.commands import cli
 
 

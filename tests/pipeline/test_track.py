@@ -16,12 +16,13 @@ import pytest
 import soundfile
 
 from stages import track
-from tests.support import mlflow_store
+from tests.support import dnsmos, mlflow_store
+from tests.support.fake_outputs import end_early
 from tests.support.mlflow_store import ARGUMENTS, DIGEST, PARAMS
+from tests.support.paths import ROOT
 from tests.support.report_outs import write_owned
 from timbre import tracking
 from timbre.core import params
-from timbre.core.content import file_sha256
 from timbre.core.errors import SourceError, TimbreError, TrackingError
 from timbre.core.sections import VoiceParams
 from timbre.exchange import voice_versions
@@ -154,7 +155,7 @@ def test_a_version_that_the_store_has_is_left_alone_without_mlflow(root: Path) -
         f"track.main(**{{name: Path(path) for name, path in {mlflow_store.FLAGS}.items()}})\n"
         "print({'mlflow', 'torch', 'numpy', 'soundfile', 'dvc'} & set(sys.modules))"
     )
-    environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": ""}
+    environment = {"PYTHONPATH": str(ROOT), "PATH": ""}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"track: version \w{16} has its run already, \w{8}\nset\(\)\n", done.stdout)
@@ -188,21 +189,26 @@ def test_a_store_that_had_the_version_may_be_down(
 def test_the_files_that_are_recorded_are_those_of_dvc_yaml() -> None:
     from ruamel.yaml import YAML
 
-    command = YAML(typ="safe").load(Path(__file__).parents[2] / "dvc.yaml")["stages"]["track"]["cmd"]
+    command = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]["track"]["cmd"]
     flags = dict(re.findall(r"--(\w+) (\S+)", command))
     assert {name: str(path) for name, path in vars(TrackedFiles()).items()} == flags == mlflow_store.FLAGS
 
 
-def test_predicted_opinions_that_come_later_are_added_once(root: Path) -> None:
+def test_predicted_opinions_that_come_later_are_added_once_and_make_no_other_version(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dnsmos.put_in_place(monkeypatch)
     track.main(**ARGUMENTS)
     (run,) = runs(root)
     assert version.OPINIONS_TAG not in run.data.tags
-    rows = {path.stem: {"mos": 3.5, "sha256": file_sha256(path)} for path in (root / "reports/samples").glob("*.flac")}
-    (root / "reports/mos.json").write_text(json.dumps(rows))
+    assert not [name for name in run.data.metrics if name.startswith("mos/")]
+    expected = dnsmos.judged(root / "reports/samples")
     for _ in range(2):
         track.main(**ARGUMENTS)
     (run,) = runs(root)
-    assert run.data.metrics["mos/tuned_clone"] == 3.5
+    assert {name: value for name, value in run.data.metrics.items() if name.startswith("mos/")} == {
+        f"mos/{condition}": value for condition, value in expected.items()
+    }
     assert len(tracking.connect().get_metric_history(run.info.run_id, "mos/tuned_clone")) == 1
 
 
@@ -288,9 +294,8 @@ def test_a_missing_out_is_named_before_anything_is_recorded(root: Path) -> None:
 def test_the_stage_depends_on_every_section_of_the_parameters_that_changes_a_result() -> None:
     from ruamel.yaml import YAML
 
-    here = Path(__file__).parents[2]
-    declared = YAML(typ="safe").load(here / "dvc.yaml")["stages"]["track"]["params"]
-    document = YAML(typ="safe").load(here / "params.yaml")
+    declared = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]["track"]["params"]
+    document = YAML(typ="safe").load(ROOT / "params.yaml")
     named = {name.replace("${voice.family}", document["voice"]["family"]) for name in declared}
     others = set(get_args(get_type_hints(VoiceParams)["family"])) - {document["voice"]["family"]}
     assert {*named, *others, "compute"} == set(document), "another family's section changes nothing"
@@ -309,8 +314,7 @@ def test_gates_and_over_fitting_stand_among_the_tags(root: Path) -> None:
 
 
 def test_an_early_end_stands_among_the_tags(root: Path) -> None:
-    path = root / "models/adapter/training.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"ended_early": True, "planned_steps": 300}))
+    end_early(root)
     track.main(**ARGUMENTS)
     (run,) = runs(root)
     assert run.data.tags["ended early"] == "a person ended it early, at step 120 of 300"

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Repository
+from tests.conftest import Repository
+from tests.support.paths import ROOT
 from timbre.mapping.entries import RECORD, opened
 
 pytestmark = pytest.mark.pipeline

@@ -17,8 +17,8 @@ from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
 from tests.support.git_history import Voice
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".github/workflows"
 NAMES = sorted(path.name for path in FOLDER.glob("*.yml"))
 FAKE_GH = """\

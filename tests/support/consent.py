@@ -1,4 +1,4 @@
-"""The files of one speaker, ann, who consented, and of her recording `talk`: whoever trains or speaks asks for them."""
+"""Who consented: the files of one speaker, ann, and of her recording `talk`, and entries of others."""
 
 from __future__ import annotations
 
@@ -10,6 +10,19 @@ PEOPLE = """speakers:
     consent: {by: Ann, when: 2026-01-01, for: "training, publish, serve", evidence: null, revoked: null}
 """
 SOURCES = "- {id: talk, file: talk.flac, speaker: ann, language: en, licence: CC0-1.0, consent: given}\n"
+
+
+def entry_of(name: str, *, uses: str = "tests", revoked: str = "null", number: int | None = None) -> str:
+    """A line below `speakers:` in data/speakers.yaml."""
+    consent = f"{{by: {name}, when: 2026-03-01, for: '{uses}', evidence: null, revoked: {revoked}}}"
+    return f"  {name}: {{name: {name}, {f'number: {number}, ' if number is not None else ''}consent: {consent}}}\n"
+
+
+def write_speakers(root: Path, **revoked: str) -> None:
+    """Each speaker with the day on which the consent was taken back, or `null`."""
+    (root / "data/speakers.yaml").write_text(
+        "speakers:\n" + "".join(entry_of(name, revoked=day) for name, day in revoked.items())
+    )
 
 
 def write_consent(root: Path) -> None:

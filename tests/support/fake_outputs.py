@@ -155,6 +155,12 @@ def write_points(folder: Path) -> None:
         (folder / f"{step:06}.json").write_text(to_json(point) + "\n")
 
 
+def end_early(root: Path) -> None:
+    """As if a person had ended the training of which 300 steps were planned."""
+    path = root / "models/adapter/training.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"ended_early": True, "planned_steps": 300}))
+
+
 def write_outs(root: Path, seeds: int = 1) -> None:
     write_samples(root / "reports/samples", seeds=seeds)
     write_points(root / "reports/points")

@@ -10,13 +10,13 @@ import numpy as np
 from ruamel.yaml import YAML
 
 from tests.support.consent import write_consent
+from tests.support.paths import ROOT
 from tests.support.tiny_models import WORDS, random_whisper
 from timbre import audio
 from timbre.core import params
 from timbre.core.content import content_key, write_atomic
 from timbre.core.records import Example, write_jsonl
 
-ROOT = Path(__file__).parents[2]
 RATE = 24_000  # Hz, which neither family hears at
 TRAIN = {
     "rank": 2, "epochs": 1, "batch": 2, "eval_every": 1, "eval_cost": 10.0, "points": 1, "warmup": 1,

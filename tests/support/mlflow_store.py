@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from tests.support.fake_outputs import write_outs
+from tests.support.paths import ROOT
 from tests.support.report_outs import write_owned
 from timbre import tracking
 
-ROOT = Path(__file__).parents[2]
 PARAMS = (ROOT / "params.yaml").read_text(encoding="utf-8").replace("2.0e-4", "1e-4").replace("rank: 32", "rank: 8")
 FLAGS = {
     "dataset": "data/dataset",

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from stages import report
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 ARGUMENTS = {
     "samples": "reports/samples", "scores": "reports/scores.csv", "metrics": "reports/details.json",
     "training": "models/adapter/training.json", "history": "models/history.csv", "points": "reports/points",

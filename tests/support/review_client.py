@@ -9,13 +9,14 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.message import Message
-from typing import Any
+from typing import Any, TypeVar
 
 from timbre.web.pages import review_server
 from timbre.web.review.transcripts_service import TranscriptsService
-from timbre.web.server import PageServer
+from timbre.web.server import ListeningServer, PageServer
 
 JSON = {"Content-Type": "application/json"}
+AnyServer = TypeVar("AnyServer", bound=ListeningServer)
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Client:
         self.server = server
 
     def ask(self, path: str, body: Any = None, *, token: str = "", headers: dict[str, str] | None = None) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)
         sent = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         own = (JSON if body is not None else {}) | (headers or {})  # what is given wins
         connection.request("GET" if body is None else "POST", f"/{token or self.server.access.token}/{path}", sent, own)
@@ -52,14 +53,16 @@ class Client:
 
 
 @contextlib.contextmanager
-def running(server: PageServer) -> Iterator[PageServer]:
+def running(server: AnyServer) -> Iterator[AnyServer]:
     """The server answers while this is open, and has ended after."""
     thread = threading.Thread(target=server.serve, daemon=True)
     thread.start()
     with server:
-        yield server
-        server.stop()
-        thread.join(10)
+        try:
+            yield server
+        finally:
+            server.stop()
+            thread.join(60)
     assert not thread.is_alive(), "the server did not end"
 
 

@@ -7,8 +7,7 @@ import itertools
 import json
 import shutil
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
+from tests.support.paths import ROOT
 from tests.support.shared import built_once
 from tests.support.tiny_models import CODEBOOK_SIZE, CODEBOOKS, adapted, random_csm
 from timbre import families
@@ -31,7 +31,6 @@ from timbre.web.serve.server import SpeechServer
 from timbre.web.serve.speech_routes import SpeechService
 from timbre.web.serve.voices import ServedVoices
 
-ROOT = Path(__file__).parents[2]
 CLIP = "0123456789abcdef"
 SPEAKERS = """speakers:
   {name}:
@@ -130,10 +129,3 @@ def frames_held(engine: Engine, after: int = 0) -> Iterator[None]:
         yield
     finally:
         go.set()
-
-
-def until(reached: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not reached():
-        assert time.monotonic() < end, "it was not reached in a minute"
-        time.sleep(0.01)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from tests.support.consent import write_consent
+from tests.support.paths import ROOT
 from timbre import audio, families
 from timbre.core.content import content_key, write_atomic
 from timbre.core.records import Example, write_jsonl
@@ -19,7 +20,6 @@ from timbre.core.sections import CsmParams
 from timbre.families import Lora
 from timbre.families.frame_loop import Frames
 
-ROOT = Path(__file__).parents[2]
 WORDS = ("the", "ferry", "to", "Oslo", "waits", "coffee", "please", "again", "green", "train")
 SAMPLE_RATE = 16_000  # Hz
 END_OF_TEXT, FIRST_TIME = 50256, 50363  # in Whisper's English vocabulary

@@ -9,6 +9,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from stages.encode import encode_all
+from tests.support.paths import ROOT
 from tests.support.tiny_models import CSM, random_csm, write_clips
 from timbre import families
 from timbre.core import params
@@ -16,7 +17,6 @@ from timbre.core.sections import EncodeParams, TrainParams, VoiceParams
 from timbre.training.batches import utterances
 from timbre.training.courses import Run, learn
 
-ROOT = Path(__file__).parents[2]
 PARAMS = TrainParams(
     rank=4, alpha=8, rslora=True, dropout=0.1, learning_rate=0.02, warmup=2, epochs=3, max_steps=None, batch=3,
     accumulation=1, weight_decay=0.01, max_grad_norm=1.0, context_share=0.5, context_seconds=10.0, speakers="recorded",

@@ -19,9 +19,9 @@ from timbre.core.content import content_key
 from timbre.core.records import Sample
 
 
-def marked_copy(content: bytes, key: str) -> bytes:
+def marked_copy(content: bytes, key: str, card: str | None = None) -> bytes:
     samples, rate = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
-    return marked_file(np.asarray(samples.mean(axis=1), np.float32), int(rate), Mark(key), "FLAC")
+    return marked_file(np.asarray(samples.mean(axis=1), np.float32), int(rate), Mark(key, card), "FLAC")
 
 
 def voice_of(sample: Sample, adapter: str | None) -> str:

@@ -179,10 +179,10 @@ def _best(contrast: Any, speed: float) -> tuple[float, Any]:
     one_of = np.eye(BITS + CHECK)[places]  # (CELLS, PAIRS, bits)
     weights = signs[..., None] * one_of
     best: tuple[float, Any] = (-1.0, np.zeros(BITS + CHECK))
+    folded = np.zeros((period, PAIRS))  # all repetitions of the pattern laid over each other, once for all shifts
+    np.add.at(folded, time.astype(int) % period, contrast)
     for shift in range(0, period, 2):
-        cells = (((time + shift) % period) // (4 * CELL)).astype(int)
-        sums = np.zeros((CELLS, PAIRS))
-        np.add.at(sums, cells, contrast)
+        sums = np.roll(folded, shift, 0).reshape(CELLS, 4 * CELL, PAIRS).sum(1)
         soft = np.einsum("cp,cpb->b", sums, weights)
         # Windows overlap eight times, so neighbours say nearly the same: four of them count as one.
         energy = float((soft**2).sum()) / (spread**2 * 4)

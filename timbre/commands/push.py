@@ -82,7 +82,7 @@ def push_voice(args: argparse.Namespace, folder: Path) -> int:
     people = Permissions().people
     show(args, folder, [people[name] for name in version.speakers])
     print("".join(f"  {doubt}\n" for doubt in doubts), end="", flush=True)
-    return sent(args, folder, f"voice {version.key}")
+    return sent(args, folder, f"voice {version.key}", version.key)
 
 
 def show(args: argparse.Namespace, folder: Path, people: Iterable[Person]) -> None:
@@ -93,8 +93,9 @@ def show(args: argparse.Namespace, folder: Path, people: Iterable[Person]) -> No
         print(f"  voice of {person.name}, consent by {person.consent.by} for {person.consent.use}")
 
 
-def sent(args: argparse.Namespace, folder: Path, message: str) -> int:
-    from timbre.exchange import hub
+def sent(args: argparse.Namespace, folder: Path, message: str, version: str | None = None) -> int:
+    """`version`: of a voice, whose sounds name its card from now on."""
+    from timbre.exchange import hub, model_cards
 
     if args.dry_run:
         print(f"nothing sent; {folder} is what would go")
@@ -102,5 +103,7 @@ def sent(args: argparse.Namespace, folder: Path, message: str) -> int:
     kind: hub.Kind = "model" if args.what == "voice" else "dataset"
     address = hub.push(folder, args.repo, args.private, message, kind)
     shutil.rmtree(folder)
+    if version is not None:
+        model_cards.remember(version, redacted(address))
     print(f"sent: {redacted(address)}")
     return 0

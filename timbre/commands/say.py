@@ -97,8 +97,8 @@ class Voices:
 
     def get(self, name: str | None = None, speaker: str | None = None) -> LoadedVoice:
         from timbre import synthesis
-        from timbre.audio.emitting import Mark
         from timbre.exchange import ready_voice, voice_versions
+        from timbre.exchange.model_cards import mark_of
         from timbre.exchange.speaker_choice import spoken_as
 
         speaker = speaker or self.args.speaker
@@ -108,7 +108,7 @@ class Voices:
         version = voice_versions.find(str(synthesis.ADAPTER) if name is None else name)
         reference, like = spoken_as(version, self.args.language, speaker, clone=self.args.clone)
         voice = synthesis.load(synthesis.ADAPTER) if name is None else ready_voice.loaded(version)
-        return LoadedVoice(voice, Mark(version.key, why_not=self.args.no_mark), reference, like)
+        return LoadedVoice(voice, mark_of(version.key, self.args.no_mark), reference, like)
 
 
 def speak(args: argparse.Namespace, text: str, player: tuple[str, ...] | None) -> int:

@@ -41,4 +41,11 @@ def push(folder: Path, repo: str, private: bool, message: str, kind: Kind = "dat
         raise DataError(
             f"{repo}: the hub did not take it: {said[-1]}; is it yours, and `hf auth login` done?"
         ) from error
-    return f"{hub.endpoint}/{'datasets/' if kind == 'dataset' else ''}{repo}"
+    return address(repo, kind)
+
+
+def address(repo: str, kind: Kind) -> str:
+    """Where people read its card."""
+    from huggingface_hub import HfApi
+
+    return f"{HfApi().endpoint}/{'datasets/' if kind == 'dataset' else ''}{repo}"

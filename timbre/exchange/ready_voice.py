@@ -17,10 +17,11 @@ import numpy as np
 
 from timbre import families
 from timbre.audio import Samples
-from timbre.audio.emitting import Mark, MarkedSound, wav_file
+from timbre.audio.emitting import MarkedSound, wav_file
 from timbre.core.errors import DataError
 from timbre.core.params import read
 from timbre.exchange import voice_versions
+from timbre.exchange.model_cards import mark_of
 from timbre.exchange.speaker_choice import check_marked, usual
 from timbre.exchange.voice_versions import VoiceVersion
 from timbre.families import Turn, Voice
@@ -40,7 +41,7 @@ class ReadyVoice:
         self.version, self.voice, self.reference = version, voice, version.as_learnt(reference)
         self.speaker = None if speaker is None else version.speaker(speaker)
         self.door, self.log = door, SpokenLog()
-        self.mark = Mark(version.key)
+        self.mark = mark_of(version.key)
         self.lock = threading.Lock()
 
     @property

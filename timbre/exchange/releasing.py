@@ -25,6 +25,7 @@ from timbre.core.errors import DataError, ModelError
 from timbre.core.records import ADAPTER_FILES, Sample, from_json
 from timbre.exchange import voice_card
 from timbre.exchange.collection import NO_LICENCE
+from timbre.exchange.hub import address
 from timbre.exchange.voice_card import Mergeable
 from timbre.exchange.voice_versions import VoiceVersion
 from timbre.project.permissions import PUBLISH, Permissions
@@ -59,7 +60,7 @@ def release(
     for name in sorted({*ADAPTER_FILES, *(path.name for path in version.adapter.glob("*.safetensors"))}):
         shutil.copyfile(version.adapter / name, new / "adapter" / name)
     voice.save_merged(new if hub else new / "merged")
-    spoken = samples(version, new / "samples")
+    spoken = samples(version, new / "samples", address(hub, "model") if hub else "README.md")
     write_atomic(new / "README.md", voice_card.card(version, voice, evidence, spoken, hub))
     names = sorted(path.relative_to(new) for path in new.rglob("*") if path.is_file())
     hashes = {name.as_posix(): file_sha256(new / name) for name in names}
@@ -69,14 +70,14 @@ def release(
     return [*(folder / name for name in names), folder / MANIFEST]
 
 
-def samples(version: VoiceVersion, folder: Path) -> list[Sample]:
+def samples(version: VoiceVersion, folder: Path, card: str) -> list[Sample]:
     """A few sentences that this very version spoke for the report, marked now that they leave."""
     spoken: list[Sample] = []
     worn = families.adapter_fingerprint(version.adapter) if version.adapter else None
     for path in sorted(Path("reports/samples").glob("tuned_clone-*.json")):
         sample = from_json(path.read_text(encoding="utf-8"), Sample, str(path))
         if sample.adapter == worn and sample.kind == "domain" and len(spoken) < SAMPLES:
-            copy = marked_copy(path.with_suffix(".flac").read_bytes(), version.key)
+            copy = marked_copy(path.with_suffix(".flac").read_bytes(), version.key, card)
             write_atomic(folder / f"{sample.line}.flac", copy)
             spoken.append(sample)
     return spoken

@@ -10,8 +10,8 @@ import pytest
 import soundfile
 import soxr
 
-from tests.conftest import ROOT
 from tests.support.fake_outputs import RATE
+from tests.support.paths import ROOT
 from timbre.audio.stretching import Stretcher
 from timbre.audio.watermark import Watermarker, WatermarkFound, detect, marked
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import timbre
+from tests.support.paths import ROOT
 from timbre.audio import flac_bytes, sha256
 from timbre.commands import cli
 from timbre.core import errors
 
-ROOT = Path(__file__).parents[3]
 HEAVY = {"torch", "transformers", "mlflow", "whisper", "datasets"}
 
 

@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.paths import ROOT
 from timbre.commands import cli, estimate
 from timbre.core import errors
 from timbre.training import cost_estimate, timing
-
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.fake_outputs import voice
+from tests.support.paths import ROOT
 from timbre.audio import flac_bytes
 from timbre.commands import cli, init
 from timbre.core import params
 from timbre.core.errors import DataError, SourceError
 from timbre.project import prompts, sources, speakers
-
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)

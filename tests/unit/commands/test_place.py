@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import timbre
+from tests.support.paths import ROOT
 from timbre.commands import cli, place
 from timbre.core.errors import DataError
 from timbre.versions.snapshot import git, resolve
-
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("command", [name for name in cli.COMMANDS if name not in cli.ANYWHERE])

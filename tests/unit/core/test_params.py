@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from timbre.core import params
 from timbre.core.errors import ParamsError
 from timbre.core.sections import Settings, section

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.paths import ROOT
 from timbre.core import running
 
-ROOT = Path(__file__).parents[3]
 STAGE = "from timbre.core.running import run\nif __name__ == '__main__':\n    run(lambda: {code})\n"
 
 

@@ -12,10 +12,9 @@ from pathlib import Path
 from tests.support.command import Finished, timbre
 from tests.support.fake_outputs import voice as voice_like
 from tests.support.git_histories import MORNING, first, reword
+from tests.support.paths import ROOT
 from timbre.audio import flac_bytes
 from timbre.commands import cli
-
-ROOT = Path(__file__).parents[3]
 
 
 def diff(root: Path, *arguments: str) -> Finished:

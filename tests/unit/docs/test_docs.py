@@ -13,11 +13,11 @@ from types import SimpleNamespace
 import pytest
 from ruamel.yaml import YAML
 
+from tests.support.paths import ROOT
 from timbre.commands import cli, summary
 from timbre.core import params
 from timbre.evaluation import measures, metrics
 
-ROOT = Path(__file__).parents[3]
 STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 README = Path("README.md")
 DOCS = sorted(path.relative_to(ROOT) for path in ROOT.glob("docs/*.md"))

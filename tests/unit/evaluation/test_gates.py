@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.paths import ROOT
 from timbre.core.errors import DataError
 from timbre.core.records import Example
 from timbre.core.sections import GateParams
 from timbre.evaluation import gates, metrics, speaker_encoder, speaker_similarity
 from timbre.evaluation.metrics import Evidence, Gate, Preference, Speaker
 
-TINY = Path(__file__).parents[3] / "models/tiny"
+TINY = ROOT / "models/tiny"
 
 
 def example(name: str, text: str, start: float = 0.0, **changes: str) -> Example:

@@ -15,14 +15,13 @@ import soundfile
 
 from tests.support.fake_outputs import voice
 from tests.support.imports import ANN, TEXTS, WHO, back, files, heard, ljspeech, run, sounds, wav
+from tests.support.paths import ROOT
 from timbre.core.errors import DataError, SourceError
 from timbre.exchange import joined_recordings
 from timbre.project import sources, transcripts
 from timbre.project import speakers as people
 
 pytestmark = pytest.mark.usefixtures("project")
-
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("rate", [16_000, 22_050, 24_000, 44_100, 44_056])

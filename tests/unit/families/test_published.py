@@ -5,13 +5,13 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+from tests.support.paths import ROOT
 from timbre import families
 from timbre.asr import faster_whisper
 from timbre.core.sections import SpeakerParams, VoiceParams, WhisperParams
 from timbre.evaluation import speaker_encoder
 from timbre.families.published import harmless
 
-ROOT = Path(__file__).parents[3]
 FILES = [path for folder in ("timbre", "stages", "models", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
 OURS = ("from_pretrained", "PeftModel.from_pretrained", "Csm.from_pretrained")  # that take no code in the first place
 

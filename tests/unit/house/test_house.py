@@ -16,11 +16,11 @@ from ruamel.yaml import YAML
 
 from tests.support import house
 from tests.support.closure import imports
+from tests.support.paths import ROOT
 from timbre.core import params, records
 from timbre.core.sections import Settings
 from timbre.evaluation import metrics
 
-ROOT = Path(__file__).parents[3]
 STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 
 
@@ -89,6 +89,14 @@ def test_the_house_is_small_enough_to_find_ones_way() -> None:
     assert house.circles(between) == []
     assert {name: count for name, count in house.classes(ROOT).items() if count > 1} == {}, "two classes of one name"
     assert len(list(Path("timbre/core").glob("*.py"))) < 10
+
+
+@pytest.mark.parametrize("path", [None, str(ROOT)])
+def test_torch_in_a_process_that_a_unit_test_starts_is_noticed(stand_in: Path, path: str | None) -> None:
+    environment = None if path is None else {"PYTHONPATH": path}
+    done = subprocess.run([sys.executable, "-c", "import torch"], env=environment, capture_output=True, text=True)
+    assert "a process of a unit test loads torch" in done.stderr
+    (stand_in / "asked").unlink()
 
 
 def test_every_section_of_params_is_a_schema_and_every_key_is_used() -> None:

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.paths import ROOT
 from timbre.project import known_words, transcripts
-
-ROOT = Path(__file__).parents[3]
 
 
 def write_params(root: Path, whisper: str, voice: str) -> None:

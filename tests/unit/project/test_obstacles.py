@@ -9,7 +9,7 @@ from typing import Literal
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from timbre.core import params
 from timbre.project import obstacles
 from timbre.project.prompts import Prompt

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.consent import entry_of
 from timbre.core.errors import DataError, SourceError
 from timbre.project import permissions
 from timbre.project.permissions import Permissions
 
 HEAD = "start\tend\tspeaker\tflag\ttext\n"
-CONSENT = "{by: X, when: 2026-03-01, for: '%s', evidence: null, revoked: %s}"
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def allowed(project: Path) -> Permissions:
     """Ann's recordings, in one of which Bob (withdrawn), Eve (taken out) and a stranger say something."""
     Path("data/transcripts").mkdir(parents=True)
     people = {"ann": ("talks, Publish", "null"), "bob": ("ads", "2026-04-01"), "eve": ("ads", "null")}
-    rows = [f"  {name}: {{name: {name}, consent: {CONSENT % about}}}\n" for name, about in people.items()]
+    rows = [entry_of(name, uses=uses, revoked=revoked) for name, (uses, revoked) in people.items()]
     Path("data/speakers.yaml").write_text("speakers:\n" + "".join(rows))
     entry = {"speaker": "ann", "language": "en", "licence": "CC0-1.0", "consent": "hers", "url": "https://a.b/c"}
     Path("data/sources.yaml").write_text(json.dumps([{"id": "noon", **entry}, {"id": "night", **entry}]))

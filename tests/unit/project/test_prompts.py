@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.paths import ROOT
 from timbre.core.errors import DataError
 from timbre.project.prompts import read_prompts
-
-ROOT = Path(__file__).parents[3]
 
 
 def test_bad_prompts_are_told_all_at_once_with_their_lines(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from timbre.core.errors import SourceError
 from timbre.editing import yaml_entries
 from timbre.project import speakers

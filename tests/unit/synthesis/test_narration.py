@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.support.paths import ROOT
 from timbre.core import params
 from timbre.core.errors import DataError
 from timbre.families import Turn
@@ -15,7 +15,6 @@ from timbre.families.slots import Drawing
 from timbre.synthesis.engine import Outcome
 from timbre.synthesis.narration import LONGEST, Manner, Narration, passages
 
-ROOT = Path(__file__).parents[3]
 REFERENCE = Turn("the reference", {"codes": np.ones((50, 4), np.int16)})
 HEARD_BEFORE = 12.0  # seconds
 RATE, FRAMES = 1000, 10  # samples and frames per second

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.support.fake_outputs import end_early
 from tests.support.git_history import Voice
+from tests.support.paths import ROOT
 from timbre.commands import cli, trace
 from timbre.core.errors import DataError
 from timbre.core.records import Sample, to_json
@@ -431,6 +432,5 @@ def test_a_base_whose_licence_forbids_something_is_told_with_it(harbour: Voice) 
 
 
 def test_the_tree_says_that_a_person_ended_the_training_early(scratch: Voice) -> None:
-    path = scratch.root / "models/adapter/training.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"ended_early": True, "planned_steps": 300}))
+    end_early(scratch.root)
     assert "a person ended it early, at step 90 of 300" in drawn(scratch, "adapter", width=200)

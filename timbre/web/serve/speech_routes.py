@@ -16,10 +16,11 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from timbre.audio.containers import encoder_of
-from timbre.audio.emitting import Emission, Mark
+from timbre.audio.emitting import Emission
 from timbre.core.errors import DataError
 from timbre.core.params import read
 from timbre.core.sections import GenerateParams
+from timbre.exchange.model_cards import mark_of
 from timbre.exchange.speaker_choice import marks_speakers
 from timbre.exchange.voice_card import named
 from timbre.exchange.voice_versions import VoiceVersion
@@ -173,7 +174,7 @@ class SpeechService:
             return {"input_tokens": said, "output_tokens": frames, "total_tokens": said + frames}
 
         rate = engine.slots.sample_rate if engine.slots else 24_000
-        emission = Emission(wanted.response_format, rate, Mark(version.key), wanted.speed)
+        emission = Emission(wanted.response_format, rate, mark_of(version.key), wanted.speed)
         return SpeechStream(
             start, engine.cancel, emission, wanted.response_format, sse=wanted.stream_format == "sse",
             headers=headers, tokens=tokens, figures=self.figures, held=held, spoken=spoken,
