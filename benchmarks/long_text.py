@@ -117,7 +117,7 @@ def spoken(voice: Voice, seconds: float, seed: int, joined: bool) -> list[SaidSe
 
 
 def measured(
-    said: Sequence[SaidSentence], own: OwnVoice, encoder: speaker_encoder.SpeakerEncoder
+    said: Sequence[SaidSentence], own: OwnVoice, encoder: speaker_encoder.AnyVoiceEncoder
 ) -> Iterator[dict[str, float]]:
     """Of each 15 s: the sentences that begin there."""
     for number in range(int(said[-1].start // PART) + 1):

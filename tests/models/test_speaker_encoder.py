@@ -14,7 +14,7 @@ from timbre.core.errors import ModelError
 from timbre.core.records import Sample
 from timbre.core.sections import SpeakerParams, VoiceParams
 from timbre.evaluation import ge2e, speaker_encoder
-from timbre.evaluation.speaker_encoder import KnownVoices, SpeakerEncoder
+from timbre.evaluation.speaker_encoder import AnyVoiceEncoder, KnownVoices
 from timbre.evaluation.speaker_similarity import JudgedSound, bring
 
 TINY = ROOT / "models/tiny"
@@ -22,11 +22,11 @@ VOICES = ("mira", "rasmus")
 
 
 @pytest.fixture(scope="module")
-def encoder() -> SpeakerEncoder:
+def encoder() -> AnyVoiceEncoder:
     return speaker_encoder.load(SpeakerParams(str(TINY / "speaker"), None))
 
 
-def test_two_sentences_of_a_voice_are_nearer_than_two_voices(encoder: SpeakerEncoder) -> None:
+def test_two_sentences_of_a_voice_are_nearer_than_two_voices(encoder: AnyVoiceEncoder) -> None:
     names = ["mira", "rasmus", "kalle", "edda"]
     one, other = ([encoder.embed(audio.read(TINY / f"voices/{name}/{n}.flac")[0]) for name in names] for n in range(2))
     for place, name in enumerate(names):
@@ -36,7 +36,7 @@ def test_two_sentences_of_a_voice_are_nearer_than_two_voices(encoder: SpeakerEnc
     assert np.array_equal(encoder.embed(audio.read(TINY / "voices/mira/0.flac")[0]), one[0])
 
 
-def test_sounds_of_any_length_have_an_embedding(encoder: SpeakerEncoder) -> None:
+def test_sounds_of_any_length_have_an_embedding(encoder: AnyVoiceEncoder) -> None:
     for length in (0, 1, 1600, 40_000):
         found = encoder.embed(np.zeros(length, np.float32))
         assert np.isfinite(found).all()

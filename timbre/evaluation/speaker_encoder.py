@@ -32,7 +32,7 @@ SHORTEST = 1.0  # seconds; shorter sounds are filled up with silence, as the tin
 Vector = npt.NDArray[np.float32]  # of length 1
 
 
-class SpeakerEncoder(Protocol):
+class AnyVoiceEncoder(Protocol):
     def embed(self, samples: npt.NDArray[np.float32]) -> Vector:
         """One direction for the sound (16 kHz), the same in any company."""
 
@@ -121,7 +121,7 @@ def named(name: str | None) -> list[tuple[str, str | None]]:
 
 
 @functools.lru_cache(maxsize=1)
-def load(params: SpeakerParams) -> SpeakerEncoder:
+def load(params: SpeakerParams) -> AnyVoiceEncoder:
     """The encoder, on the GPU where there is one."""
     fingerprint(params)
     if ge2e.is_one(params.model):
