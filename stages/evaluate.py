@@ -44,7 +44,7 @@ from timbre.core.errors import DataError, ModelError, raise_all
 from timbre.core.params import read
 from timbre.core.records import Example, Sample, cloned_clips, from_json, read_jsonl
 from timbre.core.sections import GateParams, SpeakerParams
-from timbre.evaluation import gates, preferences, scores, speaker_encoder, speaker_similarity, word_errors
+from timbre.evaluation import gates, one_voice, preferences, scores, speaker_encoder, speaker_similarity, word_errors
 from timbre.evaluation import metrics as evidence
 from timbre.evaluation.hearing import SECOND, HeardSample, codec_cost, listen
 from timbre.evaluation.measures import asks
@@ -196,7 +196,21 @@ def judge_speaker(
         for sample, other in zip(own, second_voices(by_second, own), strict=True)
     ]
     cloned = named_references([vector for _, vector in by_kind["reference"]], scale)
-    return rows, Speaker(scale.ceiling, scale.floor, pace, pauses), cloned
+    return rows, Speaker(scale.ceiling, scale.floor, pace, pauses, strangers(name, by_kind, scale)), cloned
+
+
+def strangers(name: str, vectors: Vectors, scale: Scale) -> float | None:
+    """The share of the speaker's held-out clips that are of another voice, if any; they are named."""
+    own = vectors["true"]
+    if scale.voices is None or not (
+        other := one_voice.second_voice([v for _, v in own], one_voice.limit(scale.voices))
+    ):
+        return None
+    print(
+        f"evaluate: warning: two voices under the name {name}? These clips sound like somebody else than the others: "
+        f"{', '.join(own[place][0].name for place in other)}; listen, and mend the lines' speakers in data/transcripts"
+    )
+    return len(other) / len(own)
 
 
 def named_references(cloned: Sequence[Vector], scale: Scale) -> float | None:

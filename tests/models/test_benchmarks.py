@@ -159,7 +159,9 @@ def test_the_documented_recipe_is_fed_what_the_processor_makes(tmp_path: Path) -
         voice.model = voice.base = voice.model.unload()
 
 
-def test_the_benchmark_of_value_counts_what_is_named_and_what_mending_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_benchmark_of_value_counts_what_is_named_and_what_mending_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kinds = [*value.KINDS, *[""] * 36]
     true = [Utterance(f"clip{place}", "ann", 1.0, Turn("The ferry waits.")) for place in range(40)]
     clips = [
@@ -180,19 +182,28 @@ def test_the_benchmark_of_value_counts_what_is_named_and_what_mending_it_does(mo
         )
         for place, clip in enumerate(clips)
     ]
-    scores = value.signs(draw, found)
-    both, check, *_, lot = value.found([draw], [scores]).rows
+    monkeypatch.setattr(value, "STATE", tmp_path / "value.json")
+    learnt = value.TaughtVoice(4.4, 1.0, found)
+    ranked = value.RankedDraw("draw 0", params.read(ROOT / "params.yaml"), draw, learnt)
+    both, check, *_, lot = value.found([ranked]).rows
     assert (both.name, both.extra["precision and recall at k"]) == ("label check and gradients", "1.00")
-    assert (check.extra["precision and recall at k"], check.extra["noise, at 2 k"]) == ("0.75", "0.00")
+    assert (check.extra["precision and recall at k"], check.extra["noise, at its k"]) == ("0.75", "0.00")
     assert lot.extra["precision and recall at k"] == "0.10"
 
+    trainings = []
+
     def taught(settings: Any, clips: Any) -> value.TaughtVoice:
+        trainings.append(clips)
         spoilt = sum(clip.turn.text == "A spoilt clip." for clip in clips)
         return value.TaughtVoice(4.0 + 0.1 * spoilt, 1.0, [])
 
     monkeypatch.setattr(value, "taught", taught)
-    rows = value.mended(params.read(ROOT / "params.yaml"), [draw], [scores], [taught(None, clips)]).rows
+    rows = value.mended([ranked]).rows
     changes = {row.name: str(row.extra["held-out loss"]).partition(" ")[0] for row in rows}
     assert changes["named mended"] == changes["named dropped"] == changes["all errors mended"] == "−0.4000"
-    assert changes["another seed"] == "+0.0000"
-    assert float(changes["named by the check dropped"].replace("−", "-")) == pytest.approx(-0.3, abs=0.11)
+    by_lot = float(changes["drawn by lot dropped"].replace("−", "-"))
+    assert by_lot > -0.25
+    named = float(changes["named dropped − drawn by lot dropped"].replace("−", "-"))
+    assert named == pytest.approx(-0.4 - by_lot)
+    assert value.mended([ranked]).rows == rows
+    assert len(trainings) == 4, "the next call goes on from what is kept"

@@ -68,9 +68,17 @@ def _cells(version: HistoryEntry) -> tuple[str, ...]:
         similar = _measured("similarity", version, "similarity")
     if version.failed is not None:
         gates = f"gates {'pass' if not version.failed else 'FAIL: ' + ', '.join(version.failed)}"
-    author = visible(version.author)[:AUTHOR]
+    author = _shortened(visible(version.author))
     changes = f"{version.changed or 'only code or results'} · {visible(version.subject)}"
     return version.date, version.commit[:8], author, _measured("WER", version, "wer"), similar, gates, changes
+
+
+def _shortened(author: str) -> str:
+    """Whole words, where there is more than one."""
+    if len(author) <= AUTHOR:
+        return author
+    begins = author[: AUTHOR - 1]
+    return (begins.rpartition(" ")[0] or begins) + "…"
 
 
 def _measured(name: str, version: HistoryEntry, measure: str) -> str:

@@ -120,11 +120,12 @@ class Speaker:
     floor: float | None = None  # similarity of other voices
     characters_per_second: float | None = None  # of the speaker's held-out clips, while speaking
     pauses: float | None = None  # share of their time
+    second_voice: float | None = None  # share of those clips that are of another voice; None where there is one voice
 
     @classmethod
     def mean(cls, speakers: Iterable[Speaker]) -> Speaker:
         """Of what was measured of all of them."""
-        columns = zip(*map(dataclasses.astuple, speakers), strict=True)
+        columns = zip(*map(dataclasses.astuple, speakers), strict=True)  # a second voice is told of each
         return cls(*(None if None in column else sum(column) / len(column) for column in columns))
 
     @property

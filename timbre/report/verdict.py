@@ -86,6 +86,12 @@ def _direction(low: float | None, high: float | None) -> int | None:
 
 
 def _sure(evidence: Evidence, added: Difference) -> Iterator[str]:
+    for name, one in {"": evidence, **evidence.speakers}.items():
+        if one.speaker and one.speaker.second_voice:
+            yield (
+                f"There may be two voices under {f'the name {name}' if name else 'one name'}: "
+                f"{one.speaker.second_voice:.0%} of the held-out clips sound like somebody else than the others."
+            )
     names = ("tuned_clone", "base_clone", "base")
     this, cloned, base = (evidence.conditions.get(name, Metric()) for name in names)
     if this.similarity is not None and cloned.similarity is not None and base.similarity is not None:
