@@ -26,13 +26,13 @@ from typing import Annotated, Any
 
 from timbre import asr, audio
 from timbre.asr import languages
-from timbre.asr.alignment import characters, worst
+from timbre.asr.alignment import characters, other_numbers, worst
 from timbre.core.content import content_key
 from timbre.core.params import read
 from timbre.core.records import Clip, Label, read_jsonl, write_jsonl
 from timbre.core.sections import WhisperParams
-from timbre.mapping import Job, refresh
 from timbre.mapping.batch import Files
+from timbre.mapping.refresh import Job, refresh
 from timbre.mapping.stage import run_stage
 from timbre.project.sources import fetched
 
@@ -60,9 +60,10 @@ def hear(hearings: Sequence[Hearing], model: WhisperParams) -> Iterator[Files]:
 def label(clip: Clip, record: Mapping[str, Any], language: str) -> Label:
     heard = record["heard"]
     cer, most = characters(clip.text, heard, language).rate, worst(clip.sentences, heard, language)
+    numbers = other_numbers(clip.text, heard, language)
     return Label(
         clip.id, clip.recording, clip.start, clip.end, clip.text, heard, round(cer, 4), record["language"],
-        round(most, 4),
+        round(most, 4), numbers,
     )  # fmt: skip
 
 
@@ -88,7 +89,7 @@ def main(
     compared = [
         label(clip, json.loads((out / f"{clip.id}.json").read_bytes()), spoken[clip.recording]) for clip in rows
     ]
-    compared.sort(key=lambda row: (-row.cer, row.recording, row.start))
+    compared.sort(key=lambda row: (-row.cer, not row.numbers, row.recording, row.start))
     write_jsonl(labels, compared)
     apart = sum(row.cer > 0 for row in compared)
     print(f"check: Whisper hears {len(compared) - apart} of {len(compared)} clips as they are written")

@@ -116,6 +116,8 @@ def warnings(clip: Clip, label: Label, params: DatasetParams) -> Iterator[str]:
     """What a person should hear about a clip that is used all the same."""
     if label.cer and not below(label.cer, params.doubtful_cer or math.inf):
         yield f"misheard: Whisper hears “{label.heard}”, {label.cer:.0%} apart; is the text what is said?"
+    elif label.numbers:
+        yield f"misheard: Whisper hears “{label.heard}”, another number ({label.numbers}); is the text what is said?"
     if clip.abrupt:
         yield "cut: somebody speaks where it begins or ends; move the line's times into the silence"
     if clip.clipped:

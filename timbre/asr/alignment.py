@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import jiwer
 
+from timbre.asr.amounts import spelt
 from timbre.asr.normalising import normalise
 
 SHORT = 15  # characters: of so few, one wrong word may be half
@@ -81,3 +82,30 @@ def worst(parts: Sequence[str], heard: str, language: str = "en") -> float:
 
 def _has_words(text: str) -> bool:
     return any(character.isalnum() for character in text)
+
+
+def other_numbers(text: str, heard: str, language: str = "en") -> str:
+    """Where a number is heard as another one: `12 heard as 10`, and the next; empty where there is none.
+
+    Few characters are wrong there, and the sense is. A number that is heard as a word (`four` as `for`) is left to the
+    rate of characters.
+    """
+    said, understood = (side.split() for side in alike(text, heard, language))
+    pairs: list[str] = []
+    for step in jiwer.process_words(" ".join(said) or "-", " ".join(understood) or "-").alignments[0]:
+        if step.type == "substitute":
+            written, other = said[step.ref_start_idx : step.ref_end_idx], understood[step.hyp_start_idx :]
+            both = zip(written, other, strict=False)
+            pairs += [f"{a} heard as {b}" for a, b in both if _is_number(a, language) and _is_number(b, language)]
+    return ", ".join(pairs)
+
+
+def _is_number(word: str, language: str) -> bool:
+    return word.isdecimal() or word in _number_words(language.split("-")[0])
+
+
+@functools.cache
+def _number_words(language: str) -> frozenset[str]:
+    """Those of one word up to a hundred; English writes digits, and of other languages not all are known."""
+    words = [spelt(str(number), language) for number in range(101)] if language != "en" else []
+    return frozenset(word for word in words if word.isalpha())

@@ -72,7 +72,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def command(args: argparse.Namespace) -> int:
     with one_editor():
         add(args)
-    print("`dvc repro` brings it, drafts its words and learns from it")
+    print("next: `dvc repro transcribe` drafts its words, `timbre review` shows them; `dvc repro` learns from it")
     if note := known_words.note():
         print(note)
     return 0

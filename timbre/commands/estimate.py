@@ -34,6 +34,7 @@ from timbre.families import family
 from timbre.families.shape import Shape, WaveShape
 from timbre.project import prompts
 from timbre.report.columns import columns
+from timbre.report.numbers import plural
 from timbre.training import cost_estimate, timing
 from timbre.training.batches import epoch_clips
 from timbre.training.cost_estimate import DEVICES, BatchShape, Device
@@ -72,6 +73,7 @@ class CostEstimate:
     memory: dict[str, float]  # bytes, by what they are for
     available: float  # bytes
     advice: list[str]  # where the memory does not suffice
+    basis: str  # of what is computed: what its speeds are taken from
 
     @property
     def needed(self) -> float:
@@ -161,6 +163,7 @@ def estimate(settings: Settings, args: argparse.Namespace) -> CostEstimate:
         memory=memory,
         available=device.memory,
         advice=list(_advice(shape, batch, settings.train, device)),
+        basis=device.basis,
     )
 
 
@@ -244,7 +247,7 @@ def _training(
     work = cost_estimate.learning_step(shape, batch, section.rank, section.gradient_checkpointing)
     step, source = section.accumulation * work / pace, COMPUTED
     if here and (rows := timing.read(TRAINED, ADAPTER)):
-        step, source = statistics.median(row["seconds"] for row in rows), MEASURED
+        step, source = statistics.median(row["seconds"] for row in rows), _measured(len(rows), "step")
     frames, positions = _means(shape, held)
     clips = min(len(held), section.eval_clips)
     whole = BatchShape(clips, PADDED * positions, clips * frames, clips * frames)
@@ -272,7 +275,7 @@ def _generation(section: GenerateParams, shape: Shape, device: Device, texts: Se
     frame, source = cost_estimate.speaking_frame(shape, slots, device), COMPUTED
     factor = frame * shape.frame_rate / slots
     if here and (measured := _real_time_factor()):
-        factor, source = measured, MEASURED
+        factor, source = measured[0], _measured(measured[1], "sample")
     work = f"{len(texts)} samples, {speech / 60:.1f} minutes at {1 / factor:,.3g}× real time"
     return CostLine("generate", speech * factor, work, source)
 
@@ -285,9 +288,11 @@ def _prompts(section: GenerateParams, held: Clips) -> list[int]:
     return [length for length in texts for _ in range(CONDITIONS * len(section.seeds))]
 
 
-def _real_time_factor() -> float | None:
+def _real_time_factor() -> tuple[float, int] | None:
+    """And of how many samples."""
     try:
-        return float(json.loads(SPOKEN.read_bytes())["real_time_factor"])
+        speed = json.loads(SPOKEN.read_bytes())
+        return float(speed["real_time_factor"]), int(speed.get("samples", 0))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -345,20 +350,31 @@ def _cpu() -> Device:
 def shown(costs: CostEstimate) -> Iterator[str]:
     yield from columns([(name, getattr(costs, name)) for name in ("voice", "data", "device")])
     yield ""
-    stages = [(line.what, _duration(line.seconds), f"{line.work} ({line.source})") for line in costs.lines]
+    stages = [(line.what, _duration(line.seconds), f"{line.work} ({_source(line.source)})") for line in costs.lines]
     yield from columns([*stages, ("together", _duration(sum(line.seconds for line in costs.lines)), "")])
     parts = ", ".join(f"{name} {size / cost_estimate.GB:.1f}" for name, size in costs.memory.items())
     needed, available = costs.needed / cost_estimate.GB, costs.available / cost_estimate.GB
-    yield f"\nmemory  {needed:.1f} of {available:.0f} GB: {parts} ({COMPUTED})"
+    yield f"\nmemory  {needed:.1f} of {available:.0f} GB: {parts} ({_source(COMPUTED)})"
+    yield f"basis   {costs.basis}"
     if costs.advice:
         yield "does not fit; change " + ", then ".join(costs.advice)
+
+
+def _measured(count: int, noun: str) -> str:
+    """A few samples are no rate: whoever plans by it knows of how many it is."""
+    return f"{MEASURED}, over {plural(count, noun)}" if count else MEASURED
+
+
+def _source(source: str) -> str:
+    return f"{source}, not measured" if source == COMPUTED else source
 
 
 def as_dict(costs: CostEstimate) -> dict[str, Any]:
     lines = {line.what: line._asdict() | {"seconds": round(line.seconds, 3)} for line in costs.lines}
     memory = {name: round(size / cost_estimate.GB, 3) for name, size in costs.memory.items()}
     return {
-        "voice": costs.voice, "data": costs.data, "device": costs.device, "stages": lines, "memory_gb": memory,
+        "voice": costs.voice, "data": costs.data, "device": costs.device, "basis": costs.basis, "stages": lines,
+        "memory_gb": memory,
         "available_gb": round(costs.available / cost_estimate.GB, 1), "advice": costs.advice,
     }  # fmt: skip
 

@@ -1,6 +1,7 @@
 """Make a project for a voice of your own in a new folder.
 
-The folder gets the pipeline, the library and the tiny models, and no recording, transcript or result of the demo.
+The folder gets the pipeline, the library, their docs and the tiny models, a README of its own, and no recording,
+transcript or result of the demo.
 params.yaml comes from a preset, data/prompts.tsv from presets/prompts.tsv: put sentences of your own there.
 """
 
@@ -22,6 +23,8 @@ EXAMPLES = [
 ]
 PRESETS = Path("presets")
 DEMO = (
+    "tests/", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", ".ci/", ".github/workflows/check.yml",
+    ".github/workflows/container.yml",
     "data/recordings", "data/transcripts", "data/opinions", "data/LICENSE", "dvc.lock", "reports/details.json",
     "reports/metrics.json",
 )  # fmt: skip
@@ -30,6 +33,22 @@ OWNED = {  # what is the person's own, as it begins
     "data/sources.yaml": "# One entry per recording; `timbre add` and `timbre review --record` write them.\n[]\n",
     "data/speakers.yaml": "# Whose voices they are, and what each person allowed.\nspeakers: {}\n",
 }
+README = """# A voice
+
+A text-to-speech voice, made with Timbre: a pipeline that trains it from recordings and from transcripts that people
+correct, and keeps every version.
+
+- `data/sources.yaml` lists the recordings, `data/speakers.yaml` whose voices they are and what each person allowed.
+- `data/transcripts` holds what is said. A person corrects it: `timbre review`.
+- `params.yaml` holds the parameters. It began as `{preset}`.
+- `dvc repro` computes what an edit touches. `reports/index.html` then says how good the voice is.
+
+Install with `make install`, then `source .venv/bin/activate`. `timbre doctor` says what this machine lacks, and
+`docs/index.md` leads on.
+
+The code is under the Apache License 2.0 (`LICENSE`). Whose voice it is and what may be done with it says
+`data/speakers.yaml`.
+"""
 NEXT = """next
   cd {folder} && make install && source .venv/bin/activate
   timbre add FILE --speaker ann --language en --licence CC-BY-4.0 --consent 'Ann, 2026-03-01'
@@ -67,6 +86,7 @@ def fill(folder: Path, preset: Path | None) -> None:
     if preset:
         for name, text in OWNED.items():
             write_atomic(folder / name, text)
+        write_atomic(folder / "README.md", README.format(preset=preset.as_posix()))
         shutil.copyfile(preset, folder / "params.yaml")
         shutil.copyfile(PRESETS / "prompts.tsv", folder / "data/prompts.tsv")
     git(folder, "init", "-q", "-b", "main")

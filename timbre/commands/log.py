@@ -14,7 +14,6 @@ from timbre.commands.options import add_count, add_json
 from timbre.commands.place import given_path
 from timbre.core.content import write_atomic
 from timbre.core.safe_text import print_json, visible
-from timbre.diff import plot
 from timbre.diff.history import HistoryEntry, history
 from timbre.evaluation.metrics import Metric
 from timbre.report.columns import columns
@@ -46,6 +45,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def command(args: argparse.Namespace) -> int:
     versions = list(history(Path.cwd(), args.revision, max(args.n, 0)))
     measured = [version for version in versions if version.measured != Metric()]
+    if args.plot:
+        from timbre.diff import plot  # loads what draws pages
+
     if args.plot and measured:
         write_atomic(args.plot, plot.page(measured))
     if args.json:
@@ -66,9 +68,17 @@ def _cells(version: HistoryEntry) -> tuple[str, ...]:
         similar = _measured("similarity", version, "similarity")
     if version.failed is not None:
         gates = f"gates {'pass' if not version.failed else 'FAIL: ' + ', '.join(version.failed)}"
-    author = visible(version.author)[:AUTHOR]
+    author = _shortened(visible(version.author))
     changes = f"{version.changed or 'only code or results'} · {visible(version.subject)}"
     return version.date, version.commit[:8], author, _measured("WER", version, "wer"), similar, gates, changes
+
+
+def _shortened(author: str) -> str:
+    """Whole words, where there is more than one."""
+    if len(author) <= AUTHOR:
+        return author
+    begins = author[: AUTHOR - 1]
+    return (begins.rpartition(" ")[0] or begins) + "…"
 
 
 def _measured(name: str, version: HistoryEntry, measure: str) -> str:

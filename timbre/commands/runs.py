@@ -126,7 +126,9 @@ def param_changes(old: dict[str, str], new: dict[str, str]) -> Iterator[str]:
     """Values that changed; a key that only one of the two knows belongs to the code."""
     for name in sorted(old.keys() & new.keys()):
         if old[name] != new[name]:
-            yield visible(f"{name} {old[name]} → {new[name]}")
+            before, after = (value.removesuffix(".0") for value in (old[name], new[name]))  # 3 and 3.0 are one
+            if before != after:
+                yield visible(f"{name} {before} → {after}")
 
 
 def table(rows: Sequence[RunRow]) -> list[str]:

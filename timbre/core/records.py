@@ -158,6 +158,7 @@ class Label:
     cer: float  # wrong characters / characters, without case and punctuation
     language: float | None  # probability that it is in the recording's language; None where Whisper knows only one
     worst: float = 0.0  # the same rate in the sentence that has most
+    numbers: str = ""  # `12 heard as 10`: few characters, another sense
 
 
 @dataclass(frozen=True)

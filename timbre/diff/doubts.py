@@ -37,6 +37,7 @@ class HeardLabel:
     text: str  # as the comparison wants it
     heard: str
     cer: float
+    numbers: str  # that are heard as others
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,8 @@ def _misheard(row: TranscriptRow, labels: Sequence[HeardLabel]) -> Iterator[str]
     worst = max(at_this, key=lambda label: label.cer, default=None)
     if worst and worst.cer >= WRONG:
         yield f"in the clip Whisper heard “{worst.heard}”, {worst.cer:.0%} of it otherwise"
+    elif worst and worst.numbers:
+        yield f"in the clip Whisper heard “{worst.heard}”: another number, {worst.numbers}"
 
 
 def _named(words: Sequence[DraftWord]) -> str:
@@ -137,7 +140,10 @@ def _labels(version: VersionTables) -> dict[str, list[HeardLabel]]:
         for line in (version.outs.find(version.lock, LABELS) or b"").splitlines():
             row = json.loads(line)
             about = float(row["start"]), float(row["end"]), " ".join(_tokens(row["text"]))
-            by_recording[str(row["recording"])].append(HeardLabel(*about, str(row["heard"]), float(row["cer"])))
+            numbers = str(row.get("numbers", ""))
+            by_recording[str(row["recording"])].append(
+                HeardLabel(*about, str(row["heard"]), float(row["cer"]), numbers)
+            )
     except (ValueError, KeyError, TypeError):
         return {}
     return by_recording

@@ -34,16 +34,20 @@ def _range(metric: Metric, name: str) -> tuple[float, float] | None:
 
 
 def margins(condition: str, name: str, old: Scores, new: Scores) -> float | None:
-    """Half of a 95 % interval of a change, from sentences that both versions spoke; None where too few did.
+    """Half of a 95 % interval of a change; None where the versions did not speak the same sentences, or too few.
 
     Word errors count over words, so each sentence's part in the change is how far its errors changed more than its
     share of all words would have it: the usual variance of a ratio, with each sentence paired with itself. Similarity
     is a mean, a ratio over the count of samples.
     """
-    if BY_NAME[name] not in COMPARED:
+    if BY_NAME[name] not in COMPARED or _spoken(condition, old) != _spoken(condition, new):
         return None
     change = regression.paired(condition, old, new, regression.of_measure(name))
     return round(change.margin, 4) if change and change.sentences >= ENOUGH else None
+
+
+def _spoken(condition: str, scores: Scores) -> set[tuple[str, str]]:
+    return {(sample, row.text) for sample, row in scores.items() if row.condition == condition}
 
 
 def gates(old: VersionTables, new: VersionTables) -> Iterator[GateChange]:
@@ -62,8 +66,9 @@ def prompts(old: Scores | None, new: Scores | None) -> list[PromptChange]:
         a, b = old[sample], new[sample]
         like = None if a.similarity is None or b.similarity is None else (a.similarity, b.similarity)
         if a.wer != b.wer or (like and abs(like[1] - like[0]) >= AUDIBLE):
+            was = "" if a.text == b.text else a.text
             where = (sample, b.condition, b.prompt, str(b.seed), b.text)
-            changed.append(PromptChange(*where, a.wer, b.wer, a.heard, b.heard, like))
+            changed.append(PromptChange(*where, a.wer, b.wer, a.heard, b.heard, like, was))
     return sorted(changed, key=lambda p: (p.old - p.new, _lost(p), p.condition, p.prompt, p.seed))
 
 

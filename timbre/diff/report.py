@@ -105,6 +105,7 @@ class PromptChange:
     heard_before: str
     heard_now: str
     similarity: tuple[float, float] | None = None
+    text_before: str = ""  # what the older version was to say; nothing where it is the same
 
 
 @dataclass(frozen=True)

@@ -206,7 +206,9 @@ def resolve(root: Path, revision: str) -> str:
         if (experiment := _experiment(root, revision) or _of_version(root, revision)) is None:
             if revision == "HEAD":
                 raise DataError("there is no version yet to look at; `git commit` makes the first") from error
-            raise DataError(f"{revision}: git knows no such version; `git fetch` may bring it") from error
+            raise DataError(
+                f"{revision}: git knows no such version; `timbre log` and `git tag` list them, `git fetch` may bring it"
+            ) from error
         return experiment
     return commit.decode().strip()
 

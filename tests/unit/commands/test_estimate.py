@@ -101,13 +101,23 @@ def test_what_the_last_run_measured_here_is_taken_and_said_and_nothing_elses(
     (root / f"models/adapter/{timing.WEIGHTS}").write_bytes(b"weights")
     timing.write(root / "models/speed.json", root / "models/adapter", [{"step": 1, "seconds": 100.0}])
     (root / "reports").mkdir()
-    (root / "reports/speed.json").write_text('{"real_time_factor": 2.0}')
+    (root / "reports/speed.json").write_text('{"real_time_factor": 2.0, "samples": 4}')
     after = run(capsys, "--minutes", "5")["stages"]
     assert {name for name, line in after.items() if line["source"] != "computed"} == {"train", "generate"}
     assert after["train"]["seconds"] > 100 * 80
+    assert after["train"]["source"] == "measured in the last run, over 1 step"
+    assert after["generate"]["source"] == "measured in the last run, over 4 samples"
     for other in (["--device", "h200"], ["--model", "csm-1b"]):
         lines = run(capsys, "--minutes", "5", *other)["stages"].values()
         assert {line["source"] for line in lines} == {"computed"}, "of another device or model"
+
+
+def test_what_was_not_measured_is_said_with_what_it_rests_on(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.execute(["estimate", "--minutes", "5", "--model", "csm-1b", "--device", "h200"]) == 0
+    text = capsys.readouterr().out
+    assert text.count("(computed, not measured)") >= 6
+    assert "basis   the maker's figures; that 33% of them is reached is assumed and was not measured" in text
+    assert "two cores of an AMD EPYC" in run(capsys, "--minutes", "5", "--device", "cpu")["basis"]
 
 
 def test_where_memory_does_not_suffice_it_says_what_to_change(

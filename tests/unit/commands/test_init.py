@@ -37,6 +37,12 @@ def test_a_new_project_has_the_pipeline_and_nothing_of_the_demo(ann: Path) -> No
     assert speakers.read() == {}
     assert [path.name for path in Path("data/recordings").iterdir()] == [".gitkeep"]
     assert not Path("dvc.lock").exists()
+    assert not any(Path(name).exists() for name in ("tests", "CHANGELOG.md", ".ci", ".github/workflows/check.yml"))
+    assert Path(".github/workflows/data-diff.yml").is_file()
+    readme = Path("README.md").read_text()
+    assert "It began as `presets/csm-1b.yaml`" in readme
+    assert "harbour" not in readme
+    assert all(Path(name).exists() for name in ("docs/index.md", "LICENSE", "data/speakers.yaml"))
     text = "".join(path.read_text(encoding="utf-8") for path in Path("data").rglob("*") if path.is_file())
     assert "marina" not in text
     with pytest.raises(SourceError, match="there is no recording yet; `timbre add FILE`"):

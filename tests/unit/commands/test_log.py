@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.git_history import Voice
-from timbre.commands import cli
+from timbre.commands import cli, log, runs
 
 TALK = ["The trellis boat leaves.", "It comes back.", "Then it is dark.", "Good night."]
 
@@ -134,3 +134,13 @@ def test_a_history_without_measurements_has_lines_and_no_picture(
     assert "WER —" in out
     assert out.endswith("nothing measured yet\n")
     assert not Path("picture.html").exists()
+
+
+def test_a_long_name_ends_with_a_word() -> None:
+    assert log._shortened("Seed 42fcc3ba maintainers") == "Seed 42fcc3ba…"
+    assert log._shortened("A" * 30) == "A" * 19 + "…"
+    assert log._shortened("Ann Example") == "Ann Example"
+
+
+def test_a_number_that_is_written_otherwise_has_not_changed() -> None:
+    assert list(runs.param_changes({"a": "6", "b": "3"}, {"a": "3.0", "b": "3.0"})) == ["a 6 → 3"]

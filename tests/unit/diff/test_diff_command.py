@@ -71,7 +71,7 @@ def test_mistakes_end_in_one_line(tmp_path: Path) -> None:
     voice = first(tmp_path / "voice")
     assert diff(voice.root, "--", "--upload-pack=x").stderr.startswith("error: --upload-pack=x: git knows no such")
     assert diff(voice.root, "nowhere").stderr == (
-        "error: nowhere: git knows no such version; `git fetch` may bring it\n"
+        "error: nowhere: git knows no such version; `timbre log` and `git tag` list them, `git fetch` may bring it\n"
     )
     assert diff(tmp_path).stderr == (
         f"error: this is no Timbre project: neither {tmp_path} nor a folder above it holds dvc.yaml\n"

@@ -81,8 +81,20 @@ def test_a_line_that_the_label_check_hears_otherwise_is_flagged(
     assert found == ({2: (why,)} if flagged else {})
 
 
+def test_another_number_is_flagged_however_few_characters_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "The night ferry waits. It comes back at nine."
+    table = json.dumps({**LABEL, "text": text, "cer": 0.02, "numbers": "9 heard as 5"}).encode()
+    monkeypatch.setattr(
+        "timbre.versions.dvc_outs.Outs.find", lambda self, lock, path: table if "labels" in path else None
+    )
+    [[why]] = doubts(tmp_path, [], (0, {"speaker": "otto"})).values()
+    assert why == "in the clip Whisper heard “The knight fairy baits it”: another number, 9 heard as 5"
+
+
 def test_the_check_writes_what_is_read_here() -> None:
-    assert {*LABEL, "text", "cer", "worst"} == {field.name for field in fields(Label)}
+    assert {*LABEL, "text", "cer", "worst", "numbers"} == {field.name for field in fields(Label)}
 
 
 @pytest.mark.parametrize("draft", [b"", b"[]", b'{"segments": [{"words": [{"start": "x"}]}]}', b"\xff"])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +15,9 @@ from hypothesis import strategies as st
 from tests.support.git_history import Voice
 from timbre.core import records
 from timbre.diff import clips, lines, rates, wording
+from timbre.diff.document import TextSpan
 from timbre.diff.lines import TURNED
+from timbre.diff.sections import voice
 from timbre.evaluation import score_rows, scores
 from timbre.evaluation.score_rows import ScoreRow
 from timbre.evaluation.scores import Score
@@ -187,6 +191,23 @@ def test_a_change_comes_with_what_chance_would_do() -> None:
     assert rates.margins("tuned", "wer", scores([1] * 4), scores([0] * 4)) is None, "four sentences say nothing"
     found = rates.margins("tuned", "similarity", similarity([0.5] * 6), similarity([0.6, 0.7] * 3))
     assert found == pytest.approx(1.96 * 0.0548 / 6**0.5, abs=1e-3)
+
+
+def test_rates_over_other_sentences_have_no_margin_of_their_change() -> None:
+    same, text = {f"p{i}": scored(f"p{i}") for i in range(8)}, "The ferry waits."
+    assert rates.margins("tuned", "wer", same, dict(same)) == 0.0
+    assert rates.margins("tuned", "wer", same, {**same, "p8": scored("p8", errors=3)}) is None
+    assert rates.margins("tuned", "wer", same, {**same, "p0": replace(same["p0"], text=text)}) is None
+
+
+def test_what_was_heard_before_stands_beside_what_was_to_be_said_before() -> None:
+    before = replace(scored("p"), wer=0.0, text="The ferry waits.", heard="The ferry waits.")
+    after = replace(before, wer=0.5, text="The lamp burns.", heard="The lamb burns.")
+    [change] = rates.prompts({"p": before}, {"p": after})
+    assert (change.text_before, change.text) == ("The ferry waits.", "The lamp burns.")
+    page = SimpleNamespace(text=lambda text, *style: TextSpan(text, *style), embeds=False, sounds={})
+    row = voice._row(page, change, like=False, played=False)  # type: ignore[arg-type]
+    assert "".join(span.text for span in row[2]) == "The ferry waits.", "nothing is struck"  # type: ignore[union-attr]
 
 
 def clip(name: str, start: float, end: float, text: str, part: str) -> ClipRow:

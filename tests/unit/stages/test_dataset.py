@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages import dataset as stage
-from stages.dataset import duplicates, held_out, main, rejected, repeated, split, unfit, unusual_pace
+from stages.dataset import duplicates, held_out, main, rejected, repeated, split, unfit, unusual_pace, warnings
 from timbre.core.content import content_key
 from timbre.core.errors import DataError, SourceError
 from timbre.core.records import Clip, Drop, Example, Label, read_jsonl, write_jsonl
@@ -139,6 +139,13 @@ def test_a_warning_is_about_a_clip_that_is_used_all_the_same() -> None:
     assert odd in made.train + made.evaluation
     first = next(rejected(made, clips, labels, replace(PARAMS, doubtful_cer=None)))
     assert first.reason.startswith("cut")
+
+
+def test_a_number_that_is_heard_as_another_is_a_warning_though_few_characters_are_wrong() -> None:
+    doubted = Label("c", "one", 0, 1, "Pier ten.", "Pier twelve.", 0.01, None, 0.01, "10 heard as 12")
+    assert list(warnings(clip("one", 0), doubted, PARAMS)) == [
+        "misheard: Whisper hears “Pier twelve.”, another number (10 heard as 12); is the text what is said?"
+    ]
 
 
 def test_the_same_words_stay_as_often_as_allowed_and_which_does_not_depend_on_the_order() -> None:

@@ -92,7 +92,8 @@ def _row(page: Page, prompt: PromptChange, like: bool, played: bool) -> tuple[In
     row = [*cells(name, f"{rate(prompt.old)}{TO}{rate(prompt.new)}")]
     if like:
         row += cells(_similarity(prompt))
-    row += [tuple(_heard(page, prompt.text, text)) for text in (prompt.heard_before, prompt.heard_now)]
+    asked = ((prompt.text_before or prompt.text, prompt.heard_before), (prompt.text, prompt.heard_now))
+    row += [tuple(_heard(page, text, heard)) for text, heard in asked]
     return (*row, *(page.players(prompt.sample) if played else ()))
 
 

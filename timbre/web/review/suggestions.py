@@ -30,7 +30,7 @@ def labels(path: Path, recording: str) -> list[dict[str, Any]]:
         rows = read_jsonl(path, Label)
     except DataError:  # not there, or of another version: the page does without
         return []
-    columns = ("start", "end", "text", "heard", "cer")
+    columns = ("start", "end", "text", "heard", "cer", "numbers")
     differing = [dataclasses.asdict(row) for row in rows if row.recording == recording and row.cer > 0]
     return [{name: row[name] for name in columns} for row in differing]
 

@@ -86,6 +86,7 @@ function worst(line, clips, number) {
 }
 
 export const worstLabel = (line, table) => worst(line, table, "cer"); // clips as Whisper heard them again
+const doubt = (label) => (label ? Math.max(label.cer, label.numbers ? 0.25 : 0) : 0); // another number, another sense
 export const worstHarm = (line, table) => worst(line, table, "harm"); // clips by what they do to the voice
 
 const highest = (lines, number) => lines.map((line) => [number(line), line]).sort(([a], [b]) => b - a).map(([, line]) => line);
@@ -94,7 +95,7 @@ export function order(lines, words, { unsure, unheard, suggested, labels, harm, 
   let kept = unheard ? lines.filter((line) => !heard(line)) : [...lines];
   if (suggested) kept = kept.filter((line) => suggested.has(line.key));
   if (harm) return highest(kept, (line) => worstHarm(line, harms)?.harm ?? 0);
-  if (labels) return highest(kept, (line) => worstLabel(line, table)?.cer ?? 0);
+  if (labels) return highest(kept, (line) => doubt(worstLabel(line, table)));
   return unsure ? kept.sort((a, b) => certainty(a, words) - certainty(b, words)) : kept;
 }
 

@@ -60,7 +60,8 @@ export function setUpRows(page) {
     const found = warned(line, index).map(({ text, blocks }) => make("span", blocks ? "chip poor" : "chip fair", text));
     const label = model.worstLabel(line, state.labels);
     if (label) {
-      const chip = make("span", "chip fair", `label ${Math.round(100 * label.cer)} % off`);
+      const off = label.numbers ? `number ${label.numbers}` : `label ${Math.round(100 * label.cer)} % off`;
+      const chip = make("span", "chip fair", off);
       chip.title = `Whisper hears: ${label.heard}`;
       found.push(chip);
     }
