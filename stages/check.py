@@ -31,8 +31,8 @@ from timbre.core.content import content_key
 from timbre.core.params import read
 from timbre.core.records import Clip, Label, read_jsonl, write_jsonl
 from timbre.core.sections import WhisperParams
-from timbre.mapping import Job, refresh
 from timbre.mapping.batch import Files
+from timbre.mapping.refresh import Job, refresh
 from timbre.mapping.stage import run_stage
 from timbre.project.sources import fetched
 

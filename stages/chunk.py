@@ -45,8 +45,8 @@ from timbre.core.params import read
 from timbre.core.records import Clip, Drop, Recording, Segment, read_jsonl, write_jsonl
 from timbre.core.sections import ChunkParams, ComputeParams
 from timbre.core.text import ends_sentence, join
-from timbre.mapping import Job, refresh
 from timbre.mapping.batch import Files
+from timbre.mapping.refresh import Job, refresh
 from timbre.mapping.stage import run_stage
 from timbre.project.sources import fetched
 

@@ -26,8 +26,9 @@ from timbre.core.errors import AudioError, DataError
 from timbre.core.params import read
 from timbre.core.sections import ComputeParams, EncodeParams, VoiceParams
 from timbre.families import codes
-from timbre.mapping import Job, batch, refresh
+from timbre.mapping import batch
 from timbre.mapping.batch import Files
+from timbre.mapping.refresh import Job, refresh
 from timbre.mapping.stage import run_stage
 
 VERSION = 2  # raise when the code gives other bytes for the same input

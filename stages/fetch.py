@@ -31,8 +31,8 @@ from timbre.core.params import read
 from timbre.core.records import Recording
 from timbre.core.safe_text import redacted
 from timbre.core.sections import FetchParams
-from timbre.mapping import Job, refresh, rewrite
 from timbre.mapping.batch import Files
+from timbre.mapping.refresh import Job, refresh, rewrite
 from timbre.mapping.stage import run_stage
 from timbre.project import obstacles
 from timbre.project.sources import Source

@@ -36,8 +36,8 @@ from timbre.core.params import read
 from timbre.core.records import Condition, Example, Sample, line_of, read_jsonl, to_json
 from timbre.core.sections import GenerateParams, VoiceParams
 from timbre.families import Mark, Request
-from timbre.mapping import Job, refresh
 from timbre.mapping.batch import Files
+from timbre.mapping.refresh import Job, refresh
 from timbre.mapping.stage import run_stage
 from timbre.project import obstacles, pronunciations
 from timbre.project.permissions import Permissions

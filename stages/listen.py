@@ -28,8 +28,8 @@ from timbre.core.params import read
 from timbre.core.records import Point, Sample, from_json, to_json
 from timbre.core.sections import GenerateParams, VoiceParams
 from timbre.families import Request
-from timbre.mapping import Job, refresh
 from timbre.mapping.batch import Files
+from timbre.mapping.refresh import Job, refresh
 from timbre.mapping.stage import run_stage
 from timbre.project import pronunciations
 from timbre.project.permissions import Permissions

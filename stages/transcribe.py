@@ -31,8 +31,9 @@ from timbre.core.params import read
 from timbre.core.records import Recording
 from timbre.core.safe_text import warn
 from timbre.core.sections import ComputeParams, TranscribeParams, WhisperParams
-from timbre.mapping import Job, batch, refresh
+from timbre.mapping import batch
 from timbre.mapping.batch import Files
+from timbre.mapping.refresh import Job, refresh
 from timbre.mapping.stage import run_stage
 from timbre.project import obstacles
 from timbre.project.glossary import terms

@@ -23,7 +23,7 @@ from timbre.core.records import Example, Sample, from_json, to_json, write_jsonl
 from timbre.core.sections import GenerateParams, VoiceParams
 from timbre.families import Cloning, Lora, Turn
 from timbre.families.codes import to_bytes
-from timbre.mapping import Job, refresh
+from timbre.mapping.refresh import Job, refresh
 from timbre.project.prompts import Prompt
 from timbre.synthesis.reference import Reference, choose_reference
 from timbre.synthesis.true_prompts import true_prompts

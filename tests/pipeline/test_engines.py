@@ -18,7 +18,7 @@ from tests.support.waiting import until
 from timbre.core import running
 from timbre.core.errors import DataError, EngineError
 from timbre.core.sections import ComputeParams
-from timbre.mapping import refresh
+from timbre.mapping.refresh import refresh
 
 TWO = ComputeParams("local", 2, None)
 TEXTS = [f"T{number}" for number in range(5)]
@@ -28,7 +28,7 @@ from pathlib import Path
 from tests.support.entries import jobs, linger
 from timbre.core.sections import ComputeParams
 from timbre.core.running import run
-from timbre.mapping import refresh
+from timbre.mapping.refresh import refresh
 
 def main():
     folder = Path(sys.argv[1])

@@ -23,8 +23,9 @@ from tests.support.tiny_models import random_csm
 from timbre import audio
 from timbre.core.errors import DataError, EngineError
 from timbre.core.sections import ComputeParams, EncodeParams, VoiceParams
-from timbre.mapping import batch, ray_driver, ray_worker, refresh
+from timbre.mapping import batch, ray_driver, ray_worker
 from timbre.mapping.ray_driver import Share
+from timbre.mapping.refresh import refresh
 
 TEXTS = [f"T{number}" for number in range(5)]
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from timbre.core.content import content_key
 from timbre.core.errors import DataError
-from timbre.mapping import Job
 from timbre.mapping.batch import Files
+from timbre.mapping.refresh import Job
 
 
 class Entry(NamedTuple):

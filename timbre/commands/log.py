@@ -14,7 +14,6 @@ from timbre.commands.options import add_count, add_json
 from timbre.commands.place import given_path
 from timbre.core.content import write_atomic
 from timbre.core.safe_text import print_json, visible
-from timbre.diff import plot
 from timbre.diff.history import HistoryEntry, history
 from timbre.evaluation.metrics import Metric
 from timbre.report.columns import columns
@@ -46,6 +45,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def command(args: argparse.Namespace) -> int:
     versions = list(history(Path.cwd(), args.revision, max(args.n, 0)))
     measured = [version for version in versions if version.measured != Metric()]
+    if args.plot:
+        from timbre.diff import plot  # loads what draws pages
+
     if args.plot and measured:
         write_atomic(args.plot, plot.page(measured))
     if args.json:

@@ -26,8 +26,9 @@ from timbre.core.content import content_key, file_sha256
 from timbre.core.sections import ComputeParams, VoiceParams, WhisperParams
 from timbre.evaluation import speaker_similarity, word_errors
 from timbre.evaluation.speaker_similarity import PREFIXES, JudgedSound
-from timbre.mapping import Job, batch, refresh
+from timbre.mapping import batch
 from timbre.mapping.batch import Files
+from timbre.mapping.refresh import Job, refresh
 
 SECOND = PREFIXES[1]  # begins the name of an entry that the second ear made
 

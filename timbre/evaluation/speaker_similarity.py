@@ -27,8 +27,9 @@ from timbre.core.sections import ComputeParams, SpeakerParams, VoiceParams
 from timbre.evaluation import speaker_encoder
 from timbre.evaluation.speaker_encoder import KnownVoices, Vector, centre
 from timbre.families import codes as clip_codes
-from timbre.mapping import Job, batch, refresh
+from timbre.mapping import batch
 from timbre.mapping.batch import Files
+from timbre.mapping.refresh import Job, refresh
 
 VERSION = 1  # raise when the code gives other numbers for the same sound
 SUFFIXES = {".flac", ".wav", ".mp3", ".ogg"}  # of other voices' sounds

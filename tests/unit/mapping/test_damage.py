@@ -12,8 +12,9 @@ import pytest
 
 from timbre.core.content import content_key
 from timbre.core.errors import DataError, StageError
-from timbre.mapping import Job, damage, refresh, stage
+from timbre.mapping import damage, stage
 from timbre.mapping.batch import Files
+from timbre.mapping.refresh import Job, refresh
 
 CLIPS = Path("data/clips")
 

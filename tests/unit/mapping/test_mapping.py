@@ -8,8 +8,8 @@ import pytest
 
 from tests.support.files import contents
 from timbre.core.content import content_key, write_atomic
-from timbre.mapping import Job, refresh
 from timbre.mapping.batch import Files
+from timbre.mapping.refresh import Job, refresh
 
 
 @pytest.fixture(autouse=True)

@@ -16,9 +16,10 @@ from ruamel.yaml import YAML
 
 from tests.support.files import contents
 from timbre.core.content import content_key
-from timbre.mapping import Job, Refreshed, entry_of, refresh, store
+from timbre.mapping import store
 from timbre.mapping.batch import Files
 from timbre.mapping.entries import opened, seal
+from timbre.mapping.refresh import Job, Refreshed, entry_of, refresh
 from timbre.mapping.store import Store
 
 SUFFIXES = [".bin", ".json"]
