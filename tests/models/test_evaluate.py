@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,6 +36,7 @@ from timbre.families import Turn
 from timbre.families.codes import to_bytes
 from timbre.mapping import batch
 from timbre.project.transcripts import read as read_transcript
+from timbre.report.verdict import VOID, verdict
 
 TINY = ROOT / "models/tiny"
 MARINA, MIRA = np.eye(2, dtype=np.float32)
@@ -250,6 +254,37 @@ def test_gates_tell_what_holds(known: tuple[World, Evidence]) -> None:
     assert found.failed == ["similarity"], "base + cloning is the speaker too"
     assert found.gates["reference"].value == 1
     assert (found.gates["words"].value or 0) < 0
+
+
+def another_reference(world: World) -> None:
+    shutil.copyfile(TINY / "voices/mira/0.flac", world.root / world.rows[-1].audio)
+
+
+def a_leaked_clip(world: World) -> None:
+    write_jsonl(world.root / "data/dataset/train.jsonl", [world.rows[-1], world.rows[0]])
+
+
+def a_leaked_sentence(world: World) -> None:
+    """Of a prompt, inside a longer clip of training."""
+    longer = replace(world.rows[-1], text=f"Good morning. {world.rows[2].text} Good night.")
+    write_jsonl(world.root / "data/dataset/train.jsonl", [longer])
+
+
+@pytest.mark.parametrize(
+    ("gate", "spoil"),
+    [("reference", another_reference), ("leakage", a_leaked_clip), ("leakage", a_leaked_sentence)],
+)
+def test_what_makes_all_numbers_void_fails_its_gate_and_is_the_headline(
+    known: tuple[World, Evidence], gate: str, spoil: Callable[[World], None], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    world, before = copy(known[0]), known[1]
+    world.root = Path(shutil.copytree(known[0].root, tmp_path / "world"))
+    spoil(world)
+    found = world.evaluate(monkeypatch)
+    assert before.gates[gate].passed
+    assert sorted(found.failed) == sorted([gate, *before.failed])
+    assert verdict(found).headline == VOID[gate] != verdict(before).headline
 
 
 def test_the_same_samples_are_scored_the_same_from_nothing(
