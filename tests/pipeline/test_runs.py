@@ -65,7 +65,7 @@ def test_runs_tells_from_one_to_the_next_what_changed_and_how_it_did(
     three: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     head, third, second, first = output(capsys, "runs").splitlines()
-    assert head.split() == ["run", "day", "commit", "wrong", "words", "similarity", "gates", "changed"]
+    assert head.split() == ["run", "version", "day", "commit", "wrong", "words", "similarity", "gates", "changed"]
     assert third.startswith("third [candidate]  ")
     assert third.endswith("-1 clip")
     assert "failed: words" in second
