@@ -12,20 +12,19 @@ done is kept in .timbre/step_choice.json, and the next call goes on from there. 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.kept import kept
 from benchmarks.table import ResultTable, TimedRow, run
 from timbre import asr, audio, families
 from timbre.core import params
-from timbre.core.content import write_atomic
 from timbre.core.records import Example, read_jsonl
 from timbre.core.running import settle
 from timbre.core.sections import Settings
@@ -62,7 +61,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def measure(options: argparse.Namespace) -> Iterator[ResultTable]:
     settings = params.read()
-    trainings = [kept(settings, seed, options.curve) for seed in range(options.seeds)]
+    trainings = [trained(settings, seed, options.curve) for seed in range(options.seeds)]
     names = [name for name in trainings[0].chosen if all(name in one.chosen for one in trainings)]
     rows = [row(name, [(one.chosen[name], one.judged[one.chosen[name]]) for one in trainings]) for name in names]
     yield ResultTable(f"Voice at the step chosen by ({len(trainings)} trainings)", rows)
@@ -95,22 +94,23 @@ def difference(name: str, pairs: Sequence[tuple[JudgedStep, JudgedStep]]) -> Tim
     return TimedRow(name, extra=values(paired))
 
 
-def mean_and_interval(numbers: Sequence[float], digits: int, unit: str = "") -> str:
-    mean = statistics.fmean(numbers)
+def mean_and_interval(numbers: Sequence[float], digits: int, unit: str = "", sign: str = "") -> str:
+    """`sign`: + also shows the sign of what is above 0."""
+    mean = f"{statistics.fmean(numbers):{sign}.{digits}f}{unit}"
     if len(numbers) not in STUDENT:
-        return f"{mean:.{digits}f}{unit}".replace("-", "−")
+        return mean.replace("-", "−")
     half = STUDENT[len(numbers)] * statistics.stdev(numbers) / len(numbers) ** 0.5
-    return f"{mean:.{digits}f}{unit} ± {half:.{digits}f}".replace("-", "−")
+    return f"{mean} ± {half:.{digits}f}".replace("-", "−")
 
 
-def kept(settings: Settings, seed: int, curve: bool) -> OneTraining:
-    known = json.loads(STATE.read_text()) if STATE.exists() else {}
-    if (name := f"{seed}{' curve' if curve else ''}") not in known:
+def trained(settings: Settings, seed: int, curve: bool) -> OneTraining:
+    def train() -> dict[str, Any]:
         chosen, judged = one_training(settings, seed, curve)
-        known[name] = {"chosen": chosen, "judged": judged}
-        write_atomic(STATE, json.dumps(known, indent=1))
-    steps = {int(step): JudgedStep(*map(tuple, values)) for step, values in known[name]["judged"].items()}
-    return OneTraining(known[name]["chosen"], steps)
+        return {"chosen": chosen, "judged": judged}
+
+    known = kept(STATE, f"{seed}{' curve' if curve else ''}", train)
+    steps = {int(step): JudgedStep(*map(tuple, values)) for step, values in known["judged"].items()}
+    return OneTraining(known["chosen"], steps)
 
 
 def one_training(settings: Settings, seed: int, curve: bool) -> OneTraining:

@@ -13,12 +13,11 @@ by Student's distribution. What is done is kept in .timbre/value.json, and the n
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,13 +25,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.step_choice import STUDENT
+from benchmarks.kept import kept
+from benchmarks.step_choice import mean_and_interval
 from benchmarks.table import ResultTable, TimedRow, run
 from timbre import asr, audio, families
 from timbre.asr.alignment import characters
 from timbre.commands.value import gradients
 from timbre.core import params
-from timbre.core.content import write_atomic
 from timbre.core.records import Label, read_jsonl
 from timbre.core.running import settle
 from timbre.core.sections import Settings
@@ -105,17 +104,8 @@ def measure(options: argparse.Namespace) -> Iterator[ResultTable]:
         yield mended(draws)
 
 
-def kept(name: str, compute: Callable[[], Any]) -> Any:
-    """As an earlier call computed it, or computed now."""
-    known = json.loads(STATE.read_text()) if STATE.exists() else {}
-    if name not in known:
-        known |= {name: compute()}
-        write_atomic(STATE, json.dumps(known))
-    return known[name]
-
-
 def ranked(name: str, settings: Settings, draw: PlantedDraw) -> TaughtVoice:
-    one = kept(f"{name}, as planted", lambda: asdict(taught(settings, draw.clips, traced=True)))
+    one = kept(STATE, f"{name}, as planted", lambda: asdict(taught(settings, draw.clips, traced=True)))
     return TaughtVoice(**{**one, "influences": [Influence(**row) for row in one["influences"]]})
 
 
@@ -287,7 +277,7 @@ def relearnt(one: RankedDraw, way: str, clips: Sequence[Utterance]) -> Change:
         after = taught(one.settings, clips)
         return after.loss, after.words, time.perf_counter() - begun
 
-    loss, main, took = kept(f"{one.name}, {way}", learn_again)
+    loss, main, took = kept(STATE, f"{one.name}, {way}", learn_again)
     return loss, main, took
 
 
@@ -303,8 +293,8 @@ def harm_table(
             way,
             [took for *_, took in values],
             extra={
-                "held-out loss": interval([one for one, *_ in values]),
-                "of it main decoder": interval([one for _, one, _ in values]),
+                "held-out loss": mean_and_interval([one for one, *_ in values], 4, sign="+"),
+                "of it main decoder": mean_and_interval([one for _, one, _ in values], 4, sign="+"),
             },
         )
         for way, values in changes.items()
@@ -313,12 +303,6 @@ def harm_table(
     seeds = f"; over seeds, the loss without errors varies by {statistics.stdev(clean):.4f}" if len(clean) > 1 else ""
     learnt = f"loss {loss:.4f}, main decoder {main:.4f}; draws: {len(before)}{seeds}"
     return ResultTable(f"Change against the voice that learnt the errors ({learnt})", rows)
-
-
-def interval(values: Sequence[float]) -> str:
-    """Mean and 95 % interval over draws."""
-    half = STUDENT[len(values)] * statistics.stdev(values) / len(values) ** 0.5 if len(values) in STUDENT else None
-    return f"{np.mean(values):+.4f}{'' if half is None else f' ± {half:.4f}'}".replace("-", "−")
 
 
 def main() -> None:

@@ -221,8 +221,8 @@ class Split:
 
 
 def split(clips: Sequence[Clip], labels: Mapping[str, Label], params: DatasetParams) -> Split:
-    reasons = {clip.id: why for clip in clips if (why := unfit(clip, labels[clip.id], params))}
-    reasons |= unwanted(clips, params)
+    reasons = unwanted(clips, params)
+    reasons |= {c.id: why for c in clips if c.id not in reasons and (why := unfit(c, labels[c.id], params))}
     for odd in (partial(unusual_pace, ranges=params.pace_iqr), partial(repeated, most=params.repeats)):
         reasons |= odd([clip for clip in clips if clip.id not in reasons])
     fit = [clip for clip in clips if clip.id not in reasons]
@@ -291,8 +291,11 @@ def main(
     permissions.check(used_by((clip.speaker, clip.recording) for clip in cut))
     family = families.family(settings.voice.family)
     asked = read_prompts(PROMPTS) if PROMPTS.is_file() else []  # no dependency: they change nothing that is written
-    raise_all(DataError, [*foreign(cut, languages, family), *obstacles.unspoken(asked, family.name, family.languages)])
-    raise_all(DataError, unheard([label_of[clip.id] for clip in cut], params))
+    without = unwanted(cut, params)
+    wanted = [clip for clip in cut if clip.id not in without]
+    unspoken = obstacles.unspoken(asked, family.name, family.languages)
+    raise_all(DataError, [*foreign(wanted, languages, family), *unspoken])
+    raise_all(DataError, unheard([label_of[clip.id] for clip in wanted], params))
     chosen = split(cut, label_of, params)
     left_out = [*read_jsonl(drops, Drop), *rejected(chosen, cut, label_of, params)]
     rows = sorted(left_out, key=lambda row: (row.recording, row.start, row.kind))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
-import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +13,7 @@ import soundfile
 
 from tests.attack.hostile import Hostile
 from tests.attack.project import RATE, unchanged, voice_like
+from tests.support.own_loop import run_apart
 from timbre.web.app import create_app
 from timbre.web.booth.recording_sessions import Booth
 from timbre.web.booth.routes import booth_routes
@@ -70,26 +69,8 @@ def requests() -> Callable[[Hostile], None]:
 
 def respond(app: Any, path: str, body: bytes, headers: list[tuple[bytes, bytes]] | None = None) -> None:
     usual = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    status = asked(_ask(app, "POST" if body else "GET", path, usual if headers is None else headers, body))
+    status = run_apart(_ask(app, "POST" if body else "GET", path, usual if headers is None else headers, body))
     assert status < 500, f"{path} answered {status}"
-
-
-def asked(question: Coroutine[Any, Any, int]) -> int:
-    """In a thread of its own: a test of a page, run before in this process, leaves a loop running in this one."""
-    answers: list[int | BaseException] = []
-
-    def ask() -> None:
-        try:
-            answers.append(asyncio.run(question))
-        except BaseException as error:  # raised again where it is seen
-            answers.append(error)
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join()
-    if isinstance(answers[0], BaseException):
-        raise answers[0]
-    return answers[0]
 
 
 async def _ask(app: Any, method: str, path: str, headers: list[tuple[bytes, bytes]], body: bytes) -> int:

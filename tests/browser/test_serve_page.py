@@ -41,7 +41,7 @@ def test_two_versions_are_heard_beside_each_other(place: Path, browser: Any, sch
         assert first.locator("pre").inner_text().splitlines() == [
             f"{version}, spoken with as adapter; no commit that can be read here has it",
             "base base",
-            "voice ann: consent by Ann on 2026-01-01, for tests, serve, publish; learnt from talk",
+            "voice ann; consent for: tests, serve, publish; given by: Ann; on: 2026-01-01; learnt from: talk",
         ]
         assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out on a phone"
         tab.screenshot(path=place / f"{scheme}.png")

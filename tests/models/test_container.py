@@ -101,7 +101,7 @@ def test_what_is_installed_speaks_with_the_voice_that_was_baked(installed: Path,
         answer = httpx.post(speech, json=sent, headers=headers, timeout=60)
         assert answer.status_code == 200
         trace = httpx.get(f"http://127.0.0.1:{port}/v1/trace/{answer.headers['x-timbre-version']}", headers=headers)
-        assert "voice ann: consent by Ann" in trace.json()["text"], "without git, too"
+        assert "voice ann; consent for: " in trace.json()["text"], "without git, too"
         server.send_signal(getattr(signal, PROGRAM.of("STOPSIGNAL")[-1]))
         assert server.wait(60) == 0
     finally:

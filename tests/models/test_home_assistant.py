@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import wave
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx2 as httpx
@@ -14,6 +12,7 @@ import numpy as np
 import openai
 import pytest
 
+from tests.support.own_loop import run_apart
 from tests.support.speech_server import copy_served, served_once, speaking_server
 from tests.support.tiny_models import SAMPLE_RATE
 from tests.support.wyoming_bridge import PYTHON, WyomingEvent, bridge, bridge_python, described, said, streamed
@@ -55,8 +54,7 @@ def test_what_the_bridge_sends_is_spoken_as_it_reads_it(server: SpeechServer) ->
     async def sent(request: httpx.Request) -> None:
         heads.extend(request.headers)
 
-    with ThreadPoolExecutor(1) as apart:  # a browser that another test opened keeps a loop running in this thread
-        content = apart.submit(asyncio.run, ask()).result()
+    content = run_apart(ask())
     assert "authorization" not in heads
     with wave.open(io.BytesIO(content)) as head:
         assert (head.getframerate(), head.getnchannels(), head.getsampwidth()) == (SAMPLE_RATE, 1, 2)

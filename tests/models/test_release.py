@@ -88,7 +88,7 @@ def test_a_voice_is_pushed_as_a_model_with_its_papers(
     hub.server.shutdown()
     told = capsys.readouterr().out
     assert told.splitlines()[0] == "ann/harbour, private:"
-    assert "voice of ann, consent by Ann for tests, serve, publish" in told
+    assert "voice of ann; consent for: tests, serve, publish; given by: Ann; on: " in told
     assert "Timbre does not know the licence of the base model" in told
     assert told.splitlines()[-1] == f"sent: {hub.url}/ann/harbour"
     assert (hub.kinds, hub.private) == ({"ann/harbour": "model"}, {"ann/harbour": True})

@@ -378,6 +378,9 @@ def test_the_server_describes_itself_to_programs_and_people(shared: SpeechServer
     )
     assert set(described["components"]["schemas"]["Speech"]["required"]) == {"input"}
     for path, methods in described["paths"].items():
+        told = {parameter["name"] for method in methods.values() for parameter in method.get("parameters", [])}
+        assert told == set(re.findall(r"{(\w+)}", path)), path
+    for path, methods in described["paths"].items():
         if "get" in methods and "{" not in path:
             assert httpx.get(f"{shared.url}{path}").status_code == 200
     page = httpx.get(f"{shared.url}/docs")
@@ -410,7 +413,8 @@ def test_a_version_is_traced_to_what_it_was_made_from(place: Path) -> None:
         trace = lambda key, **more: httpx.get(f"{server.url}/v1/trace/{key}", **more)  # noqa: E731
         assert trace("ab" * 16).status_code == 401, "it names people"
         assert trace("ab" * 16, headers=headers).json() == {"version": "ab" * 16, "text": "the clips of it"}
-        for name, told in (("adapter", "voice ann: consent by Ann on 2026-01-01"), ("base", "learnt nothing here")):
+        consent = "voice ann; consent for: tests, serve, publish; given by: Ann; on: 2026-01-01"
+        for name, told in (("adapter", consent), ("base", "learnt nothing here")):
             key = server.service.voices.versions[name].key
             assert told in trace(key, headers=headers).json()["text"], "in no commit: what the server knows"
         for unknown in ("cd" * 16, "..%2F..%2Fetc", "x" * 5000, "%00"):

@@ -65,7 +65,8 @@ def test_a_dataset_is_pushed_whole_and_a_newer_one_replaces_it(hub: Hub) -> None
     done = push(hub, "ann/harbour", "--private")
     assert (done.returncode, done.stderr.count("error")) == (0, 0), done.stderr
     assert done.stdout.splitlines()[0] == "ann/harbour, private:"
-    for part in ("data/train-00000-of-00001.parquet", "voice of ann", "for training, Publish", "licence CC-BY-4.0"):
+    parquet, consent = "data/train-00000-of-00001.parquet", "consent for: training, Publish"
+    for part in (parquet, "voice of ann", consent, "licence CC-BY-4.0"):
         assert part in done.stdout
     assert done.stdout.splitlines()[-1] == f"sent: {hub.url}/datasets/ann/harbour"
     export("hf", "out")

@@ -46,8 +46,8 @@ correct, and keeps every version.
 Install with `make install`, then `source .venv/bin/activate`. `timbre doctor` says what this machine lacks, and
 `docs/index.md` leads on.
 
-The code is under the Apache License 2.0 (`LICENSE`). Whose voice it is and what may be done with it says
-`data/speakers.yaml`.
+The code is under the Apache License 2.0 (`LICENSE`). `data/speakers.yaml` says whose voice it is and what may be done
+with it.
 """
 NEXT = """next
   cd {folder} && make install && source .venv/bin/activate

@@ -90,7 +90,7 @@ def show(args: argparse.Namespace, folder: Path, people: Iterable[Person]) -> No
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         print(f"  {path.relative_to(folder)}  {path.stat().st_size / 1e6:.2f} MB")
     for person in people:
-        print(f"  voice of {person.name}, consent by {person.consent.by} for {person.consent.use}")
+        print(f"  voice of {person.name}; {person.consent}")
 
 
 def sent(args: argparse.Namespace, folder: Path, message: str, version: str | None = None) -> int:

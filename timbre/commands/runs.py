@@ -20,7 +20,6 @@ from timbre.commands.options import add_count, add_json
 from timbre.core.safe_text import print_json, redacted, visible
 from timbre.report.columns import columns
 from timbre.tracking import offline, watching
-from timbre.versions.tables import ADAPTER
 from timbre.versions.version_ids import DIGITS
 
 if TYPE_CHECKING:
@@ -90,7 +89,7 @@ def row(run: Run, before: Run | None, aliases: list[str]) -> RunRow:
     return RunRow(
         run=visible(str(run.info.run_name)),
         id=run.info.run_id,
-        version=tags.get(f"dvc.{ADAPTER}", "").removesuffix(".dir"),
+        version=visible(tracking.id_of(run)),
         day=datetime.datetime.fromtimestamp(run.info.start_time / 1000).strftime("%Y-%m-%d"),
         commit=tags.get("git.commit", "")[:8] + ("*" if tags.get("git.dirty") == "true" else ""),
         wer=metrics.get("wer/tuned_clone"),

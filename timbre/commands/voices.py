@@ -23,13 +23,14 @@ from timbre.core.safe_text import print_json, visible
 from timbre.diff.voice_bank import BankRow, BankVoice, bank
 from timbre.report.columns import columns
 from timbre.report.numbers import rate
+from timbre.versions.version_ids import DIGITS
 
 EXAMPLES = [
     ("timbre voices", "the speakers of the last twenty versions"),
     ("timbre voices --samples bank", "a sentence of each, into the folder bank"),
     ("timbre voices v1.0 -n 3 --json", "the three up to a tag, as JSON"),
 ]
-HEAD = ("speaker", "version", "day", "wrong words", "similarity", "named", "gates", "sample", "about")
+HEAD = ("speaker", "version", "commit", "day", "wrong words", "similarity", "named", "gates", "sample", "about")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,12 +47,12 @@ def command(args: argparse.Namespace) -> int:
         rows = [dataclasses.replace(voice.row, sample=_written(voice, args.samples)) for voice in voices]
     names = _aliases() if rows else {}
     if args.json:
-        print_json([dataclasses.asdict(row) | {"aliases": names.get(row.adapter, [])} for row in rows])
+        print_json([dataclasses.asdict(row) | {"aliases": names.get(row.version, [])} for row in rows])
         return 0
     if not rows:
         print("no voice yet: no version has an adapter; `dvc repro` trains one")
         return 0
-    print("\n".join(columns([HEAD, *(_cells(row, names.get(row.adapter, [])) for row in rows)])))
+    print("\n".join(columns([HEAD, *(_cells(row, names.get(row.version, [])) for row in rows)])))
     return 0
 
 
@@ -61,9 +62,9 @@ def _written(voice: BankVoice, folder: Path) -> str | None:
     content, row = voice.sound(), voice.row
     if content is None or not ID.fullmatch(row.speaker):
         return None
-    path = folder / f"{row.speaker}-{row.version.replace(' ', '-')}.flac"
+    path = folder / f"{row.speaker}-{row.commit.replace(' ', '-')}.flac"
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, marked_copy(content, row.adapter))
+    write_atomic(path, marked_copy(content, row.version))
     return str(path)
 
 
@@ -84,16 +85,15 @@ def _asked(uri: str) -> Iterator[tuple[str, str]]:
     client = tracking.connect(uri)
     with tracking.explained(uri):
         for alias, run in registry.aliases(client).items():
-            digest = client.get_run(run).data.tags.get("dvc.models/adapter", "")
-            yield alias, digest.removesuffix(".dir")
+            yield alias, tracking.id_of(client.get_run(run))
 
 
 def _cells(row: BankRow, aliases: list[str]) -> tuple[str, ...]:
     gates = "" if row.failed is None else "pass" if not row.failed else f"FAIL: {', '.join(row.failed)}"
     about = visible(row.objection or row.subject)
-    version = f"{row.version} [{', '.join(aliases)}]" if aliases else row.version
+    version = visible(row.version[:DIGITS]) + (f" [{', '.join(aliases)}]" if aliases else "")
     return (
-        visible(row.speaker), visible(version), row.date, "" if row.wer is None else f"{row.wer:.1%}",
+        visible(row.speaker), version, visible(row.commit), row.date, "" if row.wer is None else f"{row.wer:.1%}",
         rate(row.similarity), "" if row.named is None else f"{row.named:.0%}", gates,
         row.sample or "", about,
     )  # fmt: skip

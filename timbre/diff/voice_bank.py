@@ -26,8 +26,8 @@ TRAINING = f"{ADAPTER}/training.json"
 class BankRow:
     """One speaker in one version."""
 
-    version: str  # the commit's first eight digits, or `work tree`
-    adapter: str  # DVC's hash of its folder
+    commit: str  # its first eight digits, or `work tree`
+    version: str  # its id, which is DVC's hash of the adapter
     date: str
     subject: str
     speaker: str

@@ -17,7 +17,7 @@ from timbre.evaluation.speaker_encoder import KnownVoices, Vector, unit
 
 FEWEST = 6  # clips; of fewer nothing is said
 GROUP = 2  # clips, at least, that another voice has
-MARGIN = 0.25  # of the way from the nearest other voice to the speaker's own
+MARGIN = 0.25  # of what the cosine with the nearest other voice lacks to 1
 ROUNDS = 20  # of k-means, which ends sooner
 
 
@@ -53,6 +53,7 @@ def near(vectors: np.ndarray, second: np.ndarray) -> float:
 
 
 def limit(voices: KnownVoices) -> float:
-    """Groups that are further apart than this are two voices: a part of the way from the nearest other voice."""
+    """The cosine of two groups' centres, below which they are two voices: somewhat above that with the nearest other
+    voice."""
     nearest = max((voices.similarity(other) for other in voices.others.values()), default=None)
     return -1.0 if nearest is None else nearest + MARGIN * (1 - nearest)

@@ -144,7 +144,7 @@ def key_of_run(name: str) -> str | None:
             run = client.get_run(alias_run(name) or "")
         else:
             run = tracking.named(tracking.finished(client), name)
-        return str(run.data.tags.get(f"dvc.{ADAPTER}", "")).removesuffix(".dir") or None
+        return tracking.id_of(run) or None
 
 
 def of_run_named(name: str) -> VoiceVersion:

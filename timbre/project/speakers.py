@@ -50,6 +50,10 @@ class Consent:
     evidence: str | None  # path inside the repository, or a link
     revoked: str | None  # YYYY-MM-DD; any day counts, also one that is still to come
 
+    def __str__(self) -> str:
+        """A list, as a person's own words fit into no sentence."""
+        return f"consent for: {self.use}; given by: {self.by}; on: {self.when}"
+
 
 @dataclass(frozen=True)
 class Person:

@@ -25,7 +25,7 @@ from timbre.mapping.entries import md5
 from timbre.project import prompts, sources
 from timbre.project import speakers as people
 from timbre.trace.facts import Origin, TracedLine, TracedVoice
-from timbre.versions import clip_rows, dvc_lock
+from timbre.versions import clip_rows, dvc_lock, version_ids
 from timbre.versions import lenient_rows as rows
 from timbre.versions.clip_rows import LEFT_OUT, PARTS, REJECTED, TABLE, ClipRow, RejectedRow
 from timbre.versions.dvc_outs import Outs
@@ -249,8 +249,7 @@ class TracedVersion:
     @cached_property
     def id(self) -> str | None:
         """As other commands name the version: DVC's hash of its adapter."""
-        digest = self.lock.outs.get(ADAPTER)
-        return digest.removesuffix(".dir") if digest else None
+        return version_ids.of_outs(self.lock.outs)
 
     @cached_property
     def names(self) -> list[str]:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # it takes seconds to import, and a reader of `--help` needs 
     from mlflow.entities import Run
 
 VERSION_TAG = "timbre.version"  # the key
+ADAPTER_TAG = "dvc.models/adapter"  # DVC's hash of it, which is the version's id
 COMPLETE_TAG = "timbre.complete"  # set last: a run without it was cut short
 PATIENCE = 5  # seconds until a server that does not answer is called down
 
@@ -163,8 +164,13 @@ def finished(client: MlflowClient, most: int = 1000) -> list[Run]:
     return list(client.search_runs([experiment], query, max_results=most, order_by=["attributes.start_time DESC"]))
 
 
+def id_of(run: Run) -> str:
+    """Of the version that a run is of, as other commands print it; empty where the run does not say."""
+    return str(run.data.tags.get(ADAPTER_TAG, "")).removesuffix(".dir")
+
+
 def _beginnings(run: Run) -> tuple[str, ...]:
-    return run.info.run_id, run.data.tags[VERSION_TAG], run.data.tags.get("dvc.models/adapter", "")
+    return run.info.run_id, run.data.tags[VERSION_TAG], id_of(run)
 
 
 def named(runs: Sequence[Run], name: str) -> Run:

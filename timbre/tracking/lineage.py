@@ -15,10 +15,8 @@ from typing import Any
 
 from timbre.core.content import content_key, file_sha256
 from timbre.core.records import Example, read_jsonl
-from timbre.versions import dvc_lock, snapshot
+from timbre.versions import dvc_lock, snapshot, version_ids
 from timbre.versions.snapshot import WorkTree
-from timbre.versions.tables import ADAPTER
-from timbre.versions.version_ids import DIGITS
 
 WRITTEN = (
     "dvc.lock",
@@ -38,7 +36,7 @@ def tags(dataset: Path, samples: Path, parameters: dict[str, Any]) -> dict[str, 
 
 def version_id() -> str:
     """As commands print it; empty where no lock names an adapter."""
-    return dvc_lock.read(WorkTree(Path())).outs.get(ADAPTER, "")[:DIGITS]
+    return (version_ids.of_outs(dvc_lock.read(WorkTree(Path())).outs) or "")[: version_ids.DIGITS]
 
 
 def base_tags(samples: Path, voice: dict[str, Any]) -> dict[str, str]:

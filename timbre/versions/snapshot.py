@@ -181,35 +181,36 @@ def open_snapshot(root: Path, revision: str | None) -> Snapshot:
     """The work tree for None, else whatever git finds under that name, or the version of that id."""
     if revision is None:
         return WorkTree(root)
-    try:
-        commit = revision if COMMIT.fullmatch(revision) else resolve(root, revision)
-    except DataError:
-        if not _is_work_tree(root, revision):
-            raise
+    commit = revision if COMMIT.fullmatch(revision) else _commit(root, revision)
+    if commit is None:
         return WorkTree(root)
     return Commit(root, commit, commit[:8] if revision == commit else revision)
 
 
-def _is_work_tree(root: Path, revision: str) -> bool:
-    """Whether it is the id of a version that no commit has yet."""
-    from timbre.versions import version_ids  # which reads commits
-
-    found = version_ids.find(root, revision)
-    return found is not None and found.commit is None
-
-
 def resolve(root: Path, revision: str) -> str:
+    """The commit; DataError where there is none."""
+    if (commit := _commit(root, revision)) is None:
+        raise DataError(f"{revision}: this version is in no commit yet, only in the work tree")
+    return commit
+
+
+def _commit(root: Path, revision: str) -> str | None:
+    """None: the id of a version that the work tree alone has."""
     try:
         # --end-of-options: a name that begins with a dash is a name
         commit = git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     except DataError as error:
-        if (experiment := _experiment(root, revision) or _of_version(root, revision)) is None:
-            if revision == "HEAD":
-                raise DataError("there is no version yet to look at; `git commit` makes the first") from error
-            raise DataError(
-                f"{revision}: git knows no such version; `timbre log` and `git tag` list them, `git fetch` may bring it"
-            ) from error
-        return experiment
+        if experiment := _experiment(root, revision):
+            return experiment
+        from timbre.versions import version_ids  # which reads commits
+
+        if version := version_ids.find(root, revision):
+            return version.commit
+        if revision == "HEAD":
+            raise DataError("there is no version yet to look at; `git commit` makes the first") from error
+        raise DataError(
+            f"{revision}: git knows no such version; `timbre log` and `git tag` list them, `git fetch` may bring it"
+        ) from error
     return commit.decode().strip()
 
 
@@ -226,14 +227,6 @@ def _experiment(root: Path, name: str) -> str | None:
             f"{name}: {len(commits)} experiments have this name; give the commit of one: {', '.join(sorted(commits))}"
         )
     return commits.pop() if commits else None
-
-
-def _of_version(root: Path, name: str) -> str | None:
-    """The newest commit of the version that has this id."""
-    from timbre.versions import version_ids  # which reads commits
-
-    found = version_ids.find(root, name)
-    return found.commit if found else None
 
 
 def fork_point(root: Path) -> str:

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,22 +26,28 @@ class KnownVersion(NamedTuple):
     key: str
 
 
+def of_outs(outs: Mapping[str, str]) -> str | None:
+    """Of a lock's outputs, or of hashes by path; None where none is of an adapter."""
+    return outs.get(ADAPTER, "").removesuffix(".dir") or None
+
+
 def known(root: Path) -> Iterator[KnownVersion]:
     """Every version that is known here; the work tree's first, then from the newest commit."""
-    if key := dvc_lock.read(WorkTree(root)).outs.get(ADAPTER):
-        yield KnownVersion(None, key.removesuffix(".dir"))
+    if key := of_outs(dvc_lock.read(WorkTree(root)).outs):
+        yield KnownVersion(None, key)
     for at in reversed(history.on_any_branch(root, ("dvc.lock",))):
         with Commit(root, at.commit, at.commit[:DIGITS]) as snapshot:
-            if key := dvc_lock.read(snapshot).outs.get(ADAPTER):
-                yield KnownVersion(at.commit, key.removesuffix(".dir"))
+            if key := of_outs(dvc_lock.read(snapshot).outs):
+                yield KnownVersion(at.commit, key)
 
 
 def find(root: Path, name: str, *, committed: bool = True) -> KnownVersion | None:
-    """The version whose id begins with `name`; `committed`: by a commit where one has it, though the work tree does,
-    too. DataError where it means several."""
+    """The version whose id begins with `name`; of a version that both have, the commit if `committed`, else the work
+    tree. DataError where it means several."""
     if not BEGINNING.fullmatch(name):
         return None
     meant = [version for version in known(root) if version.key.startswith(name)]
     if len({version.key for version in meant}) > 1:
         raise DataError(f"{name}: several versions have an id that begins so; give more of it")
-    return next((version for version in meant if version.commit or not committed), meant[0] if meant else None)
+    in_commits = [version for version in meant if version.commit]
+    return next(iter((committed and in_commits) or meant), None)

@@ -44,13 +44,13 @@ def listed(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str
 def test_each_speaker_of_each_adapter_has_a_row(voice: Voice, capsys: pytest.CaptureFixture[str]) -> None:
     rows = listed(capsys)
     commits = voice.git("log", "--format=%h", "--abbrev=8").splitlines()
-    assert [(row["version"], row["speaker"], row["wer"], row["failed"]) for row in rows] == [
+    assert [(row["commit"], row["speaker"], row["wer"], row["failed"]) for row in rows] == [
         (commits[0], "marina", 0.0, []),
         (commits[0], "rasmus", 0.5, ["named"]),
         (commits[1], "marina", 0.25, []),
     ]
     assert rows[2]["similarity"] == 0.75, "of two commits with one adapter, the newest counts"
-    assert [row["version"] for row in listed(capsys, "HEAD~1")] == ["work tree", "work tree", commits[1]]
+    assert [row["commit"] for row in listed(capsys, "HEAD~1")] == ["work tree", "work tree", commits[1]]
     assert listed(capsys, "-n", "0") == []
 
 

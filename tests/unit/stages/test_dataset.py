@@ -249,6 +249,30 @@ def test_speech_that_whisper_does_not_know_stops_before_anything_is_learnt(root:
     assert not Path("data/dataset").exists()
 
 
+def test_what_a_speaker_says_who_is_left_out_stops_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither that Whisper does not know it, nor that the family does not speak its language."""
+    rows = read_jsonl(Path("data/clips.jsonl"), Clip)
+    theirs = {row.id for row in rows if row.recording == "two"}
+    write_jsonl(Path("data/clips.jsonl"), [replace(c, speaker="bob") if c.id in theirs else c for c in rows])
+    labels = read_jsonl(Path("data/labels.jsonl"), Label)
+    write_jsonl(Path("data/labels.jsonl"), [replace(n, cer=0.9) if n.clip in theirs else n for n in labels])
+    write_sources("two", language="ja")
+    foreign = Path("data/sources.yaml").read_text()
+    write_sources("one")
+    with Path("data/sources.yaml").open("a") as stream:
+        stream.write(foreign)
+    write_speakers(ann=0, bob=1)
+    only = SimpleNamespace(dataset=replace(PARAMS, min_heard=0.9), voice=VoiceParams("xtts", "", None))
+    monkeypatch.setattr(stage, "read", lambda: only)
+    with pytest.raises(DataError, match="two: xtts does not speak ja"):
+        make()
+    only.dataset = replace(only.dataset, speakers=["ann"])
+    make()
+    stats = json.loads(Path("data/dataset/stats.json").read_text())
+    assert list(stats["speakers"]) == ["ann"]
+    assert stats["rejected"]["reasons"]["unasked"] == len(theirs)
+
+
 def test_a_row_says_its_recordings_language(root: Path) -> None:
     write_sources("one", "two", language="de")
     make()

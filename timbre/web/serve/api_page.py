@@ -43,8 +43,7 @@ def description() -> dict[str, Any]:
     }
     for path, meaning in GETS.items():
         get: dict[str, Any] = {"summary": meaning, "responses": {"200": {"description": meaning}}}
-        if "{id}" in path:
-            name = path.partition("{")[2].rstrip("}")
+        if name := path.partition("{")[2].rstrip("}"):
             get["parameters"] = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}}]
         paths[path] = {"get": get}
     return {

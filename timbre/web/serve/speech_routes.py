@@ -243,9 +243,8 @@ def about(version: VoiceVersion) -> str:
     people = Permissions().people
     lines = [f"{version.key}, spoken with as {version.id}; no commit that can be read here has it", base]
     for speaker, recordings in version.speakers.items():
-        consent = people[speaker].consent if speaker in people else None
-        given = f"consent by {consent.by} on {consent.when}, for {consent.use}" if consent else "no consent is known"
-        lines.append(f"voice {speaker}: {given}; learnt from {', '.join(recordings)}")
+        given = str(people[speaker].consent) if speaker in people else "no consent is known"
+        lines.append(f"voice {speaker}; {given}; learnt from: {', '.join(recordings)}")
     return "\n".join(lines)
 
 
