@@ -31,6 +31,9 @@ from tests.support.shared import built_once
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TIMBRE_LIVE", "0")  # MLflow takes seconds to load; tests/pipeline/test_live.py asks for it
+# Whoever begins the tests in a shell's background ignores Ctrl-C, and so would every process that a test sends it to.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)
