@@ -27,7 +27,7 @@ from timbre.project.known_words import KnownWords
 
 RATE = 16_000
 RAW, OUT = Path("data/raw"), Path("data/drafts")
-PARAMS = TranscribeParams(engine="openai-whisper", batch=1)
+PARAMS = TranscribeParams(engine="openai-whisper", batch=1, align=False)
 MODEL = WhisperParams("whisper.pt")
 
 

@@ -41,20 +41,23 @@ def parting(before: Segment, after: Segment, sound: Activity) -> tuple[float, fl
     earliest, latest = before.start + LEAST, after.end - LEAST
     for reach in (NEAR, LATE):
         first, last = max(earliest, before.end - NEAR), min(latest, after.start + reach)
-        if silences := _silences(first, last, sound):
-            return max(silences, key=lambda span: span[1] - span[0])
+        if quiet := silences(first, last, sound):
+            return max(quiet, key=lambda span: span[1] - span[0])
     first, last = max(earliest, before.end - NEAR), min(latest, after.start + NEAR)
-    if last <= first:
-        return before.end, after.start
-    levels = sound.decibels(first, last)
+    moment = quiet_moment(first, last, sound)
+    return (before.end, after.start) if moment is None else (moment, moment)
+
+
+def quiet_moment(first: float, last: float, sound: Activity) -> float | None:
+    """The quietest moment between two times; None where there is hardly any time between them."""
+    levels = sound.decibels(first, last) if last > first else ()
     if len(levels) < DIP:
-        return before.end, after.start
-    power = np.convolve(10 ** (levels / 10), np.ones(DIP), "valid")
-    quiet = round(first + (int(power.argmin()) + DIP / 2) * MOMENT, 3)
-    return quiet, quiet
+        return None
+    power = np.convolve(10 ** (np.asarray(levels) / 10), np.ones(DIP), "valid")
+    return round(first + (int(power.argmin()) + DIP / 2) * MOMENT, 3)
 
 
-def _silences(first: float, last: float, sound: Activity) -> list[tuple[float, float]]:
+def silences(first: float, last: float, sound: Activity) -> list[tuple[float, float]]:
     """Where nobody speaks between two times."""
     edges = [first, *(time for run in sound.runs(first, last) for time in run), last]
     spans = zip(edges[::2], edges[1::2], strict=True)
