@@ -1,4 +1,4 @@
-"""A clip as GPT-SoVITS keeps it: semantic codes by HuBERT, 25 a second, those of the clip as a prompt, and the speaker's
+"""A clip as GPT-SoVITS keeps it: semantic codes by HuBERT, 25 a second, those of it as a prompt, and the speaker's
 vector that v2Pro hears.
 
 What stage 2 needs beside them, the spectrogram of the sound, is computed from the clip's file: a style depends on stage
