@@ -25,7 +25,7 @@ from timbre.families.sovits.discriminators import (
     discriminator_loss,
     feature_loss,
 )  # fmt: skip
-from timbre.families.sovits.hearing import magnitudes_of, sound_of
+from timbre.families.sovits.hearing import magnitudes_of, sound_of, vector_of
 from timbre.families.sovits.spectrogram import HOP, Spectrograms
 from timbre.families.sovits.stage1 import Stage1, Stage1Batch
 from timbre.families.sovits.stage2 import FRAMES, Stage2, Stage2Batch, mel_distance, prior_divergence
@@ -217,6 +217,7 @@ def wave_batch(voice: Sovits, turns: Sequence[Turn], draw: np.random.Generator |
         torch.stack([F.pad(row.magnitudes, (0, longest - row.frames)) for row in rows]),
         torch.tensor([row.frames for row in rows]), padded(texts), torch.tensor([len(text) for text in texts]),
         noise, [starts[row] for row in own],
+        torch.cat([vector_of(turns[row], voice.stage2.speaker) for row in own]),
     )  # fmt: skip
     cuts = [sounds[row][starts[row] * HOP : (starts[row] + segment) * HOP] for row in own]
     return WaveBatch(batch, torch.stack([torch.from_numpy(np.ascontiguousarray(cut)) for cut in cuts]), share)
