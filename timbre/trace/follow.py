@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from timbre.core.errors import DataError
-from timbre.core.records import early_ending
+from timbre.core.records import beginning, early_ending
 from timbre.core.text import normalise
 from timbre.project.sources import ORIGINS
 from timbre.trace.facts import Adapter, Forward, TracedClip, TracedPiece, TracedSample, TrainedClips, Use
@@ -131,6 +131,7 @@ def adapter(version: TracedVersion) -> Adapter:
         steps=training.get("steps"),
         best_eval_loss=training.get("best_eval_loss"),
         ended_early=early_ending(training),
+        began_with=beginning(training),
         params=version.params("train", "train"),
         table=version.dependency("train", "data/dataset/train.jsonl"),
         seconds=round(sum(row.seconds for row in version.learnt), 2),
