@@ -254,6 +254,7 @@ class TrainParams:
     gradient_checkpointing: bool
     processes: int | Literal["auto"]
     shard: bool
+    warm_start: Literal["none", "previous"]
     seed: int
 
     def __post_init__(self) -> None:
