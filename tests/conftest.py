@@ -22,7 +22,6 @@ from typing import Any
 import pytest
 
 from tests.support import git_histories
-from tests.support.dvc_repo import QUIET_DVC
 from tests.support.git_history import Voice
 from tests.support.paths import ROOT
 from tests.support.review_page import page, serve  # noqa: F401
@@ -32,7 +31,6 @@ from tests.support.shared import built_once
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TIMBRE_LIVE", "0")  # MLflow takes seconds to load; tests/pipeline/test_live.py asks for it
-os.environ |= QUIET_DVC
 # Whoever begins the tests in a shell's background ignores Ctrl-C, and so would every process that a test sends it to.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -131,7 +129,7 @@ class Repository:
 def environment(**more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "DVC_", "GIT_"))}
     path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
-    return {**kept, "PATH": path, "PYTHONPATH": "", **QUIET_DVC, **more}
+    return {**kept, "PATH": path, "PYTHONPATH": "", **more}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

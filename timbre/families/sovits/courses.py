@@ -7,6 +7,7 @@ mels are from those of held-out recordings.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -64,6 +65,9 @@ class Stage1Course(LoraCourse):
 
     def exam(self, dialogues: Sequence[Sequence[Turn]], part: Part = WHOLE) -> tuple[Stage1Batch, Tensor]:
         return self.batch(dialogues, 0, part)
+
+    def saved(self, folder: Path) -> None:
+        """Stage 2 cannot begin so, and the stages belong together."""
 
 
 class Stage2Course:
@@ -153,6 +157,9 @@ class Stage2Course:
             for name, value in values.items():
                 part, _, rest = name.partition(".")
                 (own if f"{part}." == GENERATOR else judges)[rest].copy_(value)
+
+    def saved(self, folder: Path) -> None:
+        """Its judges are not kept, and without them it would begin by unlearning."""
 
     def effect(self, turns: Sequence[Turn]) -> float:
         exam = self.exam([turns])
