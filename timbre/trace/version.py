@@ -290,7 +290,8 @@ class TracedVersion:
 
     def files(self, recording: str) -> tuple[str, ...]:
         """Those that are the recording's own, and here."""
-        own = [f"data/raw/{recording}.flac", f"data/drafts/{recording}.json", f"data/segments/{recording}.jsonl"]
+        kinds = ("raw/{}.flac", "clean/{}.flac", "drafts/{}.json", "segments/{}.jsonl")
+        own = [f"data/{kind.format(recording)}" for kind in kinds]
         entry = self.entries.get(recording, ({}, 0))[0]
         named = [str(entry["file"])] if "file" in entry else []
         return tuple(path for path in named + own if self.snapshot.size(path) is not None)
