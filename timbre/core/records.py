@@ -29,6 +29,7 @@ TRUE, SPOILT = "true", "spoilt"  # in the place of a voice: the speaker's own re
 
 # What training.json says of a training that a person ended early
 ENDED_EARLY = "ended_early"  # true, in training.json; else the key is not there
+BEGUN_FROM = "begun_from"  # the version that a training began with; else the key is not there
 PLANNED = "planned_steps"  # beside it: the steps that it would have gone to
 EARLY_TAG = "ended early"  # of its run in MLflow
 GO_ON = "`dvc repro -f train` goes on from there"
@@ -314,3 +315,13 @@ def early_ending(training: Mapping[str, Any]) -> str:
     if not training.get(ENDED_EARLY):
         return ""
     return f"a person ended it early, at step {training.get('steps', '?')} of {training.get(PLANNED, '?')}"
+
+
+def beginning(training: Mapping[str, Any]) -> str:
+    """What is told of a training that began with the adapter of another version; empty of one from the base."""
+    before = training.get(BEGUN_FROM)
+    if not isinstance(before, dict):
+        return ""
+    changed = before.get("clips_changed", "?")
+    clips = "1 clip differs" if changed == 1 else f"{changed} clips differ"
+    return f"it began with version {str(before.get('version', '?'))[:8]}, from which {clips}"

@@ -77,6 +77,22 @@ class WhisperParams:
 
 
 @section
+class CleanParams:
+    """Section `clean` of params.yaml: what chunk does to a whole recording before it cuts it."""
+
+    method: Literal["none", "noise"]
+    most: float  # dB that noise is taken down by, at most
+    loudness: int | float | None  # LUFS that each recording as a whole is brought to
+
+    def __post_init__(self) -> None:
+        wrong = [] if 0 < self.most <= 60 else [f"most: {self.most} is not above 0 and at most 60 dB"]
+        if self.loudness is not None and not -70 < self.loudness < 0:
+            wrong.append(f"loudness: {self.loudness} is not between -70 and 0 LUFS")
+        if wrong:
+            raise ValueError("\n".join(wrong))
+
+
+@section
 class ChunkParams:
     vad: Literal["silero", "energy"]  # what finds speech
     max_seconds: float
@@ -238,6 +254,7 @@ class TrainParams:
     gradient_checkpointing: bool
     processes: int | Literal["auto"]
     shard: bool
+    warm_start: Literal["none", "previous"]
     seed: int
 
     def __post_init__(self) -> None:
@@ -358,6 +375,7 @@ class Settings:
     fetch: FetchParams
     transcribe: TranscribeParams
     whisper: WhisperParams
+    clean: CleanParams
     chunk: ChunkParams
     check: CheckParams
     dataset: DatasetParams

@@ -76,7 +76,7 @@ def test_what_would_go_is_shown_and_nothing_changes(root: Path, capsys: pytest.C
         "data/sources.yaml: night goes",
         "data/transcripts/night.tsv goes",
         "data/recordings/night.wav goes",
-        "data/transcripts/noon.tsv: 1 lines are flagged drop",
+        "data/transcripts/noon.tsv: 1 line flagged drop",
         "nothing was changed; --write does it",
     ]
 
