@@ -77,6 +77,23 @@ class WhisperParams:
 
 
 @section
+class WhoParams:
+    """Section `who` of params.yaml: how transcribe tells who speaks when in a recording."""
+
+    method: Literal["none", "embeddings", "pyannote"]
+    limit: float  # cosine of two groups of windows, below which they are two voices; of embeddings
+    model: str  # of pyannote: a folder, or a pipeline on the hub
+    revision: str | None  # commit of the pipeline on the hub; None for a folder
+
+    def __post_init__(self) -> None:
+        wrong = [] if -1 < self.limit < 1 else [f"limit: {self.limit} is not between -1 and 1"]
+        if self.method == "pyannote" and self.revision is None and looks_like_hub(self.model):
+            wrong.append(f"revision: name the commit of {self.model} on the hub, or a folder in who.model")
+        if wrong:
+            raise ValueError("\n".join(wrong))
+
+
+@section
 class CleanParams:
     """Section `clean` of params.yaml: what chunk does to a whole recording before it cuts it."""
 
@@ -375,6 +392,7 @@ class Settings:
     fetch: FetchParams
     transcribe: TranscribeParams
     whisper: WhisperParams
+    who: WhoParams
     clean: CleanParams
     chunk: ChunkParams
     check: CheckParams
