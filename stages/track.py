@@ -38,7 +38,7 @@ from timbre import tracking
 from timbre.core import params
 from timbre.core.content import file_sha256
 from timbre.core.errors import DataError, TimbreError, TrackingError, raise_all
-from timbre.core.records import EARLY_TAG, Sample, early_ending, from_json
+from timbre.core.records import EARLY_TAG, Sample, beginning, early_ending, from_json
 from timbre.core.safe_text import redacted, visible, warn
 from timbre.evaluation import metrics as evidence
 from timbre.evaluation import mos
@@ -264,6 +264,8 @@ def verdicts(files: TrackedFiles) -> dict[str, str]:
     facts = training(files.adapter)
     if ended := early_ending(facts):
         tags[EARLY_TAG] = ended
+    if began := beginning(facts):
+        tags["warm start"] = began
     if facts.get("overfit", 0) > 0:
         tags["overfitting"] = (
             f"{facts.get('chosen_by', 'eval_loss')} was best at step {facts['best_step']}, "

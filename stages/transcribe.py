@@ -1,11 +1,12 @@
 """Whisper writes a draft of every recording, with the times and the confidence of each word.
 
     python -m stages.transcribe --sources data/sources.yaml --raw data/raw --glossary data/glossary.txt \\
-        --out data/drafts
+        --out data/drafts --turns data/turns
 
 Reads   data/sources.yaml, data/raw/<id>.flac, data/raw/<id>.json
         data/glossary.txt       names and terms to expect, one per line
 Writes  data/drafts/<id>.json   segments that do not overlap and go no further than a sentence, with their words
+        data/turns/<id>.json    who speaks when, as section `who` asks for it; no turns where it does not
 
 A draft is made anew when the audio, the model, the language or the glossary changes; none is made of a recording that
 has `draft: false` in data/sources.yaml, which `timbre import` and the booth write, as they know the words. A person's
@@ -28,9 +29,10 @@ from timbre.asr import HeardUtterance, WhisperTranscript, faster_whisper, langua
 from timbre.asr.sentences import by_sentence
 from timbre.core.content import content_key
 from timbre.core.params import read
-from timbre.core.records import Recording
+from timbre.core.records import Recording, SpeakerTurn
 from timbre.core.safe_text import warn
-from timbre.core.sections import ComputeParams, TranscribeParams, WhisperParams
+from timbre.core.sections import ComputeParams, SpeakerParams, TranscribeParams, WhisperParams, WhoParams
+from timbre.evaluation import diarisation, speaker_encoder, who_speaks
 from timbre.mapping import batch
 from timbre.mapping.batch import Files
 from timbre.mapping.refresh import Job, refresh
@@ -40,8 +42,8 @@ from timbre.project.glossary import terms
 from timbre.project.known_words import KnownWords, of_model
 from timbre.project.prompts import PATH as PROMPTS
 from timbre.project.prompts import read_prompts
+from timbre.project.sources import fetched, to_draft
 from timbre.project.sources import read as read_sources
-from timbre.project.sources import to_draft
 
 VERSION = 2  # raise when the code gives other bytes for the same input
 PIECE = 600.0  # seconds that are in memory at once; about 200 MB while Whisper hears them
@@ -201,6 +203,45 @@ def tell(drafts: Sequence[dict[str, Any]], recordings: Sequence[Recording], know
             print(f"{recording.id}: left out, because it has no time of its own: {text}")
 
 
+def find_turns(
+    recordings: Sequence[Recording],
+    raw: Path,
+    out: Path,
+    who: WhoParams,
+    encoder: SpeakerParams,
+    engine: ComputeParams = batch.HERE,
+) -> None:
+    method = method_key(who, encoder)
+    jobs = [
+        Job(r.id, key, (r, raw / f"{r.id}.flac", key))
+        for r in recordings
+        for key in [content_key(who_speaks.VERSION, r.sha256, method)]
+    ]
+    compute = partial(turns_of_each, who=who, encoder=encoder)
+    refresh(out, jobs, compute, suffixes=[".json"], label="who", engine=engine, gpu=True)
+
+
+def method_key(who: WhoParams, encoder: SpeakerParams) -> list[Any]:
+    """What the turns depend on, beside the sound."""
+    if who.method == "embeddings":
+        return ["embeddings", who.limit, speaker_encoder.fingerprint(encoder)]
+    return ["pyannote", diarisation.fingerprint(who)] if who.method == "pyannote" else []
+
+
+def turns_of_each(
+    jobs: Sequence[tuple[Recording, Path, str]], who: WhoParams, encoder: SpeakerParams
+) -> Iterator[Files]:
+    for recording, path, key in jobs:
+        turns: list[SpeakerTurn] = []
+        if who.method == "embeddings":
+            turns = who_speaks.find(path, speaker_encoder.load(encoder), who.limit)
+        elif who.method == "pyannote":
+            turns = diarisation.find(path, who)
+        rows = [[turn.start, turn.end, turn.voice] for turn in turns]
+        document = {"key": key, "audio_sha256": recording.sha256, "turns": rows}
+        yield {".json": f"{json.dumps(document)}\n".encode()}
+
+
 def tell_languages(model: WhisperParams, sources: Path) -> None:
     """Refuse what `check` or `evaluate` could not hear. Prompts change no draft, so they are no dependency."""
     asked = {source.id: source.language for source in read_sources(sources)}
@@ -216,6 +257,7 @@ def main(
     raw: Annotated[Path, "what was fetched, data/raw"],
     glossary: Annotated[Path, "names and terms to expect, data/glossary.txt"],
     out: Annotated[Path, "folder of drafts, data/drafts"],
+    turns: Annotated[Path, "folder of who speaks when, data/turns"],
 ) -> None:
     settings = read()
     params, model = settings.transcribe, settings.whisper
@@ -224,6 +266,7 @@ def main(
     recordings = to_draft(sources, raw)
     prompt, engine = ", ".join(terms(glossary)), settings.compute
     transcribe_all(recordings, raw, prompt, out, params, model, engine)
+    find_turns(fetched(sources, raw), raw, turns, settings.who, settings.speaker, engine)
 
 
 if __name__ == "__main__":

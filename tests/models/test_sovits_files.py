@@ -58,9 +58,9 @@ def begun(head: bytes) -> Callable[[Path], bytes]:
     [
         (lambda path: path.read_bytes()[:5000], r"is damaged or cut off \(.*\); download it again"),
         (lambda path: b"version https://git-lfs.github.com/spec/v1\n", "is no file that torch saved"),
-        (begun(b"02"), r"is of GPT-SoVITS v3; only v2 is supported here"),
-        (begun(b"04"), r"is of GPT-SoVITS v4 with LoRA; only v2 is supported here"),
-        (begun(b"00"), r"is of GPT-SoVITS v1; only v2 is supported here"),
+        (begun(b"02"), r"is of GPT-SoVITS v3; only v2, v2Pro and v2ProPlus are supported here"),
+        (begun(b"04"), r"is of GPT-SoVITS v4 with LoRA; only v2, v2Pro and v2ProPlus are supported here"),
+        (begun(b"00"), r"is of GPT-SoVITS v1; only v2, v2Pro and v2ProPlus are supported here"),
     ],
 )
 def test_a_file_that_is_damaged_or_of_another_version(

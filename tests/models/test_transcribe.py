@@ -98,8 +98,10 @@ def test_a_recording_whose_words_are_known_gets_no_draft(monkeypatch: pytest.Mon
     Path("data/glossary.txt").touch()
     drafted: list[Recording] = []
     monkeypatch.setattr(transcribe, "transcribe_all", lambda recordings, *_: drafted.extend(recordings))
-    transcribe.main(Path("data/sources.yaml"), RAW, Path("data/glossary.txt"), OUT)
+    transcribe.main(Path("data/sources.yaml"), RAW, Path("data/glossary.txt"), OUT, Path("data/turns"))
     assert [recording.id for recording in drafted] == ["one"]
+    turns = {path.name: json.loads(path.read_bytes())["turns"] for path in Path("data/turns").iterdir()}
+    assert turns == {"one.json": [], "two.json": []}, "who.method is none"
 
 
 def test_two_processes_write_what_one_writes() -> None:

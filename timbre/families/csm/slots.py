@@ -96,6 +96,7 @@ class CsmSlots:
         self.sentences[slot] = SlotSentence(places, sentence.frames)
 
     def free(self, slot: int) -> None:
+        self.adapters.leave(slot)
         if self.sentences.pop(slot, None):
             self.decoder.free([slot])
 
