@@ -3,7 +3,7 @@
 Reads   data/sources.yaml              which recordings there are
         data/raw/<id>.flac, .json      their sound
         data/segments/<id>.jsonl       what is said, from when to when
-Writes  data/clean/<id>.flac, .json    the recording as section `clean` asks for it; nothing where it asks for none
+Writes  data/clean/<id>.json, .flac    what section `clean` did to the recording; no sound where it asks for nothing
         data/speech/<id>.npy, .json    where somebody speaks, and how loud each moment is; up to which frequency the
                                        recording holds sound, and its loudness; measured once per recording
         data/clips/<clip id>.flac      one channel, 16 bits, the recording's own rate; named by content, never by text
@@ -156,6 +156,8 @@ def unfit(spoken: SpokenSegment, sound: Activity, params: ChunkParams) -> str | 
     segment = spoken.segment
     if segment.dropped:
         return "dropped: flagged so in the transcript"
+    if segment.others:
+        return f"other voice: {segment.others:.0%} of it is in the turns of others (section who); flag it ok to keep it"
     seconds = length([0], [spoken], limits_of(params)) - 2 * params.pad
     if seconds + 2 * params.pad > params.max_seconds:
         return f"too long: {seconds:.2f} s do not fit into chunk.max_seconds ({params.max_seconds:g}); split the line"
@@ -273,11 +275,14 @@ def cut(cuts: Sequence[Cut]) -> Iterator[Files]:
 
 
 def clean_each(recordings: Sequence[tuple[Sound, str]], params: CleanParams) -> Iterator[Files]:
-    SCRATCH.mkdir(parents=True, exist_ok=True)
     for sound, key in recordings:
-        target = SCRATCH / f"{key}.flac"
-        record = {"key": key, "audio_sha256": sound.sha256, **cleaning.make(sound.path, target, params)}
-        yield {".flac": target, ".json": f"{json.dumps(record)}\n".encode()}
+        record: dict[str, str | float | None] = {"key": key, "audio_sha256": sound.sha256}
+        files: Files = {}
+        if not cleaning.asks_nothing(params):
+            SCRATCH.mkdir(parents=True, exist_ok=True)
+            files = {".flac": SCRATCH / f"{key}.flac"}
+            record |= cleaning.make(sound.path, SCRATCH / f"{key}.flac", params)
+        yield files | {".json": f"{json.dumps(record)}\n".encode()}
 
 
 def measure(recordings: Sequence[tuple[Path, str]], vad: speech_activity.Vad) -> Iterator[Files]:
@@ -300,10 +305,13 @@ def clean_all(
 ) -> dict[str, Sound]:
     """By recording, what is used of it: itself, or what `clean` makes of it."""
     sounds = {r.id: Sound(raw / f"{r.id}.flac", r.sha256) for r in recordings}
-    keys = {name: key for name, sound in sounds.items() if (key := cleaning.key(sound.sha256, params))}
-    jobs = [Job(name, key, (sounds[name], key)) for name, key in keys.items()]
-    refresh(out, jobs, partial(clean_each, params=params), suffixes=[".flac", ".json"], label="clean", engine=engine)
-    return sounds | {name: Sound(out / f"{name}.flac", key) for name, key in keys.items()}
+    off = cleaning.asks_nothing(params)
+    jobs = [
+        Job(name, key, (sound, key)) for name, sound in sounds.items() for key in [cleaning.key(sound.sha256, params)]
+    ]
+    suffixes = [".json"] if off else [".flac", ".json"]
+    refresh(out, jobs, partial(clean_each, params=params), suffixes=suffixes, label="clean", engine=engine)
+    return sounds if off else {job.name: Sound(out / f"{job.name}.flac", job.key) for job in jobs}
 
 
 def measure_all(sounds: Mapping[str, Sound], out: Path, params: ChunkParams, engine: ComputeParams) -> None:

@@ -38,10 +38,13 @@ LEAST = 10 ** (-25 / 10)  # voice to noise that a frame is taken to have, at lea
 WEAK = 1e-10  # power; below, everything is noise
 
 
-def key(sha256: str, params: CleanParams) -> str | None:
-    """What the cleaned recording depends on; None where it is used as it is."""
-    if params.method == "none" and params.loudness is None:
-        return None
+def asks_nothing(params: CleanParams) -> bool:
+    """Whether recordings are used as they are."""
+    return params.method == "none" and params.loudness is None
+
+
+def key(sha256: str, params: CleanParams) -> str:
+    """What the cleaned recording depends on."""
     method = [] if params.method == "none" else [params.method, params.most]
     return content_key(VERSION, sha256, method, params.loudness)
 

@@ -181,5 +181,6 @@ def unsaved(files: Sequence[Path]) -> set[str]:
 
 
 def nothing_left() -> str:
-    outs = " ".join(sorted(dvc_lock.outputs(WorkTree(Path()))))
-    return f"no recording is left to learn from; add others, or remove what was made: rm -r {outs}"
+    outs = " ".join(sorted(path for path in dvc_lock.outputs(WorkTree(Path())) if Path(path).exists()))
+    others = "no recording is left to learn from; add others"
+    return f"{others}, or remove what was made: rm -r {outs}" if outs else others

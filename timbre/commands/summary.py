@@ -78,7 +78,7 @@ def lines(evidence: Evidence) -> Iterator[str]:
     if evidence.differences:
         judged = verdict(evidence)
         yield from [f"{judged.headline}.", *judged.sure, ""]
-    yield from [*table(evidence), *opinions(), ""]
+    yield from [*table(evidence), *tables.preferences(evidence), *opinions(), ""]
     if evidence.gates:
         yield from [*tables.gates(evidence), ""]
     if evidence.second:

@@ -59,6 +59,7 @@ class FetchParams:
 class TranscribeParams:
     engine: Literal["openai-whisper", "faster-whisper"]
     batch: int  # windows at once, of faster-whisper
+    align: bool  # move the lines' ends to where the voice begins and ends
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -74,6 +75,23 @@ class WhisperParams:
     def __post_init__(self) -> None:
         if not self.model.strip():
             raise ValueError("model: is empty; name a .pt file or one of openai-whisper's models, such as turbo")
+
+
+@section
+class WhoParams:
+    """Section `who` of params.yaml: how transcribe tells who speaks when in a recording."""
+
+    method: Literal["none", "embeddings", "pyannote"]
+    limit: float  # cosine of two groups of windows, below which they are two voices; of embeddings
+    model: str  # of pyannote: a folder, or a pipeline on the hub
+    revision: str | None  # commit of the pipeline on the hub; None for a folder
+
+    def __post_init__(self) -> None:
+        wrong = [] if -1 < self.limit < 1 else [f"limit: {self.limit} is not between -1 and 1"]
+        if self.method == "pyannote" and self.revision is None and looks_like_hub(self.model):
+            wrong.append(f"revision: name the commit of {self.model} on the hub, or a folder in who.model")
+        if wrong:
+            raise ValueError("\n".join(wrong))
 
 
 @section
@@ -375,6 +393,7 @@ class Settings:
     fetch: FetchParams
     transcribe: TranscribeParams
     whisper: WhisperParams
+    who: WhoParams
     clean: CleanParams
     chunk: ChunkParams
     check: CheckParams

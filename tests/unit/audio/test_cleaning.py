@@ -105,7 +105,8 @@ def test_nothing_is_made_unless_it_is_asked_for_and_each_setting_has_its_key(tmp
     raw.mkdir()
     (raw / "talk.flac").write_bytes(SPOKEN.read_bytes())
     same = clean_all([recording], raw, out, AS_IT_IS, HERE)["talk"]
-    assert (same, list(out.iterdir())) == ((raw / "talk.flac", recording.sha256), [])
+    assert same == (raw / "talk.flac", recording.sha256)
+    assert [path.name for path in out.iterdir()] == ["talk.json"], "DVC warns of an out that is empty"
     asked = [NOISE, CleanParams("noise", 18, None), CleanParams("noise", 12, -23), CleanParams("none", 12, -23)]
     assert len({cleaning.key(TALK.sha256, params) for params in asked}) == len(asked)
     made = clean_all([recording], raw, out, NOISE, HERE)["talk"]
@@ -113,7 +114,8 @@ def test_nothing_is_made_unless_it_is_asked_for_and_each_setting_has_its_key(tmp
     assert made == (out / "talk.flac", record["key"])
     assert record["audio_sha256"] == recording.sha256
     clean_all([recording], raw, out, AS_IT_IS, HERE)
-    assert list(out.iterdir()) == [], "switched off again, nothing of it stays"
+    assert [path.name for path in out.iterdir()] == ["talk.json"], "switched off again, no sound stays"
+    assert clean_all([recording], raw, out, NOISE, HERE)["talk"] == made
 
 
 @pytest.mark.parametrize(("most", "level"), [(0, None), (61, None), (12, 3)])
