@@ -76,12 +76,27 @@ class Segment:
     text: str
     dropped: bool = False  # a person marked the line to be left out
     confidence: float | None = None  # Whisper's in its words, 0 to 1, where they are a draft's; None where a person's
+    # share of its speech in the turns of others, where that is most of it and no person has flagged the line
+    others: float = field(default=0.0, metadata=UNLESS_DEFAULT)
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.end:
             raise DataError(f"{self.recording}: end {self.end:.2f} is not after start {self.start:.2f}")
         if not self.text.strip():
             raise DataError(f"{self.recording}: the segment at {self.start:.2f} s has no text")
+
+
+@dataclass(frozen=True)
+class SpeakerTurn:
+    """A stretch of a recording in which one voice speaks; turns of two voices may overlap."""
+
+    start: float  # seconds
+    end: float
+    voice: int  # from 1, the one that speaks most; a number for the recording alone, nobody's name
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start <= self.end or self.voice < 1:
+            raise DataError(f"{self.start:.2f} to {self.end:.2f} s is no turn of voice {self.voice}")
 
 
 @dataclass(frozen=True)
@@ -160,6 +175,8 @@ class Label:
     language: float | None  # probability that it is in the recording's language; None where Whisper knows only one
     worst: float = 0.0  # the same rate in the sentence that has most
     numbers: str = ""  # `12 heard as 10`: few characters, another sense
+    # its speaker's clips fall into two voices, and it is of the rarer one
+    stranger: bool = field(default=False, metadata=UNLESS_DEFAULT)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from timbre.project.sources import ORIGINS
 from timbre.trace.facts import Adapter, Forward, TracedClip, TracedPiece, TracedSample, TrainedClips, Use
 from timbre.trace.version import TracedVersion
 from timbre.versions.clip_rows import LEFT_OUT, PARTS, REJECTED, TABLE, ClipRow
+from timbre.versions.dvc_lock import way_to
 from timbre.versions.lenient_rows import FOLDER
 from timbre.versions.tables import ADAPTER, SAMPLES
 
@@ -47,7 +48,7 @@ def follow(version: TracedVersion, what: str) -> TracedSample | TracedClip | Ada
     close = difflib.get_close_matches(name, known, 1)
     hint = f"; did you mean {close[0]}?" if close else ""
     if not version.reached(TABLE) or not version.samples:
-        hint += "; not all of its tables are here, `dvc pull` or `dvc repro` brings them"
+        hint += f"; not all of its tables are here: {way_to(TABLE, version.lock)}"
     raise NotHere(f"{what}: no sample, clip, adapter, recording or speaker of this version{hint}")
 
 

@@ -19,8 +19,9 @@ from timbre.core.sections import SovitsParams
 from timbre.families import lora as low_rank
 from timbre.families.code_decoder import CodeDecoder, CodeDrawing, CodeSentence, SaidCode
 from timbre.families.code_voice import CodeVoice
+from timbre.families.int8 import Int8Linear, replace
 from timbre.families.lora import evaluating, merged
-from timbre.families.precision import dtype_of
+from timbre.families.precision import device_for, dtype_of
 from timbre.families.protocol import (
     WHOLE,
     Audio,
@@ -75,15 +76,16 @@ class SovitsPart(NamedTuple):
 
 def load(base: str, revision: str | None, adapter: Path | None, precision: Precision) -> Sovits:
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # peft's calls, not ours
-    if precision == "int8":
-        raise ModelError("precision: int8 is not there for sovits; choose auto, fp32 or bf16")
+    device = device_for(precision)
     loaded = load_base(base, revision)
     style = None
     if adapter:
         loaded = loaded._replace(stage1=merged(loaded.stage1, adapter))
         put_in(loaded.stage2, adapter / STAGE2)
         style = read_style(adapter / STYLE)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if precision == "int8":
+        replace(loaded.stage1.h)
+        loaded.stage1.ar_predict_layer = Int8Linear(loaded.stage1.ar_predict_layer.weight)
     if dtype_of(precision, device) == torch.bfloat16:
         loaded.stage1.to(torch.bfloat16)
     return Sovits(loaded, device, style)
@@ -208,9 +210,10 @@ class Sovits(CodeVoice):
     merged_library = "gpt-sovits"
 
     def merged_usage(self, where: str) -> Sequence[str]:
+        version = self.stage2.version
         return (
-            f"`voice.ckpt` and `voice.pth` in `{where}` are the two stages. Put them into `GPT_weights_v2` and",
-            "`SoVITS_weights_v2` of GPT-SoVITS, and choose them there.",
+            f"`voice.ckpt` and `voice.pth` in `{where}` are the two stages. Put them into `GPT_weights_{version}` and",
+            f"`SoVITS_weights_{version}` of GPT-SoVITS, and choose them there.",
         )
 
     def save_merged(self, folder: Path) -> None:
