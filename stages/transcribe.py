@@ -8,6 +8,8 @@ Reads   data/sources.yaml, data/raw/<id>.flac, data/raw/<id>.json
 Writes  data/drafts/<id>.json   segments that do not overlap and go no further than a sentence, with their words
         data/turns/<id>.json    who speaks when, as section `who` asks for it; no turns where it does not
 
+With `transcribe.align`, each segment begins and ends where the voice does (timbre/audio/word_times.py).
+
 A draft is made anew when the audio, the model, the language or the glossary changes; none is made of a recording that
 has `draft: false` in data/sources.yaml, which `timbre import` and the booth write, as they know the words. A person's
 transcript wins over it later, so a better Whisper never touches what was corrected by hand.
@@ -15,6 +17,7 @@ transcript wins over it later, so a better Whisper never touches what was correc
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -27,6 +30,8 @@ import numpy as np
 from timbre import asr, audio
 from timbre.asr import HeardUtterance, WhisperTranscript, faster_whisper, languages
 from timbre.asr.sentences import by_sentence
+from timbre.audio import speech_activity, word_times
+from timbre.audio.word_times import TimedLine
 from timbre.core.content import content_key
 from timbre.core.params import read
 from timbre.core.records import Recording, SpeakerTurn
@@ -69,7 +74,7 @@ def transcribe_all(
     jobs = [
         Job(r.id, key, (r, raw / f"{r.id}.flac", key))
         for r in recordings
-        for key in [content_key(VERSION, r.sha256, r.language, fingerprint, prompt)]
+        for key in [content_key(VERSION, r.sha256, r.language, fingerprint, prompt, *aligned(params))]
     ]
     compute = partial(draft_each, prompt=prompt, model=model, fingerprint=fingerprint, params=params)
     refresh(out, jobs, compute, suffixes=[".json"], label="transcribe", engine=engine, gpu=True)
@@ -78,6 +83,11 @@ def transcribe_all(
         recordings,
         of_model(model.model),
     )
+
+
+def aligned(params: TranscribeParams) -> list[int]:
+    """What the times of the lines add to a draft's key."""
+    return [word_times.VERSION, speech_activity.VERSION] if params.align else []
 
 
 def draft_each(
@@ -89,7 +99,7 @@ def draft_each(
 ) -> Iterator[Files]:
     listen = listener(params, model, [recording for recording, _, _ in jobs], prompt)
     for recording, path, key in jobs:
-        draft = draft_of(recording, path, partial(listen, prompt=prompt))
+        draft = draft_of(recording, path, partial(listen, prompt=prompt), align=params.align)
         document = {"key": key, "audio_sha256": recording.sha256, "whisper": fingerprint, **draft}
         yield {".json": (json.dumps(document, ensure_ascii=False, indent=1) + "\n").encode()}
 
@@ -105,20 +115,36 @@ def listener(params: TranscribeParams, model: WhisperParams, recordings: Sequenc
     return partial(engine.transcribe, loaded, **own)
 
 
-def draft_of(recording: Recording, path: Path, listen: Listen) -> dict[str, Any]:
+def draft_of(recording: Recording, path: Path, listen: Listen, *, align: bool = False) -> dict[str, Any]:
     utterances: list[HeardUtterance] = []
     for start, end in pieces(path, recording.seconds):
         samples, _ = audio.read(path, asr.SAMPLE_RATE, start, end)
         utterances += [
             shifted(utterance, start) for utterance in listen(samples, language=recording.language).utterances
         ]
-    fitting, left_out, mended = in_order(by_sentence(utterances, recording.language), recording.seconds)
+    lines = by_sentence(utterances, recording.language)
+    if align:
+        lines = settled(lines, path, recording.seconds)
+    fitting, left_out, mended = in_order(lines, recording.seconds)
     return {
         "language": recording.language,
         "mended": mended,  # segments whose times overlapped or lay outside the recording
         "left_out": left_out,  # texts for which there was no time
         "segments": [rounded(utterance) for utterance in fitting],
     }
+
+
+def settled(utterances: Sequence[HeardUtterance], path: Path, seconds: float) -> list[HeardUtterance]:
+    """With the times at which the voice begins and ends."""
+    sound = speech_activity.load(io.BytesIO(speech_activity.measure(path, "silero")))
+    lines = [
+        TimedLine((u.start, u.end), *((word.start, word.end) for word in (u.words[0], u.words[-1])))
+        if u.words
+        else TimedLine((u.start, u.end), (u.start, u.end), (u.start, u.end))
+        for u in utterances
+    ]
+    times = word_times.settled(lines, sound, seconds)
+    return [replace(one, start=start, end=end) for one, (start, end) in zip(utterances, times, strict=True)]
 
 
 def pieces(

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -371,6 +372,32 @@ def test_after_a_failure_every_voice_speaks_with_its_own_weights(place: Path) ->
         assert ask(server).content == alone[first.key]
 
 
+def test_while_the_model_is_loaded_again_requests_are_told_to_come_back(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from timbre import families
+
+    go, load = threading.Event(), families.load_anew
+
+    def slowly(*what: Any) -> Any:
+        assert go.wait(60)
+        return load(*what)
+
+    with speaking_server() as server:
+        engine, before = server.service.voices.engine, ask(server).content
+        monkeypatch.setattr(families, "load_anew", slowly)
+        engine.between_frames(lambda slots: setattr(slots, "step", lambda: 1 / 0))
+        assert ask(server).status_code == 503, "who was speaking"
+        refused, ready = ask(server), httpx.get(f"{server.url}/ready")
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert refused.json()["error"]["code"] == "not_ready"
+        assert (ready.status_code, ready.json()) == (503, {"status": "loading"})
+        assert httpx.get(f"{server.url}/health").status_code == 200
+        go.set()
+        engine.wait_until_ready()
+        assert ask(server).content == before
+
+
 def test_the_server_describes_itself_to_programs_and_people(shared: SpeechServer) -> None:
     described = httpx.get(f"{shared.url}/openapi.json").json()
     assert {"/v1/audio/speech", "/v1/models", "/v1/audio/voices", "/health", "/ready", "/metrics"} <= set(
@@ -476,6 +503,29 @@ def test_a_key_file_lets_in_whoever_has_a_key(place: Path) -> None:
         speaking_server(key_file=keys),
     ):
         pass
+
+
+def test_a_key_that_asks_too_much_at_once_is_told_and_holds_up_no_other(place: Path) -> None:
+    (place / "keys.txt").write_text("kitchen 0123456789abcdef-kitchen\ngarden 0123456789abcdef-garden\n")
+    with speaking_server(per_key=1, key_file=place / "keys.txt") as server, ThreadPoolExecutor(2) as pool:
+
+        def said(name: str) -> httpx.Response:
+            key = {"Authorization": f"Bearer 0123456789abcdef-{name}"}
+            body = {"input": SAID, "voice": "alloy", "seed": 1, "response_format": "wav"}
+            return httpx.post(f"{server.url}/v1/audio/speech", json=body, headers=key, timeout=60)
+
+        engine = server.service.voices.engine
+        with frames_held(engine):
+            first = pool.submit(said, "kitchen")
+            until(lambda: bool(engine.speaking))
+            refused = said("kitchen")
+            assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+            assert refused.json()["error"]["code"] == "rate_limit_exceeded"
+            other = pool.submit(said, "garden")
+            until(lambda: len(engine.speaking) == 2)
+        assert first.result().content == other.result().content
+        until(lambda: not server.service.keys.speaking)  # an answer is whole a moment before its place is free
+        assert said("kitchen").status_code == 200
 
 
 def test_other_machines_need_a_key_file(place: Path) -> None:

@@ -159,6 +159,7 @@ def test_a_v2_that_says_it_is_a_v2pro_is_refused() -> None:
 def test_v2proplus_loads_and_is_exported_with_its_own_first_bytes(tmp_path: Path) -> None:
     voice = loaded(random_sovits(tmp_path / "plus", "v2ProPlus"))
     assert voice.stage2.version == "v2ProPlus"
+    assert "`GPT_weights_v2ProPlus`" in voice.merged_usage("merged")[0]
     _, pth = export(voice, tmp_path / "exported", "marina")
     assert pth.read_bytes()[:2] == b"06"
     assert load.read_file(pth).begun == "v2ProPlus"

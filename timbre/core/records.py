@@ -175,6 +175,8 @@ class Label:
     language: float | None  # probability that it is in the recording's language; None where Whisper knows only one
     worst: float = 0.0  # the same rate in the sentence that has most
     numbers: str = ""  # `12 heard as 10`: few characters, another sense
+    # its speaker's clips fall into two voices, and it is of the rarer one
+    stranger: bool = field(default=False, metadata=UNLESS_DEFAULT)
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,7 @@ class FetchParams:
 class TranscribeParams:
     engine: Literal["openai-whisper", "faster-whisper"]
     batch: int  # windows at once, of faster-whisper
+    align: bool  # move the lines' ends to where the voice begins and ends
 
     def __post_init__(self) -> None:
         if self.batch < 1:

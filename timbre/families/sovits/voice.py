@@ -210,9 +210,10 @@ class Sovits(CodeVoice):
     merged_library = "gpt-sovits"
 
     def merged_usage(self, where: str) -> Sequence[str]:
+        version = self.stage2.version
         return (
-            f"`voice.ckpt` and `voice.pth` in `{where}` are the two stages. Put them into `GPT_weights_v2` and",
-            "`SoVITS_weights_v2` of GPT-SoVITS, and choose them there.",
+            f"`voice.ckpt` and `voice.pth` in `{where}` are the two stages. Put them into `GPT_weights_{version}` and",
+            f"`SoVITS_weights_{version}` of GPT-SoVITS, and choose them there.",
         )
 
     def save_merged(self, folder: Path) -> None:
