@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory  # whose names are short, as a socket's must be
 
 import pytest
 
 from tests.conftest import Repository, environment
 from tests.support import warm_python
 from tests.support.paths import ROOT
-from tests.support.shared import built_once
+from tests.support.shared import built_once, session_folder
 
 
 @pytest.fixture(scope="session")
-def warm() -> Iterator[Path]:
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder whose `python` and `dvc` need not load torch first."""
-    with TemporaryDirectory(prefix="warm-") as root, warm_python.folder(Path(root), environment()) as programs:
+    with warm_python.shared(session_folder(tmp_path_factory) / "warm", environment()) as programs:
         yield programs
 
 

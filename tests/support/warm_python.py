@@ -1,20 +1,22 @@
 """Stages and `dvc` in processes of their own that need not load torch first: one that has loaded it forks them.
 
-A stage of the test repository computes for a second, and loads torch, transformers or MLflow for ten. So `folder()` has
-a `python` and a `dvc` to put first on the PATH of a repository. Each hands its arguments, environment, folder and
-standard streams to a server, which holds the libraries of other people and nothing of ours, forks, and runs the
-repository's own code as `python -m stages.…` would. Whatever else `python` is asked for, Python itself does.
+A stage of the test repository computes for a second, and loads torch, transformers or MLflow for ten. So `folder()`
+and `shared()` have a `python` and a `dvc` to put first on the PATH of a repository. Each hands its arguments,
+environment, folder and standard streams to a server, which holds the libraries of other people and nothing of ours,
+forks, and runs the repository's own code as `python -m stages.…` would. Whatever else `python` is asked for, Python
+itself does.
 
 DVC itself spends most of its time in reading YAML that it has read or written already, so this `dvc` remembers that.
 
-What depends on how Python begins (its hash seed, who its parent is, signals to all children, variables that a library
-reads while it is imported) is tested without it.
+What depends on how Python begins (who its parent is, signals to all children, variables that a library reads while it
+is imported) is tested without it. A hash seed is that of the server.
 """
 
 from __future__ import annotations
 
 import atexit
 import copy
+import fcntl
 import gc
 import importlib
 import io
@@ -23,14 +25,16 @@ import os
 import runpy
 import select
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
 LOADED = (
     "torch", "transformers.models.csm.modeling_csm", "transformers.models.csm.processing_csm",
@@ -59,9 +63,54 @@ sys.exit(int(code) if code else 1)
 """
 
 
+USERS = "users"  # file beside the server's socket, locked by each process that uses the server
+
+
 @contextmanager
-def folder(root: Path, environment: Mapping[str, str]) -> Iterator[Path]:
-    """Of the two programs; their server lasts as long as this does, or as this process."""
+def folder(environment: Mapping[str, str]) -> Iterator[Path]:
+    """Of the two programs; their server ends with the last process that uses it."""
+    root = Path(tempfile.mkdtemp(prefix="warm-"))  # a short name, as a socket's must be
+    with lease(root):
+        start(root, environment)
+        yield root / "bin"
+
+
+@contextmanager
+def shared(note: Path, environment: Mapping[str, str]) -> Iterator[Path]:
+    """As `folder`, of the server that another process began and named in `note`, if it has not ended yet."""
+    from filelock import FileLock
+
+    with FileLock(f"{note}.lock"):
+        root = Path(note.read_text()) if note.exists() else None
+        if not root or not (held := joined(root)):
+            root = Path(tempfile.mkdtemp(prefix="warm-"))
+            held = lease(root)
+            start(root, environment)
+            note.write_text(str(root))
+    with held:
+        yield root / "bin"
+
+
+def joined(root: Path) -> IO[str] | None:
+    """A lease of the server, which then lasts as long; None where it has ended."""
+    if not root.exists():
+        return None
+    held = lease(root)
+    with socket.socket(socket.AF_UNIX) as server:
+        if server.connect_ex(str(root / "server")) == 0:
+            return held
+    held.close()
+    return None
+
+
+def lease(root: Path) -> IO[str]:
+    held = (root / USERS).open("w")
+    fcntl.flock(held, fcntl.LOCK_SH)
+    return held
+
+
+def start(root: Path, environment: Mapping[str, str]) -> None:
+    """Write the two programs and begin their server."""
     address, programs = root / "server", root / "bin"
     programs.mkdir()
     (root / "client.py").write_text(CLIENT, encoding="utf-8")
@@ -70,20 +119,17 @@ def folder(root: Path, environment: Mapping[str, str]) -> Iterator[Path]:
         words = [sys.executable, "-IS", root / "client.py", program, address, real]
         (programs / program).write_text(f'#!/bin/sh\nexec {shlex.join(map(str, words))} "$@"\n')
         (programs / program).chmod(0o755)
-    process = subprocess.Popen(
-        [sys.executable, __file__, str(address)], env=dict(environment), stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    try:
+    begin = [sys.executable, __file__, str(address)]
+    with subprocess.Popen(begin, env=dict(environment), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stdout.readline() == b"ready\n", "the server of warm_python.py did not start"
-        yield programs
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def serve(address: str) -> dict[str, Any]:
     """Returns in a new process for each thing that is asked."""
+    if os.fork():
+        os._exit(0)  # whoever began this server may end before it
+    os.setsid()
     for name in LOADED:
         importlib.import_module(name)
     gc.collect()
@@ -93,10 +139,15 @@ def serve(address: str) -> dict[str, Any]:
     listener.listen(16)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for whoever hands on the exit code
     print("ready", flush=True)
+    users = (Path(address).parent / USERS).open("w")
     while True:
-        readable, _, _ = select.select([listener, sys.stdin], [], [])
-        if sys.stdin in readable:  # closed: who began this server has ended
-            os._exit(0)
+        readable, _, _ = select.select([listener], [], [], 1.0)  # seconds
+        if not readable:
+            with suppress(BlockingIOError):
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(Path(address).parent)
+                os._exit(0)
+            continue
         connection, _ = listener.accept()
         if os.fork() == 0:
             listener.close()
@@ -108,6 +159,8 @@ def _answered(connection: socket.socket) -> dict[str, Any]:
     """In a child: fork once more, and hand on how that ends; it is killed if nobody waits for it any more."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _, streams, *_ = socket.recv_fds(connection, 1, 3)
+    if not streams:  # `joined` only looked whether this server is there
+        os._exit(0)
     with connection.makefile("rb") as stream:
         asked: dict[str, Any] = json.loads(stream.readline())
     ends, lives = os.pipe()
