@@ -21,18 +21,14 @@ from typing import Any
 
 import pytest
 
+import tests.support.surroundings  # noqa: F401  first: what numpy and torch read when they are loaded
 from tests.support import git_histories
-from tests.support.dvc_repo import QUIET_DVC
 from tests.support.git_history import Voice
 from tests.support.paths import ROOT
 from tests.support.review_page import page, serve  # noqa: F401
 from tests.support.shared import built_once
+from tests.support.surroundings import QUIET_DVC
 
-# One thread for each process: two of them must not fight for two cores, and sums come in one order.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("TIMBRE_LIVE", "0")  # MLflow takes seconds to load; tests/pipeline/test_live.py asks for it
-os.environ |= QUIET_DVC
 # Whoever begins the tests in a shell's background ignores Ctrl-C, and so would every process that a test sends it to.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-# Else each command begins another process, which takes three times as long, to tell its makers and to ask for updates.
-QUIET_DVC = {"DVC_TEST": "1"}
+from tests.support.surroundings import QUIET_DVC
+
 HEADER = "start\tend\tspeaker\tflag\ttext\n"
 PIPELINE = """\
 stages:
