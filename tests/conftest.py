@@ -22,11 +22,11 @@ from typing import Any
 import pytest
 
 import tests.support.surroundings  # noqa: F401  first: what numpy and torch read when they are loaded
-from tests.support import git_histories
+from tests.support import git_histories, warm_python
 from tests.support.git_history import Voice
 from tests.support.paths import ROOT
 from tests.support.review_page import page, serve  # noqa: F401
-from tests.support.shared import built_once
+from tests.support.shared import built_once, session_folder
 from tests.support.surroundings import QUIET_DVC
 
 # Whoever begins the tests in a shell's background ignores Ctrl-C, and so would every process that a test sends it to.
@@ -146,6 +146,13 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000)
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder whose `python` and `dvc` need not load torch first."""
+    with warm_python.shared(session_folder(tmp_path_factory) / "warm", environment()) as programs:
+        yield programs
 
 
 @pytest.fixture(scope="session")

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Repository, environment
-from tests.support import warm_python
+from tests.conftest import Repository
 from tests.support.paths import ROOT
-from tests.support.shared import built_once, session_folder
-
-
-@pytest.fixture(scope="session")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder whose `python` and `dvc` need not load torch first."""
-    with warm_python.shared(session_folder(tmp_path_factory) / "warm", environment()) as programs:
-        yield programs
+from tests.support.shared import built_once
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,8 @@
 A stage of the test repository computes for a second, and loads torch, transformers or MLflow for ten. So `folder()`
 and `shared()` have a `python` and a `dvc` to put first on the PATH of a repository. Each hands its arguments,
 environment, folder and standard streams to a server, which holds the libraries of other people and nothing of ours,
-forks, and runs the repository's own code as `python -m stages.…` would. Whatever else `python` is asked for, Python
-itself does.
+forks, and runs our own code as `python -m stages.…` or `python -m tests.…` would. Whatever else `python` is asked for,
+Python itself does.
 
 DVC itself spends most of its time in reading YAML that it has read or written already, so this `dvc` remembers that.
 
@@ -37,7 +37,8 @@ from pathlib import Path
 from typing import IO, Any, TextIO
 
 LOADED = (
-    "torch", "transformers.models.csm.modeling_csm", "transformers.models.csm.processing_csm",
+    "torch", "torch.distributed.run", "torch.distributed.fsdp",
+    "transformers.models.csm.modeling_csm", "transformers.models.csm.processing_csm",
     "transformers.models.mimi.modeling_mimi", "transformers.models.llama.modeling_llama",
     "transformers.models.wavlm.modeling_wavlm", "transformers.models.auto.modeling_auto",
     "transformers.models.auto.tokenization_auto", "transformers.models.auto.feature_extraction_auto",
@@ -49,10 +50,11 @@ LOADED = (
 )  # fmt: skip
 CLIENT = """\
 import json, os, socket, sys
-program, address, real, *arguments = sys.argv[1:]
-stage = arguments[:1] == ["-m"] and "".join(arguments[1:2]).startswith("stages.")
-if program == "python" and not stage:
-    os.execv(real, [real, *arguments])
+program, address, real, *given = sys.argv[1:]
+arguments = given[1:] if given[:1] == ["-u"] else given  # as torchrun asks
+ours = arguments[:1] == ["-m"] and "".join(arguments[1:2]).startswith(("stages.", "tests."))
+if program == "python" and not ours:
+    os.execv(real, [real, *given])
 asked = {"program": program, "arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
 with socket.socket(socket.AF_UNIX) as server:
     server.connect(address)
