@@ -28,6 +28,7 @@ from tests.support.paths import ROOT
 from tests.support.review_page import page, serve  # noqa: F401
 from tests.support.shared import built_once, session_folder
 from tests.support.surroundings import QUIET_DVC
+from timbre.core.running import cores
 
 # Whoever begins the tests in a shell's background ignores Ctrl-C, and so would every process that a test sends it to.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -128,6 +129,12 @@ def environment(**more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "DVC_", "GIT_"))}
     path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
     return {**kept, "PATH": path, "PYTHONPATH": "", **QUIET_DVC, **more}
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """`-n auto`: one process more than there are cores, since a test waits for a server, a disk or a browser; `-n
+    logical`, which the unit tests are run with, is as many as there are."""
+    return cores() + 1 if config.option.numprocesses == "auto" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
