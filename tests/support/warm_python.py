@@ -15,13 +15,14 @@ is imported) is tested without it. A hash seed is that of the server.
 from __future__ import annotations
 
 import atexit
-import copy
 import fcntl
 import gc
+import hashlib
 import importlib
 import io
 import json
 import os
+import pickle
 import runpy
 import select
 import shlex
@@ -115,6 +116,7 @@ def start(root: Path, environment: Mapping[str, str]) -> None:
     """Write the two programs and begin their server."""
     address, programs = root / "server", root / "bin"
     programs.mkdir()
+    (root / "yaml").mkdir()
     (root / "client.py").write_text(CLIENT, encoding="utf-8")
     for program in ("python", "dvc"):
         real = Path(sys.executable).with_name(program)
@@ -127,7 +129,7 @@ def start(root: Path, environment: Mapping[str, str]) -> None:
         assert process.stdout.readline() == b"ready\n", "the server of warm_python.py did not start"
 
 
-def serve(address: str) -> dict[str, Any]:
+def serve(root: Path) -> dict[str, Any]:
     """Returns in a new process for each thing that is asked."""
     if os.fork():
         os._exit(0)  # whoever began this server may end before it
@@ -137,17 +139,17 @@ def serve(address: str) -> dict[str, Any]:
     gc.collect()
     gc.freeze()  # so that a child's collections touch none of it, and no page of it is copied
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(address)
+    listener.bind(str(root / "server"))
     listener.listen(16)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for whoever hands on the exit code
     print("ready", flush=True)
-    users = (Path(address).parent / USERS).open("w")
+    users = (root / USERS).open("w")
     while True:
         readable, _, _ = select.select([listener], [], [], 1.0)  # seconds
         if not readable:
             with suppress(BlockingIOError):
                 fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(Path(address).parent)
+                shutil.rmtree(root)
                 os._exit(0)
             continue
         connection, _ = listener.accept()
@@ -185,8 +187,8 @@ def _answered(connection: socket.socket) -> dict[str, Any]:
     os._exit(0)
 
 
-def become(asked: dict[str, Any]) -> None:
-    """The program that is asked for, as Python begins it."""
+def become(asked: dict[str, Any], root: Path) -> None:
+    """The program that is asked for, as Python begins it; `root` is the server's folder."""
     os.chdir(asked["folder"])
     os.environ.clear()
     os.environ.update(asked["environment"])
@@ -195,32 +197,50 @@ def become(asked: dict[str, Any]) -> None:
     if asked["program"] == "dvc":
         from dvc.cli import main
 
-        remember_yaml()
+        remember_yaml(root / "yaml")
         sys.exit(main(asked["arguments"]))
     sys.path[:1] = [asked["folder"], *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     sys.argv[:3] = ["-m"]
     runpy._run_module_as_main(asked["arguments"][1])  # type: ignore[attr-defined]
 
 
-def remember_yaml() -> None:
-    """DVC reads params.yaml fifty times in a run, and dvc.lock before each stage: most of what it computes."""
+def remember_yaml(folder: Path) -> None:
+    """Most of what DVC computes is reading YAML: params.yaml fifty times in a run, dvc.lock before each stage.
+
+    What one run has read or written is in `folder` for all later ones, whose repositories are copies of each other.
+    """
+    from dvc.utils import strictyaml
     from dvc.utils.serialize import _yaml
 
     parse, dump = _yaml.parse_yaml, _yaml._dump
-    known: dict[tuple[str, str], Any] = {}
+    known: dict[Path, bytes] = {}
+
+    def place(text: str, kind: str) -> Path:
+        return folder / hashlib.sha256(f"{kind}\n{text}".encode()).hexdigest()
+
+    def keep(path: Path, data: Any) -> None:
+        known[path] = pickle.dumps(data)
+        part = path.with_suffix(f".{os.getpid()}")
+        part.write_bytes(known[path])
+        part.replace(path)
 
     def parse_once(text: str, path: str, typ: str = "safe") -> Any:
-        if (text, typ) not in known:
-            known[text, typ] = parse(text, path, typ)
-        return copy.deepcopy(known[text, typ])
+        kept = place(text, typ)
+        if kept not in known:
+            if kept.exists():
+                known[kept] = kept.read_bytes()
+            else:
+                keep(kept, parse(text, path, typ))
+        return pickle.loads(known[kept])
 
     def dump_and_keep(data: Any, stream: TextIO) -> None:
         written = io.StringIO()
         dump(data, written)
-        known[written.getvalue(), "rt"] = copy.deepcopy(data)
+        keep(place(written.getvalue(), "rt"), data)
         stream.write(written.getvalue())
 
     _yaml.parse_yaml, _yaml._dump = parse_once, dump_and_keep
+    strictyaml.parse_yaml = parse_once
 
 
 def end(code: Any) -> None:
@@ -235,9 +255,10 @@ def end(code: Any) -> None:
 
 
 if __name__ == "__main__":
-    asked = serve(sys.argv[1])
+    root = Path(sys.argv[1]).parent
+    asked = serve(root)
     try:
-        become(asked)
+        become(asked, root)
     except SystemExit as ended:
         end(ended.code)
     except BaseException:
