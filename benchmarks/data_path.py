@@ -72,7 +72,7 @@ def chunk(hours: float, vad: str) -> tuple[float, float]:
         YAML().dump(params, root / "params.yaml")
         for name in ("stages", "timbre"):
             (root / name).symlink_to(ROOT / name)
-        flags = "--sources sources.yaml --raw raw --segments segments --speech speech --out clips"
+        flags = "--sources sources.yaml --raw raw --segments segments --clean clean --speech speech --out clips"
         command = [sys.executable, "-m", "stages.chunk", *flags.split(), "--table", "clips.jsonl", "--drops", "d.jsonl"]
         with (root / "log").open("w") as log:
             process = subprocess.Popen(command, cwd=root, stdout=log, stderr=log)

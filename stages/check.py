@@ -1,15 +1,18 @@
-"""Whisper hears each clip again: what it hears beside the text that the clip is to be learnt with, worst first.
+"""Each clip is heard: what Whisper hears beside the text that is learnt, worst first; and whether the voice is another.
 
 Reads   data/sources.yaml, data/raw/<id>.json   which language each recording is in
         data/clips/<clip id>.flac               the sound
         data/chunks/clips.jsonl                 Clip rows, with their texts
+        evaluate.others (a folder)              other voices, which say how far apart two voices are
 Writes  data/heard/<clip id>.json               what Whisper hears; keyed by the sound, so that a corrected word hears
                                                 nothing again, and new times one clip
+        data/voices/<name>.json                 embeddings of clips and of other voices, keyed by the sound
         data/labels.jsonl                       Label rows, the least alike first: a clip's text, what is heard in it,
-                                                and how far apart they are
+                                                and how far apart they are; and whether it is of another voice than
+                                                most clips of its speaker
 
     python -m stages.check --sources data/sources.yaml --raw data/raw --clips data/clips \\
-        --table data/chunks/clips.jsonl --out data/heard --labels data/labels.jsonl
+        --table data/chunks/clips.jsonl --out data/heard --voices data/voices --labels data/labels.jsonl
 
 Of a wrong text, a model learns to leave words out and to make some up. A high rate is no proof: Whisper may be wrong,
 and a rare name often is. So people see these clips first (`timbre review`), and `dataset` leaves out the hopeless ones.
@@ -18,7 +21,7 @@ and a rare name often is. So people see these clips first (`timbre review`), and
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,13 +33,17 @@ from timbre.asr.alignment import characters, other_numbers, worst
 from timbre.core.content import content_key
 from timbre.core.params import read
 from timbre.core.records import Clip, Label, read_jsonl, write_jsonl
-from timbre.core.sections import WhisperParams
+from timbre.core.safe_text import warn
+from timbre.core.sections import ComputeParams, SpeakerParams, WhisperParams
+from timbre.evaluation import one_voice, speaker_similarity
+from timbre.evaluation.speaker_similarity import JudgedSound
 from timbre.mapping.batch import Files
 from timbre.mapping.refresh import Job, refresh
 from timbre.mapping.stage import run_stage
 from timbre.project.sources import fetched
 
 VERSION = 2  # raise when the code gives other bytes for the same input
+NAMED = 8  # clips, in a warning
 
 
 @dataclass(frozen=True)
@@ -57,14 +64,43 @@ def hear(hearings: Sequence[Hearing], model: WhisperParams) -> Iterator[Files]:
         yield {".json": f"{json.dumps(record, ensure_ascii=False)}\n".encode()}
 
 
-def label(clip: Clip, record: Mapping[str, Any], language: str) -> Label:
+def label(clip: Clip, record: Mapping[str, Any], language: str, stranger: bool = False) -> Label:
     heard = record["heard"]
     cer, most = characters(clip.text, heard, language).rate, worst(clip.sentences, heard, language)
     numbers = other_numbers(clip.text, heard, language)
     return Label(
         clip.id, clip.recording, clip.start, clip.end, clip.text, heard, round(cer, 4), record["language"],
-        round(most, 4), numbers,
+        round(most, 4), numbers, stranger,
     )  # fmt: skip
+
+
+def strangers(
+    rows: Sequence[Clip], clips: Path, others: Path, out: Path, encoder: SpeakerParams, engine: ComputeParams
+) -> set[str]:
+    """Ids of the clips that sound like somebody else than most of their speaker's."""
+    sounds = [JudgedSound("true", clip.id, clip.speaker, clips / f"{clip.id}.flac") for clip in rows]
+    strange = list(speaker_similarity.other_sounds(others, [], clips))
+    (embedded,) = speaker_similarity.bring(out, [*sounds, *strange], [encoder], None, engine, "voices")
+    found: set[str] = set()
+    for name in sorted({clip.speaker for clip in rows}):
+        own = speaker_similarity.of_voice(embedded, name)
+        if voices := speaker_similarity.known_voices(own):
+            vectors = [vector for _, vector in own["true"]]
+            second = one_voice.second_voice(vectors, one_voice.limit(voices))
+            found |= {own["true"][place][0].name for place in second}
+    return found
+
+
+def tell(rows: Sequence[Clip], strange: Collection[str]) -> None:
+    """Before anything is learnt from them."""
+    for name in sorted({clip.speaker for clip in rows if clip.id in strange}):
+        own = sorted((c.recording, c.start) for c in rows if c.speaker == name and c.id in strange)
+        places = ", ".join(f"{recording} at {start:.2f} s" for recording, start in own[:NAMED])
+        more = f" and {len(own) - NAMED} more" if len(own) > NAMED else ""
+        warn(
+            f"check: two voices under the name {name}? These clips sound like somebody else than the others: "
+            f"{places}{more}; listen, and mend the lines' speakers in data/transcripts"
+        )
 
 
 def main(
@@ -73,6 +109,7 @@ def main(
     clips: Annotated[Path, "folder of clips"],
     table: Annotated[Path, "table of clips"],
     out: Annotated[Path, "folder for what Whisper hears"],
+    voices: Annotated[Path, "folder for whose voice each clip is"],
     labels: Annotated[Path, "table for texts beside what was heard"],
 ) -> None:
     settings = read()
@@ -86,13 +123,16 @@ def main(
         jobs.append(Job(clip.id, key, Hearing(clips / f"{clip.id}.flac", spoken[clip.recording], key)))
     compute, engine = partial(hear, model=model), settings.compute
     refresh(out, jobs, compute, suffixes=[".json"], label="check", batch=params.batch, engine=engine, gpu=True)
+    strange = strangers(rows, clips, Path(settings.evaluate.others), voices, settings.speaker, engine)
     compared = [
-        label(clip, json.loads((out / f"{clip.id}.json").read_bytes()), spoken[clip.recording]) for clip in rows
+        label(clip, json.loads((out / f"{clip.id}.json").read_bytes()), spoken[clip.recording], clip.id in strange)
+        for clip in rows
     ]
     compared.sort(key=lambda row: (-row.cer, not row.numbers, row.recording, row.start))
     write_jsonl(labels, compared)
     apart = sum(row.cer > 0 for row in compared)
     print(f"check: Whisper hears {len(compared) - apart} of {len(compared)} clips as they are written")
+    tell(rows, strange)
 
 
 if __name__ == "__main__":

@@ -3,15 +3,16 @@
 Reads   data/sources.yaml              which recordings there are
         data/raw/<id>.flac, .json      their sound
         data/segments/<id>.jsonl       what is said, from when to when
-Writes  data/speech/<id>.npy, .json    where somebody speaks, and how loud each moment is, and up to which frequency the
-                                       recording holds sound; measured once per recording
+Writes  data/clean/<id>.json, .flac    what section `clean` did to the recording; no sound where it asks for nothing
+        data/speech/<id>.npy, .json    where somebody speaks, and how loud each moment is; up to which frequency the
+                                       recording holds sound, and its loudness; measured once per recording
         data/clips/<clip id>.flac      one channel, 16 bits, the recording's own rate; named by content, never by text
         data/clips/<clip id>.json      by how much it was made louder, and how much of it the recording had cut off
         data/chunks/clips.jsonl        Clip rows
         data/chunks/drops.jsonl        Drop rows: each segment is in exactly one clip or here, with the reason; and
                                        where somebody speaks without a line
 
-    python -m stages.chunk --sources data/sources.yaml --raw data/raw --segments data/segments \\
+    python -m stages.chunk --sources data/sources.yaml --raw data/raw --segments data/segments --clean data/clean \\
         --speech data/speech --out data/clips --table data/chunks/clips.jsonl --drops data/chunks/drops.jsonl
 
 timbre/audio/clip_plan.py says which segments make a clip together. What is kept of the recording for it: its lines,
@@ -23,27 +24,27 @@ line. A clip's spans say which seconds of the recording it holds; `Clip.to_recor
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from math import floor
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from timbre import audio
 from timbre.audio import LEVEL_WINDOW as MOMENT
-from timbre.audio import bandwidth, delivery, line_times, loudness, speech_activity
+from timbre.audio import bandwidth, cleaning, delivery, line_times, loudness, speech_activity
 from timbre.audio.clip_plan import ClipLimits, Part, SpokenSegment, length, pauses, stack
 from timbre.audio.speech_activity import Activity
 from timbre.core.content import content_key
 from timbre.core.errors import DataError
 from timbre.core.params import read
 from timbre.core.records import Clip, Drop, Recording, Segment, read_jsonl, write_jsonl
-from timbre.core.sections import ChunkParams, ComputeParams
+from timbre.core.sections import ChunkParams, CleanParams, ComputeParams
 from timbre.core.text import ends_sentence, join
 from timbre.mapping.batch import Files
 from timbre.mapping.refresh import Job, refresh
@@ -51,6 +52,7 @@ from timbre.mapping.stage import run_stage
 from timbre.project.sources import fetched
 
 VERSION = 2  # raise when the code gives other bytes for the same input
+SCRATCH = Path(".timbre/clean")  # unfinished recordings, by key; safe to delete
 FADE = 0.005  # seconds in and out at every cut: nobody hears it, and a jump would click
 TINY = 1e-6  # seconds; sums of times differ by less
 QUIET = 3.0  # dB above the quietest moment that are as good for a cut: noise itself varies so much
@@ -59,6 +61,13 @@ SLACK = 0.3  # seconds beside a line that are still its own: a breath, a last sy
 UNWRITTEN = 0.5  # seconds of voice outside of all lines that a person is told of; shorter, it is a cough
 LEAST_SNR = -10.0  # dB; a difference of two powers that are nearly equal tells no more
 ABRUPT = 20.0  # dB below the clip's speech; louder at a cut, and a word was cut
+
+
+class Sound(NamedTuple):
+    """What is measured and cut of a recording."""
+
+    path: Path
+    sha256: str  # of its samples, or the key of what was made of them
 
 
 @dataclass(frozen=True)
@@ -147,6 +156,8 @@ def unfit(spoken: SpokenSegment, sound: Activity, params: ChunkParams) -> str | 
     segment = spoken.segment
     if segment.dropped:
         return "dropped: flagged so in the transcript"
+    if segment.others:
+        return f"other voice: {segment.others:.0%} of it is in the turns of others (section who); flag it ok to keep it"
     seconds = length([0], [spoken], limits_of(params)) - 2 * params.pad
     if seconds + 2 * params.pad > params.max_seconds:
         return f"too long: {seconds:.2f} s do not fit into chunk.max_seconds ({params.max_seconds:g}); split the line"
@@ -263,9 +274,20 @@ def cut(cuts: Sequence[Cut]) -> Iterator[Files]:
         yield {".flac": flac, ".json": f"{json.dumps(record)}\n".encode()}
 
 
+def clean_each(recordings: Sequence[tuple[Sound, str]], params: CleanParams) -> Iterator[Files]:
+    for sound, key in recordings:
+        record: dict[str, str | float | None] = {"key": key, "audio_sha256": sound.sha256}
+        files: Files = {}
+        if not cleaning.asks_nothing(params):
+            SCRATCH.mkdir(parents=True, exist_ok=True)
+            files = {".flac": SCRATCH / f"{key}.flac"}
+            record |= cleaning.make(sound.path, SCRATCH / f"{key}.flac", params)
+        yield files | {".json": f"{json.dumps(record)}\n".encode()}
+
+
 def measure(recordings: Sequence[tuple[Path, str]], vad: speech_activity.Vad) -> Iterator[Files]:
     for path, key in recordings:
-        record = {"key": key, "bandwidth": bandwidth.highest(path)}
+        record = {"key": key, "bandwidth": bandwidth.highest(path), "loudness": loudness.measure(path)}
         yield {".npy": speech_activity.measure(path, vad), ".json": f"{json.dumps(record)}\n".encode()}
 
 
@@ -278,20 +300,33 @@ def check_distinct(recordings: Sequence[Recording]) -> None:
         seen[recording.sha256] = recording.id
 
 
-def measure_all(
-    recordings: Sequence[Recording], raw: Path, out: Path, params: ChunkParams, engine: ComputeParams
-) -> None:
-    keys = {r.id: speech_activity.key(r.sha256, params.vad) for r in recordings}
-    jobs = [Job(r.id, keys[r.id], (raw / f"{r.id}.flac", keys[r.id])) for r in recordings]
+def clean_all(
+    recordings: Sequence[Recording], raw: Path, out: Path, params: CleanParams, engine: ComputeParams
+) -> dict[str, Sound]:
+    """By recording, what is used of it: itself, or what `clean` makes of it."""
+    sounds = {r.id: Sound(raw / f"{r.id}.flac", r.sha256) for r in recordings}
+    off = cleaning.asks_nothing(params)
+    jobs = [
+        Job(name, key, (sound, key)) for name, sound in sounds.items() for key in [cleaning.key(sound.sha256, params)]
+    ]
+    suffixes = [".json"] if off else [".flac", ".json"]
+    refresh(out, jobs, partial(clean_each, params=params), suffixes=suffixes, label="clean", engine=engine)
+    return sounds if off else {job.name: Sound(out / f"{job.name}.flac", job.key) for job in jobs}
+
+
+def measure_all(sounds: Mapping[str, Sound], out: Path, params: ChunkParams, engine: ComputeParams) -> None:
+    keys = {name: speech_activity.key(sound.sha256, params.vad) for name, sound in sounds.items()}
+    jobs = [Job(name, keys[name], (sound.path, keys[name])) for name, sound in sounds.items()]
     compute = partial(measure, vad=params.vad)
     refresh(out, jobs, compute, suffixes=[".npy", ".json"], label="speech", engine=engine)
 
 
-def cut_all(clips: Sequence[Clip], raw: Path, out: Path, params: ChunkParams, engine: ComputeParams) -> Iterator[Clip]:
+def cut_all(
+    clips: Sequence[Clip], sounds: Mapping[str, Sound], out: Path, params: ChunkParams, engine: ComputeParams
+) -> Iterator[Clip]:
     """The clips with what was found and done when they were cut."""
     jobs = [
-        Job(clip.id, clip.id, Cut(raw / f"{clip.recording}.flac", clip.spans, params.loudness, clip.id))
-        for clip in clips
+        Job(clip.id, clip.id, Cut(sounds[clip.recording].path, clip.spans, params.loudness, clip.id)) for clip in clips
     ]
     refresh(out, jobs, cut, suffixes=[".flac", ".json"], label="chunk", engine=engine)
     for clip in clips:
@@ -310,6 +345,7 @@ def main(
     sources: Annotated[Path, "the list of recordings"],
     raw: Annotated[Path, "folder of fetched recordings"],
     segments: Annotated[Path, "folder of segments"],
+    clean: Annotated[Path, "folder for cleaned recordings"],
     speech: Annotated[Path, "folder for where somebody speaks"],
     out: Annotated[Path, "folder for the clips"],
     table: Annotated[Path, "file for the table of clips"],
@@ -319,18 +355,20 @@ def main(
     params, engine = settings.chunk, settings.compute
     recordings = fetched(sources, raw)
     check_distinct(recordings)
-    measure_all(recordings, raw, speech, params, engine)
+    sounds = clean_all(recordings, raw, clean, settings.clean, engine)
+    measure_all(sounds, speech, params, engine)
     clips: list[Clip] = []
     dropped: list[Drop] = []
     for recording in recordings:
         lines = read_jsonl(segments / f"{recording.id}.jsonl", Segment)
-        planned, left_out = plan(recording, lines, speech_activity.open(speech / f"{recording.id}.npy"), params)
+        heard = replace(recording, sha256=sounds[recording.id].sha256)
+        planned, left_out = plan(heard, lines, speech_activity.open(speech / f"{recording.id}.npy"), params)
         clips += planned
         dropped += left_out
         tell(recording, left_out)
         bandwidth.tell(speech / f"{recording.id}.json")
     write_jsonl(drops, dropped)
-    write_jsonl(table, cut_all(clips, raw, out, params, engine))
+    write_jsonl(table, cut_all(clips, sounds, out, params, engine))
 
 
 if __name__ == "__main__":

@@ -118,6 +118,8 @@ def warnings(clip: Clip, label: Label, params: DatasetParams) -> Iterator[str]:
         yield f"misheard: Whisper hears “{label.heard}”, {label.cer:.0%} apart; is the text what is said?"
     elif label.numbers:
         yield f"misheard: Whisper hears “{label.heard}”, another number ({label.numbers}); is the text what is said?"
+    if label.stranger:
+        yield f"voice: sounds like somebody else than most clips of {clip.speaker}; is the line's speaker right?"
     if clip.abrupt:
         yield "cut: somebody speaks where it begins or ends; move the line's times into the silence"
     if clip.clipped:

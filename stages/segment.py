@@ -5,11 +5,13 @@ Reads   data/sources.yaml              which recordings there are
         data/raw/<id>.json             whose voice each is, its length, and the sha256 of its samples
         data/transcripts/<id>.tsv      the person's file, where there is one: it wins
         data/drafts/<id>.json          Whisper's draft, where there is none; and how sure it was of lines not flagged
+        data/turns/<id>.json           who speaks when, where section `who` asks; lines of others are marked
 Writes  data/segments/<id>.jsonl       Segment rows; lines flagged `drop` stay, marked, so that chunk can list them
         data/review.json               how much of it a person has heard; only the report reads it
 
     python -m stages.segment --sources data/sources.yaml --speakers data/speakers.yaml --raw data/raw \\
-        --drafts data/drafts --transcripts data/transcripts --out data/segments --review data/review.json
+        --drafts data/drafts --turns data/turns --transcripts data/transcripts --out data/segments \\
+        --review data/review.json
 
 A flag `ok`, a double space or a comment leave the segments as they were, so nothing after this stage runs. Nothing is
 written while any line of any transcript is wrong, or while anybody's voice is in it who has not allowed it or took
@@ -19,18 +21,19 @@ their consent back. `timbre remove` takes them out; a line that is flagged `drop
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 from timbre.core.content import write_atomic
 from timbre.core.errors import DataError, TranscriptError
-from timbre.core.records import Recording, Segment, write_jsonl
+from timbre.core.records import Recording, Segment, SpeakerTurn, write_jsonl
 from timbre.core.text import normalise
 from timbre.mapping.stage import run_stage
 from timbre.project import speakers as people
 from timbre.project import transcripts
+from timbre.project import turns as speaker_turns
 from timbre.project.sources import fetched
 from timbre.project.transcripts import Transcript
 
@@ -112,7 +115,8 @@ def voices_in(words_by_id: dict[str, tuple[str, Transcript]], recordings: list[R
     return used
 
 
-def segments_of(transcript: Transcript, recording: Recording) -> list[Segment]:
+def segments_of(transcript: Transcript, recording: Recording, turns: Sequence[SpeakerTurn] = ()) -> list[Segment]:
+    voices = speaker_turns.whose(transcript.lines, turns)
     return [
         Segment(
             recording=recording.id,
@@ -122,6 +126,7 @@ def segments_of(transcript: Transcript, recording: Recording) -> list[Segment]:
             text=normalise(line.text),
             dropped=line.flag == "drop",
             confidence=line.confidence,
+            others=speaker_turns.others_share(line, voices, turns),
         )
         for line in transcript.lines
     ]
@@ -150,11 +155,18 @@ def summary(reviews: dict[str, Review]) -> dict[str, object]:
     }
 
 
+def tell_voices(recording: Recording, segments: Sequence[Segment], turns: Sequence[SpeakerTurn]) -> None:
+    if others := sum(segment.others > 0 for segment in segments):
+        voices = len({turn.voice for turn in turns})
+        print(f"segment: {recording.id}: {voices} voices; {others} of {len(segments)} lines lie in the turns of others")
+
+
 def main(
     sources: Annotated[Path, "the list of recordings"],
     speakers: Annotated[Path, "whose voices they are, and their consent"],
     raw: Annotated[Path, "folder of fetched recordings"],
     drafts: Annotated[Path, "folder of Whisper's drafts"],
+    turns: Annotated[Path, "folder of who speaks when"],
     transcripts: Annotated[Path, "folder of people's transcripts"],
     out: Annotated[Path, "folder for the segments"],
     review: Annotated[Path, "file for what was heard by a person"],
@@ -172,7 +184,10 @@ def main(
     if problems:
         raise TranscriptError("\n".join(problems))
     for recording in recordings:
-        write_jsonl(out / f"{recording.id}.jsonl", segments_of(words_by_id[recording.id][1], recording))
+        heard = speaker_turns.read(turns / f"{recording.id}.json", recording)
+        segments = segments_of(words_by_id[recording.id][1], recording, heard)
+        write_jsonl(out / f"{recording.id}.jsonl", segments)
+        tell_voices(recording, segments, heard)
     reviews = {name: review_of(*origin_and_lines) for name, origin_and_lines in words_by_id.items()}
     write_atomic(review, json.dumps(summary(reviews), indent=2, sort_keys=True, ensure_ascii=False) + "\n")
     for speaker in used:

@@ -38,14 +38,14 @@ from timbre import tracking
 from timbre.core import params
 from timbre.core.content import file_sha256
 from timbre.core.errors import DataError, TimbreError, TrackingError, raise_all
-from timbre.core.records import EARLY_TAG, Sample, early_ending, from_json
-from timbre.core.safe_text import redacted, visible
+from timbre.core.records import EARLY_TAG, Sample, beginning, early_ending, from_json
+from timbre.core.safe_text import redacted, visible, warn
 from timbre.evaluation import metrics as evidence
 from timbre.evaluation import mos
 from timbre.evaluation.measures import asks
 from timbre.mapping.stage import run_stage
 from timbre.project.permissions import Permissions, of_dataset
-from timbre.tracking import about, lineage, mlmodel, offline, registry, version
+from timbre.tracking import about, lineage, mlmodel, offline, other_runs, registry, version
 from timbre.tracking.version import TrackedFiles
 from timbre.training import timing
 
@@ -139,6 +139,7 @@ def fill(
             client.log_artifact(run_id, str(copy), "points")
         client.log_image(run_id, pictures.image(sound), key="learning to speak", step=step, synchronous=True)
     log_samples(client, run_id, files.scores)
+    side_by_side(client, run_id, files, key)
     for path in (files.scores, files.metrics):
         client.log_artifact(run_id, str(path))
     publish(client, run_id, files.report)
@@ -171,6 +172,22 @@ def log_samples(client: MlflowClient, run_id: str, scores: Path) -> None:
     table: dict[str, list[Any]] = {n: [row.get(n, "") for row in rows] for n in (*SAMPLE_COLUMNS, *several)}
     table["sound"] = [f"samples/{row['sample']}.flac" for row in rows]
     client.log_table(run_id, table, "samples.json")
+
+
+def side_by_side(client: MlflowClient, run_id: str, files: TrackedFiles, key: str) -> None:
+    """Sentence × run with players, as a page that MLflow shows; and this run's sounds, for the pages of later runs."""
+    from timbre.report import side_by_side as page
+
+    own = page.own_sentences(files.scores, files.samples, key)
+    columns = [page.PlayedRun(str(client.get_run(run_id).info.run_name), "this run", page.by_line(own))]
+    for other in other_runs.others(client, run_id):
+        try:
+            sentences = page.by_line(page.read(other.sounds, other.name))
+            columns.append(page.PlayedRun(other.name, other.remark, sentences))
+        except DataError as error:  # damaged in the store
+            warn(f"track: {error}")
+    client.log_text(run_id, page.to_json(own), f"{other_runs.FOLDER}/{other_runs.SOUNDS}")
+    client.log_text(run_id, page.page(columns), f"{other_runs.FOLDER}/{other_runs.PAGE}")
 
 
 def publish(client: MlflowClient, run_id: str, report: Path, recorded: str | None = None) -> None:
@@ -247,6 +264,8 @@ def verdicts(files: TrackedFiles) -> dict[str, str]:
     facts = training(files.adapter)
     if ended := early_ending(facts):
         tags[EARLY_TAG] = ended
+    if began := beginning(facts):
+        tags["warm start"] = began
     if facts.get("overfit", 0) > 0:
         tags["overfitting"] = (
             f"{facts.get('chosen_by', 'eval_loss')} was best at step {facts['best_step']}, "

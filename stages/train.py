@@ -23,6 +23,9 @@ from the seed and the step's number alone, so a run that was killed gives the sa
 
 A person may end it early (timbre/training/ending.py): the best so far is then the entry, under the same key, and
 training.json says so. Its state stays, and `dvc repro -f train` goes on from there.
+
+With `train.warm_start: previous` it begins with the adapter in models/adapter, where that learnt nearly the same clips
+(timbre/training/warm_start.py); the key is then of that adapter's key, too.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -40,17 +43,18 @@ from timbre import families
 from timbre.core.content import content_key
 from timbre.core.errors import ModelError
 from timbre.core.params import read
-from timbre.core.records import EARLY_TAG, GO_ON, early_ending
+from timbre.core.records import EARLY_TAG, GO_ON, beginning, early_ending
 from timbre.core.running import settle
 from timbre.core.safe_text import warn
 from timbre.core.sections import Settings, TrainParams, VoiceParams
 from timbre.families import Course, Voice
 from timbre.mapping import inputs
+from timbre.mapping.dvc_cache import folder_key
 from timbre.mapping.entries import RECORD, Entry
 from timbre.mapping.stage import run_stage
 from timbre.mapping.store import Store
 from timbre.project.permissions import NUMBERS, SPEAKERS, Permissions, used_by
-from timbre.training import distributed, ending, timing
+from timbre.training import distributed, ending, timing, warm_start
 from timbre.training.batches import Utterance, check_lengths, utterances
 from timbre.training.courses import Run, learn
 from timbre.training.live_curves import LiveCurves
@@ -69,6 +73,8 @@ class Task(NamedTuple):
     own: Any  # the family's section of params.yaml
     key: str  # content key of all that the result depends on
     licence: str | None  # of the base's weights, where it forbids commercial use
+    inputs: warm_start.Inputs  # all of it but where the training begins
+    before: warm_start.Before | None = None  # where it begins; None: at the base
 
 
 def check_effect(course: Course, clip: Utterance) -> None:
@@ -79,7 +85,9 @@ def check_effect(course: Course, clip: Utterance) -> None:
         )
 
 
-def finished(voice: Voice, runs: Sequence[Run], task: Task, folder: Path) -> dict[str, bytes | Path]:
+def finished(
+    voice: Voice, runs: Sequence[Run], task: Task, folder: Path, *, warm: bool = False
+) -> dict[str, bytes | Path]:
     """The entry's files by their names in its record; those of adapters on the way lie in `folder` already."""
     shutil.rmtree(folder / "adapter", ignore_errors=True)
     voice.save_adapter(folder / "adapter")
@@ -92,6 +100,8 @@ def finished(voice: Voice, runs: Sequence[Run], task: Task, folder: Path) -> dic
     numbers = {clip.speaker: clip.turn.speaker.number for clip in [*task.clips, *task.held]}
     if any(numbers.values()):
         told[NUMBERS] = dict(sorted(numbers.items()))
+    if warm:
+        told |= task.inputs.record() | (task.before.record() if task.before else {})
     record = json.dumps({"key": task.key, **facts(voice, runs, task.clips), SPEAKERS: voices, **told}, indent=2)
     return {**files, "history.csv": to_csv(runs).encode(), RECORD: f"{record}\n".encode()}
 
@@ -119,6 +129,8 @@ def main(
     params, base = settings.train, settings.voice
     Permissions().check_stage(dataset)
     task = task_of(dataset, codes, settings)
+    if params.warm_start == "previous":
+        task = begun(task, out, entry_of(out, points, history, task.key))
     entry = entry_of(out, points, history, task.key)
     if distributed.alone() and is_there(entry):
         return
@@ -142,7 +154,35 @@ def task_of(dataset: Path, codes: Path, settings: Settings) -> Task:
     learnt = [content, keys, held_keys, *([parted] if parted else []), *told]
     key = content_key(VERSION, families.fingerprint(base), asked_of, *learnt)
     licence = families.limits(base.family)
-    return Task(clips, held, own, key, str(licence) if licence else None)
+    hashes = [
+        *warm_start.clip_hashes(clips, keys, "train"),
+        *warm_start.clip_hashes(held, held_keys, "eval"),
+    ]
+    same = warm_start.Inputs(key, content_key(VERSION, families.fingerprint(base), asked_of, told), hashes)
+    return Task(clips, held, own, key, str(licence) if licence else None, same)
+
+
+def begun(task: Task, adapter: Path, cold: Entry) -> Task:
+    """With the key of an adapter that was learnt from the same, wherever that began; else with where to begin."""
+    with Store(adapter) as store:
+        known = [training for training in store.records(cold) if warm_start.is_of(training, task.inputs)]
+        for training in known:
+            entry = replace(cold, key=str(training["key"]))
+            if store.state(entry) == "fresh" or store.restore(entry):
+                return task._replace(key=entry.key)
+        latest = next(store.records(cold), {})
+        sound = "key" in latest and store.state(replace(cold, key=str(latest["key"]))) == "fresh"
+    before = warm_start.unfinished(task.inputs, SCRATCH)
+    if not before and sound and within(latest.get(SPEAKERS), task):
+        before = warm_start.after(adapter, latest, task.inputs)
+        before = before._replace(version=folder_key(adapter)) if before else None
+    return task._replace(key=warm_start.key_of(task.inputs, before), before=before) if before else task
+
+
+def within(used: Any, task: Task) -> bool:
+    """Whether it learnt no voice from a recording that is left out now: consent for it may have been withdrawn."""
+    now = {(clip.speaker, clip.recording) for clip in [*task.clips, *task.held]}
+    return isinstance(used, dict) and {(speaker, name) for speaker, names in used.items() for name in names} <= now
 
 
 def is_there(entry: Entry) -> bool:
@@ -179,10 +219,15 @@ def train(task: Task, entry: Entry, speed: Path, params: TrainParams, base: Voic
     if distributed.part().of == 1:  # several have shared the cores among them when they were started
         settle(voice.model)
     check_lengths(voice, [*task.clips, *task.held])
-    scratch = SCRATCH / task.key
+    scratch, warm = SCRATCH / task.key, params.warm_start == "previous"
+    if (before := task.before) and distributed.first():
+        before = warm_start.keep(before, task.inputs, scratch)
+        print(f"train: {beginning(before.record())}")
+    asked_for = warm_start.gentler(params) if before else params
     runs = []
     with LiveCurves(task.key, base.family, asdict(params)) if distributed.first() else nullcontext() as live:
-        for run in learn(voice, task.clips, task.held, params, task.own, scratch, live):
+        weights = before.weights if before else None
+        for run in learn(voice, task.clips, task.held, asked_for, task.own, scratch, live, before=weights):
             check_effect(run.course, task.clips[0])
             runs.append(run)
         ended = early_ending(steps_taken(runs))
@@ -191,7 +236,7 @@ def train(task: Task, entry: Entry, speed: Path, params: TrainParams, base: Voic
     if not distributed.first():
         return
     with Store(entry.record.parent) as store:
-        store.write(entry, finished(voice, runs, task, scratch / "finished"))
+        store.write(entry, finished(voice, runs, task, scratch / "finished", warm=warm))
     timing.write(speed, entry.record.parent, [row for run in runs for row in run.state.speed])
     ending.forget()
     shutil.rmtree(scratch / "finished" if ended else scratch, ignore_errors=True)

@@ -1,11 +1,14 @@
 """Whisper writes a draft of every recording, with the times and the confidence of each word.
 
     python -m stages.transcribe --sources data/sources.yaml --raw data/raw --glossary data/glossary.txt \\
-        --out data/drafts
+        --out data/drafts --turns data/turns
 
 Reads   data/sources.yaml, data/raw/<id>.flac, data/raw/<id>.json
         data/glossary.txt       names and terms to expect, one per line
 Writes  data/drafts/<id>.json   segments that do not overlap and go no further than a sentence, with their words
+        data/turns/<id>.json    who speaks when, as section `who` asks for it; no turns where it does not
+
+With `transcribe.align`, each segment begins and ends where the voice does (timbre/audio/word_times.py).
 
 A draft is made anew when the audio, the model, the language or the glossary changes; none is made of a recording that
 has `draft: false` in data/sources.yaml, which `timbre import` and the booth write, as they know the words. A person's
@@ -14,6 +17,7 @@ transcript wins over it later, so a better Whisper never touches what was correc
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -26,11 +30,14 @@ import numpy as np
 from timbre import asr, audio
 from timbre.asr import HeardUtterance, WhisperTranscript, faster_whisper, languages
 from timbre.asr.sentences import by_sentence
+from timbre.audio import speech_activity, word_times
+from timbre.audio.word_times import TimedLine
 from timbre.core.content import content_key
 from timbre.core.params import read
-from timbre.core.records import Recording
+from timbre.core.records import Recording, SpeakerTurn
 from timbre.core.safe_text import warn
-from timbre.core.sections import ComputeParams, TranscribeParams, WhisperParams
+from timbre.core.sections import ComputeParams, SpeakerParams, TranscribeParams, WhisperParams, WhoParams
+from timbre.evaluation import diarisation, speaker_encoder, who_speaks
 from timbre.mapping import batch
 from timbre.mapping.batch import Files
 from timbre.mapping.refresh import Job, refresh
@@ -40,8 +47,8 @@ from timbre.project.glossary import terms
 from timbre.project.known_words import KnownWords, of_model
 from timbre.project.prompts import PATH as PROMPTS
 from timbre.project.prompts import read_prompts
+from timbre.project.sources import fetched, to_draft
 from timbre.project.sources import read as read_sources
-from timbre.project.sources import to_draft
 
 VERSION = 2  # raise when the code gives other bytes for the same input
 PIECE = 600.0  # seconds that are in memory at once; about 200 MB while Whisper hears them
@@ -67,7 +74,7 @@ def transcribe_all(
     jobs = [
         Job(r.id, key, (r, raw / f"{r.id}.flac", key))
         for r in recordings
-        for key in [content_key(VERSION, r.sha256, r.language, fingerprint, prompt)]
+        for key in [content_key(VERSION, r.sha256, r.language, fingerprint, prompt, *aligned(params))]
     ]
     compute = partial(draft_each, prompt=prompt, model=model, fingerprint=fingerprint, params=params)
     refresh(out, jobs, compute, suffixes=[".json"], label="transcribe", engine=engine, gpu=True)
@@ -76,6 +83,11 @@ def transcribe_all(
         recordings,
         of_model(model.model),
     )
+
+
+def aligned(params: TranscribeParams) -> list[int]:
+    """What the times of the lines add to a draft's key."""
+    return [word_times.VERSION, speech_activity.VERSION] if params.align else []
 
 
 def draft_each(
@@ -87,7 +99,7 @@ def draft_each(
 ) -> Iterator[Files]:
     listen = listener(params, model, [recording for recording, _, _ in jobs], prompt)
     for recording, path, key in jobs:
-        draft = draft_of(recording, path, partial(listen, prompt=prompt))
+        draft = draft_of(recording, path, partial(listen, prompt=prompt), align=params.align)
         document = {"key": key, "audio_sha256": recording.sha256, "whisper": fingerprint, **draft}
         yield {".json": (json.dumps(document, ensure_ascii=False, indent=1) + "\n").encode()}
 
@@ -103,20 +115,36 @@ def listener(params: TranscribeParams, model: WhisperParams, recordings: Sequenc
     return partial(engine.transcribe, loaded, **own)
 
 
-def draft_of(recording: Recording, path: Path, listen: Listen) -> dict[str, Any]:
+def draft_of(recording: Recording, path: Path, listen: Listen, *, align: bool = False) -> dict[str, Any]:
     utterances: list[HeardUtterance] = []
     for start, end in pieces(path, recording.seconds):
         samples, _ = audio.read(path, asr.SAMPLE_RATE, start, end)
         utterances += [
             shifted(utterance, start) for utterance in listen(samples, language=recording.language).utterances
         ]
-    fitting, left_out, mended = in_order(by_sentence(utterances, recording.language), recording.seconds)
+    lines = by_sentence(utterances, recording.language)
+    if align:
+        lines = settled(lines, path, recording.seconds)
+    fitting, left_out, mended = in_order(lines, recording.seconds)
     return {
         "language": recording.language,
         "mended": mended,  # segments whose times overlapped or lay outside the recording
         "left_out": left_out,  # texts for which there was no time
         "segments": [rounded(utterance) for utterance in fitting],
     }
+
+
+def settled(utterances: Sequence[HeardUtterance], path: Path, seconds: float) -> list[HeardUtterance]:
+    """With the times at which the voice begins and ends."""
+    sound = speech_activity.load(io.BytesIO(speech_activity.measure(path, "silero")))
+    lines = [
+        TimedLine((u.start, u.end), *((word.start, word.end) for word in (u.words[0], u.words[-1])))
+        if u.words
+        else TimedLine((u.start, u.end), (u.start, u.end), (u.start, u.end))
+        for u in utterances
+    ]
+    times = word_times.settled(lines, sound, seconds)
+    return [replace(one, start=start, end=end) for one, (start, end) in zip(utterances, times, strict=True)]
 
 
 def pieces(
@@ -201,6 +229,45 @@ def tell(drafts: Sequence[dict[str, Any]], recordings: Sequence[Recording], know
             print(f"{recording.id}: left out, because it has no time of its own: {text}")
 
 
+def find_turns(
+    recordings: Sequence[Recording],
+    raw: Path,
+    out: Path,
+    who: WhoParams,
+    encoder: SpeakerParams,
+    engine: ComputeParams = batch.HERE,
+) -> None:
+    method = method_key(who, encoder)
+    jobs = [
+        Job(r.id, key, (r, raw / f"{r.id}.flac", key))
+        for r in recordings
+        for key in [content_key(who_speaks.VERSION, r.sha256, method)]
+    ]
+    compute = partial(turns_of_each, who=who, encoder=encoder)
+    refresh(out, jobs, compute, suffixes=[".json"], label="who", engine=engine, gpu=True)
+
+
+def method_key(who: WhoParams, encoder: SpeakerParams) -> list[Any]:
+    """What the turns depend on, beside the sound."""
+    if who.method == "embeddings":
+        return ["embeddings", who.limit, speaker_encoder.fingerprint(encoder)]
+    return ["pyannote", diarisation.fingerprint(who)] if who.method == "pyannote" else []
+
+
+def turns_of_each(
+    jobs: Sequence[tuple[Recording, Path, str]], who: WhoParams, encoder: SpeakerParams
+) -> Iterator[Files]:
+    for recording, path, key in jobs:
+        turns: list[SpeakerTurn] = []
+        if who.method == "embeddings":
+            turns = who_speaks.find(path, speaker_encoder.load(encoder), who.limit)
+        elif who.method == "pyannote":
+            turns = diarisation.find(path, who)
+        rows = [[turn.start, turn.end, turn.voice] for turn in turns]
+        document = {"key": key, "audio_sha256": recording.sha256, "turns": rows}
+        yield {".json": f"{json.dumps(document)}\n".encode()}
+
+
 def tell_languages(model: WhisperParams, sources: Path) -> None:
     """Refuse what `check` or `evaluate` could not hear. Prompts change no draft, so they are no dependency."""
     asked = {source.id: source.language for source in read_sources(sources)}
@@ -216,6 +283,7 @@ def main(
     raw: Annotated[Path, "what was fetched, data/raw"],
     glossary: Annotated[Path, "names and terms to expect, data/glossary.txt"],
     out: Annotated[Path, "folder of drafts, data/drafts"],
+    turns: Annotated[Path, "folder of who speaks when, data/turns"],
 ) -> None:
     settings = read()
     params, model = settings.transcribe, settings.whisper
@@ -224,6 +292,7 @@ def main(
     recordings = to_draft(sources, raw)
     prompt, engine = ", ".join(terms(glossary)), settings.compute
     transcribe_all(recordings, raw, prompt, out, params, model, engine)
+    find_turns(fetched(sources, raw), raw, turns, settings.who, settings.speaker, engine)
 
 
 if __name__ == "__main__":

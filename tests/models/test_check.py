@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,8 +16,9 @@ from stages.check import Hearing, hear, main
 from tests.support.paths import ROOT
 from timbre import asr, audio
 from timbre.core.records import Clip, Label, read_jsonl, write_jsonl
-from timbre.core.sections import CheckParams, WhisperParams
+from timbre.core.sections import CheckParams, SpeakerParams, WhisperParams
 from timbre.mapping import batch
+from timbre.project.transcripts import read as read_transcript
 
 MODEL = WhisperParams(str(ROOT / "models/tiny/whisper.pt"))
 
@@ -45,7 +47,16 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def root(tmp_path: Path, clips: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(stage, "read", lambda: SimpleNamespace(check=CheckParams(2), whisper=MODEL, compute=batch.HERE))
+    settings = SimpleNamespace(
+        check=CheckParams(2),
+        whisper=MODEL,
+        compute=batch.HERE,
+        speaker=SpeakerParams(str(ROOT / "models/tiny/speaker"), None),
+        evaluate=SimpleNamespace(others="others"),
+    )
+    monkeypatch.setattr(stage, "read", lambda: settings)
+    for name in ("mira", "nele"):
+        shutil.copytree(ROOT / "models/tiny/voices" / name, Path("others") / name)
     about = {
         "id": "harbour-noon",
         "speaker": "marina",
@@ -70,7 +81,12 @@ def root(tmp_path: Path, clips: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run() -> list[Label]:
-    main(*(Path("data", name) for name in ("sources.yaml", "raw", "clips", "clips.jsonl", "heard", "labels.jsonl")))
+    main(
+        *(
+            Path("data", name)
+            for name in ("sources.yaml", "raw", "clips", "clips.jsonl", "heard", "voices", "labels.jsonl")
+        )
+    )
     return read_jsonl(Path("data/labels.jsonl"), Label)
 
 
@@ -91,6 +107,42 @@ def test_the_text_that_is_least_what_is_heard_comes_first(root: Path, capsys: py
     write_jsonl(Path("data/clips.jsonl"), CLIPS[1:])
     assert [label.clip for label in run()] == ["clip-2", "clip-1"]
     assert not Path("data/heard/clip-0.json").exists()
+
+
+@pytest.fixture
+def two_voices(root: Path) -> list[Clip]:
+    """Eight clips under marina's name, of which two are rasmus's."""
+    path, lines = ROOT / "data/recordings/harbour-noon.flac", ROOT / "data/transcripts/harbour-noon.tsv"
+    own = [(line.start, audio.read(path, None, line.start, line.end)) for line in read_transcript(lines).lines[:6]]
+    theirs = [(60.0 + n, audio.read(ROOT / f"models/tiny/voices/rasmus/{n}.flac")) for n in range(2)]
+    Path("data/clips").unlink()
+    Path("data/clips").mkdir()
+    rows = []
+    for number, (start, (samples, rate)) in enumerate([*own, *theirs]):
+        rows.append(clip(number, start, start + len(samples) / rate, "Words."))
+        Path(f"data/clips/clip-{number}.flac").write_bytes(audio.flac_bytes(samples, rate))
+    write_jsonl(Path("data/clips.jsonl"), rows)
+    return rows
+
+
+def test_clips_of_another_voice_are_named_before_anything_is_learnt(
+    two_voices: list[Clip], capsys: pytest.CaptureFixture[str]
+) -> None:
+    strange = {label.clip for label in run() if label.stranger}
+    assert strange == {"clip-6", "clip-7"}
+    told = capsys.readouterr()
+    assert "check: two voices under the name marina?" in told.err
+    assert "harbour-noon at 60.00 s, harbour-noon at 61.00 s; listen" in told.err
+    assert "voices: 12 computed" in told.out
+    run()
+    assert "voices: 0 computed, 12 kept" in capsys.readouterr().out
+
+
+def test_one_voice_leaves_no_trace_in_the_table(two_voices: list[Clip], capsys: pytest.CaptureFixture[str]) -> None:
+    write_jsonl(Path("data/clips.jsonl"), two_voices[:6])
+    run()
+    assert "two voices" not in capsys.readouterr().err
+    assert "stranger" not in Path("data/labels.jsonl").read_text()
 
 
 def test_a_clip_is_heard_the_same_in_any_company(clips: Path) -> None:

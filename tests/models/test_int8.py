@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers.pytorch_utils import Conv1D
 
 from tests.support.tiny_models import CODEBOOKS
 from timbre import families
@@ -47,6 +48,19 @@ def test_a_row_is_the_same_to_the_last_bit_in_any_company() -> None:
     for count in (1, 2, 8, 16):
         assert torch.equal(layer(x[:count]), together[:count])
     assert torch.equal(layer(x.view(4, 10, 130)).view(40, 83), together)
+
+
+def test_a_bias_is_added_in_single_precision_and_a_gpt_2_s_layer_lies_the_other_way() -> None:
+    layers = torch.nn.ModuleDict({"plain": torch.nn.Linear(130, 83), "gpt": Conv1D(83, 130)})
+    torch.nn.init.normal_(layers["gpt"].bias)
+    x = random(5, 130)
+    exact = {name: layer(x).detach() for name, layer in layers.items()}
+    int8.replace(layers)
+    for name, layer in layers.items():
+        assert isinstance(layer, Int8Linear)
+        assert (layer(x) - exact[name]).norm() < 0.02 * exact[name].norm()
+        assert torch.equal(layer(x[:1]), layer(x)[:1])
+        assert torch.equal(layer(torch.zeros(1, 130))[0], layer.bias)
 
 
 def test_the_heads_are_told_apart() -> None:

@@ -78,6 +78,14 @@ def test_of_few_clips_one_odd_clip_or_without_other_voices_nothing_is_said(embed
     assert evaluate.strangers("marina", vectors, speaker_similarity.measure(vectors)) is None
 
 
+def test_among_thousands_of_clips_a_few_of_another_voice_are_found() -> None:
+    draw = np.random.default_rng(0)
+    own, other = (unit(draw.normal(size=64)) for _ in range(2))
+    clips = [unit(centre + draw.normal(size=64) / 20) for centre in [own] * 2497 + [other] * 3]
+    assert one_voice.second_voice(clips, 0.7) == [2497, 2498, 2499]
+    assert one_voice.second_voice(clips[:2497], 0.7) == []
+
+
 def test_clips_that_are_all_the_same_are_one_voice() -> None:
     assert one_voice.second_voice([unit(np.ones(4))] * 8, 0.9) == []
 

@@ -179,5 +179,7 @@ def test_a_version_is_traced_to_what_it_was_made_from(served: Path) -> None:
         for name, told in (("adapter", consent), ("base", "learnt nothing here")):
             key = server.service.voices.versions[name].key
             assert told in trace(key, headers=headers).json()["text"], "in no commit: what the server knows"
+            short = trace(key[:8], headers=headers).json()
+            assert short == trace(key, headers=headers).json(), "as commands print it"
         for unknown in ("cd" * 16, "..%2F..%2Fetc", "x" * 5000, "%00"):
             assert trace(unknown, headers=headers).status_code == 404

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from timbre import families
 from timbre.core.errors import EngineError, ModelError
 from timbre.core.sections import VoiceParams
 from timbre.families import Audio, Lora, Request, Speaking, Turn
+from timbre.families.csm import slots
+from timbre.families.lora_rows import RowAdapters
 from timbre.families.slots import Drawing, Slots, StreamSlots, open_slots
 from timbre.synthesis.engine import Ask, Engine, OneSentence, QueueFull, SpokenPart, spoken
 
@@ -93,6 +96,34 @@ def test_a_slot_with_an_adapter_says_what_the_merged_voice_says(
         mine = said(engine, ask)
         assert mine.shape == expected.shape
         assert np.abs(mine - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+def test_matrices_of_rows_and_of_voices_say_the_same(
+    base: Any, adapters: dict[str, Path], engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows have matrices of their own on a GPU; here they are asked for on a CPU."""
+    monkeypatch.setattr(slots, "RowAdapters", partial(RowAdapters, own=True))
+    rows = Engine(lambda: open_slots(base, 4, adapters), waiting=16)
+    rows.wait_until_ready()
+    alone = [said(rows, ask) for ask in asks()]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda ask: said(rows, ask), asks()))
+    assert [one.tobytes() for one in together] == [one.tobytes() for one in alone]
+    for ask, sound in zip(asks(), alone, strict=True):
+        assert np.abs(sound - said(engine, ask)).max() < 1e-4 * np.abs(sound).max()
+    rows.close()
+
+
+def test_a_voice_costs_products_only_while_it_speaks(base: Any, adapters: dict[str, Path]) -> None:
+    made = slots.CsmSlots(base, 2, adapters)
+    made.admit(0, Request("ferry", (), 0, 0.08), Drawing(0.8), "voice-0")
+    made.admit(1, Request("ferry", (), 0, 0.2), Drawing(0.8), "voice-1")
+    assert set(made.adapters.busy.masks) == {"voice-0", "voice-1"}
+    while 0 in made.sentences:
+        list(made.step())
+    assert made.adapters.busy.masks == {"voice-1": None}, "all that are busy, so nothing is masked"
+    made.free(1)
+    assert not made.adapters.busy.masks
 
 
 def test_who_hangs_up_frees_the_slot_and_a_full_queue_says_so(base: Any, adapters: dict[str, Path]) -> None:

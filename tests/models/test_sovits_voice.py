@@ -17,6 +17,7 @@ from timbre.core.content import write_atomic
 from timbre.core.errors import ModelError
 from timbre.core.sections import SovitsParams, VoiceParams
 from timbre.families import Part, Request, Speaking, Turn
+from timbre.families.int8 import Int8Linear
 from timbre.families.sovits import FRONT_END, SPOKEN, load, text
 from timbre.families.sovits.exporting import export
 
@@ -210,12 +211,24 @@ def test_an_exported_voice_speaks_and_learns_its_first_stage_alone(
         again.courses(LORA, OWN)
 
 
+def test_eight_bits_hold_stage_1_alone_and_speak_the_same_in_any_company(
+    folder: Path, voice: Any, turns: list[Turn]
+) -> None:
+    small: Any = families.load(VoiceParams("sovits", str(folder), None), precision="int8")
+    shrunk = {name for name, module in small.base.named_modules() if isinstance(module, Int8Linear)}
+    layers = ("self_attn.in_proj", "self_attn.out_proj", "linear1", "linear2")
+    assert shrunk == {"ar_predict_layer"} | {f"h.layers.{number}.{name}" for number in (0, 1) for name in layers}
+    assert not any(isinstance(module, Int8Linear) for module in small.stage2.modules())
+    near, exact = small.logits(turns[:1]), voice.logits(turns[:1])
+    assert (near - exact).norm() < 0.05 * exact.norm()
+    asked = [Request("please", (turns[1],), 2, 0.5), Request("again", (), 3, 0.3)]
+    how = Speaking(1.0, 15, 2, 1.0, 1.35)
+    for request, spoken in zip(asked, list(small.speak(asked, how)), strict=True):
+        [alone] = small.speak([request], how)
+        assert (alone.sound == spoken.sound).all()
+
+
 def test_what_the_family_cannot_load_is_one_line(folder: Path, tmp_path: Path) -> None:
-    pro = random_sovits(tmp_path / "pro", "v2Pro")
-    with pytest.raises(ModelError, match="is of v2Pro, which also hears a reference through ERes2NetV2"):
-        families.load(VoiceParams("sovits", str(pro), None))
-    with pytest.raises(ModelError, match="int8 is not there for sovits"):
-        families.load(VoiceParams("sovits", str(folder), None), precision="int8")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelError, match=r"has no \*\.ckpt; is it a folder of GPT-SoVITS"):
         families.load(VoiceParams("sovits", str(tmp_path / "empty"), None))

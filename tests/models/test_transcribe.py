@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import shutil
@@ -18,16 +19,18 @@ from tests.support.paths import ROOT
 from tests.support.tiny_models import random_whisper
 from timbre import asr, audio
 from timbre.asr import HeardUtterance, Word
+from timbre.audio import speech_activity
 from timbre.core.errors import DataError, ModelError
 from timbre.core.records import Recording
 from timbre.core.sections import ComputeParams, TranscribeParams, WhisperParams
 from timbre.mapping import batch
 from timbre.project import glossary
 from timbre.project.known_words import KnownWords
+from timbre.project.transcripts import read as read_transcript
 
 RATE = 16_000
 RAW, OUT = Path("data/raw"), Path("data/drafts")
-PARAMS = TranscribeParams(engine="openai-whisper", batch=1)
+PARAMS = TranscribeParams(engine="openai-whisper", batch=1, align=False)
 MODEL = WhisperParams("whisper.pt")
 
 
@@ -74,6 +77,34 @@ def test_a_draft_names_its_audio_and_model_and_holds_words_in_order() -> None:
         assert segment["end"] <= source.seconds
 
 
+def test_aligned_lines_lie_in_the_recording_and_have_a_key_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = recording("talk", 2.0)
+    [plain] = drafted(source)
+    monkeypatch.setitem(globals(), "PARAMS", replace(PARAMS, align=True))
+    [aligned] = drafted(source)
+    assert aligned["key"] != plain["key"]
+    assert [s["text"] for s in aligned["segments"]] == [s["text"] for s in plain["segments"]]
+    times = [time for s in aligned["segments"] for time in (s["start"], s["end"])]
+    assert times == sorted(times)
+    assert times[-1] <= source.seconds
+
+
+def test_where_the_voice_stops_a_line_of_the_draft_does() -> None:
+    """Whisper's times are early; those of the voice are known."""
+    path = ROOT / "data/recordings/harbour-noon.flac"
+    spoken = read_transcript(ROOT / "data/transcripts/harbour-noon.tsv").lines[:4]
+    early = []
+    for one in spoken:
+        words = (one.start, one.start + 0.3), (one.end - 0.6, one.end - 0.25)
+        early.append(replace(utterance(one.start, one.end - 0.25, *words), text=one.text))
+    moved = transcribe.settled(early, path, 122.2)
+    activity = speech_activity.load(io.BytesIO(speech_activity.measure(path, "silero")))
+    for after, before in zip(moved[:-1], early, strict=False):
+        assert after.end > before.end
+        assert not activity.speaks(after.end + 0.01, after.end + 0.05).any(), "the voice has stopped"
+        assert activity.speaks(after.end - 0.1, after.end).any(), "and not long ago"
+
+
 def test_only_what_could_be_different_is_heard_again(capsys: pytest.CaptureFixture[str]) -> None:
     one, two = recording("one", pitch=200), recording("two", pitch=300)
     drafted(one, two)
@@ -98,8 +129,10 @@ def test_a_recording_whose_words_are_known_gets_no_draft(monkeypatch: pytest.Mon
     Path("data/glossary.txt").touch()
     drafted: list[Recording] = []
     monkeypatch.setattr(transcribe, "transcribe_all", lambda recordings, *_: drafted.extend(recordings))
-    transcribe.main(Path("data/sources.yaml"), RAW, Path("data/glossary.txt"), OUT)
+    transcribe.main(Path("data/sources.yaml"), RAW, Path("data/glossary.txt"), OUT, Path("data/turns"))
     assert [recording.id for recording in drafted] == ["one"]
+    turns = {path.name: json.loads(path.read_bytes())["turns"] for path in Path("data/turns").iterdir()}
+    assert turns == {"one.json": [], "two.json": []}, "who.method is none"
 
 
 def test_two_processes_write_what_one_writes() -> None:

@@ -16,6 +16,7 @@ from timbre import families
 from timbre.core.errors import ModelError
 from timbre.core.sections import VoiceParams, XttsParams
 from timbre.families import Part, Request, Speaking, Turn
+from timbre.families.int8 import Int8Linear
 from timbre.families.xtts import FRONT_END, SPOKEN, text
 from timbre.families.xtts.gpt import STOPS
 
@@ -194,6 +195,16 @@ def test_a_folder_without_stock_speakers_needs_a_reference(folder: Path, tmp_pat
         list(voice.speak(REQUESTS[:1], Speaking(0.0, 0, 1)))
 
 
-def test_int8_is_refused(folder: Path) -> None:
-    with pytest.raises(ModelError, match="int8 is not there for xtts"):
-        families.load(VoiceParams("xtts", str(folder), None), precision="int8")
+def test_eight_bits_hold_the_language_model_alone_and_speak_the_same_in_any_company(
+    folder: Path, voice: Any, turns: list[Turn]
+) -> None:
+    small: Any = families.load(VoiceParams("xtts", str(folder), None), precision="int8")
+    shrunk = {name for name, module in small.networks.named_modules() if isinstance(module, Int8Linear)}
+    layers = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+    assert shrunk == {"gpt.mel_head"} | {f"gpt.gpt.h.{number}.{name}" for number in (0, 1) for name in layers}
+    near, exact = small.logits(turns[:1]), voice.logits(turns[:1])
+    assert (near - exact).norm() < 0.05 * exact.norm()
+    how = Speaking(0.8, 0, 2)
+    for request, spoken in zip(REQUESTS, list(small.speak(REQUESTS, how)), strict=True):
+        [alone] = small.speak([request], how)
+        assert (alone.sound == spoken.sound).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -44,6 +45,15 @@ def test_the_command_exports_the_work_trees_voices_and_takes_answers(capsys: pyt
 def test_what_cannot_be_compared_is_told(arguments: list[str], told: str) -> None:
     with pytest.raises(DataError, match=told):
         cli.execute(["compare", *arguments, "--export", "test.html"])
+
+
+def test_before_the_first_run_only_a_run_is_advised_and_afterwards_a_pull_too(project: Path) -> None:
+    shutil.rmtree("reports/samples")
+    lock = {"stages": {"generate": {"cmd": "x", "outs": [{"path": "reports/samples", "md5": "ab.dir"}]}}}
+    for content, way in (({}, "no run has made it yet, `dvc repro` does"), (lock, "`dvc pull` brings it, `dvc repro`")):
+        Path("dvc.lock").write_text(json.dumps(content))
+        with pytest.raises(DataError, match=way):
+            cli.execute(["compare", "--export", "test.html"])
 
 
 def test_a_voice_whose_consent_was_withdrawn_is_not_played(project: Path) -> None:

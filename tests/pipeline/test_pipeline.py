@@ -202,8 +202,8 @@ def test_a_partial_clone_never_builds_a_partial_dataset(repository: Repository) 
 
 SEGMENT = [
     *("--sources", "data/sources.yaml", "--speakers", "data/speakers.yaml", "--raw", "data/raw"),
-    *("--drafts", "data/drafts", "--transcripts", "data/transcripts", "--out", "data/segments"),
-    *("--review", "data/review.json"),
+    *("--drafts", "data/drafts", "--turns", "data/turns", "--transcripts", "data/transcripts"),
+    *("--out", "data/segments", "--review", "data/review.json"),
 ]
 
 

@@ -49,6 +49,30 @@ def test_a_version_has_one_run_whatever_is_repeated_or_reverted(root: Path) -> N
     assert all(tracking.is_complete(run) for run in runs(root))
 
 
+def test_a_run_plays_its_sentences_beside_those_of_the_run_before(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def page(run: Any) -> str:
+        path = root / "mlruns" / run.info.run_id / "artifacts/side by side/index.html"
+        return path.read_text()
+
+    sentences = len(list((root / "reports/samples").glob("tuned_clone-*-0.flac")))
+    track.main(**ARGUMENTS)
+    assert page(runs(root)[0]).count("<audio") == sentences
+    (root / "params.yaml").write_text(PARAMS.replace("1e-4", "2e-4"))
+    track.main(**ARGUMENTS)
+    second, first = sorted(runs(root), key=lambda run: -run.info.start_time)
+    assert page(second).count("<audio") == 2 * sentences
+    assert f"<bdi>{first.info.run_name}</bdi> (before)" in page(second)
+    sounds = root / "mlruns" / second.info.run_id / "artifacts/side by side/sounds.json"
+    sounds.write_text("spoilt")
+    (root / "params.yaml").write_text(PARAMS.replace("1e-4", "3e-4"))
+    track.main(**ARGUMENTS)
+    third = max(runs(root), key=lambda run: run.info.start_time)
+    assert page(third).count("<audio") == 2 * sentences, "the damaged one is left out, the one before it is there"
+    assert f"{second.info.run_name}: not the sounds of a run; they are left out" in capsys.readouterr().err
+
+
 def test_a_parameter_or_another_listener_is_a_new_version(root: Path) -> None:
     track.main(**ARGUMENTS)
     (root / "params.yaml").write_text(PARAMS.replace("1e-4", "2e-4"))
@@ -92,7 +116,9 @@ def test_a_run_holds_all_that_people_compare(root: Path) -> None:
     assert run.data.tags["dvc.data/dataset"] == DIGEST
 
     files = {item.path for item in client.list_artifacts(run.info.run_id)}
-    assert files == {"adapter", "details.json", "images", "points", "report", "samples", "samples.json", "scores.csv"}
+    assert files == {
+        "adapter", "details.json", "images", "points", "report", "samples", "samples.json", "scores.csv", "side by side"
+    }  # fmt: skip
     table = client.load_table(run.info.experiment_id, "samples.json", [run.info.run_id])
     assert (root / "reports" / table["sound"][0]).exists()
     assert len(table) == len(list((root / "reports/samples").glob("*.flac")))

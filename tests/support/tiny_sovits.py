@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from timbre.families.sovits.discriminators import PERIODS, Discriminators
-from timbre.families.sovits.load import HUBERT, LAYERS, NORMS, QUANTISER, half
+from timbre.families.sovits.load import HUBERT, LAYERS, NORMS, QUANTISER, SPEAKERS, half
+from timbre.families.sovits.speaker_vector import CLASSIFIER, SpeakerNet
 from timbre.families.sovits.stage1 import Stage1
 from timbre.families.sovits.stage2 import Stage2
 
@@ -31,6 +32,7 @@ STAGE2 = {
               "upsample_kernel_sizes": [16, 16, 8, 2, 2], "gin_channels": 512, "version": "v2"},
 }  # fmt: skip
 SHRINK = 16  # of the discriminators
+SPEAKER_CHANNELS = 8  # of 64
 S1, S2G, S2D = "s1bert25hz.ckpt", "s2G2333k.pth", "s2D2333k.pth"
 
 
@@ -39,9 +41,10 @@ def random_sovits(folder: Path, version: str = "v2", seed: int = 0) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     stage2 = copy.deepcopy(STAGE2)
     stage2["model"]["version"] = version
-    first, second = Stage1(STAGE1["model"]), Stage2(stage2, phones=732)
+    speakers = SpeakerNet(SPEAKER_CHANNELS)
+    first, second = Stage1(STAGE1["model"]), Stage2(stage2, phones=732, speaker=speakers.width)
     first.ar_predict_layer.weight.data.mul_(20)  # fresh weights are so small that every code is as likely
-    judges = Discriminators(PERIODS[version], SHRINK)
+    judges = Discriminators(PERIODS["v2Pro" if second.pro else "v2"], SHRINK)
     save(folder / S1, {f"model.{key}": value for key, value in old(first, LAYERS).items()}, STAGE1)
     weight = old(second, NORMS)
     weight[f"{QUANTISER}embed"] = weight.pop("codebook")
@@ -49,6 +52,13 @@ def random_sovits(folder: Path, version: str = "v2", seed: int = 0) -> Path:
     with upstream_class() as made:
         save(folder / S2G, weight, made(stage2))
     save(folder / S2D, old(judges, NORMS), {})
+    if second.pro:
+        classifier = {
+            f"{CLASSIFIER}weight": torch.zeros(192, 2 * speakers.width),
+            f"{CLASSIFIER}bias": torch.zeros(192),
+        }
+        (folder / SPEAKERS).parent.mkdir()
+        torch.save({**speakers.state_dict(), **classifier}, folder / SPEAKERS)
     random_hubert(folder / HUBERT)
     return folder
 

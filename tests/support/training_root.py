@@ -21,7 +21,7 @@ PARAMS = TrainParams(
     rank=4, alpha=8, rslora=True, dropout=0.1, learning_rate=0.02, warmup=2, epochs=3, max_steps=None, batch=3,
     accumulation=1, weight_decay=0.01, max_grad_norm=1.0, context_share=0.5, context_seconds=10.0, speakers="recorded",
     eval_every=2, eval_clips=50, eval_cost=1.0, patience=0, points=3, optimiser="adamw", precision="auto",
-    gradient_checkpointing=False, processes=1, shard=False, seed=0,
+    gradient_checkpointing=False, processes=1, shard=False, warm_start="none", seed=0,
 )  # fmt: skip
 
 

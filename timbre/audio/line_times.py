@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from math import ceil
 
 import numpy as np
 
@@ -23,6 +24,11 @@ APART = 0.5  # seconds between two lines from where they are no neighbours: `chu
 SHORTEST = 0.05  # seconds; a shorter silence is part of a word
 DIP = 5  # moments over which it is to be quiet, where nobody stops
 LEAST = 0.1  # seconds that a line keeps on either side
+AROUND = 2.0  # seconds on either side that tell how loud the voice is …
+LOUD = 95  # … the percentile of their levels …
+SOFT = 20.0  # … and dB below it, from where on it is no word
+
+Times = tuple[float, float]  # seconds, from when to when
 
 
 def settled(segments: Sequence[Segment], sound: Activity) -> list[Segment]:
@@ -30,31 +36,53 @@ def settled(segments: Sequence[Segment], sound: Activity) -> list[Segment]:
     for index, (before, after) in enumerate(pairwise(segments)):
         if before.confidence is None or after.confidence is None or after.start - before.end > APART:
             continue
+        if [*soft(before.end, after.start, sound)] == [(before.end, after.start)]:  # `transcribe.align` found it
+            continue
         end, start = parting(placed[index], after, sound)
         placed[index] = replace(placed[index], end=end)
         placed[index + 1] = replace(after, start=start)
     return placed
 
 
-def parting(before: Segment, after: Segment, sound: Activity) -> tuple[float, float]:
+def parting(before: Segment, after: Segment, sound: Activity) -> Times:
     """Where the one line ends and the other begins."""
     earliest, latest = before.start + LEAST, after.end - LEAST
     for reach in (NEAR, LATE):
         first, last = max(earliest, before.end - NEAR), min(latest, after.start + reach)
-        if silences := _silences(first, last, sound):
-            return max(silences, key=lambda span: span[1] - span[0])
+        if found := longest(silences(first, last, sound)):
+            return found
     first, last = max(earliest, before.end - NEAR), min(latest, after.start + NEAR)
-    if last <= first:
-        return before.end, after.start
-    levels = sound.decibels(first, last)
+    return quietest(first, last, sound) or (before.end, after.start)
+
+
+def quietest(first: float, last: float, sound: Activity) -> Times | None:
+    """The quietest moment between two times, as end and beginning; None where there is hardly any time between them."""
+    levels = sound.decibels(first, last) if last > first else ()
     if len(levels) < DIP:
-        return before.end, after.start
-    power = np.convolve(10 ** (levels / 10), np.ones(DIP), "valid")
-    quiet = round(first + (int(power.argmin()) + DIP / 2) * MOMENT, 3)
-    return quiet, quiet
+        return None
+    power = np.convolve(10 ** (np.asarray(levels) / 10), np.ones(DIP), "valid")
+    moment = round(first + (int(power.argmin()) + DIP / 2) * MOMENT, 3)
+    return moment, moment
 
 
-def _silences(first: float, last: float, sound: Activity) -> list[tuple[float, float]]:
+def soft(first: float, last: float, sound: Activity) -> list[Times]:
+    """Where it is too quiet between two times to be a word, by the levels of the voice around."""
+    levels, around = sound.decibels(first, last), sound.decibels(max(0.0, first - AROUND), last + AROUND)
+    if not len(levels):
+        return []
+    quiet = levels < np.percentile(around, LOUD) - SOFT
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], quiet, [False]]).astype(np.int8)))
+    begin = ceil(first / MOMENT - 1e-6)
+    spans = [(round((begin + int(a)) * MOMENT, 3), round((begin + int(b)) * MOMENT, 3))
+             for a, b in zip(edges[::2], edges[1::2], strict=True)]  # fmt: skip
+    return [(a, b) for a, b in spans if b - a >= SHORTEST]
+
+
+def longest(stretches: Sequence[Times]) -> Times | None:
+    return max(stretches, key=lambda span: span[1] - span[0], default=None)
+
+
+def silences(first: float, last: float, sound: Activity) -> list[Times]:
     """Where nobody speaks between two times."""
     edges = [first, *(time for run in sound.runs(first, last) for time in run), last]
     spans = zip(edges[::2], edges[1::2], strict=True)

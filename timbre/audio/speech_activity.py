@@ -32,7 +32,7 @@ from timbre.core.errors import DataError
 Vad = Literal["silero", "energy"]
 Flags = npt.NDArray[np.bool_]
 
-VERSION = 2  # raise when the code finds otherwise in the same sound …
+VERSION = 3  # raise when the code finds otherwise in the same sound, or more of it …
 BY_LEVEL = "2"  # … or this one, when only energy does
 QUIETEST = -127.5  # dBFS, stored as 0; half a decibel a step up to 255, full scale
 RATE, FRAME = 16_000, 512  # Hz and samples of silero: 32 ms at a time

@@ -20,13 +20,13 @@ import shutil
 import subprocess
 import sys
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from timbre import families, tracking
-from timbre.audio import bandwidth
+from timbre.audio import bandwidth, loudness
 from timbre.commands.options import add_json
 from timbre.core import params
 from timbre.core.errors import DataError, ParamsError, SourceError, TrackingError, TranscriptError
@@ -184,6 +184,21 @@ def recordings() -> Findings:
     for source in declared:
         if dull := bandwidth.problem(Path(f"data/speech/{source.id}.json")):
             yield Finding("warn", "recordings", dull, "look for a better recording")
+    yield from _loudness([source.id for source in declared])
+
+
+def _loudness(names: Sequence[str]) -> Findings:
+    """Of the recordings that `chunk` has measured."""
+    measured = {name: loudness.read_record(Path(f"data/speech/{name}.json")) for name in names}
+    known = {name: found.lufs for name, found in measured.items() if found and found.lufs is not None}
+    if known:
+        soft, loud = min(known, key=lambda name: known[name]), max(known, key=lambda name: known[name])
+        said = f"the softest is {soft} with {known[soft]:.0f} LUFS, the loudest {loud} with {known[loud]:.0f} LUFS"
+        ranges = {name: found.range for name, found in measured.items() if found and found.range is not None}
+        if ranges:
+            widest = max(ranges, key=lambda name: ranges[name])
+            said += f"; {widest} varies most, by {ranges[widest]:.0f} LU"
+        yield Finding("ok", "loudness", said)
 
 
 def consents() -> Findings:

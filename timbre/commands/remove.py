@@ -26,6 +26,7 @@ from timbre.project import speakers as people
 from timbre.project.sources import Source, text_of
 from timbre.project.transcripts import files as files_in
 from timbre.project.transcripts import parse
+from timbre.report.numbers import plural
 from timbre.versions import dvc_lock
 from timbre.versions.snapshot import WorkTree, changed_files
 
@@ -168,7 +169,7 @@ def told(removal_plan: RemovalPlan) -> Iterator[str]:
     yield from (
         f"{path} goes" + ", WITH CHANGES THAT GIT DOES NOT HAVE" * (str(path) in lost) for path in removal_plan.files
     )
-    yield from (f"{change.path}: {lines} lines are flagged drop" for change, lines in removal_plan.edits)
+    yield from (f"{change.path}: {plural(lines, 'line')} flagged drop" for change, lines in removal_plan.edits)
     if not removal_plan.ids and not removal_plan.edits and not removal_plan.files:
         yield "they have no recording, and their lines are dropped already"
     yield from (f"{PEOPLE}: {name} stays, with what was agreed" for name in removal_plan.people)
@@ -180,5 +181,6 @@ def unsaved(files: Sequence[Path]) -> set[str]:
 
 
 def nothing_left() -> str:
-    outs = " ".join(sorted(dvc_lock.outputs(WorkTree(Path()))))
-    return f"no recording is left to learn from; add others, or remove what was made: rm -r {outs}"
+    outs = " ".join(sorted(path for path in dvc_lock.outputs(WorkTree(Path())) if Path(path).exists()))
+    others = "no recording is left to learn from; add others"
+    return f"{others}, or remove what was made: rm -r {outs}" if outs else others

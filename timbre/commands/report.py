@@ -45,7 +45,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def command(args: argparse.Namespace) -> int:
     root = Path.cwd()
     if not REPORT.exists():
-        raise DataError(f"{REPORT}: there is no report yet; `dvc repro report` makes it, `dvc pull` brings it")
+        raise DataError(f"{REPORT}: there is no report here; {dvc_lock.way_to(REPORT)}")
     page = REPORT.read_text(encoding="utf-8")
     if page.count(BEGIN) != 1 or page.count(END) != 1:
         raise DataError(f"{REPORT}: has no place for what changed; `dvc repro report` makes it anew")

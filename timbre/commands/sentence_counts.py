@@ -14,6 +14,7 @@ from timbre.evaluation.measures import BY_NAME
 from timbre.evaluation.sentences_needed import NeededSentences, needed
 from timbre.project import prompts
 from timbre.report.columns import columns
+from timbre.versions.dvc_lock import way_to
 
 SCORES = Path("reports/scores.csv")
 
@@ -22,7 +23,7 @@ def sentences(args: argparse.Namespace) -> int:
     if not args.prompts > 0:
         raise DataError(f"--prompts {args.prompts:g}: is not above 0")
     if not SCORES.is_file():
-        raise DataError(f"{SCORES}: is missing; `dvc repro` makes it, `dvc pull` brings it")
+        raise DataError(f"{SCORES}: is missing; {way_to(SCORES)}")
     try:
         rows = needed(score_rows.read(SCORES.read_bytes()), args.prompts / 100)
     except (ValueError, KeyError, TypeError) as error:

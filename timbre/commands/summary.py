@@ -24,6 +24,7 @@ from timbre.report import tables
 from timbre.report.verdict import NAMES, verdict
 from timbre.tracking import offline
 from timbre.tracking.stores import HTTP
+from timbre.versions import dvc_lock
 
 EXAMPLES = [
     ("timbre summary", "verdict, table, gates, and where to listen"),
@@ -77,7 +78,7 @@ def lines(evidence: Evidence) -> Iterator[str]:
     if evidence.differences:
         judged = verdict(evidence)
         yield from [f"{judged.headline}.", *judged.sure, ""]
-    yield from [*table(evidence), *opinions(), ""]
+    yield from [*table(evidence), *tables.preferences(evidence), *opinions(), ""]
     if evidence.gates:
         yield from [*tables.gates(evidence), ""]
     if evidence.second:
@@ -97,7 +98,7 @@ def opinions() -> Iterator[str]:
 
 
 def places() -> Iterator[str]:
-    yield f"listen    {REPORT}" + ("" if REPORT.exists() else "  (not here; `dvc pull` or `dvc repro` brings it)")
+    yield f"listen    {REPORT}" + ("" if REPORT.exists() else f"  (not here; {dvc_lock.way_to(REPORT)})")
     yield f"runs      {runs(tracking.store_uri())}"
     yield "edit      data/transcripts, params.yaml or data/sources.yaml, then dvc repro"
 

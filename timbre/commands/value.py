@@ -28,7 +28,7 @@ from timbre.report.columns import columns
 from timbre.training.batches import Utterance, check_lengths, utterances
 from timbre.training.influence import Influence, Moment, influences, read_moments
 from timbre.training.schedule import asked
-from timbre.versions import lenient_rows
+from timbre.versions import dvc_lock, lenient_rows
 
 EXAMPLES = [
     ("timbre value", "the ten most harmful clips, and what to do"),
@@ -59,7 +59,7 @@ def computed(settings: Settings) -> Worth:
     """As it was kept where nothing has changed since."""
     for name in ("train", "eval"):
         if not (path := DATASET / f"{name}.jsonl").exists():
-            raise DataError(f"{path}: is missing; `dvc pull` brings it, `dvc repro` makes it")
+            raise DataError(f"{path}: is missing; {dvc_lock.way_to(path)}")
     codes = CODES / settings.voice.family
     clips, keys = utterances(DATASET / "train.jsonl", codes)
     held, held_keys = utterances(DATASET / "eval.jsonl", codes)

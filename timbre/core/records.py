@@ -29,6 +29,7 @@ TRUE, SPOILT = "true", "spoilt"  # in the place of a voice: the speaker's own re
 
 # What training.json says of a training that a person ended early
 ENDED_EARLY = "ended_early"  # true, in training.json; else the key is not there
+BEGUN_FROM = "begun_from"  # the version that a training began with; else the key is not there
 PLANNED = "planned_steps"  # beside it: the steps that it would have gone to
 EARLY_TAG = "ended early"  # of its run in MLflow
 GO_ON = "`dvc repro -f train` goes on from there"
@@ -75,12 +76,27 @@ class Segment:
     text: str
     dropped: bool = False  # a person marked the line to be left out
     confidence: float | None = None  # Whisper's in its words, 0 to 1, where they are a draft's; None where a person's
+    # share of its speech in the turns of others, where that is most of it and no person has flagged the line
+    others: float = field(default=0.0, metadata=UNLESS_DEFAULT)
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.end:
             raise DataError(f"{self.recording}: end {self.end:.2f} is not after start {self.start:.2f}")
         if not self.text.strip():
             raise DataError(f"{self.recording}: the segment at {self.start:.2f} s has no text")
+
+
+@dataclass(frozen=True)
+class SpeakerTurn:
+    """A stretch of a recording in which one voice speaks; turns of two voices may overlap."""
+
+    start: float  # seconds
+    end: float
+    voice: int  # from 1, the one that speaks most; a number for the recording alone, nobody's name
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start <= self.end or self.voice < 1:
+            raise DataError(f"{self.start:.2f} to {self.end:.2f} s is no turn of voice {self.voice}")
 
 
 @dataclass(frozen=True)
@@ -159,6 +175,8 @@ class Label:
     language: float | None  # probability that it is in the recording's language; None where Whisper knows only one
     worst: float = 0.0  # the same rate in the sentence that has most
     numbers: str = ""  # `12 heard as 10`: few characters, another sense
+    # its speaker's clips fall into two voices, and it is of the rarer one
+    stranger: bool = field(default=False, metadata=UNLESS_DEFAULT)
 
 
 @dataclass(frozen=True)
@@ -314,3 +332,13 @@ def early_ending(training: Mapping[str, Any]) -> str:
     if not training.get(ENDED_EARLY):
         return ""
     return f"a person ended it early, at step {training.get('steps', '?')} of {training.get(PLANNED, '?')}"
+
+
+def beginning(training: Mapping[str, Any]) -> str:
+    """What is told of a training that began with the adapter of another version; empty of one from the base."""
+    before = training.get(BEGUN_FROM)
+    if not isinstance(before, dict):
+        return ""
+    changed = before.get("clips_changed", "?")
+    clips = "1 clip differs" if changed == 1 else f"{changed} clips differ"
+    return f"it began with version {str(before.get('version', '?'))[:8]}, from which {clips}"

@@ -59,6 +59,7 @@ class FetchParams:
 class TranscribeParams:
     engine: Literal["openai-whisper", "faster-whisper"]
     batch: int  # windows at once, of faster-whisper
+    align: bool  # move the lines' ends to where the voice begins and ends
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -74,6 +75,39 @@ class WhisperParams:
     def __post_init__(self) -> None:
         if not self.model.strip():
             raise ValueError("model: is empty; name a .pt file or one of openai-whisper's models, such as turbo")
+
+
+@section
+class WhoParams:
+    """Section `who` of params.yaml: how transcribe tells who speaks when in a recording."""
+
+    method: Literal["none", "embeddings", "pyannote"]
+    limit: float  # cosine of two groups of windows, below which they are two voices; of embeddings
+    model: str  # of pyannote: a folder, or a pipeline on the hub
+    revision: str | None  # commit of the pipeline on the hub; None for a folder
+
+    def __post_init__(self) -> None:
+        wrong = [] if -1 < self.limit < 1 else [f"limit: {self.limit} is not between -1 and 1"]
+        if self.method == "pyannote" and self.revision is None and looks_like_hub(self.model):
+            wrong.append(f"revision: name the commit of {self.model} on the hub, or a folder in who.model")
+        if wrong:
+            raise ValueError("\n".join(wrong))
+
+
+@section
+class CleanParams:
+    """Section `clean` of params.yaml: what chunk does to a whole recording before it cuts it."""
+
+    method: Literal["none", "noise"]
+    most: float  # dB that noise is taken down by, at most
+    loudness: int | float | None  # LUFS that each recording as a whole is brought to
+
+    def __post_init__(self) -> None:
+        wrong = [] if 0 < self.most <= 60 else [f"most: {self.most} is not above 0 and at most 60 dB"]
+        if self.loudness is not None and not -70 < self.loudness < 0:
+            wrong.append(f"loudness: {self.loudness} is not between -70 and 0 LUFS")
+        if wrong:
+            raise ValueError("\n".join(wrong))
 
 
 @section
@@ -238,6 +272,7 @@ class TrainParams:
     gradient_checkpointing: bool
     processes: int | Literal["auto"]
     shard: bool
+    warm_start: Literal["none", "previous"]
     seed: int
 
     def __post_init__(self) -> None:
@@ -358,6 +393,8 @@ class Settings:
     fetch: FetchParams
     transcribe: TranscribeParams
     whisper: WhisperParams
+    who: WhoParams
+    clean: CleanParams
     chunk: ChunkParams
     check: CheckParams
     dataset: DatasetParams

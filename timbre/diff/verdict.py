@@ -18,8 +18,8 @@ def said(report: Report) -> str:
     return "; ".join(["nothing changed"] * report.is_empty + [part for part in parts if part]) or "small changes only"
 
 
-def data(changes: DataChanges) -> str:
-    """What is new in what the voice is made from."""
+def data(changes: Report | DataChanges) -> str:
+    """What is new in what the voice is made from; empty where nothing is."""
     return ", ".join(_data(changes))
 
 

@@ -69,11 +69,17 @@ def newcomer(
     if person is None:
         days = [day for text in re.findall(r"\d{4}-\d\d-\d\d", consent) if (day := speakers.day_of(text))]
         when = days[0] if days else datetime.date.today().isoformat()
-        return Person(id, name or id, Consent(consent, when, use or USE, evidence, None))
+        return Person(id, name or id, Consent(_without_day(consent, when), when, use or USE, evidence, None))
     if not person.allowed:
         problem = f"{speakers.PATH}:{person.line}: {id} took the consent back on {person.consent.revoked}"
         raise SourceError(f"{problem}; nothing was added")
     return None
+
+
+def _without_day(consent: str, day: str) -> str:
+    """“Ann, 2026-03-01” is by Ann: the day has a place of its own. Within a sentence it stays."""
+    parts = [part.strip() for part in consent.replace(f" ({day})", "").split(",")]
+    return ", ".join(part for part in parts if part not in ("", day)) or consent
 
 
 def with_people(path: Path, newcomers: Sequence[Person]) -> FileChange:

@@ -18,6 +18,7 @@ from timbre.evaluation.speaker_encoder import KnownVoices, Vector, unit
 FEWEST = 6  # clips; of fewer nothing is said
 GROUP = 2  # clips, at least, that another voice has
 MARGIN = 0.25  # of what the cosine with the nearest other voice lacks to 1
+MANY = 2000  # clips
 ROUNDS = 20  # of k-means, which ends sooner
 
 
@@ -36,8 +37,7 @@ def second_voice(clips: Sequence[Vector], limit: float) -> list[int]:
 
 def groups(vectors: np.ndarray) -> np.ndarray:
     """Which of the clips are in the second of two groups: k-means, begun from the two that are least alike."""
-    alike = vectors @ vectors.T
-    centres = [vectors[place] for place in np.unravel_index(alike.argmin(), alike.shape)]
+    centres = list(least_alike(vectors))
     second = np.zeros(len(vectors), bool)
     for _ in range(ROUNDS):
         before, second = second, vectors @ centres[0] < vectors @ centres[1]
@@ -45,6 +45,16 @@ def groups(vectors: np.ndarray) -> np.ndarray:
             break
         centres = [unit(vectors[~second].mean(0)), unit(vectors[second].mean(0))]
     return second
+
+
+def least_alike(vectors: np.ndarray) -> tuple[Vector, Vector]:
+    """Of many clips, whose table of cosines would take gigabytes: the oddest, and the one that is least like it."""
+    if len(vectors) > MANY:
+        odd = vectors[(vectors @ vectors.mean(0)).argmin()]
+        return odd, vectors[(vectors @ odd).argmin()]
+    alike = vectors @ vectors.T
+    first, second = np.unravel_index(alike.argmin(), alike.shape)
+    return vectors[first], vectors[second]
 
 
 def near(vectors: np.ndarray, second: np.ndarray) -> float:

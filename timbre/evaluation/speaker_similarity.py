@@ -98,19 +98,23 @@ def bring(
     folder: Path,
     sounds: Sequence[JudgedSound],
     encoders: Sequence[SpeakerParams],
-    voice: VoiceParams,
+    voice: VoiceParams | None,
     engine: ComputeParams = batch.HERE,
+    label: str = "similarity",
 ) -> list[Vectors]:
-    """Embed what is new, and give all of it, by kind, for each of the encoders: one, or two."""
-    base, jobs = families.fingerprint(voice), []
+    """Embed what is new, and give all of it, by kind, for each of the encoders: one, or two.
+
+    `voice` makes sound of codes; None where none are among the sounds.
+    """
+    base, jobs = families.fingerprint(voice) if voice else "", []
     for place, encoder in enumerate(encoders):
         fingerprint = speaker_encoder.fingerprint(encoder)
         for sound in sounds:
-            codec = codec_key(sound, voice, base) if sound.kind == "coded" else None
+            codec = codec_key(sound, voice, base) if voice and sound.kind == "coded" else None
             key = content_key(VERSION, file_sha256(sound.path), fingerprint, codec)
             jobs.append(Job(PREFIXES[place] + sound.entry, key, (sound, encoder, key)))
     compute = partial(_embed, voice=voice)
-    refresh(folder, jobs, compute, suffixes=[".json"], label="similarity", engine=engine, gpu=True)
+    refresh(folder, jobs, compute, suffixes=[".json"], label=label, engine=engine, gpu=True)
     return [_read(folder, prefix, sounds) for prefix, _ in zip(PREFIXES, encoders, strict=False)]
 
 
@@ -130,9 +134,9 @@ def _read(folder: Path, prefix: str, sounds: Sequence[JudgedSound]) -> Vectors:
     return vectors
 
 
-def _embed(sounds: Sequence[tuple[JudgedSound, SpeakerParams, str]], voice: VoiceParams) -> Iterator[Files]:
+def _embed(sounds: Sequence[tuple[JudgedSound, SpeakerParams, str]], voice: VoiceParams | None) -> Iterator[Files]:
     for sound, options, key in sounds:
-        if sound.kind == "coded":
+        if voice and sound.kind == "coded":
             samples = resound(sound, voice, speaker_encoder.SAMPLE_RATE)
         else:
             samples, _ = audio.read(sound.path, speaker_encoder.SAMPLE_RATE)
@@ -158,11 +162,16 @@ def resound(sound: JudgedSound, voice: VoiceParams, rate: int) -> Samples:
     return audio.resample(model.resound(turn, reference), model.sample_rate, rate)
 
 
-def measure(vectors: Vectors) -> Scale:
-    true, coded = ([vector for _, vector in vectors[kind]] for kind in ("true", "coded"))
-    if not true:
-        return Scale(None, None, None)
+def known_voices(vectors: Vectors) -> KnownVoices | None:
+    """The speaker's own clips among other voices; None where there are none of the speaker."""
+    true = [vector for _, vector in vectors["true"]]
     names = dict.fromkeys(sound.voice for sound, _ in vectors["other"])
     others = {name: centre([v for sound, v in vectors["other"] if sound.voice == name]) for name in names}
-    voices = KnownVoices(centre(true), others)
+    return KnownVoices(centre(true), others) if true else None
+
+
+def measure(vectors: Vectors) -> Scale:
+    true, coded = ([vector for _, vector in vectors[kind]] for kind in ("true", "coded"))
+    if (voices := known_voices(vectors)) is None:
+        return Scale(None, None, None)
     return Scale(voices, speaker_encoder.ceiling(coded, true), speaker_encoder.floor(voices))

@@ -90,6 +90,10 @@ def find(name: str, root: Path = Path()) -> VoiceVersion:
         return of_alias(name)
     if (root / name / ADAPTER_FILES[0]).is_file():
         return of_folder(name, root / name, read().voice)
+    if name == ADAPTER:  # which commands take where no name is given
+        raise ModelError(
+            f"{name}: there is no tuned voice here; {dvc_lock.way_to(name)}; `base` is the base model alone"
+        )
     try:
         return of_revision(name, root)
     except DataError as problem:

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from timbre.core.errors import ModelError
 
@@ -25,10 +26,10 @@ TINY = 1e-30  # instead of the largest value of a row of zeros
 
 
 class Int8Linear(nn.Module):  # type: ignore[misc]  # torch is not typed here
-    """x (…, in) in single precision → (…, out), without bias."""
+    """x (…, in) in single precision → (…, out)."""
 
-    def __init__(self, weight: Tensor) -> None:
-        """weight (out, in)"""
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        """weight (out, in), bias (out)"""
         super().__init__()
         weight = weight.detach().float().contiguous()  # packing heeds no strides
         scale = weight.abs().amax(1).clamp_(min=TINY) / LARGEST
@@ -39,11 +40,13 @@ class Int8Linear(nn.Module):  # type: ignore[misc]  # torch is not typed here
         self.zeros = torch.zeros(len(weight), dtype=torch.int32)
         self.middle = torch.tensor(self.levels + 1.5)  # inputs are unsigned; the half, as the fraction will be cut off
         self.shape = weight.shape
+        self.bias = None if bias is None else bias.detach().float().clone()
 
     def forward(self, x: Tensor) -> Tensor:
         largest = torch.linalg.vector_norm(x, torch.inf, -1, keepdim=True).clamp_(min=TINY)
         whole = torch.addcdiv(self.middle, x, largest, value=self.levels).to(torch.uint8)
-        return _multiply(whole, self.levels + 1, self.packed, self.scale, self.zeros).mul_(largest)
+        product = _multiply(whole, self.levels + 1, self.packed, self.scale, self.zeros)
+        return product.mul_(largest) if self.bias is None else torch.addcmul(self.bias, product, largest)
 
 
 class Int8Part(nn.Module):  # type: ignore[misc]  # torch is not typed here
@@ -81,8 +84,9 @@ def replace(module: nn.Module) -> None:
     """Every linear layer inside, one by one: the old weights are let go at once."""
     for name, child in module.named_children():
         if isinstance(child, nn.Linear):
-            assert child.bias is None, "no layer of these decoders has one"
-            setattr(module, name, Int8Linear(child.weight))
+            setattr(module, name, Int8Linear(child.weight, child.bias))
+        elif isinstance(child, Conv1D):  # GPT-2's linear layer, whose weight lies the other way
+            setattr(module, name, Int8Linear(child.weight.T, child.bias))
         elif not isinstance(child, Int8Part):
             replace(child)
 

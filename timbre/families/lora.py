@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from timbre.core.errors import ModelError
@@ -241,6 +242,10 @@ class LoraCourse(ABC):
 
     def set_weights(self, values: dict[str, Tensor]) -> None:
         set_weights(self.model, values)
+
+    def saved(self, folder: Path) -> dict[str, Tensor] | None:
+        check_config(folder)
+        return dict(load_file(folder / "adapter_model.safetensors"))
 
     def effect(self, turns: Sequence[Turn]) -> float:
         return effect(self.model, lambda: self.voice.logits(turns))

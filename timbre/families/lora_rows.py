@@ -4,19 +4,27 @@
     layer.output = adapters.put_on(layer.output, 192, ("backbone_model.layers.0.self_attn.o_proj", 192))
     adapters.load("champion", Path("models/adapter"))
     adapters.use(3, "champion")                     # row 3, until it is given another
+    adapters.leave(3)                               # nobody speaks in it any more
 
-A product becomes the base's and a row's own two thin ones. The alternative, slots by voice with merged weights, reads
-the whole base once for each voice; here ten voices read it once, and a swap of the champion copies a few matrices. A
-server with a single voice pays for the thin products, too, so that promoting needs no second base.
+A product becomes the base's and an adapter's own two thin ones. The alternative, slots by voice with merged weights,
+reads the whole base once for each voice; here ten voices read it once, and a swap of the champion copies a few
+matrices. A server with a single voice pays for the thin products, too, so that promoting needs no second base.
+
+On a CPU the thin products are computed for each voice that speaks, over all rows at once: those that speak with another
+voice are zero there, and a sum with zero is the same number, so a row comes out the same in any company. A voice's
+matrices are read once for all its rows. Where each row has matrices of its own, as on a GPU, where a captured graph
+can't ask who speaks, eight rows of rank 32 cost the tiny voice's decode loop three times as much as the base alone.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,38 +34,119 @@ from timbre.core.errors import ModelError
 Plain = Callable[[Tensor], Tensor]
 
 
+class Thin(NamedTuple):
+    """An adapter's part in a product of joined layers."""
+
+    down: Tensor  # (in, parts * rank)
+    up: Tensor  # (parts * rank, out); zero where a part's inputs meet another's outputs
+
+
+class BusyRows:
+    """Which adapter each busy row speaks with, and what that means for all rows."""
+
+    def __init__(self, rows: int, like: Tensor) -> None:
+        self.rows, self.like = rows, like
+        self.names: dict[int, str | None] = {}
+        self.masks: dict[str, Tensor | None] = {}  # (rows, 1), 1 where a row speaks with it; None: all that are busy do
+
+    def set(self, names: dict[int, str | None]) -> None:
+        self.names, self.masks = names, {}
+        for name in dict.fromkeys(names.values()):
+            if name is not None:
+                own = [row for row, whose in names.items() if whose == name]
+                self.masks[name] = None if len(own) == len(names) else self._mask(own)
+
+    def _mask(self, own: list[int]) -> Tensor:
+        mask = self.like.new_zeros(self.rows, 1)
+        mask[own] = 1
+        return mask
+
+
 @dataclass
-class RowProduct:
-    """What `plain` makes of x (rows, T, in) or (rows, in), plus x times each row's own two matrices."""
+class RowProduct(ABC):
+    """What `plain` makes of x (rows, T, in) or (rows, in), plus x times two thin matrices of each row's adapter."""
 
     plain: Plain
     parts: tuple[tuple[str, int], ...]  # name and outputs of each linear layer that was joined
+    inputs: int
+
+    @abstractmethod
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def row(self, number: int) -> Plain:
+        """The product for that row alone."""
+
+
+@dataclass
+class VoiceProduct(RowProduct):
+    """Voice by voice, each over all rows."""
+
+    busy: BusyRows
+    thin: dict[str, Thin] = field(default_factory=dict)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        y = self.plain(x)
+        flat, out = (
+            x.reshape(-1, x.shape[-1]),
+            y.view(-1, y.shape[-1]),
+        )  # all positions of the first row, of the second …
+        for name, mask in self.busy.masks.items():
+            low = torch.mm(flat, self.thin[name].down)
+            if mask is not None:
+                low.view(len(mask), -1).mul_(mask)
+            out.addmm_(low, self.thin[name].up)
+        return y
+
+    def row(self, number: int) -> Plain:
+        name = self.busy.names.get(number)
+        if name is None:
+            return self.plain
+        thin = self.thin[name]
+
+        def product(x: Tensor) -> Tensor:
+            y = self.plain(x)
+            y.view(-1, y.shape[-1]).addmm_(torch.mm(x.reshape(-1, x.shape[-1]), thin.down), thin.up)
+            return y
+
+        return product
+
+
+@dataclass
+class OwnProduct(RowProduct):
+    """Matrices that belong to the rows and keep their places, so that a graph reads the new values."""
+
     down: Tensor  # (rows, in, parts * rank)
-    up: Tensor  # (rows, parts * rank, out); zero where a part's inputs meet another's outputs
+    up: Tensor  # (rows, parts * rank, out)
 
     def __call__(self, x: Tensor) -> Tensor:
         return torch.baddbmm(self.plain(x), torch.bmm(x, self.down), self.up)
 
-    def row(self, number: int) -> RowProduct:
+    def row(self, number: int) -> OwnProduct:
         return replace(self, down=self.down[number : number + 1], up=self.up[number : number + 1])
 
 
 class RowAdapters:
     """The adapters that are loaded, and which row speaks with which."""
 
-    def __init__(self, rows: int, rank: int, like: Tensor) -> None:
+    def __init__(self, rows: int, rank: int, like: Tensor, *, own: bool | None = None) -> None:
+        """`own` gives each row its own matrices; on a GPU it does unless told otherwise."""
         self.rows, self.rank = rows, rank  # of the largest adapter; smaller ones are filled with zeros
         self.like = like.new_zeros(0)  # in the precision and on the device of the base
+        self.own = like.device.type == "cuda" if own is None else own
         self.products: list[RowProduct] = []
-        self.loaded: dict[str, dict[str, Tensor]] = {}  # name → its matrices, on the model's device
-        self.used: dict[int, str | None] = {}
+        self.loaded: dict[str, list[Thin]] = {}  # name → its part in each product
+        self.busy = BusyRows(rows, self.like)
+        self.written: dict[int, str | None] = {}  # what the rows' own matrices hold
 
     def put_on(self, plain: Plain, inputs: int, *parts: tuple[str, int]) -> RowProduct:
         """`parts` are names and outputs of the linear layers that `plain` joins."""
-        width, out = len(parts) * self.rank, sum(size for _, size in parts)
-        down = self.like.new_zeros(self.rows, inputs, width)
-        up = self.like.new_zeros(self.rows, width, out)
-        self.products.append(RowProduct(plain, parts, down, up))
+        if self.own:
+            width, out = len(parts) * self.rank, sum(size for _, size in parts)
+            down, up = self.like.new_zeros(self.rows, inputs, width), self.like.new_zeros(self.rows, width, out)
+            self.products.append(OwnProduct(plain, parts, inputs, down, up))
+        else:
+            self.products.append(VoiceProduct(plain, parts, inputs, self.busy))
         return self.products[-1]
 
     def load(self, name: str, folder: Path) -> None:
@@ -69,35 +158,54 @@ class RowAdapters:
         for product in self.products:
             for part, size in product.parts:
                 low, high = matrices[f"{part}.lora_A"], matrices[f"{part}.lora_B"]
-                if low.shape[1] != product.down.shape[1] or high.shape[0] != size:
+                if low.shape[1] != product.inputs or high.shape[0] != size:
                     raise ModelError(f"{folder} does not fit the base model: {part} has another shape")
                 if len(low) > self.rank:
                     raise ModelError(f"{folder} has rank {len(low)}, and this server was started with {self.rank}")
-        self.loaded[name] = {key: value.to(self.like) for key, value in matrices.items()}
+        self.loaded[name] = [self._thin(product, matrices) for product in self.products]
+        for product, thin in zip(self.products, self.loaded[name], strict=True):
+            if isinstance(product, VoiceProduct):
+                product.thin[name] = thin
+
+    def _thin(self, product: RowProduct, matrices: dict[str, Tensor]) -> Thin:
+        width, out = len(product.parts) * self.rank, sum(size for _, size in product.parts)
+        down, up = self.like.new_zeros(product.inputs, width), self.like.new_zeros(width, out)
+        start = 0
+        for number, (part, size) in enumerate(product.parts):
+            low, high = matrices[f"{part}.lora_A"], matrices[f"{part}.lora_B"]  # (rank, in), (out, rank)
+            ranks = slice(number * self.rank, number * self.rank + len(low))
+            down[:, ranks], up[ranks, start : start + size] = low.T, high.T
+            start += size
+        return Thin(down, up)
 
     def forget(self, name: str) -> None:
         self.loaded.pop(name, None)
+        for product in self.products:
+            if isinstance(product, VoiceProduct):
+                product.thin.pop(name, None)
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def use(self, row: int, name: str | None) -> None:
         """Let the row speak with this adapter, or with the base alone."""
-        if row in self.used and self.used[row] == name:
-            return
         if name is not None and name not in self.loaded:
             raise ModelError(f"{name} is not loaded any more; ask again")
-        matrices = self.loaded[name] if name is not None else None
-        for product in self.products:
-            product.down[row].zero_()
-            product.up[row].zero_()
-            start = 0
-            for number, (part, size) in enumerate(product.parts if matrices else ()):
-                assert matrices
-                low, high = matrices[f"{part}.lora_A"], matrices[f"{part}.lora_B"]  # (rank, in), (out, rank)
-                ranks = slice(number * self.rank, number * self.rank + len(low))
-                product.down[row, :, ranks] = low.T
-                product.up[row, ranks, start : start + size] = high.T
-                start += size
-        self.used[row] = name
+        self.busy.set({**self.busy.names, row: name})
+        if self.own and (row not in self.written or self.written[row] != name):
+            self._write(row, name)
+
+    def leave(self, row: int) -> None:
+        """Nobody speaks in the row."""
+        self.busy.set({other: name for other, name in self.busy.names.items() if other != row})
+
+    def _write(self, row: int, name: str | None) -> None:
+        for number, product in enumerate(self.products):
+            assert isinstance(product, OwnProduct)
+            if name is None:
+                product.down[row].zero_()
+                product.up[row].zero_()
+            else:
+                product.down[row], product.up[row] = self.loaded[name][number]
+        self.written[row] = name
 
 
 def read(folder: Path) -> dict[str, Tensor]:

@@ -121,6 +121,9 @@ class Course(Protocol):
 
     def set_weights(self, weights: dict[str, Any]) -> None: ...
 
+    def saved(self, folder: Path) -> dict[str, Any] | None:
+        """What `save_adapter` wrote there, as `set_weights` takes it; None where no training can begin so."""
+
     def effect(self, turns: Sequence[Turn]) -> float:
         """How far what was learnt moves the model's output, at most; 0 is a training that changed nothing."""
 

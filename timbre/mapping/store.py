@@ -102,6 +102,15 @@ class Store:
         if locked and locked != remembered and (path := self._object(locked)):
             yield path.read_bytes()
 
+    def records(self, entry: Entry) -> Iterator[dict[str, Any]]:
+        """What is known here of entries of this name, whatever their keys: the one in place, then the latest first."""
+        digests = [digest for title, digest in self._records.items() if title.startswith(f"{entry.name} ")]
+        locked = self._locked.md5(entry.record)
+        paths = [entry.record, *map(self._object, ([locked] if locked else []) + digests[::-1])]
+        for path in paths:
+            with contextlib.suppress(OSError, ValueError, TypeError):
+                yield dict(json.loads(path.read_bytes() if path else b""))
+
     def write(self, entry: Entry, files: Mapping[str, bytes | Path]) -> None:
         """Put a computed entry in place of what is there. Its record goes first and comes last: meanwhile it is stale.
 

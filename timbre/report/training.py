@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from timbre.core.records import early_ending
+from timbre.core.records import beginning, early_ending
 from timbre.report.charts import Chart, ChartLine, draw
 from timbre.report.sample_rows import ShownScore
 from timbre.report.sound import EmbeddedSound, spoken
@@ -32,7 +32,7 @@ class LossPoint:
 class TrainingFigures:
     charts: list[Chart]
     best: str  # a sentence on the best step; empty where nothing was evaluated
-    ended: str  # a sentence; empty where the training went to its end
+    ended: str  # sentences; empty of a training that began at the base and went to its end
     overfit: str  # a sentence; empty where the last step is about as good as the best
     measured: list[tuple[str, str, str]]  # step, training loss and evaluation loss, where there was an evaluation
     text: str  # of the points
@@ -49,8 +49,8 @@ def read(
     best, overfit = sentences(rows, chosen_by)
     text, sounds = learning(points, scores, samples, adapter)
     measured = [(r["step"], _last_train(rows, r), r["eval_loss"]) for r in rows if r.get("eval_loss")]
-    ended = early_ending(facts)
-    sentence = f"{ended[0].upper()}{ended[1:]}." if ended else ""
+    told = [beginning(facts), early_ending(facts)]
+    sentence = " ".join(f"{one[0].upper()}{one[1:]}." for one in told if one)
     return TrainingFigures(curves(rows, chosen_by), best, sentence, overfit, measured, text, sounds)
 
 

@@ -113,6 +113,7 @@ class Adapter:
     steps: int | None
     best_eval_loss: float | None
     ended_early: str  # a sentence, where a person ended the training
+    began_with: str  # a sentence, where the training began with another version
     params: dict[str, Any]  # the section `train` that it was trained with
     table: str | None  # MD5 of the training table, as dvc.lock has it
     seconds: float

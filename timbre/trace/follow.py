@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from timbre.core.errors import DataError
-from timbre.core.records import early_ending
+from timbre.core.records import beginning, early_ending
 from timbre.core.text import normalise
 from timbre.project.sources import ORIGINS
 from timbre.trace.facts import Adapter, Forward, TracedClip, TracedPiece, TracedSample, TrainedClips, Use
 from timbre.trace.version import TracedVersion
 from timbre.versions.clip_rows import LEFT_OUT, PARTS, REJECTED, TABLE, ClipRow
+from timbre.versions.dvc_lock import way_to
 from timbre.versions.lenient_rows import FOLDER
 from timbre.versions.tables import ADAPTER, SAMPLES
 
@@ -47,7 +48,7 @@ def follow(version: TracedVersion, what: str) -> TracedSample | TracedClip | Ada
     close = difflib.get_close_matches(name, known, 1)
     hint = f"; did you mean {close[0]}?" if close else ""
     if not version.reached(TABLE) or not version.samples:
-        hint += "; not all of its tables are here, `dvc pull` or `dvc repro` brings them"
+        hint += f"; not all of its tables are here: {way_to(TABLE, version.lock)}"
     raise NotHere(f"{what}: no sample, clip, adapter, recording or speaker of this version{hint}")
 
 
@@ -130,6 +131,7 @@ def adapter(version: TracedVersion) -> Adapter:
         steps=training.get("steps"),
         best_eval_loss=training.get("best_eval_loss"),
         ended_early=early_ending(training),
+        began_with=beginning(training),
         params=version.params("train", "train"),
         table=version.dependency("train", "data/dataset/train.jsonl"),
         seconds=round(sum(row.seconds for row in version.learnt), 2),

@@ -109,8 +109,8 @@ def _adapter_head(adapter: Adapter) -> list[str]:
     best = ""
     if adapter.best_step is not None and adapter.best_eval_loss is not None:
         best = f", step {adapter.best_step} of {adapter.steps}, evaluation loss {adapter.best_eval_loss:.3f}"
-    if adapter.ended_early:
-        best += f"; {adapter.ended_early}"
+    for told in (adapter.began_with, adapter.ended_early):
+        best += f"; {told}" if told else ""
     return [f"{_named(adapter.version or adapter.path)}, {adapter.path}{best}"]
 
 

@@ -54,8 +54,7 @@ class TracedVersion:
     def needed(self, path: str) -> bytes:
         content = self.read(path)
         if content is None:
-            declared = self.lock.out_of(path)[0]
-            self.lacks(f"{path}: not here; `dvc {'pull' if declared else 'repro'}` brings it")
+            self.lacks(f"{path}: not here; {dvc_lock.way_to(path, self.lock)}")
         return content or b""
 
     def reached(self, path: str) -> bool:
@@ -243,7 +242,7 @@ class TracedVersion:
     def adapter_key(self) -> str | None:
         key = key_of_adapter(self.read)
         if key is None:
-            self.lacks(f"{ADAPTER}: not here; `dvc pull` or `dvc repro train` brings it")
+            self.lacks(f"{ADAPTER}: not here; {dvc_lock.way_to(ADAPTER, self.lock)}")
         return key
 
     @cached_property
@@ -260,7 +259,7 @@ class TracedVersion:
     def samples(self) -> dict[str, Entry]:
         names = self.snapshot.list(SAMPLES) or self.outs.list(self.lock, SAMPLES)
         if not names:
-            self.lacks(f"{SAMPLES}: holds no samples; `dvc pull` or `dvc repro` brings them")
+            self.lacks(f"{SAMPLES}: holds no samples; {dvc_lock.way_to(SAMPLES, self.lock)}")
         ids = sorted(PurePosixPath(name).stem for name in names if name.endswith(".json"))
         return {id: self.facts(f"{SAMPLES}/{id}.json") for id in ids}
 
@@ -291,7 +290,8 @@ class TracedVersion:
 
     def files(self, recording: str) -> tuple[str, ...]:
         """Those that are the recording's own, and here."""
-        own = [f"data/raw/{recording}.flac", f"data/drafts/{recording}.json", f"data/segments/{recording}.jsonl"]
+        kinds = ("raw/{}.flac", "clean/{}.flac", "drafts/{}.json", "segments/{}.jsonl")
+        own = [f"data/{kind.format(recording)}" for kind in kinds]
         entry = self.entries.get(recording, ({}, 0))[0]
         named = [str(entry["file"])] if "file" in entry else []
         return tuple(path for path in named + own if self.snapshot.size(path) is not None)

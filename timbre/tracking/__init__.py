@@ -88,6 +88,7 @@ def connect(uri: str | None = None) -> MlflowClient:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")  # seconds; long enough for a sample on a slow line
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # what a voice is made of is nobody else's business
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # a new store would tell of each of its tables
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one per file, most of a few kilobytes
     from mlflow import MlflowClient
 
     with explained(uri):

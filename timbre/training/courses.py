@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from timbre.core.errors import ModelError
 from timbre.core.sections import TrainParams
 from timbre.families import Course, Lora, Voice
 from timbre.training import distributed
@@ -75,11 +76,13 @@ def learn(
     own: Any,
     scratch: Path,
     live: Curves | None = None,
+    before: Path | None = None,
 ) -> Iterator[Run]:
     """Each course of the voice, run to its end; `own` is the family's section of params.yaml.
 
     What the voice had learnt at points on the way lies in `scratch`, in the folder POINTS. Where a person ends a course
-    early, those after it end at their first evaluation, and begin anew when the training goes on.
+    early, those after it end at their first evaluation, and begin anew when the training goes on. `before` is the
+    folder of an adapter to begin with.
     """
     import torch
 
@@ -90,8 +93,11 @@ def learn(
         torch.manual_seed(params.seed)
         course.meet([clip.turn for clip in clips])
         course.begin()
+        if before:
+            course.set_weights(_saved(course, before))
         changed = replace(params, **course.changes)
-        training = Training(voice, course, clips, held, changed, scratch / course.name, ShiftedCurves(live, begun))
+        curves = ShiftedCurves(live, begun)
+        training = Training(voice, course, clips, held, changed, scratch / course.name, curves, warm=bool(before))
         state = training.run()
         for step, weights in state.points.items():
             course.set_weights(weights)
@@ -104,3 +110,11 @@ def learn(
         if ended_early and distributed.first():
             shutil.rmtree(scratch / course.name, ignore_errors=True)  # it followed weights that are to change
         ended_early |= training.ended_early
+
+
+def _saved(course: Course, before: Path) -> dict[str, Any]:
+    """The same in every process: another machine may not have the folder."""
+    weights = distributed.told(course.saved(before) if distributed.first() else None)
+    if weights is None:
+        raise ModelError(f"train.warm_start: {course.name} cannot begin with an adapter of before; set it to none")
+    return dict(weights)

@@ -45,10 +45,11 @@ from timbre.training.timing import StepTimer
 class Training:
     def __init__(
         self, voice: Voice, course: Course, clips: Sequence[Utterance], held: Sequence[Utterance], params: TrainParams,
-        scratch: Path, live: Curves,
+        scratch: Path, live: Curves, *, warm: bool = False,
     ) -> None:  # fmt: skip
+        """`warm`: the course has weights of a training before, which are the best ones until better ones come."""
         self.part = distributed.part()
-        self.course, self.params, self.live = course, params, live
+        self.course, self.params, self.live, self.warm = course, params, live, warm
         if params.shard and self.part.of > 1:
             distributed.spread(course.stacks)
         self.autocast = autocast(params)
@@ -77,7 +78,10 @@ class Training:
         self.course.model.train()  # a run that goes on evaluates nothing first
         self.live.begin(state.step, self.steps)
         if not state.history:
-            state.history.append({"step": 0, "epoch": 0.0, **self.evaluate()})
+            evaluated = distributed.told(self.evaluate())
+            state.history.append({"step": 0, "epoch": 0.0, **evaluated})
+            if self.warm:
+                self.compare(evaluated)
             self.live.rows(state.history)
         quiet = not distributed.first()
         bar = tqdm(total=self.steps, initial=state.step, desc="train", unit="step", dynamic_ncols=True, disable=quiet)
@@ -151,11 +155,15 @@ class Training:
         self.unread.clear()
         state.speed += self.timer.rows()
         state.history[-1] |= (evaluated := distributed.told(self.evaluate()))  # all stop where the first does
+        self.compare(evaluated)
+        best = {"best_step": float(state.best_step), "best_eval_loss": state.best_loss}
+        self.live.rows([state.history[-1] | best, *state.history[-taken_since:-1]])  # the evaluated one first
+
+    def compare(self, evaluated: dict[str, float]) -> None:
+        state = self.state
         if evaluated[self.chosen_by] < state.best_loss:
             state.best_step, state.best_loss = state.step, evaluated[self.chosen_by]
             state.best = self.course.weights()
-        best = {"best_step": float(state.best_step), "best_eval_loss": state.best_loss}
-        self.live.rows([state.history[-1] | best, *state.history[-taken_since:-1]])  # the evaluated one first
 
     def row(self, step: int, losses: dict[str, float], norms: dict[str, float]) -> dict[str, float]:
         if not math.isfinite(total := losses.pop("loss")):

@@ -14,7 +14,7 @@ LEAST_EVALUATIONS = 3  # without a better one, before a training may end
 
 def asked(params: TrainParams) -> dict[str, Any]:
     """What a run is of: its state goes on with any number of processes, so that one can do with fewer after all."""
-    left_out = {"processes", "shard", *(["speakers"] if params.speakers == "recorded" else [])}
+    left_out = {"processes", "shard", "warm_start", *(["speakers"] if params.speakers == "recorded" else [])}
     return {name: value for name, value in asdict(params).items() if name not in left_out}
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from timbre.mapping import dvc_cache
 from timbre.mapping.dvc_yaml import KINDS, at, filled, listed, made, mapping, paths, sections
 from timbre.mapping.entries import md5
 from timbre.versions import yaml_files
-from timbre.versions.snapshot import Snapshot
+from timbre.versions.snapshot import Snapshot, WorkTree
 
 # Bytes from which an equal count is taken for equal content, since recordings of gigabytes would take minutes to hash.
 # An edit that keeps the length to the byte is missed; `dvc status`, which remembers hashes, sees it.
@@ -69,6 +70,12 @@ def read(snapshot: Snapshot) -> Lock:
     content = document(snapshot, "dvc.lock")
     broken = content is None and bool((snapshot.read("dvc.lock") or b"").strip())
     return Lock(_usable(content), broken)
+
+
+def way_to(path: str | Path, lock: Lock | None = None) -> str:
+    """What to type for an output that is not here; to pull is no advice for what nobody has made yet."""
+    made, _ = (lock or read(WorkTree(Path()))).out_of(str(path))
+    return "`dvc pull` brings it, `dvc repro` makes it" if made else "no run has made it yet, `dvc repro` does"
 
 
 def _usable(document: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from timbre.core.content import content_key
 from timbre.core.errors import DataError
 from timbre.core.records import Sample, from_json
+from timbre.versions.dvc_lock import way_to
 from timbre.versions.tables import SAMPLES, VersionTables
 
 CLIPS = "data/clips"
@@ -51,7 +52,7 @@ class VersionVoice:
     def _read(self, path: str) -> bytes:
         content = _content(self.version, path)
         if content is None:
-            raise DataError(f"{path} of {self.version.name}: is not here; `dvc pull` brings it, `dvc repro` makes it")
+            raise DataError(f"{path} of {self.version.name}: is not here; {way_to(path, self.version.lock)}")
         return content
 
 
@@ -69,9 +70,8 @@ def version_voice(version: VersionTables, condition: str) -> VersionVoice:
     for sample in sorted(_samples(version, condition), key=lambda sample: (sample.line, sample.seed)):
         samples.setdefault(sample.line, sample)
     if not samples:
-        raise DataError(
-            f"{version.name}: has no samples of {condition} here; `dvc pull` brings them, `dvc repro` makes them"
-        )
+        way = way_to(SAMPLES, version.lock)
+        raise DataError(f"{version.name}: has no samples of {condition} in {SAMPLES}; {way}")
     return VersionVoice(version, condition, samples)
 
 

@@ -44,14 +44,14 @@ class Fixture:
             state[key] = torch.from_numpy(values).to(getattr(torch, dtype))
         return state
 
-    def close(self, name: str, ours: Tensor, where: Tensor | None = None) -> None:
+    def close(self, name: str, ours: Tensor, where: Tensor | None = None, tolerance: float = TOLERANCE) -> None:
         """Our array, at places `where`, is `out_<name>` but for rounding."""
         theirs = self.array(f"out_{name}")
         assert ours.shape == theirs.shape, f"{name}: {tuple(ours.shape)} is not {tuple(theirs.shape)}"
         apart = (ours.detach() - theirs).abs()
         furthest = float((apart if where is None else apart[where]).max())
         largest = float((theirs if where is None else theirs[where]).abs().max())
-        assert furthest <= TOLERANCE * largest, f"{name}: {furthest:.1e} of {largest:.3g} apart"
+        assert furthest <= tolerance * largest, f"{name}: {furthest:.1e} of {largest:.3g} apart"
 
     def same(self, name: str, ours: list[int]) -> None:
         assert ours == self.array(f"out_{name}").tolist()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tests.models.parity.fixture import Fixture
-from timbre.families.checkpoints import renamed
+from timbre.families.checkpoints import fit, renamed, without
 from timbre.families.code_decoder import CodeDecoder, CodeDrawing
 from timbre.families.sovits.discriminators import (
     PERIODS,
@@ -20,9 +20,10 @@ from timbre.families.sovits.discriminators import (
     feature_loss,
 )
 from timbre.families.sovits.load import NORMS, SovitsFile, discriminators_of, stage1_of, stage2_of
+from timbre.families.sovits.speaker_vector import CLASSIFIER, SpeakerNet
 from timbre.families.sovits.spectrogram import HOP, Spectrograms, below
 from timbre.families.sovits.stage1 import Stage1, Stage1Batch, Stage1Speaker
-from timbre.families.sovits.stage2 import Learnt, Stage2, Stage2Batch, mel_distance, prior_divergence
+from timbre.families.sovits.stage2 import SPEAKER, Learnt, Stage2, Stage2Batch, mel_distance, prior_divergence
 
 
 @pytest.fixture(scope="module")
@@ -168,3 +169,25 @@ def test_speech_is_upstream_s(voiced: Voiced) -> None:
     sound = model.speak(theirs.array("in_speech_codes")[None], theirs.array("in_speech_text")[None], voice, noise)[0]
     theirs.close("speech_every8", sound[::8])
     theirs.close("speech_stretch", sound[20_000:22_000])
+
+
+@torch.no_grad()
+def test_the_speaker_s_vector_is_upstream_s() -> None:
+    theirs = Fixture("sovits_speaker")
+    model = SpeakerNet(8)
+    fit(model, without(theirs.state("state_speaker_small"), [CLASSIFIER]), "speaker")
+    model.eval()
+    sound = theirs.sound(*theirs.json("sounds")[0])[None]
+    # The logarithm of near silence magnifies rounding: upstream's own numbers move by 4e-5 in double precision.
+    theirs.close("bank_every4", model.filter_bank(sound)[0, ::4], tolerance=1e-4)
+    theirs.close("vector", model(sound)[0])
+
+
+def test_the_released_speaker_network_has_our_names_and_shapes() -> None:
+    listed = {name: shape for name, shape, _ in Fixture("sovits_speaker").json("state_speaker")}
+    with torch.device("meta"):
+        model = SpeakerNet(64)
+    ours = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+    assert ours == without(listed, [CLASSIFIER])
+    assert {name for name in listed if name.startswith(CLASSIFIER)} == {"seg_1.weight", "seg_1.bias"}
+    assert model.width == SPEAKER

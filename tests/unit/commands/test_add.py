@@ -93,12 +93,12 @@ def test_a_new_speaker_gets_an_entry_below_the_others(repository: Path, capsys: 
         *EVIDENCE,
     )
     assert speakers.PATH.read_text() == PEOPLE + (
-        '    eve:\n      name: eve\n      number: 1\n      consent:\n        by: "Eve\'s mother: yes, 2026-02-03"\n'
+        '    eve:\n      name: eve\n      number: 1\n      consent:\n        by: "Eve\'s mother: yes"\n'
         "        when: 2026-02-03\n        for: a talk\n"
         "        evidence: https://example.org/yes\n        revoked: null\n"
     )
     eve = speakers.read()["eve"]
-    assert eve.consent == Consent("Eve's mother: yes, 2026-02-03", "2026-02-03", "a talk", EVIDENCE[-1], None)
+    assert eve.consent == Consent("Eve's mother: yes", "2026-02-03", "a talk", EVIDENCE[-1], None)
     assert "data/speakers.yaml: added eve; see whether it says what was agreed" in capsys.readouterr().out
 
 
@@ -110,6 +110,23 @@ def test_the_first_speaker_makes_the_file(repository: Path, text: str | None) ->
     told = speakers.read()["ann"].consent
     assert (told.by, told.when, told.use) == ("hers, by e-mail", datetime.date.today().isoformat(), yaml_entries.USE)
     assert ("# nobody" in speakers.PATH.read_text()) == bool(text and "#" in text)
+
+
+@pytest.mark.parametrize(
+    ("consent", "by"),
+    [
+        ("Ann, 2026-03-01", "Ann"),
+        ("Ann, 2026-03-01, by e-mail", "Ann, by e-mail"),
+        ("Ann (2026-03-01)", "Ann"),
+        ("Ann signed on 2026-03-01", "Ann signed on 2026-03-01"),
+        ("2026-03-01", "2026-03-01"),
+    ],
+)
+def test_the_day_of_a_consent_is_written_once(repository: Path, consent: str, by: str) -> None:
+    run("elsewhere/My Tälk (1).M4A", *WHO, "--consent", consent)
+    told = speakers.read()["ann"].consent
+    assert (told.by, told.when) == (by, "2026-03-01")
+    assert sources.read(Path("data/sources.yaml"))[-1].consent == consent
 
 
 def test_who_is_known_keeps_the_entry_and_who_took_the_consent_back_gets_no_recording(repository: Path) -> None:

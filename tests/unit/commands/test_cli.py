@@ -67,6 +67,21 @@ def test_summary_shows_the_four_conditions_and_where_to_go(tmp_path: Path) -> No
         assert line in done.stdout
 
 
+def test_summary_says_what_people_prefer_and_who_is_not_counted(tmp_path: Path) -> None:
+    (tmp_path / "reports").mkdir()
+    rates = {"wer": 0.5, "cer": 0.25, "ended": 1.0}
+    liked = {"tuned_clone-base_clone": {"share": 0.78, "share_low": 0.7, "share_high": 0.86, "answers": 40}}
+    counts = {"answers": 10, "catches": 6, "caught": 0, "reliable": False}
+    why = "answered 0 of 6 catch trials as expected"
+    people = {"preferences": liked, "heard": {}, "listeners": {"bea": {**counts, "why": why}}}
+    conditions = dict.fromkeys(("base", "base_clone", "tuned", "tuned_clone"), rates)
+    (tmp_path / "reports/details.json").write_text(json.dumps({**conditions, "people": people}))
+    (tmp_path / "dvc.yaml").touch()
+    shown = timbre("summary", cwd=tmp_path).stdout
+    assert "people    Tuned + cloning over base + cloning: 78% (70–86) of 40 answers prefer it" in shown
+    assert f"people    not counted: bea {why}" in shown
+
+
 @pytest.fixture
 def drafted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository with two recordings and their drafts."""

@@ -249,3 +249,16 @@ def test_verify_names_a_flipped_byte_in_the_cache_and_in_an_output(
     assert f"→ `rm -f {rotten}`, then `dvc pull`" in text
     assert "→ `rm -f data/clips/b.flac`, then `dvc checkout data/clips`" in text
     assert "hashes say" not in examine(capsys)[1], "which is read only where it is asked for"
+
+
+def test_the_softest_the_loudest_and_the_most_varied_recording_are_told(
+    healthy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "LUFS" not in examine(capsys)[1], "nothing is measured yet"
+    names = [source.id for source in doctor.sources.read(Path("data/sources.yaml"))]
+    Path("data/speech").mkdir()
+    for name, loudness in zip(names, ([-30.2, 3.0, -5.0], [-18.4, 16.1, -1.0], [None, None, -60.0]), strict=True):
+        Path(f"data/speech/{name}.json").write_text(json.dumps({"key": "k", "bandwidth": 8000, "loudness": loudness}))
+    soft, loud, _ = names
+    told = f"the softest is {soft} with -30 LUFS, the loudest {loud} with -18 LUFS; {loud} varies most, by 16 LU"
+    assert told in examine(capsys)[1]

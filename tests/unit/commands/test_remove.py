@@ -76,7 +76,7 @@ def test_what_would_go_is_shown_and_nothing_changes(root: Path, capsys: pytest.C
         "data/sources.yaml: night goes",
         "data/transcripts/night.tsv goes",
         "data/recordings/night.wav goes",
-        "data/transcripts/noon.tsv: 1 lines are flagged drop",
+        "data/transcripts/noon.tsv: 1 line flagged drop",
         "nothing was changed; --write does it",
     ]
 
@@ -133,10 +133,16 @@ def test_any_way_of_writing_the_file_is_kept(rewrite: object) -> None:
 
 
 def test_the_last_one_leaves_too_and_what_was_made_is_named(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "dvc.yaml").write_text("stages: {segment: {cmd: x, outs: [data/segments, data/clips]}, log: {cmd: y}}\n")
+    shutil.copytree(root, before_a_run := root.with_name("new"))
+    (root / "data/segments").mkdir()
     remove("ann", "bob", "--write")
-    assert "no recording is left to learn from; add others, or remove what was made: rm -r data/segments" in (
+    assert "no recording is left to learn from; add others, or remove what was made: rm -r data/segments\n" in (
         capsys.readouterr().out
     )
+    with contextlib.chdir(before_a_run):
+        remove("ann", "bob", "--write")
+    assert "no recording is left to learn from; add others\n" in capsys.readouterr().out
     assert yaml_entries.read(Path("data/sources.yaml")) == []
     assert Path("data/sources.yaml").read_text().startswith("# One entry per recording.\n")
 

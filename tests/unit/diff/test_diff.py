@@ -155,7 +155,9 @@ def test_rates_of_the_old_form_are_compared_with_those_of_the_new(tmp_path: Path
     assert {(r.name, r.old, r.new) for r in found.report.rates if r.condition == "tuned"} >= {
         ("wer", 0.2, 0.25), ("similarity", None, 0.5)
     }  # fmt: skip
-    assert "WER 0.200 → 0.250 (+0.050 ± 0.000); gates pass" in render(found, "markdown")
+    shown = render(found, "markdown")
+    assert "WER 0.200 → 0.250 (+0.050 ± 0.000); gates pass" in shown
+    assert "No recording, line, clip or parameter changed: code, prompts, packages or the processor did." in shown
 
 
 def test_the_samples_that_changed_most_are_heard_in_the_page(history: Voice) -> None:

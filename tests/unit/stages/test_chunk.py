@@ -43,6 +43,9 @@ def test_what_is_left_out_says_why() -> None:
         "unsure: Whisper gave the words of its draft 0.31, less than chunk.min_confidence (0.4); "
         "nobody has corrected it yet"
     ]
+    assert reasons([replace(lone, end=4.0, others=0.834)]) == [
+        "other voice: 83% of it is in the turns of others (section who); flag it ok to keep it"
+    ]
     assert reasons([replace(lone, end=4.0, confidence=0.41), replace(lone, start=6.0, end=9.0)]) == []
 
 

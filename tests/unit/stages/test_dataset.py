@@ -148,6 +148,14 @@ def test_a_number_that_is_heard_as_another_is_a_warning_though_few_characters_ar
     ]
 
 
+def test_a_clip_that_sounds_like_somebody_else_is_a_warning() -> None:
+    strange = Label("c", "one", 0, 1, "Pier ten.", "Pier ten.", 0.0, None, stranger=True)
+    assert list(warnings(clip("one", 0), strange, PARAMS)) == [
+        "voice: sounds like somebody else than most clips of ann; is the line's speaker right?"
+    ]
+    assert list(warnings(clip("one", 0), replace(strange, stranger=False), PARAMS)) == []
+
+
 def test_the_same_words_stay_as_often_as_allowed_and_which_does_not_depend_on_the_order() -> None:
     clips = [clip(name, n, "Again and again.") for name in ("one", "two") for n in range(3)]
     left_out = repeated(clips, 2)

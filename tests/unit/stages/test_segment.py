@@ -27,7 +27,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two recordings of 20 s: a person has written alpha's transcript, beta has only Whisper's draft."""
     monkeypatch.chdir(tmp_path)
     root = tmp_path / "data"
-    for folder in ("raw", "drafts", "transcripts", "recordings"):
+    for folder in ("raw", "drafts", "turns", "transcripts", "recordings"):
         (root / folder).mkdir(parents=True)
     entries = ""
     for name, sha in SHA.items():
@@ -39,6 +39,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (root / f"raw/{name}.json").write_text(json.dumps({"key": "k", "recording": asdict(recording)}))
         lines = [{"start": 1.0, "end": 4.5, "text": " From the draft. "}, {"start": 5.0, "end": 8.0, "text": " Yes."}]
         (root / f"drafts/{name}.json").write_text(json.dumps({"audio_sha256": sha, "segments": lines}))
+        voices(root / f"turns/{name}.json", sha)
     (root / "sources.yaml").write_text(entries)
     (root / "speakers.yaml").write_text(SPEAKERS)
     (root / "transcripts/alpha.tsv").write_text(
@@ -48,10 +49,15 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
+def voices(path: Path, sha: str, *turns: tuple[float, float, int]) -> None:
+    """Who speaks when, as `transcribe` writes it."""
+    path.write_text(json.dumps({"key": "k", "audio_sha256": sha, "turns": turns}))
+
+
 def segment(data: Path) -> None:
     shutil.rmtree(data / "segments", ignore_errors=True)  # as DVC does before it runs a stage
     (data / "review.json").unlink(missing_ok=True)
-    folders = {name: Path("data", name) for name in ("raw", "drafts", "transcripts")}
+    folders = {name: Path("data", name) for name in ("raw", "drafts", "turns", "transcripts")}
     main(
         Path("data/sources.yaml"),
         Path("data/speakers.yaml"),
@@ -130,6 +136,44 @@ def test_an_accepted_line_that_whisper_was_not_sure_of_stays_doubtful_until_some
     assert confidences() == [None, None]
     edit(path, "ann\tok\tFrom the", "ann\t\tFrom a")
     assert confidences() == [None, None]
+
+
+def test_a_line_in_the_turn_of_another_is_marked_until_a_person_flags_it(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = data / "transcripts/alpha.tsv"
+    bob = SPEAKERS.replace("speakers:\n", "").replace("ann:", "bob:").replace("Ann", "Bob")
+    (data / "speakers.yaml").write_text(SPEAKERS + bob)
+    head = f"# audio: {SHA['alpha']}\nstart\tend\tspeaker\tflag\ttext\n"
+    rows = ["1.00\t4.00\tann\t\tOne.", "5.00\t8.00\tann\t\tTwo.", "9.00\t12.00\tann\t\tThree."]
+
+    def others(*written: str) -> list[float]:
+        path.write_text(head + "\n".join(written) + "\n")
+        segment(data)
+        return [row.others for row in read_jsonl(data / "segments/alpha.jsonl", Segment)]
+
+    assert others(*rows) == [0, 0, 0], "nobody was asked who speaks"
+    before = (data / "segments/alpha.jsonl").read_bytes()
+    assert b"others" not in before
+    voices(data / "turns/alpha.json", SHA["alpha"], (1, 5.5, 1), (5.5, 8, 2), (9, 11, 1), (11, 12, 2))
+    assert others(*rows) == [0, 0.83, 0], "a third of the last line is too little"
+    assert "alpha: 2 voices; 1 of 3 lines lie in the turns of others" in capsys.readouterr().out
+    assert others(rows[0], rows[1].replace("\t\t", "\tok\t"), rows[2]) == [1, 0, 0.67], (
+        "what was heard says whose it is"
+    )
+    flagged = [row.replace("\t\t", "\tok\t") for row in rows]
+    assert others(*flagged) == [0, 0, 0]
+    assert others(rows[0], rows[1].replace("ann", "bob"), rows[2].replace("\t\t", "\tdrop\t")) == [0, 0, 0], "his own"
+    voices(data / "turns/alpha.json", SHA["beta"], (1, 5.5, 1), (5.5, 8, 2))
+    assert others(*rows) == [0, 0, 0], "turns of other audio say nothing"
+    assert (data / "segments/alpha.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("broken", ["{", '{"audio_sha256": "x"}', '{"audio_sha256": "x", "turns": [[2, 1, 1]]}'])
+def test_turns_that_cannot_be_read_are_told(data: Path, broken: str) -> None:
+    (data / "turns/alpha.json").write_text(broken)
+    with pytest.raises(DataError, match=r"turns/alpha.json: cannot be read .*; remove it and run `dvc repro"):
+        segment(data)
 
 
 def test_all_bad_lines_of_all_files_are_told_and_nothing_is_written(data: Path) -> None:

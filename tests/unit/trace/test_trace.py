@@ -356,7 +356,7 @@ def test_a_clone_without_data_says_what_it_lacks(voice: Voice, tmp_path: Path) -
     assert "├─ clips    not known, their tables are not here" in said
     assert "├─ adapter  not known whether it learnt from it" in said
     assert said.count("data/chunks/clips.jsonl") == 1, "each gap is told once"
-    with pytest.raises(DataError, match="not all of its tables are here, `dvc pull`"):
+    with pytest.raises(DataError, match="not all of its tables are here: `dvc pull`"):
         traced(clone, "tuned-one-0")
     with pytest.raises(DataError, match="run this in the repository's root"):
         traced(at(tmp_path), "noon")

@@ -1,4 +1,4 @@
-"""GPT-SoVITS v2: stage 1 says semantic codes after phones, stage 2 speaks them in a reference's voice."""
+"""GPT-SoVITS v2 and v2Pro: stage 1 says semantic codes after phones, stage 2 speaks them in a reference's voice."""
 
 from __future__ import annotations
 

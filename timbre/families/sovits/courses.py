@@ -7,6 +7,7 @@ mels are from those of held-out recordings.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ from timbre.families.sovits.discriminators import (
     discriminator_loss,
     feature_loss,
 )  # fmt: skip
-from timbre.families.sovits.hearing import magnitudes_of, sound_of
+from timbre.families.sovits.hearing import magnitudes_of, sound_of, vector_of
 from timbre.families.sovits.spectrogram import HOP, Spectrograms
 from timbre.families.sovits.stage1 import Stage1, Stage1Batch
 from timbre.families.sovits.stage2 import FRAMES, Stage2, Stage2Batch, mel_distance, prior_divergence
@@ -64,6 +65,9 @@ class Stage1Course(LoraCourse):
 
     def exam(self, dialogues: Sequence[Sequence[Turn]], part: Part = WHOLE) -> tuple[Stage1Batch, Tensor]:
         return self.batch(dialogues, 0, part)
+
+    def saved(self, folder: Path) -> None:
+        """Stage 2 cannot begin so, and the stages belong together."""
 
 
 class Stage2Course:
@@ -154,6 +158,9 @@ class Stage2Course:
                 part, _, rest = name.partition(".")
                 (own if f"{part}." == GENERATOR else judges)[rest].copy_(value)
 
+    def saved(self, folder: Path) -> None:
+        """Its judges are not kept, and without them it would begin by unlearning."""
+
     def effect(self, turns: Sequence[Turn]) -> float:
         exam = self.exam([turns])
         tuned = {f"{GENERATOR}{name}": weight.detach().clone() for name, weight in learnt(self.voice.stage2).items()}
@@ -210,6 +217,7 @@ def wave_batch(voice: Sovits, turns: Sequence[Turn], draw: np.random.Generator |
         torch.stack([F.pad(row.magnitudes, (0, longest - row.frames)) for row in rows]),
         torch.tensor([row.frames for row in rows]), padded(texts), torch.tensor([len(text) for text in texts]),
         noise, [starts[row] for row in own],
+        torch.cat([vector_of(turns[row], voice.stage2.speaker) for row in own]),
     )  # fmt: skip
     cuts = [sounds[row][starts[row] * HOP : (starts[row] + segment) * HOP] for row in own]
     return WaveBatch(batch, torch.stack([torch.from_numpy(np.ascontiguousarray(cut)) for cut in cuts]), share)

@@ -1,4 +1,5 @@
-"""A clip as GPT-SoVITS keeps it: semantic codes by HuBERT, 25 a second, and those of the clip as a prompt.
+"""A clip as GPT-SoVITS keeps it: semantic codes by HuBERT, 25 a second, those of it as a prompt, and the speaker's
+vector that v2Pro hears.
 
 What stage 2 needs beside them, the spectrogram of the sound, is computed from the clip's file: a style depends on stage
 2's weights, which are learnt.
@@ -15,6 +16,7 @@ from torch import Tensor
 from timbre import audio
 from timbre.core.errors import ModelError
 from timbre.families.protocol import Audio, Codes, Turn
+from timbre.families.sovits.speaker_vector import SPEAKER_RATE, SpeakerNet
 from timbre.families.sovits.spectrogram import RATE, Spectrograms
 from timbre.families.sovits.stage2 import Stage2
 
@@ -25,13 +27,25 @@ PAUSE = 0.3  # second of silence after a reference, so that its last word does n
 
 
 @torch.inference_mode()  # type: ignore[untyped-decorator]
-def heard(hubert: Any, stage2: Stage2, sound: Audio, device: torch.device) -> Codes:
+def heard(hubert: Any, speakers: SpeakerNet | None, stage2: Stage2, sound: Audio, device: torch.device) -> Codes:
     """Arrays of one sound at 32 kHz; of silence, the codes alone."""
     arrays = {"codes": codes_of(hubert, stage2, sound, device)}
     if len(sound) < SHORTEST * RATE or audio.is_silent(sound):
         return arrays
     ended = np.concatenate((sound, np.zeros(int(PAUSE * RATE), np.float32)))
-    return arrays | {"prompt": codes_of(hubert, stage2, ended, device)}
+    arrays["prompt"] = codes_of(hubert, stage2, ended, device)
+    if speakers is not None:
+        samples = torch.from_numpy(audio.resample(sound, RATE, SPEAKER_RATE))[None].to(device)
+        arrays["speaker"] = speakers(samples)[0].cpu().numpy().astype(np.float16)
+    return arrays
+
+
+def vector_of(turn: Turn, width: int) -> Tensor:
+    """(1, width) of who says it; zeros of a clip that tells nothing of a voice, as upstream puts them."""
+    assert turn.codes is not None, "a clip has codes"
+    if "speaker" not in turn.codes:
+        return torch.zeros(1, width)
+    return torch.from_numpy(turn.codes["speaker"].astype(np.float32))[None]
 
 
 def codes_of(hubert: Any, stage2: Stage2, sound: Audio, device: torch.device) -> Any:

@@ -101,11 +101,11 @@ class Stage1(nn.Module):  # type: ignore[misc]  # torch is not typed here
 
     @property
     def dtype(self) -> torch.dtype:
-        return torch.as_tensor(self.ar_predict_layer.weight).dtype
+        return torch.as_tensor(self.bert_proj.weight).dtype
 
     @property
     def device(self) -> torch.device:
-        return torch.as_tensor(self.ar_predict_layer.weight).device
+        return torch.as_tensor(self.bert_proj.weight).device
 
     def gradient_checkpointing_enable(self, how: dict[str, bool]) -> None:
         self.saving = how
@@ -160,7 +160,7 @@ class Stage1Speaker:
 
     def __init__(self, model: Stage1) -> None:
         self.model, self.heads, self.end = model, model.heads, model.eos
-        self.vocabulary, self.channels = model.ar_predict_layer.weight.shape
+        self.vocabulary, self.channels = model.ar_audio_embedding.word_embeddings.weight.shape
         self.layers: Sequence[Layer] = list(model.h.layers)
 
     def embed(self, codes: Tensor, places: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from timbre.families.sovits.flow import Flow, Posterior
 from timbre.families.sovits.spectrogram import BINS, HOP, Spectrograms, below
 from timbre.families.sovits.style import StyleEncoder
 
-SPEAKER = 20_480  # width of the speaker's vector that v2Pro hears beside the style
+SPEAKER = 20_480  # width of the speaker's vector that v2Pro hears beside the style: see speaker_vector.py
 NARROW = 512  # width of the voice that the prior of v2Pro is told
 FRAMES = 2  # of 50 a second, for each code
 
@@ -63,15 +63,17 @@ class VoiceVocoder(Upsampling):
 class Stage2(nn.Module):  # type: ignore[misc]  # torch is not typed here
     codebook: Tensor  # (1024, 768)
 
-    def __init__(self, config: Mapping[str, Any], phones: int) -> None:
-        """From `config` of a checkpoint."""
+    def __init__(self, config: Mapping[str, Any], phones: int, speaker: int = SPEAKER) -> None:
+        """From `config` of a checkpoint; `speaker` is the width of the vector that v2Pro hears."""
         super().__init__()
         sizes = config["model"]
         channels, latents, voice = sizes["hidden_channels"], sizes["inter_channels"], sizes["gin_channels"]
         self.segment: int = config["train"]["segment_size"] // HOP  # frames of a training step
         self.latents: int = latents
         self.phones = phones
-        self.pro = "Pro" in sizes["version"]
+        self.version: str = sizes["version"]
+        self.pro = "Pro" in self.version
+        self.speaker = speaker if self.pro else 0  # width of the vector
         self.enc_p = Prior(sizes, phones)
         self.enc_q: Posterior | None = Posterior(BINS, latents, channels, voice)
         self.flow = Flow(latents, channels, voice)
@@ -81,7 +83,7 @@ class Stage2(nn.Module):  # type: ignore[misc]  # torch is not typed here
         self.ssl_proj = nn.Conv1d(HUBERT, HUBERT, FRAMES, stride=FRAMES)
         self.register_buffer("codebook", torch.randn(1024, HUBERT))
         if self.pro:
-            self.sv_emb = nn.Linear(SPEAKER, voice)
+            self.sv_emb = nn.Linear(speaker, voice)
             self.prelu = nn.PReLU(voice)
             self.ge_to512 = nn.Linear(voice, NARROW)
 
@@ -95,8 +97,11 @@ class Stage2(nn.Module):  # type: ignore[misc]  # torch is not typed here
         style = self.ref_enc(magnitudes, mask)
         if not self.pro:
             return style, style
-        voice = self.prelu(style + self.sv_emb(speaker)[..., None])
-        return voice, self.ge_to512(voice[..., 0])[..., None]
+        return self.told(self.prelu(style + self.sv_emb(speaker)[..., None]))
+
+    def told(self, voice: Tensor) -> tuple[Tensor, Tensor]:  # (B, voice, 1)
+        """A voice, and as the prior is told it."""
+        return voice, self.ge_to512(voice[..., 0])[..., None] if self.pro else voice
 
     def prior(
         self, codes: Tensor, mask: Tensor, text: Tensor, text_mask: Tensor, voice: Tensor

@@ -19,8 +19,9 @@ from timbre.core.sections import SovitsParams
 from timbre.families import lora as low_rank
 from timbre.families.code_decoder import CodeDecoder, CodeDrawing, CodeSentence, SaidCode
 from timbre.families.code_voice import CodeVoice
+from timbre.families.int8 import Int8Linear, replace
 from timbre.families.lora import evaluating, merged
-from timbre.families.precision import dtype_of
+from timbre.families.precision import device_for, dtype_of
 from timbre.families.protocol import (
     WHOLE,
     Audio,
@@ -38,7 +39,7 @@ from timbre.families.protocol import (
 from timbre.families.request_parts import by_request, sentences_of
 from timbre.families.sovits.courses import Stage1Course, Stage2Course, learnt, mean_losses, stage1_batch
 from timbre.families.sovits.discriminators import Discriminators
-from timbre.families.sovits.hearing import PAUSE, checked_reference, heard, magnitudes_of, sound_of, unfit
+from timbre.families.sovits.hearing import PAUSE, checked_reference, heard, magnitudes_of, sound_of, unfit, vector_of
 from timbre.families.sovits.load import SovitsBase, half, load_base
 from timbre.families.sovits.spectrogram import RATE, Spectrograms
 from timbre.families.sovits.stage1 import ROOM, Stage1Batch, Stage1Speaker
@@ -75,15 +76,16 @@ class SovitsPart(NamedTuple):
 
 def load(base: str, revision: str | None, adapter: Path | None, precision: Precision) -> Sovits:
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # peft's calls, not ours
-    if precision == "int8":
-        raise ModelError("precision: int8 is not there for sovits; choose auto, fp32 or bf16")
+    device = device_for(precision)
     loaded = load_base(base, revision)
     style = None
     if adapter:
         loaded = loaded._replace(stage1=merged(loaded.stage1, adapter))
         put_in(loaded.stage2, adapter / STAGE2)
         style = read_style(adapter / STYLE)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if precision == "int8":
+        replace(loaded.stage1.h)
+        loaded.stage1.ar_predict_layer = Int8Linear(loaded.stage1.ar_predict_layer.weight)
     if dtype_of(precision, device) == torch.bfloat16:
         loaded.stage1.to(torch.bfloat16)
     return Sovits(loaded, device, style)
@@ -118,12 +120,13 @@ class Sovits(CodeVoice):
         self.loaded, self.device, self.style = loaded, device, style
         self.stage2: Stage2 = loaded.stage2.to(device)
         self.hubert = loaded.hubert.to(device)
+        self.speakers = None if loaded.speakers is None else loaded.speakers.to(device)
         self.spectrograms_here = Spectrograms()  # where batches are made
         self.spectrograms = Spectrograms().to(device)
         self.sample_rate = self.hearing_rate = RATE
         self.frame_rate, self.positions = CODE_RATE, ROOM
         self.stage2_learnt = False
-        self._met: list[Tensor] = []  # magnitudes of clips that are learnt
+        self._met: list[tuple[Tensor, Tensor]] = []  # magnitudes and speaker's vectors of clips that are learnt
 
     @property
     def stacks(self) -> Sequence[nn.Module]:
@@ -131,12 +134,12 @@ class Sovits(CodeVoice):
 
     def encode(self, sounds: Sequence[Audio]) -> list[Codes]:
         """One by one: HuBERT hears a whole sound, and would hear the silence after a shorter one."""
-        return [heard(self.hubert, self.stage2, sound, self.device) for sound in sounds]
+        return [heard(self.hubert, self.speakers, self.stage2, sound, self.device) for sound in sounds]
 
     def resound(self, turn: Turn, reference: Turn | None) -> Audio:
         """The clip's codes, spoken by stage 2 in the clip's own style."""
         assert turn.codes is not None, "a clip has codes"
-        style = self._style(sound_of(turn))
+        style = self._style(sound_of(turn), turn)
         codes = torch.from_numpy(turn.codes["codes"][:, 0].astype(np.int64)).to(self.device)
         return self._sound(codes, torch.tensor(self.phones(turn), device=self.device), style, 0)
 
@@ -176,7 +179,11 @@ class Sovits(CodeVoice):
 
     def meet(self, clips: Sequence[Turn]) -> None:
         """Clips that are about to be learnt: the mean of their styles is who speaks without a reference."""
-        self._met = [magnitudes_of(self.spectrograms_here, sound_of(turn), torch.device("cpu")) for turn in clips[:MET]]
+        here = torch.device("cpu")
+        self._met = [
+            (magnitudes_of(self.spectrograms_here, sound_of(turn), here), vector_of(turn, self.stage2.speaker))
+            for turn in clips[:MET]
+        ]
 
     def adapt(self, lora: Lora) -> None:
         self.decoders.clear()  # of the layers as they were
@@ -194,7 +201,7 @@ class Sovits(CodeVoice):
         low_rank.save(self.model, folder)
         if self._met:
             with torch.no_grad(), evaluating(self.stage2):
-                styles = [self._style_of(magnitudes.to(self.device))[0][0, :, 0] for magnitudes in self._met]
+                styles = [self._style_of(*(values.to(self.device) for values in met))[0][0, :, 0] for met in self._met]
             save_file({"style": torch.stack(styles).mean(0).cpu().contiguous()}, folder / STYLE)
         if self.stage2_learnt:
             state = {name: value for name, value in learnt(self.stage2).items() if not name.startswith("enc_q.")}
@@ -203,9 +210,10 @@ class Sovits(CodeVoice):
     merged_library = "gpt-sovits"
 
     def merged_usage(self, where: str) -> Sequence[str]:
+        version = self.stage2.version
         return (
-            f"`voice.ckpt` and `voice.pth` in `{where}` are the two stages. Put them into `GPT_weights_v2` and",
-            "`SoVITS_weights_v2` of GPT-SoVITS, and choose them there.",
+            f"`voice.ckpt` and `voice.pth` in `{where}` are the two stages. Put them into `GPT_weights_{version}` and",
+            f"`SoVITS_weights_{version}` of GPT-SoVITS, and choose them there.",
         )
 
     def save_merged(self, folder: Path) -> None:
@@ -275,23 +283,26 @@ class Sovits(CodeVoice):
         if not clips:
             width = self.stage2.ref_enc.fc.get_submodule("fc").out_features
             style = torch.zeros(width) if self.style is None else self.style
-            vector = style.to(self.device)[None, :, None]
-            return SovitsVoices("", torch.zeros(0, dtype=torch.int64, device=self.device), (vector, vector))
+            with torch.inference_mode():
+                told = self.stage2.told(style.to(self.device)[None, :, None])
+            return SovitsVoices("", torch.zeros(0, dtype=torch.int64, device=self.device), told)
         turn = clips[-1]
         sound = checked_reference(turn)
         if (why := unfit(turn)) or turn.codes is None:
             raise ModelError(f"{turn.text!r} is no reference: its clip's sounds {why}; take another clip")
         prompt = torch.from_numpy(turn.codes["prompt"][:, 0].astype(np.int64)).to(self.device)
-        return SovitsVoices(turn.text, prompt, self._style(sound))
+        return SovitsVoices(turn.text, prompt, self._style(sound, turn))
 
-    def _style(self, sound: Audio) -> tuple[Tensor, Tensor]:
-        style: tuple[Tensor, Tensor] = self._style_of(magnitudes_of(self.spectrograms, sound, self.device))
+    def _style(self, sound: Audio, turn: Turn) -> tuple[Tensor, Tensor]:
+        """Of a turn and its sound."""
+        magnitudes = magnitudes_of(self.spectrograms, sound, self.device)
+        style: tuple[Tensor, Tensor] = self._style_of(magnitudes, vector_of(turn, self.stage2.speaker).to(self.device))
         return style
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
-    def _style_of(self, magnitudes: Tensor) -> tuple[Tensor, Tensor]:
+    def _style_of(self, magnitudes: Tensor, vector: Tensor) -> tuple[Tensor, Tensor]:
         whole = torch.ones_like(magnitudes[:, :1], dtype=torch.bool)
-        voice, narrow = self.stage2.voice(magnitudes, whole, None)
+        voice, narrow = self.stage2.voice(magnitudes, whole, vector)
         return torch.as_tensor(voice), torch.as_tensor(narrow)
 
     def _sound(self, codes: Tensor, text: Tensor, style: tuple[Tensor, Tensor], seed: int) -> Audio:

@@ -78,6 +78,9 @@ class XttsWholeCourse(XttsCourse):
     def set_weights(self, values: Mapping[str, Tensor]) -> None:
         put_in(self.voice.base, values)
 
+    def saved(self, folder: Path) -> None:
+        """A whole model that is learnt again would be learnt ever further away from the base."""
+
     def effect(self, turns: Sequence[Turn]) -> float:
         tuned = self.weights()
         with torch.no_grad(), evaluating(self.voice.base):

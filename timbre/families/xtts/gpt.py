@@ -86,11 +86,11 @@ class SpeechGpt(nn.Module):  # type: ignore[misc]  # torch is not typed here
 
     @property
     def dtype(self) -> torch.dtype:
-        return torch.as_tensor(self.mel_head.weight).dtype
+        return torch.as_tensor(self.mel_embedding.weight).dtype
 
     @property
     def device(self) -> torch.device:
-        return torch.as_tensor(self.mel_head.weight).device
+        return torch.as_tensor(self.mel_embedding.weight).device
 
     def gradient_checkpointing_enable(self, how: dict[str, bool]) -> None:
         self.gpt.gradient_checkpointing_enable(how)

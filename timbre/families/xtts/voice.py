@@ -20,8 +20,9 @@ from timbre.families import lora as low_rank
 from timbre.families.checkpoints import local_folder
 from timbre.families.code_decoder import CodeDecoder, CodeDrawing, CodeSentence, SaidCode
 from timbre.families.code_voice import CodeVoice
+from timbre.families.int8 import Int8Linear, replace
 from timbre.families.lora import evaluating, merged
-from timbre.families.precision import dtype_of
+from timbre.families.precision import device_for, dtype_of
 from timbre.families.protocol import (
     WHOLE,
     Audio,
@@ -76,8 +77,7 @@ class SentencePart(NamedTuple):
 
 def load(base: str, revision: str | None, adapter: Path | None, precision: Precision) -> Xtts:
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # peft's calls, not ours
-    if precision == "int8":
-        raise ModelError("precision: int8 is not there for xtts; choose auto, fp32 or bf16")
+    device = device_for(precision)
     folder = local_folder(base, revision, FILES, OPTIONAL)
     networks, settings = from_folder(folder)
     identity = None
@@ -87,7 +87,9 @@ def load(base: str, revision: str | None, adapter: Path | None, precision: Preci
         networks.gpt = merged(networks.gpt, adapter)
     if adapter and (adapter / IDENTITY).is_file():
         identity = read_identity(adapter / IDENTITY)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if precision == "int8":
+        replace(networks.gpt.gpt)
+        networks.gpt.mel_head = Int8Linear(networks.gpt.mel_head.weight, networks.gpt.mel_head.bias)
     if dtype_of(precision, device) == torch.bfloat16:
         networks.gpt.to(torch.bfloat16)
         networks.gpt.conditioning_encoder.float()
@@ -237,7 +239,7 @@ class Xtts(CodeVoice):
         return ended
 
     def decoder(self, drawing: CodeDrawing, slots: int) -> CodeDecoder:
-        return CodeDecoder(GptSpeaker(self.base), drawing, slots, self.base.mel_head.weight)
+        return CodeDecoder(GptSpeaker(self.base), drawing, slots, self.base.mel_embedding.weight)
 
     def _sound(self, said: Sequence[SaidCode], vector: Tensor) -> Audio:
         with torch.inference_mode():

@@ -53,10 +53,21 @@ def _known(recording: Recording, folder: Path) -> Activity | None:
     """What `chunk` found in this very sound."""
     try:
         key = json.loads((folder / f"{recording.id}.json").read_bytes())["key"]
-        current = [speech_activity.key(recording.sha256, vad) for vad in VADS]
+        current = [speech_activity.key(sound, vad) for sound in _sounds(recording, folder) for vad in VADS]
         return speech_activity.load(folder / f"{recording.id}.npy") if key in current else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _sounds(recording: Recording, folder: Path) -> Iterator[str]:
+    """The recording, and what `chunk` has made of this very one by section `clean`."""
+    yield recording.sha256
+    try:
+        record = json.loads((folder.parent / f"clean/{recording.id}.json").read_bytes())
+        if record["audio_sha256"] == recording.sha256:
+            yield record["key"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
 
 
 def _clipped(flac: Path) -> Iterator[tuple[float, float]]:

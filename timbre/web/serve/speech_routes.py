@@ -40,7 +40,7 @@ from timbre.web.serve.speech_request import MOST, SpeechRequest, parse
 from timbre.web.serve.speech_stream import SpeechStream, shown
 from timbre.web.serve.voices import MODEL, NO_REFERENCE, OPENAI_MODELS, SPEAKER_MARK, ServedVoices
 
-KEY = re.compile(r"[0-9a-f]{32}")  # of a version
+KEY = re.compile(r"[0-9a-f]{6,32}")  # of a version, or its beginning, which commands print
 CREATED = 1_790_000_000  # Unix seconds; OpenAI's clients want a number
 
 
@@ -209,12 +209,19 @@ class SpeechService:
     async def traced(self, request: Request) -> Response:
         """From what one hears to the version, its clips, the lines and who consented."""
         self.keys.name_of(request.headers.get("authorization", ""))
-        key = request.path_params["key"]
+        key = self._whole(request.path_params["key"])
         async with self.tracing:
             text = await run_in_threadpool(self._trace_of, key)
         if text is None:
-            raise Refusal(404, "there is no version of this key here", code="no_version")
+            told = "no version has this id here; X-Timbre-Version and /v1/audio/voices have those that are served"
+            raise Refusal(404, told, code="no_version")
         return AsciiJson({"version": key, "text": text})
+
+    def _whole(self, key: str) -> str:
+        """The id of the version that is served and begins so, else what was asked."""
+        served = {version.key for version in self.voices.versions.values() if KEY.fullmatch(key)}
+        meant = [whole for whole in served if whole.startswith(key)]
+        return meant[0] if len(meant) == 1 else key
 
     def _trace_of(self, key: str) -> str | None:
         """Of a version that is served and in no commit, what the server itself knows."""
