@@ -283,6 +283,29 @@ def test_a_key_file_lets_in_whoever_has_a_key(served: Path) -> None:
         pass
 
 
+def test_a_key_that_asks_too_much_at_once_is_told_and_holds_up_no_other(served: Path) -> None:
+    (served / "keys.txt").write_text("kitchen 0123456789abcdef-kitchen\ngarden 0123456789abcdef-garden\n")
+    with speaking_server(per_key=1, key_file=served / "keys.txt") as server, ThreadPoolExecutor(2) as pool:
+
+        def said(name: str) -> httpx.Response:
+            key = {"Authorization": f"Bearer 0123456789abcdef-{name}"}
+            body = {"input": SAID, "voice": "alloy", "seed": 1, "response_format": "wav"}
+            return httpx.post(f"{server.url}/v1/audio/speech", json=body, headers=key, timeout=60)
+
+        engine = server.service.voices.engine
+        with frames_held(engine):
+            first = pool.submit(said, "kitchen")
+            until(lambda: bool(engine.speaking))
+            refused = said("kitchen")
+            assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+            assert refused.json()["error"]["code"] == "rate_limit_exceeded"
+            other = pool.submit(said, "garden")
+            until(lambda: len(engine.speaking) == 2)
+        assert first.result().content == other.result().content
+        until(lambda: not server.service.keys.speaking)  # an answer is whole a moment before its place is free
+        assert said("kitchen").status_code == 200
+
+
 def test_other_machines_need_a_key_file(served: Path) -> None:
     with pytest.raises(DataError, match=r"--host 0\.0\.0\.0: other machines can reach it, so it needs keys"):
         cli.execute(["serve", "--host", "0.0.0.0"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,32 @@ def test_after_a_failure_every_voice_speaks_with_its_own_weights(served: Path) -
         assert ask(server).content == alone[second.key]
         voices.exchange(first)  # was loaded before the failure, and is not now
         assert ask(server).content == alone[first.key]
+
+
+def test_while_the_model_is_loaded_again_requests_are_told_to_come_back(
+    served: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from timbre import families
+
+    go, load = threading.Event(), families.load_anew
+
+    def slowly(*what: Any) -> Any:
+        assert go.wait(60)
+        return load(*what)
+
+    with speaking_server() as server:
+        engine, before = server.service.voices.engine, ask(server).content
+        monkeypatch.setattr(families, "load_anew", slowly)
+        engine.between_frames(lambda slots: setattr(slots, "step", lambda: 1 / 0))
+        assert ask(server).status_code == 503, "who was speaking"
+        refused, ready = ask(server), httpx.get(f"{server.url}/ready")
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert refused.json()["error"]["code"] == "not_ready"
+        assert (ready.status_code, ready.json()) == (503, {"status": "loading"})
+        assert httpx.get(f"{server.url}/health").status_code == 200
+        go.set()
+        engine.wait_until_ready()
+        assert ask(server).content == before
 
 
 def test_an_answer_names_the_card_of_a_version_that_was_pushed(served: Path) -> None:
