@@ -14,7 +14,7 @@ from pathlib import Path
 
 from timbre.core.content import write_atomic
 from timbre.core.errors import DataError
-from timbre.versions import dvc_remote
+from timbre.mapping import dvc_remote
 from timbre.versions.snapshot import git
 
 EXAMPLES = [
