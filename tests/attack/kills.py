@@ -128,6 +128,8 @@ def subjects(template: Path) -> Iterator[Subject]:
     take = ("timbre", "compare", "--take", "answers.tsv", "--listener", "bea")
     yield Subject("compare-take", take, ("data/opinions",), lambda root: _with_answers(root, test))
     yield Subject("coverage", ("timbre", "coverage", "--out", "next.txt"), ("next.txt",), without())
+    yield Subject("value", ("timbre", "value"), ("reports/value.json",), without())
+    yield Subject("voices", ("timbre", "voices", "--samples", "bank"), ("bank",), without())
     yield Subject("report-copy", ("timbre", "report", "HEAD"), ("reports/report.html",), without())
     yield Subject("diff", ("timbre", "diff", "HEAD", "--full", "diff.html"), ("diff.html",), without())
     yield Subject("log", ("timbre", "log", "--plot"), ("reports/log.html",), without())

@@ -1,4 +1,7 @@
-"""XTTS and GPT-SoVITS from clips to the report, and spoken with by `say` and the engine of `serve`."""
+"""XTTS, GPT-SoVITS and Orpheus from clips to the report, and the first two spoken with by `say` and `serve`.
+
+The fourth family, CSM, goes through the whole pipeline in tests/pipeline, with the tiny model of the demo.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from stages import encode, evaluate, generate, listen, report, train
 from tests.support.family_root import family_root, write_papers
 from tests.support.report_page import ARGUMENTS
 from tests.support.speech_server import speaking_server
+from tests.support.tiny_orpheus import random_orpheus
 from tests.support.tiny_sovits import random_sovits
 from tests.support.tiny_xtts import random_xtts
 from timbre import audio, families
@@ -84,6 +88,20 @@ def test_a_family_goes_through_the_stages(root: Path) -> None:
     is_judged_and_reported(family, folder)
     is_spoken_with()
     is_served(family)
+
+
+def test_orpheus_goes_through_the_same_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    random_orpheus(tmp_path / "models/base")
+    family_root(tmp_path, "orpheus", 2.0, {})
+    monkeypatch.chdir(tmp_path)
+    folder, dataset, clips = Path("data/codes/orpheus"), Path("data/dataset"), Path("data/clips")
+    encode.main(clips, folder)
+    outs = Path("models/adapter"), Path("models/points"), Path("models/history.csv")
+    train.main(dataset, folder, *outs, Path("speed.json"))
+    samples = Path("reports/samples")
+    generate.main(Path("data/prompts.tsv"), dataset, clips, folder, outs[0], samples, Path("said.json"))
+    assert len(list(samples.glob("*.flac"))) == 4
+    is_judged_and_reported("orpheus", folder)
 
 
 def is_judged_and_reported(family: str, codes: Path) -> None:

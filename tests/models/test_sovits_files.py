@@ -57,6 +57,8 @@ def begun(head: bytes) -> Callable[[Path], bytes]:
     ("damage", "message"),
     [
         (lambda path: path.read_bytes()[:5000], r"is damaged or cut off \(.*\); download it again"),
+        (lambda path: b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00true\x85R.", r"pickles posix\.system, a class that"),
+        (lambda path: b"", r"is damaged or cut off"),
         (lambda path: b"version https://git-lfs.github.com/spec/v1\n", "is no file that torch saved"),
         (begun(b"02"), r"is of GPT-SoVITS v3; only v2, v2Pro and v2ProPlus are supported here"),
         (begun(b"04"), r"is of GPT-SoVITS v4 with LoRA; only v2, v2Pro and v2ProPlus are supported here"),
@@ -93,6 +95,43 @@ def test_weights_that_do_not_fit(
     with pytest.raises(ModelError, match=message) as caught:
         load.stage2_of(load.read_file(tmp_path / S2G))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [S1, S2D])
+def test_the_other_files_are_read_as_carefully(folder: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes((folder / name).read_bytes()[:9000])
+    with pytest.raises(ModelError, match=r"is damaged or cut off \(.*\); download it again"):
+        load.read_file(tmp_path / name)
+    with pytest.raises(ModelError, match=r"gone\.pth is missing"):
+        load.read_file(tmp_path / "gone.pth")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        (S1, {"n_layer": 3}, r"lacks h\.layers\.2\..* \(12 in all\); is it of another version"),
+        (S1, {"hidden_dim": 32}, r"has another shape of "),
+        (S1, {"hidden_dim": "wide"}, r"its config describes no such model \("),
+        (S2G, {"n_layers": 4}, r"lacks enc_p\.encoder2\."),
+        (S2G, {"gin_channels": 256}, r"has another shape of "),
+        (S2G, {"upsample_rates": 10}, r"its config describes no such model \("),
+        (S2G, {"filter_channels": None}, r"its config describes no such model \("),
+        (S2G, {"kernel_size": "DELETED"}, r"its config lacks model\.kernel_size; is it of this stage"),
+    ],
+)
+def test_a_config_of_another_model_is_one_line(folder: Path, name: str, change: dict[str, Any], message: str) -> None:
+    file = load.read_file(folder / name)
+    model = {key: value for key, value in (file.config["model"] | change).items() if value != "DELETED"}
+    changed = file._replace(config=file.config | {"model": model})
+    with pytest.raises(ModelError, match=message) as caught:
+        (load.stage1_of if name == S1 else load.stage2_of)(changed)
+    assert "\n" not in str(caught.value)
+
+
+def test_discriminators_of_another_version_are_one_line(folder: Path) -> None:
+    other = "v2" if folder.name == "v2Pro" else "v2Pro"
+    with pytest.raises(ModelError, match=f"as the discriminators of {other}, (lacks|has more)"):
+        load.discriminators_of(load.read_file(folder / S2D), other)
 
 
 def test_stage_1_s_file_is_not_taken_for_stage_2_s(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -91,3 +92,31 @@ def test_bash_completes_commands_and_flags(capsys: pytest.CaptureFixture[str]) -
 def test_a_shell_is_told_what_may_follow_an_option(shell: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
     cli.execute(["completion", shell])
     assert line in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not shutil.which("fish"), reason="fish is not installed")
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("timbre rev", ["review"]),
+        ("timbre add --sp", ["--speaker"]),
+        ("timbre compare --kind ", ["ab", "abx", "rating"]),
+    ],
+)
+def test_fish_completes_commands_flags_and_what_may_follow(
+    typed: str, offered: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    cli.execute(["completion", "fish"])
+    (tmp_path / "timbre.fish").write_text(capsys.readouterr().out)
+    script = f"source {tmp_path}/timbre.fish; complete -C '{typed}'"
+    done = subprocess.run(["fish", "--no-config", "-c", script], capture_output=True, text=True, check=True)
+    assert [row.split("\t")[0] for row in done.stdout.splitlines()] == offered
+
+
+@pytest.mark.skipif(not shutil.which("zsh"), reason="zsh is not installed")
+def test_zsh_reads_its_script(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    cli.execute(["completion", "zsh"])
+    (tmp_path / "_timbre").write_text(capsys.readouterr().out)
+    script = f"fpath+=({tmp_path}); autoload -Uz compinit; compinit -u -D; autoload +X _timbre; print $_comps[timbre]"
+    done = subprocess.run(["zsh", "-f", "-c", script], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("_timbre\n", "")

@@ -10,9 +10,9 @@ chinese-hubert-base/    what the codes are made of
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -31,8 +31,13 @@ VERSIONS = {b"05": "v2Pro", b"06": "v2ProPlus"}  # what newer exports begin with
 REFUSED = {
     b"00": "v1", b"01": "v2, of a kind that begins with 01", b"02": "v3", b"03": "v3 with LoRA", b"04": "v4 with LoRA",
 }  # fmt: skip
+STAGE2_SIZES = (
+    "hidden_channels", "inter_channels", "filter_channels", "gin_channels", "n_heads", "n_layers", "kernel_size",
+    "upsample_rates", "upsample_kernel_sizes", "upsample_initial_channel",
+)  # fmt: skip
 SUPPORTED = "v2, v2Pro and v2ProPlus are"
 ZIP = b"PK"
+Module = TypeVar("Module", bound=nn.Module)
 LAYERS = {"in_proj_": "in_proj."}  # torch's attention keeps its input projection as bare tensors
 NORMS = {".weight_g": ".parametrizations.weight.original0", ".weight_v": ".parametrizations.weight.original1"}
 QUANTISER = "quantizer.vq.layers.0._codebook."
@@ -91,14 +96,14 @@ def stage1_of(file: SovitsFile) -> Stage1:
     supported(sizes["phoneme_vocab_size"], file.path)
     if size(state, "bert_proj.weight", 1, file.path) != BERT:
         raise ModelError(f"{file.path} hears another text model than chinese-roberta-wwm-ext-large")
-    model = Stage1(sizes)
+    model = built(lambda: Stage1(sizes), file.path)
     fit(model, state, str(file.path))
     model.eval()
     return model
 
 
 def stage2_of(file: SovitsFile) -> Stage2:
-    sizes = section(file, "model", ("hidden_channels", "inter_channels", "gin_channels", "upsample_rates"))
+    sizes = section(file, "model", STAGE2_SIZES)
     section(file, "train", ("segment_size",))
     phones = size(file.weight, "enc_p.text_embedding.weight", 0, file.path)
     supported(phones, file.path)
@@ -106,12 +111,21 @@ def stage2_of(file: SovitsFile) -> Stage2:
     state = renamed(without(file.weight, [QUANTISER]), NORMS)
     state["codebook"] = codebook(file)
     width = size(file.weight, SPEAKER_KEY, 1, file.path) if SPEAKER_KEY in file.weight else 0
-    model = Stage2(file.config, phones, width)
+    model = built(lambda: Stage2(file.config, phones, width), file.path)
     if exported(file):
         model.enc_q = None
     fit(model, state, str(file.path))
     model.eval()
     return model
+
+
+def built(make: Callable[[], Module], path: Path) -> Module:
+    """The module of a config that may hold anything."""
+    try:
+        return make()
+    except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError) as error:
+        reason = str(error).strip().splitlines()[0][:100] if str(error).strip() else type(error).__name__
+        raise ModelError(f"{path}: its config describes no such model ({reason}); download the file again") from error
 
 
 def version_of(file: SovitsFile, sizes: Mapping[str, Any]) -> str:
