@@ -26,7 +26,7 @@ run: .venv/installed
 install: .venv/installed
 
 test: .venv/installed-test check
-	python -m pytest -n logical --dist worksteal
+	python -m pytest -n auto --dist worksteal
 
 test-fast: .venv/installed-test
 	python -m pytest -n logical --dist worksteal tests/unit

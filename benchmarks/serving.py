@@ -3,11 +3,13 @@
     python -m benchmarks.serving                               # tiny, 1 to 16 callers
     python -m benchmarks.serving --size csm-1b --device cuda   # the same on a GPU
 
-Callers ask for unique texts. Each asks again at random times (exponential waits), on average as often as it takes to
-hear a sentence, so that all together ask for as much sound as real time gives. The voices are random and of true shape
-(benchmarks/shapes.py): every sentence is as long as its cap. First sound is measured from asking; a player that begins
-with the first sound runs dry where it has waited more than 0.1 s at once. `generate` gives no sound before its end.
-Sound a CPU second is what a machine that others use can tell of speed; on a GPU it says nothing.
+Callers ask for unique texts. Each asks again at random times after its answer (exponential waits, of `--pause` seconds
+on average: short ones, so that the server and not the callers decide how much is spoken). The voices are random and of
+true shape (benchmarks/shapes.py): every sentence is as long as its cap. They speak with an adapter of the rank that
+params.yaml has: `generate` with one that is merged, the engine with one that may be exchanged. First sound is measured
+from asking; a player that begins with the first sound runs dry where it has waited more than 0.1 s at once. `generate`
+gives no sound before its end. Sound a CPU second is what a machine that others use can tell of speed; on a GPU it says
+nothing.
 """
 
 from __future__ import annotations
@@ -15,27 +17,33 @@ from __future__ import annotations
 import argparse
 import queue
 import statistics
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from benchmarks import table
-from benchmarks.shapes import SIZES, csm
+from benchmarks.shapes import SIZES, SPREAD, csm
 from benchmarks.table import ResultTable, TimedRow
+from timbre.core.params import read
 from timbre.core.running import settle
-from timbre.families import Request
+from timbre.families import Lora, Request
+from timbre.families.csm.eight_bits import shrink
 from timbre.families.csm.model import Csm
-from timbre.families.slots import Drawing, open_slots
+from timbre.families.slots import Drawing, Slots, open_slots
 from timbre.synthesis.engine import Ask, Engine, OneSentence, SpokenPart
 from timbre.web.serve.figures import DEFICIT, Playback
 
 WORDS = ("harbour", "morning", "silver", "lantern", "quiet", "train", "green", "coffee", "signal", "winter", "paper")
 TEMPERATURE = 0.8
+ADAPTER = "tuned"
+A_CPU_SECOND = "s of sound a CPU second"
 Served = Callable[[Request], Iterator[float]]  # of a request: seconds of each piece of sound, when it is there
 
 
@@ -61,19 +69,34 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--callers", type=int, nargs="+", default=[1, 4, 8, 16])
     parser.add_argument("--requests", type=int, default=3, help="of each caller")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each sentence")
+    parser.add_argument("--pause", type=float, default=0.25, help="seconds between an answer and the next request")
+    parser.add_argument("--int8", action="store_true", help="Timbre in 8 bits and generate in bf16, on a CPU")
 
 
 def measure(options: argparse.Namespace) -> Iterator[ResultTable]:
     dtype = torch.bfloat16 if options.device == "cuda" else torch.float32
-    voice = csm(options.size, options.device, dtype)
-    settle(voice.base)
     rows = []
-    for callers in tqdm(options.callers, unit="callers", leave=False, disable=None):
-        rows.append(by_generate(voice, callers, options))
-        rows.append(by_engine(voice, callers, options))
+    with tempfile.TemporaryDirectory() as folder:
+        adapter = random_adapter(options, Path(folder) / ADAPTER)
+        voice = ours = csm(options.size, options.device, dtype)
+        if options.int8:  # which transformers' own `generate` can't speak with
+            shrink(ours.base)
+            voice = csm(options.size, options.device, torch.bfloat16)
+        settle(voice.base)
+        for callers in tqdm(options.callers, unit="callers", leave=False, disable=None):
+            theirs = by_generate(voice, callers, options)
+            rows += [theirs, compared(by_engine(ours, adapter, callers, options), theirs)]
     at = next((row.name for row in rows if row.name.startswith("generate, 8")), rows[0].name)
-    title = f"{options.size} on {options.device}, sentences of {options.seconds:g} s"
+    kind = f"{options.size} (Timbre in 8 bits, generate in bf16)" if options.int8 else options.size
+    title = f"{kind} on {options.device}, sentences of {options.seconds:g} s"
     yield ResultTable(title, rows, baseline=at, rate="s of sound a second")
+
+
+def compared(ours: TimedRow, theirs: TimedRow) -> TimedRow:
+    clock = ours.amount / ours.seconds[0] / (theirs.amount / theirs.seconds[0])
+    computed = float(ours.extra[A_CPU_SECOND]) / float(theirs.extra[A_CPU_SECOND])
+    against = {"as many callers: by the clock": f"{clock:.1f}×", "by CPU seconds": f"{computed:.1f}×"}
+    return ours._replace(extra={**ours.extra, **against})
 
 
 def by_generate(voice: Csm, callers: int, options: argparse.Namespace) -> TimedRow:
@@ -98,12 +121,12 @@ def generated(voice: Csm, request: Request) -> float:
     return len(made[0]) / voice.frame_rate
 
 
-def by_engine(voice: Csm, callers: int, options: argparse.Namespace) -> TimedRow:
-    engine = Engine(lambda: prepared(voice, max(callers, 8)), waiting=callers)
+def by_engine(voice: Csm, adapter: Path, callers: int, options: argparse.Namespace) -> TimedRow:
+    engine = Engine(lambda: prepared(voice, adapter, max(callers, 8)), waiting=callers)
 
     def served(request: Request) -> Iterator[float]:
         told: queue.Queue[SpokenPart] = queue.Queue()
-        engine.submit(OneSentence(Ask(request, Drawing(TEMPERATURE), None)), told.put)
+        engine.submit(OneSentence(Ask(request, Drawing(TEMPERATURE), ADAPTER)), told.put)
         while not (heard := told.get()).over:
             yield len(heard.sound) / voice.sample_rate
 
@@ -114,9 +137,22 @@ def by_engine(voice: Csm, callers: int, options: argparse.Namespace) -> TimedRow
     return made
 
 
-def prepared(voice: Csm, slots: int) -> object:
+def prepared(voice: Csm, adapter: Path, slots: int) -> Slots:
     settle(voice.base)  # in the engine's own thread
-    return open_slots(voice, slots, {})
+    return open_slots(voice, slots, {ADAPTER: adapter})
+
+
+def random_adapter(options: argparse.Namespace, folder: Path) -> Path:
+    """As `train` saves one, for another copy of the same base; merging it changes no cost of `generate`."""
+    torch.manual_seed(0)
+    other = csm(options.size, options.device, torch.bfloat16 if options.size == "csm-1b" else torch.float32)
+    how = read().train
+    other.adapt(Lora(how.rank, how.alpha, how.rslora, 0.0))
+    for name, weight in other.model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=SPREAD)
+    other.save_adapter(folder)
+    return folder
 
 
 def request(caller: int, number: int, options: argparse.Namespace) -> Request:
@@ -137,7 +173,7 @@ def row(name: str, served: Served, callers: int, options: argparse.Namespace) ->
     extra: dict[str, float | str] = {
         "first sound p50, s": statistics.median(ordered),
         "p95, s": ordered[min(len(ordered) - 1, round(0.95 * len(ordered)))],
-        "s of sound a CPU second": tally.sound / computed,
+        A_CPU_SECOND: tally.sound / computed,
         "ran dry": f"{sum(deficit > DEFICIT for deficit in tally.deficits)} of {len(ordered)}",
     }
     return TimedRow(name, [took], amount=tally.sound, extra=extra)
@@ -146,7 +182,7 @@ def row(name: str, served: Served, callers: int, options: argparse.Namespace) ->
 def call(caller: int, served: Served, tally: CallTally, options: argparse.Namespace) -> None:
     random = np.random.default_rng(caller)
     for number in range(options.requests):
-        time.sleep(float(random.exponential(options.seconds / 2)))
+        time.sleep(float(random.exponential(options.pause)))
         asked, playback, first = time.monotonic(), Playback(), 0.0
         for seconds in served(request(caller, number, options)):
             first = first or time.monotonic() - asked

@@ -158,7 +158,10 @@ def summary(reviews: dict[str, Review]) -> dict[str, object]:
 def tell_voices(recording: Recording, segments: Sequence[Segment], turns: Sequence[SpeakerTurn]) -> None:
     if others := sum(segment.others > 0 for segment in segments):
         voices = len({turn.voice for turn in turns})
-        print(f"segment: {recording.id}: {voices} voices; {others} of {len(segments)} lines lie in the turns of others")
+        doubt = "; are the lines flagged ok the speaker's own?" if others * 2 > len(segments) else ""
+        print(
+            f"segment: {recording.id}: {voices} voices; {others} of {len(segments)} lines in the turns of others{doubt}"
+        )
 
 
 def main(

@@ -21,16 +21,15 @@ from typing import Any
 
 import pytest
 
-from tests.support import git_histories
+import tests.support.surroundings  # noqa: F401  first: what numpy and torch read when they are loaded
+from tests.support import git_histories, warm_python
 from tests.support.git_history import Voice
 from tests.support.paths import ROOT
 from tests.support.review_page import page, serve  # noqa: F401
-from tests.support.shared import built_once
+from tests.support.shared import built_once, session_folder
+from tests.support.surroundings import QUIET_DVC
+from timbre.core.running import cores
 
-# One thread for each process: two of them must not fight for two cores, and sums come in one order.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("TIMBRE_LIVE", "0")  # MLflow takes seconds to load; tests/pipeline/test_live.py asks for it
 # Whoever begins the tests in a shell's background ignores Ctrl-C, and so would every process that a test sends it to.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -129,7 +128,13 @@ class Repository:
 def environment(**more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "DVC_", "GIT_"))}
     path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
-    return {**kept, "PATH": path, "PYTHONPATH": "", **more}
+    return {**kept, "PATH": path, "PYTHONPATH": "", **QUIET_DVC, **more}
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """`-n auto`: one process more than there are cores, since a test waits for a server, a disk or a browser; `-n
+    logical`, which the unit tests are run with, is as many as there are."""
+    return cores() + 1 if config.option.numprocesses == "auto" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -148,6 +153,13 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000)
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder whose `python` and `dvc` need not load torch first."""
+    with warm_python.shared(session_folder(tmp_path_factory) / "warm", environment()) as programs:
+        yield programs
 
 
 @pytest.fixture(scope="session")

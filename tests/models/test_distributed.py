@@ -34,11 +34,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def learnt(place: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def learnt(place: Path, warm: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What tests/support/ddp_worker.py learns in two processes, each as on a machine of its own."""
     out = tmp_path_factory.mktemp("out")
     machines = {"PET_NNODES": "2", "PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": str(free_port())}
-    command = [sys.executable, "-m", "tests.support.ddp_worker", str(place), str(out)]
+    machines["PYTHON_EXEC"] = str(warm / "python")  # what torchrun starts
+    command = [str(warm / "python"), "-m", "tests.support.ddp_worker", str(place), str(out)]
     both = [
         subprocess.Popen(
             command, cwd=ROOT, env={**QUIET, **machines, "PET_NODE_RANK": str(number)}, text=True,

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import base64
 import http.client
-import io
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,23 +19,16 @@ import httpx2 as httpx
 import numpy as np
 import openai
 import pytest
-import soundfile
 
 from tests.support.paths import ROOT
-from tests.support.speech_server import CLIP, copy_served, frames_held, served_once, speaking_server
+from tests.support.speech_client import SAID, ask, client_of, samples
+from tests.support.speech_server import CLIP, copy_served, frames_held, speaking_server
 from tests.support.tiny_models import SAMPLE_RATE
 from tests.support.waiting import until
 from timbre.commands import cli
-from timbre.core.errors import DataError, SourceError
+from timbre.core.errors import DataError
 from timbre.synthesis.spoken_log import SpokenLog
 from timbre.web.serve.server import SpeechServer
-
-SAID = "the ferry to Oslo"
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return served_once(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -47,28 +38,6 @@ def shared(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         patch.chdir(copy_served(template, tmp_path_factory.mktemp("shared") / "voice"))
         with speaking_server(["models/adapter", "models/second", "base"]) as server:
             yield server
-
-
-@pytest.fixture
-def place(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    root = copy_served(template, tmp_path / "voice")
-    monkeypatch.chdir(root)
-    return root
-
-
-def client_of(server: SpeechServer, key: str = "none") -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0, timeout=60)
-
-
-def ask(server: SpeechServer, **body: Any) -> httpx.Response:
-    sent = {"input": SAID, "model": "tts-1", "voice": "alloy", "seed": 1, "response_format": "wav", **body}
-    return httpx.post(f"{server.url}/v1/audio/speech", json=sent, timeout=60)
-
-
-def samples(content: bytes) -> Any:
-    found, rate = soundfile.read(io.BytesIO(content), dtype="int16")
-    assert rate == SAMPLE_RATE
-    return found
 
 
 def test_openai_python_gets_every_format(shared: SpeechServer) -> None:
@@ -225,7 +194,7 @@ def test_the_figures_count_what_was_answered(shared: SpeechServer) -> None:
     assert float(re.findall(r'timbre_requests_total{status="200"} (\S+)', text)[0]) >= 1
 
 
-def test_a_full_server_says_when_to_ask_again(place: Path) -> None:
+def test_a_full_server_says_when_to_ask_again(served: Path) -> None:
     with speaking_server(slots=1, waiting=1, per_key=2) as server, ThreadPoolExecutor(4) as pool:
         engine = server.service.voices.engine
         with frames_held(engine):
@@ -240,135 +209,6 @@ def test_a_full_server_says_when_to_ask_again(place: Path) -> None:
             refused = ask(server)
             assert refused.json()["error"]["code"] == "queue_full"
         assert [one.result().status_code for one in asked] == [200, 200]
-
-
-def test_consent_is_asked_at_the_start_and_while_the_server_runs(place: Path) -> None:
-    people = place / "data/speakers.yaml"
-    allowed = people.read_text()
-    with speaking_server(["models/adapter", "models/third"]) as server:
-        assert ask(server, voice="third").status_code == 200
-        people.write_text(allowed.replace("revoked: null", "revoked: 2026-02-01", 1))  # ann's
-        refused = ask(server, voice="adapter")
-        assert refused.status_code == 451
-        assert "ann took the consent back on 2026-02-01" in refused.json()["error"]["message"]
-        assert ask(server, voice="third").status_code == 200, "bob's is another voice"
-    with pytest.raises(SourceError, match="ann took the consent back"), speaking_server():
-        pass
-    people.write_text(allowed.replace("tests, serve, publish", "tests"))
-    with pytest.raises(SourceError, match="ann did not consent to `serve`; add it to the uses"), speaking_server():
-        pass
-    people.write_text(allowed)
-    (place / "models/adapter/training.json").unlink()
-    (place / "data/dataset/train.jsonl").unlink()
-    with pytest.raises(SourceError, match="whose voice it learnt is not known"), speaking_server():
-        pass
-
-
-def test_a_clip_to_clone_needs_its_speakers_consent_each_time(place: Path) -> None:
-    people = place / "data/speakers.yaml"
-    allowed = people.read_text()
-    with speaking_server(["models/third", "base"]) as server:
-        for voice in ("third", "base"):
-            people.write_text(allowed)
-            assert ask(server, voice=voice, reference=CLIP).status_code == 200
-            people.write_text(allowed.replace("revoked: null", "revoked: 2026-02-01", 1))  # ann speaks in it
-            assert ask(server, voice=voice, reference=CLIP).status_code == 451
-            people.write_text(allowed.replace("tests, serve, publish", "tests", 1))
-            assert ask(server, voice=voice, reference=CLIP).status_code == 451
-
-
-def two_speakers(place: Path) -> None:
-    """models/adapter learnt ann and bob, of each of whom there is a clip."""
-    row = json.loads((place / "data/dataset/train.jsonl").read_text())
-    bobs = row | {"id": "b0b", "audio": "data/clips/b0b.flac", "source": "bob", "number": 1}
-    (place / "data/dataset/train.jsonl").write_text(f"{json.dumps(row)}\n{json.dumps(bobs)}\n")
-    shutil.copyfile(place / f"data/codes/csm/{CLIP}.safetensors", place / "data/codes/csm/b0b.safetensors")
-    (place / "data/clips").mkdir()
-    for clip in (CLIP, "b0b"):
-        soundfile.write(place / f"data/clips/{clip}.flac", np.zeros(800), SAMPLE_RATE)
-    learnt = {"speakers": {"ann": ["talk"], "bob": ["talk"]}, "numbers": {"ann": 0, "bob": 1}}
-    (place / "models/adapter/training.json").write_text(json.dumps(learnt))
-
-
-def test_each_speaker_of_a_voice_is_a_voice(place: Path) -> None:
-    two_speakers(place)
-    with speaking_server(["models/adapter", "base"]) as server:
-        voices = httpx.get(f"{server.url}/v1/audio/voices").json()["voices"]
-        assert [(voice["id"], voice.get("speaker")) for voice in voices] == [
-            ("adapter", None), ("adapter:ann", "ann"), ("adapter:bob", "bob"), ("base", None),
-        ]  # fmt: skip
-        ann, bob = (ask(server, voice=f"adapter:{name}").content for name in ("ann", "bob"))
-        assert ann == ask(server, voice="adapter").content, "the first, where nobody says"
-        assert bob == ask(server, voice="adapter", speaker="bob").content != ann, "by the number alone"
-        cloned = ask(server, voice="adapter:bob", reference="b0b").content
-        assert cloned not in (bob, ask(server, voice="adapter:ann", reference=CLIP).content)
-        assert ask(server, voice="base", speaker="bob").content == ask(server, voice="base", reference="b0b").content
-        for wrong, told in (
-            ({"voice": "adapter:eve"}, "adapter: has no speaker eve; it learnt ann, bob"),
-            ({"voice": "adapter:ann", "speaker": "bob"}, "the voice says ann, the field `speaker` bob"),
-            ({"voice": "adapter:bob", "reference": CLIP}, "the clip is of ann, not of bob"),
-            ({"voice": "base", "speaker": "eve"}, "eve: no clip of this speaker"),
-            ({"voice": "second:bob"}, "there is no voice of this name here"),
-        ):
-            answer = ask(server, **wrong)
-            assert answer.status_code == 400
-            assert told in answer.json()["error"]["message"]
-    with speaking_server(reference=CLIP) as server:
-        assert ask(server, voice="adapter:bob").content == cloned, "where the server clones, each speaker's own clip"
-        people = place / "data/speakers.yaml"
-        people.write_text(people.read_text().replace("tests, serve, publish", "tests"))
-        assert ask(server, voice="adapter:bob").status_code == 451
-
-
-def test_another_version_takes_its_place_without_stopping_anybody(place: Path) -> None:
-    from dataclasses import replace
-
-    from timbre.exchange import voice_versions
-
-    with speaking_server() as server, ThreadPoolExecutor(1) as pool:
-        voices, before = server.service.voices, ask(server).content
-        alone = ask(server, input=f"{SAID}. " * 6).content
-        with frames_held(voices.engine, after=3):
-            long = pool.submit(ask, server, input=f"{SAID}. " * 6)
-            until(lambda: bool(voices.engine.speaking))
-            voices.exchange(replace(voice_versions.find("models/second"), name="models/adapter"))
-        after = ask(server).content
-        assert after != before
-        assert long.result().content == alone, "who began with the first version hears it to the end"
-        until(lambda: not any(voices.used.values()))  # an answer is whole a moment before its voice is let go
-        voices._forget_unused()
-        assert list(voices.loaded) == [voices.default.key]
-        voices.exchange(voice_versions.find("models/adapter"))
-        assert ask(server).content == before
-
-
-def test_after_a_failure_every_voice_speaks_with_its_own_weights(place: Path) -> None:
-    from dataclasses import replace
-
-    from timbre.exchange import voice_versions
-
-    first = voice_versions.find("models/adapter")
-    second = replace(voice_versions.find("models/second"), name="models/adapter")
-
-    def broken() -> Any:
-        raise RuntimeError("the device is gone")
-
-    with speaking_server() as server:
-        voices, engine = server.service.voices, server.service.voices.engine
-        alone = {first.key: ask(server).content}
-        voices.exchange(second)
-        alone[second.key] = ask(server).content
-        base = voices.voice
-        engine.between_frames(lambda slots: setattr(slots, "step", broken))
-        failed = ask(server)
-        assert failed.status_code == 503
-        assert failed.headers["retry-after"] == "1"
-        until(lambda: bool(engine.restarts))
-        engine.wait_until_ready()
-        assert voices.voice is not base, "the base is loaded from its files again"
-        assert ask(server).content == alone[second.key]
-        voices.exchange(first)  # was loaded before the failure, and is not now
-        assert ask(server).content == alone[first.key]
 
 
 def test_the_server_describes_itself_to_programs_and_people(shared: SpeechServer) -> None:
@@ -388,52 +228,17 @@ def test_the_server_describes_itself_to_programs_and_people(shared: SpeechServer
     assert "response_format" in page.text
 
 
-def test_an_answer_names_the_card_of_a_version_that_was_pushed(place: Path) -> None:
-    from timbre.exchange import model_cards
-
-    def about() -> dict[str, Any]:
-        with soundfile.SoundFile(io.BytesIO(ask(server, response_format="flac").content)) as file:
-            return dict(json.loads(file.comment))
-
-    with speaking_server() as server:
-        key = server.service.voices.default.key
-        assert about() == {"synthetic": True, "generator": "timbre", "voice": key}
-        model_cards.remember(key, "https://hub.example/ann/harbour")
-        assert about()["card"] == "https://hub.example/ann/harbour"
-        model_cards.PATH.write_text("[]")
-        assert "card" not in about(), "a damaged list stops nobody"
-
-
-def test_a_version_is_traced_to_what_it_was_made_from(place: Path) -> None:
-    keys = place / "keys.txt"
-    keys.write_text("kitchen 0123456789abcdef-kitchen\n")
-    known = {"ab" * 16: "the clips of it"}
-    headers = {"Authorization": "Bearer 0123456789abcdef-kitchen"}
-    with speaking_server(["models/adapter", "base"], key_file=keys, trace=known.get) as server:
-        trace = lambda key, **more: httpx.get(f"{server.url}/v1/trace/{key}", **more)  # noqa: E731
-        assert trace("ab" * 16).status_code == 401, "it names people"
-        assert trace("ab" * 16, headers=headers).json() == {"version": "ab" * 16, "text": "the clips of it"}
-        consent = "voice ann; consent for: tests, serve, publish; given by: Ann; on: 2026-01-01"
-        for name, told in (("adapter", consent), ("base", "learnt nothing here")):
-            key = server.service.voices.versions[name].key
-            assert told in trace(key, headers=headers).json()["text"], "in no commit: what the server knows"
-            short = trace(key[:8], headers=headers).json()
-            assert short == trace(key, headers=headers).json(), "as commands print it"
-        for unknown in ("cd" * 16, "..%2F..%2Fetc", "x" * 5000, "%00"):
-            assert trace(unknown, headers=headers).status_code == 404
-
-
-def test_the_text_is_logged_only_if_asked(place: Path) -> None:
+def test_the_text_is_logged_only_if_asked(served: Path) -> None:
     with speaking_server(log=SpokenLog(with_text=True)) as server:
         assert ask(server).status_code == 200
-    (line,) = (json.loads(line) for line in (place / ".timbre/spoken.jsonl").read_text().splitlines())
+    (line,) = (json.loads(line) for line in (served / ".timbre/spoken.jsonl").read_text().splitlines())
     assert line["text"] == SAID
     assert cli.parser(["serve"]).parse_args(["serve", "--log-text"]).log_text
     assert not cli.parser(["serve"]).parse_args(["serve"]).log_text
 
 
-def test_sigterm_ends_the_server_once_everybody_has_heard(place: Path) -> None:
-    (place / "dvc.yaml").touch()
+def test_sigterm_ends_the_server_once_everybody_has_heard(served: Path) -> None:
+    (served / "dvc.yaml").touch()
     command = [sys.executable, "-m", "timbre.commands.cli", "serve", "--port", "0", "--slots", "1"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
@@ -453,8 +258,8 @@ def test_sigterm_ends_the_server_once_everybody_has_heard(place: Path) -> None:
             server.kill()
 
 
-def test_a_key_file_lets_in_whoever_has_a_key(place: Path) -> None:
-    keys = place / "keys.txt"
+def test_a_key_file_lets_in_whoever_has_a_key(served: Path) -> None:
+    keys = served / "keys.txt"
     keys.write_text("# who  key\nkitchen 0123456789abcdef-kitchen\n")
     with speaking_server(key_file=keys) as server:
         client = client_of(server, "0123456789abcdef-kitchen")
@@ -466,7 +271,7 @@ def test_a_key_file_lets_in_whoever_has_a_key(place: Path) -> None:
         assert ask(server).status_code == 401
         assert httpx.get(f"{server.url}/metrics").status_code == 401
         assert httpx.get(f"{server.url}/v1/audio/voices").status_code == 200
-    lines = (place / ".timbre/spoken.jsonl").read_text()
+    lines = (served / ".timbre/spoken.jsonl").read_text()
     assert json.loads(lines.splitlines()[0])["key"] == "kitchen"
     assert SAID not in lines, "the text is not written"
     assert "0123456789abcdef" not in lines
@@ -478,7 +283,30 @@ def test_a_key_file_lets_in_whoever_has_a_key(place: Path) -> None:
         pass
 
 
-def test_other_machines_need_a_key_file(place: Path) -> None:
+def test_a_key_that_asks_too_much_at_once_is_told_and_holds_up_no_other(served: Path) -> None:
+    (served / "keys.txt").write_text("kitchen 0123456789abcdef-kitchen\ngarden 0123456789abcdef-garden\n")
+    with speaking_server(per_key=1, key_file=served / "keys.txt") as server, ThreadPoolExecutor(2) as pool:
+
+        def said(name: str) -> httpx.Response:
+            key = {"Authorization": f"Bearer 0123456789abcdef-{name}"}
+            body = {"input": SAID, "voice": "alloy", "seed": 1, "response_format": "wav"}
+            return httpx.post(f"{server.url}/v1/audio/speech", json=body, headers=key, timeout=60)
+
+        engine = server.service.voices.engine
+        with frames_held(engine):
+            first = pool.submit(said, "kitchen")
+            until(lambda: bool(engine.speaking))
+            refused = said("kitchen")
+            assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+            assert refused.json()["error"]["code"] == "rate_limit_exceeded"
+            other = pool.submit(said, "garden")
+            until(lambda: len(engine.speaking) == 2)
+        assert first.result().content == other.result().content
+        until(lambda: not server.service.keys.speaking)  # an answer is whole a moment before its place is free
+        assert said("kitchen").status_code == 200
+
+
+def test_other_machines_need_a_key_file(served: Path) -> None:
     with pytest.raises(DataError, match=r"--host 0\.0\.0\.0: other machines can reach it, so it needs keys"):
         cli.execute(["serve", "--host", "0.0.0.0"])
 

@@ -118,8 +118,8 @@ def test_a_recording_is_asked_once_and_again_with_other_settings(
 
 
 def test_voices_are_numbered_by_how_long_they_speak() -> None:
-    spans = [(3.0, 9.0, "SPEAKER_01"), (-0.01, 2.0, "SPEAKER_00"), (2.5, 3.5, "SPEAKER_00")]
-    assert diarisation.numbered(spans) == [SpeakerTurn(0, 2, 2), SpeakerTurn(2.5, 3.5, 2), SpeakerTurn(3, 9, 1)]
+    spans = [(3.0, 9.6, "B"), (-0.01, 2.0, "A"), (2.5, 3.5, "A"), (9.1, 9.9, "C")]
+    assert diarisation.numbered(spans, 9.0) == [SpeakerTurn(0, 2, 2), SpeakerTurn(2.5, 3.5, 2), SpeakerTurn(3, 9, 1)]
 
 
 GOOD = "pipeline:\n  name: {name}\n  params: {{segmentation: {part}, embedding: $model/b, plda: $model/c}}\n"

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory  # whose names are short, as a socket's must be
 
 import pytest
 
-from tests.conftest import Repository, environment
-from tests.support import warm_python
+from tests.conftest import Repository
 from tests.support.paths import ROOT
 from tests.support.shared import built_once
-
-
-@pytest.fixture(scope="session")
-def warm() -> Iterator[Path]:
-    """A folder whose `python` and `dvc` need not load torch first."""
-    with TemporaryDirectory(prefix="warm-") as root, warm_python.folder(Path(root), environment()) as programs:
-        yield programs
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,20 @@ from tests.support.paths import ROOT
 from timbre.versions import dvc_lock
 from timbre.versions.snapshot import WorkTree
 
-MAPS = ("fetch", "transcribe", "speech", "chunk", "check", "encode", "generate", "listen", "evaluate", "similarity")
+MAPS = (
+    "fetch",
+    "transcribe",
+    "who",
+    "clean",
+    "speech",
+    "chunk",
+    "check",
+    "encode",
+    "generate",
+    "listen",
+    "evaluate",
+    "similarity",
+)
 STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 
 

@@ -38,9 +38,9 @@ stages:
 
 
 @pytest.fixture
-def repository(root: Path) -> Repository:
+def repository(root: Path, warm: Path) -> Repository:
     """The outs in git, but for an adapter that a stage of one line learns, and the real `track` after it."""
-    repository = Repository(root)  # DVC starts a worker of its own for a queue
+    repository = Repository(root, warm)
     (root / "learn.py").write_text(LEARN)
     (root / "dvc.yaml").write_text(PIPELINE)
     (root / "dvc.lock").unlink()

@@ -10,7 +10,6 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory  # whose names are short, as a socket's must be
 from typing import Any
 
 import pytest
@@ -80,7 +79,7 @@ def voice(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reposi
     build_repository(root, ROOT)
     random_whisper(root / "models/turbo.pt", multilingual=True)
     online = environment(HF_HOME=str(root / "hf"), **at(hub))
-    with TemporaryDirectory(prefix="warm-") as folder, warm_python.folder(Path(folder), online) as programs:
+    with warm_python.folder(online) as programs:
         repository = Repository(root, programs)
         for command in (["git", "init", "-qb", "main"], ["dvc", "init", "-q"]):
             repository.run(*command)

@@ -15,7 +15,7 @@ from tests.support import git_histories
 from tests.support.dvc_repo import HEADER, Desk, begin
 from tests.support.git_history import Voice
 from timbre.diff.render import render
-from timbre.versions import dvc_remote
+from timbre.mapping import dvc_remote
 
 WORDS = HEADER + "0\t1\tann\t\tone two\n"
 

@@ -18,6 +18,8 @@ from ruamel.yaml import YAML
 
 from tests.support.git_history import Voice
 from tests.support.paths import ROOT
+from timbre.diff import speed
+from timbre.diff.speed import SpeedComparison, SpokenTime, TimedSentence
 
 FOLDER = ROOT / ".github/workflows"
 NAMES = sorted(path.name for path in FOLDER.glob("*.yml"))
@@ -94,7 +96,8 @@ def test_nothing_from_a_pull_request_is_put_into_a_script(name: str) -> None:
 def test_only_the_job_without_foreign_code_may_write() -> None:
     found = workflow("data-diff.yml")
     assert found["permissions"] == {}
-    assert found["jobs"]["compare"]["permissions"] == {"contents": "read"}
+    for job in ("speed", "compare"):
+        assert found["jobs"][job]["permissions"] == {"contents": "read"}
     assert found["jobs"]["comment"]["permissions"] == {"pull-requests": "write"}
     assert "head.repo.full_name == github.repository" in found["jobs"]["comment"]["if"]
     assert not any("checkout" in step.get("uses", "") for step in found["jobs"]["comment"]["steps"])
@@ -168,6 +171,39 @@ def test_compare_leaves_a_comment_a_page_and_a_summary(tmp_path: Path) -> None:
     assert "[noon.tsv:2](https://github.com/ann/voice/blob/c0ffee/data/transcripts/noon.tsv#L2)" in comment
     assert summary.read_text() == comment
     assert "<ins>Trelis</ins>" in (voice.root / "data-diff/report.html").read_text()
+
+
+@pytest.mark.parametrize(("slower", "harm"), [(1.0, False), (1.3, True)])
+def test_a_measured_speed_is_in_the_comment_and_fails_where_it_harms(tmp_path: Path, slower: float, harm: bool) -> None:
+    voice = merged(tmp_path)
+    old, new = (voice.git("rev-parse", name) for name in ("HEAD^1", "HEAD"))
+    times = [(SpokenTime(1.0 + n / 50, 2.0), SpokenTime(slower * (1.0 + n / 50), 2.0)) for n in range(30)]
+    sentences = [TimedSentence(f"Sentence {n}.", *both) for n, both in enumerate(times)]
+    speed.write(voice.root / "speed.json", SpeedComparison(old, new, "cpu", sentences))
+    kept = tmp_path / "environment"
+    kept.touch()
+    assert run(script("data-diff.yml", "Speed"), voice.root, GITHUB_ENV=str(kept)).returncode == 0
+    known = dict(line.split("=", 1) for line in kept.read_text().splitlines())
+    done = run(
+        script("data-diff.yml", "Compare"), voice.root, LINK="l", RUN="r",
+        GITHUB_STEP_SUMMARY=str(tmp_path / "summary.md"), **known,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert ("HARM" in (voice.root / "data-diff/comment.md").read_text()) == harm
+    done = run(script("data-diff.yml", "Check"), voice.root, **known)
+    assert ("a second of speech takes no more than 10% more computing" in done.stderr) == harm
+    assert done.returncode == int(harm)
+
+
+def test_the_speed_is_measured_where_a_voice_can_have_changed(tmp_path: Path) -> None:
+    voice, out = merged(tmp_path), tmp_path / "output"
+    out.touch()
+    assert run(script("data-diff.yml", "Changed"), voice.root, GITHUB_OUTPUT=str(out)).returncode == 0
+    assert out.read_text() == "voice=true\n", "another lock"
+    out.write_text("")
+    voice.git("commit", "-q", "--allow-empty", "-m", "A page of docs")
+    assert run(script("data-diff.yml", "Changed"), voice.root, GITHUB_OUTPUT=str(out)).returncode == 0
+    assert out.read_text() == ""
 
 
 @pytest.mark.parametrize("stale", [False, True])

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.surroundings import QUIET_DVC
+
 HEADER = "start\tend\tspeaker\tflag\ttext\n"
 PIPELINE = """\
 stages:
@@ -33,7 +35,7 @@ class Desk:
             command = (str(self.warm / "dvc"), *command[1:])
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         env = {key: value for key, value in os.environ.items() if not key.startswith(("GIT_", "DVC_"))}
-        env |= {"PATH": path, "PYTHONDONTWRITEBYTECODE": "1", **more}
+        env |= {"PATH": path, "PYTHONDONTWRITEBYTECODE": "1", **QUIET_DVC, **more}
         done = subprocess.run(command, cwd=self.root, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0 or not check, f"{command}\n{done.stdout}\n{done.stderr}"
         return done

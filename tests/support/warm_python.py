@@ -1,39 +1,45 @@
 """Stages and `dvc` in processes of their own that need not load torch first: one that has loaded it forks them.
 
-A stage of the test repository computes for a second, and loads torch, transformers or MLflow for ten. So `folder()` has
-a `python` and a `dvc` to put first on the PATH of a repository. Each hands its arguments, environment, folder and
-standard streams to a server, which holds the libraries of other people and nothing of ours, forks, and runs the
-repository's own code as `python -m stages.…` would. Whatever else `python` is asked for, Python itself does.
+A stage of the test repository computes for a second, and loads torch, transformers or MLflow for ten. So `folder()`
+and `shared()` have a `python` and a `dvc` to put first on the PATH of a repository. Each hands its arguments,
+environment, folder and standard streams to a server, which holds the libraries of other people and nothing of ours,
+forks, and runs our own code as `python -m stages.…` or `python -m tests.…` would. Whatever else `python` is asked for,
+Python itself does.
 
 DVC itself spends most of its time in reading YAML that it has read or written already, so this `dvc` remembers that.
 
-What depends on how Python begins (its hash seed, who its parent is, signals to all children, variables that a library
-reads while it is imported) is tested without it.
+What depends on how Python begins (who its parent is, signals to all children, variables that a library reads while it
+is imported) is tested without it. A hash seed is that of the server.
 """
 
 from __future__ import annotations
 
 import atexit
-import copy
+import fcntl
 import gc
+import hashlib
 import importlib
 import io
 import json
 import os
+import pickle
 import runpy
 import select
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
 LOADED = (
-    "torch", "transformers.models.csm.modeling_csm", "transformers.models.csm.processing_csm",
+    "torch", "torch.distributed.run", "torch.distributed.fsdp",
+    "transformers.models.csm.modeling_csm", "transformers.models.csm.processing_csm",
     "transformers.models.mimi.modeling_mimi", "transformers.models.llama.modeling_llama",
     "transformers.models.wavlm.modeling_wavlm", "transformers.models.auto.modeling_auto",
     "transformers.models.auto.tokenization_auto", "transformers.models.auto.feature_extraction_auto",
@@ -45,10 +51,11 @@ LOADED = (
 )  # fmt: skip
 CLIENT = """\
 import json, os, socket, sys
-program, address, real, *arguments = sys.argv[1:]
-stage = arguments[:1] == ["-m"] and "".join(arguments[1:2]).startswith("stages.")
-if program == "python" and not stage:
-    os.execv(real, [real, *arguments])
+program, address, real, *given = sys.argv[1:]
+arguments = given[1:] if given[:1] == ["-u"] else given  # as torchrun asks
+ours = arguments[:1] == ["-m"] and "".join(arguments[1:2]).startswith(("stages.", "tests."))
+if program == "python" and not ours:
+    os.execv(real, [real, *given])
 asked = {"program": program, "arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
 with socket.socket(socket.AF_UNIX) as server:
     server.connect(address)
@@ -59,44 +66,92 @@ sys.exit(int(code) if code else 1)
 """
 
 
+USERS = "users"  # file beside the server's socket, locked by each process that uses the server
+
+
 @contextmanager
-def folder(root: Path, environment: Mapping[str, str]) -> Iterator[Path]:
-    """Of the two programs; their server lasts as long as this does, or as this process."""
+def folder(environment: Mapping[str, str]) -> Iterator[Path]:
+    """Of the two programs; their server ends with the last process that uses it."""
+    root = Path(tempfile.mkdtemp(prefix="warm-"))  # a short name, as a socket's must be
+    with lease(root):
+        start(root, environment)
+        yield root / "bin"
+
+
+@contextmanager
+def shared(note: Path, environment: Mapping[str, str]) -> Iterator[Path]:
+    """As `folder`, of the server that another process began and named in `note`, if it has not ended yet."""
+    from filelock import FileLock
+
+    with FileLock(f"{note}.lock"):
+        root = Path(note.read_text()) if note.exists() else None
+        if not root or not (held := joined(root)):
+            root = Path(tempfile.mkdtemp(prefix="warm-"))
+            held = lease(root)
+            start(root, environment)
+            note.write_text(str(root))
+    with held:
+        yield root / "bin"
+
+
+def joined(root: Path) -> IO[str] | None:
+    """A lease of the server, which then lasts as long; None where it has ended."""
+    if not root.exists():
+        return None
+    held = lease(root)
+    with socket.socket(socket.AF_UNIX) as server:
+        if server.connect_ex(str(root / "server")) == 0:
+            return held
+    held.close()
+    return None
+
+
+def lease(root: Path) -> IO[str]:
+    held = (root / USERS).open("w")
+    fcntl.flock(held, fcntl.LOCK_SH)
+    return held
+
+
+def start(root: Path, environment: Mapping[str, str]) -> None:
+    """Write the two programs and begin their server."""
     address, programs = root / "server", root / "bin"
     programs.mkdir()
+    (root / "yaml").mkdir()
     (root / "client.py").write_text(CLIENT, encoding="utf-8")
     for program in ("python", "dvc"):
         real = Path(sys.executable).with_name(program)
         words = [sys.executable, "-IS", root / "client.py", program, address, real]
         (programs / program).write_text(f'#!/bin/sh\nexec {shlex.join(map(str, words))} "$@"\n')
         (programs / program).chmod(0o755)
-    process = subprocess.Popen(
-        [sys.executable, __file__, str(address)], env=dict(environment), stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    try:
+    begin = [sys.executable, __file__, str(address)]
+    with subprocess.Popen(begin, env=dict(environment), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stdout.readline() == b"ready\n", "the server of warm_python.py did not start"
-        yield programs
-    finally:
-        process.kill()
-        process.communicate()
 
 
-def serve(address: str) -> dict[str, Any]:
+def serve(root: Path) -> dict[str, Any]:
     """Returns in a new process for each thing that is asked."""
+    if os.fork():
+        os._exit(0)  # whoever began this server may end before it
+    os.setsid()
     for name in LOADED:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()  # so that a child's collections touch none of it, and no page of it is copied
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(address)
+    listener.bind(str(root / "server"))
     listener.listen(16)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for whoever hands on the exit code
     print("ready", flush=True)
+    users = (root / USERS).open("w")
     while True:
-        readable, _, _ = select.select([listener, sys.stdin], [], [])
-        if sys.stdin in readable:  # closed: who began this server has ended
-            os._exit(0)
+        readable, _, _ = select.select([listener], [], [], 1.0)  # seconds
+        if not readable:
+            with suppress(BlockingIOError):
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(root)
+                os._exit(0)
+            continue
         connection, _ = listener.accept()
         if os.fork() == 0:
             listener.close()
@@ -108,6 +163,8 @@ def _answered(connection: socket.socket) -> dict[str, Any]:
     """In a child: fork once more, and hand on how that ends; it is killed if nobody waits for it any more."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _, streams, *_ = socket.recv_fds(connection, 1, 3)
+    if not streams:  # `joined` only looked whether this server is there
+        os._exit(0)
     with connection.makefile("rb") as stream:
         asked: dict[str, Any] = json.loads(stream.readline())
     ends, lives = os.pipe()
@@ -130,8 +187,8 @@ def _answered(connection: socket.socket) -> dict[str, Any]:
     os._exit(0)
 
 
-def become(asked: dict[str, Any]) -> None:
-    """The program that is asked for, as Python begins it."""
+def become(asked: dict[str, Any], root: Path) -> None:
+    """The program that is asked for, as Python begins it; `root` is the server's folder."""
     os.chdir(asked["folder"])
     os.environ.clear()
     os.environ.update(asked["environment"])
@@ -140,32 +197,50 @@ def become(asked: dict[str, Any]) -> None:
     if asked["program"] == "dvc":
         from dvc.cli import main
 
-        remember_yaml()
+        remember_yaml(root / "yaml")
         sys.exit(main(asked["arguments"]))
     sys.path[:1] = [asked["folder"], *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     sys.argv[:3] = ["-m"]
     runpy._run_module_as_main(asked["arguments"][1])  # type: ignore[attr-defined]
 
 
-def remember_yaml() -> None:
-    """DVC reads params.yaml fifty times in a run, and dvc.lock before each stage: most of what it computes."""
+def remember_yaml(folder: Path) -> None:
+    """Most of what DVC computes is reading YAML: params.yaml fifty times in a run, dvc.lock before each stage.
+
+    What one run has read or written is in `folder` for all later ones, whose repositories are copies of each other.
+    """
+    from dvc.utils import strictyaml
     from dvc.utils.serialize import _yaml
 
     parse, dump = _yaml.parse_yaml, _yaml._dump
-    known: dict[tuple[str, str], Any] = {}
+    known: dict[Path, bytes] = {}
+
+    def place(text: str, kind: str) -> Path:
+        return folder / hashlib.sha256(f"{kind}\n{text}".encode()).hexdigest()
+
+    def keep(path: Path, data: Any) -> None:
+        known[path] = pickle.dumps(data)
+        part = path.with_suffix(f".{os.getpid()}")
+        part.write_bytes(known[path])
+        part.replace(path)
 
     def parse_once(text: str, path: str, typ: str = "safe") -> Any:
-        if (text, typ) not in known:
-            known[text, typ] = parse(text, path, typ)
-        return copy.deepcopy(known[text, typ])
+        kept = place(text, typ)
+        if kept not in known:
+            if kept.exists():
+                known[kept] = kept.read_bytes()
+            else:
+                keep(kept, parse(text, path, typ))
+        return pickle.loads(known[kept])
 
     def dump_and_keep(data: Any, stream: TextIO) -> None:
         written = io.StringIO()
         dump(data, written)
-        known[written.getvalue(), "rt"] = copy.deepcopy(data)
+        keep(place(written.getvalue(), "rt"), data)
         stream.write(written.getvalue())
 
     _yaml.parse_yaml, _yaml._dump = parse_once, dump_and_keep
+    strictyaml.parse_yaml = parse_once
 
 
 def end(code: Any) -> None:
@@ -180,9 +255,10 @@ def end(code: Any) -> None:
 
 
 if __name__ == "__main__":
-    asked = serve(sys.argv[1])
+    root = Path(sys.argv[1]).parent
+    asked = serve(root)
     try:
-        become(asked)
+        become(asked, root)
     except SystemExit as ended:
         end(ended.code)
     except BaseException:

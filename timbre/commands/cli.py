@@ -20,9 +20,9 @@ from timbre.report.columns import columns
 
 # modules of timbre/commands, in the order of --help
 COMMANDS = (
-    "init", "add", "remove", "import", "accept", "review", "coverage", "value", "replace", "trace", "diff", "compare",
-    "log", "resolve", "say", "export", "push", "summary", "report", "runs", "voices", "promote", "serve", "release",
-    "keys", "estimate", "hooks", "doctor", "repair", "completion",
+    "init", "add", "remove", "import", "accept", "review", "coverage", "value", "replace", "trace", "diff", "speed",
+    "compare", "log", "resolve", "say", "export", "push", "summary", "report", "runs", "voices", "promote", "serve",
+    "release", "keys", "estimate", "hooks", "doctor", "repair", "completion",
 )  # fmt: skip
 ANYWHERE = ("completion",)  # that need no project
 WIDTH = 52  # of an example; a longer one moves its own remark only

@@ -16,7 +16,7 @@ from timbre.commands.place import given_path
 from timbre.core.content import write_atomic
 from timbre.core.running import tell
 from timbre.core.safe_text import colours
-from timbre.diff import sounds
+from timbre.diff import sounds, speed
 from timbre.diff.compare import compare
 from timbre.diff.render import FORMATS, render
 from timbre.diff.sections.page import Page
@@ -41,6 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--link", default="", metavar="URL", help="base address for links to lines")
     parser.add_argument("--artifact-url", default="", metavar="URL", help="address of the whole report")
+    parser.add_argument("--speed", type=given_path, metavar="FILE", help="what `timbre speed` measured of the two")
     add_local(parser)
     parser.add_argument("--check", action="store_true", help="exit with 1 if something must be fixed before a merge")
 
@@ -53,7 +54,10 @@ def command(args: argparse.Namespace) -> int:
     with open_snapshot(root, first) as before, open_snapshot(root, args.new) as after:
         outs = Outs(root, remotes=not args.local)
         old, new = VersionTables(before, outs), VersionTables(after, outs)
-        report = compare(old, new, remote=not args.local)
+        timed = speed.read(args.speed) if args.speed else None
+        if timed:
+            timed.check_is_of(before.commit, after.commit, args.speed)
+        report = compare(old, new, remote=not args.local, speed=timed)
         players = sounds.fetch_allowed(report, old, new) if full == "html" else {}
     page = Page(report, link=f"{args.link.rstrip('/')}/" if args.link else "", whole=args.artifact_url, sounds=players)
     if args.full:

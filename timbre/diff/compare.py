@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from timbre.core import running
 from timbre.diff import clips, doubts, lines, preferences, rates, regression, rights, totals, wording
 from timbre.diff.report import DataChanges, Param, Replacement, Report, Shared, Transcribed
+from timbre.diff.speed import SpeedComparison
 from timbre.tracking import offline
 from timbre.versions import dvc_lock, lenient_rows
 from timbre.versions.dvc_lock import document
@@ -30,8 +31,10 @@ MEND = {  # what ends a conflict in each of them
 }
 
 
-def compare(old: VersionTables, new: VersionTables, remote: bool = True) -> Report:
-    """`remote` says whether to look for what was not pushed, and for runs in MLflow."""
+def compare(
+    old: VersionTables, new: VersionTables, remote: bool = True, speed: SpeedComparison | None = None
+) -> Report:
+    """`remote` says whether to look for what was not pushed, and for runs in MLflow; `speed` is what was measured."""
     changes = data_changes(old, new)
     old_out, new_out = (side.rejected or [] for side in (old, new)) if _comparable(old, new) else ([], [])
     reasons = [Counter(row.kind for row in side) for side in (old_out, new_out)]
@@ -61,7 +64,7 @@ def compare(old: VersionTables, new: VersionTables, remote: bool = True) -> Repo
         gates=list(rates.gates(old, new)),
         prompts=rates.prompts(old.scores, new.scores),
         heard=preferences.preferences(old, new),
-        regression=list(regression.checks(old.scores or {}, new.scores or {}, preferences.preferred(old, new))),
+        regression=list(regression.checks(old.scores or {}, new.scores or {}, preferences.preferred(old, new), speed)),
         stale=dvc_lock.stale(new.snapshot, new.lock),
         shared=_shared(new) if remote else Shared("", []),
         unreachable=_unreachable(old, new),

@@ -1,4 +1,4 @@
-"""Whether the newer version harms the voice: words, similarity, length and what people prefer, against the older one.
+"""Whether the newer version harms the voice: words, similarity, length, speed and what people prefer.
 
 Each is a change with its 95 % interval over the sentences that both versions spoke, each paired with itself. Harm is
 shown where the whole interval lies on the bad side of a margin: chance alone brings that about in one pair of equal
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from timbre.diff.speed import SpeedComparison
 from timbre.evaluation.measures import BY_NAME
 from timbre.evaluation.score_rows import ScoreRow
 from timbre.report.numbers import signed
@@ -23,13 +24,15 @@ ENOUGH = 20  # sentences, or answers: with fewer, no harm is shown and no absenc
 MARGINS = {  # from which a change for the worse matters
     "words": 0.02,  # of the words of the sentences
     "similarity": 0.02,  # of the cosine
-    "length": 0.1,  # of the older version's seconds; the time that a machine takes to speak goes with it
+    "length": 0.1,  # of the older version's seconds
+    "speed": 0.1,  # of the older version's computing for a second of speech
     "preferred": 0.05,  # of the answers, below one half
 }
 ASKS = {
     "words": "wrong words rise by no more than {:.0%} of all",
     "similarity": "the similarity falls by no more than {:.2f}",
     "length": "the same sentences get no more than {:.0%} longer",
+    "speed": "a second of speech takes no more than {:.0%} more computing",
     "preferred": "no fewer than {:.0%} of the listeners' answers prefer it",
 }
 Outcome = Literal["harm", "no harm shown", "too few to tell"]
@@ -79,6 +82,10 @@ def paired(condition: str, old: Scores, new: Scores, part: Part) -> PairedChange
         if after.condition == condition and before.text == after.text and (values := part(before, after)):
             change[after.prompt] += values[0]
             weight[after.prompt] += values[1]
+    return _ratio(change, weight)
+
+
+def _ratio(change: Mapping[str, float], weight: Mapping[str, float]) -> PairedChange | None:
     total, count = sum(weight.values()), len(weight)
     if not total:
         return None
@@ -105,17 +112,28 @@ def length(before: ScoreRow, after: ScoreRow) -> tuple[float, float] | None:
 
 
 PARTS: dict[str, Part] = {"words": of_measure("wer"), "similarity": of_measure("similarity"), "length": length}
-WORSE = {"words": 1, "similarity": -1, "length": 1}  # the sign of a change for the worse
+WORSE = {"words": 1, "similarity": -1, "length": 1, "speed": 1}  # the sign of a change for the worse
 
 
-def checks(old: Scores, new: Scores, preferred: PreferredShare | None = None) -> Iterator[RegressionCheck]:
-    """Nothing where both versions have the same samples, and nobody compared them."""
+def checks(
+    old: Scores, new: Scores, preferred: PreferredShare | None = None, speed: SpeedComparison | None = None
+) -> Iterator[RegressionCheck]:
+    """Nothing where both versions have the same samples, and nobody compared or timed them."""
     if old != new:
         for name, part in PARTS.items():
             if change := paired(USED, old, new, part):
                 yield _measured(name, change)
+    if speed and (timed := speed_change(speed)):
+        yield timed
     if preferred:
         yield _preferred(preferred)
+
+
+def speed_change(speed: SpeedComparison) -> RegressionCheck | None:
+    """Of the computing for a second of speech, each sentence against itself."""
+    change = {row.text: row.new.rate - row.old.rate for row in speed.sentences}
+    measured = _ratio(change, {row.text: row.old.rate for row in speed.sentences})
+    return _measured("speed", measured) if measured else None
 
 
 def _measured(name: str, change: PairedChange) -> RegressionCheck:

@@ -8,11 +8,13 @@ from that same folder, never from elsewhere, and never as code. pyannote.audio's
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import yaml
@@ -29,6 +31,7 @@ CONFIG = "config.yaml"
 PIPELINE = "pyannote.audio.pipelines.SpeakerDiarization"  # the only class that a config may name
 PARTS = ("segmentation", "embedding", "plda")  # that a pipeline loads; its own, not one that it would download
 OWN = "$model/"
+ONLY_WEIGHTS = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # torch asks it, whatever a caller of torch.load says
 
 
 def fingerprint(params: WhoParams) -> str:
@@ -49,17 +52,19 @@ def find(path: Path, params: WhoParams) -> list[SpeakerTurn]:
     torch.manual_seed(0)
     found = load(params)({"waveform": torch.from_numpy(samples)[None], "sample_rate": rate})
     spoken = getattr(found, "speaker_diarization", found)
-    return numbered((turn.start, turn.end, label) for turn, _, label in spoken.itertracks(yield_label=True))
+    spans = ((turn.start, turn.end, label) for turn, _, label in spoken.itertracks(yield_label=True))
+    return numbered(spans, len(samples) / rate)
 
 
-def numbered(spans: Iterable[tuple[float, float, str]]) -> list[SpeakerTurn]:
-    """In order; the voice that speaks most is 1."""
-    parts = sorted(spans)
+def numbered(spans: Iterable[tuple[float, float, str]], seconds_in_all: float) -> list[SpeakerTurn]:
+    """In order, and within the recording, whose last window goes on after it; the voice that speaks most is 1."""
+    parts = sorted((max(0.0, start), min(end, seconds_in_all), label) for start, end, label in spans)
+    parts = [part for part in parts if part[0] < part[1]]
     seconds: dict[str, float] = {}
     for start, end, label in parts:
         seconds[label] = seconds.get(label, 0.0) + end - start
     number = {label: place for place, label in enumerate(sorted(seconds, key=lambda label: -seconds[label]), 1)}
-    return [SpeakerTurn(round(max(0.0, start), 2), round(end, 2), number[label]) for start, end, label in parts]
+    return [SpeakerTurn(round(start, 2), round(end, 2), number[label]) for start, end, label in parts]
 
 
 @functools.lru_cache(maxsize=1)
@@ -73,10 +78,30 @@ def load(params: WhoParams) -> Any:
     from pyannote.audio import Pipeline
 
     try:
-        pipeline = Pipeline.from_pretrained(folder)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-        raise ModelError(f"who.model: {params.model} cannot be loaded: {str(error).splitlines()[0]}") from error
+        with weights_alone():
+            pipeline = Pipeline.from_pretrained(folder)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, ImportError, UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"who.model: {params.model} cannot be loaded: {reason}") from error
     return pipeline.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+@contextlib.contextmanager
+def weights_alone() -> Iterator[None]:
+    """Its files are pickles, and its makers load them whole, with any code in them: here torch takes weights, and what
+    says of which form they are."""
+    import torch
+    from pyannote.audio.core.task import Problem, Resolution, Specifications
+    from pytorch_lightning.utilities.parsing import AttributeDict
+    from torch.torch_version import TorchVersion
+
+    before = os.environ.get(ONLY_WEIGHTS)
+    os.environ[ONLY_WEIGHTS] = "1"
+    try:
+        with torch.serialization.safe_globals([Problem, Resolution, Specifications, AttributeDict, TorchVersion]):
+            yield
+    finally:
+        os.environ.pop(ONLY_WEIGHTS) if before is None else os.environ.update({ONLY_WEIGHTS: before})
 
 
 def downloaded(params: WhoParams) -> Path:

@@ -19,9 +19,12 @@ from typing import Any, NamedTuple, TypeVar
 
 from timbre.core.errors import EngineError
 from timbre.core.running import cores
+from timbre.core.safe_text import warn
 from timbre.core.sections import ComputeParams
 from timbre.mapping import ray_worker
 from timbre.mapping.batch import ATTEMPTS, Batch, Compute, Files, tell_lost
+from timbre.mapping.dvc_remote import Remote
+from timbre.mapping.ray_worker import LeftOut
 
 T = TypeVar("T")
 ANSWER = 3.0  # seconds that a cluster may take to answer
@@ -38,16 +41,15 @@ def run(
 ) -> Iterator[tuple[str, Files]]:
     given_up: dict[str, str] = {}
     with joined(params) as ray:
-        share = share_of([node["Resources"] for node in ray.nodes() if node["Alive"]], params.workers, gpu)
-        begin = _beginner(ray, compute, share)
+        cluster = Cluster(ray, compute, params.workers, gpu)
         if independent:
-            batches = [part for batch in batches for part in batch.shared_out(share.width)]
+            batches = [part for batch in batches for part in batch.shared_out(cluster.share.width)]
         waiting = list(range(len(batches)))[::-1]
         running: dict[Any, int] = {}
         while waiting or running:
-            while waiting and len(running) < share.width:
+            while waiting and len(running) < cluster.share.width:
                 index = waiting.pop()
-                running[begin(batches[index].payloads)] = index
+                running[cluster.begin(batches[index].payloads)] = index
             task = ray.wait(list(running))[0][0]
             index = running.pop(task)
             try:
@@ -57,10 +59,67 @@ def run(
                 continue
             except ray.exceptions.RayError as error:
                 raise EngineError(f"Ray, at {batches[index]}: {_first_line(error)}") from error
-            if isinstance(outcome, BaseException | str):
-                raise outcome if isinstance(outcome, BaseException) else EngineError(outcome)
+            if isinstance(outcome, BaseException):
+                raise outcome
+            if isinstance(outcome, dict):
+                cluster.help_or_leave_out(LeftOut(**outcome))  # type: ignore[typeddict-item]
+                waiting.append(index)
+                continue
             yield from zip(batches[index].names, outcome, strict=True)
     tell_lost(given_up)
+
+
+class Cluster:
+    """The machines that take part, and how a batch is begun on one of them."""
+
+    def __init__(self, ray: Any, compute: Compute[Any], workers: int | None, gpu: bool) -> None:
+        self.ray, self.workers, self.gpu = ray, workers, gpu
+        self.left_out: dict[str, LeftOut] = {}  # by Ray's id of the machine
+        self.share = self._share()
+        self._task = ray.remote(max_retries=ATTEMPTS - 1)(_task())
+        self._order = (str(Path.cwd()), ray.put(ray.cloudpickle.dumps(compute)), socket.gethostname())
+        self._code, self._named = ray_worker.code(Path()), ray_worker.contents(ray_worker.named_by(compute))
+        self._remote = Remote(Path())
+        self._sent: set[str] = set()  # MD5 of what the remote has
+        self._sends = False  # whether a machine has not all that it needs, so that the remote has to have it
+
+    def begin(self, payloads: Sequence[Any]) -> Any:
+        needed = {**self._named, **ray_worker.contents(ray_worker.paths_in(payloads))}
+        if self._sends:
+            self._send({str(Path(path, name)): md5 for path, files in needed.items() for name, md5 in files.items()})
+        root, compute, home = self._order
+        task = self._task.options(num_cpus=self.share.cpus, num_gpus=self.share.gpus, label_selector=self._others())
+        return task.remote(root, compute, self.ray.cloudpickle.dumps(payloads), home, self._code, needed)
+
+    def help_or_leave_out(self, machine: LeftOut) -> None:
+        """Send the remote what the machine lacks; where that cannot help, let the others do its work."""
+        if any(md5 not in self._sent for md5 in machine["files"].values()) and self._send(machine["files"]):
+            self._sends = True
+            return
+        if machine["node"] in self.left_out:
+            return  # a batch that was begun before
+        self.left_out[machine["node"]] = machine
+        if not self._nodes():
+            raise EngineError(machine["reason"])
+        warn(f"{machine['machine']}: computes nothing of this stage: {machine['reason']}")
+        self.share = self._share()
+
+    def _send(self, files: Mapping[str, str]) -> bool:
+        new = {md5: Path(path) for path, md5 in files.items() if md5 not in self._sent}
+        if new and not self._remote.send(new):
+            return False
+        self._sent.update(new)
+        return True
+
+    def _nodes(self) -> list[Mapping[str, float]]:
+        nodes = [node for node in self.ray.nodes() if node["Alive"]]
+        return [node["Resources"] for node in nodes if node["NodeID"] not in self.left_out]
+
+    def _share(self) -> Share:
+        return share_of(self._nodes(), self.workers, self.gpu)
+
+    def _others(self) -> dict[str, str] | None:
+        return {"ray.io/node-id": f"!in({','.join(sorted(self.left_out))})"} if self.left_out else None
 
 
 class Share(NamedTuple):
@@ -84,19 +143,6 @@ def share_of(nodes: Sequence[Mapping[str, float]], workers: int | None, gpu: boo
     return Share(max(1, min(cpus // width, largest)), 0, width)
 
 
-def _beginner(ray: Any, compute: Compute[T], share: Share) -> Callable[[Sequence[T]], Any]:
-    """A function that has a batch computed somewhere."""
-    task = ray.remote(num_cpus=share.cpus, num_gpus=share.gpus, max_retries=ATTEMPTS - 1)(_task())
-    root, pickled = str(Path.cwd()), ray.put(ray.cloudpickle.dumps(compute))
-    home, code, named = socket.gethostname(), ray_worker.code(Path()), ray_worker.contents(ray_worker.named_by(compute))
-
-    def begin(payloads: Sequence[T]) -> Any:
-        needed = {**named, **ray_worker.contents(ray_worker.paths_in(payloads))}
-        return task.remote(root, pickled, ray.cloudpickle.dumps(payloads), home, code, needed)
-
-    return begin
-
-
 def _task() -> Callable[..., Any]:
     """What Ray runs. It is pickled with its code, not by its name, because it has to find this project first."""
 
@@ -105,12 +151,16 @@ def _task() -> Callable[..., Any]:
         import socket
         import sys
 
+        import ray
+
         try:
             os.chdir(root)
             sys.path[:0] = [root] * (root not in sys.path)
             from timbre.mapping import ray_worker
         except (OSError, ImportError) as error:
-            return f"{socket.gethostname()}: {root} is not there as it is here ({error}); see docs/cluster.md"
+            reason = f"{root} is not there as it is where it is run from ({error}); see docs/cluster.md"
+            node = ray.get_runtime_context().get_node_id()
+            return {"machine": socket.gethostname(), "node": node, "reason": reason, "files": {}}
         return ray_worker.work(*order)
 
     return task

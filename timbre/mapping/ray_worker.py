@@ -1,7 +1,8 @@
 """The other end of the cluster: what a Ray worker does, and whether its machine has what that takes.
 
 A machine computes with the code and the files that it finds under this repository's path, so they are compared, by
-content, with those of the machine that gave the order.
+content, with those of the machine that gave the order. Files that it lacks it takes from DVC's remote, where they are
+outputs of stages: nobody edits those. A machine that has not all of it then computes nothing.
 """
 
 from __future__ import annotations
@@ -9,27 +10,48 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import os
+import secrets
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-from timbre.core.errors import EngineError, TimbreError
+from timbre.core.errors import TimbreError
 from timbre.mapping.batch import Files, computed, portable
+from timbre.mapping.dvc_cache import locked_stages
+from timbre.mapping.dvc_remote import Remote
+from timbre.mapping.entries import file_md5
 
 CODE = ("timbre", "stages")
 ADVICE = "share the folder, or bring it up to date there (docs/cluster.md)"
+Needed = Mapping[str, Mapping[str, str]]
+"""A file or folder → the MD5 of each file in it, by its path in there; of a file, by an empty one."""
+
+
+class LeftOut(TypedDict):
+    """What a machine says that cannot compute a batch."""
+
+    machine: str
+    node: str  # Ray's id of it
+    reason: str
+    files: dict[str, str]  # path → MD5: what would help if the remote had it
 
 
 def work(
-    compute: bytes, payloads: bytes, home: str, there: str, needed: Mapping[str, str]
-) -> list[Files] | BaseException:
+    compute: bytes, payloads: bytes, home: str, there: str, needed: Needed
+) -> list[Files] | LeftOut | BaseException:
     """A batch's entries, or why there are none."""
     import ray
 
     away = socket.gethostname() != home
     try:
-        check(there, _loaded(Path.cwd()), needed)
+        if reason := differs(there, _loaded(Path.cwd())):
+            return left_out(reason)
+        missing, reason = lacking(needed)
+        if reason or (missing := fetched(missing)):
+            names = [str(Path.cwd() / path) for path in missing]
+            return left_out(reason or f"{names[0]}: is not there as it is where it is run from; {ADVICE}", missing)
         entries = computed(_unpickled(compute), ray.cloudpickle.loads(payloads))
         return [{suffix: _content(content) for suffix, content in files.items()} for files in entries]
     except TimbreError as error:
@@ -38,15 +60,53 @@ def work(
         return portable(error)
 
 
-def check(there: str, here: str, needed: Mapping[str, str]) -> None:
-    """`there` is the code of the machine that gave the order, `needed` a file or folder → its content."""
-    if here != there:
-        raise EngineError(f"{Path.cwd()}: has other code than where it is run from; {ADVICE}")
-    for path, content in needed.items():
-        if not Path(path).exists():
-            raise EngineError(f"{Path.cwd() / path}: is not there; {ADVICE}")
-        if contents([Path(path)])[path] != content:
-            raise EngineError(f"{Path.cwd() / path}: is another than where it is run from; {ADVICE}")
+def left_out(reason: str, files: Mapping[str, str] | None = None) -> LeftOut:
+    import ray
+
+    node = ray.get_runtime_context().get_node_id()
+    return LeftOut(machine=socket.gethostname(), node=node, reason=reason, files=dict(files or {}))
+
+
+def differs(there: str, here: str) -> str:
+    """`there` is the code of the machine that gave the order; empty where it is the same."""
+    return "" if here == there else f"{Path.cwd()}: has other code than where it is run from; {ADVICE}"
+
+
+def lacking(needed: Needed) -> tuple[dict[str, str], str]:
+    """Files that are not here as they are needed, with their MD5; and why none could mend it, where none could."""
+    made = [Path(out["path"]) for stage in locked_stages(Path()).values() for out in stage.get("outs", [])]
+    missing: dict[str, str] = {}
+    for path, files in needed.items():
+        wrong = {name: digest for name, digest in files.items() if _md5_of(Path(path, name)) != digest}
+        others = Path(path).is_dir() and set(_files_of(Path(path))) - set(files)
+        if (wrong or others) and (others or not _is_made(Path(path), made)):
+            state = "is another than where it is run from" if Path(path).exists() else "is not there"
+            return {}, f"{Path.cwd() / path}: {state}; {ADVICE}"
+        missing |= {str(Path(path, name)): digest for name, digest in wrong.items()}
+    return missing, ""
+
+
+def fetched(missing: Mapping[str, str]) -> dict[str, str]:
+    """What the remote has not either; all else is in its place now."""
+    remote, left = Remote(Path()), {}
+    for path, digest in missing.items():
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".{secrets.token_hex(8)}.tmp")
+        try:
+            if remote.copy(digest, part) and file_md5(part) == digest:
+                os.replace(part, target)
+            else:
+                left[path] = digest
+        finally:
+            part.unlink(missing_ok=True)
+    return left
+
+
+def _is_made(path: Path, outs: Iterable[Path]) -> bool:
+    """Whether a stage made it: then what lies there is no edit of anybody's."""
+    inside = not path.is_absolute() and ".." not in path.parts
+    return inside and any(path.is_relative_to(out) for out in outs)
 
 
 def named_by(compute: Any) -> Iterator[Path]:
@@ -69,13 +129,14 @@ def paths_in(value: Any) -> Iterator[Path]:
         yield from paths_in([getattr(value, field.name) for field in dataclasses.fields(value)])
 
 
-def contents(paths: Iterable[Path]) -> dict[str, str]:
+def contents(paths: Iterable[Path]) -> dict[str, dict[str, str]]:
     """Of files, and of folders with all that is in them; what is not here is not needed there."""
-    return {str(path): _content_of(path) for path in paths if path.exists()}
+    return {str(path): _files_of(path) if path.is_dir() else {"": _md5_of(path)} for path in paths if path.exists()}
 
 
 def code(root: Path) -> str:
-    return _digest(sorted(path for folder in CODE for path in (root / folder).rglob("*.py")))
+    paths = sorted(path for folder in CODE for path in (root / folder).rglob("*.py"))
+    return hashlib.sha256(repr([(path.name, _md5_of(path)) for path in paths]).encode()).hexdigest()
 
 
 @functools.cache
@@ -84,19 +145,23 @@ def _loaded(root: Path) -> str:
     return code(root)
 
 
-def _content_of(path: Path) -> str:
-    return _digest(sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path])
+def _files_of(folder: Path) -> dict[str, str]:
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): _md5_of(path) for path in files}
 
 
-def _digest(paths: Iterable[Path]) -> str:
-    stats = [(path, path.stat()) for path in paths]
-    return hashlib.sha256(repr([_file(path, s.st_size, s.st_mtime_ns) for path, s in stats]).encode()).hexdigest()
+def _md5_of(path: Path) -> str:
+    """Empty where there is no such file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ""
+    return _read_md5(path.absolute(), status.st_size, status.st_mtime_ns) if path.is_file() else ""
 
 
-@functools.cache
-def _file(path: Path, size: int, changed: int) -> tuple[str, str]:
-    with path.open("rb") as stream:
-        return path.name, hashlib.file_digest(stream, "sha256").hexdigest()
+@functools.lru_cache(maxsize=2**16)
+def _read_md5(path: Path, size: int, changed: int) -> str:
+    return file_md5(path)
 
 
 @functools.lru_cache(maxsize=1)

@@ -11,7 +11,7 @@ import pytest
 from timbre.commands import cli
 from timbre.core.safe_text import redacted
 from timbre.diff import rights
-from timbre.versions.dvc_remote import Remote
+from timbre.mapping.dvc_remote import Remote
 
 BUG = "from timbre.core.running import run; run(lambda: int('http://ann:s3cret@host'))"
 

@@ -157,10 +157,11 @@ def test_a_line_in_the_turn_of_another_is_marked_until_a_person_flags_it(
     assert b"others" not in before
     voices(data / "turns/alpha.json", SHA["alpha"], (1, 5.5, 1), (5.5, 8, 2), (9, 11, 1), (11, 12, 2))
     assert others(*rows) == [0, 0.83, 0], "a third of the last line is too little"
-    assert "alpha: 2 voices; 1 of 3 lines lie in the turns of others" in capsys.readouterr().out
+    assert "alpha: 2 voices; 1 of 3 lines in the turns of others\n" in capsys.readouterr().out
     assert others(rows[0], rows[1].replace("\t\t", "\tok\t"), rows[2]) == [1, 0, 0.67], (
         "what was heard says whose it is"
     )
+    assert "2 of 3 lines in the turns of others; are the lines flagged ok the speaker's own?" in capsys.readouterr().out
     flagged = [row.replace("\t\t", "\tok\t") for row in rows]
     assert others(*flagged) == [0, 0, 0]
     assert others(rows[0], rows[1].replace("ann", "bob"), rows[2].replace("\t\t", "\tdrop\t")) == [0, 0, 0], "his own"

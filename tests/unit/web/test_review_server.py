@@ -7,7 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from timbre.commands import cli
 from timbre.core.errors import DataError, TimbreError
 from timbre.web import endpoints
 from timbre.web.endpoints import MAX_JSON
+from timbre.web.review import transcripts_service
 from timbre.web.review.transcripts_service import TranscriptsService
 
 
@@ -180,6 +183,23 @@ def test_the_sound_comes_in_the_parts_that_a_player_asks_for(client: Client) -> 
     assert parts.status == 206
     assert whole[0:2] in parts.body
     assert whole[4:6] in parts.body
+
+
+def test_a_line_is_heard_while_the_sound_is_still_being_drawn(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, played = threading.Event(), threading.Event()
+
+    def drawn(*_: object) -> bytes:
+        begun.set()
+        assert played.wait(60), "the player waited for the picture"
+        return b"peaks"
+
+    monkeypatch.setattr(transcripts_service, "peaks", drawn)
+    with ThreadPoolExecutor(1) as another:
+        picture = another.submit(client.ask, "api/peaks/noon")
+        assert begun.wait(60)
+        assert client.ask("audio/noon", headers={"Range": "bytes=0-9"}).status == 206
+        played.set()
+        assert picture.result().body == b"peaks"
 
 
 def test_the_first_save_begins_the_transcript_and_the_next_touches_one_line(client: Client) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch.nn import functional as F
 
 from timbre.core.errors import ModelError
 from timbre.families.frame_loop import Frames
+from timbre.families.llama import Product, joined
 from timbre.families.protocol import Audio
 
 LONGEST_PIECE = 16  # frames; longer ones cost as much a frame
@@ -61,6 +63,65 @@ def _encoded_in_pieces(codec: Any, sound: Tensor, codebooks: int) -> Tensor:
     return torch.cat(encoded_pieces, -1)
 
 
+class LayerProducts(NamedTuple):
+    """The linear layers of one of the codec's transformer layers, laid out for few positions."""
+
+    qkv: Product
+    output: Product
+    up: Product
+    down: Product
+
+
+class Taps:
+    """A convolution as a product for each place of its kernel: for the few inputs of a piece that costs a CPU half of
+    what oneDNN takes, which lays out weights and columns anew in each call."""
+
+    def __init__(self, conv: Any) -> None:
+        weight = conv.weight.detach()
+        self.upwards, self.stride, (self.dilation,) = (
+            isinstance(conv, nn.ConvTranspose1d),
+            conv.stride[0],
+            conv.dilation,
+        )
+        if self.upwards:  # (in, out, 2 * stride) → each input's own stride of outputs, and the next one
+            parts = weight.unflatten(2, (2, self.stride)).permute(2, 1, 3, 0)  # (2, out, stride, in)
+            self.weights = [part.flatten(0, 1).contiguous() for part in parts.flip(0)]  # the earlier input first
+        else:
+            self.weights = [part.contiguous() for part in weight.unbind(2)]
+        bias = weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()
+        self.bias = bias.repeat_interleave(self.stride)[:, None] if self.upwards else bias[:, None]
+
+    @staticmethod
+    def fits(conv: Any) -> bool:
+        (kernel,), (stride,) = conv.kernel_size, conv.stride
+        of_two = kernel == 2 * stride and conv.dilation == (1,) and not any(conv.output_padding)
+        return conv.groups == 1 and (of_two if isinstance(conv, nn.ConvTranspose1d) else stride == 1 and kernel <= 3)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x (rows, in, past + T) → (rows, out, T), upwards T * stride."""
+        count = x.shape[-1] - (len(self.weights) - 1) * self.dilation
+        y = self.bias
+        for place, weight in enumerate(self.weights):
+            heard = x.narrow(-1, place * self.dilation, count)
+            each = weight.expand(len(x), -1, -1)
+            y = torch.baddbmm(y, each, heard) if place == 0 else y.baddbmm_(each, heard)
+        return y.unflatten(1, (-1, self.stride)).transpose(2, 3).flatten(2) if self.upwards else y
+
+
+# Of each of the codec's parts, made when it is first spoken with on a CPU.
+TAPS: WeakKeyDictionary[nn.Module, Taps] = WeakKeyDictionary()
+PRODUCTS: WeakKeyDictionary[nn.Module, LayerProducts] = WeakKeyDictionary()
+
+
+def products_of(layer: Any) -> LayerProducts:
+    if layer not in PRODUCTS:
+        own = layer.self_attn
+        PRODUCTS[layer] = LayerProducts(
+            joined(own.q_proj, own.k_proj, own.v_proj), joined(own.o_proj), joined(layer.mlp.fc1), joined(layer.mlp.fc2)
+        )
+    return PRODUCTS[layer]
+
+
 class CodecRows:
     """The decoder of a MimiModel for several sentences side by side, each at a place of its own.
 
@@ -83,6 +144,7 @@ class CodecRows:
         )
         self.age = torch.zeros(rows, dtype=torch.int64, device=self.device)  # positions of the transformer so far
         self.past: dict[nn.Module, Tensor] = {}  # (rows, channels, past)
+        self.products = [products_of(layer) for layer in self.transformer.layers]
         self.feed(torch.zeros(rows, config.num_quantizers, 1, dtype=torch.int64, device=self.device))
         self.clear(slice(rows))
 
@@ -122,19 +184,19 @@ class CodecRows:
         place = torch.arange(past + count, device=self.device)
         near = (place <= past + new[:, None]) & (place >= new[:, None])  # (T, past + T)
         mask = (near & (place >= past - self.age[:, None, None]))[:, None]  # what lies before the first was never said
-        for layer, keys, values in zip(self.transformer.layers, self.keys, self.values, strict=True):
-            attention, y = layer.self_attn, layer.input_layernorm(x)
-            query, key, value = (
-                part(y).view(len(y), count, -1, attention.head_dim).transpose(1, 2)
-                for part in (attention.q_proj, attention.k_proj, attention.v_proj)
-            )
+        for layer, product, keys, values in zip(
+            self.transformer.layers, self.products, self.keys, self.values, strict=True
+        ):
+            each = product.qkv(layer.input_layernorm(x)).unflatten(2, (3, -1, layer.self_attn.head_dim))
+            query, key, value = each.permute(2, 0, 3, 1, 4)  # (rows, heads, T, width)
             query, key = turn(query, *turned), turn(key, *turned)
             key, value = torch.cat((keys, key), 2), torch.cat((values, value), 2)
             attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
             remember(keys, key[:, :, count:], busy)
             remember(values, value[:, :, count:], busy)
-            x = x + layer.self_attn_layer_scale(attention.o_proj(attended.transpose(1, 2).flatten(2)))
-            x = x + layer.mlp_layer_scale(layer.mlp(layer.post_attention_layernorm(x)))
+            x = x + layer.self_attn_layer_scale(product.output(attended.transpose(1, 2).flatten(2)))
+            y = layer.mlp.activation_fn(product.up(layer.post_attention_layernorm(x)))
+            x = x + layer.mlp_layer_scale(product.down(y))
         remember(self.age, self.age + count, busy)
         return x
 
@@ -157,6 +219,10 @@ class CodecRows:
             self.past[conv] = x.new_zeros(*x.shape[:2], past)
         x = torch.cat((self.past[conv], x), -1)
         remember(self.past[conv], x[..., x.shape[-1] - past :], busy)
+        if self.device.type == "cpu" and Taps.fits(conv):
+            if conv not in TAPS:
+                TAPS[conv] = Taps(conv)
+            return TAPS[conv](x)
         y = torch.as_tensor(conv(x))
         return y[..., past * stride : x.shape[-1] * stride] if upwards else y
 

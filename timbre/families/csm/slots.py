@@ -1,9 +1,9 @@
 """CSM for many callers: continuous batching of the decode loop, with an adapter, a seed and a way of drawing per slot.
 
 Every step computes all slots, busy or not, so a sentence comes out the same byte for byte whoever shares the batch; a
-GPU may round the sums of a short sentence otherwise beside a long one. The codec does likewise for sentences that have
-just begun: their frames become sound together, at once. Later a sentence waits for larger pieces and is decoded alone,
-which costs a CPU less a frame than many small pieces together.
+GPU may round the sums of a short sentence otherwise beside a long one. Each sentence becomes sound in pieces that grow,
+decoded alone. On a GPU the frames of all sentences that have just begun become sound in one call; a CPU would pay for
+all slots there, and of eight hardly one is so young.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from timbre.families.csm.decode import Decoder, Weights
-from timbre.families.csm.mimi import CodecRows
+from timbre.families.csm.mimi import LONGEST_PIECE, CodecRows
 from timbre.families.frame_loop import Caches, Frames
 from timbre.families.lora_rows import RowAdapters, rank_of
 from timbre.families.protocol import Audio, Request, Speaking
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from timbre.families.csm.model import Csm
 
 RANK = 32  # room for later adapters, where none was there at the start
-YOUNG = 4  # frames that are decoded at once, with those of the other young sentences
-PIECE = 8  # frames of the longest piece after them; longer ones would hold up the others' first sound
+YOUNG = 4  # first frames of a sentence that a GPU decodes at once, each
 CONTEXTS = 32  # references and conversations whose keys and values are kept
 
 
@@ -50,8 +49,8 @@ class SlotSentence:
 
     @property
     def piece(self) -> int:
-        """Frames of the next piece: half of what is heard while it is made."""
-        return 1 if self.made <= YOUNG else min(self.made // 2, PIECE)
+        """Frames of the next piece, one more than all before it: 1, 2, 4, 8, …"""
+        return min(self.made // 2 + 1, LONGEST_PIECE)
 
 
 class CsmSlots:
@@ -125,9 +124,9 @@ class CsmSlots:
             yield SlotSound(slot, sound, True, over[slot], {"codes": codes})
 
     def _young(self, frames: Frames) -> dict[int, Audio]:
-        """The first frames of sentences, all in one call of the codec."""
+        """On a GPU the first frames of sentences, all in one call of the codec."""
         young = [slot for slot, one in self.sentences.items() if one.waiting and one.made <= YOUNG]
-        if not young:
+        if not young or self.codec.device.type == "cpu":
             return {}
         busy = torch.zeros(self.count, dtype=torch.bool)
         busy[young] = True

@@ -88,6 +88,7 @@ class TranscriptsService:
         self.worth, self.adapter = data.parent / "reports/value.json", data.parent / "models/adapter"
         self._replacements: list[list[FileChange]] = []  # of this run, so that they can be taken back
         self._drawing = threading.Lock()  # two pages do not compute the same peaks
+        self._muting = threading.Lock()  # nor write the same copy; who wants to hear a line waits for no peaks
         _ = self.sources  # what is wrong there is told before a page opens
 
     @property
@@ -204,7 +205,7 @@ class TranscriptsService:
 
     def playable(self, name: str) -> Path:
         """As the page may play it: silent where somebody speaks who took the consent back."""
-        with self._drawing:
+        with self._muting:
             return muted.playable(self.recording(name), self.audio(name), self._permissions(), self._muted)
 
     def _permissions(self) -> Permissions:

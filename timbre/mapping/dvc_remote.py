@@ -1,12 +1,13 @@
-"""DVC's default remote, asked by hash: to read what no cache here has, and to say what it lacks.
+"""DVC's default remote, asked by hash: to read what no cache here has, to say what it lacks, and to send it that.
 
 A remote may be a server that never answers. Whoever asks waits seconds, and after one refusal asks no more.
 """
 
 from __future__ import annotations
 
+import secrets
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -56,6 +57,27 @@ class Remote:
             return {digest for digest, exists in zip(distinct, there, strict=True) if not exists}
 
         return self._patiently(ask)
+
+    def copy(self, digest: str, target: Path) -> bool:
+        """Whether it had the object, which is now in this file; that may be large, and takes the time it takes."""
+        if self.lacks([digest]) != set():
+            return False
+        files, base = self._files
+        files.get_file(files.join(base, digest[:2], digest[2:]), str(target))
+        return True
+
+    def send(self, files_by_digest: Mapping[str, Path]) -> bool:
+        """Whether it has all of them now: those that it lacked were sent."""
+        if (lacking := self.lacks(files_by_digest)) is None:
+            return False
+        files, base = self._files
+        for digest in sorted(lacking):
+            folder = files.join(base, digest[:2])
+            half = files.join(folder, f"{digest[2:]}.{secrets.token_hex(8)}.tmp")  # under its name once it is whole
+            files.makedirs(folder, exist_ok=True)
+            files.put_file(str(files_by_digest[digest]), half)
+            files.mv(half, files.join(folder, digest[2:]))
+        return True
 
     @cached_property
     def _files(self) -> tuple[Any, str]:
