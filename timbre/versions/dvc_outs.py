@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from timbre.mapping.dvc_cache import files_listed, objects
-from timbre.mapping.dvc_remote import Remote
+from timbre.mapping.dvc_remote import Remote, default_name
 from timbre.mapping.entries import md5
 from timbre.versions.dvc_lock import Lock
 
@@ -80,3 +80,8 @@ class Outs:
         except OSError:
             pass
         return self.remote.read(digest)
+
+
+def default_remote(root: Path) -> str:
+    """The name of DVC's remote, for commands, which know no mapping."""
+    return default_name(root)
