@@ -1,7 +1,7 @@
 """XTTS and GPT-SoVITS: a step of learning and a sentence, by upstream's recipe and by ours, in the same run.
 
     python -m benchmarks.code_voices                       # 15 minutes of one core, 6 GB
-    python -m benchmarks.code_voices --only sovits --runs 2
+    python -m benchmarks.code_voices --only sovits-step sovits-codes --runs 1
 
 Weights are random. GPT-SoVITS has its released sizes; of XTTS' language model there are half the layers, so that
 learning it whole fits a small machine, the rest has its released sizes. Everything is in single precision on a CPU, and
@@ -84,19 +84,20 @@ class Learning(NamedTuple):
 
 def main() -> None:
     options = table.parse(__doc__, arguments)
-    for family in options.only:
-        table.record(f"code_voices-{family}", MEASURES[family](options), options.out)
+    for name in options.only:
+        family, _, part = name.partition("-")
+        table.record(f"code_voices-{name}", [FAMILIES[family](part, options)], options.out)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--only", nargs="+", choices=list(MEASURES), default=list(MEASURES))
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--runs", type=int, default=3, help="of each, after a warm-up")
     parser.add_argument("--seconds", type=float, default=6.0, help="of a clip that is learnt")
     parser.add_argument("--batch", type=int, default=2, help="clips of a step")
     parser.add_argument("--codes", type=int, default=60, help="of a sentence that is spoken")
 
 
-def of_xtts(options: argparse.Namespace) -> Iterator[ResultTable]:
+def random_networks() -> XttsModel:
     torch.manual_seed(0)
     args = GptArgs(
         gpt_layers=HALF, gpt_n_model_channels=1024, gpt_n_heads=16, gpt_max_audio_tokens=605, gpt_max_text_tokens=402,
@@ -106,10 +107,16 @@ def of_xtts(options: argparse.Namespace) -> Iterator[ResultTable]:
     networks = XttsModel(
         SpeechGpt(args, VOCABULARY), LatentVocoder(1024, 512, 512), SpeakerEncoder((32, 64, 128, 256), 512),
         CodecEncoder(256, 512, 1024), torch.ones(80),
-    ).eval()  # fmt: skip
-    yield learnt("XTTS, half of its layers", xtts_ways(networks, options), options)
-    for sound in (False, True):
-        yield spoken("XTTS, half of its layers", partial(xtts_speakers, networks), options, 1024 / 22_050, sound)
+    )  # fmt: skip
+    networks.eval()
+    return networks
+
+
+def of_xtts(part: str, options: argparse.Namespace) -> ResultTable:
+    what, networks = "XTTS, half of its layers", random_networks()
+    if part == "step":
+        return learnt(what, xtts_ways(networks, options), options)
+    return spoken(what, partial(xtts_speakers, networks), options, 1024 / 22_050, sound=part == "sound")
 
 
 def xtts_ways(networks: XttsModel, options: argparse.Namespace) -> Iterator[Learning]:
@@ -172,13 +179,12 @@ def xtts_speakers(
         yield f"ours, int8, {rows} at once", ours(GptSpeaker(gpt), sentence, rows, vocoded if sound else silent), rows
 
 
-def of_sovits(options: argparse.Namespace) -> Iterator[ResultTable]:
+def of_sovits(part: str, options: argparse.Namespace) -> ResultTable:
     torch.manual_seed(0)
-    stage1 = Stage1(STAGE1)
+    if part == "step":
+        return learnt("GPT-SoVITS, stage 1", sovits_ways(Stage1(STAGE1), options), options)
     stage2 = Stage2({"model": STAGE2, "train": {"segment_size": 20_480}}, PHONES).eval()
-    yield learnt("GPT-SoVITS, stage 1", sovits_ways(stage1, options), options)
-    for sound in (False, True):
-        yield spoken("GPT-SoVITS v2", partial(sovits_speakers, stage2), options, 1 / 25, sound)
+    return spoken("GPT-SoVITS v2", partial(sovits_speakers, stage2), options, 1 / 25, sound=part == "sound")
 
 
 def sovits_ways(model: Stage1, options: argparse.Namespace) -> Iterator[Learning]:
@@ -316,7 +322,7 @@ def learnt(what: str, ways: Iterator[Learning], options: argparse.Namespace) -> 
     return ResultTable(title, rows, baseline=UPSTREAM, unit="CPU s", rate="codes/s")
 
 
-def spoken(what: str, speakers: Speakers, options: argparse.Namespace, code: float, sound: bool) -> ResultTable:
+def spoken(what: str, speakers: Speakers, options: argparse.Namespace, code: float, *, sound: bool) -> ResultTable:
     rows = [
         TimedRow(name, used(speak, options.runs), count * options.codes * code)
         for name, speak, count in speakers(options, sound)
@@ -340,7 +346,8 @@ def used(call: Callable[[], object], runs: int) -> list[float]:
     return seconds
 
 
-MEASURES: Mapping[str, Callable[[argparse.Namespace], Iterator[ResultTable]]] = {"xtts": of_xtts, "sovits": of_sovits}
+FAMILIES: Mapping[str, Callable[[str, argparse.Namespace], ResultTable]] = {"xtts": of_xtts, "sovits": of_sovits}
+PARTS = [f"{family}-{part}" for family in FAMILIES for part in ("step", "codes", "sound")]
 
 if __name__ == "__main__":
     main()

@@ -23,7 +23,7 @@ from timbre.core import params
 from timbre.core.errors import SourceError, TimbreError, TrackingError
 from timbre.core.sections import VoiceParams
 from timbre.exchange import voice_versions
-from timbre.tracking import registry, version
+from timbre.tracking import other_runs, registry, version
 from timbre.tracking.version import TrackedFiles
 from timbre.training import timing
 
@@ -64,6 +64,10 @@ def test_a_run_plays_its_sentences_beside_those_of_the_run_before(
     third = max(runs_in(root), key=lambda run: run.info.start_time)
     assert page(third).count("<audio") == 2 * sentences, "the damaged one is left out, the one before it is there"
     assert f"{second.info.run_name}: not the sounds of a run; they are left out" in capsys.readouterr().err
+    assert [other.remark for other in other_runs.others(tracking.connect(), first.info.run_id)] == ["before", "before"]
+    write_owned(root, revoked="2026-04-01")
+    assert not list(other_runs.others(tracking.connect(), first.info.run_id)), "who withdrew is heard nowhere"
+    assert f"track: {second.info.run_name} is not shown beside this run" in capsys.readouterr().err
 
 
 def test_a_parameter_or_another_listener_is_a_new_version(root: Path) -> None:
