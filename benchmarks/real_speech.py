@@ -73,7 +73,7 @@ def check(model: str) -> Iterator[str]:
     for name, spoil in SPOILT.items():
         texts = [spoil([text for _, text, _ in takes], place) for place in range(len(takes))]
         labels = [label(text, one.text, "en") for text, one in zip(texts, heard, strict=True)]
-        clips = [Clip(str(n), "", "", 0, 1, [[0, 1]], 1, text, 1, 99) for n, text in enumerate(texts)]
+        clips = [Clip(str(n), "", "", 0, 1, [[0, 1]], 1, text, speech=1, snr=99) for n, text in enumerate(texts)]
         kept = [dataset.unfit(clip, one, limits) is None for clip, one in zip(clips, labels, strict=True)]
         warned = [any(dataset.warnings(clip, one, limits)) for clip, one in zip(clips, labels, strict=True)]
         told = sum(keep and warn for keep, warn in zip(kept, warned, strict=True))

@@ -8,7 +8,8 @@ Reads   data/sources.yaml, data/raw/<id>.flac, data/raw/<id>.json
 Writes  data/drafts/<id>.json   segments that do not overlap and go no further than a sentence, with their words
         data/turns/<id>.json    who speaks when, as section `who` asks for it; no turns where it does not
 
-With `transcribe.align`, each segment begins and ends where the voice does (timbre/audio/word_times.py).
+With `transcribe.align`, a segment is a sentence, or a part of a long one that ends in a pause, and begins and ends as
+the voice does (timbre/audio/word_times.py).
 
 A draft is made anew when the audio, the model, the language or the glossary changes; none is made of a recording that
 has `draft: false` in data/sources.yaml, which `timbre import` and the booth write, as they know the words. A person's
@@ -29,7 +30,7 @@ import numpy as np
 
 from timbre import asr, audio
 from timbre.asr import HeardUtterance, WhisperTranscript, faster_whisper, languages
-from timbre.asr.sentences import by_sentence
+from timbre.asr.sentences import by_sentence, joined, parted
 from timbre.audio import speech_activity, word_times
 from timbre.audio.word_times import TimedLine
 from timbre.core.content import content_key
@@ -124,7 +125,7 @@ def draft_of(recording: Recording, path: Path, listen: Listen, *, align: bool = 
         ]
     lines = by_sentence(utterances, recording.language)
     if align:
-        lines = settled(lines, path, recording.seconds)
+        lines = settled(joined(lines, recording.language), path, recording.seconds)
     fitting, left_out, mended = in_order(lines, recording.seconds)
     return {
         "language": recording.language,
@@ -135,8 +136,13 @@ def draft_of(recording: Recording, path: Path, listen: Listen, *, align: bool = 
 
 
 def settled(utterances: Sequence[HeardUtterance], path: Path, seconds: float) -> list[HeardUtterance]:
-    """With the times at which the voice begins and ends."""
+    """With the times at which the voice begins and ends; long ones in parts, which end in pauses."""
     sound = speech_activity.load(io.BytesIO(speech_activity.measure(path, "silero")))
+    utterances = [
+        part
+        for one in utterances
+        for part in parted(one, word_times.parts([(word.start, word.end) for word in one.words], sound))
+    ]
     lines = [
         TimedLine((u.start, u.end), *((word.start, word.end) for word in (u.words[0], u.words[-1])))
         if u.words

@@ -8,15 +8,52 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 from timbre.asr import HeardUtterance, Word
-from timbre.core.text import ends_sentence
+from timbre.core.text import ends_sentence, join
 
+BREATH = 1.0  # seconds between two utterances, from where on they are not one sentence
 _MAY_END = re.compile(r"[.!?…。！？][\"'”’)\]]*$")
 
 
 def by_sentence(utterances: Sequence[HeardUtterance], language: str) -> list[HeardUtterance]:
     return [part for utterance in utterances for part in _parts(utterance, language)]
+
+
+def joined(utterances: Sequence[HeardUtterance], language: str) -> list[HeardUtterance]:
+    """Whole sentences, of utterances that go no further than a sentence; one without word times stays alone."""
+    found: list[HeardUtterance] = []
+    for after in utterances:
+        before = found[-1] if found else None
+        if (
+            before is None
+            or not (before.words and after.words)
+            or after.start - before.end > BREATH
+            or ends_sentence(before.text, after.text, language)
+        ):
+            found.append(after)
+            continue
+        found[-1] = replace(
+            before,
+            end=after.end,
+            text=join([before.text, after.text], language),
+            words=[*before.words, *after.words],
+            avg_logprob=min(before.avg_logprob, after.avg_logprob),
+            no_speech_prob=max(before.no_speech_prob, after.no_speech_prob),
+        )
+    return found
+
+
+def parted(utterance: HeardUtterance, places: Sequence[int]) -> list[HeardUtterance]:
+    """The utterance in parts, which begin with the words at these places."""
+    edges = [0, *places, len(utterance.words)]
+    if len(edges) == 2:
+        return [utterance]
+    return [
+        replace(utterance, start=words[0].start, end=words[-1].end, text=_text(words), words=list(words))
+        for words in (utterance.words[a:b] for a, b in pairwise(edges))
+    ]
 
 
 def _parts(utterance: HeardUtterance, language: str) -> Iterator[HeardUtterance]:

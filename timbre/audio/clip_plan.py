@@ -126,7 +126,7 @@ def _partings(stretch: Part, spoken: Sequence[SpokenSegment], ends: Sequence[boo
     for here, there in pairwise(stretch):
         anchor = round(middles[here] / pitch)
         off = abs(middles[here] - anchor * pitch)
-        if off <= reach and (ends[here] or anchor % SURE == 0 or anchor not in served):
+        if off <= reach and (ends[here] or (anchor and anchor % SURE == 0) or anchor not in served):
             value = (ends[here], spoken[there].start - spoken[here].end, -off)
             best[anchor] = max(best.get(anchor, ((False, -1.0, 0.0), -1)), (value, here))
     return {here for _, here in best.values()}

@@ -43,6 +43,10 @@ EDGE = 3  # moments on either side, because a word begins and ends softly: siler
 QUIET_BELOW = 5  # percentile of levels that counts as their quiet
 AROUND = 1500  # moments before and after a clip in which its background is heard: a clip alone has few pauses
 ENOUGH = 30  # moments of pauses that tell the background
+# dB from the mean of the moments' levels up to the level of their mean power: what it is, in the mean of five readers,
+# where a voice is so many dB above six others (docs/real-speech.md)
+SPREADS, ABOVE = (1.15, 1.45, 1.8, 2.3, 2.9, 3.5), (-5.0, 0.0, 2.5, 5.0, 7.5, 10.0)
+ALONE = 3.0  # dB of it, from where on the voice's own quiet moments tell more
 
 
 @dataclass(frozen=True)
@@ -73,14 +77,18 @@ class Activity:
         """dBFS of what is heard beside the voice, between two times and around them.
 
         Digital silence, which an editor or a noise gate leaves, is no background. Where too little else is heard
-        between the words, as among other voices, the quietest moments of the voice itself tell.
+        between the words, the quietest moments of the voice itself tell; or, among other voices, how much its levels
+        vary: one voice is soft between its syllables, several at once are not.
         """
         near = slice(max(0, _within(start, end).start - AROUND), _within(start, end).stop + AROUND)
         levels, speech = self.levels[near], self.speech[near].astype(bool)
         pauses, words = levels[~speech & (levels > 0)], levels[speech & (levels > 0)]
         if len(pauses) >= ENOUGH:
             return float(np.median(pauses)) / 2 + QUIETEST
-        return float(np.percentile(words, QUIET_BELOW)) / 2 + QUIETEST if len(words) else self.floor
+        if not len(words):
+            return self.floor
+        among = _among_voices(words / 2 + QUIETEST) if (~speech).sum() < ENOUGH else None
+        return float(np.percentile(words, QUIET_BELOW)) / 2 + QUIETEST if among is None else among
 
     def runs(self, start: float, end: float) -> list[tuple[float, float]]:
         """The stretches between two times in which somebody speaks without a break."""
@@ -97,6 +105,16 @@ class Activity:
             return (start + end) / 2
         good = np.flatnonzero(levels <= levels.min() + tolerance)
         return float((_within(start, end).start + good[round(place * (len(good) - 1))] + 0.5) * MOMENT)
+
+
+def _among_voices(decibels: npt.NDArray[np.float64]) -> float | None:
+    """dBFS of the others, where the moments' levels vary as little as those of a voice among others do."""
+    mean = 10 * np.log10(np.mean(10 ** (decibels / 10)))
+    spread = mean - decibels.mean()
+    if spread >= ALONE:
+        return None
+    above = np.interp(spread, SPREADS, ABOVE)
+    return float(mean - 10 * np.log10(1 + 10 ** (above / 10)))
 
 
 def _within(start: float, end: float) -> slice:

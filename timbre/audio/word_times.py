@@ -22,6 +22,8 @@ LATE = 0.15  # seconds from a line's first word, as Whisper times it, to where t
 LONGEST = 1.2  # seconds of a word, at most: what Whisper makes longer holds a pause
 FAR = 0.4  # seconds between two lines, from where each looks for its own end of the voice
 LEAST = 0.05  # seconds that a line keeps
+LINE = 8.0  # seconds, from where on a line is parted at its pauses …
+PART = 2.0  # … into lines of so many, at least
 
 
 class TimedLine(NamedTuple):
@@ -39,6 +41,21 @@ def settled(lines: Sequence[TimedLine], sound: Activity, seconds: float) -> list
         starts[0], ends[-1] = _begins(lines[0], 0.0, sound), _ends(lines[-1], seconds, sound)
     moved = zip(lines, starts, ends, strict=True)
     return [(start, end) if end - start >= LEAST else line.times for line, start, end in moved]
+
+
+def parts(words: Sequence[Times], sound: Activity) -> list[int]:
+    """Which words of a long line begin a line of their own: those after its longest pauses."""
+    if not words or words[-1][1] - words[0][0] <= LINE:
+        return []
+    breaks = []
+    for place, (before, after) in enumerate(pairwise(words), 1):
+        if after[0] - words[0][0] >= PART and words[-1][1] - after[0] >= PART:
+            end, start = _parting(TimedLine(before, before, before), TimedLine(after, after, after), sound)
+            breaks.append((start - end, after[0] - before[1], place))
+    if not breaks:
+        return []
+    _, _, place = max(breaks)
+    return [*parts(words[:place], sound), place, *(place + other for other in parts(words[place:], sound))]
 
 
 def _parting(before: TimedLine, after: TimedLine, sound: Activity) -> Times:

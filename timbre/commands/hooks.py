@@ -14,7 +14,7 @@ from pathlib import Path
 
 from timbre.core.content import write_atomic
 from timbre.core.errors import DataError
-from timbre.mapping import dvc_remote
+from timbre.versions import dvc_outs
 from timbre.versions.snapshot import git
 
 EXAMPLES = [
@@ -45,7 +45,7 @@ def command(args: argparse.Namespace) -> int:
         raise
     if args.ask and not agreed(folder):
         return 0
-    for line in install(folder, remote=bool(dvc_remote.default_name(Path()))):
+    for line in install(folder, remote=bool(dvc_outs.default_remote(Path()))):
         print(line)
     return 0
 

@@ -61,12 +61,14 @@ class RowSampling:
         self.temperature = torch.ones(rows, 1, device=device)  # 0 takes the likeliest
         self.top_k = torch.zeros(rows, 1, dtype=torch.int64, device=device)  # 0 is all
         self.top_p = torch.ones(rows, 1, device=device)  # 1 is all
-        self.limited = {*range(rows)} if device.type == "cuda" else set[int]()  # rows that need the order of the codes
+        every = {*range(rows)} if device.type == "cuda" else set[int]()  # a graph does all that any row may ask for
+        self.limited, self.greedy = every, set(every)  # rows that need the order of the codes, or the likeliest
 
     def set(self, row: int, how: Limits, top_p: float = 1.0) -> None:
         self.temperature[row], self.top_k[row], self.top_p[row] = how.temperature, how.top_k, top_p
-        if self.top_k.device.type != "cuda":  # a graph does all that any row may ask for
+        if self.top_k.device.type != "cuda":
             (self.limited.add if how.top_k > 0 or top_p < 1 else self.limited.discard)(row)
+            (self.greedy.add if how.temperature == 0 else self.greedy.discard)(row)
 
     def pick(self, logits: Tensor, draw: Tensor) -> Tensor:
         """As `pick`, each row in its own way: logits (rows, codes), draw (rows, 1) → (rows)."""
@@ -75,7 +77,7 @@ class RowSampling:
             scaled = scaled.masked_fill(scaled < self._least(scaled), -torch.inf)
         passed = torch.softmax(scaled, -1).cumsum(-1, dtype=torch.float64)
         drawn = torch.searchsorted(passed, draw * passed[:, -1:], right=True)[:, 0]
-        return torch.where(self.temperature[:, 0] > 0, drawn, logits.argmax(-1))
+        return torch.where(self.temperature[:, 0] > 0, drawn, logits.argmax(-1)) if self.greedy else drawn
 
     def _least(self, scaled: Tensor) -> Tensor:
         """The smallest logit of each row (rows, 1) that may be drawn."""

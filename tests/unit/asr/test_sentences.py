@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from timbre.asr import HeardUtterance, Word
-from timbre.asr.sentences import by_sentence
+from timbre.asr.sentences import by_sentence, joined, parted
 
 
 def utterance(text: str, timed: bool = True) -> HeardUtterance:
@@ -30,3 +32,22 @@ def test_no_word_is_lost_and_what_has_no_word_times_stays_whole() -> None:
 
 def test_a_sentence_without_an_end_goes_on() -> None:
     assert by_sentence([utterance("and so on and so forth,")], "en") == [utterance("and so on and so forth,")]
+
+
+def test_what_whisper_parted_within_a_sentence_is_joined_and_may_be_parted_elsewhere() -> None:
+    first, second, third = utterance("The tide"), utterance("comes in."), utterance("Boats go.")
+    later = [replace(one, start=start, end=start + 2) for start, one in ((2.0, second), (4.0, third))]
+    whole = joined([first, *later], "en")
+    assert [(one.start, one.end, one.text) for one in whole] == [
+        (0.0, 4.0, "The tide comes in."),
+        (4.0, 6.0, "Boats go."),
+    ]
+    assert [one.text for one in parted(whole[0], [3])] == ["The tide comes", "in."]
+    assert parted(whole[0], []) == [whole[0]]
+
+
+def test_what_has_no_word_times_or_comes_seconds_later_is_not_joined() -> None:
+    first, untimed = utterance("The tide"), utterance("comes in.", timed=False)
+    assert joined([first, replace(untimed, start=2.0, end=4.0)], "en") == [first, replace(untimed, start=2.0, end=4.0)]
+    late = replace(utterance("comes in."), start=5.0, end=7.0)
+    assert joined([first, late], "en") == [first, late]

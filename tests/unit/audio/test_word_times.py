@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from timbre.audio.speech_activity import Activity
-from timbre.audio.word_times import TimedLine, settled
+from timbre.audio.word_times import TimedLine, parts, settled
 
 LOUD, QUIET = 200, 20  # stored levels
 
@@ -60,3 +62,20 @@ def test_where_no_voice_is_heard_times_stay_and_nothing_is_made_of_nothing() -> 
     lines = [line(1.0, 1.3, 2.0, 2.3)]
     assert settled(lines, sound(), 10.0) == [(1.0, 2.3)]
     assert settled([], sound(), 10.0) == []
+
+
+def test_a_long_sentence_is_parted_at_its_longest_pauses_and_a_short_one_not_at_all() -> None:
+    words = [(0.4 * n, 0.4 * n + 0.38) for n in range(40)]  # 16 s, without a pause as Whisper times them
+    pauses = [(3.05, 3.25), (5.25, 5.6), (10.9, 11.2)]  # the first is the shortest, and two seconds from the second
+    edges = [0.0, *(time for pause in pauses for time in pause), 16.0]
+    heard = sound(*zip(edges[::2], edges[1::2], strict=True), seconds=16.0)
+    begins = [words[place][0] for place in parts(words, heard)]
+    assert begins == pytest.approx([5.6, 11.2], abs=0.41)
+    assert parts(words[:20], heard) == [], "eight seconds are no long line"
+
+
+def test_a_long_sentence_without_any_pause_is_parted_all_the_same_into_lines_that_fit() -> None:
+    words = [(0.4 * n, 0.4 * n + 0.38) for n in range(60)]
+    places = parts(words, sound((0.0, 24.0), seconds=24.0))
+    edges = [0, *places, len(words)]
+    assert all(words[b - 1][1] - words[a][0] <= 8.0 for a, b in pairwise(edges))

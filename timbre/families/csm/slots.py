@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from timbre.families.csm.model import Csm
 
 RANK = 32  # room for later adapters, where none was there at the start
-YOUNG = 4  # frames that are decoded at once
+YOUNG = 4  # first frames of a sentence that a GPU decodes at once, each
 CONTEXTS = 32  # references and conversations whose keys and values are kept
 
 
@@ -49,8 +49,8 @@ class SlotSentence:
 
     @property
     def piece(self) -> int:
-        """Frames of the next piece: half of what is heard while it is made."""
-        return 1 if self.made <= YOUNG else min(self.made // 2, LONGEST_PIECE)
+        """Frames of the next piece, one more than all before it: 1, 2, 4, 8, …"""
+        return min(self.made // 2 + 1, LONGEST_PIECE)
 
 
 class CsmSlots:
@@ -124,7 +124,7 @@ class CsmSlots:
             yield SlotSound(slot, sound, True, over[slot], {"codes": codes})
 
     def _young(self, frames: Frames) -> dict[int, Audio]:
-        """The first frames of sentences, all in one call of the codec."""
+        """On a GPU the first frames of sentences, all in one call of the codec."""
         young = [slot for slot, one in self.sentences.items() if one.waiting and one.made <= YOUNG]
         if not young or self.codec.device.type == "cpu":
             return {}
