@@ -27,14 +27,13 @@ from pathlib import Path
 from typing import Annotated
 
 from timbre import families
-from timbre.core.content import write_atomic
+from timbre.core.content import folder_key, write_atomic
 from timbre.core.params import read
 from timbre.core.records import Example, cloned_clips
 from timbre.core.safe_text import escaped
 from timbre.evaluation.measures import COMPARED, MEASURES
 from timbre.evaluation.metrics import read as read_metrics
 from timbre.families import WeightsLicence
-from timbre.mapping.dvc_cache import folder_key
 from timbre.mapping.stage import run_stage
 from timbre.project.permissions import Permissions, Used, of_dataset
 from timbre.report import data, method, sample_rows, tables

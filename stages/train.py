@@ -40,7 +40,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from timbre import families
-from timbre.core.content import content_key
+from timbre.core.content import content_key, folder_key
 from timbre.core.errors import ModelError
 from timbre.core.params import read
 from timbre.core.records import EARLY_TAG, GO_ON, beginning, early_ending
@@ -49,7 +49,6 @@ from timbre.core.safe_text import warn
 from timbre.core.sections import Settings, TrainParams, VoiceParams
 from timbre.families import Course, Voice
 from timbre.mapping import inputs
-from timbre.mapping.dvc_cache import folder_key
 from timbre.mapping.entries import RECORD, Entry
 from timbre.mapping.stage import run_stage
 from timbre.mapping.store import Store

@@ -36,6 +36,15 @@ def test_two_sentences_of_a_voice_are_nearer_than_two_voices(encoder: AnyVoiceEn
     assert np.array_equal(encoder.embed(audio.read(TINY / "voices/mira/0.flac")[0]), one[0])
 
 
+def test_loading_it_draws_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    from transformers.utils import logging
+
+    logging.enable_progress_bar()
+    speaker_encoder.load.cache_clear()
+    speaker_encoder.load(SpeakerParams(str(TINY / "speaker"), None))
+    assert capsys.readouterr().err == ""
+
+
 def test_sounds_of_any_length_have_an_embedding(encoder: AnyVoiceEncoder) -> None:
     for length in (0, 1, 1600, 40_000):
         found = encoder.embed(np.zeros(length, np.float32))

@@ -14,9 +14,9 @@ import pytest
 from stages import train as stage
 from tests.support.files import contents
 from tests.support.training_root import PARAMS, arguments, training_root, write_params
+from timbre.core.content import folder_key
 from timbre.core.errors import ModelError
 from timbre.core.records import ADAPTER_WEIGHTS, beginning
-from timbre.mapping.dvc_cache import folder_key
 from timbre.training import courses, warm_start
 from timbre.training.loop import Training
 

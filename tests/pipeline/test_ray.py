@@ -26,11 +26,11 @@ from tests.support.entries import jobs, refuse, upper
 from tests.support.files import contents
 from tests.support.tiny_models import random_csm
 from timbre import audio
+from timbre.core.content import md5
 from timbre.core.errors import DataError, EngineError
 from timbre.core.sections import ComputeParams, EncodeParams, VoiceParams
 from timbre.mapping import batch, ray_driver, ray_worker
 from timbre.mapping.batch import Files
-from timbre.mapping.entries import md5
 from timbre.mapping.ray_driver import Share
 from timbre.mapping.ray_worker import LeftOut
 from timbre.mapping.refresh import Job, refresh

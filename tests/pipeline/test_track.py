@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import shutil
-import socket
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -18,7 +15,7 @@ import soundfile
 from stages import track
 from tests.support import dnsmos, mlflow_store
 from tests.support.fake_outputs import end_early
-from tests.support.mlflow_store import ARGUMENTS, DIGEST, PARAMS
+from tests.support.mlflow_store import ARGUMENTS, DIGEST, PARAMS, runs_in
 from tests.support.paths import ROOT
 from tests.support.report_outs import write_owned
 from timbre import tracking
@@ -31,22 +28,18 @@ from timbre.tracking.version import TrackedFiles
 from timbre.training import timing
 
 
-def runs(root: Path) -> list[Any]:
-    return mlflow_store.runs(f"sqlite:///{root}/mlflow.db")
-
-
 def test_a_version_has_one_run_whatever_is_repeated_or_reverted(root: Path) -> None:
     track.main(**ARGUMENTS)
     track.main(**ARGUMENTS)
-    assert len(runs(root)) == 1
+    assert len(runs_in(root)) == 1
     before = (root / "data/dataset/train.jsonl").read_text()
     (root / "data/dataset/train.jsonl").write_text(before.replace("captain", "pilot"))
     track.main(**ARGUMENTS)
-    assert len(runs(root)) == 2
+    assert len(runs_in(root)) == 2
     (root / "data/dataset/train.jsonl").write_text(before)
     track.main(**ARGUMENTS)
-    assert len(runs(root)) == 2
-    assert all(tracking.is_complete(run) for run in runs(root))
+    assert len(runs_in(root)) == 2
+    assert all(tracking.is_complete(run) for run in runs_in(root))
 
 
 def test_a_run_plays_its_sentences_beside_those_of_the_run_before(
@@ -58,17 +51,17 @@ def test_a_run_plays_its_sentences_beside_those_of_the_run_before(
 
     sentences = len(list((root / "reports/samples").glob("tuned_clone-*-0.flac")))
     track.main(**ARGUMENTS)
-    assert page(runs(root)[0]).count("<audio") == sentences
+    assert page(runs_in(root)[0]).count("<audio") == sentences
     (root / "params.yaml").write_text(PARAMS.replace("1e-4", "2e-4"))
     track.main(**ARGUMENTS)
-    second, first = sorted(runs(root), key=lambda run: -run.info.start_time)
+    second, first = sorted(runs_in(root), key=lambda run: -run.info.start_time)
     assert page(second).count("<audio") == 2 * sentences
     assert f"<bdi>{first.info.run_name}</bdi> (before)" in page(second)
     sounds = root / "mlruns" / second.info.run_id / "artifacts/side by side/sounds.json"
     sounds.write_text("spoilt")
     (root / "params.yaml").write_text(PARAMS.replace("1e-4", "3e-4"))
     track.main(**ARGUMENTS)
-    third = max(runs(root), key=lambda run: run.info.start_time)
+    third = max(runs_in(root), key=lambda run: run.info.start_time)
     assert page(third).count("<audio") == 2 * sentences, "the damaged one is left out, the one before it is there"
     assert f"{second.info.run_name}: not the sounds of a run; they are left out" in capsys.readouterr().err
     assert [other.remark for other in other_runs.others(tracking.connect(), first.info.run_id)] == ["before", "before"]
@@ -81,16 +74,16 @@ def test_a_parameter_or_another_listener_is_a_new_version(root: Path) -> None:
     track.main(**ARGUMENTS)
     (root / "params.yaml").write_text(PARAMS.replace("1e-4", "2e-4"))
     track.main(**ARGUMENTS)
-    assert len(runs(root)) == 2
+    assert len(runs_in(root)) == 2
     heard = root / "reports/heard/base-one-0.json"
     heard.write_text(heard.read_text().replace('"key": "', '"key": "0'))
     track.main(**ARGUMENTS)
-    assert len(runs(root)) == 3
+    assert len(runs_in(root)) == 3
 
 
 def test_a_run_holds_all_that_people_compare(root: Path) -> None:
     track.main(**ARGUMENTS)
-    (run,) = runs(root)
+    (run,) = runs_in(root)
     client = tracking.connect()
     assert run.info.status == "FINISHED"
     assert set(run.data.params) == set(track.flat(params.load()))
@@ -152,68 +145,12 @@ def test_the_commit_stands_in_the_run_and_what_the_pipeline_writes_is_no_change(
     git("commit", "-qm", "first")
     (root / "dvc.lock").write_text((root / "dvc.lock").read_text() + "\n")
     track.main(**ARGUMENTS)
-    (run,) = runs(root)
+    (run,) = runs_in(root)
     assert re.fullmatch("[0-9a-f]{40}", run.data.tags["git.commit"])
     assert run.data.tags["git.dirty"] == "false"
     (root / "params.yaml").write_text(PARAMS.replace("rank: 8", "rank: 16"))
     track.main(**ARGUMENTS)
-    assert {run.data.tags["git.dirty"] for run in runs(root)} == {"false", "true"}
-
-
-def test_a_run_that_was_cut_short_is_recorded_anew(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import requests
-    from mlflow import MlflowClient
-
-    def gone(*_: object) -> None:
-        raise requests.ConnectionError("the line went dead")
-
-    with monkeypatch.context() as broken:
-        broken.setattr(MlflowClient, "log_artifacts", gone)
-        with pytest.raises(TrackingError, match="the line went dead"):
-            track.main(**ARGUMENTS)
-    assert not tracking.is_complete(runs(root)[0])
-    track.main(**ARGUMENTS)
-    (run,) = runs(root)
-    assert tracking.is_complete(run)
-    assert len(tracking.connect().get_metric_history(run.info.run_id, "train_loss")) == 120, "no point twice"
-
-
-def test_a_version_that_the_store_has_is_left_alone_without_mlflow(root: Path) -> None:
-    track.main(**ARGUMENTS)
-    code = (
-        "import sys; from pathlib import Path; from stages import track\n"
-        f"track.main(**{{name: Path(path) for name, path in {mlflow_store.FLAGS}.items()}})\n"
-        "print({'mlflow', 'torch', 'numpy', 'soundfile', 'dvc'} & set(sys.modules))"
-    )
-    environment = {"PYTHONPATH": str(ROOT), "PATH": ""}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert re.fullmatch(r"track: version \w{16} has its run already, \w{8}\nset\(\)\n", done.stdout)
-
-
-def test_another_store_gets_the_run_of_a_version_that_was_recorded_elsewhere(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shutil.copy(root / "mlflow.db", root / "other.db")  # with its tables, and without a run
-    track.main(**ARGUMENTS)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/other.db")
-    track.main(**ARGUMENTS)
-    assert len(runs(root)) == len(mlflow_store.runs(f"sqlite:///{root}/other.db")) == 1
-
-
-def test_a_store_that_had_the_version_may_be_down(
-    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    uri = "http://ann:secret@127.0.0.1:9"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    with pytest.raises(TrackingError, match=r"http://127\.0\.0\.1:9 cannot be reached"):
-        track.main(**ARGUMENTS)
-    version.remember(uri, TrackedFiles().key(dataclasses.asdict(params.read())))
-    track.main(**ARGUMENTS)
-    assert "http://127.0.0.1:9 gives no answer now" in capsys.readouterr().out
-    (root / "params.yaml").write_text(PARAMS.replace("1e-4", "2e-4"))
-    with pytest.raises(TrackingError, match="cannot be reached"):
-        track.main(**ARGUMENTS)
+    assert {run.data.tags["git.dirty"] for run in runs_in(root)} == {"false", "true"}
 
 
 def test_the_files_that_are_recorded_are_those_of_dvc_yaml() -> None:
@@ -229,13 +166,13 @@ def test_predicted_opinions_that_come_later_are_added_once_and_make_no_other_ver
 ) -> None:
     dnsmos.put_in_place(monkeypatch)
     track.main(**ARGUMENTS)
-    (run,) = runs(root)
+    (run,) = runs_in(root)
     assert version.OPINIONS_TAG not in run.data.tags
     assert not [name for name in run.data.metrics if name.startswith("mos/")]
     expected = dnsmos.judged(root / "reports/samples")
     for _ in range(2):
         track.main(**ARGUMENTS)
-    (run,) = runs(root)
+    (run,) = runs_in(root)
     assert {name: value for name, value in run.data.metrics.items() if name.startswith("mos/")} == {
         f"mos/{condition}": value for condition, value in expected.items()
     }
@@ -258,7 +195,7 @@ def test_a_run_is_named_after_its_commit_and_says_whose_it_is_and_how_to_get_bac
     track.main(**ARGUMENTS)
     (root / "params.yaml").write_text(PARAMS.replace("rank: 8", "rank: 16"))
     track.main(**ARGUMENTS)
-    changed, first = runs(root)
+    changed, first = runs_in(root)
     assert (first.info.run_name, changed.info.run_name) == (
         "Correct the captain's name", "after Correct the captain's name"
     )  # fmt: skip
@@ -274,51 +211,15 @@ def test_a_page_drawn_anew_replaces_that_of_its_run(root: Path) -> None:
     track.main(**ARGUMENTS)
     (root / "reports/index.html").write_text(mlflow_store.PAGE.replace("a page", "a better page"))
     track.main(**ARGUMENTS)
-    (run,) = runs(root)
+    (run,) = runs_in(root)
     assert "better" in (root / "mlruns" / run.info.run_id / "artifacts/report/index.html").read_text()
-
-
-def test_a_server_that_is_down_is_told_in_one_line(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
-    with pytest.raises(TrackingError) as error:
-        track.main(**ARGUMENTS)
-    assert f"127.0.0.1:{port} cannot be reached" in str(error.value)
-    assert "`dvc repro` records the run" in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-def test_a_server_that_never_answers_is_called_down_soon(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))
-        silent.listen()
-        monkeypatch.setattr(tracking, "PATIENCE", 0.3)
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        with pytest.raises(TrackingError, match="cannot be reached"):
-            track.main(**ARGUMENTS)
-
-
-def test_an_experiment_in_a_temporary_folder_writes_to_the_main_store(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    elsewhere = root / ".dvc/tmp/exps/standalone/tmpab12"
-    shutil.copytree(root, elsewhere, ignore=shutil.ignore_patterns(".dvc", "mlflow.db", "mlruns"))
-    monkeypatch.chdir(elsewhere)
-    monkeypatch.setenv("DVC_EXP_NAME", "sober-tern")
-    track.main(**ARGUMENTS)
-    assert not (elsewhere / "mlflow.db").exists()
-    (run,) = runs(root)
-    assert run.info.run_name == "sober-tern"
-    assert run.info.artifact_uri.startswith((root / "mlruns").as_uri())
 
 
 def test_a_missing_out_is_named_before_anything_is_recorded(root: Path) -> None:
     shutil.rmtree(root / "models/adapter")
     with pytest.raises(track.DataError, match="models/adapter: missing; `dvc repro` makes it"):
         track.main(**ARGUMENTS)
-    assert runs(root) == []
+    assert runs_in(root) == []
 
 
 def test_the_stage_depends_on_every_section_of_the_parameters_that_changes_a_result() -> None:
@@ -334,7 +235,7 @@ def test_the_stage_depends_on_every_section_of_the_parameters_that_changes_a_res
 def test_gates_and_over_fitting_stand_among_the_tags(root: Path) -> None:
     mlflow_store.write_gates(root, named=True, words=False, similarity=False)
     track.main(**ARGUMENTS)
-    (run,) = runs(root)
+    (run,) = runs_in(root)
     told = {name: run.data.tags[name] for name in ("gate.named", "gate.words", "gates")}
     assert told == {"gate.named": "passed", "gate.words": "failed", "gates": "failed: words, similarity"}
     assert run.data.metrics["gate_value/words"] == 0.25
@@ -346,7 +247,7 @@ def test_gates_and_over_fitting_stand_among_the_tags(root: Path) -> None:
 def test_an_early_end_stands_among_the_tags(root: Path) -> None:
     end_early(root)
     track.main(**ARGUMENTS)
-    (run,) = runs(root)
+    (run,) = runs_in(root)
     assert run.data.tags["ended early"] == "a person ended it early, at step 120 of 300"
 
 
@@ -356,7 +257,7 @@ def test_a_failed_gate_ends_the_pipeline_only_if_strict_and_once_all_is_recorded
     for _ in range(2):
         with pytest.raises(TimbreError, match=r"^gate `words` failed: .*\ngate `similarity` failed: [^\n]*$"):
             track.main(**ARGUMENTS)
-    (run,) = runs(root)
+    (run,) = runs_in(root)
     assert tracking.is_complete(run)
     assert run.data.tags["gate.words"] == "failed"
 
@@ -365,7 +266,7 @@ def test_a_voice_without_gates_says_nothing_of_them(root: Path) -> None:
     metrics = json.loads((root / "reports/details.json").read_text())
     (root / "reports/details.json").write_text(json.dumps({k: v for k, v in metrics.items() if k != "gates"}))
     track.main(**ARGUMENTS)
-    assert not [name for name in runs(root)[0].data.tags if name.startswith("gate")]
+    assert not [name for name in runs_in(root)[0].data.tags if name.startswith("gate")]
 
 
 def test_tags_name_the_data_the_lock_and_the_base_model(root: Path) -> None:
@@ -373,7 +274,7 @@ def test_tags_name_the_data_the_lock_and_the_base_model(root: Path) -> None:
     mlflow_store.write_lock(root, {"data/dataset": DIGEST, "models/adapter": "fedcba9876543210fedcba9876543210.dir"})
     (root / "params.yaml").write_text(PARAMS.replace("revision: null", "revision: 0a1b2c3"))
     track.main(**ARGUMENTS)
-    second, first = (run.data.tags for run in runs(root))
+    second, first = (run.data.tags for run in runs_in(root))
     assert first["data.version"] == second["data.version"] == DIGEST
     assert first["dvc.lock"] != second["dvc.lock"]
     assert first["base.model"] == "models/tiny/csm"
@@ -385,12 +286,12 @@ def test_what_training_cost_is_told_where_it_was_this_voice(root: Path) -> None:
     speed = root / "models/speed.json"
     timing.write(speed, root / "models/adapter", [{"step": 1, "frames_per_second": 900.0, "memory_mb": 512.5}])
     track.main(**ARGUMENTS)
-    (run,) = runs(root)
+    (run,) = runs_in(root)
     assert run.data.metrics["system/frames_per_second"] == 900.0
     (root / "models/adapter" / timing.WEIGHTS).write_bytes(b"other weights")
     track.main(**ARGUMENTS)
-    assert len(runs(root)) == 2
-    assert not [name for name in runs(root)[0].data.metrics if name.startswith("system/")]
+    assert len(runs_in(root)) == 2
+    assert not [name for name in runs_in(root)[0].data.metrics if name.startswith("system/")]
 
 
 def test_the_adapter_is_a_model_version_and_the_candidate_goes_with_the_voice(root: Path) -> None:
@@ -401,7 +302,7 @@ def test_the_adapter_is_a_model_version_and_the_candidate_goes_with_the_voice(ro
     (root / "models/adapter" / timing.WEIGHTS).write_bytes(b"other weights")
     track.main(**ARGUMENTS)
     client = tracking.connect()
-    second, first = runs(root)
+    second, first = runs_in(root)
     assert registry.aliases(client) == {"candidate": second.info.run_id}
     kept = download_artifacts("models:/timbre@candidate", tracking_uri=tracking.store_uri())
     assert (Path(kept) / timing.WEIGHTS).read_bytes() == b"other weights"
@@ -410,22 +311,6 @@ def test_the_adapter_is_a_model_version_and_the_candidate_goes_with_the_voice(ro
     track.main(**ARGUMENTS)
     assert registry.aliases(client) == {"candidate": first.info.run_id}, "the voice went back, and the name with it"
     assert len(client.search_model_versions("name = 'timbre'")) == 2
-
-
-def test_a_run_that_was_cut_short_leaves_no_model_version(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import requests
-    from mlflow import MlflowClient
-
-    def gone(*_: object) -> None:
-        raise requests.ConnectionError("the line went dead")
-
-    with monkeypatch.context() as broken:
-        broken.setattr(MlflowClient, "set_terminated", gone)
-        with pytest.raises(TrackingError, match="the line went dead"):
-            track.main(**ARGUMENTS)
-    track.main(**ARGUMENTS)
-    (version,) = tracking.connect().search_model_versions("name = 'timbre'")
-    assert version.run_id == runs(root)[0].info.run_id
 
 
 def test_a_dataset_is_found_by_dvcs_hash_and_comes_back_from_its_cache(root: Path) -> None:
@@ -465,4 +350,4 @@ def test_nothing_is_recorded_of_a_voice_that_may_not_be_heard(root: Path) -> Non
     page.write_text(page.read_text().replace("marina", "marina bob"))
     with pytest.raises(SourceError, match=r"reports/index\.html: holds the voice of bob"):
         track.main(**ARGUMENTS)
-    assert runs(root) == []
+    assert runs_in(root) == []

@@ -67,3 +67,8 @@ def runs(uri: str) -> list[Any]:
     client = tracking.connect(uri)
     experiment = tracking.experiment_of(client, create=False)
     return list(client.search_runs([experiment])) if experiment else []
+
+
+def runs_in(root: Path) -> list[Any]:
+    """Of the store in a repository."""
+    return runs(f"sqlite:///{root}/mlflow.db")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 # Else each command of DVC begins another process, of three times its cost, to tell its makers and to ask for updates.
@@ -16,3 +17,5 @@ SETTINGS = {
 
 for name, value in SETTINGS.items():
     os.environ.setdefault(name, value)
+
+gc.disable()  # while test files are imported: a sixth of the time it takes; tests/conftest.py turns it on again

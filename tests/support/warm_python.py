@@ -134,9 +134,11 @@ def serve(root: Path) -> dict[str, Any]:
     if os.fork():
         os._exit(0)  # whoever began this server may end before it
     os.setsid()
+    gc.disable()
     for name in LOADED:
         importlib.import_module(name)
     gc.collect()
+    gc.enable()
     gc.freeze()  # so that a child's collections touch none of it, and no page of it is copied
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(root / "server"))

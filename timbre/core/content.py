@@ -13,7 +13,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,6 +43,36 @@ def file_sha256(path: Path) -> str:
 def files_key(digests: Iterable[tuple[str, str]]) -> str:
     """A short name for files together, each given by its name and its SHA-256."""
     return content_key(sorted(digests))
+
+
+def md5(content: bytes) -> str:
+    """The name that DVC keeps it by."""
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def file_md5(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def listing_md5(files: Mapping[str, str]) -> str:
+    """A folder's hash as DVC counts it: that of the list of its files, which are given with the MD5 of each."""
+    entries = [{"md5": digest, "relpath": name} for name, digest in sorted(files.items())]
+    return md5(json.dumps(entries, sort_keys=True).encode()) + ".dir"
+
+
+def folder_key(folder: Path, without: Collection[str] = ()) -> str:
+    """The hash of a folder as it lies there, without `.dir` and without the files of these names."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in without)
+    return listing_md5({path.relative_to(folder).as_posix(): file_md5(path) for path in files}).removesuffix(".dir")
+
+
+def files_listed(content: bytes) -> dict[str, str] | None:
+    """File → MD5, of such a list; None where it is no list of files: a remote may hold anything under a hash."""
+    try:
+        return {str(entry["relpath"]): str(entry["md5"]) for entry in json.loads(content)}
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
 
 
 def read_text(path: Path, kind: type[TimbreError] = DataError, remedy: str = "") -> str:
@@ -137,6 +167,11 @@ def _count(value: Any, counts: dict[int, int]) -> int:
         below = value.values() if isinstance(value, dict) else value
         counts[id(value)] = 1 + sum(_count(one, counts) for one in below)
     return counts[id(value)]
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """The value, or an empty one where a document has something else in its place."""
+    return value if isinstance(value, dict) else {}
 
 
 def line_of(entry: Any, key: object) -> int:

@@ -25,7 +25,7 @@ from timbre.core.errors import ModelError
 from timbre.core.running import settle
 from timbre.core.sections import SpeakerParams
 from timbre.evaluation import ge2e
-from timbre.families.published import SAFE, WEIGHTS, harmless
+from timbre.families.published import SAFE, WEIGHTS, harmless, quiet
 
 SAMPLE_RATE = 16_000  # Hz, of the samples that the encoder hears
 SHORTEST = 1.0  # seconds; shorter sounds are filled up with silence, as the tiny encoder was taught and measured
@@ -129,6 +129,7 @@ def load(params: SpeakerParams) -> AnyVoiceEncoder:
     import torch
     from transformers import AutoFeatureExtractor, WavLMConfig, WavLMForXVector
 
+    quiet()
     # Microsoft's own on the hub are a pickle, of which transformers reads the weights alone
     kind = WEIGHTS if Path(params.model).is_dir() else {}
     try:

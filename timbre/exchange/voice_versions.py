@@ -19,14 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from timbre import tracking
-from timbre.core.content import write_atomic
+from timbre.core.content import folder_key, mapping, write_atomic
 from timbre.core.errors import DataError, ModelError, TrackingError
 from timbre.core.params import read
 from timbre.core.records import ADAPTER_FILES
 from timbre.core.sections import VoiceParams
 from timbre.families import SpeakerTag, Turn
-from timbre.mapping.dvc_cache import folder_key
-from timbre.mapping.dvc_yaml import mapping
 from timbre.project.permissions import DATASET, Used, numbers_of_adapter, of_adapter
 from timbre.tracking import mlmodel
 from timbre.versions import dvc_lock

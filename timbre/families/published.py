@@ -20,6 +20,14 @@ CODE = ("auto_map", "custom_pipelines", "kernel_config")  # keys of a configurat
 KINDS = ("attn_implementation", "experts_implementation")  # … and what may name a kernel; transformers chooses better
 
 
+def quiet() -> None:
+    """No bars and no advice of transformers while a model is loaded: they are not of the command that runs."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
 def harmless(content: Any) -> Any:
     """A configuration without what names code, at any depth."""
     if isinstance(content, dict):

@@ -10,8 +10,8 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from timbre.core.content import HASHES
-from timbre.mapping.entries import RECORD, Record, file_md5, opened
+from timbre.core.content import HASHES, file_md5
+from timbre.mapping.entries import RECORD, Record, opened
 
 
 def damaged(folders: Iterable[Path]) -> Iterator[Path]:

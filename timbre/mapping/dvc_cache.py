@@ -8,8 +8,6 @@ from __future__ import annotations
 import configparser
 import contextlib
 import io
-import json
-from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,9 +15,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from timbre.core.content import write_atomic
-from timbre.mapping.dvc_yaml import mapping
-from timbre.mapping.entries import file_md5, md5
+from timbre.core.content import files_listed, mapping, write_atomic
 
 LOCK = Path("dvc.lock")
 
@@ -79,26 +75,6 @@ def listing(objects: Path, digest: str) -> dict[str, str]:
         return files_listed(objects.joinpath(digest[:2], digest[2:]).read_bytes()) or {}
     except OSError:
         return {}
-
-
-def files_listed(content: bytes) -> dict[str, str] | None:
-    """None where it is no list of files: a remote may hold anything under a hash."""
-    try:
-        return {str(entry["relpath"]): str(entry["md5"]) for entry in json.loads(content)}
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return None
-
-
-def folder_md5(files: Mapping[str, str]) -> str:
-    """A folder's hash as DVC counts it, by the MD5 of each of its files: that of their list."""
-    entries = [{"md5": digest, "relpath": name} for name, digest in sorted(files.items())]
-    return md5(json.dumps(entries, sort_keys=True).encode()) + ".dir"
-
-
-def folder_key(folder: Path, without: Collection[str] = ()) -> str:
-    """The hash of a folder as it lies there, without `.dir` and without the files of these names."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in without)
-    return folder_md5({path.relative_to(folder).as_posix(): file_md5(path) for path in files}).removesuffix(".dir")
 
 
 def forget_run(root: Path, stage: str) -> None:

@@ -8,12 +8,10 @@ from typing import Any
 
 from pathspec import GitIgnoreSpec
 
+from timbre.core.content import mapping
+
 KINDS = ("outs", "metrics", "plots")  # of what a stage makes
 IGNORED = ".dvcignore"
-
-
-def mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def listed(value: Any) -> list[Any]:

@@ -9,7 +9,6 @@ before these were put in. Whatever a kill, a disk or a hand did to an entry, the
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Collection, Mapping
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from timbre.core.content import HASHES
+from timbre.core.content import HASHES, md5
 
 RECORD = ".json"
 State = Literal["fresh", "stale", "damaged"]
@@ -82,15 +81,6 @@ def key_of(content: bytes) -> str | None:
         return str(json.loads(content)["key"])
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-
-
-def md5(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
-
-
-def file_md5(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _harmless(name: Any) -> bool:

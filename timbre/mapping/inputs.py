@@ -17,11 +17,10 @@ import psutil
 from ruamel.yaml import YAML
 
 from timbre.core import params
-from timbre.core.content import write_atomic
+from timbre.core.content import file_md5, listing_md5, write_atomic
 from timbre.core.errors import ParamsError
-from timbre.mapping.dvc_cache import folder_md5, forget_run, locked_stages
+from timbre.mapping.dvc_cache import forget_run, locked_stages
 from timbre.mapping.dvc_yaml import at, filled, ignored, made, paths, sections
-from timbre.mapping.entries import file_md5
 
 PIPELINE = Path("dvc.yaml")
 SEEN = Path(".timbre/inputs")  # stage.json: what it was given, until DVC has recorded it
@@ -82,7 +81,7 @@ def dvc_hash(path: Path) -> str:
         return _md5(path)
     rules = ignored(Path())
     files = [each for each in path.rglob("*") if each.is_file() and not rules.match_file(each.as_posix())]
-    return folder_md5({each.relative_to(path).as_posix(): _md5(each) for each in files})
+    return listing_md5({each.relative_to(path).as_posix(): _md5(each) for each in files})
 
 
 def _md5(path: Path) -> str:

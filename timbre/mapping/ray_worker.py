@@ -17,11 +17,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
+from timbre.core.content import file_md5
 from timbre.core.errors import TimbreError
 from timbre.mapping.batch import Files, computed, portable
 from timbre.mapping.dvc_cache import locked_stages
 from timbre.mapping.dvc_remote import Remote
-from timbre.mapping.entries import file_md5
 
 CODE = ("timbre", "stages")
 ADVICE = "share the folder, or bring it up to date there (docs/cluster.md)"

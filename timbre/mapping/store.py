@@ -22,10 +22,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from timbre.core.content import HASHES, write_atomic
+from timbre.core.content import HASHES, file_md5, md5, write_atomic
 from timbre.core.safe_text import warn
 from timbre.mapping.dvc_cache import Locked, objects
-from timbre.mapping.entries import RECORD, Entry, Record, State, file_md5, key_of, md5, opened, seal
+from timbre.mapping.entries import RECORD, Entry, Record, State, key_of, opened, seal
 
 MEMORY = Path(".timbre/entries")
 KEPT = Path(".timbre/store")

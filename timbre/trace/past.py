@@ -9,7 +9,7 @@ import functools
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from timbre.mapping.dvc_yaml import mapping
+from timbre.core.content import mapping
 from timbre.trace.facts import Past
 from timbre.trace.version import key_of_adapter
 from timbre.tracking import offline

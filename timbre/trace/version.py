@@ -14,14 +14,12 @@ from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any
 
-from timbre.core.content import files_key
+from timbre.core.content import files_key, mapping, md5
 from timbre.core.errors import SourceError
 from timbre.core.records import ADAPTER_FILES
 from timbre.core.safe_text import redacted
 from timbre.evaluation import score_rows
 from timbre.evaluation.score_rows import ScoreRow
-from timbre.mapping.dvc_yaml import mapping
-from timbre.mapping.entries import md5
 from timbre.project import prompts, sources
 from timbre.project import speakers as people
 from timbre.trace.facts import Origin, TracedLine, TracedVoice

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from timbre.core.content import files_listed
 from timbre.core.errors import TrackingError
 from timbre.core.safe_text import visible
-from timbre.mapping.dvc_cache import files_listed
 from timbre.project import permissions
 from timbre.project.permissions import Used
 from timbre.tracking import registry

@@ -12,9 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from timbre.mapping import dvc_cache
-from timbre.mapping.dvc_yaml import KINDS, at, filled, listed, made, mapping, paths, sections
-from timbre.mapping.entries import md5
+from timbre.core.content import listing_md5, mapping, md5
+from timbre.mapping.dvc_yaml import KINDS, at, filled, listed, made, paths, sections
 from timbre.versions import yaml_files
 from timbre.versions.snapshot import Snapshot, WorkTree
 
@@ -212,7 +211,7 @@ def _folder_md5(snapshot: Snapshot, folder: str) -> str | None:
     files = [(path, snapshot.read(path)) for path in snapshot.list(folder)]
     if not files:
         return None
-    return dvc_cache.folder_md5({path.removeprefix(f"{folder}/"): md5(content or b"") for path, content in files})
+    return listing_md5({path.removeprefix(f"{folder}/"): md5(content or b"") for path, content in files})
 
 
 def _before(stage: dict[str, Any], made_by: dict[str, str]) -> set[str]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from timbre.mapping.dvc_cache import files_listed, objects
+from timbre.core.content import files_listed, md5
+from timbre.mapping.dvc_cache import objects
 from timbre.mapping.dvc_remote import Remote, default_name
-from timbre.mapping.entries import md5
 from timbre.versions.dvc_lock import Lock
 
 DIGEST = re.compile(r"[0-9a-f]{32}(\.dir)?")

@@ -15,11 +15,11 @@ from collections.abc import Callable
 from functools import cached_property, lru_cache
 from typing import Any, TypeVar
 
+from timbre.core.content import mapping
 from timbre.core.errors import DataError
 from timbre.evaluation import metrics, score_rows
 from timbre.evaluation.metrics import Evidence
 from timbre.evaluation.score_rows import ScoreRow
-from timbre.mapping.dvc_yaml import mapping
 from timbre.project import speakers, transcripts
 from timbre.project.speakers import Person
 from timbre.versions import clip_rows, dvc_lock, lenient_rows

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from timbre.mapping.dvc_cache import folder_md5, listing, objects
-from timbre.mapping.entries import file_md5
+from timbre.core.content import file_md5, listing_md5
+from timbre.mapping.dvc_cache import listing, objects
 from timbre.versions import dvc_lock
 from timbre.versions.snapshot import WorkTree
 
-EMPTY = folder_md5({})
+EMPTY = listing_md5({})
 OBJECT = re.compile(r"[0-9a-f]{2}/[0-9a-f]{30}(\.dir)?")
 
 

@@ -75,7 +75,7 @@ def test_the_command_prints_them_and_refuses_what_is_no_table(
     (tmp_path / "params.yaml").write_text("")
     (tmp_path / "reports").mkdir()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match=r"reports/scores\.csv: is missing; `dvc repro` makes it"):
+    with pytest.raises(DataError, match=r"reports/scores\.csv: is missing; no run has made it yet, `dvc repro` does"):
         cli.execute(["estimate", "--prompts", "2"])
     table = tmp_path / "reports/scores.csv"
     rows = [COLUMNS, *(f"tuned_clone-{n}-0,tuned_clone,{n},0,0.125,{n % 2},8,a,b,0.9" for n in range(30))]

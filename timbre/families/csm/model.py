@@ -43,6 +43,7 @@ from timbre.families.protocol import (
     Speaking,
     Turn,
 )  # fmt: skip
+from timbre.families.published import quiet
 from timbre.families.slots import Slots
 
 TARGETS = r".*(backbone_model|depth_decoder\.model)\.layers\.\d+\." + low_rank.PROJECTIONS  # never a layer of Mimi
@@ -57,11 +58,8 @@ class Row(NamedTuple):
 
 
 def load(base: str, revision: str | None, adapter: Path | None, precision: Precision) -> Csm:
-    from transformers.utils import logging
-
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # peft's calls, not ours
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    quiet()
     local = Path(base).is_dir()
     try:
         model, tokenizer = from_pretrained(base, {} if local else {"revision": revision})

@@ -43,7 +43,7 @@ from timbre.families.protocol import (
     Speaking,
     Turn,
 )  # fmt: skip
-from timbre.families.published import SAFE, WEIGHTS, harmless
+from timbre.families.published import SAFE, WEIGHTS, harmless, quiet
 
 TARGETS = r".*model\.layers\.\d+\." + low_rank.PROJECTIONS
 CODEC = "hubertsiuzdak/snac_24khz"  # where the base has none of its own
@@ -52,10 +52,7 @@ NAMES = ("coarse", "middle", "fine")  # levels
 
 
 def load(base: str, revision: str | None, adapter: Path | None, precision: Precision) -> Orpheus:
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    quiet()
     local = Path(base).is_dir()
     device = device_for(precision)
     try:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from timbre.core.errors import ModelError
 from timbre.families.checkpoints import fit, local_folder, missing, plain, read, renamed, size, tensors, under, without
-from timbre.families.published import SAFE, harmless
+from timbre.families.published import SAFE, harmless, quiet
 from timbre.families.sovits.discriminators import PERIODS, WAVE_LAYERS, Discriminators
 from timbre.families.sovits.speaker_vector import CLASSIFIER, SpeakerNet
 from timbre.families.sovits.stage1 import BERT, Stage1
@@ -249,10 +249,8 @@ def _judges(path: Path) -> bool:
 
 def hubert_of(folder: Path) -> nn.Module:
     from transformers import HubertConfig, HubertModel
-    from transformers.utils import logging
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    quiet()
     if not (folder / "config.json").is_file():
         raise missing(folder / "config.json")
     try:
