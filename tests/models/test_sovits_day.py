@@ -68,7 +68,7 @@ def write_params(version: str) -> None:
         YAML().dump(document, stream)
     Path("data/prompts.tsv").write_text("id\tkind\ttext\nferry\tdomain\tThe ferry waits.\n")
     Path("data/drafts").mkdir()  # of the recordings without a transcript, and here are none
-    for name in ("timbre", "stages"):
+    for name in ("timbre", "stages", "models/tiny"):
         Path(name).symlink_to(ROOT / name)
 
 

@@ -35,14 +35,21 @@ from timbre.mapping.ray_driver import Share
 from timbre.mapping.ray_worker import LeftOut
 from timbre.mapping.refresh import Job, refresh
 
+# Ray reads these once in a process, so each test of this page that loads it finds the same ones
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 TEXTS = [f"T{number}" for number in range(5)]
+
+
+@pytest.fixture(autouse=True)
+def token(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in TOKEN.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture(scope="module")
 def ray() -> Iterator[ComputeParams]:
     """Of two CPUs, on the loopback and with a token; `compute` to join it with."""
-    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    environment = {**os.environ, **token, **ray_driver.SETTINGS, **ray_driver.ALONE, "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, **TOKEN, **ray_driver.SETTINGS, **ray_driver.ALONE, "PYTHONUNBUFFERED": "1"}
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -52,10 +59,7 @@ def ray() -> Iterator[ComputeParams]:
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         assert any("Ray runtime started" in line for line in process.stdout or []), "Ray ended at once"
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in token.items():
-                patch.setenv(name, value)
-            yield ComputeParams("ray", 2, f"127.0.0.1:{port}")
+        yield ComputeParams("ray", 2, f"127.0.0.1:{port}")
     finally:
         process.terminate()
         process.communicate(timeout=30)

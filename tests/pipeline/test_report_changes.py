@@ -149,5 +149,5 @@ def test_what_is_missing_is_said(voice: Voice) -> None:
     with pytest.raises(DataError, match="has no place for what changed; `dvc repro report` makes it anew"):
         cli.execute(["report"])
     Path("reports/index.html").unlink()
-    with pytest.raises(DataError, match="there is no report yet"):
+    with pytest.raises(DataError, match="there is no report here; no run has made it yet, `dvc repro` does"):
         cli.execute(["report"])

@@ -26,6 +26,8 @@ def read(path: Path, recording: Recording) -> list[SpeakerTurn]:
         record = json.loads(path.read_bytes())
         turns = [SpeakerTurn(*turn) for turn in record["turns"]]
         return turns if record["audio_sha256"] == recording.sha256 else []
+    except FileNotFoundError:
+        return []
     except (OSError, ValueError, KeyError, TypeError, DataError) as error:
         raise DataError(f"{path}: cannot be read ({error}); remove it and run `dvc repro transcribe`") from error
 

@@ -94,7 +94,7 @@ def test_another_number_is_flagged_however_few_characters_it_has(
 
 
 def test_the_check_writes_what_is_read_here() -> None:
-    assert {*LABEL, "text", "cer", "worst", "numbers"} == {field.name for field in fields(Label)}
+    assert {*LABEL, "text", "cer", "worst", "numbers", "stranger"} == {field.name for field in fields(Label)}
 
 
 @pytest.mark.parametrize("draft", [b"", b"[]", b'{"segments": [{"words": [{"start": "x"}]}]}', b"\xff"])
