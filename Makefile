@@ -1,7 +1,7 @@
 # make            install, run the pipeline on the demo voice, say where the report is
 # make install    install only
 # make test       install the test packages, make check, run every test
-# make test-fast  the unit tests alone, about a minute and a half
+# make test-fast  the unit tests alone, less than a minute
 # make check      style, types, imports, and the docs
 # make docs       build the docs and open them
 # make attack     5,000 hostile inputs over all entrances, minutes
