@@ -84,6 +84,7 @@ class Learning(NamedTuple):
 
 def main() -> None:
     options = table.parse(__doc__, arguments)
+    torch.set_num_threads(1)  # threads that wait for each other are counted as work
     for name in options.only:
         family, _, part = name.partition("-")
         table.record(f"code_voices-{name}", [FAMILIES[family](part, options)], options.out)
@@ -171,12 +172,10 @@ def xtts_speakers(
             networks.vocoder(torch.stack(row)[None], vector)
 
     yield UPSTREAM, upstream, 1
-    for rows in (1, 8):
-        yield f"ours, {rows} at once", ours(GptSpeaker(gpt), sentence, rows, vocoded if sound else silent), rows
+    yield from beside("ours", lambda: GptSpeaker(gpt), sentence, vocoded if sound else silent)
     int8.replace(gpt.gpt)
     gpt.mel_head = int8.Int8Linear(gpt.mel_head.weight, gpt.mel_head.bias)
-    for rows in (1, 8):
-        yield f"ours, int8, {rows} at once", ours(GptSpeaker(gpt), sentence, rows, vocoded if sound else silent), rows
+    yield from beside("ours, int8", lambda: GptSpeaker(gpt), sentence, vocoded if sound else silent)
 
 
 def of_sovits(part: str, options: argparse.Namespace) -> ResultTable:
@@ -226,20 +225,10 @@ def sovits_speakers(
             sounded([0] * len(row))
 
     yield UPSTREAM, upstream, 1
-    for rows in (1, 8):
-        yield (
-            f"ours, {rows} at once",
-            ours(Stage1Speaker(model), sentence, rows, each_sounded if sound else silent),
-            rows,
-        )
+    yield from beside("ours", lambda: Stage1Speaker(model), sentence, each_sounded if sound else silent)
     int8.replace(model.h)
     model.ar_predict_layer = int8.Int8Linear(model.ar_predict_layer.weight)
-    for rows in (1, 8):
-        yield (
-            f"ours, int8, {rows} at once",
-            ours(Stage1Speaker(model), sentence, rows, each_sounded if sound else silent),
-            rows,
-        )
+    yield from beside("ours, int8", lambda: Stage1Speaker(model), sentence, each_sounded if sound else silent)
 
 
 def step_of(model: Any, total: Callable[[], Tensor], frozen: str = "") -> Callable[[], None]:
@@ -292,6 +281,15 @@ def said_by_growing_caches(model: CodeModel, sentence: CodeSentence) -> list[int
         codes.append(int(code))
         state = through(model.embed(code[:, None], torch.tensor([[sentence.place + number]])), None)
     return codes
+
+
+def beside(
+    name: str, speaker: Callable[[], Any], sentence: Callable[[Any, int], CodeSentence],
+    sounded: Callable[[list[list[Tensor]]], None],
+) -> Iterator[tuple[str, Callable[[], object], int]]:  # fmt: skip
+    """One sentence alone, and eight side by side."""
+    for rows in (1, 8):
+        yield f"{name}, {rows} at once", ours(speaker(), sentence, rows, sounded), rows
 
 
 def ours(

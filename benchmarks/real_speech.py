@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import io
 import json
 import os
 import statistics
@@ -254,7 +253,7 @@ def activity_of(samples: Samples) -> Activity:
     with tempfile.TemporaryDirectory() as folder:
         sound = Path(folder) / "sound.flac"
         sound.write_bytes(audio.flac_bytes(samples / max(1.0, float(np.abs(samples).max())), rate()))
-        return speech_activity.load(io.BytesIO(speech_activity.measure(sound, "silero")))
+        return speech_activity.of_recording(sound, "silero")
 
 
 @functools.cache
@@ -305,13 +304,12 @@ def drafted_cached(name: str, model: str, align: bool) -> RealDraft:
     seconds = len(one.samples) / rate()
     about = Recording(one.name, "reader", one.language, "", "", "", "", rate(), seconds)
     with tempfile.TemporaryDirectory() as folder:
-        sound, activity, draft = (Path(folder) / name for name in ("sound.flac", "activity.npy", "draft.json"))
+        sound, draft = (Path(folder) / name for name in ("sound.flac", "draft.json"))
         sound.write_bytes(audio.flac_bytes(one.samples, rate()))
-        activity.write_bytes(speech_activity.measure(sound, "silero"))
         made = transcribe.draft_of(about, sound, lambda _, language: listened(name, model), align=align)
         draft.write_text(json.dumps({"audio_sha256": "", **made}))
         lines = segment.segments_of(transcripts.seed(draft, about), about)
-        return RealDraft(about, lines, speech_activity.load(io.BytesIO(activity.read_bytes())))
+        return RealDraft(about, lines, speech_activity.of_recording(sound, "silero"))
 
 
 def drafted(one: materials.RealRecording, model: str, *, align: bool) -> RealDraft:

@@ -43,7 +43,6 @@ from timbre.mapping.stage import run_stage
 from timbre.project.sources import fetched
 
 VERSION = 2  # raise when the code gives other bytes for the same input
-NAMED = 8  # clips, in a warning
 
 
 @dataclass(frozen=True)
@@ -95,12 +94,7 @@ def tell(rows: Sequence[Clip], strange: Collection[str]) -> None:
     """Before anything is learnt from them."""
     for name in sorted({clip.speaker for clip in rows if clip.id in strange}):
         own = sorted((c.recording, c.start) for c in rows if c.speaker == name and c.id in strange)
-        places = ", ".join(f"{recording} at {start:.2f} s" for recording, start in own[:NAMED])
-        more = f" and {len(own) - NAMED} more" if len(own) > NAMED else ""
-        warn(
-            f"check: two voices under the name {name}? These clips sound like somebody else than the others: "
-            f"{places}{more}; listen, and mend the lines' speakers in data/transcripts"
-        )
+        warn(f"check: {one_voice.doubt(name, [f'{recording} at {start:.2f} s' for recording, start in own])}")
 
 
 def main(

@@ -361,8 +361,8 @@ def main(
     dropped: list[Drop] = []
     for recording in recordings:
         lines = read_jsonl(segments / f"{recording.id}.jsonl", Segment)
-        heard = replace(recording, sha256=sounds[recording.id].sha256)
-        planned, left_out = plan(heard, lines, speech_activity.open(speech / f"{recording.id}.npy"), params)
+        cleaned = replace(recording, sha256=sounds[recording.id].sha256)
+        planned, left_out = plan(cleaned, lines, speech_activity.open(speech / f"{recording.id}.npy"), params)
         clips += planned
         dropped += left_out
         tell(recording, left_out)

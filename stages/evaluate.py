@@ -206,10 +206,7 @@ def strangers(name: str, vectors: Vectors, scale: Scale) -> float | None:
         other := one_voice.second_voice([v for _, v in own], one_voice.limit(scale.voices))
     ):
         return None
-    print(
-        f"evaluate: warning: two voices under the name {name}? These clips sound like somebody else than the others: "
-        f"{', '.join(own[place][0].name for place in other)}; listen, and mend the lines' speakers in data/transcripts"
-    )
+    print(f"evaluate: warning: {one_voice.doubt(name, [own[place][0].name for place in other])}")
     return len(other) / len(own)
 
 

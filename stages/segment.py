@@ -187,10 +187,10 @@ def main(
     if problems:
         raise TranscriptError("\n".join(problems))
     for recording in recordings:
-        heard = speaker_turns.read(turns / f"{recording.id}.json", recording)
-        segments = segments_of(words_by_id[recording.id][1], recording, heard)
+        voice_turns = speaker_turns.read(turns / f"{recording.id}.json", recording)
+        segments = segments_of(words_by_id[recording.id][1], recording, voice_turns)
         write_jsonl(out / f"{recording.id}.jsonl", segments)
-        tell_voices(recording, segments, heard)
+        tell_voices(recording, segments, voice_turns)
     reviews = {name: review_of(*origin_and_lines) for name, origin_and_lines in words_by_id.items()}
     write_atomic(review, json.dumps(summary(reviews), indent=2, sort_keys=True, ensure_ascii=False) + "\n")
     for speaker in used:

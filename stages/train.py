@@ -72,7 +72,7 @@ class Task(NamedTuple):
     own: Any  # the family's section of params.yaml
     key: str  # content key of all that the result depends on
     licence: str | None  # of the base's weights, where it forbids commercial use
-    inputs: warm_start.Inputs  # all of it but where the training begins
+    inputs: warm_start.Inputs | None = None  # all of it but where the training begins; None: it begins at the base
     before: warm_start.Before | None = None  # where it begins; None: at the base
 
 
@@ -84,9 +84,7 @@ def check_effect(course: Course, clip: Utterance) -> None:
         )
 
 
-def finished(
-    voice: Voice, runs: Sequence[Run], task: Task, folder: Path, *, warm: bool = False
-) -> dict[str, bytes | Path]:
+def finished(voice: Voice, runs: Sequence[Run], task: Task, folder: Path) -> dict[str, bytes | Path]:
     """The entry's files by their names in its record; those of adapters on the way lie in `folder` already."""
     shutil.rmtree(folder / "adapter", ignore_errors=True)
     voice.save_adapter(folder / "adapter")
@@ -99,8 +97,8 @@ def finished(
     numbers = {clip.speaker: clip.turn.speaker.number for clip in [*task.clips, *task.held]}
     if any(numbers.values()):
         told[NUMBERS] = dict(sorted(numbers.items()))
-    if warm:
-        told |= task.inputs.record() | (task.before.record() if task.before else {})
+    for origin in (task.inputs, task.before):
+        told |= origin.record() if origin else {}
     record = json.dumps({"key": task.key, **facts(voice, runs, task.clips), SPEAKERS: voices, **told}, indent=2)
     return {**files, "history.csv": to_csv(runs).encode(), RECORD: f"{record}\n".encode()}
 
@@ -128,8 +126,8 @@ def main(
     params, base = settings.train, settings.voice
     Permissions().check_stage(dataset)
     task = task_of(dataset, codes, settings)
-    if params.warm_start == "previous":
-        task = begun(task, out, entry_of(out, points, history, task.key))
+    if task.inputs:
+        task = beginning_of(task, task.inputs, out, entry_of(out, points, history, task.key))
     entry = entry_of(out, points, history, task.key)
     if distributed.alone() and is_there(entry):
         return
@@ -153,29 +151,29 @@ def task_of(dataset: Path, codes: Path, settings: Settings) -> Task:
     learnt = [content, keys, held_keys, *([parted] if parted else []), *told]
     key = content_key(VERSION, families.fingerprint(base), asked_of, *learnt)
     licence = families.limits(base.family)
-    hashes = [
-        *warm_start.clip_hashes(clips, keys, "train"),
-        *warm_start.clip_hashes(held, held_keys, "eval"),
-    ]
-    same = warm_start.Inputs(key, content_key(VERSION, families.fingerprint(base), asked_of, told), hashes)
-    return Task(clips, held, own, key, str(licence) if licence else None, same)
+    task = Task(clips, held, own, key, str(licence) if licence else None)
+    if settings.train.warm_start == "none":
+        return task
+    hashes = [*warm_start.clip_hashes(clips, keys, "train"), *warm_start.clip_hashes(held, held_keys, "eval")]
+    of_all = content_key(VERSION, families.fingerprint(base), asked_of, told)
+    return task._replace(inputs=warm_start.Inputs(key, of_all, hashes))
 
 
-def begun(task: Task, adapter: Path, cold: Entry) -> Task:
+def beginning_of(task: Task, inputs: warm_start.Inputs, adapter: Path, cold: Entry) -> Task:
     """With the key of an adapter that was learnt from the same, wherever that began; else with where to begin."""
     with Store(adapter) as store:
-        known = [training for training in store.records(cold) if warm_start.is_of(training, task.inputs)]
+        known = list(store.records(cold))
         for training in known:
-            entry = replace(cold, key=str(training["key"]))
-            if store.state(entry) == "fresh" or store.restore(entry):
+            entry = replace(cold, key=str(training.get("key")))
+            if warm_start.is_of(training, inputs) and (store.state(entry) == "fresh" or store.restore(entry)):
                 return task._replace(key=entry.key)
-        latest = next(store.records(cold), {})
-        sound = "key" in latest and store.state(replace(cold, key=str(latest["key"]))) == "fresh"
-    before = warm_start.unfinished(task.inputs, SCRATCH)
+        latest = known[0] if known else {}
+        sound = store.state(replace(cold, key=str(latest.get("key")))) == "fresh"
+    before = warm_start.unfinished(inputs, SCRATCH)
     if not before and sound and within(latest.get(SPEAKERS), task):
-        before = warm_start.after(adapter, latest, task.inputs)
+        before = warm_start.after(adapter, latest, inputs)
         before = before._replace(version=folder_key(adapter)) if before else None
-    return task._replace(key=warm_start.key_of(task.inputs, before), before=before) if before else task
+    return task._replace(key=warm_start.key_of(inputs, before.key), before=before) if before else task
 
 
 def within(used: Any, task: Task) -> bool:
@@ -218,9 +216,9 @@ def train(task: Task, entry: Entry, speed: Path, params: TrainParams, base: Voic
     if distributed.part().of == 1:  # several have shared the cores among them when they were started
         settle(voice.model)
     check_lengths(voice, [*task.clips, *task.held])
-    scratch, warm = SCRATCH / task.key, params.warm_start == "previous"
+    scratch = SCRATCH / task.key
     if (before := task.before) and distributed.first():
-        before = warm_start.keep(before, task.inputs, scratch)
+        before = warm_start.keep(before, scratch)
         print(f"train: {beginning(before.record())}")
     asked_for = warm_start.gentler(params) if before else params
     runs = []
@@ -235,7 +233,7 @@ def train(task: Task, entry: Entry, speed: Path, params: TrainParams, base: Voic
     if not distributed.first():
         return
     with Store(entry.record.parent) as store:
-        store.write(entry, finished(voice, runs, task, scratch / "finished", warm=warm))
+        store.write(entry, finished(voice, runs, task, scratch / "finished"))
     timing.write(speed, entry.record.parent, [row for run in runs for row in run.state.speed])
     ending.forget()
     shutil.rmtree(scratch / "finished" if ended else scratch, ignore_errors=True)

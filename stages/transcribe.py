@@ -18,7 +18,6 @@ transcript wins over it later, so a better Whisper never touches what was correc
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -137,7 +136,7 @@ def draft_of(recording: Recording, path: Path, listen: Listen, *, align: bool = 
 
 def settled(utterances: Sequence[HeardUtterance], path: Path, seconds: float) -> list[HeardUtterance]:
     """With the times at which the voice begins and ends; long ones in parts, which end in pauses."""
-    sound = speech_activity.load(io.BytesIO(speech_activity.measure(path, "silero")))
+    sound = speech_activity.of_recording(path, "silero")
     utterances = [
         part
         for one in utterances

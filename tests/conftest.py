@@ -125,6 +125,13 @@ class Repository:
         return {**cold, "PATH": f"{self.warm}{os.pathsep}{cold['PATH']}"}
 
 
+# What the stages that map over recordings, clips and samples tell their progress by.
+MAPS = (
+    "fetch", "transcribe", "who", "clean", "speech", "chunk", "check", "voices", "encode", "generate", "listen",
+    "evaluate", "similarity",
+)  # fmt: skip
+
+
 def environment(**more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "DVC_", "GIT_"))}
     path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"

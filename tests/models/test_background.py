@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +36,7 @@ def noise(colour: str, moments: int) -> Sound:
 
 def activity(sound: Sound, path: Path) -> Activity:
     path.write_bytes(audio.flac_bytes(sound.astype(np.float32), RATE))
-    return speech_activity.load(io.BytesIO(speech_activity.measure(path, "silero")))
+    return speech_activity.of_recording(path, "silero")
 
 
 def power(sound: Sound, where: Flags) -> float:

@@ -29,7 +29,7 @@ from timbre.core.records import Example, write_jsonl
 from timbre.families import Turn
 from timbre.families.codes import to_bytes
 from timbre.families.csm.model import CsmCourse
-from timbre.training import checkpoint, timing, warm_start
+from timbre.training import checkpoint, timing
 from timbre.training.batches import BatchOrder, Utterance, check_lengths, exam_clips, utterances
 from timbre.training.checkpoint import Checkpoints, TrainingState
 from timbre.training.courses import learn
@@ -290,7 +290,7 @@ def test_training_json_says_what_was_learnt_from(place: Path, tmp_path: Path) ->
     voice, run = trained(place, tmp_path, dataclasses.replace(PARAMS, max_steps=2))
     clips, _ = utterances(place / "data/dataset/train.jsonl", place / "data/codes")
     held = [clip._replace(speaker="eve", recording="dusk") for clip in clips[:1]]
-    task = stage.Task(clips, held, None, "0123456789abcdef", None, warm_start.Inputs("", "", []))
+    task = stage.Task(clips, held, None, "0123456789abcdef", None)
     made = stage.finished(voice, [run], task, tmp_path / "finished")
     assert set(made) == {"adapter/adapter_config.json", "adapter/adapter_model.safetensors", "history.csv", ".json"}
     found = json.loads(cast(bytes, made[".json"]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import random
 import shutil
@@ -98,7 +97,7 @@ def test_where_the_voice_stops_a_line_of_the_draft_does() -> None:
         words = (one.start, one.start + 0.3), (one.end - 0.6, one.end - 0.25)
         early.append(replace(utterance(one.start, one.end - 0.25, *words), text=one.text))
     moved = transcribe.settled(early, path, 122.2)
-    activity = speech_activity.load(io.BytesIO(speech_activity.measure(path, "silero")))
+    activity = speech_activity.of_recording(path, "silero")
     for after, before in zip(moved[:-1], early, strict=False):
         assert after.end > before.end
         assert not activity.speaks(after.end + 0.01, after.end + 0.05).any(), "the voice has stopped"

@@ -6,25 +6,11 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from tests.conftest import Repository
+from tests.conftest import MAPS, Repository
 from tests.support.paths import ROOT
 from timbre.versions import dvc_lock
 from timbre.versions.snapshot import WorkTree
 
-MAPS = (
-    "fetch",
-    "transcribe",
-    "who",
-    "clean",
-    "speech",
-    "chunk",
-    "check",
-    "encode",
-    "generate",
-    "listen",
-    "evaluate",
-    "similarity",
-)
 STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 
 

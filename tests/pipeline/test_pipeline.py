@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from tests.conftest import Repository, Repro, environment
+from tests.conftest import MAPS, Repository, Repro, environment
 from tests.support import warm_python
 from tests.support.build import add_recording
 from tests.support.files import contents
@@ -27,7 +27,6 @@ pytestmark = pytest.mark.pipeline
 AFTER_TRAINING = ["generate", "listen", "evaluate", "report", "track"]
 LEARN_AGAIN = ["train", *AFTER_TRAINING]
 STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
-MAPS = ["fetch", "transcribe", "speech", "chunk", "check", "encode", "generate", "listen", "evaluate", "similarity"]
 
 
 def runs(repository: Repository) -> int:

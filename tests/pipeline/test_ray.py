@@ -269,7 +269,7 @@ def test_a_machine_takes_what_it_lacks_from_the_remote_that_it_is_sent_to(two: T
     assert objects == {md5(path.read_bytes()) for path in clips.iterdir()}, "DVC finds them there, too"
 
 
-@pytest.mark.parametrize("fault", ["no remote", "an edit of its own", "a damaged remote"])
+@pytest.mark.parametrize("fault", ["no remote", "an edit of its own", "a damaged remote", "a remote that is full"])
 def test_a_stale_machine_computes_nothing_and_the_others_do_its_work(
     two: TwoMachines, fault: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -285,6 +285,8 @@ def test_a_stale_machine_computes_nothing_and_the_others_do_its_work(
             digest = md5(b"sound 3")
             (tmp_path / "remote/files/md5" / digest[:2]).mkdir(parents=True)
             (tmp_path / "remote/files/md5" / digest[:2] / digest[2:]).write_text("sounb 3")
+        case "a remote that is full":
+            (tmp_path / "remote/files").touch()
     assert compute_all(two) == {f"c{number}": f"sound {number}" for number in range(4)}
     assert two.computed == (["2", "2", "2", "1"] if fault == "a damaged remote" else ["1"] * 4)
     told = capsys.readouterr().err

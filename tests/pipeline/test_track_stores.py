@@ -23,7 +23,8 @@ from timbre.tracking import version
 from timbre.tracking.version import TrackedFiles
 
 
-def test_a_run_that_was_cut_short_is_recorded_anew(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def cut_short(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """Record a version over a line that goes dead at this call of MLflow's client."""
     import requests
     from mlflow import MlflowClient
 
@@ -31,9 +32,13 @@ def test_a_run_that_was_cut_short_is_recorded_anew(root: Path, monkeypatch: pyte
         raise requests.ConnectionError("the line went dead")
 
     with monkeypatch.context() as broken:
-        broken.setattr(MlflowClient, "log_artifacts", gone)
+        broken.setattr(MlflowClient, call, gone)
         with pytest.raises(TrackingError, match="the line went dead"):
             track.main(**ARGUMENTS)
+
+
+def test_a_run_that_was_cut_short_is_recorded_anew(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_short(monkeypatch, "log_artifacts")
     assert not tracking.is_complete(runs_in(root)[0])
     track.main(**ARGUMENTS)
     (run,) = runs_in(root)
@@ -116,16 +121,7 @@ def test_an_experiment_in_a_temporary_folder_writes_to_the_main_store(
 
 
 def test_a_run_that_was_cut_short_leaves_no_model_version(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import requests
-    from mlflow import MlflowClient
-
-    def gone(*_: object) -> None:
-        raise requests.ConnectionError("the line went dead")
-
-    with monkeypatch.context() as broken:
-        broken.setattr(MlflowClient, "set_terminated", gone)
-        with pytest.raises(TrackingError, match="the line went dead"):
-            track.main(**ARGUMENTS)
+    cut_short(monkeypatch, "set_terminated")
     track.main(**ARGUMENTS)
     (version,) = tracking.connect().search_model_versions("name = 'timbre'")
     assert version.run_id == runs_in(root)[0].info.run_id

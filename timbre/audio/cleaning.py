@@ -4,7 +4,7 @@
 
 `noise` takes down what hums or hisses evenly where it is stronger than the voice (Ephraim and Malah 1985: the amplitude
 whose logarithm is right on average). It needs no weights: how strong the noise is in each band is asked of the quietest
-moments of half a minute. docs/real-speech.md says what it gains, and what it costs.
+moments of half a minute. docs/cleaning.md says what it gains, and what it costs.
 
 A recording passes in pieces that overlap and are faded into each other, so memory does not grow with it.
 """
@@ -51,13 +51,14 @@ def key(sha256: str, params: CleanParams) -> str:
 
 def make(path: Path, target: Path, params: CleanParams) -> dict[str, float | None]:
     """Write the recording as `params` asks for it; its loudness as it was, and by how much it was made louder."""
-    before, source = loudness.measure(path), path
+    before, source, rate = loudness.measure(path), path, audio.rate_of(path)
     if params.method == "noise":
-        _write(target, audio.rate_of(path), _joined(path, partial(without_noise, most=params.most)))
+        _write(target, rate, _joined(path, partial(without_noise, most=params.most)))
         source = target
-    gain = 0.0 if params.loudness is None else loudness.level(source, params.loudness)
+    gain = 0.0
+    if params.loudness is not None:
+        gain = loudness.level(before if source == path else loudness.measure(source), params.loudness)
     if gain or source == path:
-        rate = audio.rate_of(path)
         _write(target, rate, (loudness.amplified(part, gain) for part in audio.stream(source, rate)))
     return {"lufs": before.lufs, "range": before.range, "gain": gain}
 

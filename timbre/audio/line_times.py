@@ -36,7 +36,7 @@ def settled(segments: Sequence[Segment], sound: Activity) -> list[Segment]:
     for index, (before, after) in enumerate(pairwise(segments)):
         if before.confidence is None or after.confidence is None or after.start - before.end > APART:
             continue
-        if [*soft(before.end, after.start, sound)] == [(before.end, after.start)]:  # `transcribe.align` found it
+        if soft(before.end, after.start, sound) == [(before.end, after.start)]:  # `transcribe.align` found it
             continue
         end, start = parting(placed[index], after, sound)
         placed[index] = replace(placed[index], end=end)

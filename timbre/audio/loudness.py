@@ -45,10 +45,7 @@ def gain(samples: Samples, rate: int, target: float) -> float:
     """Decibels to the target, fewer where a peak or noise would come too far up.
 
     To a hundredth, so that machines agree."""
-    lufs = loudness(samples, rate)
-    if lufs is None:
-        return 0.0
-    return round(min(target - lufs, MOST, PEAK - decibels(peak(samples))), 2)
+    return _bounded(loudness(samples, rate), decibels(peak(samples)), target)
 
 
 def amplified(samples: Samples, decibels: float) -> Samples:
@@ -68,10 +65,13 @@ def measure(path: Path) -> RecordingLoudness:
     )
 
 
-def level(path: Path, target: float) -> float:
+def level(recording: RecordingLoudness, target: float) -> float:
     """Decibels that bring a whole recording to the target, bounded as in `gain`."""
-    found = measure(path)
-    return 0.0 if found.lufs is None else round(min(target - found.lufs, MOST, PEAK - found.peak), 2)
+    return _bounded(recording.lufs, recording.peak, target)
+
+
+def _bounded(lufs: float | None, highest: float, target: float) -> float:
+    return 0.0 if lufs is None else round(min(target - lufs, MOST, PEAK - highest), 2)
 
 
 def read_record(path: Path) -> RecordingLoudness | None:

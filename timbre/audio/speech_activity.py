@@ -140,12 +140,17 @@ def key(sha256: str, vad: Vad) -> str:
     return content_key(VERSION, sha256, vad, version("silero-vad") if vad == "silero" else BY_LEVEL)
 
 
-def measure(path: Path, vad: Vad) -> bytes:
-    """The content of an activity's file."""
+def of_recording(path: Path, vad: Vad) -> Activity:
+    """Measured now, of a whole file."""
     levels = np.concatenate([_stored(part) for part in _levels(path)])
     speech = _voiced(path, len(levels)) if vad == "silero" else _loud(levels)
-    buffer = io.BytesIO()
-    np.save(buffer, np.stack([levels, speech.astype(np.uint8)]))
+    return Activity(levels, speech.astype(np.uint8))
+
+
+def measure(path: Path, vad: Vad) -> bytes:
+    """The same as the content of an activity's file."""
+    activity, buffer = of_recording(path, vad), io.BytesIO()
+    np.save(buffer, np.stack([activity.levels, activity.speech]))
     return buffer.getvalue()
 
 

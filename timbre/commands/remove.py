@@ -28,7 +28,7 @@ from timbre.project.transcripts import files as files_in
 from timbre.project.transcripts import parse
 from timbre.report.numbers import plural
 from timbre.versions import dvc_lock
-from timbre.versions.snapshot import WorkTree, changed_files
+from timbre.versions.snapshot import WorkTree, changed_files, head
 
 EXAMPLES = [
     ("timbre remove ann", "show what of a speaker would go and what stays"),
@@ -76,7 +76,8 @@ def command(args: argparse.Namespace) -> int:
     print(
         f"`dvc repro` makes the voice without {', '.join(removal_plan.what)}" if removal_plan.left else nothing_left()
     )
-    print(f"git and DVC's cache keep the versions until now: `timbre trace {args.what[0]} --history` lists them")
+    if head(Path()):
+        print(f"git and DVC's cache keep the versions until now: `timbre trace {args.what[0]} --history` lists them")
     return 0
 
 

@@ -45,6 +45,12 @@ def files_key(digests: Iterable[tuple[str, str]]) -> str:
     return content_key(sorted(digests))
 
 
+def model_files(folder: Path) -> list[tuple[str, str]]:
+    """Name and SHA-256 of each file that a model in a folder is of, which its descriptions are not."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".md")
+    return [(path.relative_to(folder).as_posix(), file_sha256(path)) for path in files]
+
+
 def md5(content: bytes) -> str:
     """The name that DVC keeps it by."""
     return hashlib.md5(content, usedforsecurity=False).hexdigest()

@@ -37,6 +37,7 @@ GO_ON = "`dvc repro -f train` goes on from there"
 UNLESS_DEFAULT = {"unless_default": True}  # of a field that is written only where it says more than its default
 
 Condition = Literal["base", "base_clone", "tuned", "tuned_clone"]
+USED: Condition = "tuned_clone"  # the voice as it is used
 Kind = Literal["domain", "hard", "true"]  # of a prompt
 
 

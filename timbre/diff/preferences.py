@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from timbre.core.errors import DataError
-from timbre.core.records import ListeningAnswer
-from timbre.diff.regression import USED, PreferredShare
+from timbre.core.records import USED, ListeningAnswer
+from timbre.diff.regression import PreferredShare
 from timbre.project import opinions
 from timbre.report import people
 from timbre.report.numbers import plural

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from timbre.core.records import USED
 from timbre.diff.speed import SpeedComparison
 from timbre.evaluation.measures import BY_NAME
 from timbre.evaluation.score_rows import ScoreRow
 from timbre.report.numbers import signed
 
-USED = "tuned_clone"  # the voice as it is used
 ENOUGH = 20  # sentences, or answers: with fewer, no harm is shown and no absence of it
 MARGINS = {  # from which a change for the worse matters
     "words": 0.02,  # of the words of the sentences

@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from timbre import audio
-from timbre.core.content import content_key, file_sha256
+from timbre.core.content import content_key, model_files
 from timbre.core.errors import ModelError
 from timbre.core.records import SpeakerTurn
 from timbre.core.sections import WhoParams
@@ -38,8 +38,7 @@ def fingerprint(params: WhoParams) -> str:
     """The pipeline's part of a content key: of its files, or of its name and commit."""
     folder = Path(params.model)
     if folder.is_dir():
-        files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".md")
-        return content_key(VERSION, [(path.relative_to(folder).as_posix(), file_sha256(path)) for path in files])
+        return content_key(VERSION, model_files(folder))
     if params.revision is None:
         raise ModelError(f"who.model: {params.model} is no folder here; of a model on the hub name who.revision")
     return content_key(VERSION, params.model, params.revision)

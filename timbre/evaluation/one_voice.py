@@ -18,7 +18,8 @@ from timbre.evaluation.speaker_encoder import KnownVoices, Vector, unit
 FEWEST = 6  # clips; of fewer nothing is said
 GROUP = 2  # clips, at least, that another voice has
 MARGIN = 0.25  # of what the cosine with the nearest other voice lacks to 1
-MANY = 2000  # clips
+MANY = 2000  # clips, from which on a table of all pairs would be too large
+NAMED = 8  # clips, in a message
 ROUNDS = 20  # of k-means, which ends sooner
 
 
@@ -67,3 +68,12 @@ def limit(voices: KnownVoices) -> float:
     voice."""
     nearest = max((voices.similarity(other) for other in voices.others.values()), default=None)
     return -1.0 if nearest is None else nearest + MARGIN * (1 - nearest)
+
+
+def doubt(name: str, clips: Sequence[str]) -> str:
+    """What is told of clips that are of another voice."""
+    more = f" and {len(clips) - NAMED} more" if len(clips) > NAMED else ""
+    return (
+        f"two voices under the name {name}? These clips sound like somebody else than the others: "
+        f"{', '.join(clips[:NAMED])}{more}; listen, and mend the lines' speakers in data/transcripts"
+    )

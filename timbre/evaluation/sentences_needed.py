@@ -12,12 +12,13 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from timbre.core.records import USED
 from timbre.evaluation import bootstrap
 from timbre.evaluation.bootstrap import Estimate, TallyPart
 from timbre.evaluation.measures import BY_NAME, Measure
 from timbre.evaluation.score_rows import ScoreRow
 
-USED, OTHERS = "tuned_clone", ("base_clone", "base")  # the voice as it is used, and what it is compared with
+OTHERS = ("base_clone", "base")  # what the voice as it is used is compared with
 FEWEST = 20  # sentences, below which no interval can be relied on
 Parts = dict[str, TallyPart]  # by prompt
 

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from timbre.core.content import content_key, file_sha256
+from timbre.core.content import content_key, file_sha256, model_files
 from timbre.core.errors import ModelError
 from timbre.core.running import settle
 from timbre.core.sections import SpeakerParams
@@ -100,8 +100,7 @@ def fingerprint(params: SpeakerParams) -> str:
         return content_key(ge2e.VERSION, file_sha256(ge2e.weights_of(params.model)))
     folder = Path(params.model)
     if folder.is_dir():
-        files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".md")
-        return content_key([(path.relative_to(folder).as_posix(), file_sha256(path)) for path in files])
+        return content_key(model_files(folder))
     if params.revision is None:
         raise ModelError(
             f"speaker.model: {params.model} is no folder here; if it is on the hub, name its commit in speaker.revision"

@@ -10,7 +10,6 @@ single window is noisy. No word is looked at, and nobody is named: which voice i
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -37,7 +36,7 @@ MOST = 2000  # windows that groups are looked for in; of a longer recording, eve
 
 
 def find(path: Path, encoder: AnyVoiceEncoder, limit: float) -> list[SpeakerTurn]:
-    activity = speech_activity.load(io.BytesIO(speech_activity.measure(path, "silero")))
+    activity = speech_activity.of_recording(path, "silero")
     runs = activity.runs(0, len(activity.levels) * audio.LEVEL_WINDOW)
     spans = [span for run in runs for span in windows(run)]
     if not spans:

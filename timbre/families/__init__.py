@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from typing import cast
 
-from timbre.core.content import content_key, file_sha256, files_key
+from timbre.core.content import content_key, file_sha256, files_key, model_files
 from timbre.core.errors import ModelError
 from timbre.core.records import ADAPTER_FILES
 from timbre.core.running import settle
@@ -111,8 +111,7 @@ def fingerprint(voice: VoiceParams) -> str:
 def _base_key(voice: VoiceParams) -> str:
     folder = Path(voice.base)
     if folder.is_dir():
-        paths = [path for path in folder.rglob("*") if path.suffix != ".md" and path.is_file()]
-        return files_key((path.relative_to(folder).as_posix(), file_sha256(path)) for path in paths)
+        return files_key(model_files(folder))
     if voice.revision is None:
         raise ModelError(
             f"voice.base: {voice.base} is no folder here; if it is on the hub, name its commit in voice.revision"

@@ -87,10 +87,7 @@ class VoiceProduct(RowProduct):
 
     def __call__(self, x: Tensor) -> Tensor:
         y = self.plain(x)
-        flat, out = (
-            x.reshape(-1, x.shape[-1]),
-            y.view(-1, y.shape[-1]),
-        )  # all positions of the first row, of the second …
+        flat, out = x.reshape(-1, x.shape[-1]), y.view(-1, y.shape[-1])  # the first row's positions, the second's, …
         for name, mask in self.busy.masks.items():
             low = torch.mm(flat, self.thin[name].down)
             if mask is not None:

@@ -62,22 +62,30 @@ class Remote:
         """Whether it had the object, which is now in this file; that may be large, and takes the time it takes."""
         if self.lacks([digest]) != set():
             return False
-        files, base = self._files
-        files.get_file(files.join(base, digest[:2], digest[2:]), str(target))
-        return True
+
+        def copy() -> bool:
+            files, base = self._files
+            files.get_file(files.join(base, digest[:2], digest[2:]), str(target))
+            return True
+
+        return bool(self._patiently(copy, limited=False))
 
     def send(self, files_by_digest: Mapping[str, Path]) -> bool:
         """Whether it has all of them now: those that it lacked were sent."""
         if (lacking := self.lacks(files_by_digest)) is None:
             return False
-        files, base = self._files
-        for digest in sorted(lacking):
-            folder = files.join(base, digest[:2])
-            half = files.join(folder, f"{digest[2:]}.{secrets.token_hex(8)}.tmp")  # under its name once it is whole
-            files.makedirs(folder, exist_ok=True)
-            files.put_file(str(files_by_digest[digest]), half)
-            files.mv(half, files.join(folder, digest[2:]))
-        return True
+
+        def send() -> bool:
+            files, base = self._files
+            for digest in sorted(lacking):
+                folder = files.join(base, digest[:2])
+                half = files.join(folder, f"{digest[2:]}.{secrets.token_hex(8)}.tmp")  # under its name once it is whole
+                files.makedirs(folder, exist_ok=True)
+                files.put_file(str(files_by_digest[digest]), half)
+                files.mv(half, files.join(folder, digest[2:]))
+            return True
+
+        return bool(self._patiently(send, limited=False))
 
     @cached_property
     def _files(self) -> tuple[Any, str]:
@@ -91,7 +99,8 @@ class Remote:
         files = kind(**options)
         return files, files.join(self._top, "files", "md5")
 
-    def _patiently(self, ask: Callable[[], T]) -> T | None:
+    def _patiently(self, ask: Callable[[], T], *, limited: bool = True) -> T | None:
+        """Its answer; None where it refused, or where it is `limited` to PATIENCE and needed more."""
         if not self.name or self.refused:
             return None
         answers: list[T] = []
@@ -106,7 +115,7 @@ class Remote:
         # a daemon, which nobody waits for at the end: a library may try again for minutes
         thread = threading.Thread(target=work, daemon=True)
         thread.start()
-        thread.join(PATIENCE)
+        thread.join(PATIENCE if limited else None)
         if not answers and not self.refused:
             self.refused = f"no answer within {PATIENCE:.0f} s"
         return answers[0] if answers else None

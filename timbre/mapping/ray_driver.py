@@ -15,7 +15,7 @@ import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 from timbre.core.errors import EngineError
 from timbre.core.running import cores
@@ -62,7 +62,7 @@ def run(
             if isinstance(outcome, BaseException):
                 raise outcome
             if isinstance(outcome, dict):
-                cluster.help_or_leave_out(LeftOut(**outcome))  # type: ignore[typeddict-item]
+                cluster.help_or_leave_out(cast(LeftOut, outcome))
                 waiting.append(index)
                 continue
             yield from zip(batches[index].names, outcome, strict=True)

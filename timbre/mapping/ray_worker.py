@@ -74,12 +74,11 @@ def differs(there: str, here: str) -> str:
 
 def lacking(needed: Needed) -> tuple[dict[str, str], str]:
     """Files that are not here as they are needed, with their MD5; and why none could mend it, where none could."""
-    made = [Path(out["path"]) for stage in locked_stages(Path()).values() for out in stage.get("outs", [])]
     missing: dict[str, str] = {}
     for path, files in needed.items():
         wrong = {name: digest for name, digest in files.items() if _md5_of(Path(path, name)) != digest}
         others = Path(path).is_dir() and set(_files_of(Path(path))) - set(files)
-        if (wrong or others) and (others or not _is_made(Path(path), made)):
+        if others or (wrong and not _is_made(Path(path))):
             state = "is another than where it is run from" if Path(path).exists() else "is not there"
             return {}, f"{Path.cwd() / path}: {state}; {ADVICE}"
         missing |= {str(Path(path, name)): digest for name, digest in wrong.items()}
@@ -103,8 +102,9 @@ def fetched(missing: Mapping[str, str]) -> dict[str, str]:
     return left
 
 
-def _is_made(path: Path, outs: Iterable[Path]) -> bool:
+def _is_made(path: Path) -> bool:
     """Whether a stage made it: then what lies there is no edit of anybody's."""
+    outs = (out["path"] for stage in locked_stages(Path()).values() for out in stage.get("outs", []))
     inside = not path.is_absolute() and ".." not in path.parts
     return inside and any(path.is_relative_to(out) for out in outs)
 

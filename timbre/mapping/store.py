@@ -106,10 +106,10 @@ class Store:
         """What is known here of entries of this name, whatever their keys: the one in place, then the latest first."""
         digests = [digest for title, digest in self._records.items() if title.startswith(f"{entry.name} ")]
         locked = self._locked.md5(entry.record)
-        paths = [entry.record, *map(self._object, ([locked] if locked else []) + digests[::-1])]
-        for path in paths:
+        kept = map(self._object, ([locked] if locked else []) + digests[::-1])
+        for path in [entry.record, *(path for path in kept if path)]:
             with contextlib.suppress(OSError, ValueError, TypeError):
-                yield dict(json.loads(path.read_bytes() if path else b""))
+                yield dict(json.loads(path.read_bytes()))
 
     def write(self, entry: Entry, files: Mapping[str, bytes | Path]) -> None:
         """Put a computed entry in place of what is there. Its record goes first and comes last: meanwhile it is stale.

@@ -14,13 +14,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from timbre.core.errors import DataError
-from timbre.core.records import Sample, from_json
+from timbre.core.records import USED, Sample, from_json
 from timbre.evaluation import score_rows
 from timbre.evaluation.score_rows import ScoreRow
 from timbre.report import sound, templates
 from timbre.report.numbers import rate
 
-USED = "tuned_clone"  # the voice as it is used
 PAGES = Path(__file__).with_name("page")
 
 

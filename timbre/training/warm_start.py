@@ -1,8 +1,8 @@
 """Training that begins from the adapter of before, where few clips differ from those that it learnt: docs/training.md.
 
     before = unfinished(inputs, scratch) or after(adapter, training, inputs)     # None: it begins from the base
-    scratch = scratch / key_of(inputs, before)
-    before = keep(before, inputs, scratch)
+    scratch = scratch / key_of(inputs, before.key)
+    before = keep(before, scratch)
     learn(voice, clips, held, gentler(params), own, scratch, before=before.weights)
 
 What such an adapter is depends on the adapters before it, so its key is of theirs, and training.json names them. The
@@ -31,7 +31,7 @@ MOST_IN_A_ROW = 10  # warm starts; then one from the base again
 SHORTER, SLOWER = 3, 2  # by how much: the passes over the clips, and the highest learning rate
 HASHES = 500  # of clips that training.json keeps: the smallest ones, which stand for all
 WEIGHTS = Path("before")  # in the scratch folder of a run
-INPUTS, SETTINGS, CLIPS = "inputs", "settings", "clips_learnt"  # in training.json
+SETTINGS, CLIPS = "settings", "clips_learnt"  # in training.json
 
 
 class Inputs(NamedTuple):
@@ -43,7 +43,7 @@ class Inputs(NamedTuple):
 
     def record(self) -> dict[str, object]:
         """For training.json."""
-        return {INPUTS: self.key, SETTINGS: self.settings, CLIPS: _sketch(self.clips)}
+        return {SETTINGS: self.settings, CLIPS: _sketch(self.clips)}
 
 
 class Before(NamedTuple):
@@ -67,11 +67,13 @@ def clip_hashes(clips: Sequence[Utterance], codes: Sequence[str], part: str) -> 
 
 def is_of(training: Mapping[str, Any], inputs: Inputs) -> bool:
     """Whether an adapter with this training.json was learnt from the same, wherever it began."""
-    return inputs.key in (training.get(INPUTS), training.get("key"))
+    before = dict(training.get(BEGUN_FROM, {})).get("key")
+    return training.get("key") == (key_of(inputs, before) if before else inputs.key)
 
 
-def key_of(inputs: Inputs, before: Before) -> str:
-    return content_key("warm start", VERSION, inputs.key, before.key)
+def key_of(inputs: Inputs, before: str) -> str:
+    """Of a training that begins with the adapter of this key."""
+    return content_key("warm start", VERSION, inputs.key, before)
 
 
 def gentler(params: TrainParams) -> TrainParams:
@@ -82,9 +84,9 @@ def gentler(params: TrainParams) -> TrainParams:
 def unfinished(inputs: Inputs, scratch: Path) -> Before | None:
     """Where a run of the same began that was killed: in the folder of all runs."""
     for path in sorted(scratch.glob(f"*/{WEIGHTS}/begun.json"), key=lambda path: path.stat().st_mtime, reverse=True):
-        told = _read(path)
-        if told.get(INPUTS) == inputs.key:
-            return Before(path.parent, *(told[name] for name in Before._fields[1:]))
+        before = Before(path.parent, *json.loads(path.read_bytes()))
+        if path.parts[-3] == key_of(inputs, before.key):
+            return before
     return None
 
 
@@ -99,7 +101,7 @@ def after(adapter: Path, training: Mapping[str, Any], inputs: Inputs) -> Before 
     return Before(adapter, str(training["key"]), changed, in_a_row)
 
 
-def keep(before: Before, inputs: Inputs, scratch: Path) -> Before:
+def keep(before: Before, scratch: Path) -> Before:
     """With a copy of the weights in the scratch folder of its run; that there is one already is fine."""
     folder = scratch / WEIGHTS
     if before.weights == folder:
@@ -108,8 +110,7 @@ def keep(before: Before, inputs: Inputs, scratch: Path) -> Before:
     folder.mkdir(parents=True)
     for name in ADAPTER_FILES:
         shutil.copyfile(before.weights / name, folder / name)
-    told = {INPUTS: inputs.key, **{name: getattr(before, name) for name in Before._fields[1:]}}
-    write_atomic(folder / "begun.json", json.dumps(told))  # the last: without it, the copy is not whole
+    write_atomic(folder / "begun.json", json.dumps(before[1:]))  # the last: without it, the copy is not whole
     return before._replace(weights=folder)
 
 
@@ -124,11 +125,3 @@ def _changed(before: Mapping[str, Any], now: Sequence[str]) -> int:
     one_sided = max(sum(one in new - old for one in smallest), sum(one in old - new for one in smallest))
     most = max(len(now), int(before["count"]))
     return one_sided if most <= HASHES else math.ceil(one_sided / len(smallest) * most)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """Empty where it is missing or nothing of ours."""
-    try:
-        return dict(json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError, RecursionError):
-        return {}

@@ -73,8 +73,8 @@ def read(snapshot: Snapshot) -> Lock:
 
 def way_to(path: str | Path, lock: Lock | None = None) -> str:
     """What to type for an output that is not here; to pull is no advice for what nobody has made yet."""
-    made, _ = (lock or read(WorkTree(Path()))).out_of(str(path))
-    return "`dvc pull` brings it, `dvc repro` makes it" if made else "no run has made it yet, `dvc repro` does"
+    recorded, _ = (lock or read(WorkTree(Path()))).out_of(str(path))
+    return "`dvc pull` brings it, `dvc repro` makes it" if recorded else "no run has made it yet, `dvc repro` does"
 
 
 def _usable(document: Any) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def test_ffmpeg_finds_the_same(tmp_path: Path) -> None:
 
 def test_what_is_silent_or_short_has_no_loudness(tmp_path: Path) -> None:
     assert loudness.measure(tones(tmp_path, (-90, 5)))[:2] == (None, None)
-    assert loudness.level(tmp_path / "tones.flac", -23.0) == 0
+    assert loudness.level(loudness.measure(tmp_path / "tones.flac"), -23.0) == 0
     soundfile.write(tmp_path / "short.flac", voice(1.0, 0)[: RATE // 3], RATE)
     assert loudness.measure(tmp_path / "short.flac")[:2] == (None, None)
     soundfile.write(tmp_path / "short.flac", np.resize(voice(1.0, 0), RATE), RATE)

@@ -78,11 +78,8 @@ class Taps:
 
     def __init__(self, conv: Any) -> None:
         weight = conv.weight.detach()
-        self.upwards, self.stride, (self.dilation,) = (
-            isinstance(conv, nn.ConvTranspose1d),
-            conv.stride[0],
-            conv.dilation,
-        )
+        self.upwards = isinstance(conv, nn.ConvTranspose1d)
+        self.stride, self.dilation = conv.stride[0], conv.dilation[0]
         if self.upwards:  # (in, out, 2 * stride) → each input's own stride of outputs, and the next one
             parts = weight.unflatten(2, (2, self.stride)).permute(2, 1, 3, 0)  # (2, out, stride, in)
             self.weights = [part.flatten(0, 1).contiguous() for part in parts.flip(0)]  # the earlier input first

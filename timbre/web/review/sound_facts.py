@@ -6,7 +6,6 @@ not run. Kept under .timbre/peaks by the audio's SHA-256; safe to delete.
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -39,7 +38,7 @@ def sound_facts(recording: Recording, flac: Path, speech: Path, cache: Path) -> 
         return SoundFacts(*([(start, end) for start, end in values[name]] for name in SoundFacts._fields))
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    activity = measured or speech_activity.load(io.BytesIO(speech_activity.measure(flac, "energy")))
+    activity = measured or speech_activity.of_recording(flac, "energy")
     runs = [(round(start, 2), round(end, 2)) for start, end in activity.runs(0, recording.seconds)]
     facts = SoundFacts(runs, list(_clipped(flac)))
     write_atomic(cached, json.dumps(facts._asdict()))
