@@ -99,7 +99,7 @@ def record(client: MlflowClient, files: TrackedFiles, key: str, parameters: dict
     registry.point(client, registry.CANDIDATE, run.info.run_id)
     client.set_terminated(run.info.run_id)
     client.set_tag(run.info.run_id, tracking.COMPLETE_TAG, "true")
-    return f"version {id} is now run {name}, and the candidate"
+    return f"version {id} is now the run “{name}”, and the candidate"
 
 
 def complete(client: MlflowClient, run: Run, files: TrackedFiles, parameters: dict[str, Any]) -> None:
