@@ -132,12 +132,13 @@ def fill(
         mark_samples(files.samples, key, Path(folder))
         pictures.draw(files.samples, Path(folder))
         client.log_artifacts(run_id, folder, "samples")
-    for step, sound in pictures.way(files.points, files.samples, training(files.adapter)):
+    for speaker, step, sound in pictures.way(files.points, files.samples, training(files.adapter)):
         with tempfile.TemporaryDirectory() as folder:
-            copy = Path(folder) / f"step-{step:06}.flac"
+            copy = Path(folder) / (f"step-{step:06}-{speaker}.flac" if speaker else f"step-{step:06}.flac")
             copy.write_bytes(marked_copy(sound.read_bytes(), key))
             client.log_artifact(run_id, str(copy), "points")
-        client.log_image(run_id, pictures.image(sound), key="learning to speak", step=step, synchronous=True)
+        title = f"learning to speak, {speaker}" if speaker else "learning to speak"
+        client.log_image(run_id, pictures.image(sound), key=title, step=step, synchronous=True)
     log_samples(client, run_id, files.scores)
     side_by_side(client, run_id, files, key)
     for path in (files.scores, files.metrics):
