@@ -7,7 +7,8 @@ Reads   data/prompts.tsv            its first row names the sentence
         reports/samples             how base and tuned voice say it: the first and the last point, spoken already
         data/dataset/train.jsonl, data/codes    the clip that those samples cloned from
         models/points/<step>        adapters on the way
-Writes  reports/points/<step>.flac and .json (Point)    the sentence at each of these, in the order of the names
+Writes  reports/points/<step>.flac and .json (Point)    the sentence at each of these; <step>-<speaker> where the voice
+                                                        learnt several
 
 Everything but the adapter is as in the samples: the reference clip, the seed, `generate` in params.yaml. So whoever
 shows the points (the report, MLflow) puts the sample `base_clone-…` before them and `Point.sample`, of the best step,
@@ -17,6 +18,7 @@ after them. As `generate`, it asks data/speakers.yaml first.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -40,14 +42,16 @@ VERSION = 2  # raise when the code gives other bytes for the same input
 CONDITION = "tuned_clone"
 
 
-def spoken_sample(table: Path, samples: Path) -> Sample:
-    """The first prompt's first take with adapter and reference."""
-    first = read_prompts(table)[0].id
+def spoken_samples(table: Path, samples: Path) -> list[Sample]:
+    """Of each speaker, the first prompt's first take with adapter and reference."""
+    first, found = read_prompts(table)[0].id, dict[str, Sample]()
     for path in sorted(samples.glob(f"{CONDITION}-*.json")):
         sample = from_json(path.read_text(encoding="utf-8"), Sample, str(path))
         if sample.prompt == first:
-            return sample
-    raise DataError(f"{table}: no sample of its first prompt in {samples}; `dvc repro generate` makes it")
+            found.setdefault(sample.speaker, sample)
+    if not found:
+        raise DataError(f"{table}: no sample of its first prompt in {samples}; `dvc repro generate` makes it")
+    return list(found.values())
 
 
 def speak(batch: Sequence[tuple[Point, Path, Request]], voice: VoiceParams, params: GenerateParams) -> Iterator[Files]:
@@ -55,9 +59,7 @@ def speak(batch: Sequence[tuple[Point, Path, Request]], voice: VoiceParams, para
         model = families.load_once(voice, adapter, params.precision)
         (spoken,) = model.speak([request], sentence.speaking(params))
         sound = spoken.sound
-        spoken_point = Point(
-            point.step, point.sample, point.adapter, len(sound) / model.sample_rate, spoken.ended, point.key
-        )
+        spoken_point = replace(point, seconds=len(sound) / model.sample_rate, ended=spoken.ended)
         yield {".flac": sentence.flac(sound, model.sample_rate), ".json": f"{to_json(spoken_point)}\n".encode()}
 
 
@@ -72,20 +74,20 @@ def main(
     settings = read()
     voice, params = settings.voice, settings.generate
     Permissions().check_stage(dataset)
-    sample = spoken_sample(prompts, samples)
-    context = reference.of_sample(sample, dataset, codes, families.family(voice.family).cloning)
-    seed = sentence.prompt_seed(sample.seed, sample.prompt)
-    said = pronunciations.apply(sample.text, pronunciations.read(sample.language))
-    language = sample.language if context[0].language or sample.language != "en" else None
-    like = context[0]._replace(language=language)
-    request = sentence.request(said, params, seed=seed, context=context, like=like)
+    adapters = {folder: families.adapter_fingerprint(folder) for folder in sorted(points.iterdir())}
     jobs = []
-    for folder in sorted(points.iterdir()):
-        adapter = families.adapter_fingerprint(folder)
-        # the sample's key is of all that it was made from; here another adapter takes the place of its own
-        key = content_key(VERSION, sample.key, adapter)
-        point = Point(int(folder.name), sample.id, adapter, 0.0, False, key)
-        jobs.append(Job(folder.name, key, (point, folder, request)))
+    for sample in spoken_samples(prompts, samples):
+        context = reference.of_sample(sample, dataset, codes, families.family(voice.family).cloning)
+        seed = sentence.prompt_seed(sample.seed, sample.prompt)
+        said = pronunciations.apply(sample.text, pronunciations.read(sample.language))
+        language = sample.language if context[0].language or sample.language != "en" else None
+        like = context[0]._replace(language=language)
+        request = sentence.request(said, params, seed=seed, context=context, like=like)
+        for folder, adapter in adapters.items():
+            # the sample's key is of all that it was made from; here another adapter takes the place of its own
+            key = content_key(VERSION, sample.key, adapter)
+            point = Point(int(folder.name), sample.id, adapter, 0.0, False, key, sample.speaker)
+            jobs.append(Job(point.name, key, (point, folder, request)))
     compute = partial(speak, voice=voice, params=params)
     engine = settings.compute
     refresh(out, jobs, compute, suffixes=[".flac", ".json"], label="listen", engine=engine, gpu=True)

@@ -67,7 +67,7 @@ def track(files: TrackedFiles, parameters: dict[str, Any]) -> str:
         recorded = offline.version(uri, key)
         if recorded and version.is_current(recorded, files):
             version.remember(uri, key)
-            return f"version {id} has its run already, {visible(recorded.run.name)}"
+            return f"version {id} has its run already, “{visible(recorded.run.name)}”"
         client = tracking.connect(uri)
     except TrackingError:
         if version.was_recorded(uri, key):
@@ -85,7 +85,7 @@ def record(client: MlflowClient, files: TrackedFiles, key: str, parameters: dict
     run, id = tracking.find(client, experiment, key), lineage.version_id() or key
     if run and tracking.is_complete(run):
         complete(client, run, files, parameters)
-        return f"version {id} has its run already, {visible(str(run.info.run_name))}; it is the candidate"
+        return f"version {id} has its run already, “{visible(str(run.info.run_name))}”; it is the candidate"
     if run:  # it was cut short
         registry.forget(client, run.info.run_id)
         client.delete_run(run.info.run_id)
@@ -99,7 +99,7 @@ def record(client: MlflowClient, files: TrackedFiles, key: str, parameters: dict
     registry.point(client, registry.CANDIDATE, run.info.run_id)
     client.set_terminated(run.info.run_id)
     client.set_tag(run.info.run_id, tracking.COMPLETE_TAG, "true")
-    return f"version {id} is now run {name}, and the candidate"
+    return f"version {id} is now the run “{name}”, and the candidate"
 
 
 def complete(client: MlflowClient, run: Run, files: TrackedFiles, parameters: dict[str, Any]) -> None:
@@ -132,12 +132,13 @@ def fill(
         mark_samples(files.samples, key, Path(folder))
         pictures.draw(files.samples, Path(folder))
         client.log_artifacts(run_id, folder, "samples")
-    for step, sound in pictures.way(files.points, files.samples, training(files.adapter)):
+    for speaker, step, sound in pictures.way(files.points, files.samples, training(files.adapter)):
         with tempfile.TemporaryDirectory() as folder:
-            copy = Path(folder) / f"step-{step:06}.flac"
+            copy = Path(folder) / (f"step-{step:06}-{speaker}.flac" if speaker else f"step-{step:06}.flac")
             copy.write_bytes(marked_copy(sound.read_bytes(), key))
             client.log_artifact(run_id, str(copy), "points")
-        client.log_image(run_id, pictures.image(sound), key="learning to speak", step=step, synchronous=True)
+        title = f"learning to speak, {speaker}" if speaker else "learning to speak"
+        client.log_image(run_id, pictures.image(sound), key=title, step=step, synchronous=True)
     log_samples(client, run_id, files.scores)
     side_by_side(client, run_id, files, key)
     for path in (files.scores, files.metrics):

@@ -128,7 +128,7 @@ def test_no_points_are_an_empty_folder(place: Path) -> None:
 
 
 def test_a_prompt_without_a_sample_and_a_reference_that_is_gone_are_named(place: Path) -> None:
-    sample = listen.spoken_sample(Path("data/prompts.tsv"), Path("reports/samples"))
+    (sample,) = listen.spoken_samples(Path("data/prompts.tsv"), Path("reports/samples"))
     gone = dataclasses.replace(sample, reference="fedcba9876543210")
     with pytest.raises(DataError, match="tuned_clone-ferry-0: its reference fedcba9876543210 is gone"):
         reference.of_sample(gone, Path("data/dataset"), Path("data/codes/csm"), families.family("csm").cloning)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from stages import encode, evaluate, generate, report, track, train
+from stages import encode, evaluate, generate, listen, report, track, train
 from tests.support.paths import ROOT
 from tests.support.shared import built_once
 from timbre import audio
@@ -23,6 +23,7 @@ from timbre.core.records import Example, Sample, from_json, write_jsonl
 from timbre.evaluation import metrics
 from timbre.evaluation.speaker_encoder import centre, unit
 from timbre.report import tables
+from timbre.tracking import pictures
 from timbre.tracking.version import TrackedFiles
 from timbre.versions.sample_sounds import version_voice
 from timbre.versions.snapshot import WorkTree
@@ -34,11 +35,11 @@ CONSENT = "{by: nobody, when: 2026-01-01, for: tests, evidence: null}"
 FEW = {
     "train": {
         "max_steps": 8,
-        "eval_every": 8,
+        "eval_every": 4,
         "batch": 2,
         "warmup": 1,
         "learning_rate": 0.001,
-        "points": 1,
+        "points": 2,
         "epochs": 99,
     },
     "generate": {"true_prompts": 0},
@@ -63,6 +64,7 @@ def build(root: Path) -> None:
         encode.main(clips, codes)
         train.main(dataset, codes, adapter, Path("models/points"), history, Path("models/speed.json"))
         generate.main(data / "prompts.tsv", dataset, clips, codes, adapter, samples, reports / "speed.json")
+        listen.main(data / "prompts.tsv", samples, dataset, codes, Path("models/points"), reports / "points")
         evaluate.main(
             samples, dataset, clips, codes, data / "opinions", reports / "heard", reports / "embeddings",
             reports / "scores.csv", reports / "wer.csv", reports / "details.json", reports / "metrics.json",
@@ -134,6 +136,18 @@ def test_each_speaker_is_spoken_in_every_condition_after_a_clip_of_their_own(jud
     assert {(s.speaker, s.reference) for s in records if s.reference} == {(name, f"{name}0") for name in SPEAKERS}
 
 
+def test_each_speaker_is_heard_to_learn(judged: Path) -> None:
+    steps = {path.name for path in Path("models/points").iterdir()}
+    assert {path.stem for path in Path("reports/points").glob("*.flac")} == {
+        f"{s}-{n}" for s in steps for n in SPEAKERS
+    }
+    training = json.loads(Path("models/adapter/training.json").read_bytes())
+    way = pictures.way(Path("reports/points"), Path("reports/samples"), training)
+    assert {name for name, _, _ in way} == set(SPEAKERS)
+    assert all(name in sound.name for name, _, sound in way)
+    assert all(sound.is_file() for _, _, sound in way)
+
+
 def test_scores_rates_and_gates_are_of_each_speaker_and_of_all(judged: Path) -> None:
     with Path("reports/scores.csv").open(newline="") as lines:
         assert {row["sample"]: row["speaker"] for row in csv.DictReader(lines)} == {
@@ -170,14 +184,15 @@ def test_the_page_shows_each_speakers_clip_rates_and_samples(judged: Path, tmp_p
     (tmp_path / "review.json").write_text(json.dumps(review))
     report.main(
         reports / "samples", reports / "scores.csv", reports / "details.json", Path("models/adapter/training.json"),
-        Path("models/history.csv"), tmp_path / "points", data / "dataset", data / "clips", data / "raw",
-        tmp_path / "review.json", data / "sources.yaml", data / "speakers.yaml", data / "transcripts",
+        Path("models/history.csv"), reports / "points", data / "dataset", data / "clips", data / "raw",
+        data / "speech", tmp_path / "review.json", data / "sources.yaml", data / "speakers.yaml", data / "transcripts",
         tmp_path / "index.html", tmp_path / "report.md",
     )  # fmt: skip
     page = (tmp_path / "index.html").read_text()
     assert page.count("A true clip of") == 2
     assert page.count('<th scope="row"><bdi>rasmus</bdi></th>') == 4
     assert page.count("<bdi>rasmus</bdi> · <bdi>one</bdi>") == 1
+    assert [page.count(f"Hear it learn: {name}") for name in SPEAKERS] == [1, 1]
     assert "| rasmus | Tuned + cloning |" in (tmp_path / "report.md").read_text()
 
 

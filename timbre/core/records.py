@@ -244,6 +244,12 @@ class Point:
     seconds: float
     ended: bool
     key: str
+    speaker: str = field(default="", metadata=UNLESS_DEFAULT)  # as in its sample
+
+    @property
+    def name(self) -> str:
+        """Of its sound, reports/points/<name>.flac."""
+        return f"{self.step:06}-{self.speaker}" if self.speaker else f"{self.step:06}"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from timbre.core.records import beginning, early_ending
+from timbre.core.records import Point, beginning, early_ending, from_json
 from timbre.report.charts import Chart, ChartLine, draw
 from timbre.report.sample_rows import ShownScore
 from timbre.report.sound import EmbeddedSound, spoken
@@ -29,14 +29,20 @@ class LossPoint:
 
 
 @dataclass(frozen=True)
+class HeardLearning:
+    text: str
+    speaker: str  # empty where the voice learnt one
+    points: list[LossPoint]
+
+
+@dataclass(frozen=True)
 class TrainingFigures:
     charts: list[Chart]
     best: str  # a sentence on the best step; empty where nothing was evaluated
     ended: str  # sentences; empty of a training that began at the base and went to its end
     overfit: str  # a sentence; empty where the last step is about as good as the best
     measured: list[tuple[str, str, str]]  # step, training loss and evaluation loss, where there was an evaluation
-    text: str  # of the points
-    points: list[LossPoint]
+    heard: list[HeardLearning]
 
 
 def read(
@@ -47,11 +53,11 @@ def read(
     facts = json.loads(training.read_bytes())
     chosen_by = str(facts.get("chosen_by", LOSS))
     best, overfit = sentences(rows, chosen_by)
-    text, sounds = learning(points, scores, samples, adapter)
     measured = [(r["step"], _last_train(rows, r), r["eval_loss"]) for r in rows if r.get("eval_loss")]
     told = [beginning(facts), early_ending(facts)]
     sentence = " ".join(f"{one[0].upper()}{one[1:]}." for one in told if one)
-    return TrainingFigures(curves(rows, chosen_by), best, sentence, overfit, measured, text, sounds)
+    heard = learning(points, scores, samples, adapter)
+    return TrainingFigures(curves(rows, chosen_by), best, sentence, overfit, measured, heard)
 
 
 def read_history(path: Path) -> History:
@@ -132,21 +138,20 @@ def sentences(history: History, chosen_by: str = LOSS) -> tuple[str, str]:
     )
 
 
-def learning(
-    points: Path, scores: Sequence[ShownScore], samples: Path, adapter: str | None
-) -> tuple[str, list[LossPoint]]:
-    """The sentence, and how the base said it, the adapters on the way, and the adapter that was kept."""
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(points.glob("*.json"))]
-    last = next((s.sample for s in scores if records and s.sample.id == records[0]["sample"]), None)
-    if last is None:
-        return "", []
-    first = samples / f"base_clone-{last.line}-{last.seed}.flac"
-    sounds = [LossPoint("Base", "before the first step", spoken(first, replace(last, adapter=None), None))]
-    sounds += [
-        LossPoint(f"Step {point['step']:,}", "on the way", spoken(points / f"{point['step']:06}.flac", last, adapter))
-        for point in sorted(records, key=lambda point: point["step"])
-    ]
-    return last.text, [
-        *sounds,
-        LossPoint("The adapter", "as it was kept", spoken(samples / f"{last.id}.flac", last, adapter)),
-    ]
+def learning(points: Path, scores: Sequence[ShownScore], samples: Path, adapter: str | None) -> list[HeardLearning]:
+    """By speaker, how the base said the sentence, the adapters on the way, and the adapter that was kept."""
+    records = [from_json(path.read_text(encoding="utf-8"), Point, str(path)) for path in sorted(points.glob("*.json"))]
+    by_id, heard = {score.sample.id: score.sample for score in scores}, []
+    for name in dict.fromkeys(point.sample for point in records):
+        if (last := by_id.get(name)) is None:
+            continue
+        first = samples / f"base_clone-{last.line}-{last.seed}.flac"
+        sounds = [LossPoint("Base", "before the first step", spoken(first, replace(last, adapter=None), None))]
+        sounds += [
+            LossPoint(f"Step {point.step:,}", "on the way", spoken(points / f"{point.name}.flac", last, adapter))
+            for point in sorted(records, key=lambda point: point.step)
+            if point.sample == name
+        ]
+        sounds.append(LossPoint("The adapter", "as it was kept", spoken(samples / f"{last.id}.flac", last, adapter)))
+        heard.append(HeardLearning(last.text, last.speaker, sounds))
+    return heard

@@ -23,15 +23,15 @@ def image(path: Path) -> spectrogram.Pixels:
     return spectrogram.colours(spectrogram.pixels(*_sound(path))).repeat(2, 0).repeat(2, 1)
 
 
-def way(points: Path, samples: Path, training: dict[str, Any]) -> list[tuple[int, Path]]:
-    """Step and sound, in order: the base voice at 0, the points, the finished voice at the best step."""
+def way(points: Path, samples: Path, training: dict[str, Any]) -> list[tuple[str, int, Path]]:
+    """Speaker, step and sound, in order: the base voice at 0, the points, the finished voice at the best step."""
     records = [from_json(path.read_text(encoding="utf-8"), Point, str(path)) for path in sorted(points.glob("*.json"))]
-    if not records:
-        return []
-    ends = {0: records[0].sample.replace("tuned", "base", 1), int(training["best_step"]): records[0].sample}
-    sounds = {step: samples / f"{name}.flac" for step, name in ends.items()}
-    sounds |= {point.step: points / f"{point.step:06}.flac" for point in records}
-    return sorted(sounds.items())
+    sounds: dict[tuple[str, int], Path] = {}
+    for point in records:
+        ends = {0: point.sample.replace("tuned", "base", 1), int(training["best_step"]): point.sample}
+        sounds |= {(point.speaker, step): samples / f"{name}.flac" for step, name in ends.items()}
+    sounds |= {(point.speaker, point.step): points / f"{point.name}.flac" for point in records}
+    return [(*key, sound) for key, sound in sorted(sounds.items())]
 
 
 def _sound(path: Path) -> tuple[Any, int]:

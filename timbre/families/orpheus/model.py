@@ -46,7 +46,8 @@ from timbre.families.protocol import (
 from timbre.families.published import SAFE, WEIGHTS, harmless, quiet
 
 TARGETS = r".*model\.layers\.\d+\." + low_rank.PROJECTIONS
-CODEC = "hubertsiuzdak/snac_24khz"  # where the base has none of its own
+CODEC = "hubertsiuzdak/snac_24khz"  # where the base has none of its own …
+CODEC_REVISION = "d73ad176a12188fcf4f360ba3bf2c2fbbe8f58ec"  # … at this commit of the hub
 POSITIONS = 4096  # at most: 45 s of sound; the model's own 131,072 would be room for nobody
 NAMES = ("coarse", "middle", "fine")  # levels
 
@@ -96,7 +97,7 @@ def codec_files(base: str) -> tuple[Path, Path]:
         return config, weights
     from huggingface_hub import hf_hub_download
 
-    config, weights = (Path(hf_hub_download(CODEC, name)) for name in names)
+    config, weights = (Path(hf_hub_download(CODEC, name, revision=CODEC_REVISION)) for name in names)
     return config, weights
 
 
