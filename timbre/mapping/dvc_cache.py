@@ -8,7 +8,7 @@ from __future__ import annotations
 import configparser
 import contextlib
 import io
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,11 @@ class Locked:
                 return self._listing(digest).get(path.relative_to(folder).as_posix())
         return None
 
+    def files(self, folder: Path) -> dict[str, str]:
+        """File → MD5, of a folder that is an output; none where it is not, or nobody here has its list."""
+        digest = self._outs.get(folder.as_posix())
+        return self._listing(digest) if digest else {}
+
     @cached_property
     def _outs(self) -> dict[str, str]:
         stages = locked_stages(self.root).values()
@@ -63,10 +68,16 @@ class Locked:
 def locked_stages(root: Path) -> dict[str, Any]:
     """Stage → what dvc.lock says of it; none where it is missing or in no state to be read."""
     try:
-        stages = YAML(typ="safe").load((root / LOCK).read_text(encoding="utf-8"))["stages"]
+        stages = _parsed((root / LOCK).read_text(encoding="utf-8"))["stages"]
         return {str(name): dict(stage) for name, stage in stages.items()}
     except (OSError, ValueError, YAMLError, KeyError, TypeError, AttributeError):
         return {}
+
+
+@lru_cache(maxsize=1)
+def _parsed(lock: str) -> Any:
+    """A stage that refreshes several folders asks for each; the demo's lock alone takes half a second to parse."""
+    return YAML(typ="safe").load(lock)
 
 
 def listing(objects: Path, digest: str) -> dict[str, str]:

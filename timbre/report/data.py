@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from timbre import audio
+from timbre.audio import recording_sound
+from timbre.audio.recording_sound import RecordingSound
 from timbre.core.errors import DataError
 from timbre.core.records import Drop, Example, read_jsonl
 from timbre.project.permissions import Permissions
@@ -29,6 +32,7 @@ class ReportedSource:
     seconds: float
     dropped: int
     review: dict[str, Any]
+    sound: RecordingSound
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ class Data:
         return sum(e.seconds for e in self.train), sum(e.seconds for e in self.evaluation)
 
 
-def read(dataset: Path, review: Path, clips: Path, raw: Path, allowed: Permissions) -> Data:
+def read(dataset: Path, review: Path, clips: Path, raw: Path, speech: Path, allowed: Permissions) -> Data:
     train, evaluation = (read_jsonl(dataset / f"{name}.jsonl", Example) for name in ("train", "eval"))
     rejected = read_jsonl(dataset / "rejected.jsonl", Drop)
     reviewed = json.loads(review.read_text(encoding="utf-8"))
@@ -75,7 +79,7 @@ def read(dataset: Path, review: Path, clips: Path, raw: Path, allowed: Permissio
         train=train,
         evaluation=evaluation,
         median=statistics.median(e.seconds for e in [*train, *evaluation]),
-        sources=sources(train, evaluation, drops, reviewed),
+        sources=sources(train, evaluation, drops, reviewed, speech),
         review=reviewed,
         drops=len(drops),
         warnings=len(rejected) - len(drops),
@@ -88,7 +92,7 @@ def is_warning(drop: Drop) -> bool:
 
 
 def sources(
-    train: Sequence[Example], evaluation: Sequence[Example], drops: Sequence[Drop], review: Any
+    train: Sequence[Example], evaluation: Sequence[Example], drops: Sequence[Drop], review: Any, speech: Path
 ) -> list[ReportedSource]:
     named = {e.recording for e in [*train, *evaluation]} | {d.recording for d in drops}
     return [
@@ -99,6 +103,7 @@ def sources(
             seconds=sum(e.seconds for e in [*train, *evaluation] if e.recording == name),
             dropped=sum(d.recording == name for d in drops),
             review=review["recordings"].get(name, {}),
+            sound=recording_sound.read(speech, name),
         )
         for name in sorted(named | set(review["recordings"]))
     ]
@@ -135,7 +140,7 @@ def stretch(drop: Drop, clips: Path, raw: Path, allowed: Permissions) -> Embedde
     """
     if allowed.holds_barred_voice(drop.recording, drop.start, drop.end):
         return None
-    if drop.clip and (clips / f"{drop.clip}.flac").exists():
+    if drop.clip and audio.is_there(clips / f"{drop.clip}.flac"):
         return sound(clips / f"{drop.clip}.flac")
     recording = raw / f"{drop.recording}.flac"
     if not recording.exists():
