@@ -1,0 +1,55 @@
+"""`dvc exp run -S voice.family=… -S voice.base=…`: two families learn from the same clips, by DVC itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.conftest import Repository
+from tests.support.family_root import family_root
+from tests.support.paths import ROOT
+from tests.support.tiny_sovits import random_sovits
+from tests.support.tiny_xtts import random_xtts
+
+pytestmark = pytest.mark.pipeline
+
+CODE = ("stages/", "timbre/", "models/tiny/")  # dependencies that lie elsewhere here
+
+
+@pytest.fixture
+def repository(tmp_path: Path, warm: Path) -> Repository:
+    """The stages `encode` and `train` as they are declared, on clips that both families can learn."""
+    random_xtts(tmp_path / "models/xtts")
+    random_sovits(tmp_path / "models/sovits")
+    family_root(tmp_path, "xtts", 3.1, {})
+    stages = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+    for name in ("encode", "train"):
+        stages[name]["deps"] = [path for path in stages[name]["deps"] if not path.startswith(CODE)]
+    with (tmp_path / "dvc.yaml").open("w") as stream:
+        YAML().dump({"stages": {name: stages[name] for name in ("encode", "train")}}, stream)
+    ignored = ("/data/codes", "/models", "/scratch", "__pycache__")
+    (tmp_path / ".gitignore").write_text("\n".join(ignored) + "\n")
+    repository = Repository(tmp_path, warm)
+    repository.run("git", "init", "-q", "-b", "main")
+    for name, value in (("user.email", "ann@example.org"), ("user.name", "Ann")):
+        repository.run("git", "config", name, value)
+    repository.run("dvc", "init", "-q")
+    (tmp_path / ".dvc/config").write_text("[core]\n    analytics = false\n    check_update = false\n")
+    repository.commit("A voice")
+    return repository
+
+
+def test_two_families_are_experiments_on_the_same_clips(repository: Repository) -> None:
+    root = repository.root
+    for family in ("sovits", "xtts"):
+        wanted = ("-S", f"voice.family={family}", "-S", f"voice.base=models/{family}")
+        repository.run("dvc", "exp", "run", "--name", f"by-{family}", *wanted, PYTHONPATH=str(ROOT))
+        facts = json.loads((root / "models/adapter/training.json").read_text())
+        assert ("base_licence" in facts) == (family == "xtts")
+    for family in ("sovits", "xtts"):
+        assert len(list((root / f"data/codes/{family}").glob("*.safetensors"))) == 5, "each keeps its codes"
+    listed = set(repository.run("dvc", "exp", "list", "--name-only").stdout.split())
+    assert {"by-sovits", "by-xtts"} <= listed
