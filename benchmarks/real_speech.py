@@ -244,9 +244,7 @@ def spoken_power(samples: Samples) -> float:
 
 def snr(samples: Samples) -> float:
     """As `chunk` measures it of a clip that is the whole of a recording."""
-    activity, seconds = activity_of(samples), len(samples) / rate()
-    levels, speaks = activity.decibels(0, seconds), activity.speaks(0, seconds)
-    return chunk.above(chunk.mean_decibels(levels[speaks]), activity.background(0, seconds))
+    return activity_of(samples).snr([(0.0, len(samples) / rate())])
 
 
 def activity_of(samples: Samples) -> Activity:

@@ -33,7 +33,6 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from timbre import audio
 from timbre.audio import LEVEL_WINDOW as MOMENT
@@ -59,7 +58,6 @@ QUIET = 3.0  # dB above the quietest moment that are as good for a cut: noise it
 REACH = 0.6  # seconds that a voice may go on past its line; longer, it is no last syllable but words without a line
 SLACK = 0.3  # seconds beside a line that are still its own: a breath, a last syllable
 UNWRITTEN = 0.5  # seconds of voice outside of all lines that a person is told of; shorter, it is a cough
-LEAST_SNR = -10.0  # dB; a difference of two powers that are nearly equal tells no more
 ABRUPT = 20.0  # dB below the clip's speech; louder at a cut, and a word was cut
 
 
@@ -215,7 +213,7 @@ def clip_of(
 ) -> Clip:
     spoken = np.concatenate([sound.speaks(start, end) for start, end in spans])
     level = np.concatenate([sound.decibels(start, end) for start, end in spans])
-    speech = mean_decibels(level[spoken])
+    speech = speech_activity.mean_decibels(level[spoken])
     edges = [sound.at(spans[0][0]), sound.at(spans[-1][1])]
     return Clip(
         id=content_key(VERSION, recording.sha256, recording.sample_rate, spans, params.loudness),
@@ -227,7 +225,7 @@ def clip_of(
         seconds=round(sum(end - start for start, end in spans), 3),
         text=join([segment.text for segment in segments], recording.language),
         speech=round(float(spoken.sum()) * MOMENT, 2),
-        snr=round(above(speech, sound.background(spans[0][0], spans[-1][1])), 1),
+        snr=round(sound.snr(spans), 1),
         abrupt=any(voice and level > speech - ABRUPT for voice, level in edges),
     )
 
@@ -245,17 +243,6 @@ def sentence_ends(
         if ended and at is not None:
             found.append([len(join(texts, language)), round(at, 3)])
     return found
-
-
-def above(mixed: float, background: float) -> float:
-    """dB from the background up to the speech alone; a microphone hears the sum of the two."""
-    power = 10 ** (mixed / 10) - 10 ** (background / 10)
-    return max(10 * float(np.log10(power)) - background, LEAST_SNR) if power > 0 else LEAST_SNR
-
-
-def mean_decibels(level: npt.NDArray[np.float64]) -> float:
-    """Of the mean power."""
-    return float(10 * np.log10(np.mean(10 ** (level / 10)))) if len(level) else speech_activity.QUIETEST
 
 
 def cut(cuts: Sequence[Cut]) -> Iterator[Files]:

@@ -4,13 +4,14 @@ Reads   reports/samples, reports/scores.csv, reports/details.json   what was sai
         models/history.csv, reports/points                          the curves, and a sentence at points of training
         models/adapter                                              the version's key, and whether a person ended it
         data/dataset, data/clips, data/raw, data/review.json        what it learnt from, and what was left out
+        data/speech                                                 how the recordings sound
         data/sources.yaml, data/speakers.yaml, data/transcripts     whose voice may be heard
 Writes  reports/index.html                                          sound, style and charts inside the one file
         reports/report.md                                           the verdict and the tables, for a pull request
 
     python -m stages.report --samples reports/samples --scores reports/scores.csv --metrics reports/details.json \\
         --training models/adapter/training.json --history models/history.csv --points reports/points \\
-        --dataset data/dataset --clips data/clips --raw data/raw --review data/review.json \\
+        --dataset data/dataset --clips data/clips --raw data/raw --speech data/speech --review data/review.json \\
         --sources data/sources.yaml --speakers data/speakers.yaml --transcripts data/transcripts \\
         --out reports/index.html --markdown reports/report.md
 
@@ -110,6 +111,7 @@ def main(
     dataset: Annotated[Path, "folder of the training and evaluation tables"],
     clips: Annotated[Path, "folder of the clips"],
     raw: Annotated[Path, "folder of the recordings"],
+    speech: Annotated[Path, "folder of where somebody speaks in the recordings, and how loud"],
     review: Annotated[Path, "how much of the transcripts a person has heard"],
     sources: Annotated[Path, "the recordings, data/sources.yaml"],
     speakers: Annotated[Path, "who allowed what, data/speakers.yaml"],
@@ -122,7 +124,7 @@ def main(
     settings = read()
     licence = families.limits(settings.voice.family)
     evidence, scored = read_metrics(metrics), sample_rows.read_scores(scores, samples)
-    learnt = data.read(dataset, review, clips, raw, allowed)
+    learnt = data.read(dataset, review, clips, raw, speech, allowed)
     version = folder_key(training.parent)
     trained = figures.read(training, history, points, scored, samples, version)
     rows = sample_rows.rows(scored, samples, version, lambda clip: sound(clips / f"{clip}.flac"))

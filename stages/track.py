@@ -85,7 +85,7 @@ def record(client: MlflowClient, files: TrackedFiles, key: str, parameters: dict
     run, id = tracking.find(client, experiment, key), lineage.version_id() or key
     if run and tracking.is_complete(run):
         complete(client, run, files, parameters)
-        return f"version {id} has its run already, {visible(str(run.info.run_name))}; it is the candidate"
+        return f"version {id} has its run already, “{visible(str(run.info.run_name))}”; it is the candidate"
     if run:  # it was cut short
         registry.forget(client, run.info.run_id)
         client.delete_run(run.info.run_id)
@@ -99,7 +99,7 @@ def record(client: MlflowClient, files: TrackedFiles, key: str, parameters: dict
     registry.point(client, registry.CANDIDATE, run.info.run_id)
     client.set_terminated(run.info.run_id)
     client.set_tag(run.info.run_id, tracking.COMPLETE_TAG, "true")
-    return f"version {id} is now run {name}, and the candidate"
+    return f"version {id} is now the run “{name}”, and the candidate"
 
 
 def complete(client: MlflowClient, run: Run, files: TrackedFiles, parameters: dict[str, Any]) -> None:

@@ -40,11 +40,11 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from timbre import families
+from timbre.core import running
 from timbre.core.content import content_key, folder_key
 from timbre.core.errors import ModelError
 from timbre.core.params import read
 from timbre.core.records import EARLY_TAG, GO_ON, beginning, early_ending
-from timbre.core.running import settle
 from timbre.core.safe_text import warn
 from timbre.core.sections import Settings, TrainParams, VoiceParams
 from timbre.families import Course, Voice
@@ -192,6 +192,7 @@ def is_there(entry: Entry) -> bool:
     if state == "fresh" and goes_on(entry):
         return False
     if state == "fresh" or restored:
+        running.COMPUTED.append(0)
         print(f"train: {'restored' if restored else 'kept'}, as it was trained from the same before")
     return state == "fresh" or restored
 
@@ -214,7 +215,7 @@ def train(task: Task, entry: Entry, speed: Path, params: TrainParams, base: Voic
         return
     voice = families.load(base, precision=params.precision)
     if distributed.part().of == 1:  # several have shared the cores among them when they were started
-        settle(voice.model)
+        running.settle(voice.model)
     check_lengths(voice, [*task.clips, *task.held])
     scratch = SCRATCH / task.key
     if (before := task.before) and distributed.first():

@@ -169,7 +169,7 @@ def test_the_worst_prompts_come_first(outs: Path) -> None:
 def test_what_was_left_out_can_be_heard_while_there_is_room(outs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data, "PLAYERS", 3)
     owned = [outs / f"data/{name}" for name in ("sources.yaml", "speakers.yaml", "transcripts")]
-    folders = [outs / f"data/{name}" for name in ("dataset", "review.json", "clips", "raw")]
+    folders = [outs / f"data/{name}" for name in ("dataset", "review.json", "clips", "raw", "speech")]
     read = data.read(*folders, Permissions(*owned))
     heard = {reason.name: [row.sound is not None for row in reason.rows] for reason in read.reasons}
     assert heard == {"too short": [True, False], "dropped": [True], "noisy": [True, False]}
@@ -303,6 +303,13 @@ def test_without_scripts_there_are_the_browsers_own_players(outs: Path, page: st
     assert tab.locator("#listen .picture").first.is_visible()
     assert not tab.locator(".filter").is_visible()
     tab.close()
+
+
+def test_the_page_says_how_each_recording_sounds(copy: Path, page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "LUFS" not in page
+    (copy / "data/speech").mkdir()
+    (copy / "data/speech/harbour-noon.json").write_text('{"key": "k", "loudness": [-21.4, 6.2, -3.0]}')
+    assert "<td>-21 LUFS, range 6 LU</td>" in make_report(copy, monkeypatch)
 
 
 def test_the_page_says_whose_voices_are_in_it(copy: Path, page: str, monkeypatch: pytest.MonkeyPatch) -> None:

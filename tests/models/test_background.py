@@ -8,11 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from stages.chunk import above, mean_decibels
 from tests.support.paths import ROOT
 from timbre import audio
 from timbre.audio import speech_activity
-from timbre.audio.speech_activity import Activity, Flags
+from timbre.audio.speech_activity import Activity, Flags, above, mean_decibels
 
 RATE = 16_000  # Hz
 SECONDS = 20

@@ -185,7 +185,7 @@ def test_the_page_shows_each_speakers_clip_rates_and_samples(judged: Path, tmp_p
     report.main(
         reports / "samples", reports / "scores.csv", reports / "details.json", Path("models/adapter/training.json"),
         Path("models/history.csv"), reports / "points", data / "dataset", data / "clips", data / "raw",
-        tmp_path / "review.json", data / "sources.yaml", data / "speakers.yaml", data / "transcripts",
+        data / "speech", tmp_path / "review.json", data / "sources.yaml", data / "speakers.yaml", data / "transcripts",
         tmp_path / "index.html", tmp_path / "report.md",
     )  # fmt: skip
     page = (tmp_path / "index.html").read_text()

@@ -12,9 +12,9 @@ from tests.support.paths import ROOT
 ARGUMENTS = {
     "samples": "reports/samples", "scores": "reports/scores.csv", "metrics": "reports/details.json",
     "training": "models/adapter/training.json", "history": "models/history.csv", "points": "reports/points",
-    "dataset": "data/dataset", "clips": "data/clips", "raw": "data/raw", "review": "data/review.json",
-    "sources": "data/sources.yaml", "speakers": "data/speakers.yaml", "transcripts": "data/transcripts",
-    "out": "reports/index.html", "markdown": "reports/report.md",
+    "dataset": "data/dataset", "clips": "data/clips", "raw": "data/raw", "speech": "data/speech",
+    "review": "data/review.json", "sources": "data/sources.yaml", "speakers": "data/speakers.yaml",
+    "transcripts": "data/transcripts", "out": "reports/index.html", "markdown": "reports/report.md",
 }  # fmt: skip
 # Every text that is seen, with the colours it is seen in; `ratio` as WCAG defines contrast.
 CONTRAST = """() => {

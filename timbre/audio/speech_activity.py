@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import io
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from math import ceil, floor
@@ -46,6 +46,7 @@ ENOUGH = 30  # moments of pauses that tell the background
 # dB from the mean of the moments' levels up to the level of their mean power: what it is, in the mean of five readers,
 # where a voice is so many dB above six others (docs/real-speech.md)
 SPREADS, ABOVE = (1.15, 1.45, 1.8, 2.3, 2.9, 3.5), (-5.0, 0.0, 2.5, 5.0, 7.5, 10.0)
+LEAST_SNR = -10.0  # dB; a difference of two powers that are nearly equal tells no more
 ALONE = 3.0  # dB of it, from where on the voice's own quiet moments tell more
 
 
@@ -90,6 +91,11 @@ class Activity:
         among = _among_voices(words / 2 + QUIETEST) if (~speech).sum() < ENOUGH else None
         return float(np.percentile(words, QUIET_BELOW)) / 2 + QUIETEST if among is None else among
 
+    def snr(self, spans: Sequence[Sequence[float]]) -> float:
+        """dB from what is heard beside the speech up to the speech alone, within some spans (seconds)."""
+        levels = np.concatenate([self.decibels(*span)[self.speaks(*span)] for span in spans])
+        return above(mean_decibels(levels), self.background(spans[0][0], spans[-1][1]))
+
     def runs(self, start: float, end: float) -> list[tuple[float, float]]:
         """The stretches between two times in which somebody speaks without a break."""
         first = _within(start, end).start
@@ -115,6 +121,17 @@ def _among_voices(decibels: npt.NDArray[np.float64]) -> float | None:
         return None
     above = np.interp(spread, SPREADS, ABOVE)
     return float(mean - 10 * np.log10(1 + 10 ** (above / 10)))
+
+
+def above(mixed: float, background: float) -> float:
+    """dB from the background up to the speech alone; a microphone hears the sum of the two."""
+    power = 10 ** (mixed / 10) - 10 ** (background / 10)
+    return max(10 * float(np.log10(power)) - background, LEAST_SNR) if power > 0 else LEAST_SNR
+
+
+def mean_decibels(level: npt.NDArray[np.float64]) -> float:
+    """Of the mean power."""
+    return float(10 * np.log10(np.mean(10 ** (level / 10)))) if len(level) else QUIETEST
 
 
 def _within(start: float, end: float) -> slice:

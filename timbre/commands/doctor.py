@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from timbre import families, tracking
-from timbre.audio import bandwidth, loudness
+from timbre.audio import bandwidth, recording_sound
 from timbre.commands.options import add_json
 from timbre.core import params
 from timbre.core.errors import DataError, ParamsError, SourceError, TrackingError, TranscriptError
@@ -189,15 +189,17 @@ def recordings() -> Findings:
 
 def _loudness(names: Sequence[str]) -> Findings:
     """Of the recordings that `chunk` has measured."""
-    measured = {name: loudness.read_record(Path(f"data/speech/{name}.json")) for name in names}
-    known = {name: found.lufs for name, found in measured.items() if found and found.lufs is not None}
+    measured = {name: recording_sound.read(Path("data/speech"), name) for name in names}
+    known = {name: sound.lufs for name, sound in measured.items() if sound.lufs is not None}
     if known:
         soft, loud = min(known, key=lambda name: known[name]), max(known, key=lambda name: known[name])
         said = f"the softest is {soft} with {known[soft]:.0f} LUFS, the loudest {loud} with {known[loud]:.0f} LUFS"
-        ranges = {name: found.range for name, found in measured.items() if found and found.range is not None}
-        if ranges:
+        if ranges := {name: sound.range for name, sound in measured.items() if sound.range is not None}:
             widest = max(ranges, key=lambda name: ranges[name])
             said += f"; {widest} varies most, by {ranges[widest]:.0f} LU"
+        if above := {name: sound.snr for name, sound in measured.items() if sound.snr is not None}:
+            noisiest = min(above, key=lambda name: above[name])
+            said += f"; {noisiest} is the noisiest, its speech {above[noisiest]:.0f} dB above the rest"
         yield Finding("ok", "loudness", said)
 
 

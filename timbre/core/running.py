@@ -23,8 +23,9 @@ from typing import Any
 from timbre.core import safe_text
 from timbre.core.errors import TimbreError
 
-TIMES = Path(".timbre/times.json")  # stage → seconds of its last run on this machine; git and DVC know nothing of it
+TIMES = Path(".timbre/times.json")  # stage → seconds of its last run here that computed; git and DVC know nothing of it
 SMALL = 30e6  # parameters, below which a second thread costs more than it brings; on a busy machine, many times more
+COMPUTED: list[int] = []  # entries that each map of this stage computed; empty where a stage maps nothing
 MOST = 8  # threads, beyond which they bring a larger model little; another worker brings more
 
 
@@ -126,9 +127,12 @@ def _traceback(kind: type[BaseException], error: BaseException, at: TracebackTyp
 
 
 def remember(seconds: float) -> None:
-    """What a stage took, so that `timbre diff` can say what a change will cost; of a command nobody asks it."""
+    """What a stage took, so that `timbre diff` can say what a change will cost; of a command nobody asks it.
+
+    A run that found all of its entries again says nothing about what computing them costs.
+    """
     package, _, stage = getattr(getattr(sys.modules["__main__"], "__spec__", None), "name", "").rpartition(".")
-    if package == "stages":
+    if package == "stages" and (any(COMPUTED) or not COMPUTED):
         with contextlib.suppress(OSError):  # a stage that did its work does not fail for a note about it
             write_times({**times(), stage: round(seconds, 1)})
 

@@ -80,8 +80,8 @@ def _gates(report: Report) -> Iterator[str]:
     if report.leaks is None:
         yield "clips not reached, so not checked for leakage"
     if behind := [stage for stage in report.stale if stage.reasons]:
-        seconds = [report.seconds[stage.stage] for stage in report.stale if stage.stage in report.seconds]
-        cost = f", about {minutes(sum(seconds))}" if seconds else ""
+        seconds = [report.seconds.get(stage.stage) for stage in report.stale]
+        cost = f", about {minutes(sum(filter(None, seconds)))}" if None not in seconds else ""
         yield f"dvc.lock is behind by {plural(len(behind), 'stage')}{cost}"
     if report.shared.lacks:
         yield f"{plural(len(report.shared.lacks), 'output')} not in the remote"

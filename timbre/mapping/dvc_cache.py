@@ -8,7 +8,7 @@ from __future__ import annotations
 import configparser
 import contextlib
 import io
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +63,16 @@ class Locked:
 def locked_stages(root: Path) -> dict[str, Any]:
     """Stage → what dvc.lock says of it; none where it is missing or in no state to be read."""
     try:
-        stages = YAML(typ="safe").load((root / LOCK).read_text(encoding="utf-8"))["stages"]
+        stages = _parsed((root / LOCK).read_text(encoding="utf-8"))["stages"]
         return {str(name): dict(stage) for name, stage in stages.items()}
     except (OSError, ValueError, YAMLError, KeyError, TypeError, AttributeError):
         return {}
+
+
+@lru_cache(maxsize=1)
+def _parsed(lock: str) -> Any:
+    """A stage that refreshes several folders asks for each; the demo's lock alone takes half a second to parse."""
+    return YAML(typ="safe").load(lock)
 
 
 def listing(objects: Path, digest: str) -> dict[str, str]:

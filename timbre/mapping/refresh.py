@@ -25,6 +25,7 @@ from typing import Any, Generic, TypeVar
 
 from tqdm import tqdm
 
+from timbre.core import running
 from timbre.core.safe_text import warn
 from timbre.core.sections import ComputeParams
 from timbre.mapping import batch, engines
@@ -92,6 +93,7 @@ def refresh(
                     store.write(entries[name], files)
                     computed.append(name)
                     bar.update()
+    running.COMPUTED.append(len(computed))
     result = Refreshed(computed, len(stale) - len(missing), len(jobs) - len(stale), removed)
     print(f"{label}: {result}")
     return result

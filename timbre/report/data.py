@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from timbre.audio import recording_sound
+from timbre.audio.recording_sound import RecordingSound
 from timbre.core.errors import DataError
 from timbre.core.records import Drop, Example, read_jsonl
 from timbre.project.permissions import Permissions
@@ -29,6 +31,7 @@ class ReportedSource:
     seconds: float
     dropped: int
     review: dict[str, Any]
+    sound: RecordingSound
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Data:
         return sum(e.seconds for e in self.train), sum(e.seconds for e in self.evaluation)
 
 
-def read(dataset: Path, review: Path, clips: Path, raw: Path, allowed: Permissions) -> Data:
+def read(dataset: Path, review: Path, clips: Path, raw: Path, speech: Path, allowed: Permissions) -> Data:
     train, evaluation = (read_jsonl(dataset / f"{name}.jsonl", Example) for name in ("train", "eval"))
     rejected = read_jsonl(dataset / "rejected.jsonl", Drop)
     reviewed = json.loads(review.read_text(encoding="utf-8"))
@@ -75,7 +78,7 @@ def read(dataset: Path, review: Path, clips: Path, raw: Path, allowed: Permissio
         train=train,
         evaluation=evaluation,
         median=statistics.median(e.seconds for e in [*train, *evaluation]),
-        sources=sources(train, evaluation, drops, reviewed),
+        sources=sources(train, evaluation, drops, reviewed, speech),
         review=reviewed,
         drops=len(drops),
         warnings=len(rejected) - len(drops),
@@ -88,7 +91,7 @@ def is_warning(drop: Drop) -> bool:
 
 
 def sources(
-    train: Sequence[Example], evaluation: Sequence[Example], drops: Sequence[Drop], review: Any
+    train: Sequence[Example], evaluation: Sequence[Example], drops: Sequence[Drop], review: Any, speech: Path
 ) -> list[ReportedSource]:
     named = {e.recording for e in [*train, *evaluation]} | {d.recording for d in drops}
     return [
@@ -99,6 +102,7 @@ def sources(
             seconds=sum(e.seconds for e in [*train, *evaluation] if e.recording == name),
             dropped=sum(d.recording == name for d in drops),
             review=review["recordings"].get(name, {}),
+            sound=recording_sound.read(speech, name),
         )
         for name in sorted(named | set(review["recordings"]))
     ]

@@ -11,10 +11,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.support.dvc_cache import keep
 from tests.support.paths import ROOT
+from tests.support.segment_factory import stored
 from timbre.commands import doctor
 
 
@@ -262,3 +264,7 @@ def test_the_softest_the_loudest_and_the_most_varied_recording_are_told(
     soft, loud, _ = names
     told = f"the softest is {soft} with -30 LUFS, the loudest {loud} with -18 LUFS; {loud} varies most, by 16 LU"
     assert told in examine(capsys)[1]
+    for name, noise in zip(names, (-50, -30, -60), strict=True):
+        moments = np.array([[stored(-20)] * 100 + [stored(noise)] * 100, [1] * 100 + [0] * 100], np.uint8)
+        np.save(f"data/speech/{name}.npy", moments)
+    assert f"{loud} is the noisiest, its speech 10 dB above the rest" in examine(capsys)[1]

@@ -5,6 +5,7 @@ On purpose: `GOLDEN=write python -m pytest tests/unit/diff/test_diff.py`, then r
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shutil
@@ -20,6 +21,7 @@ from timbre.core import running
 from timbre.diff.render import FORMATS, render
 from timbre.diff.sections import made as sections
 from timbre.diff.sections.page import Page
+from timbre.tracking.run import TrackedRun
 
 GOLDEN = Path(__file__).parents[2] / "golden/diff"
 LINK = "https://example.org/blob/c0ffee/"
@@ -90,8 +92,29 @@ def test_the_work_tree_is_a_version_too(history: Voice, tmp_path: Path) -> None:
         ("evaluate", ()),
     ]  # fmt: skip
     text = render(found, "markdown")
-    assert "About 3.2 min at most, by the last runs here (train 3.2 min, segment 1 s)" in text
+    assert "About 3.2 min by the last runs here (train 3.2 min, segment 1 s), without chunk, dataset, " in text
+    assert "min**" not in text.splitlines()[1], "the headline has no cost, as long as a part of it is unknown"
+    running.write_times(
+        dict.fromkeys(("segment", "chunk", "dataset", "train", "generate", "evaluate"), 60.0), copy / running.TIMES
+    )
+    assert "behind by 1 stage, about 6.0 min**" in render(page(copy, "main", None), "markdown")
     golden("work-tree.md", text)
+
+
+def test_a_run_of_before_the_edit_is_not_told_as_that_of_the_work_tree(history: Voice, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(history.root, copy)
+    run = TrackedRun("1", "calm fox")
+
+    def about() -> str:
+        found = page(copy, "main", None)
+        found = dataclasses.replace(found, report=dataclasses.replace(found.report, runs=(run, run)))
+        return render(found, "markdown").splitlines()[3]
+
+    assert about() == "<code>main</code> (MLflow run calm fox) → <code>work tree</code> (MLflow run calm fox)"
+    path = copy / "data/transcripts/dusk.tsv"
+    path.write_text(path.read_text().replace("Good night.", "Good night, all."))
+    assert about() == "<code>main</code> (MLflow run calm fox) → <code>work tree</code> (last MLflow run calm fox)"
 
 
 def test_a_conflict_shows_both_versions_of_its_line(history: Voice, tmp_path: Path) -> None:

@@ -246,3 +246,12 @@ def test_a_record_of_before_that_nobody_vouches_for_is_computed_again() -> None:
 @pytest.mark.parametrize("name", ["../../evil", "/etc/evil", "a/../../evil", "..", ""])
 def test_a_record_names_no_file_outside_of_its_entry(name: str) -> None:
     assert opened(seal(b'{"key": "k"}\n', {name: "0" * 32})) is None
+
+
+def test_folders_that_are_refreshed_one_after_the_other_parse_the_lock_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[str] = []
+    monkeypatch.setattr(YAML, "load", lambda yaml, text: parsed.append(text) or {"stages": {}})
+    for name in ("cut", "heard", "known"):
+        Path("dvc.lock").write_text(f"# {len(name)} letters\n")
+        refresh(Path(f"data/{name}"), jobs("v1", "a"), compute, suffixes=SUFFIXES, label=name)
+    assert parsed == ["# 3 letters\n", "# 5 letters\n"], "the last two are the same"

@@ -335,6 +335,15 @@ def test_the_command_refuses_what_it_cannot_open(client: Client) -> None:
             cli.execute(["review", "--no-browser", "--port", str(port)])
 
 
+def test_the_list_of_recordings_says_how_each_sounds(client: Client) -> None:
+    assert {one["sound"] for one in client.ask("api/recordings").value} == {""}, "nothing is measured yet"
+    Path("data/speech").mkdir()
+    Path("data/speech/noon.json").write_text('{"key": "k", "loudness": [-21.4, 6.2, -3.0]}')
+    told = {one["id"]: one["sound"] for one in client.ask("api/recordings").value}
+    assert told.pop("noon") == "-21 LUFS, range 6 LU"
+    assert set(told.values()) == {""}
+
+
 def test_who_took_the_consent_back_is_silent(client: Client) -> None:
     """Their lines, and a whole recording of theirs; what the page keeps of it follows the files."""
     whole = Path("data/raw/noon.flac").read_bytes()

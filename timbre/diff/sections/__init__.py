@@ -40,12 +40,13 @@ def build(page: Page) -> Document:
 def _about(page: Page) -> Iterator[TextSpan]:
     report = page.report
     yield from (TextSpan(report.old, "code"), *_run(report.runs[0]), TextSpan(" → "))
-    yield from (TextSpan(report.new, "code"), *_run(report.runs[1]))
+    yield from (TextSpan(report.new, "code"), *_run(report.runs[1], "last " if report.stale else ""))
     yield from (TextSpan(" · "), page.everything) if page.whole and page.most else ()
 
 
-def _run(run: TrackedRun | None) -> Inline:
+def _run(run: TrackedRun | None, when: str = "") -> Inline:
+    """`last` of a version whose files went on since: its results are still those of that run."""
     if run is None:
         return ()
-    name = f"MLflow run {run.name}"
+    name = f"{when}MLflow run {run.name}"
     return (TextSpan(" ("), TextSpan(name, "link", run.href) if run.href else TextSpan(name), TextSpan(")"))

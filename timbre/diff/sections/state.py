@@ -52,7 +52,7 @@ def reruns(page: Page) -> Iterator[Block]:
     after = [stage.stage for stage in report.stale if not stage.reasons]
     if after:
         yield say(f"After them, as far as their results differ: {', '.join(after)}.")
-    yield from [say(cost)] if (cost := "; ".join(_cost(page))) else []
+    yield from [say(cost)] if (cost := _cost(page)) else []
 
 
 def _summed(reasons: Sequence[str]) -> list[str]:
@@ -65,17 +65,17 @@ def _summed(reasons: Sequence[str]) -> list[str]:
     return [*others, f"its code changed ({', '.join(code[:NAMED])}{more})"]
 
 
-def _cost(page: Page) -> Iterator[str]:
-    """By what each stage took when it last ran on this machine; nothing where none did."""
+def _cost(page: Page) -> str:
+    """By what each stage took when it last computed something on this machine; empty where none did."""
     seconds_of = {stage.stage: page.report.seconds.get(stage.stage) for stage in page.report.stale}
     measured = {stage: seconds for stage, seconds in seconds_of.items() if seconds is not None}
     if not measured:
-        return
+        return ""
     longest = sorted(measured, key=lambda stage: -measured[stage])[:3]
     slowest = ", ".join(f"{stage} {minutes(measured[stage])}" for stage in longest)
-    yield f"About {minutes(sum(measured.values()))} at most, by the last runs here ({slowest})"
-    unknown = [stage for stage in seconds_of if stage not in measured]
-    yield from [f"{', '.join(unknown)} not timed yet"] if unknown else []
+    unknown = ", ".join(stage for stage in seconds_of if stage not in measured)
+    without = f", without {unknown}, not timed here yet" if unknown else ""
+    return f"About {minutes(sum(measured.values()))} by the last runs here ({slowest}){without}"
 
 
 def shared(page: Page) -> Iterator[Block]:

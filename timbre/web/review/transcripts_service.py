@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from timbre.audio import recording_sound
 from timbre.core.errors import DataError, TimbreError, TranscriptError
 from timbre.core.records import Recording, check_id
 from timbre.editing import find_replace, owned_files, transcript_edits, yaml_entries
@@ -43,6 +44,7 @@ class RecordingSummary:
     speaker: str
     lines: int = 0
     heard: int = 0  # flagged ok or drop
+    sound: str = ""  # its loudness and noise
     problem: str = ""  # why it cannot be opened
 
 
@@ -229,7 +231,8 @@ class TranscriptsService:
             lines = self._transcript(self.recording(name))[0].lines
         except TimbreError as error:
             return RecordingSummary(name, speaker, problem=str(error))
-        return RecordingSummary(name, speaker, len(lines), sum(line.flag != "" for line in lines))
+        sound = str(recording_sound.read(self.speech, name))
+        return RecordingSummary(name, speaker, len(lines), sum(line.flag != "" for line in lines), sound)
 
     def _transcript(self, recording: Recording) -> tuple[Transcript, bytes | None]:
         """The person's, with the file's content, or what its draft would begin it with."""

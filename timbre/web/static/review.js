@@ -31,7 +31,7 @@ let recordings = [];
 async function listRecordings() {
   recordings = await ask("api/recordings");
   $("which").replaceChildren(...recordings.map((one) => {
-    const option = make("option", "", one.problem ? `${one.id}: cannot be opened` : `${one.id}   ${one.heard} of ${one.lines}`);
+    const option = make("option", "", one.problem ? `${one.id}: cannot be opened` : [`${one.id}   ${one.heard} of ${one.lines}`, one.sound].filter(Boolean).join(" · "));
     option.value = one.id;
     return option;
   }));
