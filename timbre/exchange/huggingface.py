@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 
 METADATA = ("metadata.csv", "metadata.jsonl")  # of an audiofolder
+LOOKS = ".parquet, saved dataset, audiofolder"
 SPEAKERS = ("source", "speaker", "speaker_id")  # columns that may say who speaks
 FEW = 8  # rows read at once: each holds its sound
 SHARD = 400_000_000  # bytes of sound in a parquet file, before the next is begun
