@@ -50,7 +50,7 @@ OTHERS = 0.5  # share of a line in others' turns from which on it is left out, a
 Cleaner = Callable[[Samples], Samples]
 
 
-class Line(NamedTuple):
+class MixedTurn(NamedTuple):
     """A turn as it was put together."""
 
     start: float
@@ -183,7 +183,7 @@ def fidelity(found: Samples, voice: Samples) -> float:
     return float(10 * np.log10(np.sum(part**2) / np.sum((found - part) ** 2)))
 
 
-def conversation(first: str, second: str) -> tuple[Samples, list[Line]]:
+def conversation(first: str, second: str) -> tuple[Samples, list[MixedTurn]]:
     """Two recordings in turns; each goes on where it was left, and begins again where it ends."""
     draw, parts, lines, seconds = random.Random(1), [], [], 0.0
     reached = {first: 0, second: 0}
@@ -198,13 +198,13 @@ def conversation(first: str, second: str) -> tuple[Samples, list[Line]]:
         reached[name] += length
         rest = np.zeros(round(draw.uniform(*REST) * RATE), np.float32)
         parts += [said, rest]
-        lines.append(Line(seconds, seconds + len(said) / RATE, name))
+        lines.append(MixedTurn(seconds, seconds + len(said) / RATE, name))
         seconds += (len(said) + len(rest)) / RATE
     return np.concatenate(parts), lines
 
 
 def decided(
-    lines: Sequence[Line], turns: Sequence[SpeakerTurn], speaker: str, *, alone: bool
+    lines: Sequence[MixedTurn], turns: Sequence[SpeakerTurn], speaker: str, *, alone: bool
 ) -> tuple[int, int, int, int]:
     """Own lines left out, own lines, others' lines kept, others' lines; all are written under the speaker's name."""
     shares = [spoken_by(line, turns) for line in lines]
@@ -221,7 +221,7 @@ def decided(
     return dropped, sum(mine), kept, len(mine) - sum(mine)
 
 
-def spoken_by(line: Line, turns: Sequence[SpeakerTurn]) -> dict[int, float]:
+def spoken_by(line: MixedTurn, turns: Sequence[SpeakerTurn]) -> dict[int, float]:
     """Seconds of the line by voice."""
     shares: dict[int, float] = {}
     for turn in turns:

@@ -222,7 +222,7 @@ def test_what_is_taken_from_a_voice_is_noise_and_its_loudness_is_not() -> None:
 
 
 def test_own_lines_that_are_left_out_and_others_lines_that_are_kept_are_counted() -> None:
-    lines = [cleaning.Line(0, 4, "ann"), cleaning.Line(5, 8, "bob"), cleaning.Line(9, 12, "ann")]
+    lines = [cleaning.MixedTurn(0, 4, "ann"), cleaning.MixedTurn(5, 8, "bob"), cleaning.MixedTurn(9, 12, "ann")]
     right = [SpeakerTurn(0, 4, 1), SpeakerTurn(5, 8, 2), SpeakerTurn(9, 12, 1)]
     assert cleaning.decided(lines, right, "ann", alone=False) == (0, 2, 0, 1)
     assert cleaning.decided(lines, [SpeakerTurn(0, 12, 1)], "ann", alone=False) == (0, 2, 1, 1)
