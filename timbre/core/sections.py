@@ -62,12 +62,15 @@ class ComputeParams:
     engine: Literal["local", "ray"]
     workers: int | None  # processes; None is one per core, on a cluster one per CPU or GPU
     address: str | None  # of a Ray cluster; None starts one on this machine
+    shards: Literal["auto", "off"] | int  # how many entries may share a file, at most; see timbre/mapping/packing.py
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
             raise ValueError(f"workers: {self.workers} is not 1 or more, nor null")
         if self.address is not None and self.engine != "ray":
             raise ValueError(f"address: {self.address} is of a Ray cluster, and compute.engine is {self.engine}")
+        if isinstance(self.shards, int) and self.shards < 1:
+            raise ValueError(f"shards: {self.shards} is not 1 or more, nor auto or off")
 
 
 @section
