@@ -2,7 +2,7 @@
 
     python docs/family_sounds.py csm=. orpheus=../orpheus       # each folder has a finished `dvc repro` of that family
 
-Sounds go to docs/sounds, as MP3 that says that it is synthetic.
+Sounds go to docs/sounds, as files that say that they are synthetic.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from timbre import audio
-from timbre.audio.emitting import Mark, marked_file
-from timbre.audio.leaving import voice_of
+from timbre.audio.leaving import marked_copy, voice_of
 from timbre.core.records import Sample, from_json
 from timbre.evaluation import metrics
 from timbre.evaluation.metrics import CONDITIONS
@@ -27,7 +25,7 @@ PROMPTS = ("bridge", "captain")  # rows of data/prompts.tsv
 
 def main(projects: Mapping[str, Path]) -> None:
     SOUNDS.mkdir(exist_ok=True)
-    for path in SOUNDS.glob("*.mp3"):
+    for path in SOUNDS.glob("*.flac"):
         path.unlink()
     before, rest = PAGE.read_text(encoding="utf-8").split(MARKS[0])
     after = rest.split(MARKS[1])[1]
@@ -62,10 +60,10 @@ def spoken(project: Path, prompt: str) -> list[Sample]:
 
 
 def player(family: str, project: Path, sample: Sample) -> str:
-    sound, rate = audio.read(project / f"reports/samples/{sample.id}.flac")
+    sound = (project / f"reports/samples/{sample.id}.flac").read_bytes()
     key = voice_of(sample, voice_versions.key_of(project / "models/adapter"))
-    name = f"{family}-{sample.condition}-{sample.prompt}.mp3"
-    (SOUNDS / name).write_bytes(marked_file(sound, rate, Mark(key), "MP3"))
+    name = f"{family}-{sample.condition}-{sample.prompt}.flac"
+    (SOUNDS / name).write_bytes(marked_copy(sound, key))
     label = f"{family}, {title(sample.condition)}: {sample.text}"
     return f'<audio controls preload="none" src="sounds/{name}" aria-label="{label}"></audio>'
 
