@@ -17,7 +17,9 @@ import pytest
 from tests.support.dvc_cache import keep
 from tests.support.paths import ROOT
 from tests.support.segment_factory import stored
-from timbre.commands import doctor
+from timbre.commands import doctor, model_checks
+from timbre.core import params
+from timbre.project import sources
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def healthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(ROOT / "data/transcripts", tmp_path / "data/transcripts")
     for name in ("stages", "timbre", "data/recordings"):
         (tmp_path / name).symlink_to(ROOT / name)
-    section = doctor.params.load(ROOT / "params.yaml")
+    section = params.load(ROOT / "params.yaml")
     (tmp_path / section["voice"]["base"]).mkdir(parents=True)
     (tmp_path / section["speaker"]["model"]).mkdir()
     (tmp_path / section["whisper"]["model"]).touch()
@@ -100,7 +102,7 @@ def _no_dvc() -> None:
 
 
 def _no_whisper() -> None:
-    Path(doctor.params.load()["whisper"]["model"]).unlink()
+    Path(params.load()["whisper"]["model"]).unlink()
 
 
 def _no_folder_of_whisper() -> None:
@@ -108,11 +110,11 @@ def _no_folder_of_whisper() -> None:
 
 
 def _no_encoder() -> None:
-    Path(doctor.params.load()["speaker"]["model"]).rmdir()
+    Path(params.load()["speaker"]["model"]).rmdir()
 
 
 def _no_voice() -> None:
-    Path(doctor.params.load()["voice"]["base"]).rmdir()
+    Path(params.load()["voice"]["base"]).rmdir()
 
 
 @pytest.mark.parametrize(
@@ -194,15 +196,17 @@ def test_a_hub_model_out_of_reach_fails_after_one_question_of_a_few_seconds(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(healthy / "cache"))
-    monkeypatch.setattr(doctor, "_params", lambda: {"voice": {"base": "someone/voice", "revision": "0" * 40}})
+    monkeypatch.setattr(
+        model_checks, "known_params", lambda: {"voice": {"base": "someone/voice", "revision": "0" * 40}}
+    )
     patience, ask = [], huggingface_hub.get_hf_file_metadata
     asked = lambda url, timeout: (patience.append(timeout), ask(url, timeout=timeout))  # noqa: E731
     monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", asked)
-    (finding,) = doctor.voice()
+    (finding,) = model_checks.voice()
     assert (finding.level, finding.what) == ("FAIL", "voice model")
     assert "someone/voice is neither here nor reachable" in finding.text
-    assert patience == [doctor.PATIENCE]
-    assert doctor.PATIENCE < 10
+    assert patience == [model_checks.PATIENCE]
+    assert model_checks.PATIENCE < 10
 
 
 def test_a_store_that_is_down_fails(healthy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,12 +220,12 @@ def test_a_store_that_is_down_fails(healthy: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_whisper_by_name_is_looked_for_in_its_cache(healthy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_params", lambda: {"whisper": {"model": "turbo"}})
+    monkeypatch.setattr(model_checks, "known_params", lambda: {"whisper": {"model": "turbo"}})
     monkeypatch.setenv("XDG_CACHE_HOME", str(healthy))
-    assert [finding.level for finding in doctor.listener()] == ["warn"]
+    assert [finding.level for finding in model_checks.listener()] == ["warn"]
     (healthy / "whisper").mkdir()
     (healthy / "whisper/large-v3-turbo.pt").touch()
-    assert [finding.level for finding in doctor.listener()] == ["ok"]
+    assert [finding.level for finding in model_checks.listener()] == ["ok"]
 
 
 def test_the_doctor_loads_no_model_library(healthy: Path) -> None:
@@ -266,7 +270,7 @@ def test_the_softest_the_loudest_and_the_most_varied_recording_are_told(
     healthy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "LUFS" not in examine(capsys)[1], "nothing is measured yet"
-    names = [source.id for source in doctor.sources.read(Path("data/sources.yaml"))]
+    names = [source.id for source in sources.read(Path("data/sources.yaml"))]
     Path("data/speech").mkdir()
     for name, loudness in zip(names, ([-30.2, 3.0, -5.0], [-18.4, 16.1, -1.0], [None, None, -60.0]), strict=True):
         Path(f"data/speech/{name}.json").write_text(json.dumps({"key": "k", "bandwidth": 8000, "loudness": loudness}))
