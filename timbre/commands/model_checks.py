@@ -8,6 +8,7 @@ import typing
 from pathlib import Path
 
 from timbre import families
+from timbre.asr import ctranslate2_weights
 from timbre.commands.finding import Finding, Findings, known_params
 from timbre.core.records import GO_ON, early_ending
 from timbre.core.safe_text import redacted
@@ -47,10 +48,14 @@ def _model(title: str, key: str) -> Finding:
     if Path(model).is_dir():
         return Finding("ok", title, model)
     if not looks_like_hub(model):
-        return Finding(
-            "FAIL", title, f"{model} is not here", f"`git checkout -- {model}`, or name another in params.yaml"
-        )
+        return _missing(title, model)
     return _on_hub(title, key, model, revision)
+
+
+def _missing(title: str, model: str) -> Finding:
+    """Git can bring back only what lies in the repository."""
+    bring = "" if Path(model).is_absolute() or ".." in Path(model).parts else f"`git checkout -- {model}`, or "
+    return Finding("FAIL", title, f"{model} is not here", f"{bring}name another in params.yaml")
 
 
 def _on_hub(title: str, key: str, name: str, revision: str | None) -> Finding:
@@ -84,12 +89,8 @@ def _on_hub(title: str, key: str, name: str, revision: str | None) -> Finding:
 def listener() -> Findings:
     name = str(known_params().get("whisper", {}).get("model", ""))
     if name.endswith(".pt") or "/" in name:
-        if Path(name).is_file():
-            yield Finding("ok", "Whisper", name)
-        else:
-            yield Finding(
-                "FAIL", "Whisper", f"{name} is not here", f"`git checkout -- {name}`, or name another in params.yaml"
-            )
+        there = Path(name).is_file() or ctranslate2_weights.is_folder(name)
+        yield Finding("ok", "Whisper", name) if there else _missing("Whisper", name)
         return
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "whisper"
     file = {"turbo": "large-v3-turbo", "large": "large-v3"}.get(name, name)

@@ -105,6 +105,10 @@ def _no_whisper() -> None:
     Path(params.load()["whisper"]["model"]).unlink()
 
 
+def _no_folder_of_whisper() -> None:
+    edit("params.yaml", "model: models/tiny/whisper.pt", "model: /nowhere/whisper")
+
+
 def _no_encoder() -> None:
     Path(params.load()["speaker"]["model"]).rmdir()
 
@@ -121,6 +125,11 @@ def _no_voice() -> None:
             _no_whisper,
             "FAIL  Whisper      models/tiny/whisper.pt is not here",
             "git checkout -- models/tiny/whisper.pt",
+        ),
+        (
+            _no_folder_of_whisper,
+            "FAIL  Whisper      /nowhere/whisper is not here\n",
+            "→ name another in params.yaml",
         ),
         (_no_voice, "is not here", "name another in params.yaml"),
         (_no_encoder, "FAIL  who speaks   models/tiny/speaker is not here", "name another in params.yaml"),
@@ -272,3 +281,10 @@ def test_the_softest_the_loudest_and_the_most_varied_recording_are_told(
         moments = np.array([[stored(-20)] * 100 + [stored(noise)] * 100, [1] * 100 + [0] * 100], np.uint8)
         np.save(f"data/speech/{name}.npy", moments)
     assert f"{loud} is the noisiest, its speech 10 dB above the rest" in examine(capsys)[1]
+
+
+def test_a_whisper_may_be_a_folder(healthy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base/model.bin").write_bytes(b"weights")
+    edit("params.yaml", "model: models/tiny/whisper.pt", f"model: {tmp_path / 'base'}")
+    assert f"ok    Whisper      {tmp_path / 'base'}\n" in examine(capsys)[1]
