@@ -58,6 +58,7 @@ bench: .venv/installed
 
 real: .venv/installed
 	python -m benchmarks.real_speech
+	python -m benchmarks.cleaning
 
 # The marker is touched last: a broken install is tried again.
 .venv/installed: pyproject.toml constraints.txt

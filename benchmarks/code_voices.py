@@ -11,7 +11,7 @@ Both ways are our own modules, which give upstream's numbers (tests/models/parit
 implementations. Upstream's recipe, as its trainers and its inference have it:
 
 - XTTS learns all weights of the language model; each step makes the codes of the sound and the conditioning, whose
-  encoder learns too. GPT-SoVITS learns all weights of stage 1; stage 2 is learnt as we do, and not compared.
+  encoder learns too. GPT-SoVITS learns all weights of stage 1; benchmarks/wave_step.py has its stage 2.
 - One sentence at a time, with caches that are copied to grow by a place with each code. XTTS then sends all codes
   through the language model once more, for the states that the vocoder needs.
 
@@ -335,13 +335,13 @@ def silent(states: list[list[Tensor]]) -> None:
 
 def used(call: Callable[[], object], runs: int) -> list[float]:
     """The processor's seconds of each run, of all threads, after a warm-up."""
-    seconds = []
-    for number in range(runs + 1):
-        begun = time.process_time()
-        call()
-        if number:
-            seconds.append(time.process_time() - begun)
-    return seconds
+    return [once(call) for _ in range(runs + 1)][1:]
+
+
+def once(call: Callable[[], object]) -> float:
+    begun = time.process_time()
+    call()
+    return time.process_time() - begun
 
 
 FAMILIES: Mapping[str, Callable[[str, argparse.Namespace], ResultTable]] = {"xtts": of_xtts, "sovits": of_sovits}

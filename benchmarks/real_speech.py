@@ -31,11 +31,11 @@ from timbre import asr, audio
 from timbre.asr import WhisperTranscript
 from timbre.asr.alignment import characters
 from timbre.asr.normalising import normalise
-from timbre.audio import Samples, line_times, speech_activity
+from timbre.audio import Samples, clip_plan, line_times, speech_activity
 from timbre.audio.speech_activity import Activity
 from timbre.core import params
 from timbre.core.records import Clip, Label, Recording, Segment
-from timbre.core.sections import WhisperParams
+from timbre.core.sections import ChunkParams, WhisperParams
 from timbre.core.text import ends_sentence
 from timbre.evaluation import word_errors
 from timbre.families.codes import opening_end
@@ -149,11 +149,31 @@ def cut_to(longest: float, drafts: Sequence[RealDraft]) -> str:
     whole = sum(clip.seconds <= most for clip, _ in cut)
     parts = sum(opening_end(clip, most) is not None for clip, _ in cut) - whole
     abrupt = sum(clip.abrupt for clip, _ in cut)
-    ended = sum(ends_sentence(clip.text, "", "en") for clip, _ in cut)
     return (
-        f"up to {longest:g} s: {len(cut)} clips, {abrupt} abrupt, {ended} end with a sentence, {voiced} cut pauses "
+        f"up to {longest:g} s: {len(cut)} clips, {abrupt} abrupt, {ended(cut, limits)}, {voiced} cut pauses "
         f"with voice; {whole} can be heard before another, {parts} more by their first sentences"
     )
+
+
+def ended(cut: Sequence[tuple[Clip, RealDraft]], limits: ChunkParams) -> str:
+    """How many clips end with a sentence, of those that could: no clip holds a sentence that is longer than a clip."""
+    done = [ends_sentence(clip.text, "", draft.recording.language) for clip, draft in cut]
+    able = [yes or not within_too_long(*one, limits) for yes, one in zip(done, cut, strict=True)]
+    return f"{sum(done)} end with a sentence, of {sum(able)} that could"
+
+
+def within_too_long(clip: Clip, draft: RealDraft, limits: ChunkParams) -> bool:
+    """Whether the clip ends within a sentence for which no clip is long enough."""
+    placed = line_times.settled(draft.lines, draft.activity)
+    spoken = [chunk.spoken_of(line, draft.activity, limits.max_pause) for line in placed]
+    last = max(place for place, line in enumerate(placed) if line.start < clip.end - CUT)
+    following = [*(line.text for line in placed[1:]), ""]
+    ends = [place for place, (line, after) in enumerate(zip(placed, following, strict=True))
+            if ends_sentence(line.text, after, draft.recording.language)]  # fmt: skip
+    first = max((place + 1 for place in ends if place < last), default=0)
+    end = min((place for place in ends if place >= last), default=len(placed) - 1)
+    whole = clip_plan.length([*range(first, end + 1)], spoken, chunk.limits_of(limits))
+    return whole > limits.max_seconds
 
 
 def kept(model: str) -> Iterator[str]:
@@ -173,11 +193,11 @@ def kept(model: str) -> Iterator[str]:
                  if characters(said, clip.text, one.language).rate > WRONG}  # fmt: skip
         dropped = {clip.id for clip in cut if clip.id in reasons}
         doubted = sum(any(dataset.warnings(c, labels[c.id], preset.dataset)) for c in cut if c.id in wrong - dropped)
-        abrupt, ended = sum(c.abrupt for c in cut), sum(ends_sentence(c.text, "", one.language) for c in cut)
+        abrupt, ends = sum(c.abrupt for c in cut), ended([(clip, draft) for clip in cut], preset.chunk)
         why = ", ".join(sorted({why.split(":")[0] for why in reasons.values()}))
         yield (
-            f"{one.name}: {len(cut)} clips, {len(cut) - len(dropped)} kept, {abrupt} abrupt, {ended} end with a "
-            f"sentence; {len(dropped - wrong)} wrong drops{f' ({why})' if why else ''}, {len(wrong - dropped)} wrong "
+            f"{one.name}: {len(cut)} clips, {len(cut) - len(dropped)} kept, {abrupt} abrupt, {ends}; "
+            f"{len(dropped - wrong)} wrong drops{f' ({why})' if why else ''}, {len(wrong - dropped)} wrong "
             f"keeps, {doubted} of them with a warning"
         )
 

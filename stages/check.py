@@ -37,6 +37,7 @@ from timbre.core.safe_text import warn
 from timbre.core.sections import ComputeParams, SpeakerParams, WhisperParams
 from timbre.evaluation import one_voice, speaker_similarity
 from timbre.evaluation.speaker_similarity import JudgedSound
+from timbre.mapping import shards
 from timbre.mapping.batch import Files
 from timbre.mapping.refresh import Job, refresh
 from timbre.mapping.stage import run_stage
@@ -116,10 +117,12 @@ def main(
         key = content_key(VERSION, clip.id, spoken[clip.recording], fingerprint)
         jobs.append(Job(clip.id, key, Hearing(clips / f"{clip.id}.flac", spoken[clip.recording], key)))
     compute, engine = partial(hear, model=model), settings.compute
-    refresh(out, jobs, compute, suffixes=[".json"], label="check", batch=params.batch, engine=engine, gpu=True)
+    refresh(
+        out, jobs, compute, suffixes=[".json"], label="check", batch=params.batch, engine=engine, gpu=True, shards=True
+    )
     strange = strangers(rows, clips, Path(settings.evaluate.others), voices, settings.speaker, engine)
     compared = [
-        label(clip, json.loads((out / f"{clip.id}.json").read_bytes()), spoken[clip.recording], clip.id in strange)
+        label(clip, json.loads(shards.read(out / f"{clip.id}.json")), spoken[clip.recording], clip.id in strange)
         for clip in rows
     ]
     compared.sort(key=lambda row: (-row.cer, not row.numbers, row.recording, row.start))

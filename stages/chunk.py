@@ -45,6 +45,7 @@ from timbre.core.params import read
 from timbre.core.records import Clip, Drop, Recording, Segment, read_jsonl, write_jsonl
 from timbre.core.sections import ChunkParams, CleanParams, ComputeParams
 from timbre.core.text import ends_sentence, join
+from timbre.mapping import shards
 from timbre.mapping.batch import Files
 from timbre.mapping.refresh import Job, refresh
 from timbre.mapping.stage import run_stage
@@ -315,9 +316,9 @@ def cut_all(
     jobs = [
         Job(clip.id, clip.id, Cut(sounds[clip.recording].path, clip.spans, params.loudness, clip.id)) for clip in clips
     ]
-    refresh(out, jobs, cut, suffixes=[".flac", ".json"], label="chunk", engine=engine)
+    refresh(out, jobs, cut, suffixes=[".flac", ".json"], label="chunk", engine=engine, shards=True)
     for clip in clips:
-        record = json.loads((out / f"{clip.id}.json").read_bytes())
+        record = json.loads(shards.read(out / f"{clip.id}.json"))
         yield replace(clip, gain=record["gain"], clipped=record["clipped"])
 
 

@@ -26,7 +26,7 @@ from timbre.core.errors import AudioError, DataError
 from timbre.core.params import read
 from timbre.core.sections import ComputeParams, EncodeParams, VoiceParams
 from timbre.families import codes
-from timbre.mapping import batch
+from timbre.mapping import batch, shards
 from timbre.mapping.batch import Files
 from timbre.mapping.refresh import Job, refresh
 from timbre.mapping.stage import run_stage
@@ -40,20 +40,22 @@ def encode_all(
 ) -> None:
     fingerprint = families.fingerprint(voice)
     # by length, so that a batch holds little padding
-    paths = sorted(clips.glob("*.flac"), key=lambda path: (seconds(path), path.name))
+    paths = sorted(shards.paths(clips, ".flac"), key=lambda path: (seconds(path), path.name))
     if not paths:
         raise DataError(f"{clips}: no clips; `dvc repro chunk` makes them from segments that are not dropped")
     keys = {path.stem: content_key(VERSION, path.stem, fingerprint) for path in paths}
     jobs = [Job(path.stem, keys[path.stem], (path, keys[path.stem])) for path in paths]
     compute = partial(encode, voice=voice)
-    done = refresh(out, jobs, compute, suffixes=SUFFIXES, label="encode", batch=params.batch, engine=engine, gpu=True)
-    frames = sum(json.loads((out / f"{name}.json").read_bytes())["frames"] for name in done.names)
+    done = refresh(
+        out, jobs, compute, suffixes=SUFFIXES, label="encode", batch=params.batch, engine=engine, gpu=True, shards=True
+    )
+    frames = sum(json.loads(shards.read(out / f"{name}.json"))["frames"] for name in done.names)
     print(f"encode: {frames} codec frames computed")
 
 
 def seconds(path: Path) -> float:
     try:
-        return float(soundfile.info(path).duration)
+        return float(soundfile.info(shards.opened(path)).duration)
     except soundfile.LibsndfileError as error:
         raise AudioError(f"{path}: no audio can be read; `dvc repro chunk` makes it again") from error
 

@@ -67,7 +67,7 @@ def track(files: TrackedFiles, parameters: dict[str, Any]) -> str:
         recorded = offline.version(uri, key)
         if recorded and version.is_current(recorded, files):
             version.remember(uri, key)
-            return f"version {id} has its run already, {visible(recorded.run.name)}"
+            return f"version {id} has its run already, “{visible(recorded.run.name)}”"
         client = tracking.connect(uri)
     except TrackingError:
         if version.was_recorded(uri, key):

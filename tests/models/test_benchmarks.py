@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import gpu, table, value
+from benchmarks import cleaning, gpu, real_speech, table, value
 from benchmarks.table import ResultTable, TimedRow
 from tests.support.paths import ROOT
+from tests.support.segment_factory import heard
 from timbre import families
 from timbre.core import params
-from timbre.core.records import Label
+from timbre.core.records import Clip, Label, Recording, Segment, SpeakerTurn
 from timbre.core.sections import VoiceParams
 from timbre.families import Turn
 from timbre.training.batches import Utterance
@@ -207,3 +209,38 @@ def test_the_benchmark_of_value_counts_what_is_named_and_what_mending_it_does(
     assert named == pytest.approx(-0.4 - by_lot)
     assert value.mended([ranked]).rows == rows
     assert len(trainings) == 4, "the next call goes on from what is kept"
+
+
+def test_what_is_taken_from_a_voice_is_noise_and_its_loudness_is_not() -> None:
+    draw = np.random.default_rng(0)
+    voice, noise = draw.standard_normal((2, 16_000)).astype(np.float32)
+    noise -= np.dot(noise, voice) / np.dot(voice, voice) * voice
+    mixed = voice + 0.1 * noise / np.sqrt(np.mean(noise**2)) * np.sqrt(np.mean(voice**2))
+    assert cleaning.fidelity(mixed, voice) == pytest.approx(20, abs=0.01)
+    assert cleaning.fidelity(3 * mixed, voice) == pytest.approx(20, abs=0.01)
+    assert cleaning.fidelity(np.where(np.arange(16_000) % 2, voice, 0), voice) == pytest.approx(0, abs=0.3)
+
+
+def test_own_lines_that_are_left_out_and_others_lines_that_are_kept_are_counted() -> None:
+    lines = [cleaning.MixedTurn(0, 4, "ann"), cleaning.MixedTurn(5, 8, "bob"), cleaning.MixedTurn(9, 12, "ann")]
+    right = [SpeakerTurn(0, 4, 1), SpeakerTurn(5, 8, 2), SpeakerTurn(9, 12, 1)]
+    assert cleaning.decided(lines, right, "ann", alone=False) == (0, 2, 0, 1)
+    assert cleaning.decided(lines, [SpeakerTurn(0, 12, 1)], "ann", alone=False) == (0, 2, 1, 1)
+    torn = [SpeakerTurn(0, 8, 1), SpeakerTurn(9, 12, 2)]
+    assert cleaning.decided(lines, torn, "ann", alone=False) == (1, 2, 1, 1)
+
+
+def test_a_clip_that_ends_within_a_sentence_could_end_with_it_unless_that_is_too_long() -> None:
+    said = [(0, 4, "One, two,"), (4.2, 8, "three."), (8.4, 12, "Four,"), (12.2, 16, "five,"), (16.2, 20, "six.")]
+    lines = [Segment("talk", start, end, "ann", text) for start, end, text in said]
+    about = Recording("talk", "ann", "en", "", "", "", "", 16_000, 21.0)
+    draft = real_speech.RealDraft(about, lines, heard(lines, until=21))
+    limits = replace(params.read(real_speech.PRESET).chunk, max_seconds=10.0)
+
+    def clip(end: float, text: str) -> Clip:
+        return Clip("", "talk", "ann", 0, end, [[0, end]], end, text)
+
+    assert not real_speech.within_too_long(clip(4.1, "One, two,"), draft, limits), "eight seconds fit"
+    assert real_speech.within_too_long(clip(12.1, "Four,"), draft, limits), "twelve do not"
+    cut = [(clip(4.1, "One, two,"), draft), (clip(8.1, "Three."), draft), (clip(12.1, "Four,"), draft)]
+    assert real_speech.ended(cut, limits) == "1 end with a sentence, of 2 that could"

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import shapes
+from benchmarks import shapes, wave_step
+from tests.models.parity.fixture import Fixture
 from timbre.families import Lora, Turn
+from timbre.families.sovits.courses import learnt
+from timbre.families.sovits.shape import SPEAKER_OPERATIONS, SPEAKER_WEIGHTS, STAGE2
+from timbre.families.sovits.speaker_vector import CLASSIFIER, SpeakerNet
 from timbre.training import cost_estimate
 
 RANK = 16
@@ -75,3 +81,45 @@ def test_the_shapes_have_the_weights_of_the_models(voice: Any) -> None:
     named = [(name, weight) for name, weight in voice.base.named_parameters() if "lora" not in name]
     assert SHAPE.weights == pytest.approx(sum(w.numel() for n, w in named if "codec" not in n), rel=0.01)
     assert SHAPE.frame_rate == voice.frame_rate
+
+
+def count(module: nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())
+
+
+def listed(fixture: str, kind: str) -> int:
+    """Weights of a released file, by its list of names and shapes; without those that only served to train it."""
+    buffers = ("running_mean", "running_var", "num_batches_tracked")
+    rows = [(name, sizes) for name, sizes, _ in Fixture(fixture).json(kind) if not name.endswith(buffers)]
+    return sum(math.prod(sizes) for name, sizes in rows if not name.startswith(CLASSIFIER))
+
+
+@pytest.mark.parametrize("version", sorted(STAGE2))
+def test_stage_2_of_gpt_sovits_has_the_weights_of_each_version(version: str) -> None:
+    course, _, _ = wave_step.random_step(version, torch.device("meta"))
+    told, stage2 = STAGE2[version], course.voice.stage2
+    judges = listed(f"sovits_{'v2pro' if 'Pro' in version else 'v2'}", "state_discriminator")
+    assert count(course.judges) == judges
+    assert told.weights == pytest.approx(count(stage2), rel=0.002)
+    assert told.training.weights == pytest.approx(sum(w.numel() for w in learnt(stage2).values()) + judges, rel=0.002)
+
+
+@pytest.mark.parametrize(("version", "seconds"), [("v2", 3.0), ("v2Pro", 8.0), ("v2ProPlus", 5.0)])
+def test_a_step_of_stage_2_has_the_operations_that_torch_counts(version: str, seconds: float) -> None:
+    course, batch, _ = wave_step.random_step(version, torch.device("meta"), seconds=seconds)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        for objective in course.objectives:
+            objective.losses(batch).total.backward()
+    told = STAGE2[version].training
+    assert told.segment + told.second * seconds == pytest.approx(counter.get_total_flops(), rel=0.01)
+
+
+def test_who_speaks_is_heard_by_the_released_network() -> None:
+    with torch.device("meta"):
+        network, sound = SpeakerNet(64), torch.zeros(1, 64, 80, 200)
+    assert count(network) == listed("sovits_speaker", "state_speaker")
+    assert count(network) == pytest.approx(SPEAKER_WEIGHTS, rel=0.002)
+    network.filter_bank = lambda sound: sound.new_zeros(1, 200, 80)  # of two seconds; no product
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(sound)
+    assert counter.get_total_flops() == pytest.approx(2 * SPEAKER_OPERATIONS, rel=0.03)

@@ -21,6 +21,7 @@ from timbre.core.sections import SovitsParams, VoiceParams
 from timbre.families import Request, Speaking, Turn
 from timbre.families.sovits import load
 from timbre.families.sovits.exporting import export
+from timbre.families.sovits.shape import SPEAKERS
 from timbre.families.sovits.stage2 import Stage2
 
 OWN = SovitsParams(
@@ -195,10 +196,10 @@ def test_a_speaker_network_that_cannot_be_used_is_one_line(
     folder: Path, tmp_path: Path, spoil: Callable[[Path], Any], message: str
 ) -> None:
     shutil.copytree(folder / "sv", tmp_path / "sv")
-    spoil(tmp_path / load.SPEAKERS)
+    spoil(tmp_path / SPEAKERS)
     stage2 = load.stage2_of(load.read_file(folder / "v2Pro" / "s2Gv2Pro.pth"))
     with pytest.raises(ModelError, match=message) as caught:
-        load.speakers_of(tmp_path / load.SPEAKERS, stage2)
+        load.speakers_of(tmp_path / SPEAKERS, stage2)
     assert "\n" not in str(caught.value)
 
 
@@ -212,7 +213,7 @@ def test_a_vector_of_another_width_is_refused(folder: Path) -> None:
     stage2 = load.stage2_of(load.read_file(folder / "v2Pro" / "s2Gv2Pro.pth"))
     stage2.sv_emb = torch.nn.Linear(20_480, 512)
     with pytest.raises(ModelError, match="makes vectors of 2560, and stage 2 hears 20480; take the released one"):
-        load.speakers_of(folder / load.SPEAKERS, stage2)
+        load.speakers_of(folder / SPEAKERS, stage2)
 
 
 def test_stage_2_is_trained_against_the_discriminators_that_it_was_published_with(folder: Path, tmp_path: Path) -> None:

@@ -166,6 +166,37 @@ def test_stage_2_learns_segments_of_the_recording_itself(voice: Any, turns: list
     assert float(sum(part.total for part in parts)) == pytest.approx(float(whole.total), rel=1e-4)
 
 
+def test_a_step_of_stage_2_goes_through_the_generator_once(
+    voice: Any, turns: list[Turn], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    course = voice.courses(LORA, OWN)[1]
+    course.begin()
+    judges, generator = course.objectives
+    batch, other = (course.batch([[turn] for turn in turns], seed) for seed in (5, 6))
+    learn, ways = voice.stage2.learn, []
+    monkeypatch.setattr(voice.stage2, "learn", lambda batch: ways.append(batch) or learn(batch))
+
+    def gradients(losses: families.Losses) -> list[torch.Tensor]:
+        losses.total.backward()
+        assert all(weight.grad is None for weight in judges.weights), "they learn nothing while the generator does"
+        made = [weight.grad.clone() for weight in generator.weights if weight.grad is not None]
+        course.model.zero_grad()
+        return made
+
+    alone = gradients(generator.losses(batch))
+    judges.losses(batch).total.backward()
+    assert all(weight.grad is not None for weight in judges.weights)
+    course.model.zero_grad()
+    assert len(ways) == 2
+    again = gradients(generator.losses(batch))
+    assert len(ways) == 2, "what was judged is what the generator learns by"
+    assert len(alone) > 100
+    assert all(torch.equal(one, two) for one, two in zip(alone, again, strict=True))
+    judges.losses(other)
+    assert all(torch.equal(one, two) for one, two in zip(alone, gradients(generator.losses(batch)), strict=True))
+    assert len(ways) == 4, "another batch's sound is not taken"
+
+
 def sound_of(turn: Turn) -> families.Audio:
     assert turn.clip
     return audio.read(turn.clip, RATE)[0]

@@ -136,7 +136,9 @@ def test_a_recording_whose_words_are_known_gets_no_draft(monkeypatch: pytest.Mon
 
 def test_two_processes_write_what_one_writes() -> None:
     recordings = [recording("one", pitch=200), recording("two", pitch=300)]
-    assert drafted(*recordings) == drafted(*recordings, out=Path("by-two"), engine=ComputeParams("local", 2, None))
+    assert drafted(*recordings) == drafted(
+        *recordings, out=Path("by-two"), engine=ComputeParams("local", 2, None, "auto")
+    )
 
 
 def test_a_recording_in_a_language_that_the_model_lacks_is_refused() -> None:

@@ -20,7 +20,7 @@ from timbre.core.errors import DataError, EngineError
 from timbre.core.sections import ComputeParams
 from timbre.mapping.refresh import refresh
 
-TWO = ComputeParams("local", 2, None)
+TWO = ComputeParams("local", 2, None, "auto")
 TEXTS = [f"T{number}" for number in range(5)]
 LINGERING = """
 import sys
@@ -32,7 +32,7 @@ from timbre.mapping.refresh import refresh
 
 def main():
     folder = Path(sys.argv[1])
-    two = ComputeParams("local", 2, None)
+    two = ComputeParams("local", 2, None, "auto")
     refresh(folder, jobs(folder, "A", "B"), linger, suffixes=[".json"], label="t", engine=two)
 
 if __name__ == "__main__":

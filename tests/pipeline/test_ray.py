@@ -59,7 +59,7 @@ def ray() -> Iterator[ComputeParams]:
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         assert any("Ray runtime started" in line for line in process.stdout or []), "Ray ended at once"
-        yield ComputeParams("ray", 2, f"127.0.0.1:{port}")
+        yield ComputeParams("ray", 2, f"127.0.0.1:{port}", "auto")
     finally:
         process.terminate()
         process.communicate(timeout=30)
@@ -158,15 +158,20 @@ def test_a_cluster_that_does_not_answer_is_told_at_once(tmp_path: Path) -> None:
             upper,
             suffixes=[".json"],
             label="t",
-            engine=ComputeParams("ray", 1, "127.0.0.1:9"),
+            engine=ComputeParams("ray", 1, "127.0.0.1:9", "auto"),
         )
 
 
 def test_without_the_package_it_is_said_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(EngineError, match=r"needs the package ray: pip install '\.\[ray\]'"):
+    with pytest.raises(EngineError, match=r"needs the package ray: `pip install -c constraints.txt '\.\[ray\]'`"):
         refresh(
-            tmp_path, jobs(tmp_path, "A"), upper, suffixes=[".json"], label="t", engine=ComputeParams("ray", 1, None)
+            tmp_path,
+            jobs(tmp_path, "A"),
+            upper,
+            suffixes=[".json"],
+            label="t",
+            engine=ComputeParams("ray", 1, None, "auto"),
         )
 
 
@@ -253,7 +258,7 @@ def texts(paths: Sequence[Path]) -> list[Files]:
 
 def compute_all(two: TwoMachines) -> dict[str, str]:
     todo = [Job(path.stem, f"key {path.stem}", path) for path in sorted(Path("clips").iterdir())]
-    engine = ComputeParams("ray", 1, "127.0.0.1:1")
+    engine = ComputeParams("ray", 1, "127.0.0.1:1", "auto")
     refresh(Path("out"), todo, texts, suffixes=[".json"], label="t", batch=1, engine=engine)
     return {path.stem: json.loads(path.read_text())["text"] for path in Path("out").iterdir()}
 

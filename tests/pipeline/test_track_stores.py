@@ -56,7 +56,7 @@ def test_a_version_that_the_store_has_is_left_alone_without_mlflow(root: Path) -
     environment = {"PYTHONPATH": str(ROOT), "PATH": ""}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert re.fullmatch(r"track: version \w{16} has its run already, \w{8}\nset\(\)\n", done.stdout)
+    assert re.fullmatch(r"track: version \w{16} has its run already, “\w{8}”\nset\(\)\n", done.stdout)
 
 
 def test_another_store_gets_the_run_of_a_version_that_was_recorded_elsewhere(

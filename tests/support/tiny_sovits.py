@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from timbre.families.sovits.discriminators import PERIODS, Discriminators
-from timbre.families.sovits.load import HUBERT, LAYERS, NORMS, QUANTISER, SPEAKERS, half
+from timbre.families.sovits.load import HUBERT, LAYERS, NORMS, QUANTISER, half
+from timbre.families.sovits.shape import SPEAKERS
 from timbre.families.sovits.speaker_vector import CLASSIFIER, SpeakerNet
 from timbre.families.sovits.stage1 import Stage1
 from timbre.families.sovits.stage2 import Stage2

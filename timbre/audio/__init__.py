@@ -26,6 +26,7 @@ import soundfile
 import soxr
 
 from timbre.core.errors import AudioError
+from timbre.mapping import shards
 
 Samples = npt.NDArray[np.float32]
 Pcm = npt.NDArray[np.int16]
@@ -137,6 +138,20 @@ def read_all(paths: Sequence[Path], rate: int) -> list[Samples]:
 def rate_of(path: Path) -> int:
     with _opened(path, str(path)) as file:
         return int(file.samplerate)
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is such a file, by itself or in a shard."""
+    return shards.exists(path)
+
+
+def file_size(path: Path) -> int:
+    return shards.size(path)
+
+
+def file_bytes(path: Path) -> bytes:
+    """The file as it is, from wherever it lies."""
+    return shards.read(path)
 
 
 def stream(path: Path, rate: int) -> Iterator[Samples]:
@@ -278,9 +293,9 @@ def _mp3_slack(file: soundfile.SoundFile) -> int:
 
 def _opened(path: Path, name: str) -> soundfile.SoundFile:
     try:
-        file = soundfile.SoundFile(path)
+        file = soundfile.SoundFile(shards.opened(path))
     except soundfile.LibsndfileError as error:
-        if not path.exists():
+        if not is_there(path):
             raise AudioError(f"{name}: does not exist") from error
         raise AudioError(f"{name}: is not audio that can be read") from error
     for stated, present in CUT_SHORT.findall(file.extra_info):

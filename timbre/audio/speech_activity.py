@@ -42,12 +42,14 @@ SHORTEST = 5  # moments: what is shorter is a click
 EDGE = 3  # moments on either side, because a word begins and ends softly: silero's own
 QUIET_BELOW = 5  # percentile of levels that counts as their quiet
 AROUND = 1500  # moments before and after a clip in which its background is heard: a clip alone has few pauses
-ENOUGH = 30  # moments of pauses that tell the background
-# dB from the mean of the moments' levels up to the level of their mean power: what it is, in the mean of five readers,
-# where a voice is so many dB above six others (docs/real-speech.md)
-SPREADS, ABOVE = (1.15, 1.45, 1.8, 2.3, 2.9, 3.5), (-5.0, 0.0, 2.5, 5.0, 7.5, 10.0)
+ENOUGH = 30  # moments of pauses that tell the background …
+SHARE = 0.05  # … and of what is heard: among other voices, the few moments without any are softer than the others are
+SMOOTH = 10  # moments: over a tenth of a second, several voices or a noise are about as loud as all the time …
+SOFTEST = 10  # … and this percentile of such means lies in the pauses of a voice that nobody heard stop
+# A noise is steady, others' voices sway: from the softest tenth of a second down to the softest moment are so many dB.
+# What is read from the first is off by so many of these, by how high it reads and by their number (docs/real-speech.md)
+SWAYING, BY_LEVEL_READ, BY_SWAY = -1.2, 0.078, 0.094
 LEAST_SNR = -10.0  # dB; a difference of two powers that are nearly equal tells no more
-ALONE = 3.0  # dB of it, from where on the voice's own quiet moments tell more
 
 
 @dataclass(frozen=True)
@@ -78,18 +80,21 @@ class Activity:
         """dBFS of what is heard beside the voice, between two times and around them.
 
         Digital silence, which an editor or a noise gate leaves, is no background. Where too little else is heard
-        between the words, the quietest moments of the voice itself tell; or, among other voices, how much its levels
-        vary: one voice is soft between its syllables, several at once are not.
+        between the words, the quietest moments of the voice itself tell. Where nobody stops at all, as among other
+        voices, which are speech too, what is heard in the softest tenths of a second does.
         """
         near = slice(max(0, _within(start, end).start - AROUND), _within(start, end).stop + AROUND)
-        levels, speech = self.levels[near], self.speech[near].astype(bool)
-        pauses, words = levels[~speech & (levels > 0)], levels[speech & (levels > 0)]
-        if len(pauses) >= ENOUGH:
-            return float(np.median(pauses)) / 2 + QUIETEST
+        levels, speech = self.levels[near] / 2 + QUIETEST, self.speech[near].astype(bool)
+        heard = self.levels[near] > 0
+        pauses, words = levels[~speech & heard], levels[speech & heard]
+        if len(pauses) >= max(ENOUGH, SHARE * heard.sum()):
+            return float(np.median(pauses))
         if not len(words):
             return self.floor
-        among = _among_voices(words / 2 + QUIETEST) if (~speech).sum() < ENOUGH else None
-        return float(np.percentile(words, QUIET_BELOW)) / 2 + QUIETEST if among is None else among
+        softest = float(np.percentile(words, QUIET_BELOW))
+        if (~speech & ~heard).sum() >= ENOUGH or heard.sum() < SMOOTH:
+            return softest
+        return _unceasing(levels[heard], mean_decibels(words), softest)
 
     def snr(self, spans: Sequence[Sequence[float]]) -> float:
         """dB from what is heard beside the speech up to the speech alone, within some spans (seconds)."""
@@ -113,14 +118,14 @@ class Activity:
         return float((_within(start, end).start + good[round(place * (len(good) - 1))] + 0.5) * MOMENT)
 
 
-def _among_voices(decibels: npt.NDArray[np.float64]) -> float | None:
-    """dBFS of the others, where the moments' levels vary as little as those of a voice among others do."""
-    mean = 10 * np.log10(np.mean(10 ** (decibels / 10)))
-    spread = mean - decibels.mean()
-    if spread >= ALONE:
-        return None
-    above = np.interp(spread, SPREADS, ABOVE)
-    return float(mean - 10 * np.log10(1 + 10 ** (above / 10)))
+def _unceasing(decibels: npt.NDArray[np.float64], voice: float, softest: float) -> float:
+    """dBFS of what goes on beside a voice in which no pause was heard; its moments reach down to `softest`."""
+    power = np.convolve(10 ** (decibels / 10), np.ones(SMOOTH) / SMOOTH, "valid")
+    low = above(voice, float(10 * np.log10(np.percentile(power, SOFTEST))))
+    most = above(voice, softest)
+    sway = most - low
+    found = min(most, low + sway * (SWAYING + BY_LEVEL_READ * low + BY_SWAY * sway))
+    return float(voice - 10 * np.log10(1 + 10 ** (max(found, LEAST_SNR) / 10)))
 
 
 def above(mixed: float, background: float) -> float:

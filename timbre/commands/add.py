@@ -48,6 +48,7 @@ SOURCES = Path("data/sources.yaml")
 class NewSound:
     """Where the recording comes from, and what its entry will call it."""
 
+    key: str  # of the entry, one of `sources.ORIGINS`
     origin: str  # URL, or path of the recording in the repository
     copy_of: Path | None = None  # a file elsewhere that is to be copied to `origin`
 
@@ -82,8 +83,8 @@ def add(args: argparse.Namespace) -> None:
     others = yaml_entries.read(SOURCES)
     span = {key: _time(value) for key in ("start", "end") if (value := getattr(args, key)) is not None}
     name = args.id or make_id(args.what, tuple(span.values()), {source.id for source in others})
-    sound = _address(args.what) if _is_url(args.what) else _file(Path(args.what), name)
-    entry = {"id": name, "url" if _is_url(args.what) else "file": sound.origin}
+    sound = recognised(args.what, name)
+    entry = {"id": name, sound.key: sound.origin}
     entry |= {key: value for key in sources.REQUIRED[1:] if (value := _told(key, args, others)) is not None}
     _check_told(entry)
     with _place(sound) as placed:
@@ -91,7 +92,7 @@ def add(args: argparse.Namespace) -> None:
         person = newcomer(entry, args)
         if person:
             changes.insert(0, yaml_entries.with_people(speakers.PATH, [person]))
-        if not _is_url(args.what):
+        if sound.key == "file":
             _check_sound(args.what, span)
         _copy(sound, placed)
         write_all(changes)
@@ -102,6 +103,11 @@ def add(args: argparse.Namespace) -> None:
         print(f"{speakers.PATH}: added {person.id}; see whether it says what was agreed")
         evidence = consent.evidence or "none yet"
         print(f"  by: {consent.by}\n  when: {consent.when}\n  for: {consent.use}\n  evidence: {evidence}")
+
+
+def recognised(what: str, name: str) -> NewSound:
+    """What kind of source it is; `name` is the recording's id."""
+    return _address(what) if _is_url(what) else _file(Path(what), name)
 
 
 def _check_sound(file: str, span: Mapping[str, object]) -> None:
@@ -153,7 +159,7 @@ def _address(url: str) -> NewSound:
     parts = _parts(url)
     if parts.username or parts.password:
         raise SourceError("the address holds a user name or password, and git would keep it; give one without")
-    return NewSound(url)
+    return NewSound("url", url)
 
 
 def _file(path: Path, name: str) -> NewSound:
@@ -162,13 +168,13 @@ def _file(path: Path, name: str) -> NewSound:
     if not path.stat().st_size:
         raise SourceError(f"{path}: is empty (0 bytes)")
     if path.resolve().is_relative_to(RECORDINGS.resolve()):
-        return NewSound(path.resolve().relative_to(Path.cwd().resolve()).as_posix())
+        return NewSound("file", path.resolve().relative_to(Path.cwd().resolve()).as_posix())
     suffix = path.suffix.lower() if re.fullmatch(r"\.[A-Za-z0-9]{1,5}", path.suffix) else ""
     for other in sorted(RECORDINGS.glob("*")):
         if other.is_file() and other.stat().st_size == path.stat().st_size and file_sha256(other) == file_sha256(path):
             raise SourceError(f"{path}: is the same file as {other}; to use another part of it, `timbre add {other}`")
     check_id(name)  # before it becomes a path
-    return NewSound((RECORDINGS / f"{name}{suffix}").as_posix(), path)
+    return NewSound("file", (RECORDINGS / f"{name}{suffix}").as_posix(), path)
 
 
 @contextlib.contextmanager

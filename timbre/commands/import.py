@@ -81,10 +81,8 @@ def guess(path: Path) -> str:
     for kind in READERS:
         if _module(kind).fits(path):
             return kind
-    raise DataError(
-        f"{path}: is nothing that can be told by its looks: no metadata.csv, .list, parquet, saved dataset or "
-        f"subtitles; say what it is with --as {'|'.join(READERS)}"
-    )
+    looks = ", ".join(_module(kind).LOOKS for kind in READERS)
+    raise DataError(f"{path}: looks like no format ({looks}); say which it is with --as {'|'.join(READERS)}")
 
 
 def dataset(args: argparse.Namespace, kind: str, options: Options) -> Arrival:

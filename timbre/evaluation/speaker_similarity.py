@@ -20,14 +20,14 @@ import numpy as np
 
 from timbre import audio, families
 from timbre.audio import Samples
-from timbre.core.content import content_key, file_sha256
+from timbre.core.content import content_key
 from timbre.core.errors import DataError
 from timbre.core.records import Example, check_id
 from timbre.core.sections import ComputeParams, SpeakerParams, VoiceParams
 from timbre.evaluation import speaker_encoder
 from timbre.evaluation.speaker_encoder import KnownVoices, Vector, centre
 from timbre.families import codes as clip_codes
-from timbre.mapping import batch
+from timbre.mapping import batch, shards
 from timbre.mapping.batch import Files
 from timbre.mapping.refresh import Job, refresh
 
@@ -111,10 +111,10 @@ def bring(
         fingerprint = speaker_encoder.fingerprint(encoder)
         for sound in sounds:
             codec = codec_key(sound, voice, base) if voice and sound.kind == "coded" else None
-            key = content_key(VERSION, file_sha256(sound.path), fingerprint, codec)
+            key = content_key(VERSION, shards.sha256(sound.path), fingerprint, codec)
             jobs.append(Job(PREFIXES[place] + sound.entry, key, (sound, encoder, key)))
     compute = partial(_embed, voice=voice)
-    refresh(folder, jobs, compute, suffixes=[".json"], label=label, engine=engine, gpu=True)
+    refresh(folder, jobs, compute, suffixes=[".json"], label=label, engine=engine, gpu=True, shards=True)
     return [_read(folder, prefix, sounds) for prefix, _ in zip(PREFIXES, encoders, strict=False)]
 
 
@@ -129,7 +129,7 @@ def codec_key(sound: JudgedSound, voice: VoiceParams, base: str) -> str:
 def _read(folder: Path, prefix: str, sounds: Sequence[JudgedSound]) -> Vectors:
     vectors: Vectors = {kind: [] for kind in get_args(Kind)}
     for sound in sounds:
-        record = json.loads((folder / f"{prefix}{sound.entry}.json").read_bytes())
+        record = json.loads(shards.read(folder / f"{prefix}{sound.entry}.json"))
         vectors[sound.kind].append((sound, speaker_encoder.unit(np.asarray(record["embedding"]))))
     return vectors
 

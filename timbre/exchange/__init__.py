@@ -1,8 +1,8 @@
 """Datasets of other projects, in and out: a module per format behind the two protocols below.
 
-`import` reads them with a Reader, row by row, and joins the rows to recordings (books.py); subtitles.py is the
-transcript of one recording. `export` takes what collection.py gathers and leaves it to a Writer; card.py says in each
-export whose voices they are and by what right.
+`import` reads them with a Reader, row by row, and joins the rows to recordings (joined_recordings.py); subtitles.py is
+the transcript of one recording. `export` takes what collection.py gathers and leaves it to a Writer; card.py says in
+each export whose voices they are and by what right.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ class Options:
 
 class Reader(Protocol):
     """A module that knows a dataset's layout."""
+
+    LOOKS: str  # by what `fits` knows it, for the message where nothing fits
 
     def fits(self, path: Path) -> bool:
         """Whether the path looks like one; called only where nobody said what it is."""

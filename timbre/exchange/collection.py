@@ -6,6 +6,7 @@ is not gathered; publishing needs more: `publish` among the uses that a person's
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import soundfile
 from tqdm import tqdm
 
+from timbre import audio
 from timbre.audio import BLOCK
 from timbre.core.errors import DataError, raise_all
 from timbre.core.records import Example
@@ -44,7 +46,7 @@ class Collection:
     @property
     def rates(self) -> list[int]:
         """Hz; more than one where recordings have rates of their own."""
-        return sorted({soundfile.info(self.root / row.audio).samplerate for row in self.rows})
+        return sorted({audio.rate_of(self.root / row.audio) for row in self.rows})
 
     def language(self, row: Example) -> str:
         return self.sources[row.recording].language
@@ -56,7 +58,7 @@ def gather(root: Path = Path()) -> Collection:
     rows = [row for split in splits.values() for row in split]
     missing = (f"{row.audio}: is missing; `dvc pull`, or `dvc repro chunk`" for row in rows)
     raise_all(
-        DataError, (message for message, row in zip(missing, rows, strict=True) if not (root / row.audio).is_file())
+        DataError, (message for message, row in zip(missing, rows, strict=True) if not audio.is_there(root / row.audio))
     )
     declared = {source.id: source for source in sources.read(root / "data/sources.yaml")}
     named = list(dict.fromkeys(row.recording for row in rows))
@@ -96,7 +98,7 @@ def write_wavs(collection: Collection, folder: Path) -> None:
     """Every clip as wavs/<id>.wav, sample for sample."""
     (folder / "wavs").mkdir(parents=True)
     for row in tqdm(collection.rows, desc="export", unit="clip", dynamic_ncols=True):
-        clip = soundfile.SoundFile(collection.root / row.audio)
+        clip = soundfile.SoundFile(io.BytesIO(audio.file_bytes(collection.root / row.audio)))
         wav = soundfile.SoundFile(folder / f"wavs/{row.id}.wav", "w", clip.samplerate, 1, "PCM_16")
         with clip, wav:
             for block in clip.blocks(BLOCK, dtype="int16"):

@@ -10,8 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import soundfile
-
+from timbre import audio as sounds
 from timbre.core.errors import DataError, raise_all
 from timbre.core.records import Example, read_jsonl
 
@@ -34,15 +33,15 @@ def load(table: Path, root: Path = Path()) -> Dataset:
     try:
         from datasets import Audio, Dataset, Features, Value  # here: importing it takes seconds
     except ImportError as error:
-        raise DataError("load() needs the package datasets: pip install '.[datasets]'") from error
+        raise DataError("load() needs the package datasets: pip install -c constraints.txt '.[datasets]'") from error
     rows = examples(table)
     files = [root / row.audio for row in rows]
     missing = (f"{path}: is named by {table} and missing; `dvc pull`, or `dvc repro chunk`" for path in files)
-    raise_all(DataError, (line for line, path in zip(missing, files, strict=True) if not path.exists()))
-    rates = {soundfile.info(path).samplerate for path in files}
+    raise_all(DataError, (line for line, path in zip(missing, files, strict=True) if not sounds.is_there(path)))
+    rates = {sounds.rate_of(path) for path in files}
     rate = rates.pop() if len(rates) == 1 else None  # recordings keep their own rates
     # only the file's name: the same clips at another place are the same bytes
-    audio = [{"bytes": path.read_bytes(), "path": path.name} for path in files]
+    audio = [{"bytes": sounds.file_bytes(path), "path": path.name} for path in files]
     plain = {"audio": {"bytes": Value("binary"), "path": Value("string")}}
     kinds = {name: Value("float64" if name in ("start", "end") else "string") for name in COLUMNS}
     columns = {"audio": audio} | {name: [getattr(row, name) for row in rows] for name in COLUMNS}

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from timbre import audio as sounds
 from timbre.core.errors import DataError
 from timbre.exchange import ImportedUtterance, Options, Row, named_file, plain, text_of
 from timbre.exchange.dataset_rows import COLUMNS
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 
 METADATA = ("metadata.csv", "metadata.jsonl")  # of an audiofolder
+LOOKS = ".parquet, saved dataset, audiofolder"
 SPEAKERS = ("source", "speaker", "speaker_id")  # columns that may say who speaks
 FEW = 8  # rows read at once: each holds its sound
 SHARD = 400_000_000  # bytes of sound in a parquet file, before the next is begun
@@ -226,7 +228,7 @@ def _shards(collection: Collection, rows: list[Example]) -> list[list[Example]]:
     shards: list[list[Example]] = [[]]
     total = 0
     for row in rows:
-        size = (collection.root / row.audio).stat().st_size
+        size = sounds.file_size(collection.root / row.audio)
         if shards[-1] and total + size > SHARD:
             shards.append([])
             total = 0
@@ -240,6 +242,6 @@ def _table(collection: Collection, rows: list[Example], schema: pa.Schema) -> pa
 
     # the file's name alone: the same clips in another place are the same bytes
     files = [collection.root / row.audio for row in rows]
-    sound = [{"bytes": file.read_bytes(), "path": file.name} for file in files]
+    sound = [{"bytes": sounds.file_bytes(file), "path": file.name} for file in files]
     columns: dict[str, list[Any]] = {"audio": sound}
     return pa.table(columns | {name: [getattr(row, name) for row in rows] for name in COLUMNS}, schema)

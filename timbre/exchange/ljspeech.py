@@ -16,6 +16,7 @@ from timbre.exchange import AUDIO_SUFFIXES, ImportedUtterance, Options, Row, nam
 from timbre.exchange.collection import Collection, without_bars, write_wavs
 
 TABLE, WAVS = "metadata.csv", "wavs"
+LOOKS = TABLE
 
 
 def fits(path: Path) -> bool:

@@ -18,6 +18,7 @@ from timbre.exchange.collection import Collection, without_bars, write_wavs
 LANGUAGES = ("zh", "ja", "en", "ko", "yue")  # that GPT-SoVITS has a text front end for
 OLDER = {"jp": "ja"}  # as some lists name them
 FIELDS = "path|speaker|language|text"
+LOOKS = ".list"
 
 
 def fits(path: Path) -> bool:

@@ -19,6 +19,7 @@ from timbre.core.errors import DataError, raise_all
 from timbre.exchange import plain, text_of
 
 SUFFIXES = (".srt", ".vtt", ".json")
+LOOKS = "subtitles"
 ROUNDING = 0.05  # seconds that a cue may reach into the next: subtitle editors round to frames
 _CLOCK = r"(?:(\d+):)?([0-5]?\d):([0-5]?\d)[.,](\d{1,3})"
 _TIMES = re.compile(rf"\s*{_CLOCK}\s*-->\s*{_CLOCK}(?:\s.*)?", re.ASCII)

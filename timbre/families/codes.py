@@ -8,6 +8,7 @@ memory than those of one.
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,11 +17,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load, save
 
 from timbre.core.errors import DataError
 from timbre.core.records import Clip, Example
 from timbre.families.protocol import Codes, SpeakerTag, Turn
+from timbre.mapping import shards
 
 SUFFIX = ".safetensors"
 KEPT = 256  # files whose arrays stay in memory: more than the batches that are made ahead
@@ -31,16 +33,15 @@ class StoredCodes(Mapping[str, npt.NDArray[Any]]):
 
     def __init__(self, path: Path, until: int | None = None) -> None:
         self.path, self.until = path, until
-        with _told(path), safe_open(path, framework="numpy") as file:  # its header alone
-            self.names = tuple(file.keys())
-            whole = int(file.get_slice("codes").get_shape()[0])
+        with _told(path):
+            self.names, whole = _about(path)
         self.frames = whole if until is None else min(until, whole)
 
     def __getitem__(self, name: str) -> npt.NDArray[Any]:
         if name not in self.names:
             raise KeyError(name)
         with _told(self.path):
-            changed = self.path.stat().st_mtime_ns
+            changed = shards.carrier(self.path).stat().st_mtime_ns
         return _arrays(self.path, changed)[name][: self.until]
 
     def __iter__(self) -> Iterator[str]:
@@ -62,6 +63,15 @@ def _told(path: Path) -> Iterator[None]:
         raise DataError(
             f"{path.stem}: no codes of this clip in {path.parent}; `dvc repro encode` makes them"
         ) from error
+
+
+def _about(path: Path) -> tuple[tuple[str, ...], int]:
+    """Names of the arrays, and frames; of a file by itself, its header alone is read."""
+    if not path.exists():
+        arrays = load(shards.read(path))
+        return tuple(arrays), len(arrays["codes"])
+    with safe_open(path, framework="numpy") as file:
+        return tuple(file.keys()), int(file.get_slice("codes").get_shape()[0])
 
 
 @functools.lru_cache(maxsize=KEPT)
@@ -118,8 +128,13 @@ def opening(turn: Turn, example: Example, longest: float) -> Turn | None:
 def read(folder: Path, clip: str) -> Codes:
     path = folder / f"{clip}{SUFFIX}"
     with _told(path):
-        codes: Codes = load_file(path)
+        codes: Codes = load(shards.read(path))
     return codes
+
+
+def key(folder: Path, clip: str) -> str:
+    """The content key that the codes were made from."""
+    return str(json.loads(shards.read(folder / f"{clip}.json"))["key"])
 
 
 def frames(codes: Codes) -> int:

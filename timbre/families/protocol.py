@@ -6,6 +6,7 @@ What a voice learns from is a `Course`, and a training runs its courses one afte
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
@@ -222,6 +223,11 @@ class WeightsLicence(NamedTuple):
         return f"{self.id}; {self.terms}" if self.terms else self.id
 
 
+def config_file(folder: Path) -> Mapping[str, Any] | None:
+    path = folder / "config.json"
+    return dict(json.loads(path.read_bytes())) if path.is_file() else None
+
+
 def every_frame(own: Any) -> float:
     return 1.0
 
@@ -234,6 +240,7 @@ class Family(NamedTuple):
     cloning: Cloning
     shape: Callable[[Mapping[str, Any]], Shape]  # of a base's config.json, for estimates
     known: Mapping[str, Mapping[str, Any]] = {}  # bases on the hub → as much of their config.json as `shape` asks for
+    config: Callable[[Path], Mapping[str, Any] | None] = config_file  # the same of a base in a folder, where it tells
     licences: Mapping[str, WeightsLicence] = {}  # of bases on the hub
     languages: tuple[str, ...] | None = None  # that it speaks; None: whatever its training brings
     whole_frames: Callable[[Any], float] = every_frame  # share that training learns with all codes, by its section

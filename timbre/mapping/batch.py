@@ -21,7 +21,7 @@ ATTEMPTS = 3  # at a batch whose worker is killed
 NAMED = 3  # entries of a batch, in a message
 
 
-HERE = ComputeParams("local", 1, None)
+HERE = ComputeParams("local", 1, None, "auto")
 
 
 class Batch(NamedTuple, Generic[T]):

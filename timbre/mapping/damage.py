@@ -11,12 +11,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from timbre.core.content import HASHES, file_md5
+from timbre.mapping import shards
 from timbre.mapping.entries import RECORD, Record, opened
 
 
 def damaged(folders: Iterable[Path]) -> Iterator[Path]:
     """Files of entries whose hash is not the one in their record, and records that cannot be read."""
     for folder in folders:
+        yield from (shard for shard in shards.found(folder) if shards.rotten(shard) != set())
         for path in sorted(folder.rglob(f"*{RECORD}")):
             content = path.read_bytes()
             record = opened(content)

@@ -49,6 +49,11 @@ class Locked:
                 return self._listing(digest).get(path.relative_to(folder).as_posix())
         return None
 
+    def files(self, folder: Path) -> dict[str, str]:
+        """File → MD5, of a folder that is an output; none where it is not, or nobody here has its list."""
+        digest = self._outs.get(folder.as_posix())
+        return self._listing(digest) if digest else {}
+
     @cached_property
     def _outs(self) -> dict[str, str]:
         stages = locked_stages(self.root).values()

@@ -1,6 +1,6 @@
 """Where a map's batches are computed: in this process, in processes of this machine, or on a Ray cluster.
 
-    for batch, place, files in run(speak, [Batch(names, payloads), …], ComputeParams("local", 2, None)):
+    for batch, place, files in run(speak, [Batch(names, payloads), …], params.compute):
 
 Every engine computes the same batches with the same code, so no result depends on it; only the order may differ. A
 worker that is killed costs no more than its batch, which another does again; a batch that kills three is told at the

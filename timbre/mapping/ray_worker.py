@@ -19,6 +19,7 @@ from typing import Any, TypedDict
 
 from timbre.core.content import file_md5
 from timbre.core.errors import TimbreError
+from timbre.mapping import shards
 from timbre.mapping.batch import Files, computed, portable
 from timbre.mapping.dvc_cache import locked_stages
 from timbre.mapping.dvc_remote import Remote
@@ -130,7 +131,11 @@ def paths_in(value: Any) -> Iterator[Path]:
 
 
 def contents(paths: Iterable[Path]) -> dict[str, dict[str, str]]:
-    """Of files, and of folders with all that is in them; what is not here is not needed there."""
+    """Of files, and of folders with all that is in them; what is not here is not needed there.
+
+    A file in a shard comes with the shard.
+    """
+    paths = map(shards.carrier, paths)
     return {str(path): _files_of(path) if path.is_dir() else {"": _md5_of(path)} for path in paths if path.exists()}
 
 

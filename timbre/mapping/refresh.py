@@ -31,6 +31,8 @@ from timbre.core.sections import ComputeParams
 from timbre.mapping import batch, engines
 from timbre.mapping.batch import Batch, Compute
 from timbre.mapping.entries import RECORD, Entry
+from timbre.mapping.packing import Packing, most_in_shard
+from timbre.mapping.shards import found
 from timbre.mapping.store import Store
 
 T = TypeVar("T")
@@ -71,6 +73,7 @@ def refresh(
     independent: bool = False,
     engine: ComputeParams = batch.HERE,
     gpu: bool = False,
+    shards: bool = False,
 ) -> Refreshed:
     """Bring `folder` to exactly the entries of `jobs`.
 
@@ -83,9 +86,10 @@ def refresh(
     assert len(entries) == len(jobs), f"two entries of one name in {folder}"
     folder.mkdir(parents=True, exist_ok=True)
     with Store(folder) as store:
-        removed = _put_away_strangers(store, folder, entries, suffixes)
-        stale = _stale(store, entries, label)
-        missing = {name for name in stale if not store.restore(entries[name])}
+        packing = Packing(folder, store)
+        removed = _put_away_strangers(store, packing, folder, entries, suffixes)
+        stale = _stale(packing, entries, label)
+        missing = {name for name in stale if not packing.restore(entries[name])}
         todo, computed = _batches(jobs, missing, batch, independent), []
         with tqdm(total=len(missing), desc=label, unit="entry", disable=not missing, dynamic_ncols=True) as bar:
             for name, files in engines.run(compute, todo, engine, independent=independent, gpu=gpu):
@@ -93,6 +97,7 @@ def refresh(
                     store.write(entries[name], files)
                     computed.append(name)
                     bar.update()
+        packing.settle(entries, most_in_shard(engine, len(entries)) if shards else None)
     running.COMPUTED.append(len(computed))
     result = Refreshed(computed, len(stale) - len(missing), len(jobs) - len(stale), removed)
     print(f"{label}: {result}")
@@ -119,9 +124,9 @@ def _beside(folder: Path, name: str, suffix: str) -> Path:
     return folder / f"{name}{suffix}"
 
 
-def _stale(store: Store, entries: Mapping[str, Entry], label: str) -> set[str]:
+def _stale(packing: Packing, entries: Mapping[str, Entry], label: str) -> set[str]:
     """The entries that are not as they should be; damaged ones are told."""
-    states = {name: store.state(entry) for name, entry in entries.items()}
+    states = {name: packing.state(entry) for name, entry in entries.items()}
     if damaged := [name for name, state in states.items() if state == "damaged"]:
         names = ", ".join(damaged[:NAMED]) + (f" and {more} more" if (more := len(damaged) - NAMED) > 0 else "")
         warn(f"{label}: damaged, so made again: {names} (the files are not what was written)")
@@ -138,9 +143,11 @@ def _batches(jobs: Sequence[Job[T]], stale: set[str], size: int, independent: bo
     ]
 
 
-def _put_away_strangers(store: Store, folder: Path, entries: Mapping[str, Entry], suffixes: Sequence[str]) -> int:
-    """Entries that nobody asks for, and whatever else lies there."""
-    expected = {f"{name}{suffix}" for name in entries for suffix in suffixes}
+def _put_away_strangers(
+    store: Store, packing: Packing, folder: Path, entries: Mapping[str, Entry], suffixes: Sequence[str]
+) -> int:
+    """Entries that nobody asks for, and whatever else lies there; those in shards leave them when all is there."""
+    expected = {f"{name}{suffix}" for name in entries for suffix in suffixes} | {path.name for path in found(folder)}
     strangers = [path for path in folder.iterdir() if path.name not in expected]
     names = {path.name.split(".")[0] for path in strangers} - entries.keys() - {""}
     for name in names:
@@ -150,4 +157,4 @@ def _put_away_strangers(store: Store, folder: Path, entries: Mapping[str, Entry]
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-    return len(names)
+    return len(names | (packing.names - entries.keys()))

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -46,7 +47,7 @@ class Store:
         self._seen: dict[str, list[Any]] = {}
         self._objects = objects(Path())
         self._locked = Locked(Path())
-        self._anew = bool(os.environ.get(ANEW))
+        self.anew = bool(os.environ.get(ANEW))
         self._filled = False
 
     def __enter__(self) -> Store:
@@ -63,7 +64,7 @@ class Store:
 
     def state(self, entry: Entry) -> State:
         """Whether the entry is the one that is wanted, to the byte."""
-        if self._anew:
+        if self.anew:
             return "stale"
         try:
             content = entry.record.read_bytes()
@@ -85,7 +86,7 @@ class Store:
 
     def restore(self, entry: Entry) -> bool:
         """Put the entry in place as it was made once; False where nobody has it any more."""
-        if self._anew:
+        if self.anew:
             return False
         for content in self._candidates(entry):
             record = opened(content) or self._of_before(entry, content)
@@ -147,6 +148,46 @@ class Store:
         sealed = seal(content, _parts(record))
         write_atomic(entry.record, sealed)
         self._remember(entry, sealed)
+
+    def place(self, entry: Entry, contents: Mapping[str, bytes]) -> bool:
+        """Put an entry in place that was made before; False where it is not the one that is wanted, to the byte."""
+        record = opened(contents.get(RECORD, b""))
+        if record is None or record.key != entry.key or not _complete(entry, record):
+            return False
+        parts = {name: contents.get(name, b"") for name in _parts(record)}
+        if any(md5(content) != record.hashes[name] for name, content in parts.items()):
+            return False
+        self._place(entry, record.content, parts, _parts(record))
+        return True
+
+    def keep(self, name: str, key: str, contents: Mapping[str, bytes]) -> None:
+        """Keep an entry that is about to be written over, and lies in no file of its own."""
+        if self._memory is None:
+            return
+        self._records.pop(f"{name} {key}", None)
+        self._records[f"{name} {key}"] = md5(contents[RECORD])
+        for content in contents.values():
+            target = _object_path(KEPT, md5(content))
+            if not target.exists():
+                write_atomic(target, content)
+        self._filled = True
+
+    def committed(self, folder: Path, pattern: re.Pattern[str]) -> Iterator[Path]:
+        """Of the folder as dvc.lock names it, the files with such a name that DVC's cache has."""
+        for name, digest in self._locked.files(folder).items():
+            if pattern.fullmatch(name) and (path := _object_path(self._objects, digest)).is_file():
+                yield path
+
+    def note(self, path: Path) -> None:
+        """The file was read as a whole, and is what was written."""
+        self._note(path, "")
+
+    def is_noted(self, path: Path) -> bool:
+        stamped = self._known.get(str(path)) or self._seen.get(str(path))
+        if not stamped or stamped[:3] != _stamp(path):
+            return False
+        self._seen[str(path)] = stamped
+        return True
 
     def put_away(self, entry: Entry) -> None:
         """Take the entry's files from its folder, and keep what DVC's cache has not."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from timbre import audio
 from timbre.audio import recording_sound
 from timbre.audio.recording_sound import RecordingSound
 from timbre.core.errors import DataError
@@ -139,7 +140,7 @@ def stretch(drop: Drop, clips: Path, raw: Path, allowed: Permissions) -> Embedde
     """
     if allowed.holds_barred_voice(drop.recording, drop.start, drop.end):
         return None
-    if drop.clip and (clips / f"{drop.clip}.flac").exists():
+    if drop.clip and audio.is_there(clips / f"{drop.clip}.flac"):
         return sound(clips / f"{drop.clip}.flac")
     recording = raw / f"{drop.recording}.flac"
     if not recording.exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from timbre import audio
 from timbre.project.permissions import Permissions
 from timbre.project.worth import Worth, WorthRow
 from timbre.report.numbers import clock, percent
@@ -24,6 +25,6 @@ def part(worth: Worth, clips: Path, allowed: Permissions) -> str:
 
 def player(row: WorthRow, clips: Path, allowed: Permissions) -> EmbeddedSound | None:
     path = clips / f"{row.clip}.flac"
-    if not path.exists() or allowed.holds_barred_voice(row.recording, row.start, row.end):
+    if not audio.is_there(path) or allowed.holds_barred_voice(row.recording, row.start, row.end):
         return None
     return sound(path)

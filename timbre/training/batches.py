@@ -7,7 +7,6 @@ padding at 5 to 30 seconds a clip; so it is every sixteenth.
 
 from __future__ import annotations
 
-import json
 import math
 import random
 from collections import Counter
@@ -42,7 +41,7 @@ def utterances(table: Path, codes: Path, longest: float = math.inf) -> tuple[lis
     clips, keys = [], []
     for example in read_jsonl(table, Example):
         try:
-            keys.append(json.loads((codes / f"{example.id}.json").read_bytes())["key"])
+            keys.append(clip_codes.key(codes, example.id))
         except (OSError, ValueError, KeyError) as error:
             raise DataError(f"{example.id}: no codes of this clip in {codes}; `dvc repro encode` makes them") from error
         turn = clip_codes.stored_turn(example, codes)

@@ -11,7 +11,6 @@ Nothing here loads a model or torch. A test holds the counts to those of torch i
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,17 +73,14 @@ DEVICES = {
 
 
 def read_shape(family: str, base: str) -> Shape:
-    """Of a folder's config.json, or of a base on the hub that the family knows."""
-    path, voices = Path(base) / "config.json", families.family(family)
-    known = next(
-        (config for name, config in voices.known.items() if base.rpartition("/")[2].lower() in name.lower()), None
-    )
-    if path.is_file():
-        known = json.loads(path.read_bytes())
-    if known is None:
+    """Of a base in a folder, or of one that the family knows by its name."""
+    voices, asked = families.family(family), base.rpartition("/")[2].lower()
+    known = (config for name, config in voices.known.items() if asked in name.lower())
+    config = voices.config(Path(base)) or next(known, None)
+    if config is None:
         names = ", ".join(voices.known) or "none"
-        raise ModelError(f"{base}: no config.json here that tells its shape; name a folder, or one of {names}")
-    return voices.shape(known)
+        raise ModelError(f"{base}: nothing here tells its shape; name a folder, or one of {names}")
+    return voices.shape(config)
 
 
 class BatchShape(NamedTuple):

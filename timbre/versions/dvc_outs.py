@@ -5,10 +5,13 @@ A reviewer's clone may hold none of it. What could not be reached is told, never
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
+from typing import BinaryIO
 
 from timbre.core.content import files_listed, md5
+from timbre.mapping import shards
 from timbre.mapping.dvc_cache import objects
 from timbre.mapping.dvc_remote import Remote, default_name
 from timbre.versions.dvc_lock import Lock
@@ -29,7 +32,7 @@ class Outs:
     def read(self, lock: Lock, path: str, version: str) -> bytes | None:
         """The output at `path`, or None: either this version has none, or `unreachable` says so."""
         digest, exists = self.digest(lock, path)
-        content = self._object(digest, path) if digest else None
+        content = self._object(digest, path) if digest else self._packed(lock, path)
         if content is None and exists:
             self.unreachable.append(f"{path} of {version}")
         return content
@@ -46,7 +49,7 @@ class Outs:
     def find(self, lock: Lock, path: str) -> bytes | None:
         """Like `read`, of something that nobody misses."""
         digest, _ = self.digest(lock, path)
-        return self._object(digest, path) if digest else None
+        return self._object(digest, path) if digest else self._packed(lock, path)
 
     def digest(self, lock: Lock, path: str) -> tuple[str | None, bool]:
         """The hash of an output, or of a file inside one; and whether there is, or may be, such a file."""
@@ -58,6 +61,31 @@ class Outs:
         listing = self._listing(digest)
         name = path.removeprefix(f"{out}/")
         return (None, True) if listing is None else (listing.get(name), name in listing)
+
+    def _packed(self, lock: Lock, path: str) -> bytes | None:
+        """Of a file that lies in a shard of its folder; None where there is none, or the shard cannot be had."""
+        out, digest = lock.out_of(path)
+        folder, _, name = path.rpartition("/")
+        if digest is None or folder != out:
+            return None
+        files = self._listing(digest) or {}
+        for shard in shards.holder(name, files):
+            if (file := self._file(files[shard], f"{folder}/{shard}")) is None:
+                continue
+            with file:
+                if (content := shards.content_of(name, file)) is not None:
+                    return content
+        return None
+
+    def _file(self, digest: str, path: str) -> BinaryIO | None:
+        """To read a part of an object; where DVC's cache has it, no more than that part is read."""
+        try:
+            if DIGEST.fullmatch(digest):
+                return (self._cache / digest[:2] / digest[2:]).open("rb")
+        except OSError:
+            pass
+        content = self._object(digest, path)
+        return None if content is None else io.BytesIO(content)
 
     def _listing(self, digest: str) -> dict[str, str] | None:
         """File → hash, of a folder; None where its list cannot be had."""

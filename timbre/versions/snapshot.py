@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from timbre.core.errors import DataError
+from timbre.mapping import shards
 from timbre.mapping.dvc_yaml import ignored
 
 WORK_TREE = "work tree"
@@ -170,7 +171,7 @@ class WorkTree(Snapshot):
     def read(self, path: str) -> bytes | None:
         file = self._root / path
         try:
-            return file.read_bytes() if file.is_file() else None  # a link to a device would be read for ever
+            return shards.read(file) if shards.exists(file) else None  # a link to a device would be read for ever
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
         except OSError as error:

@@ -23,20 +23,30 @@ def test_levels_are_of_the_moments_that_lie_wholly_between() -> None:
     assert [flat.quietest(0, 1, 3.0, place) for place in (0, 0.5, 1)] == pytest.approx([0.005, 0.505, 0.995])
 
 
-@pytest.mark.parametrize(("spread", "above"), [(1.45, 0.0), (2.3, 5.0)])
-def test_among_other_voices_the_levels_tell_by_how_little_they_vary(spread: float, above: float) -> None:
-    draw = np.random.default_rng(0).normal(size=4000)
-    width = float(np.sqrt(spread * 20 / np.log(10)))  # of levels that are normal in decibels
-    levels = np.rint((-30 + width * draw - speech_activity.QUIETEST) * 2).astype(np.uint8)
-    decibels = levels / 2 + speech_activity.QUIETEST
-    mixed = 10 * np.log10(np.mean(10 ** (decibels / 10)))
-    background = Activity(levels, np.ones(4000, np.uint8)).background(0, 40)
-    assert 10 * np.log10(10 ** (mixed / 10) - 10 ** (background / 10)) - background == pytest.approx(above, abs=0.7)
+def talk(noise: float, pauses: bool) -> Activity:
+    """A minute of half a second each of a voice at -20 dBFS, and a fifth of a second of steady noise."""
+    said = np.tile(np.repeat([True, False], [50, 20]), 86)
+    levels = np.rint((np.where(said, -20.0, noise) - speech_activity.QUIETEST) * 2).astype(np.uint8)
+    return Activity(levels, (said if pauses else np.ones(len(said))).astype(np.uint8))
 
 
-def test_a_voice_alone_without_pauses_is_judged_by_its_quietest_moments() -> None:
+@pytest.mark.parametrize("noise", [-26.0, -30.0, -40.0])
+def test_the_background_is_the_same_whether_or_not_its_pauses_are_taken_for_speech(noise: float) -> None:
+    assert talk(noise, pauses=True).background(20, 30) == noise
+    assert talk(noise, pauses=False).background(20, 30) == pytest.approx(noise, abs=0.3)
+
+
+def test_a_few_soft_moments_among_speech_are_no_pauses() -> None:
+    unceasing = talk(-30.0, pauses=False)
+    unceasing.levels[2000:2030], unceasing.speech[2000:2030] = 60, 0  # 97.5 dB below full scale
+    assert unceasing.background(20, 30) == pytest.approx(-30.0, abs=0.3)
+
+
+def test_a_voice_that_a_gate_cuts_off_is_judged_by_its_quietest_moments() -> None:
     levels = np.tile(np.array([200, 190, 180, 100], np.uint8), 250)
-    assert Activity(levels, np.ones(1000, np.uint8)).background(0, 10) == 100 / 2 + speech_activity.QUIETEST
+    levels[400:500] = 0
+    gated = Activity(levels, (levels > 0).astype(np.uint8))
+    assert gated.background(0, 10) == 100 / 2 + speech_activity.QUIETEST
 
 
 def test_a_damaged_file_says_what_to_do(tmp_path: Path) -> None:

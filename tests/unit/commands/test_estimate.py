@@ -12,6 +12,7 @@ import pytest
 from tests.support.paths import ROOT
 from timbre.commands import cli, estimate
 from timbre.core import errors
+from timbre.families.sovits.shape import SPEAKERS, STAGE2
 from timbre.training import cost_estimate, timing
 
 
@@ -83,6 +84,52 @@ def test_the_other_families_answer_by_their_presets(
     without = run(capsys, "--model", model, "--minutes", "30", "--device", "4090")
     assert "train stage 2" not in without["stages"]
     assert sum(without["memory_gb"].values()) <= sum(found["memory_gb"].values())
+
+
+def gpt_sovits(folder: Path, *files: str) -> Path:
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"PK")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("files", "weights"),
+    [
+        (("gsv-v2final-pretrained/s2G2333k.pth",), 51.3e6),
+        (("v2Pro/s2Gv2Pro.pth", SPEAKERS), 79.4e6),
+        (("v2Pro/s2Gv2ProPlus.pth", SPEAKERS), 98.3e6),
+        (("gsv-v2final-pretrained/s2G2333k.pth", "v2Pro/s2Gv2ProPlus.pth", SPEAKERS), 51.3e6),
+        ((SPEAKERS,), 79.4e6),
+    ],
+)
+def test_a_gpt_sovits_is_known_by_its_files(tmp_path: Path, files: tuple[str, ...], weights: float) -> None:
+    shape = cost_estimate.read_shape("sovits", str(gpt_sovits(tmp_path / "base", *files)))
+    assert shape.codec.weights == pytest.approx(weights + 94.4e6 + (45.6e6 if weights > 52e6 else 0))
+
+
+def test_an_exported_v2proplus_is_known_by_how_it_begins(tmp_path: Path) -> None:
+    folder = gpt_sovits(tmp_path / "base", "marina.pth", SPEAKERS)
+    (folder / "marina.pth").write_bytes(b"06")
+    assert cost_estimate.read_shape("sovits", str(folder)).waves == STAGE2["v2ProPlus"].training
+
+
+@pytest.mark.parametrize("version", list(STAGE2))
+def test_a_gpt_sovits_that_is_not_here_yet_is_known_by_its_name(version: str) -> None:
+    name = "models/gpt-sovits" + ("" if version == "v2" else f"-{version.lower()}")
+    assert cost_estimate.read_shape("sovits", name).waves == STAGE2[version].training
+
+
+def test_a_v2proplus_costs_more_to_encode_and_to_learn(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(ROOT / "presets/sovits.yaml", root / "presets")
+    asked = ("--model", "sovits", "--minutes", "30", "--device", "4090")
+    small = run(capsys, *asked)
+    gpt_sovits(root / "models/gpt-sovits", "v2Pro/s2Gv2ProPlus.pth", SPEAKERS)
+    large = run(capsys, *asked)
+    for stage in ("encode", "train stage 2"):
+        assert large["stages"][stage]["seconds"] > 1.3 * small["stages"][stage]["seconds"]
+    assert large["stages"]["train"] == small["stages"]["train"], "their first stages are alike"
+    assert sum(large["memory_gb"].values()) > sum(small["memory_gb"].values())
 
 
 def test_without_a_dataset_one_says_how_many_minutes(root: Path) -> None:

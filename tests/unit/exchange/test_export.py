@@ -15,11 +15,14 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from tests.support.dataset_repository import TEXTS, build, consent, dataset
+from tests.support.files import contents
 from timbre.commands import cli
+from timbre.core.content import file_md5
 from timbre.core.errors import DataError
 from timbre.core.records import Example, read_jsonl
 from timbre.core.text import normalise, words
-from timbre.exchange import huggingface
+from timbre.exchange import dataset_rows, huggingface
+from timbre.mapping import shards
 from timbre.project import sources, transcripts
 
 
@@ -53,6 +56,27 @@ def test_ljspeech_has_every_clip_and_its_words_by_split() -> None:
     for row in rows():
         wav, rate = soundfile.read(f"out/wavs/{row.id}.wav", dtype="int16")
         assert (rate, wav.tobytes()) == (24_000, samples(row.id))
+
+
+def test_clips_in_shards_are_exported_and_loaded_as_they_are_from_files() -> None:
+    table = Path("data/dataset/train.jsonl")
+    loaded = dataset_rows.load(table)
+    for kind in ("hf", "ljspeech"):
+        run("export", kind, kind)
+    parts = {
+        path.stem: shards.FilePart(path, 0, path.stat().st_size, file_md5(path))
+        for path in Path("data/clips").iterdir()
+    }
+    for shard, names in shards.planned(parts, 2).items():
+        packed = [shards.PackedEntry(name, "key", {".flac": parts[name]}) for name in names]
+        shards.write(Path("data/clips") / shard, packed)
+    for part in parts.values():
+        part.path.unlink()
+    shards.forget()
+    assert dataset_rows.load(table)[:] == loaded[:]
+    for kind in ("hf", "ljspeech"):
+        run("export", kind, f"{kind}-of-shards")
+        assert contents(Path(f"{kind}-of-shards")) == contents(Path(kind))
 
 
 def test_gpt_sovits_lists_have_four_fields_that_can_be_parted(capsys: pytest.CaptureFixture[str]) -> None:

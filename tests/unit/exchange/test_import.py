@@ -202,7 +202,8 @@ def test_what_only_a_person_can_say_is_asked_for(tmp_path: Path, arguments: list
 
 
 def test_what_is_no_dataset_is_refused(tmp_path: Path) -> None:
-    for name, message in {"none": "does not exist", "": "nothing that can be told by its looks"}.items():
+    looks = r"looks like no format \(metadata\.csv, \.list, \.parquet, saved dataset, audiofolder, subtitles\)"
+    for name, message in {"none": "does not exist", "": looks}.items():
         with pytest.raises(DataError, match=message):
             run(tmp_path / "empty" / name if name else tmp_path, *ANN)
     (tmp_path / "metadata.csv").write_text("a|b|c\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from timbre.families.protocol import Cloning, Family, Precision, Voice, WeightsLicence
-from timbre.families.sovits.shape import V2, shape
+from timbre.families.sovits.shape import V2, V2PRO, V2PROPLUS, config, shape
 
 SPOKEN = ("en",)  # languages whose text front end is here
 FRONT_END = "sovits 1.1"  # raised when the same text gives other phones: see text.py and ../english.py
@@ -19,6 +19,7 @@ def load_voice(base: str, revision: str | None, adapter: Path | None, precision:
 
 FAMILY = Family(
     name="sovits", load=load_voice, cloning=Cloning("sound and words", (3.0, 10.0), without=False), shape=shape,
-    known={"lj1995/GPT-SoVITS": V2}, licences={"lj1995/GPT-SoVITS": WeightsLicence("mit")},
+    known={"lj1995/GPT-SoVITS": V2, "GPT-SoVITS-v2Pro": V2PRO, "GPT-SoVITS-v2ProPlus": V2PROPLUS}, config=config,
+    licences={"lj1995/GPT-SoVITS": WeightsLicence("mit")},
     languages=SPOKEN, marks=("language",), front_end=FRONT_END,
 )  # fmt: skip

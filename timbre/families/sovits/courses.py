@@ -6,7 +6,8 @@ mels are from those of held-out recordings.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,7 +29,7 @@ from timbre.families.sovits.discriminators import (
 from timbre.families.sovits.hearing import magnitudes_of, sound_of, vector_of
 from timbre.families.sovits.spectrogram import HOP, Spectrograms
 from timbre.families.sovits.stage1 import Stage1, Stage1Batch
-from timbre.families.sovits.stage2 import FRAMES, Stage2, Stage2Batch, mel_distance, prior_divergence
+from timbre.families.sovits.stage2 import FRAMES, Learnt, Stage2, Stage2Batch, mel_distance, prior_divergence
 
 if TYPE_CHECKING:
     from timbre.families.sovits.voice import Sovits
@@ -83,6 +84,7 @@ class Stage2Course:
         self.model = nn.ModuleList([voice.stage2, judges])
         self.spectrograms = voice.spectrograms
         self.untuned: dict[str, Tensor] = {}
+        self.judged: tuple[WaveBatch, Learnt] | None = None
 
     def meet(self, clips: Sequence[Turn]) -> None:
         self.voice.meet(clips)
@@ -108,16 +110,21 @@ class Stage2Course:
         return ()
 
     def judge(self, batch: WaveBatch) -> Losses:
-        batch = self._here(batch)
-        with torch.no_grad():
-            made = self.voice.stage2.learn(batch.batch)
-        loss = discriminator_loss(self.judges(batch.recorded[:, None]), self.judges(made.sound.detach()[:, None]))
-        return Losses(loss * batch.share, {})
+        self.judged = None
+        here = self._here(batch)
+        made = self.voice.stage2.learn(here.batch)
+        if torch.is_grad_enabled():
+            self.judged = batch, made  # until the generator's objective, nothing changes what it was made by
+        loss = discriminator_loss(self.judges(here.recorded[:, None]), self.judges(made.sound.detach()[:, None]))
+        return Losses(loss * here.share, {})
 
     def generate(self, batch: WaveBatch) -> Losses:
+        judged, self.judged = self.judged, None
+        same = judged is not None and judged[0] is batch
         batch = self._here(batch)
-        made = self.voice.stage2.learn(batch.batch)
-        recorded, generated = self.judges(batch.recorded[:, None]), self.judges(made.sound[:, None])
+        made = judged[1] if judged and same else self.voice.stage2.learn(batch.batch)
+        with frozen(self.judges):
+            recorded, generated = self.judges(batch.recorded[:, None]), self.judges(made.sound[:, None])
         parts = {
             "mel": self.own.mel_weight * mel_distance(self.spectrograms, made, batch.batch),
             "divergence": self.own.divergence_weight * prior_divergence(made, batch.batch.frames),
@@ -170,6 +177,16 @@ class Stage2Course:
             before = self.voice.stage2.learn(self._here(exam).batch).m_p
         self.set_weights(tuned)
         return float((after - before).abs().max())
+
+
+@contextmanager
+def frozen(judges: Discriminators) -> Iterator[None]:
+    """What is computed here gives gradients to what is judged alone, and keeps nothing of what needs none."""
+    judges.requires_grad_(False)
+    try:
+        yield
+    finally:
+        judges.requires_grad_(True)
 
 
 def learnt(stage2: Stage2) -> dict[str, Any]:

@@ -13,7 +13,8 @@ import torch
 
 from timbre.core.content import write_atomic
 from timbre.families.checkpoints import renamed
-from timbre.families.sovits.load import LAYERS, NORMS, POSTERIOR, QUANTISER, VERSIONS, ZIP, half
+from timbre.families.sovits.load import LAYERS, NORMS, POSTERIOR, QUANTISER, ZIP, half
+from timbre.families.sovits.shape import VERSIONS
 from timbre.families.sovits.voice import Sovits
 
 

@@ -65,7 +65,7 @@ def unfit(turn: Turn) -> str | None:
 
 
 def sound_of(turn: Turn) -> Audio:
-    if turn.clip is None or not turn.clip.is_file():
+    if turn.clip is None or not audio.is_there(turn.clip):
         raise ModelError(
             f"{turn.text!r}: its clip's file is needed too, and {turn.clip or 'no file'} is not there; "
             "`dvc checkout data/clips` brings it"

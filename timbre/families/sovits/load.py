@@ -21,13 +21,13 @@ from timbre.core.errors import ModelError
 from timbre.families.checkpoints import fit, local_folder, missing, plain, read, renamed, size, tensors, under, without
 from timbre.families.published import SAFE, harmless, quiet
 from timbre.families.sovits.discriminators import PERIODS, WAVE_LAYERS, Discriminators
+from timbre.families.sovits.shape import RELEASED, SPEAKERS, VERSIONS
 from timbre.families.sovits.speaker_vector import CLASSIFIER, SpeakerNet
 from timbre.families.sovits.stage1 import BERT, Stage1
 from timbre.families.sovits.stage2 import Stage2
 from timbre.families.sovits.text import PHONES
 
 CONFIG_CLASS = "utils.HParams"  # of upstream, which stage 2's files pickle
-VERSIONS = {b"05": "v2Pro", b"06": "v2ProPlus"}  # what newer exports begin with, in place of a zip file's PK
 REFUSED = {
     b"00": "v1", b"01": "v2, of a kind that begins with 01", b"02": "v3", b"03": "v3 with LoRA", b"04": "v4 with LoRA",
 }  # fmt: skip
@@ -45,8 +45,6 @@ POSTERIOR = "enc_q."
 SPEAKER_KEY = "sv_emb.weight"  # of v2Pro and v2ProPlus alone
 PLUS_WIDTH = 768  # of v2ProPlus' vocoder; v2Pro's has 512
 HUBERT = "chinese-hubert-base"
-SPEAKERS = "sv/pretrained_eres2netv2w24s4ep4.ckpt"
-RELEASED = "gsv-v2final-pretrained"
 HUB_FILES = (
     f"{RELEASED}/s1bert25hz-5kh-longer-epoch=12-step=369668.ckpt", f"{RELEASED}/s2G2333k.pth",
     f"{RELEASED}/s2D2333k.pth", f"{HUBERT}/config.json", f"{HUBERT}/pytorch_model.bin",

@@ -1,0 +1,230 @@
+"""What many clips cost DVC and an edit, each file by itself and in shards: 100, 5,800 and 29,000 clips.
+
+    python -m benchmarks.scale [--clips 100 5800 29000]
+
+Each repository is this project's own pipeline up to `dataset` and `encode`, with recordings of a hundred short lines of
+synthetic sound. Clips are cut without a measure of their loudness, and what Whisper hears, embeddings and codes are
+made up, for what is measured cuts, hears and encodes no more than one clip. Then a word of a transcript is edited, and
+after it the end of a line, which cuts one clip; `dvc repro dataset encode` follows each. The same repository goes on to
+shards of 512 clips at most, and has two more such edits. Seconds are the CPU's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from ruamel.yaml import YAML
+
+from benchmarks import table
+from benchmarks.data_path import repro
+from benchmarks.noop import ROOT, dvc, new_repository, write
+from benchmarks.table import ResultTable, TimedRow
+from timbre.mapping.packing import MOST
+
+COPIED = ("dvc.yaml", "params.yaml", "stages", "timbre", "models/tiny")
+LISTED = ("data/glossary.txt", "data/prompts.tsv", "data/pronunciations.tsv")
+PREPARED = ("fetch", "transcribe", "segment", "chunk", "check", "dataset", "encode")
+PER_CLIP = ("data/clips", "data/codes/csm", "data/heard", "data/voices")
+LINES = 100  # of a recording
+RATE = 16_000  # Hz
+EVERY, SPOKEN = 1.6, 1.2  # seconds from line to line, and of sound in each
+NO_LIMITS = ("pace_iqr", "snr", "silence", "language", "repeats", "doubtful_cer", "wrong_cer", "min_heard")
+SPEAKER = "{name: Ann, consent: {by: nobody, when: 2026-11-01, for: tests, evidence: null, revoked: null}}"
+
+
+def main() -> None:
+    table.run("scale", __doc__, arguments, measure)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--clips", type=int, nargs="+", default=[100, 5800, 29000])
+
+
+def measure(options: argparse.Namespace) -> Iterator[ResultTable]:
+    rows: list[TimedRow] = []
+    for count in options.clips:
+        repository = build(count)
+        try:
+            rows.append(row(repository, count, "files", 0))
+            replace(repository / "params.yaml", "shards: off", f"shards: {MOST}")
+            seconds = repro(repository, "-f", "-s", "chunk", "check", "encode")
+            rows.append(row(repository, count, "shards", 2, **{"to shards, CPU s": seconds}))
+        finally:
+            shutil.rmtree(repository.parent)
+        yield ResultTable("a word's edit, to `dataset`", rows, unit="CPU s")
+
+
+def row(repository: Path, count: int, layout: str, line: int, **more: float) -> TimedRow:
+    """Two edits, of this line's text and of the next one's end."""
+    repro(repository)
+    files = sum(len(list((repository / name).iterdir())) for name in PER_CLIP)
+    transcript = repository / "data/transcripts/talk-000.tsv"
+    replace(transcript, text(line), f"{text(line)} Again.")
+    seconds = repro(repository)
+    before = objects(repository)
+    replace(transcript, *(f"\t{line_end(line + 1) - cut:.2f}\tann\t\t{text(line + 1)}" for cut in (0, 0.1)))
+    times = repro(repository)
+    new = {path: size for path, size in objects(repository).items() if path not in before}
+    extra = {
+        "files of clips": files,
+        "of 1,000 clips": 1000 * files / count,
+        "an edit of times, CPU s": times,
+        "new in DVC's cache": len(new),
+        "MB": sum(new.values()) / 1e6,
+    }
+    return TimedRow(f"{count:,} clips, {layout}", [seconds], extra={**extra, **more})
+
+
+def objects(repository: Path) -> dict[Path, int]:
+    """Those of DVC's cache, with their size: what is new is what `dvc push` sends."""
+    return {path: path.stat().st_size for path in (repository / ".dvc/cache/files/md5").glob("??/*")}
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    content = path.read_text(encoding="utf-8")
+    assert content.count(old) == 1, f"{old!r} stands {content.count(old)} times in {path.name}"
+    path.write_text(content.replace(old, new), encoding="utf-8")
+
+
+def build(clips: int) -> Path:
+    repository = new_repository()
+    for name in (*COPIED, *LISTED):
+        source, target = ROOT / name, repository / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        ignore = shutil.ignore_patterns("__pycache__", "dvc.yaml", "dvc.lock", "recipe")
+        shutil.copytree(source, target, ignore=ignore) if source.is_dir() else shutil.copy(source, target)
+    params = YAML().load(repository / "params.yaml")
+    params["chunk"] |= {"vad": "energy", "max_seconds": 2, "min_seconds": 0.5}
+    params["dataset"] |= dict.fromkeys(NO_LIMITS)
+    params["compute"]["shards"] = "off"
+    YAML().dump(params, repository / "params.yaml")
+    write(repository / "data/speakers.yaml", f"speakers:\n  ann: {SPEAKER}\n")
+    for number in range(clips // LINES):
+        add_recording(repository, number)
+    done = subprocess.run([sys.executable, "-m", "benchmarks.scale", "--prepare"], cwd=repository, env=environment())
+    if done.returncode:
+        raise SystemExit("the repository could not be prepared")
+    dvc(repository, "commit", "--force", *PREPARED)
+    return repository
+
+
+def environment() -> dict[str, str]:
+    """The repository's own stages and library, and this benchmark."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([".", str(ROOT)])}
+
+
+def add_recording(repository: Path, number: int) -> None:
+    name = f"talk-{number:03}"
+    path = repository / f"data/recordings/{name}.flac"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, sound(number), RATE, subtype="PCM_16")
+    rows = [
+        f"{line_end(line) - SPOKEN:.2f}\t{line_end(line):.2f}\tann\t\t{text(number * LINES + line)}"
+        for line in range(LINES)
+    ]
+    write(repository / f"data/transcripts/{name}.tsv", "\n".join(["start\tend\tspeaker\tflag\ttext", *rows]) + "\n")
+    with (repository / "data/sources.yaml").open("a", encoding="utf-8") as sources:
+        sources.write(
+            f"- {{id: {name}, file: data/recordings/{name}.flac, speaker: ann, language: en, licence: CC0-1.0, "
+            "consent: synthetic sound, draft: false}\n"
+        )
+
+
+def text(number: int) -> str:
+    return f"Ferry {number} waits."
+
+
+def line_end(line: int) -> float:
+    return EVERY * line + EVERY
+
+
+def sound(number: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Syllables in each line and near silence between them, in each recording others."""
+    seconds = np.arange(round((EVERY * LINES + 0.4) * RATE)) / RATE
+    voice = (seconds * (100 + number % 97)) % 1 - 0.5
+    spoken = (seconds % EVERY >= EVERY - SPOKEN) & (seconds < EVERY * LINES)
+    noise = np.random.default_rng(number).random(len(seconds)) - 0.5
+    return np.asarray(0.4 * voice * np.abs((seconds * 4) % 1 - 0.5) * 2 * spoken + 0.0006 * noise, np.float32)
+
+
+def prepare() -> None:
+    """The stages' own work in this folder, but for what models would hear and encode; no power is cut meanwhile."""
+    from stages import check, chunk, dataset, encode, fetch, segment, transcribe
+    from timbre.evaluation import speaker_similarity
+
+    os.fsync = lambda file: None
+    chunk.cut, check.hear, encode.encode, speaker_similarity._embed = cut, heard, encoded, Embedded()
+    data = Path("data")
+    listed = {"sources": data / "sources.yaml", "raw": data / "raw"}
+    tables = {"table": data / "chunks/clips.jsonl", "drops": data / "chunks/drops.jsonl"}
+    people = {"sources": data / "sources.yaml", "speakers": data / "speakers.yaml"}
+    clips, labels = data / "clips", data / "labels.jsonl"
+    fetch.main(listed["sources"], listed["raw"])
+    transcribe.main(**listed, glossary=data / "glossary.txt", out=data / "drafts", turns=data / "turns")
+    segment.main(
+        **listed, speakers=people["speakers"], drafts=data / "drafts", turns=data / "turns",
+        transcripts=data / "transcripts", out=data / "segments", review=data / "review.json",
+    )  # fmt: skip
+    chunk.main(**listed, **tables, segments=data / "segments", clean=data / "clean", speech=data / "speech", out=clips)
+    check.main(**listed, clips=clips, table=tables["table"], out=data / "heard", voices=data / "voices", labels=labels)
+    dataset.main(**people, **tables, labels=labels, clips=clips, out=data / "dataset")
+    encode.main(clips, data / "codes/csm")
+
+
+def cut(cuts: Sequence[Any]) -> Iterator[dict[str, bytes]]:
+    """The sound of each clip, at the loudness that it has."""
+    from timbre import audio
+
+    for job in cuts:
+        (start, *_), (*_, end) = job.spans[0], job.spans[-1]
+        record = json.dumps({"key": job.key, "gain": 0.0, "clipped": 0.0})
+        flac = audio.flac_bytes(*audio.read(job.recording, start=start, end=end))
+        yield {".flac": flac, ".json": f"{record}\n".encode()}
+
+
+def heard(hearings: Sequence[Any], model: Any) -> Iterator[dict[str, bytes]]:
+    for hearing in hearings:
+        yield {".json": f"{json.dumps({'key': hearing.key, 'heard': 'Ferry.', 'language': 1.0})}\n".encode()}
+
+
+def encoded(clips: Sequence[tuple[Path, str]], voice: Any) -> Iterator[dict[str, bytes]]:
+    from timbre.families import codes
+
+    for path, key in clips:
+        made = np.frombuffer(path.stem.encode() * 32, np.uint8).reshape(16, 32).astype(np.int16)
+        record = json.dumps({"key": key, "frames": len(made)})
+        yield {codes.SUFFIX: codes.to_bytes({"codes": made}), ".json": f"{record}\n".encode()}
+
+
+class Embedded:
+    """Embeddings of the length that the encoder's have, near that of the first sound."""
+
+    def __init__(self) -> None:
+        from timbre.evaluation import speaker_similarity
+
+        self._embed, self._first = speaker_similarity._embed, np.empty(0)
+
+    def __call__(self, sounds: Sequence[Any], voice: Any) -> Iterator[dict[str, bytes]]:
+        if not len(self._first):
+            (made,) = self._embed(sounds[:1], voice)
+            content = made[".json"]
+            assert isinstance(content, bytes)
+            self._first = np.array(json.loads(content)["embedding"])
+        for sound_, _, key in sounds:
+            noise = np.random.default_rng(list(sound_.entry.encode())).normal(0, 0.001, len(self._first))
+            record = {"embedding": [round(float(number), 5) for number in self._first + noise], "key": key}
+            yield {".json": f"{json.dumps(record)}\n".encode()}
+
+
+if __name__ == "__main__":
+    prepare() if sys.argv[1:] == ["--prepare"] else main()
