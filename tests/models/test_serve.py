@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -256,6 +257,25 @@ def test_sigterm_ends_the_server_once_everybody_has_heard(served: Path) -> None:
             assert server.wait(timeout=120) == 0
         finally:
             server.kill()
+
+
+def test_a_server_that_ends_refuses_whoever_comes_and_speaks_on_for_whoever_is_there(served: Path) -> None:
+    with speaking_server() as server, ThreadPoolExecutor(1) as pool:
+        expected = ask(server).content
+        engine = server.service.voices.engine
+        with frames_held(engine, after=1):
+            speaking = pool.submit(ask, server)
+            until(lambda: bool(engine.speaking))
+            server.stop()
+            for _ in range(5):  # each over a connection of its own, over more than one look at whether to end
+                time.sleep(0.1)
+                late = ask(server)
+                assert (late.status_code, late.headers["retry-after"]) == (503, "1")
+                assert "the server is ending" in late.json()["error"]["message"]
+                assert httpx.get(f"{server.url}/ready").status_code == 503
+        assert speaking.result().content == expected
+    with pytest.raises(httpx.ConnectError):
+        ask(server)
 
 
 def test_a_key_file_lets_in_whoever_has_a_key(served: Path) -> None:

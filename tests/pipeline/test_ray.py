@@ -164,7 +164,7 @@ def test_a_cluster_that_does_not_answer_is_told_at_once(tmp_path: Path) -> None:
 
 def test_without_the_package_it_is_said_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(EngineError, match=r"needs the package ray: pip install '\.\[ray\]'"):
+    with pytest.raises(EngineError, match=r"needs the package ray: `pip install -c constraints.txt '\.\[ray\]'`"):
         refresh(
             tmp_path,
             jobs(tmp_path, "A"),

@@ -47,6 +47,7 @@ def build_repository(root: Path, project: Path) -> None:
     from tests.support.tiny_models import random_csm, random_whisper
 
     random_csm(root / "models/tiny/csm")
+    write(root / "models/tiny/orpheus/config.json", "{}\n")  # a dependency of stages that these parameters don't use
     random_whisper(root / "models/tiny/whisper.pt")
     write(root / "data/opinions/.gitkeep", "")
     write(root / "data/glossary.txt", "# names that Whisper should know\nMarlow\n")

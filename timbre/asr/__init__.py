@@ -101,7 +101,10 @@ def _load(params: WhisperParams, changed: int) -> Model:
     try:
         return whisper.load_model(name).eval()
     except OSError as error:  # urllib's errors are OSErrors
-        raise ModelError(f"whisper.model: {name} could not be downloaded: {error}; `dvc repro` tries again") from error
+        raise ModelError(
+            f"whisper.model: {name} could not be downloaded: {error}; get online and run `dvc repro` again, or name "
+            "a file or folder that is here"
+        ) from error
     except Exception as error:
         if not is_file(params.model):
             raise

@@ -1,4 +1,4 @@
-"""Whisper by CTranslate2 (faster-whisper, `pip install .[fast]`): the same weights, several windows at once.
+"""Whisper by CTranslate2 (the extra `fast`): the same weights, several windows at once.
 
 It takes the same names (turbo, small.en, …) or a folder with a converted model, on the GPU where there is one, else in
 8 bits on the CPU; it finds speech by its own silero-vad and hears only that. Only `transcribe` uses it. Its drafts
@@ -42,7 +42,9 @@ def load(params: WhisperParams) -> Model:
     try:
         from faster_whisper import BatchedInferencePipeline, WhisperModel
     except ImportError as error:
-        raise ModelError("transcribe.engine: faster-whisper is not installed; `pip install '.[fast]'`") from error
+        raise ModelError(
+            "transcribe.engine: faster-whisper is not installed; `pip install -c constraints.txt '.[fast]'`"
+        ) from error
     from ctranslate2 import get_cuda_device_count
 
     device, kind = ("cuda", "float16") if get_cuda_device_count() else ("cpu", "int8")

@@ -189,7 +189,8 @@ class AacEncoder:
             import av
         except ImportError as error:
             raise DataError(
-                "aac: this server has no encoder for it; ask for mp3, or install one: `pip install '.[aac]'`"
+                "aac: this server has no encoder for it; ask for mp3, or install one: "
+                "`pip install -c constraints.txt '.[aac]'`"
             ) from error
         self.av, self.rate, self.target = av, rate, Tape()
         self.container = av.open(self.target, "w", format="adts")

@@ -7,8 +7,9 @@ keys. What no type can say is said in `__post_init__`, by a ValueError with a li
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar, dataclass_transform
+from typing import Any, Literal, TypeVar, dataclass_transform
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
@@ -21,6 +22,37 @@ TINY_SPEAKER = "models/tiny/speaker"
 def section(cls: type[T]) -> type[T]:
     rules = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
     return dataclass(cls, frozen=True, config=rules)  # type: ignore[return-value]
+
+
+def at_least(record: Any, **least: int) -> list[str]:
+    return [line for name, limit in least.items() for line in _told(record, name, f"is not {limit} or more", limit)]
+
+
+def not_negative(record: Any, *names: str) -> list[str]:
+    return [line for name in names for line in _told(record, name, "is below 0", 0)]
+
+
+def above_zero(record: Any, *names: str) -> list[str]:
+    return [f"{name}: {value} is not above 0" for name, value in _given(record, names) if not value > 0]
+
+
+def from_0_to_1(record: Any, *names: str, why: str = "is not between 0 and 1") -> list[str]:
+    return [f"{name}: {value} {why}" for name, value in _given(record, names) if not 0 <= value <= 1]
+
+
+def _told(record: Any, name: str, why: str, least: float) -> list[str]:
+    return [f"{name}: {value} {why}" for _, value in _given(record, [name]) if value < least]
+
+
+def _given(record: Any, names: Iterable[str]) -> list[tuple[str, Any]]:
+    """Keys and their values, without null."""
+    values = [(name, getattr(record, name)) for name in names]
+    return [(name, value) for name, value in values if value is not None]
+
+
+def refuse(mistakes: Sequence[str]) -> None:
+    if mistakes:
+        raise ValueError("\n".join(mistakes))
 
 
 @section
@@ -50,12 +82,8 @@ class FetchParams:
     timeout_seconds: int  # without an answer from the server
 
     def __post_init__(self) -> None:
-        for name in ("max_hours", "max_megabytes", "timeout_seconds"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name}: {getattr(self, name)} is not above 0")
-        for name in ("min_seconds", "retries"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}: {getattr(self, name)} is below 0")
+        wrong = above_zero(self, "max_hours", "max_megabytes", "timeout_seconds")
+        refuse([*wrong, *not_negative(self, "min_seconds", "retries")])
 
 
 @section
@@ -65,8 +93,7 @@ class TranscribeParams:
     align: bool  # move the lines' ends to where the voice begins and ends
 
     def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise ValueError(f"batch: {self.batch} is not 1 or more")
+        refuse(at_least(self, batch=1))
 
 
 @section
@@ -93,8 +120,7 @@ class WhoParams:
         wrong = [] if -1 < self.limit < 1 else [f"limit: {self.limit} is not between -1 and 1"]
         if self.method == "pyannote" and self.revision is None and looks_like_hub(self.model):
             wrong.append(f"revision: name the commit of {self.model} on the hub, or a folder in who.model")
-        if wrong:
-            raise ValueError("\n".join(wrong))
+        refuse(wrong)
 
 
 @section
@@ -109,8 +135,7 @@ class CleanParams:
         wrong = [] if 0 < self.most <= 60 else [f"most: {self.most} is not above 0 and at most 60 dB"]
         if self.loudness is not None and not -70 < self.loudness < 0:
             wrong.append(f"loudness: {self.loudness} is not between -70 and 0 LUFS")
-        if wrong:
-            raise ValueError("\n".join(wrong))
+        refuse(wrong)
 
 
 @section
@@ -126,14 +151,12 @@ class ChunkParams:
     min_confidence: int | float | None  # Whisper's mean, of a draft's line
 
     def __post_init__(self) -> None:
-        wrong = [f"{name}: {getattr(self, name)} is below 0" for name in ("gap", "max_pause", "pad", "min_seconds")
-                 if getattr(self, name) < 0]  # fmt: skip
+        wrong = not_negative(self, "gap", "max_pause", "pad", "min_seconds")
         if self.max_seconds <= self.min_seconds + 2 * self.pad:
             wrong.append(f"max_seconds: {self.max_seconds} leaves no room above min_seconds and twice the pad")
         if self.loudness is not None and not -70 < self.loudness < 0:
             wrong.append(f"loudness: {self.loudness} is not between -70 and 0 LUFS")
-        if wrong:
-            raise ValueError("\n".join(wrong))
+        refuse(wrong)
 
 
 @section
@@ -141,8 +164,7 @@ class CheckParams:
     batch: int  # clips
 
     def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise ValueError(f"batch: {self.batch} is not 1 or more")
+        refuse(at_least(self, batch=1))
 
 
 @section
@@ -164,16 +186,9 @@ class DatasetParams:
         wrong = [] if 0 < self.eval_share <= 0.5 else [f"eval_share: {self.eval_share} is not above 0 and at most 0.5"]
         if self.speakers is not None and not self.speakers:
             wrong.append("speakers: [] names nobody; null takes everyone")
-        for name in ("block_seconds", "pace_iqr", "repeats", "doubtful_cer", "wrong_cer"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                wrong.append(f"{name}: {value} is not above 0")
-        for name in ("silence", "clipping", "language", "min_heard"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                wrong.append(f"{name}: {value} is not between 0 and 1")
-        if wrong:
-            raise ValueError("\n".join(wrong))
+        wrong += above_zero(self, "block_seconds", "pace_iqr", "repeats", "doubtful_cer", "wrong_cer")
+        wrong += from_0_to_1(self, "silence", "clipping", "language", "min_heard")
+        refuse(wrong)
 
 
 @section
@@ -190,8 +205,7 @@ class CsmParams:
     depth_share: float
 
     def __post_init__(self) -> None:
-        if not 0 <= self.depth_share <= 1:
-            raise ValueError(f"depth_share: {self.depth_share} is not between 0 and 1")
+        refuse(from_0_to_1(self, "depth_share"))
 
 
 @section
@@ -210,8 +224,7 @@ class XttsParams:
     text_weight: float  # of the loss on text, beside 1 on codes
 
     def __post_init__(self) -> None:
-        if self.text_weight < 0:
-            raise ValueError(f"text_weight: {self.text_weight} is below 0")
+        refuse(not_negative(self, "text_weight"))
 
 
 @section
@@ -226,17 +239,8 @@ class SovitsParams:
     divergence_weight: float
 
     def __post_init__(self) -> None:
-        wrong = [
-            f"{name}: {getattr(self, name)} is below 0"
-            for name in ("text_rate", "mel_weight", "divergence_weight")
-            if getattr(self, name) < 0
-        ]
-        if not self.stage2_learning_rate > 0:
-            wrong.append(f"stage2_learning_rate: {self.stage2_learning_rate} is not above 0")
-        if self.stage2_epochs < 1:
-            wrong.append(f"stage2_epochs: {self.stage2_epochs} is not 1 or more")
-        if wrong:
-            raise ValueError("\n".join(wrong))
+        wrong = not_negative(self, "text_rate", "mel_weight", "divergence_weight")
+        refuse([*wrong, *above_zero(self, "stage2_learning_rate"), *at_least(self, stage2_epochs=1)])
 
 
 @section
@@ -244,8 +248,7 @@ class EncodeParams:
     batch: int  # clips
 
     def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise ValueError(f"batch: {self.batch} is not 1 or more")
+        refuse(at_least(self, batch=1))
 
 
 @section
@@ -279,30 +282,17 @@ class TrainParams:
     seed: int
 
     def __post_init__(self) -> None:
-        wrong = [
-            f"{name}: {getattr(self, name)} is not {least} or more"
-            for name, least in {
-                "rank": 1, "warmup": 0, "epochs": 1, "batch": 1, "accumulation": 1, "eval_every": 1, "eval_clips": 1,
-                "patience": 0, "points": 1, "seed": 0, "weight_decay": 0, "context_seconds": 0,
-            }.items()
-            if getattr(self, name) < least
-        ]  # fmt: skip
-        wrong += [
-            f"{name}: {getattr(self, name)} is not above 0"
-            for name in ("alpha", "learning_rate", "max_grad_norm", "eval_cost")
-            if not getattr(self, name) > 0
-        ]
-        wrong += [
-            f"{name}: {getattr(self, name)} is not between 0 and 1"
-            for name in ("dropout", "context_share")
-            if not 0 <= getattr(self, name) <= 1
-        ]
+        wrong = at_least(
+            self, rank=1, warmup=0, epochs=1, batch=1, accumulation=1, eval_every=1, eval_clips=1, patience=0, points=1,
+            seed=0, weight_decay=0, context_seconds=0,
+        )  # fmt: skip
+        wrong += above_zero(self, "alpha", "learning_rate", "max_grad_norm", "eval_cost")
+        wrong += from_0_to_1(self, "dropout", "context_share")
         if self.processes != "auto" and self.processes < 1:
             wrong.append(f"processes: {self.processes} is not 1 or more, nor auto")
         if self.max_steps is not None and self.max_steps < 1:
             wrong.append(f"max_steps: {self.max_steps} is not 1 or more, nor null")
-        if wrong:
-            raise ValueError("\n".join(wrong))
+        refuse(wrong)
 
 
 @section
@@ -320,29 +310,17 @@ class GenerateParams:
     precision: Literal["auto", "fp32", "bf16", "int8"]
 
     def __post_init__(self) -> None:
-        none_below = {
-            "true_prompts": 0,
-            "temperature": 0,
-            "top_k": 0,
-            "cap_seconds_per_character": 0,
-            "heard_before": 0,
-            "batch": 1,
-        }
-        wrong = [
-            f"{name}: {getattr(self, name)} is not {least} or more"
-            for name, least in none_below.items()
-            if getattr(self, name) < least
-        ]
+        wrong = at_least(
+            self, true_prompts=0, temperature=0, top_k=0, cap_seconds_per_character=0, heard_before=0, batch=1
+        )
         if not 0 < self.top_p <= 1:
             wrong.append(f"top_p: {self.top_p} is not above 0 and at most 1")
         if self.repetition_penalty < 1:
             wrong.append(f"repetition_penalty: {self.repetition_penalty} is not 1 or more")
-        if not self.cap_seconds > 0:
-            wrong.append(f"cap_seconds: {self.cap_seconds} is not above 0")
+        wrong += above_zero(self, "cap_seconds")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             wrong.append(f"seeds: {self.seeds} is not a list of different numbers, 0 or more")
-        if wrong:
-            raise ValueError("\n".join(wrong))
+        refuse(wrong)
 
 
 @section
@@ -356,14 +334,8 @@ class GateParams:
     preferred: int | float | None  # null: nobody is asked
 
     def __post_init__(self) -> None:
-        shares = {name: getattr(self, name) for name in ("similarity", "named", "reference", "ends", "preferred")}
-        wrong = [
-            f"gates.{name}: {share} is no share from 0 to 1"
-            for name, share in shares.items()
-            if share is not None and not 0 <= share <= 1
-        ]
-        if wrong:
-            raise ValueError("\n".join(wrong))
+        shares = ("similarity", "named", "reference", "ends", "preferred")
+        refuse([f"gates.{line}" for line in from_0_to_1(self, *shares, why="is no share from 0 to 1")])
 
 
 @section
@@ -376,8 +348,7 @@ class EvaluateParams:
     gates: GateParams
 
     def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise ValueError(f"batch: {self.batch} is not 1 or more")
+        refuse(at_least(self, batch=1))
 
 
 @section

@@ -33,7 +33,7 @@ def load(table: Path, root: Path = Path()) -> Dataset:
     try:
         from datasets import Audio, Dataset, Features, Value  # here: importing it takes seconds
     except ImportError as error:
-        raise DataError("load() needs the package datasets: pip install '.[datasets]'") from error
+        raise DataError("load() needs the package datasets: pip install -c constraints.txt '.[datasets]'") from error
     rows = examples(table)
     files = [root / row.audio for row in rows]
     missing = (f"{path}: is named by {table} and missing; `dvc pull`, or `dvc repro chunk`" for path in files)

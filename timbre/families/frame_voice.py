@@ -17,6 +17,7 @@ from torch import Tensor
 
 from timbre.core.content import content_key
 from timbre.core.errors import ModelError
+from timbre.core.text import words
 from timbre.families import lora
 from timbre.families.frame_loop import FrameDecoder, Frames, Said, Sentence, SpokenFrames, alone, decode, whole
 from timbre.families.protocol import Audio, Request, SpeakerTag, Speaking, Spoken, Turn
@@ -65,6 +66,17 @@ class FrameVoice(ABC, Generic[D]):
     @abstractmethod
     def decoder(self, how: Speaking, like: D | None) -> D:
         """A new decoder; `like` is one that may lend it its weights."""
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Those that the voice would mumble: a tokenizer of whole words, as the tiny models', has to spell them.
+
+        A real tokenizer makes pieces of any word, and its model has learnt them.
+        """
+        model = self.tokenizer.backend_tokenizer.model
+        if type(model).__name__ != "WordPiece":
+            return []
+        tokens = {word: self.tokenizer(word, add_special_tokens=False)["input_ids"] for word in words(text)}
+        return [word for word, ids in tokens.items() if len(ids) > 1 or self.tokenizer.unk_token_id in ids]
 
     def resound(self, turn: Turn, reference: Turn | None) -> Audio:
         assert turn.codes, "a clip has codes"

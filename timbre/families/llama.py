@@ -139,10 +139,18 @@ def joined(*layers: nn.Module) -> Product:
     """Linear layers of one input as one, their weights laid out for it (a copy); others are called as they are."""
     if whole := joint(layers):
         return whole
-    if not all(type(layer) is nn.Linear and layer.bias is None for layer in layers):
+    weight = joined_weight(*layers)
+    if weight is None:
         return layers[0] if len(layers) == 1 else lambda x: torch.cat([layer(x) for layer in layers], -1)
+    return product(weight)
+
+
+def joined_weight(*layers: nn.Module) -> Tensor | None:
+    """(out, in) of linear layers as one; None where they are something else."""
+    if not all(type(layer) is nn.Linear and layer.bias is None for layer in layers):
+        return None
     weights = [layer.weight.detach() for layer in layers]
-    return product(weights[0] if len(weights) == 1 else torch.cat(weights))
+    return weights[0] if len(weights) == 1 else torch.cat(weights)
 
 
 def shape_of(layer: Any) -> tuple[int, int]:

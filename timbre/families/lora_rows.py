@@ -14,6 +14,9 @@ On a CPU the thin products are computed for each voice that speaks, over all row
 voice are zero there, and a sum with zero is the same number, so a row comes out the same in any company. A voice's
 matrices are read once for all its rows. Where each row has matrices of its own, as on a GPU, where a captured graph
 can't ask who speaks, eight rows of rank 32 cost the tiny voice's decode loop three times as much as the base alone.
+
+Of small layers on a CPU each voice has its own merged weights, and takes its rows from what they make of all rows:
+there the number of calls is what costs, not the reading, and one product is cheaper than three.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,7 +51,7 @@ class BusyRows:
     def __init__(self, rows: int, like: Tensor) -> None:
         self.rows, self.like = rows, like
         self.names: dict[int, str | None] = {}
-        self.masks: dict[str, Tensor | None] = {}  # (rows, 1), 1 where a row speaks with it; None: all that are busy do
+        self.masks: dict[str, Tensor | None] = {}  # (rows, 1), where a row speaks with it; None: all that are busy do
 
     def set(self, names: dict[int, str | None]) -> None:
         self.names, self.masks = names, {}
@@ -57,8 +61,8 @@ class BusyRows:
                 self.masks[name] = None if len(own) == len(names) else self._mask(own)
 
     def _mask(self, own: list[int]) -> Tensor:
-        mask = self.like.new_zeros(self.rows, 1)
-        mask[own] = 1
+        mask = torch.zeros(self.rows, 1, dtype=torch.bool, device=self.like.device)
+        mask[own] = True
         return mask
 
 
@@ -110,6 +114,28 @@ class VoiceProduct(RowProduct):
 
 
 @dataclass
+class MergedProduct(RowProduct):
+    """With weights of its own for each voice, and for the base alone."""
+
+    base: Tensor  # (in, out)
+    busy: BusyRows
+    merged: dict[str, Tensor] = field(default_factory=dict)  # (in, out)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        masks = self.busy.masks
+        y = torch.matmul(x, self.base) if None in self.busy.names.values() or not masks else None
+        for name, mask in masks.items():
+            own = torch.matmul(x, self.merged[name])
+            y = own if y is None or mask is None else torch.where(mask.view(-1, *[1] * (x.dim() - 1)), own, y)
+        assert y is not None
+        return y
+
+    def row(self, number: int) -> Plain:
+        name = self.busy.names.get(number)
+        return partial(torch.matmul, other=self.base if name is None else self.merged[name])
+
+
+@dataclass
 class OwnProduct(RowProduct):
     """Matrices that belong to the rows and keep their places, so that a graph reads the new values."""
 
@@ -136,12 +162,17 @@ class RowAdapters:
         self.busy = BusyRows(rows, self.like)
         self.written: dict[int, str | None] = {}  # what the rows' own matrices hold
 
-    def put_on(self, plain: Plain, inputs: int, *parts: tuple[str, int]) -> RowProduct:
-        """`parts` are names and outputs of the linear layers that `plain` joins."""
+    def put_on(
+        self, plain: Plain, inputs: int, *parts: tuple[str, int], small: Tensor | None = None
+    ) -> RowProduct:  # fmt: skip
+        """`parts` are names and outputs of the linear layers that `plain` joins; `small` is their weight (in, out),
+        where each voice may have one of its own."""
         if self.own:
             width, out = len(parts) * self.rank, sum(size for _, size in parts)
             down, up = self.like.new_zeros(self.rows, inputs, width), self.like.new_zeros(self.rows, width, out)
             self.products.append(OwnProduct(plain, parts, inputs, down, up))
+        elif small is not None:
+            self.products.append(MergedProduct(plain, parts, inputs, small, self.busy))
         else:
             self.products.append(VoiceProduct(plain, parts, inputs, self.busy))
         return self.products[-1]
@@ -163,6 +194,8 @@ class RowAdapters:
         for product, thin in zip(self.products, self.loaded[name], strict=True):
             if isinstance(product, VoiceProduct):
                 product.thin[name] = thin
+            elif isinstance(product, MergedProduct):
+                product.merged[name] = torch.addmm(product.base, thin.down, thin.up)
 
     def _thin(self, product: RowProduct, matrices: dict[str, Tensor]) -> Thin:
         width, out = len(product.parts) * self.rank, sum(size for _, size in product.parts)
@@ -180,6 +213,8 @@ class RowAdapters:
         for product in self.products:
             if isinstance(product, VoiceProduct):
                 product.thin.pop(name, None)
+            elif isinstance(product, MergedProduct):
+                product.merged.pop(name, None)
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def use(self, row: int, name: str | None) -> None:

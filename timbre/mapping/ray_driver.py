@@ -197,7 +197,9 @@ def _ray() -> Any:
     try:
         import ray
     except ImportError as error:
-        raise EngineError("compute.engine: ray needs the package ray: pip install '.[ray]'") from error
+        raise EngineError(
+            "compute.engine: ray needs the package ray: `pip install -c constraints.txt '.[ray]'`"
+        ) from error
     return ray
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -24,10 +24,11 @@ from typing import Any
 from timbre.core.content import content_key
 from timbre.core.errors import DataError, TranscriptError, raise_all
 from timbre.core.records import Recording, check_id
-from timbre.core.text import normalise
+from timbre.core.text import ends_sentence, normalise
 
 COLUMNS = ("start", "end", "speaker", "flag", "text")
 FLAGS = ("", "ok", "drop")
+FEW_WORDS = 4  # of a line, below which their mean probability tells little
 MARKER = "a git conflict marker; keep one of the two versions and remove the markers"
 _SECONDS = re.compile(r"\d{1,7}(\.\d+)?", re.ASCII)
 CONFLICT = re.compile(r"(<<<<<<<|\|\|\|\|\|\|\||>>>>>>>)( |$)|=======$")
@@ -219,7 +220,7 @@ def read_draft(path: Path) -> Draft:
     try:
         values = json.loads(path.read_bytes())
         lines = tuple((float(s["start"]), float(s["end"]), str(s["text"])) for s in values["segments"])
-        confidences = tuple(_confidence(s.get("words", [])) for s in values["segments"])
+        confidences = tuple(_confidences(values["segments"], str(values.get("language") or "en")))
         return Draft(str(values["audio_sha256"]), lines, confidences)
     except OSError as error:
         raise DataError(
@@ -230,8 +231,16 @@ def read_draft(path: Path) -> Draft:
         raise DataError(f"{path}: not a draft: {error!r}; remove the file and run `dvc repro`") from error
 
 
-def _confidence(words: list[dict[str, Any]]) -> float | None:
-    return round(fmean(float(word["probability"]) for word in words), 3) if words else None
+def _confidences(segments: Sequence[dict[str, Any]], language: str) -> Iterator[float | None]:
+    """Of each line's words. A few tell little: a part of a sentence that has no more goes by its neighbours, too."""
+    texts = [str(segment["text"]) for segment in segments]
+    words = [[float(word["probability"]) for word in segment.get("words", [])] for segment in segments]
+    for place, own in enumerate(words):
+        together = list(own)
+        for first in (place - 1, place) if 0 < len(own) < FEW_WORDS else ():
+            if 0 <= first < len(words) - 1 and not ends_sentence(texts[first], texts[first + 1], language):
+                together += words[first if first < place else first + 1]
+        yield round(fmean(together), 3) if together else None
 
 
 def seed(path: Path, recording: Recording) -> Transcript:

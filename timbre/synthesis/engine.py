@@ -117,6 +117,11 @@ class Engine:
     def ready(self) -> bool:
         return self.slots is not None and not self.draining and not self.closed
 
+    @property
+    def busy(self) -> bool:
+        """Somebody speaks or waits."""
+        return bool(self.speaking or self.queue)
+
     def submit(self, script: Script, listen: Callable[[SpokenPart], None]) -> SpeechJob:
         with self.wake:
             if self.draining or self.closed:
@@ -164,9 +169,9 @@ class Engine:
         """Begin nothing new and wait for those that speak or wait; False where somebody was left."""
         self.draining = True
         end = time.monotonic() + patience
-        while (self.speaking or self.queue) and time.monotonic() < end:
+        while self.busy and time.monotonic() < end:
             time.sleep(0.02)
-        return not (self.speaking or self.queue)
+        return not self.busy
 
     def close(self) -> None:
         with self.wake:

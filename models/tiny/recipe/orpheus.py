@@ -1,15 +1,16 @@
 """Trains the tiny Orpheus, a Llama that speaks in the codes of the tiny SNAC.
 
 All turns of a sequence (orpheus_turns.py) are learnt, and the end of each, or it would never stop. As in the tiny CSM
-one head of each layer in the middle is guided to the word that is spoken next. A code is learnt among the codes of its
+one head of each layer in the middle is guided to the word that is spoken next, and a head that is thrown away
+guesses the phone. A code is learnt among the codes of its
 slot, which is how it is spoken; on a small share of the positions it is learnt among all tokens, so that the model
-keeps to the pattern without help. It begins with sequences that lack the third level, which are half as long.
+keeps to the pattern without help. It begins with the coarse level alone, a seventh of the codes, then adds the others.
 
 Reads   <work>/corpus.npy, <work>/corpus.jsonl, <work>/snac/, corpus.json; whisper.pt, for the log;
         orpheus/ where <work> lacks orpheus.pt
 Writes  <work>/orpheus.pt (resumable), and the folder given by --out
 
-Run:  python recipe/orpheus.py [--steps 3000] [--out orpheus]
+Run:  python recipe/orpheus.py [--minutes 75] [--out orpheus]
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import json
 import math
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,9 +33,10 @@ import torch
 import whisper
 import yaml
 from corpus import HERE, WORK, Corpus, keep
+from listener import Ear
 from measure import hear, rate, transcribe
 from orpheus_model import LEVELS, SLOTS, Ids
-from orpheus_turns import Pool, Spoken, batches, prompt, turn
+from orpheus_turns import Batch, Encoder, Lesson, Pool, Spoken, batches, prompt, turn
 from snac import SNAC
 from synthesise import VOICES
 from torch import Tensor, nn
@@ -41,47 +44,98 @@ from torch.nn import functional as F
 from transformers import DynamicCache, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
-PARTS = ("coarse", "middle", "fine", "any", "reading")
+PARTS = ("coarse", "middle", "fine", "any", "reading", "phone")
 WEIGHTS = (2.0, 1.0, 0.6)  # of a code of each level: the coarse ones carry the words
 GUIDED = (1, 2)  # layers whose first head is shown the word to say
-GUIDANCE = 0.3  # weight of that in the loss
-ANY = 0.08  # share of the positions that are learnt among all tokens
-COARSE = 0.35  # of the training, at its start, is single sentences without the third level
-SIMPLE = 0.5  # single sentences until there
-FRESH = 4  # new utterances per step
+READING, PHONE, ANY = 0.3, 0.3, 0.1  # weights of the other parts
+SHARE = 0.08  # of the positions are learnt among all tokens
+FRESH = 2  # new utterances per step
+STAGES = (  # each begins at this share of the training; the coarse codes alone are soonest read
+    (0.0, Lesson(levels=1, simple=True, positions=6000, rows=400)),
+    (0.12, Lesson(levels=2, simple=True, positions=8000, rows=200)),
+    (0.30, Lesson(levels=3, simple=True, positions=8000, rows=80)),
+    (0.50, Lesson(levels=3, simple=False, positions=8000, rows=60)),
+)
 
 
-def losses(
-    model: LlamaForCausalLM, ids: Ids, tokens: Tensor, reads: Tensor, places: Tensor, noise: bool = True
-) -> dict[str, Tensor]:
-    """Cross-entropies of the three levels' codes, of a share of all tokens, and of reading; the third level is left
-    out where the tokens lack it."""
-    with guided_attention(model) as given:
-        hidden = model.model(
-            input_ids=blurred(tokens, ids) if noise else tokens, position_ids=places, use_cache=False
-        ).last_hidden_state
-    parts = {"reading": misread(given, reads)}
-    hidden, target = hidden[:, :-1].flatten(0, 1), tokens[:, 1:].flatten()
-    slot = torch.where(target == ids.end_of_speech, 0, (target - ids.audio).div(ids.codes, rounding_mode="floor"))
-    found: list[list[Tensor]] = [[], [], []]
-    for which in range(SLOTS):
-        here = slot == which
-        if not here.any():
-            continue
-        legal = slot_tokens(ids, which).to(target.device)
-        code = (target[here] - legal[0]).clamp(0, ids.codes)
-        code = torch.where(target[here] == ids.end_of_speech, ids.codes, code)
-        logits = F.linear(hidden[here], model.lm_head.weight[legal])
-        found[LEVELS[which]].append(F.cross_entropy(logits.float(), code))
-    parts |= {name: torch.stack(level).mean() for name, level in zip(PARTS, found, strict=False) if level}
-    some = (torch.rand(len(target), device=target.device) < ANY) & (target != ids.pad)
-    parts["any"] = F.cross_entropy(model.lm_head(hidden[some]).float(), target[some])
-    return parts
+class Learner(nn.Module):
+    """The Llama with what its training adds: a guess of the phone that comes next."""
+
+    def __init__(self, model: LlamaForCausalLM, ids: Ids, phones: int) -> None:
+        super().__init__()
+        self.model, self.ids = model, ids
+        self.phone = nn.Linear(model.config.hidden_size, phones)
+
+    def forward(self, batch: Batch, noise: bool = True) -> dict[str, Tensor]:
+        """Cross-entropies of the levels' codes that there are, of a share of all tokens, of reading and of phones."""
+        ids, tokens = self.ids, batch.ids
+        with torch.autocast(tokens.device.type, torch.bfloat16):
+            hidden, reading = self.layers(blurred(tokens, ids) if noise else tokens, batch)
+        hidden, target = hidden[:, :-1].flatten(0, 1).float(), tokens[:, 1:].flatten()
+        slot = torch.where(target == ids.end_of_speech, 0, (target - ids.audio).div(ids.codes, rounding_mode="floor"))
+        head, by_level = self.model.lm_head.weight, [[], [], []]  # type: tuple[Tensor, list[list[Tensor]]]
+        for which in range(SLOTS):
+            here = (slot == which).nonzero()[:, 0]
+            if not len(here):
+                continue
+            legal = slot_tokens(ids, which).to(target.device)
+            code = torch.where(target[here] == ids.end_of_speech, ids.codes, target[here] - legal[0])
+            by_level[LEVELS[which]].append(F.cross_entropy(logits(hidden[here], head[legal]), code))
+        parts = {name: torch.stack(level).mean() for name, level in zip(PARTS, by_level, strict=False) if level}
+        some = ((torch.rand(len(target), device=target.device) < SHARE) & (target != ids.pad)).nonzero()[:, 0]
+        parts["any"] = F.cross_entropy(logits(hidden[some], head), target[some])
+        phones = batch.phones[:, 1:].flatten()
+        parts["phone"] = F.cross_entropy(logits(hidden, self.phone.weight), phones, ignore_index=-1)
+        return parts | {"reading": reading}
+
+    def layers(self, tokens: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What `model.model` makes of the tokens, at places with gaps, and -log of the attention that the guided heads
+        give to the word of the code that comes next. transformers' own takes a gap for the start of another text."""
+        core, missed = self.model.model, []
+        hidden = core.embed_tokens(tokens)
+        cos, sin = core.rotary_emb(hidden, batch.places)
+        for number, layer in enumerate(core.layers):
+            attention, states = layer.self_attn, layer.input_layernorm(hidden)
+            shape = (*states.shape[:2], -1, attention.head_dim)
+            parts = (attention.q_proj, attention.k_proj, attention.v_proj)
+            query, key, value = (part(states).view(shape).transpose(1, 2) for part in parts)
+            query, key = apply_rotary_pos_emb(query, key, cos.to(query.dtype), sin.to(query.dtype))
+            if number in GUIDED:
+                missed.append(misread(query[:, 0], key[:, 0], batch.reads, attention.scaling))
+            said = attended(query, key, value)
+            hidden = hidden + attention.o_proj(said.transpose(1, 2).flatten(2))
+            hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
+        return core.norm(hidden), torch.stack(missed).mean()
+
+
+def attended(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Causal attention; padding is at the end. Below 256 positions torch's own is three times slower on a CPU."""
+    if (length := query.shape[2]) >= 256:
+        return F.scaled_dot_product_attention(query, key, value, is_causal=True)
+    later = torch.ones(length, length, dtype=torch.bool, device=query.device).triu(1)
+    scores = (query @ key.transpose(-1, -2)) * query.shape[-1] ** -0.5
+    return scores.masked_fill(later, -1e4).softmax(-1) @ value
+
+
+def logits(hidden: Tensor, weight: Tensor) -> Tensor:
+    with torch.autocast(hidden.device.type, torch.bfloat16):
+        return F.linear(hidden, weight).float()
+
+
+def misread(query: Tensor, key: Tensor, reads: Tensor, scaling: float) -> Tensor:
+    """-log of the attention that a head (batch, positions, size) gives to the word of the code that comes next."""
+    wanted, length = F.pad(reads[:, 1:], (0, 1), value=-1), reads.shape[1]
+    some = torch.randperm(length, device=reads.device)[: max(64, length // 4)].sort().values
+    scores = (query[:, some] @ key.transpose(1, 2)).float() * scaling  # (batch, some, positions)
+    later = torch.arange(length, device=reads.device)[None] > some[:, None]
+    chances, wanted = scores.masked_fill(later, -torch.inf).log_softmax(-1), wanted[:, some]
+    return -chances.gather(-1, wanted.clamp(min=0)[..., None])[..., 0][wanted >= 0].mean()
 
 
 def whole_loss(parts: dict[str, Tensor]) -> Tensor:
-    codes = sum((w * parts[name] for w, name in zip(WEIGHTS, PARTS, strict=False) if name in parts), torch.zeros(()))
-    return codes / sum(WEIGHTS) + 0.1 * parts["any"] + GUIDANCE * parts["reading"]
+    known = [(weight, parts[name]) for weight, name in zip(WEIGHTS, PARTS, strict=False) if name in parts]
+    codes = sum((weight * part for weight, part in known), torch.zeros(())) / sum(weight for weight, _ in known)
+    return codes + ANY * parts["any"] + READING * parts["reading"] + PHONE * parts["phone"]
 
 
 def slot_tokens(ids: Ids, slot: int) -> Tensor:
@@ -99,39 +153,6 @@ def blurred(tokens: Tensor, ids: Ids) -> Tensor:
     wrong = audio & (lost | (torch.rand(tokens.shape, device=tokens.device) < 0.10))
     other = ids.audio + slot * ids.codes + torch.randint_like(tokens, ids.codes)
     return torch.where(wrong, other, tokens)
-
-
-@contextmanager
-def guided_attention(model: LlamaForCausalLM) -> Iterator[list[dict[str, Any]]]:
-    """Collects what the guided layers' attention is given."""
-    given: list[dict[str, Any]] = []
-    hooks = [
-        model.model.layers[layer].self_attn.register_forward_pre_hook(
-            lambda module, _, kwargs: given.append({"module": module, **kwargs}), with_kwargs=True
-        )
-        for layer in GUIDED
-    ]
-    try:
-        yield given
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def misread(given: list[dict[str, Any]], reads: Tensor) -> Tensor:
-    """-log of the attention that the guided heads give to the word of the code that comes next, over all codes."""
-    wanted, length = F.pad(reads[:, 1:], (0, 1), value=-1), reads.shape[1]
-    ahead = torch.ones(length, length, dtype=torch.bool, device=reads.device).triu(1)
-    missed = []
-    for layer in given:
-        attention, (cos, sin) = layer["module"], layer["position_embeddings"]
-        size, states = attention.head_dim, layer["hidden_states"]
-        query, key = (F.linear(states, part.weight[:size])[:, None] for part in (attention.q_proj, attention.k_proj))
-        query, key = apply_rotary_pos_emb(query, key, cos, sin)
-        scores = (query[:, 0] @ key[:, 0].transpose(1, 2)).float() * attention.scaling  # (batch, positions, positions)
-        chances = scores.masked_fill(ahead, -torch.inf).log_softmax(-1)
-        missed.append(-chances.gather(-1, wanted.clamp(min=0)[..., None])[..., 0][wanted >= 0].mean())
-    return torch.stack(missed).mean()
 
 
 def draw(logits: Tensor, temperature: float, top_p: float, generator: torch.Generator) -> Tensor:
@@ -185,50 +206,69 @@ class Course:
 
     def __init__(self, params: dict[str, Any], work: Path = WORK) -> None:
         torch.manual_seed(0)
-        self.work, self.path, self.step, self.rate = work, work / "orpheus.pt", 0, params["rate"]
+        self.work, self.path, self.step, self.spent = work, work / "orpheus.pt", 0, 0.0
+        self.rate, self.seconds = params["rate"], params["minutes"] * 60
         if not (work / "snac").exists():  # another machine: go on from what is in git
             shutil.copytree(HERE / "orpheus/snac", work / "snac")
         self.codec = SNAC.from_pretrained(work / "snac")
-        self.pool = Pool(work, self.codec, params["utterances"])
+        ear = Ear.load(work)
+        self.pool = Pool(work, Encoder(self.codec, ear), params["utterances"])
         known = json.loads((HERE / "corpus.json").read_text())["words"]
         self.words = orpheus_model.tokenizer(known, [name for name, voice in VOICES.items() if voice.seen])
         self.ids = Ids.of(self.words, self.codec.codebook_size)
         self.model = orpheus_model.build(self.ids)
         orpheus_model.start_alike(self.model, self.ids, self.codec)
-        self.learnt = dict(self.model.named_parameters())
         if not self.path.exists() and (HERE / "orpheus/model.safetensors").exists():
             self.model.load_state_dict(LlamaForCausalLM.from_pretrained(HERE / "orpheus").state_dict())
+        self.learner = Learner(self.model, self.ids, len(ear.inventory) + 1)
+        for layer in self.model.model.layers:  # 50 s of a C++ compiler, then a sixth faster
+            for part in (layer.mlp, layer.input_layernorm, layer.post_attention_layernorm):
+                part.compile(dynamic=True)
+        self.learnt = dict(self.learner.named_parameters())
         self.average = {n: p.detach().clone() for n, p in self.learnt.items()}
-        self.optimiser = torch.optim.AdamW(self.learnt.values(), self.rate, betas=(0.9, 0.98), weight_decay=0.05)
+        inner = [p for n, p in self.learnt.items() if p.ndim == 2 and ".layers." in n]
+        outer = [p for n, p in self.learnt.items() if not (p.ndim == 2 and ".layers." in n)]
+        self.optimisers = (
+            torch.optim.Muon(inner, self.rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(outer, self.rate, betas=(0.9, 0.98), weight_decay=0.01),
+        )
         if self.path.exists():
-            state = torch.load(self.path, weights_only=True)
-            self.model.load_state_dict(state["model"])
-            self.optimiser.load_state_dict(state["optimiser"])
-            self.average, self.step = state["average"], state["step"]
+            self.resume(torch.load(self.path, weights_only=True))
         self.random = np.random.default_rng(self.step)
-        self.streams = [
-            batches(self.words, self.ids, self.pool, self.random, params["positions"], simple, coarse)
-            for simple, coarse in ((False, False), (True, False), (True, True))
-        ]
+        self.streams = [batches(self.words, self.ids, self.pool, self.random, how) for _, how in STAGES]
+
+    @property
+    def done(self) -> float:
+        return min(1.0, self.spent / self.seconds)
+
+    def resume(self, state: dict[str, Any]) -> None:
+        self.learner.load_state_dict(state["learner"])
+        for optimiser, kept in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(kept)
+        self.average, self.step, self.spent = state["average"], state["step"], state["spent"]
 
     def save(self) -> None:
-        state = {"model": self.model.state_dict(), "average": self.average, "step": self.step}
-        keep(self.path, {**state, "optimiser": self.optimiser.state_dict()})
+        state = {"learner": self.learner.state_dict(), "average": self.average, "step": self.step, "spent": self.spent}
+        keep(self.path, {**state, "optimisers": [optimiser.state_dict() for optimiser in self.optimisers]})
 
-    def take(self, done: float) -> dict[str, float]:
-        rate = self.rate * min(1, (self.step + 1) / 150) * (0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+    def take(self) -> dict[str, float]:
+        began = time.process_time()
+        rate = self.rate * min(1, (self.step + 1) / 150) * (0.02 + 0.98 * (1 + math.cos(math.pi * self.done)) / 2)
         self.pool.refresh(FRESH, self.random)
-        parts = losses(self.model, self.ids, *next(self.streams[(done < SIMPLE) + (done < COARSE)]))
-        self.optimiser.zero_grad()
+        which = sum(self.done >= start for start, _ in STAGES) - 1
+        parts = self.learner(next(self.streams[which]))
+        for optimiser in self.optimisers:
+            optimiser.zero_grad()
+            for group in optimiser.param_groups:
+                group["lr"] = rate
         whole_loss(parts).backward()
         nn.utils.clip_grad_norm_(self.learnt.values(), 1.0)
-        self.optimiser.step()
+        for optimiser in self.optimisers:
+            optimiser.step()
         inertia = min(0.995, (self.step + 1) / (self.step + 10))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.values()), list(self.learnt.values()), 1 - inertia)
-        self.step += 1
+        self.step, self.spent = self.step + 1, self.spent + time.process_time() - began
         return {name: part.item() for name, part in parts.items()}
 
     @contextmanager
@@ -261,32 +301,32 @@ def listen(course: Course, ear: Any, count: int = 20) -> str:
 
 def train(params: dict[str, Any]) -> None:
     course, ear = Course(params), whisper.load_model(str(HERE / "whisper.pt"), device="cpu")
-    first, began = course.step, time.time()
-    saved, listened, sums = time.time(), time.time(), dict.fromkeys(PARTS, 0.0)
-    while course.step < params["steps"]:
-        for name, part in course.take(course.step / params["steps"]).items():
+    saved, listened, sums, counts = time.time(), time.time(), Counter[str](), Counter[str]()
+    while course.done < 1:
+        for name, part in course.take().items():
             sums[name] += part
+            counts[name] += 1
         if course.step % 50 == 0:
-            told = "  ".join(f"{name} {sums[name] / 50:.3f}" for name in PARTS)
-            pace = (time.time() - began) / (course.step - first)
-            print(f"step {course.step}  {told}  {pace:.2f} s a step", flush=True)
-            sums = dict.fromkeys(PARTS, 0.0)
-        if time.time() - saved > 120 or course.step >= params["steps"]:
+            told = "  ".join(f"{name} {sums[name] / counts[name]:.3f}" for name in PARTS if name in sums)
+            print(f"step {course.step}  {told}  {course.seconds - course.spent:.0f} s left", flush=True)
+            sums.clear()
+            counts.clear()
+        if time.time() - saved > 120 or course.done >= 1:
             course.save()
             saved = time.time()
-        if time.time() - listened > 480 or course.step >= params["steps"]:
+        if time.time() - listened > 480 or course.done >= 1:
             print(listen(course, ear), flush=True)
             listened = time.time()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--steps", type=int, help="in all; default: params.yaml")
+    parser.add_argument("--minutes", type=float, help="of computing on a core, in all; default: params.yaml")
     parser.add_argument("--out", type=Path, default=HERE / "orpheus")
     args = parser.parse_args()
     torch.set_num_threads(1)
     params = yaml.safe_load((HERE / "params.yaml").read_text())["orpheus"]
-    train({**params, "steps": args.steps or params["steps"]})
+    train({**params, "minutes": args.minutes or params["minutes"]})
     shutil.copytree(WORK / "orpheus", args.out, dirs_exist_ok=True)
 
 

@@ -72,7 +72,7 @@ def build(ids: Ids, width: int = 192, layers: int = 4) -> LlamaForCausalLM:
     """A Llama with fresh weights."""
     config = LlamaConfig(
         vocab_size=ids.audio + SLOTS * ids.codes, hidden_size=width, intermediate_size=512, num_hidden_layers=layers,
-        num_attention_heads=4, num_key_value_heads=4, max_position_embeddings=2048, tie_word_embeddings=True,
+        num_attention_heads=3, num_key_value_heads=3, max_position_embeddings=2048, tie_word_embeddings=True,
         rope_parameters={"rope_type": "default", "rope_theta": 10_000.0}, bos_token_id=0,
         eos_token_id=ids.end_of_speech, pad_token_id=ids.pad,
     )  # fmt: skip

@@ -17,7 +17,9 @@ import pytest
 from tests.support.dvc_cache import keep
 from tests.support.paths import ROOT
 from tests.support.segment_factory import stored
-from timbre.commands import doctor
+from timbre.commands import doctor, model_checks
+from timbre.core import params
+from timbre.project import sources
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def healthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(ROOT / "data/transcripts", tmp_path / "data/transcripts")
     for name in ("stages", "timbre", "data/recordings"):
         (tmp_path / name).symlink_to(ROOT / name)
-    section = doctor.params.load(ROOT / "params.yaml")
+    section = params.load(ROOT / "params.yaml")
     (tmp_path / section["voice"]["base"]).mkdir(parents=True)
     (tmp_path / section["speaker"]["model"]).mkdir()
     (tmp_path / section["whisper"]["model"]).touch()
@@ -100,15 +102,19 @@ def _no_dvc() -> None:
 
 
 def _no_whisper() -> None:
-    Path(doctor.params.load()["whisper"]["model"]).unlink()
+    Path(params.load()["whisper"]["model"]).unlink()
+
+
+def _no_folder_of_whisper() -> None:
+    edit("params.yaml", "model: models/tiny/whisper.pt", "model: /nowhere/whisper")
 
 
 def _no_encoder() -> None:
-    Path(doctor.params.load()["speaker"]["model"]).rmdir()
+    Path(params.load()["speaker"]["model"]).rmdir()
 
 
 def _no_voice() -> None:
-    Path(doctor.params.load()["voice"]["base"]).rmdir()
+    Path(params.load()["voice"]["base"]).rmdir()
 
 
 @pytest.mark.parametrize(
@@ -119,6 +125,11 @@ def _no_voice() -> None:
             _no_whisper,
             "FAIL  Whisper      models/tiny/whisper.pt is not here",
             "git checkout -- models/tiny/whisper.pt",
+        ),
+        (
+            _no_folder_of_whisper,
+            "FAIL  Whisper      /nowhere/whisper is not here\n",
+            "→ name another in params.yaml",
         ),
         (_no_voice, "is not here", "name another in params.yaml"),
         (_no_encoder, "FAIL  who speaks   models/tiny/speaker is not here", "name another in params.yaml"),
@@ -185,15 +196,17 @@ def test_a_hub_model_out_of_reach_fails_after_one_question_of_a_few_seconds(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(healthy / "cache"))
-    monkeypatch.setattr(doctor, "_params", lambda: {"voice": {"base": "someone/voice", "revision": "0" * 40}})
+    monkeypatch.setattr(
+        model_checks, "known_params", lambda: {"voice": {"base": "someone/voice", "revision": "0" * 40}}
+    )
     patience, ask = [], huggingface_hub.get_hf_file_metadata
     asked = lambda url, timeout: (patience.append(timeout), ask(url, timeout=timeout))  # noqa: E731
     monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", asked)
-    (finding,) = doctor.voice()
+    (finding,) = model_checks.voice()
     assert (finding.level, finding.what) == ("FAIL", "voice model")
     assert "someone/voice is neither here nor reachable" in finding.text
-    assert patience == [doctor.PATIENCE]
-    assert doctor.PATIENCE < 10
+    assert patience == [model_checks.PATIENCE]
+    assert model_checks.PATIENCE < 10
 
 
 def test_a_store_that_is_down_fails(healthy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,12 +220,12 @@ def test_a_store_that_is_down_fails(healthy: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_whisper_by_name_is_looked_for_in_its_cache(healthy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_params", lambda: {"whisper": {"model": "turbo"}})
+    monkeypatch.setattr(model_checks, "known_params", lambda: {"whisper": {"model": "turbo"}})
     monkeypatch.setenv("XDG_CACHE_HOME", str(healthy))
-    assert [finding.level for finding in doctor.listener()] == ["warn"]
+    assert [finding.level for finding in model_checks.listener()] == ["warn"]
     (healthy / "whisper").mkdir()
     (healthy / "whisper/large-v3-turbo.pt").touch()
-    assert [finding.level for finding in doctor.listener()] == ["ok"]
+    assert [finding.level for finding in model_checks.listener()] == ["ok"]
 
 
 def test_the_doctor_loads_no_model_library(healthy: Path) -> None:
@@ -257,7 +270,7 @@ def test_the_softest_the_loudest_and_the_most_varied_recording_are_told(
     healthy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "LUFS" not in examine(capsys)[1], "nothing is measured yet"
-    names = [source.id for source in doctor.sources.read(Path("data/sources.yaml"))]
+    names = [source.id for source in sources.read(Path("data/sources.yaml"))]
     Path("data/speech").mkdir()
     for name, loudness in zip(names, ([-30.2, 3.0, -5.0], [-18.4, 16.1, -1.0], [None, None, -60.0]), strict=True):
         Path(f"data/speech/{name}.json").write_text(json.dumps({"key": "k", "bandwidth": 8000, "loudness": loudness}))
@@ -268,3 +281,10 @@ def test_the_softest_the_loudest_and_the_most_varied_recording_are_told(
         moments = np.array([[stored(-20)] * 100 + [stored(noise)] * 100, [1] * 100 + [0] * 100], np.uint8)
         np.save(f"data/speech/{name}.npy", moments)
     assert f"{loud} is the noisiest, its speech 10 dB above the rest" in examine(capsys)[1]
+
+
+def test_a_whisper_may_be_a_folder(healthy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base/model.bin").write_bytes(b"weights")
+    edit("params.yaml", "model: models/tiny/whisper.pt", f"model: {tmp_path / 'base'}")
+    assert f"ok    Whisper      {tmp_path / 'base'}\n" in examine(capsys)[1]

@@ -164,3 +164,20 @@ def test_a_damaged_draft_is_told_with_its_file(tmp_path: Path) -> None:
     path.write_text(json.dumps({"segments": [{"start": 0}]}))
     with pytest.raises(DataError, match=r"talk\.json: not a draft"):
         read_draft(path)
+
+
+def test_a_part_of_a_sentence_with_hardly_any_words_is_as_sure_as_its_neighbours(tmp_path: Path) -> None:
+    def line(start: float, text: str, *probabilities: float) -> dict[str, object]:
+        words = [{"probability": one} for one in probabilities]
+        return {"start": start, "end": start + 1, "text": text, "words": words}
+
+    said = [
+        line(0, "And so my friends", 0.9, 0.9, 0.9, 0.9),
+        line(1, "ask not", 0.4, 0.4),
+        line(2, "what it does for you.", 0.8, 0.8, 0.8, 0.8, 0.8),
+        line(3, "Thank you.", 0.3, 0.3),
+        line(4, "Ask what is done.", 0.7, 0.7, 0.7, 0.7),
+    ]
+    path = tmp_path / "talk.json"
+    path.write_text(json.dumps({"audio_sha256": "a", "language": "en", "segments": said}))
+    assert read_draft(path).confidences == (0.9, 0.764, 0.8, 0.3, 0.7), "a sentence of its own is judged by itself"

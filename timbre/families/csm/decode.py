@@ -24,7 +24,7 @@ from torch import Tensor
 
 from timbre.families.csm.eight_bits import Int8Heads
 from timbre.families.frame_loop import FrameDecoder, Frames
-from timbre.families.llama import Layer, Product, Stack, joined, product, shape_of
+from timbre.families.llama import PACKED, Layer, Product, Stack, joined, joined_weight, product, shape_of
 from timbre.families.lora_rows import RowAdapters, RowProduct
 from timbre.families.protocol import Speaking
 from timbre.families.sampling import RowSampling, pick
@@ -60,9 +60,12 @@ def layers(modules: Any, prefix: str, adapters: RowAdapters | None) -> list[Laye
 
 
 def adapted(adapters: RowAdapters, plain: Product, module: Any, prefix: str, *names: str) -> RowProduct:
-    shapes = [shape_of(getattr(module, name)) for name in names]
+    each = [getattr(module, name) for name in names]
+    shapes = [shape_of(layer) for layer in each]
     parts = [(f"{prefix}.{name}", outputs) for name, (outputs, _) in zip(names, shapes, strict=True)]
-    return adapters.put_on(plain, shapes[0][1], *parts)
+    weight = joined_weight(*each)
+    small = None if weight is None or weight.numel() >= PACKED else weight.t().contiguous()
+    return adapters.put_on(plain, shapes[0][1], *parts, small=small)
 
 
 class Decoder(FrameDecoder):

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from timbre.core.errors import ModelError
 from timbre.core.sections import CsmParams
-from timbre.core.text import words
 from timbre.families import lora as low_rank
 from timbre.families.batch_rows import own_rows
 from timbre.families.csm.decode import Decoder
@@ -223,17 +222,6 @@ class Csm(FrameVoice[Decoder]):
         if how.repetition_penalty != 1:
             raise ModelError("generate.repetition_penalty: CSM knows none; set it to 1")
         return Decoder(self.base, how, weights=like.weights if like else None)
-
-    def unknown_words(self, text: str) -> list[str]:
-        """Those that the voice would mumble: a tokenizer of whole words, as the tiny model's, has to spell them.
-
-        A real tokenizer makes pieces of any word, and its model has learnt them.
-        """
-        model = self.tokenizer.backend_tokenizer.model
-        if type(model).__name__ != "WordPiece":
-            return []
-        tokens = {word: self.tokenizer(word, add_special_tokens=False)["input_ids"] for word in words(text)}
-        return [word for word, ids in tokens.items() if len(ids) > 1 or self.tokenizer.unk_token_id in ids]
 
     merged_library = "transformers"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import time
 import urllib.parse
 from functools import partial
 from types import FrameType
@@ -85,6 +86,15 @@ class DrainingServer(uvicorn.Server):
     def __init__(self, service: SpeechService, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.service = service
+        self.patience: float | None = None  # until when others may end, on the monotonic clock
+
+    async def on_tick(self, counter: int) -> bool:
+        """Listens on while somebody is spoken to: who asks meanwhile is told 503, and not left without an answer."""
+        ending = await super().on_tick(counter)
+        if not ending or self.force_exit:
+            return ending
+        self.patience = self.patience or time.monotonic() + DRAIN
+        return not self.service.voices.engine.busy or time.monotonic() > self.patience
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.service.draining = True

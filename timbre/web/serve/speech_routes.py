@@ -26,7 +26,7 @@ from timbre.exchange.voice_card import named
 from timbre.exchange.voice_versions import VoiceVersion
 from timbre.families import Turn
 from timbre.project.permissions import Permissions
-from timbre.synthesis.engine import NotReady, SpeechJob
+from timbre.synthesis.engine import Draining, NotReady, SpeechJob
 from timbre.synthesis.narration import Manner, Narration, manner_of, passages
 from timbre.synthesis.spoken_log import SpokenLog
 from timbre.synthesis.written_text import spelled_out
@@ -78,6 +78,8 @@ class SpeechService:
     async def speech(self, request: Request) -> Response:
         try:
             key = self.keys.name_of(request.headers.get("authorization", ""))
+            if self.draining:
+                raise Draining("the server is ending; ask another one, or again in a moment")
             wanted = parse(await read_small(request, MOST))
             answer = await run_in_threadpool(self._prepared, wanted, key)
         except Exception as error:
