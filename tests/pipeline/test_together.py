@@ -48,7 +48,7 @@ def test_two_people_edit_two_recordings_and_one_command_ends_the_conflict(
     assert cli.execute(["resolve"]) == 0
     said = capsys.readouterr().out
     assert "dvc.lock: took our side\nmetrics.json: took our side" in said
-    assert "now: dvc repro, git add dvc.lock, git commit  (count will run)" in said
+    assert "now: dvc repro, git add -u, git commit  (count will run)" in said
     assert desk.run("git", "ls-files", "--unmerged").stdout == ""
     desk.publish("Merge ann")
     assert desk.run("dvc", "status").stdout.startswith("Data and pipelines are up to date")

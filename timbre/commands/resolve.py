@@ -48,10 +48,10 @@ def command(args: argparse.Namespace) -> int:
     if not sides:
         print("nothing is in conflict")
     elif left:
-        print("then: dvc repro, git add dvc.lock, git commit")
+        print("then: dvc repro, git add -u, git commit")
     else:
         behind = [stage.stage for stage in dvc_lock.stale(tree, dvc_lock.read(tree)) if stage.reasons]
-        print("now: dvc repro, git add dvc.lock, git commit" + (f"  ({', '.join(behind)} will run)" if behind else ""))
+        print("now: dvc repro, git add -u, git commit" + (f"  ({', '.join(behind)} will run)" if behind else ""))
     return 1 if left else 0
 
 

@@ -20,6 +20,7 @@ from timbre.core.errors import DataError
 from timbre.core.safe_text import print_json, redacted
 from timbre.evaluation import metrics, mos
 from timbre.evaluation.metrics import Evidence
+from timbre.project import sources
 from timbre.report import tables
 from timbre.report.verdict import NAMES, verdict
 from timbre.tracking import offline
@@ -32,6 +33,7 @@ EXAMPLES = [
     ("timbre summary --readme", "update the table in README.md"),
 ]
 CONFLICT = re.compile(rb"^<<<<<<< ", re.MULTILINE)
+SOURCES = Path("data/sources.yaml")
 DETAILS, REPORT, README = Path("reports/details.json"), Path("reports/index.html"), Path("README.md")
 METRICS = Path("reports/metrics.json")  # held all of it in versions of before
 MOS, SAMPLES = Path("reports/mos.json"), Path("reports/samples")
@@ -46,6 +48,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def command(args: argparse.Namespace) -> int:
     path = measured()
     if not path.exists():
+        if SOURCES.exists():
+            sources.read(SOURCES)  # which says so where there is no recording yet
         raise DataError(f"{path}: there is no voice yet; `dvc repro` makes one")
     if CONFLICT.search(path.read_bytes()):
         raise DataError(f"{path}: is in conflict after a merge; `timbre resolve`, then `dvc repro`")

@@ -51,8 +51,15 @@ def test_a_mistake_ends_in_one_line_without_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "dvc.yaml").touch()  # by which a project is known
     done = timbre("summary", cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: reports/details.json: there is no voice yet")
-    assert done.stderr.count("\n") == 1
+    assert done.stderr == "error: reports/details.json: there is no voice yet; `dvc repro` makes one\n"
+
+
+def test_a_summary_of_a_project_without_recordings_asks_for_one(tmp_path: Path) -> None:
+    (tmp_path / "dvc.yaml").touch()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/sources.yaml").write_text("[]\n")
+    done = timbre("summary", cwd=tmp_path)
+    assert done.stderr.startswith("error: data/sources.yaml: there is no recording yet; `timbre add FILE`")
 
 
 def test_summary_shows_the_four_conditions_and_where_to_go(tmp_path: Path) -> None:
