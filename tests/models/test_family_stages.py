@@ -123,7 +123,7 @@ def is_judged_and_reported(family: str, codes: Path) -> None:
 def is_spoken_with() -> None:
     """By `timbre say`, and by the engine of `timbre serve`: two callers at once."""
     assert cli.execute(["say", "--clone", "The ferry waits. Again and again.", "--out", "said.flac"]) == 0
-    assert len(audio.read("said.flac")[0])
+    assert len(audio.read(Path("said.flac"))[0])
     settings = read()
     voice = families.load(settings.voice, Path("models/adapter"))
     engine = Engine(lambda: open_slots(voice, 2, {"ann": Path("models/adapter")}))

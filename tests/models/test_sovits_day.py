@@ -106,7 +106,7 @@ def test_a_gpt_sovits_user_s_day(version: str, lists: Path, tmp_path: Path) -> N
     assert {"adapter_model.safetensors", "stage2.safetensors", "voice.safetensors"} <= adapter
     assert len(list(Path("reports/samples").glob("*.flac"))) == 4, "base and tuned, each with and without a reference"
     assert cli.execute(["say", "--clone", "The night ferry waits.", "--out", "said.flac"]) == 0
-    assert len(audio.read("said.flac")[0])
+    assert len(audio.read(Path("said.flac"))[0])
 
     people = Path("data/speakers.yaml")
     people.write_text(people.read_text().replace("repository learns", "repository learns, publish"))  # she agrees

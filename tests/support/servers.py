@@ -73,9 +73,12 @@ def postgres(tools: Path) -> Iterator[str]:
         shutil.chown(folder, "postgres")
 
     def run(*command: str) -> None:
-        user = ["runuser", "-u", "postgres", "--"] if root else []
+        user = "postgres" if root else None
         # a server that goes on holds the pipe of its output open: not captured
-        done = subprocess.run([*user, *command], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+        done = subprocess.run(
+            command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, user=user, group=user,
+            extra_groups=[] if root else None,
+        )  # fmt: skip
         assert done.returncode == 0, f"{command[0]} failed"
 
     try:

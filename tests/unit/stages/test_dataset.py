@@ -369,7 +369,7 @@ def test_the_loader_gives_sound_text_source_and_where_they_are_from(root: Path) 
 
 def test_without_datasets_one_line_says_how_to_install_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)  # an import of it fails
-    with pytest.raises(DataError, match=r"needs the package datasets: pip install '\.\[datasets\]'"):
+    with pytest.raises(DataError, match=r"needs the package datasets: pip install -c constraints.txt '\.\[datasets\]'"):
         load(Path("data/dataset/train.jsonl"))
 
 
