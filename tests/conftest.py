@@ -109,6 +109,14 @@ class Repository:
     def lock(self) -> str:
         return (self.root / "dvc.lock").read_text()
 
+    def begin(self) -> None:
+        """Git and DVC, and somebody who commits."""
+        for command in (["git", "init", "-q", "-b", "main"], ["dvc", "init", "-q"]):
+            self.run(*command)
+        for name, value in (("user.email", "ann@example.org"), ("user.name", "Ann")):
+            self.run("git", "config", name, value)
+        (self.root / ".dvc/config").write_text("[core]\n    analytics = false\n    check_update = false\n")
+
     def commit(self, message: str) -> None:
         self.run("git", "add", "-A")
         self.run("git", "commit", "-qm", message)

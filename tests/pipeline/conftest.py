@@ -23,11 +23,7 @@ def _run_pipeline(root: Path, warm: Path) -> None:
 
     repository = Repository(root, warm)
     build_repository(root, ROOT)
-    repository.run("git", "init", "-q", "-b", "main")
-    repository.run("git", "config", "user.email", "ann@example.org")
-    repository.run("git", "config", "user.name", "Ann")
-    repository.run("dvc", "init", "-q")
-    (root / ".dvc/config").write_text("[core]\n    analytics = false\n    check_update = false\n")
+    repository.begin()
     repository.repro()
     repository.commit("First voice")
 

@@ -48,11 +48,7 @@ def repository(root: Path, warm: Path) -> Repository:
         path.unlink()
     (root / "models/adapter").rmdir()
     (root / ".gitignore").write_text("/models/adapter\n/mlflow.db*\n/mlruns\n")
-    repository.run("git", "init", "-q", "-b", "main")
-    for name, value in (("user.email", "ann@example.org"), ("user.name", "Ann")):
-        repository.run("git", "config", name, value)
-    repository.run("dvc", "init", "-q")
-    (root / ".dvc/config").write_text("[core]\n    analytics = false\n    check_update = false\n")
+    repository.begin()
     repository.commit("A voice")
     return repository
 

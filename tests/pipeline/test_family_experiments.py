@@ -31,11 +31,7 @@ def repository(tmp_path: Path, warm: Path) -> Repository:
     ignored = ("/data/codes", "/models", "/scratch", "__pycache__")
     (tmp_path / ".gitignore").write_text("\n".join(ignored) + "\n")
     repository = Repository(tmp_path, warm)
-    repository.run("git", "init", "-q", "-b", "main")
-    for name, value in (("user.email", "ann@example.org"), ("user.name", "Ann")):
-        repository.run("git", "config", name, value)
-    repository.run("dvc", "init", "-q")
-    (tmp_path / ".dvc/config").write_text("[core]\n    analytics = false\n    check_update = false\n")
+    repository.begin()
     repository.commit("A voice")
     return repository
 

@@ -81,10 +81,7 @@ def voice(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reposi
     online = environment(HF_HOME=str(root / "hf"), **at(hub))
     with warm_python.folder(online) as programs:
         repository = Repository(root, programs)
-        for command in (["git", "init", "-qb", "main"], ["dvc", "init", "-q"]):
-            repository.run(*command)
-        repository.run("git", "config", "user.email", "ann@example.org")
-        repository.run("git", "config", "user.name", "Ann")
+        repository.begin()
         yield repository
 
 

@@ -41,7 +41,6 @@ EXAMPLES = [
         "part of a download",
     ),
 ]
-SOURCES = Path("data/sources.yaml")
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def command(args: argparse.Namespace) -> int:
 
 
 def add(args: argparse.Namespace) -> None:
-    others = yaml_entries.read(SOURCES)
+    others = yaml_entries.read(sources.PATH)
     span = {key: _time(value) for key in ("start", "end") if (value := getattr(args, key)) is not None}
     name = args.id or make_id(args.what, tuple(span.values()), {source.id for source in others})
     sound = recognised(args.what, name)
@@ -88,7 +87,7 @@ def add(args: argparse.Namespace) -> None:
     entry |= {key: value for key in sources.REQUIRED[1:] if (value := _told(key, args, others)) is not None}
     _check_told(entry)
     with _place(sound) as placed:
-        changes = [yaml_entries.appended(SOURCES, entry | span, sound.origin, placed)]
+        changes = [yaml_entries.appended(sources.PATH, entry | span, sound.origin, placed)]
         person = newcomer(entry, args)
         if person:
             changes.insert(0, yaml_entries.with_people(speakers.PATH, [person]))
@@ -96,7 +95,7 @@ def add(args: argparse.Namespace) -> None:
             _check_sound(args.what, span)
         _copy(sound, placed)
         write_all(changes)
-    print(f"{SOURCES}: added {name} from {redacted(sound.origin)}")
+    print(f"{sources.PATH}: added {name} from {redacted(sound.origin)}")
     print("\n".join(f"  {key}: {value}" for key, value in entry.items() if key not in ("id", *sources.ORIGINS)))
     if person:
         consent = person.consent

@@ -16,7 +16,6 @@ from timbre.project.sources import Source
 from timbre.report.numbers import plural
 
 SOME = 4  # words that are named
-SOURCES = Path("data/sources.yaml")
 
 
 def settings() -> Findings:
@@ -34,7 +33,7 @@ def settings() -> Findings:
 
 def recordings() -> Findings:
     try:
-        declared = sources.read(SOURCES)
+        declared = sources.read(sources.PATH)
     except SourceError as error:
         for problem in str(error).splitlines():
             told, _, remedy = problem.partition("; ")
@@ -75,7 +74,7 @@ def consents() -> Findings:
     """Of everybody who is heard: whose recording it is, and whoever has a line in it."""
     used: dict[str, list[str]] = {}
     try:
-        for source in sources.read(SOURCES):
+        for source in sources.read(sources.PATH):
             for speaker in dict.fromkeys([source.speaker, *_speakers(_transcript(source))]):
                 used.setdefault(speaker, []).append(source.id)
         problems = list(speakers.problems(speakers.read(), used))
@@ -116,7 +115,7 @@ def vocabulary() -> Findings:
 def _foreign_drafts() -> Iterator[str]:
     if known := known_words.listener():
         with contextlib.suppress(SourceError):
-            for source in sources.read(SOURCES):
+            for source in sources.read(sources.PATH):
                 with contextlib.suppress(DataError):  # no draft yet, or a damaged one: `transcribe` tells it
                     draft = transcripts.read_draft(Path(f"data/drafts/{source.id}.json"))
                     if line := known.foreign(source.id, draft.confidences):
@@ -125,7 +124,7 @@ def _foreign_drafts() -> Iterator[str]:
 
 def _texts() -> Iterator[str]:
     with contextlib.suppress(SourceError):  # told by `recordings`
-        for path in (path for source in sources.read(SOURCES) if (path := _transcript(source)).exists()):
+        for path in (path for source in sources.read(sources.PATH) if (path := _transcript(source)).exists()):
             yield from (line.text for line in transcripts.readable_lines(path.read_bytes()) if line.flag != "drop")
     if prompts.PATH.exists():
         with contextlib.suppress(DataError):  # `generate` tells it

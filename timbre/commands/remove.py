@@ -34,7 +34,7 @@ EXAMPLES = [
     ("timbre remove ann", "show what of a speaker would go and what stays"),
     ("timbre remove harbour-noon --write", "remove one recording"),
 ]
-SOURCES, TRANSCRIPTS = Path("data/sources.yaml"), Path("data/transcripts")
+TRANSCRIPTS = Path("data/transcripts")
 PEOPLE = people.PATH
 
 
@@ -55,16 +55,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(args: argparse.Namespace) -> int:
-    first = plan(sources.read(SOURCES), args.what)
+    first = plan(sources.read(sources.PATH), args.what)
     print("\n".join([*told(first), *in_mlflow(first.what)]))
     if not args.write:
         print("nothing was changed; --write does it")
         return 0
     with one_editor():
-        removal_plan = plan(sources.read(SOURCES), args.what)  # as it is now, while nobody else writes
+        removal_plan = plan(sources.read(sources.PATH), args.what)  # as it is now, while nobody else writes
         Unfinished(removal_plan.what, removal_plan.ids, tuple(map(str, removal_plan.files))).write()
         # first what names the files, so that a run cut short leaves strangers and nothing missing
-        declared = [yaml_entries.without(SOURCES, removal_plan.declared)] if removal_plan.declared else []
+        declared = [yaml_entries.without(sources.PATH, removal_plan.declared)] if removal_plan.declared else []
         write_all([*(change for change, _ in removal_plan.edits), *declared])
         removal.delete(removal_plan.files)
         try:
@@ -165,7 +165,7 @@ def flagged(paths: Sequence[Path], speakers: Collection[str]) -> Iterator[tuple[
 def told(removal_plan: RemovalPlan) -> Iterator[str]:
     if begun := Unfinished.read().what:
         yield f"a removal of {', '.join(begun)} was cut short; --write finishes it too"
-    yield from (f"{SOURCES}: {name} goes" for name in removal_plan.declared)
+    yield from (f"{sources.PATH}: {name} goes" for name in removal_plan.declared)
     lost = unsaved(removal_plan.files)
     yield from (
         f"{path} goes" + ", WITH CHANGES THAT GIT DOES NOT HAVE" * (str(path) in lost) for path in removal_plan.files

@@ -33,7 +33,6 @@ EXAMPLES = [
     ("timbre summary --readme", "update the table in README.md"),
 ]
 CONFLICT = re.compile(rb"^<<<<<<< ", re.MULTILINE)
-SOURCES = Path("data/sources.yaml")
 DETAILS, REPORT, README = Path("reports/details.json"), Path("reports/index.html"), Path("README.md")
 METRICS = Path("reports/metrics.json")  # held all of it in versions of before
 MOS, SAMPLES = Path("reports/mos.json"), Path("reports/samples")
@@ -48,8 +47,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def command(args: argparse.Namespace) -> int:
     path = measured()
     if not path.exists():
-        if SOURCES.exists():
-            sources.read(SOURCES)  # which says so where there is no recording yet
+        if sources.PATH.exists():
+            sources.read(sources.PATH)  # which says so where there is no recording yet
         raise DataError(f"{path}: there is no voice yet; `dvc repro` makes one")
     if CONFLICT.search(path.read_bytes()):
         raise DataError(f"{path}: is in conflict after a merge; `timbre resolve`, then `dvc repro`")

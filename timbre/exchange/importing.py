@@ -152,9 +152,9 @@ def _drafted(cues: Sequence[subtitles.Cue], facts: Recording) -> tuple[Line, ...
 
 
 def _declared(name: str) -> Recording:
-    declared = {source.id: source for source in sources.read(placing.SOURCES)}
+    declared = {source.id: source for source in sources.read(sources.PATH)}
     if name not in declared:
-        raise DataError(f"{name}: no such recording in {placing.SOURCES}; there are {', '.join(declared)}")
+        raise DataError(f"{name}: no such recording in {sources.PATH}; there are {', '.join(declared)}")
     return sources.recordings([declared[name]], Path("data/raw"))[0]
 
 

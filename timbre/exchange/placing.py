@@ -18,11 +18,11 @@ from timbre.core.content import file_sha256
 from timbre.core.errors import DataError, SourceError, raise_all
 from timbre.editing import yaml_entries
 from timbre.editing.owned_files import FileChange, one_editor, write_all
-from timbre.project import speakers
+from timbre.project import sources, speakers
 from timbre.project.sources import CHECKS, RECORDINGS
 from timbre.project.speakers import Person
 
-SOURCES, TRANSCRIPTS = Path("data/sources.yaml"), Path("data/transcripts")
+TRANSCRIPTS = Path("data/transcripts")
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,14 @@ def check_entry(entry: dict[str, str]) -> None:
 
 def taken(ids: Sequence[str]) -> list[str]:
     """Those that data/sources.yaml declares already."""
-    declared = {source.id for source in yaml_entries.read(SOURCES)}
+    declared = {source.id for source in yaml_entries.read(sources.PATH)}
     return [name for name in ids if name in declared]
 
 
 def in_the_way(items: Sequence[Item]) -> Iterator[str]:
     """What stands where these would go, besides what an import that was killed had placed of them."""
     for name in taken([item.id for item in items]):
-        yield f"{SOURCES}: {name} is declared already; choose another name with --name"
+        yield f"{sources.PATH}: {name} is declared already; choose another name with --name"
     for item in items:
         ours = {item.recording: item.audio, item.written: item.transcript}
         for path in [*sorted(RECORDINGS.glob(f"{item.id}.*")), item.written]:
@@ -104,7 +104,7 @@ def _place(items: Sequence[Item], terms: dict[str, str], newcomers: Sequence[Per
                 placed.append(to)
         own = [{"id": x.id, "file": x.recording.as_posix(), "speaker": x.speaker} for x in items]
         entries = [one | terms | {"draft": False} for one in own]  # their words are known
-        write_all([*introduced(newcomers), yaml_entries.extended(SOURCES, entries)])
+        write_all([*introduced(newcomers), yaml_entries.extended(sources.PATH, entries)])
     except BaseException:
         for path in placed:
             path.unlink(missing_ok=True)

@@ -81,6 +81,13 @@ class RowProduct(ABC):
     def row(self, number: int) -> Plain:
         """The product for that row alone."""
 
+    @abstractmethod
+    def learn(self, name: str, thin: Thin) -> None:
+        """A voice that rows may take from now on."""
+
+    @abstractmethod
+    def forget(self, name: str) -> None: ...
+
 
 @dataclass
 class VoiceProduct(RowProduct):
@@ -88,6 +95,12 @@ class VoiceProduct(RowProduct):
 
     busy: BusyRows
     thin: dict[str, Thin] = field(default_factory=dict)
+
+    def learn(self, name: str, thin: Thin) -> None:
+        self.thin[name] = thin
+
+    def forget(self, name: str) -> None:
+        self.thin.pop(name, None)
 
     def __call__(self, x: Tensor) -> Tensor:
         y = self.plain(x)
@@ -121,6 +134,12 @@ class MergedProduct(RowProduct):
     busy: BusyRows
     merged: dict[str, Tensor] = field(default_factory=dict)  # (in, out)
 
+    def learn(self, name: str, thin: Thin) -> None:
+        self.merged[name] = torch.addmm(self.base, thin.down, thin.up)
+
+    def forget(self, name: str) -> None:
+        self.merged.pop(name, None)
+
     def __call__(self, x: Tensor) -> Tensor:
         masks = self.busy.masks
         y = torch.matmul(x, self.base) if None in self.busy.names.values() or not masks else None
@@ -142,6 +161,12 @@ class OwnProduct(RowProduct):
     down: Tensor  # (rows, in, parts * rank)
     up: Tensor  # (rows, parts * rank, out)
 
+    def learn(self, name: str, thin: Thin) -> None:
+        """Nothing: `RowAdapters` writes the matrices of a row that takes it."""
+
+    def forget(self, name: str) -> None:
+        """Nothing: a row keeps its matrices until it takes another."""
+
     def __call__(self, x: Tensor) -> Tensor:
         return torch.baddbmm(self.plain(x), torch.bmm(x, self.down), self.up)
 
@@ -162,9 +187,7 @@ class RowAdapters:
         self.busy = BusyRows(rows, self.like)
         self.written: dict[int, str | None] = {}  # what the rows' own matrices hold
 
-    def put_on(
-        self, plain: Plain, inputs: int, *parts: tuple[str, int], small: Tensor | None = None
-    ) -> RowProduct:  # fmt: skip
+    def put_on(self, plain: Plain, inputs: int, *parts: tuple[str, int], small: Tensor | None = None) -> RowProduct:
         """`parts` are names and outputs of the linear layers that `plain` joins; `small` is their weight (in, out),
         where each voice may have one of its own."""
         if self.own:
@@ -192,10 +215,7 @@ class RowAdapters:
                     raise ModelError(f"{folder} has rank {len(low)}, and this server was started with {self.rank}")
         self.loaded[name] = [self._thin(product, matrices) for product in self.products]
         for product, thin in zip(self.products, self.loaded[name], strict=True):
-            if isinstance(product, VoiceProduct):
-                product.thin[name] = thin
-            elif isinstance(product, MergedProduct):
-                product.merged[name] = torch.addmm(product.base, thin.down, thin.up)
+            product.learn(name, thin)
 
     def _thin(self, product: RowProduct, matrices: dict[str, Tensor]) -> Thin:
         width, out = len(product.parts) * self.rank, sum(size for _, size in product.parts)
@@ -211,10 +231,7 @@ class RowAdapters:
     def forget(self, name: str) -> None:
         self.loaded.pop(name, None)
         for product in self.products:
-            if isinstance(product, VoiceProduct):
-                product.thin.pop(name, None)
-            elif isinstance(product, MergedProduct):
-                product.merged.pop(name, None)
+            product.forget(name)
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def use(self, row: int, name: str | None) -> None:

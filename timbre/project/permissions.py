@@ -43,7 +43,7 @@ Used = Mapping[str, Sequence[str]]
 class Permissions:
     """Of three files that people own, each read when it is first asked for."""
 
-    sources_file: Path = Path("data/sources.yaml")
+    sources_file: Path = sources.PATH
     speakers_file: Path = speakers.PATH
     transcripts_folder: Path = Path("data/transcripts")
 

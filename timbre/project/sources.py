@@ -30,6 +30,7 @@ from timbre.core.errors import DataError, SourceError, raise_all
 from timbre.core.records import Recording, check_id
 from timbre.core.safe_text import short_repr
 
+PATH = Path("data/sources.yaml")
 RECORDINGS = Path("data/recordings")  # the only folder a local file may come from: git carries it, DVC watches it
 REQUIRED = ("id", "speaker", "language", "licence", "consent")
 ORIGINS = ("file", "url")  # keys that say where the sound is, of which an entry has one

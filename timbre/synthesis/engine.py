@@ -39,7 +39,10 @@ class NotReady(EngineError):
 
 
 class Draining(EngineError):
-    """The engine is ending, and begins nothing new."""
+    """Nothing new is begun."""
+
+    def __init__(self) -> None:
+        super().__init__("the server is ending; ask another one, or again in a moment")
 
 
 class Ask(NamedTuple):
@@ -107,7 +110,7 @@ class Engine:
         self.orders: deque[Callable[[Slots], None]] = deque()  # what is to be done between two frames
         self.frames = 0
         self.restarts = 0
-        self.draining = self.closed = False
+        self.closed = False
         self.failure: TimbreError | None = None  # a mistake of the user's that no new try mends
         self.wake = threading.Condition()
         self.thread = threading.Thread(target=self._run, name="timbre-engine", daemon=True)
@@ -115,7 +118,7 @@ class Engine:
 
     @property
     def ready(self) -> bool:
-        return self.slots is not None and not self.draining and not self.closed
+        return self.slots is not None and not self.closed
 
     @property
     def busy(self) -> bool:
@@ -124,8 +127,8 @@ class Engine:
 
     def submit(self, script: Script, listen: Callable[[SpokenPart], None]) -> SpeechJob:
         with self.wake:
-            if self.draining or self.closed:
-                raise Draining("the server is ending; ask another one, or again in a moment")
+            if self.closed:
+                raise Draining
             if self.failure:
                 raise NotReady(str(self.failure))
             if self.slots is None:
@@ -164,14 +167,6 @@ class Engine:
             raise EngineError("the model did not answer; see the server's log")
         if errors:
             raise errors[0]
-
-    def drain(self, patience: float) -> bool:
-        """Begin nothing new and wait for those that speak or wait; False where somebody was left."""
-        self.draining = True
-        end = time.monotonic() + patience
-        while self.busy and time.monotonic() < end:
-            time.sleep(0.02)
-        return not self.busy
 
     def close(self) -> None:
         with self.wake:

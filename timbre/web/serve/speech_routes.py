@@ -79,7 +79,7 @@ class SpeechService:
         try:
             key = self.keys.name_of(request.headers.get("authorization", ""))
             if self.draining:
-                raise Draining("the server is ending; ask another one, or again in a moment")
+                raise Draining
             wanted = parse(await read_small(request, MOST))
             answer = await run_in_threadpool(self._prepared, wanted, key)
         except Exception as error:
