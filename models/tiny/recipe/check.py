@@ -1,7 +1,7 @@
 """Measures the tiny voice stack on sentences that no training saw, and writes quality.json.
 
-Reads   <work>/corpus.* (split heldout), whisper.pt, csm/, orpheus/, speaker/ as anyone would: whisper.load_model,
-        transformers' classes and snac.SNAC.
+Reads   <work>/corpus.* (split heldout), whisper.pt, csm/, orpheus/, xtts/, speaker/ as anyone would: whisper.load_model,
+        transformers' classes, snac.SNAC and timbre.families.
 Writes  quality.json: a row per figure with its number of items, its 95 % interval (bootstrap) and its goal; the
         same as a table in README.md.
 
@@ -21,6 +21,7 @@ import torch
 import whisper
 from check_orpheus import ORPHEUS_CHECKS
 from check_voices import VOICE_CHECKS
+from check_xtts import XTTS_CHECKS
 from measure import BASE, UNSEEN, Heard, Row, hear, heldout, publish, rate, recordings, row, transcribe
 from synthesise import HERE, RATE
 from whisper_windows import noise
@@ -88,7 +89,7 @@ CHECKS: dict[str, Callable[[Any], list[Row]]] = {
 
 
 def main() -> None:
-    checks = CHECKS | VOICE_CHECKS | ORPHEUS_CHECKS
+    checks = CHECKS | VOICE_CHECKS | ORPHEUS_CHECKS | XTTS_CHECKS
     parser = argparse.ArgumentParser(description="Measure the tiny voice stack.")
     parser.add_argument("checks", nargs="*", help=f"of {', '.join(checks)}; all by default")
     parser.add_argument("--whisper", type=Path, default=HERE / "whisper.pt")
