@@ -47,7 +47,8 @@ def build_repository(root: Path, project: Path) -> None:
     from tests.support.tiny_models import random_csm, random_whisper
 
     random_csm(root / "models/tiny/csm")
-    write(root / "models/tiny/orpheus/config.json", "{}\n")  # a dependency of stages that these parameters don't use
+    for other in ("orpheus", "xtts"):  # dependencies of stages that these parameters don't use
+        write(root / f"models/tiny/{other}/config.json", "{}\n")
     random_whisper(root / "models/tiny/whisper.pt")
     write(root / "data/opinions/.gitkeep", "")
     write(root / "data/glossary.txt", "# names that Whisper should know\nMarlow\n")

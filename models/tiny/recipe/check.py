@@ -1,7 +1,7 @@
 """Measures the tiny voice stack on sentences that no training saw, and writes quality.json.
 
-Reads   <work>/corpus.* (split heldout), whisper.pt, csm/, orpheus/, xtts/, speaker/ as anyone would: whisper.load_model,
-        transformers' classes, snac.SNAC and timbre.families.
+Reads   <work>/corpus.* (split heldout), whisper.pt, csm/, orpheus/, xtts/, speaker/ as anyone would:
+        whisper.load_model, transformers' classes, snac.SNAC and timbre.families.
 Writes  quality.json: a row per figure with its number of items, its 95 % interval (bootstrap) and its goal; the
         same as a table in README.md.
 

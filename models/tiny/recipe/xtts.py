@@ -62,7 +62,8 @@ class Lessons:
     """Batches of sentences."""
 
     def __init__(self, params: dict[str, Any]) -> None:
-        self.sounds, self.features = Sounds(params["utterances"]), Features.load()
+        self.sounds = Sounds(params["utterances"])
+        self.features = Features.known(self.sounds)
         self.codec = CodecEncoder(WIDTH, DEPTH, CODES)
         self.codec.load_state_dict(torch.load(WORK / "xtts-codec.pt", weights_only=True))
         self.codec.eval().requires_grad_(False)
@@ -103,7 +104,9 @@ class Lessons:
         for number, (heard, count, place) in enumerate(zip(many, counts, places, strict=True)):
             rows[number, :count] = codes[number, :count]
             features.append(F.pad(self.features(heard.mel, heard.pitch), (0, 0, 0, longest - count)))
-            phones.append(F.pad(heard.phone[AHEAD * CHUNK :].reshape(-1, 2, 2)[:, :, 0], (0, 0, 0, longest - count + AHEAD)))
+            phones.append(
+                F.pad(heard.phone[AHEAD * CHUNK :].reshape(-1, 2, 2)[:, :, 0], (0, 0, 0, longest - count + AHEAD))
+            )
             moments = (np.arange(longest) + AHEAD + 0.5) * CHUNK
             reads.append(np.array(place)[np.searchsorted(heard.ends, moments, side="right")])
         frames = int(random.integers(8, 34)) * 8
@@ -181,16 +184,16 @@ class Learner(nn.Module):
                 (torch.arange(width)[None] == batch.text_lengths[:, None] - 1) & (torch.rand(len(x), 1) < 0.5)
             )  # as upstream fine-tunes, and as it does not speak
         mask = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).tril() & heard[:, None]
-        bias = torch.zeros(mask.shape).masked_fill(~mask, -1e4)[:, None]  # (B, 1, T, T)
+        bias = torch.zeros(mask.shape, dtype=torch.bfloat16).masked_fill(~mask, -1e4)[:, None]  # (B, 1, T, T)
         missed = []
         with torch.autocast("cpu", torch.bfloat16):
             for number, layer in enumerate(gpt.gpt.h):
                 parts = linear(layer.ln_1(x), layer.attn.c_attn).unflatten(-1, (3, gpt.args.gpt_n_heads, -1))
                 query, key, value = parts.transpose(1, 3).unbind(2)  # (B, heads, T, size)
-                scores = (query @ key.transpose(2, 3)).float() * query.shape[-1] ** -0.5 + bias
+                scores = (query * query.shape[-1] ** -0.5) @ key.transpose(2, 3) + bias
                 if number in GUIDED:
-                    missed.append(misread(scores[:, 0, first:], batch))
-                attended = (scores.softmax(-1).bfloat16() @ value).transpose(1, 2).flatten(2)
+                    missed.append(misread(scores[:, 0, first:].float(), batch))
+                attended = (scores.softmax(-1, dtype=torch.bfloat16) @ value).transpose(1, 2).flatten(2)
                 x = x + linear(attended, layer.attn.c_proj)
                 inner = F.gelu(linear(layer.ln_2(x), layer.mlp.c_fc), approximate="tanh")
                 x = x + linear(inner, layer.mlp.c_proj)

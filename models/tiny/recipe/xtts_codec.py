@@ -4,7 +4,7 @@ A code tells of the stretch of sound after its own, so that the language model's
 codes before that place alone, knows what is to sound there. Whose voice it is the decoder is told, and the phone
 recogniser teaches what is said: the codes are left to say the rest. The decoder is thrown away; nothing needs it.
 
-Reads   <work>/xtts-sounds.pt, <work>/xtts-features.pt
+Reads   <work>/corpus.npy, <work>/corpus.jsonl, <work>/listener.pt
 Writes  <work>/xtts-codec.pt
 
 Run:  python recipe/xtts_codec.py [--minutes 4]
@@ -98,7 +98,7 @@ class Course:
     def __init__(self, params: dict[str, Any]) -> None:
         torch.manual_seed(0)
         self.seconds, self.sounds = 60 * params["codec_minutes"], Sounds(params["utterances"])
-        self.features = Features.load()
+        self.features = Features.known(self.sounds)
         self.names = list(self.sounds.of_voice)
         self.encoder = CodecEncoder(WIDTH, DEPTH, CODES)
         self.book = Book(self.encoder.codebook.embed)

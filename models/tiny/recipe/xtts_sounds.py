@@ -5,16 +5,14 @@ words, anew each time: what comes next must be read, not guessed. All of that ha
 costs next to nothing.
 
 Reads   <work>/corpus.npy, <work>/corpus.jsonl, <work>/listener.pt
-Writes  <work>/xtts-sounds.npz, once
+Writes  <work>/xtts-sounds.pt and <work>/xtts-features.pt, once
 """
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soxr
@@ -47,6 +45,10 @@ class Heard:
     row: int  # of the corpus' rows that are known here
     start: int  # frame of the row at which this begins
     gain: float = 1.0  # of the sound, beside the row's
+
+
+def mel_power(fft: int) -> MelPower:
+    return MelPower(SOUND_RATE, fft=fft, hop=HOP, window=torch.hann_window(1024), bands=MELS)
 
 
 def spectra(sound: np.ndarray, power: tuple[MelPower, MelPower]) -> tuple[Tensor, Tensor, Tensor]:
@@ -88,7 +90,7 @@ class Sounds:
 
     def measure(self, work: Path) -> dict[str, Tensor]:
         ear, began = Ear.load(work), time.time()
-        power = tuple(MelPower(SOUND_RATE, fft=n, hop=HOP, window=torch.hann_window(1024), bands=MELS) for n in (1024, 2048))
+        power = (mel_power(1024), mel_power(2048))
         parts: list[list[Tensor]] = [[], [], [], []]
         starts = [0]
         for number, (row, speed) in enumerate(zip(self.rows, self.speeds, strict=True)):
@@ -183,10 +185,10 @@ class Features:
         flat = (mel / self.stats).unflatten(-2, (-1, CHUNK)).flatten(-2) - self.mean
         return torch.cat([flat @ self.axes, 2 * pitch.unflatten(-2, (-1, CHUNK)).flatten(-2)], -1) / self.scale
 
-    def kept(self, work: Path) -> Features:
-        keep(work / "xtts-features.pt", vars(self))
-        return self
-
     @classmethod
-    def load(cls, work: Path = WORK) -> Features:
-        return cls(**torch.load(work / "xtts-features.pt", weights_only=True))
+    def known(cls, sounds: Sounds, work: Path = WORK) -> Features:
+        """Measured once: all trainings must mean the same by them."""
+        path = work / "xtts-features.pt"
+        if not path.exists():
+            keep(path, vars(cls.of(sounds)))
+        return cls(**torch.load(path, weights_only=True))

@@ -28,9 +28,9 @@ from listener import Ear, Listener
 from snac_codec import periodicity, power_of
 from torch import Tensor, nn
 from torch.nn import functional as F
-from xtts_sounds import CHUNK, MELS, Features, Sounds
+from xtts_sounds import CHUNK, Features, Sounds
 
-from timbre.families.hifigan import DILATIONS, KERNELS, LAST_SLOPE, SLOPE
+from timbre.families.hifigan import LAST_SLOPE, SLOPE
 from timbre.families.xtts.mel import HOP, QUIETEST, SOUND_RATE, MelPower
 from timbre.families.xtts.vocoder import FRAME, RATES, LatentVocoder, frames_of
 from timbre.families.xtts.vocoder import KERNELS as WIDENING
@@ -88,7 +88,9 @@ class Distances(nn.Module):
         self.powers = nn.ModuleDict()
         for size in (size for pair in SIZES for size in pair):
             bands = {2048: 80, 1024: 80, 512: 48, 256: 24}[size]
-            self.powers[str(size)] = MelPower(SPEAKS, fft=size, hop=size // 4, window=torch.hann_window(size), bands=bands)
+            self.powers[str(size)] = MelPower(
+                SPEAKS, fft=size, hop=size // 4, window=torch.hann_window(size), bands=bands
+            )
 
     def forward(self, made: Tensor, true: Tensor) -> dict[str, Tensor]:
         magnitude, mel = [], []
@@ -197,7 +199,7 @@ class Course:
     def begin(self, params: dict[str, Any]) -> dict[str, nn.Parameter]:
         """What is learnt, made or loaded."""
         sounds = Sounds(params["utterances"])
-        features = Features.load() if (WORK / "xtts-features.pt").exists() else Features.of(sounds).kept(WORK)
+        features = Features.known(sounds)
         self.crops = Crops(sounds, features)
         self.vocoder = LatentVocoder(len(features.scale), VECTOR, WIDTH)
         self.who = nn.Embedding(len(self.crops.names), VECTOR)
