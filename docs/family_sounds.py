@@ -2,13 +2,16 @@
 
     python docs/family_sounds.py csm=. orpheus=../orpheus       # each folder has a finished `dvc repro` of that family
 
-Sounds go to docs/sounds, as files that say that they are synthetic.
+A family that is not named keeps what the page shows of it. Sounds go to docs/sounds, as files that say that they are
+synthetic.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from timbre.audio.leaving import marked_copy, voice_of
@@ -23,49 +26,81 @@ MARKS = ("<!-- by ear -->\n", "<!-- /by ear -->")
 PROMPTS = ("bridge", "captain")  # rows of data/prompts.tsv
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What the page says of a family: a row for each condition, and the text of each prompt."""
+
+    rows: list[str]
+    texts: dict[str, str]
+
+
 def main(projects: Mapping[str, Path]) -> None:
     SOUNDS.mkdir(exist_ok=True)
-    for path in SOUNDS.glob("*.flac"):
-        path.unlink()
     before, rest = PAGE.read_text(encoding="utf-8").split(MARKS[0])
-    after = rest.split(MARKS[1])[1]
-    lines = [*figures(projects), *players(projects)]
+    old, after = rest.split(MARKS[1])
+    families = known(old)
+    for family, project in projects.items():
+        for path in SOUNDS.glob(f"{family}-*.flac"):
+            path.unlink()
+        families[family] = Shown(list(figures(family, project)), dict(texts(family, project)))
+    lines = ["| family | condition | words wrong | similarity | named as the speaker |", "|---|---|---|---|---|"]
+    lines += [row for shown in families.values() for row in shown.rows]
+    lines += ["", *players(families)]
     PAGE.write_text(f"{before}{MARKS[0]}" + "\n".join(lines) + f"\n{MARKS[1]}{after}", encoding="utf-8")
 
 
-def figures(projects: Mapping[str, Path]) -> Iterator[str]:
-    yield from ("| family | condition | words wrong | similarity | named as the speaker |", "|---|---|---|---|---|")
-    for family, project in projects.items():
-        evidence = metrics.read(project / "reports/details.json")
-        for condition in CONDITIONS:
-            one = evidence.conditions[condition]
-            yield f"| {family} | {title(condition)} | {one.wer:.1%} | {one.similarity:.3f} | {one.named:.0%} |"
-    yield ""
+def known(page: str) -> dict[str, Shown]:
+    """The families that the page shows already."""
+    rows = re.findall(r"^(\| ([a-z]+) \| .+%.*)$", page, re.M)
+    said = re.findall(r'src="sounds/([a-z]+)-base-([a-z]+)\.flac" aria-label="[^:]+: ([^"]+)"', page)
+    names = dict.fromkeys(family for _, family in rows)
+    return {
+        name: Shown(
+            [row for row, family in rows if family == name],
+            {prompt: text for family, prompt, text in said if family == name},
+        )
+        for name in names
+    }
 
 
-def players(projects: Mapping[str, Path]) -> Iterator[str]:
+def figures(family: str, project: Path) -> Iterator[str]:
+    evidence = metrics.read(project / "reports/details.json")
+    for condition in CONDITIONS:
+        one = evidence.conditions[condition]
+        yield f"| {family} | {title(condition)} | {one.wer:.1%} | {one.similarity:.3f} | {one.named:.0%} |"
+
+
+def texts(family: str, project: Path) -> Iterator[tuple[str, str]]:
+    """What each prompt says; its sounds are written."""
     for prompt in PROMPTS:
-        samples = {family: spoken(project, prompt) for family, project in projects.items()}
-        text = next(iter(samples.values()))[0].text
-        yield from (f"“{text}”", "", f"| | {' | '.join(projects)} |", f"|---|{'---|' * len(projects)}")
-        for number, condition in enumerate(CONDITIONS):
-            cells = [player(family, projects[family], said[number]) for family, said in samples.items()]
+        for condition in CONDITIONS:
+            path = project / f"reports/samples/{condition}-{prompt}-0.json"
+            sample = from_json(path.read_text(encoding="utf-8"), Sample, str(path))
+            sound = path.with_suffix(".flac").read_bytes()
+            key = voice_of(sample, mlmodel.adapter_key(project / "models/adapter"))
+            (SOUNDS / file(family, condition, prompt)).write_bytes(marked_copy(sound, key))
+        yield prompt, sample.text
+
+
+def players(families: Mapping[str, Shown]) -> Iterator[str]:
+    for prompt in PROMPTS:
+        text = next(iter(families.values())).texts[prompt]
+        yield from (f"“{text}”", "", f"| | {' | '.join(families)} |", f"|---|{'---|' * len(families)}")
+        for condition in CONDITIONS:
+            cells = [player(family, condition, prompt, text) for family in families]
             yield f"| {title(condition)} | {' | '.join(cells)} |"
         yield ""
 
 
-def spoken(project: Path, prompt: str) -> list[Sample]:
-    paths = [project / f"reports/samples/{condition}-{prompt}-0.json" for condition in CONDITIONS]
-    return [from_json(path.read_text(encoding="utf-8"), Sample, str(path)) for path in paths]
+def player(family: str, condition: str, prompt: str, text: str) -> str:
+    label = f"{family}, {title(condition)}: {text}"
+    return (
+        f'<audio controls preload="none" src="sounds/{file(family, condition, prompt)}" aria-label="{label}"></audio>'
+    )
 
 
-def player(family: str, project: Path, sample: Sample) -> str:
-    sound = (project / f"reports/samples/{sample.id}.flac").read_bytes()
-    key = voice_of(sample, mlmodel.adapter_key(project / "models/adapter"))
-    name = f"{family}-{sample.condition}-{sample.prompt}.flac"
-    (SOUNDS / name).write_bytes(marked_copy(sound, key))
-    label = f"{family}, {title(sample.condition)}: {sample.text}"
-    return f'<audio controls preload="none" src="sounds/{name}" aria-label="{label}"></audio>'
+def file(family: str, condition: str, prompt: str) -> str:
+    return f"{family}-{condition}-{prompt}.flac"
 
 
 def title(condition: str) -> str:
