@@ -80,12 +80,12 @@ def apart(spoken: Sequence[SpokenSegment], sound: Activity, max_pause: float) ->
     So no voice is cut out of a clip, and none stays in one without its words. Last syllables stay with their line: each
     end of a clip waits for the voice.
     """
-    found = list(spoken)
+    lines = list(spoken)
     for index, (before, after) in enumerate(pairwise(spoken)):
         removed = before.end + max_pause / 2, after.start - max_pause / 2
         if after.start - before.end > max_pause + TINY and sound.speaks(*removed).any():
-            found[index + 1] = replace(after, apart=True)
-    return found
+            lines[index + 1] = replace(after, apart=True)
+    return lines
 
 
 def unwritten(recording: Recording, segments: Sequence[Segment], sound: Activity) -> list[Drop]:
@@ -189,12 +189,12 @@ def sentence_ends(
     clip: Clip, lines: Sequence[Segment], ends: Sequence[bool], sound: Activity, language: str
 ) -> list[list[float]]:
     """Where the clip may end early: after a sentence, in the quietest moment before the next."""
-    found: list[list[float]] = []
+    stops: list[list[float]] = []
     texts: list[str] = []
     for (before, after), ended in zip(pairwise(lines), ends, strict=False):
         texts.append(before.text)
         at = clip.to_clip(sound.quietest(before.end, after.start, QUIET, 0.5))
         at = at if at is not None else clip.to_clip(before.end)  # the pause was cut short
         if ended and at is not None:
-            found.append([len(join(texts, language)), round(at, 3)])
-    return found
+            stops.append([len(join(texts, language)), round(at, 3)])
+    return stops
