@@ -15,11 +15,10 @@ export NO_MKDOCS_2_WARNING := 1
 # Byte code is kept: without it each process of the tests compiles everything again.
 unexport PYTHONDONTWRITEBYTECODE
 .PHONY: run install test test-fast check docs attack bench real
-# From `fetch` on is all of dvc.yaml, without the frozen stages of models/tiny, of which DVC would warn.
 run: .venv/installed
 	@timbre repair --quiet
 	@timbre hooks --ask
-	dvc repro --downstream fetch
+	dvc repro
 	@timbre summary
 	@echo 'next      source .venv/bin/activate, which puts timbre, dvc and mlflow on your PATH'
 

@@ -15,7 +15,7 @@ from timbre.audio.leaving import marked_copy, voice_of
 from timbre.core.records import Sample, from_json
 from timbre.evaluation import metrics
 from timbre.evaluation.metrics import CONDITIONS
-from timbre.exchange import voice_versions
+from timbre.tracking import mlmodel
 
 HERE = Path(__file__).parent
 PAGE, SOUNDS = HERE / "families.md", HERE / "sounds"
@@ -61,7 +61,7 @@ def spoken(project: Path, prompt: str) -> list[Sample]:
 
 def player(family: str, project: Path, sample: Sample) -> str:
     sound = (project / f"reports/samples/{sample.id}.flac").read_bytes()
-    key = voice_of(sample, voice_versions.key_of(project / "models/adapter"))
+    key = voice_of(sample, mlmodel.adapter_key(project / "models/adapter"))
     name = f"{family}-{sample.condition}-{sample.prompt}.flac"
     (SOUNDS / name).write_bytes(marked_copy(sound, key))
     label = f"{family}, {title(sample.condition)}: {sample.text}"

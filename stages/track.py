@@ -45,6 +45,7 @@ from timbre.evaluation import mos
 from timbre.evaluation.measures import asks
 from timbre.mapping.stage import run_stage
 from timbre.project.permissions import Permissions, of_dataset
+from timbre.report.note import note
 from timbre.tracking import about, lineage, mlmodel, offline, other_runs, registry, version
 from timbre.tracking.version import TrackedFiles
 from timbre.training import timing
@@ -91,7 +92,7 @@ def record(client: MlflowClient, files: TrackedFiles, key: str, parameters: dict
         client.delete_run(run.info.run_id)
     judged, lineage_tags = verdicts(files), lineage.tags(files.dataset, files.samples, parameters)
     name = about.run_name(id, lineage_tags.get("git.dirty") == "true")
-    first = about.tags(evidence.read(files.metrics), id, lineage_tags.get("git.commit", ""))
+    first = about.tags(note(evidence.read(files.metrics), id, lineage_tags.get("git.commit", "")))
     run = client.create_run(experiment, run_name=name, tags={tracking.VERSION_TAG: key, **first})
     fill(client, run.info.run_id, files, parameters, lineage_tags | judged)
     registered = {tracking.VERSION_TAG: key, "gates": judged.get("gates", "not measured")}
@@ -124,21 +125,20 @@ def fill(
     client.log_artifacts(run_id, str(files.adapter), registry.ADAPTER)
     loadable(client, run_id, parameters["voice"])
     from timbre.audio.leaving import marked_copy
-    from timbre.exchange import voice_versions
-    from timbre.tracking import pictures  # numpy and the sound library: only where there is something to record
+    from timbre.report import sound_pictures  # numpy and the sound library: only where there is something to record
 
-    key = voice_versions.key_of(files.adapter)
+    key = mlmodel.adapter_key(files.adapter)
     with tempfile.TemporaryDirectory() as folder:
         mark_samples(files.samples, key, Path(folder))
-        pictures.draw(files.samples, Path(folder))
+        sound_pictures.draw(files.samples, Path(folder))
         client.log_artifacts(run_id, folder, "samples")
-    for speaker, step, sound in pictures.way(files.points, files.samples, training(files.adapter)):
+    for speaker, step, sound in sound_pictures.way(files.points, files.samples, training(files.adapter)):
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder) / (f"step-{step:06}-{speaker}.flac" if speaker else f"step-{step:06}.flac")
             copy.write_bytes(marked_copy(sound.read_bytes(), key))
             client.log_artifact(run_id, str(copy), "points")
         title = f"learning to speak, {speaker}" if speaker else "learning to speak"
-        client.log_image(run_id, pictures.image(sound), key=title, step=step, synchronous=True)
+        client.log_image(run_id, sound_pictures.image(sound), key=title, step=step, synchronous=True)
     log_samples(client, run_id, files.scores)
     side_by_side(client, run_id, files, key)
     for path in (files.scores, files.metrics):

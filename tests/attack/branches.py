@@ -13,10 +13,10 @@ from timbre.diff.sections.page import Page
 from timbre.trace import text as trace_text
 from timbre.trace.facts import Trace
 from timbre.trace.follow import follow
-from timbre.trace.version import TracedVersion
 from timbre.versions.dvc_outs import Outs
 from timbre.versions.snapshot import Snapshot, open_snapshot
 from timbre.versions.tables import VersionTables
+from timbre.versions.traced import TracedVersion
 
 BRANCH = ("dvc.lock", "dvc.yaml", "params.yaml", "data/sources.yaml", "data/speakers.yaml", "data/transcripts/noon.tsv",
           "reports/metrics.json")  # fmt: skip

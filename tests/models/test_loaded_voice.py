@@ -31,8 +31,7 @@ from timbre.audio.watermark import detect
 from timbre.commands import cli
 from timbre.core import params
 from timbre.core.errors import DataError, ModelError, SourceError
-from timbre.exchange import voice_versions
-from timbre.tracking import registry
+from timbre.tracking import mlmodel, registry
 from timbre.tracking import version as tracked_version
 from timbre.web.serve import voices
 from timbre.web.server import ListeningServer
@@ -47,7 +46,7 @@ def record(root: Path, adapter: Path) -> str:
     shutil.rmtree(root / "models/adapter")
     shutil.copytree(adapter, root / "models/adapter")
     (root / "models/adapter/training.json").write_text(facts)
-    key = voice_versions.key_of(root / "models/adapter")
+    key = mlmodel.adapter_key(root / "models/adapter")
     track.main(**ARGUMENTS)
     return key
 

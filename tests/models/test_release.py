@@ -23,6 +23,7 @@ from timbre.core.errors import DataError, SourceError
 from timbre.core.sections import VoiceParams
 from timbre.exchange import voice_card, voice_versions
 from timbre.exchange.model_cards import mark_of
+from timbre.tracking import mlmodel
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ def test_a_voice_is_pushed_as_a_model_with_its_papers(
     assert 'from_pretrained("ann/harbour")' in card
     assert "Base model: base, a folder of the project that made this, under its own licence" in card, "no path"
     assert "Licences of the recordings: [CC-BY-4.0](https://creativecommons.org/licenses/by/4.0/)." in card
-    about = mark_of(voice_versions.key_of(place / "models/adapter")).about()
+    about = mark_of(mlmodel.adapter_key(place / "models/adapter")).about()
     assert about["card"] == f"{hub.url}/ann/harbour", "what is spoken from now on names the card"
 
 
@@ -117,7 +118,7 @@ def test_a_dry_run_writes_what_would_go_and_its_samples_are_marked(
     assert capsys.readouterr().out.splitlines()[-1] == "nothing sent; .timbre/push/harbour is what would go"
     sound = soundfile.SoundFile(".timbre/push/harbour/samples/ferry.flac")
     about = json.loads(sound.comment)
-    assert about["voice"] == voice_versions.key_of(place / "models/adapter")
+    assert about["voice"] == mlmodel.adapter_key(place / "models/adapter")
     assert about["card"].endswith("/ann/harbour")
     assert "- `samples/ferry.flac`: The ferry waits." in Path(".timbre/push/harbour/README.md").read_text()
     assert not Path(".timbre/push/harbour/samples/lantern.flac").exists(), "only sentences of the domain"

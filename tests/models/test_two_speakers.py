@@ -22,8 +22,7 @@ from timbre.core import params
 from timbre.core.records import Example, Sample, from_json, write_jsonl
 from timbre.evaluation import metrics
 from timbre.evaluation.speaker_encoder import centre, unit
-from timbre.report import tables
-from timbre.tracking import pictures
+from timbre.report import sound_pictures, tables
 from timbre.tracking.version import TrackedFiles
 from timbre.versions.sample_sounds import version_voice
 from timbre.versions.snapshot import WorkTree
@@ -142,7 +141,7 @@ def test_each_speaker_is_heard_to_learn(judged: Path) -> None:
         f"{s}-{n}" for s in steps for n in SPEAKERS
     }
     training = json.loads(Path("models/adapter/training.json").read_bytes())
-    way = pictures.way(Path("reports/points"), Path("reports/samples"), training)
+    way = sound_pictures.way(Path("reports/points"), Path("reports/samples"), training)
     assert {name for name, _, _ in way} == set(SPEAKERS)
     assert all(name in sound.name for name, _, sound in way)
     assert all(sound.is_file() for _, _, sound in way)

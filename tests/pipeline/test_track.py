@@ -22,8 +22,7 @@ from timbre import tracking
 from timbre.core import params
 from timbre.core.errors import SourceError, TimbreError, TrackingError
 from timbre.core.sections import VoiceParams
-from timbre.exchange import voice_versions
-from timbre.tracking import other_runs, registry, version
+from timbre.tracking import mlmodel, other_runs, registry, version
 from timbre.tracking.version import TrackedFiles
 from timbre.training import timing
 
@@ -121,7 +120,7 @@ def test_a_run_holds_all_that_people_compare(root: Path) -> None:
     assert len(table) == len(list((root / "reports/samples").glob("*.flac")))
     samples = {item.path for item in client.list_artifacts(run.info.run_id, "samples")}
     assert {f"samples/tuned_clone-ferry-0.{kind}" for kind in ("flac", "json", "png")} <= samples
-    key = voice_versions.key_of(root / "models/adapter")
+    key = mlmodel.adapter_key(root / "models/adapter")
     for kind in ("tuned", "base"):
         name = f"samples/{kind}_clone-ferry-0.flac"
         with soundfile.SoundFile(client.download_artifacts(run.info.run_id, name)) as file:

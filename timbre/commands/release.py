@@ -62,11 +62,11 @@ def evidence(version: VoiceVersion) -> list[str]:
     """The table of `timbre summary`, where it is of this very version."""
     from timbre.commands import summary
     from timbre.evaluation import metrics
-    from timbre.exchange import voice_versions
+    from timbre.tracking import mlmodel
 
     here = Path("models/adapter")
     if not summary.measured().exists() or not (here / "adapter_config.json").is_file():
         return []
-    if version.key != voice_versions.key_of(here):
+    if version.key != mlmodel.adapter_key(here):
         return []
     return list(summary.table(metrics.read(summary.measured())))

@@ -14,6 +14,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from timbre.audio.sound_marks import is_sound_file, spoken_by
 from timbre.commands.options import add_json
 from timbre.commands.place import given_place
 from timbre.core.errors import DataError, TimbreError, TrackingError
@@ -21,13 +22,12 @@ from timbre.core.safe_text import harmless, print_json
 from timbre.trace import past, text
 from timbre.trace.facts import Adapter, Forward, Past, Trace, TracedSample
 from timbre.trace.follow import NotHere, follow
-from timbre.trace.sound_marks import is_sound_file, spoken_by
-from timbre.trace.version import TracedVersion
 from timbre.tracking import offline
 from timbre.versions import version_ids
 from timbre.versions.dvc_outs import Outs
 from timbre.versions.snapshot import changed_files, head, open_snapshot
 from timbre.versions.tables import ADAPTER
+from timbre.versions.traced import TracedVersion
 
 EXAMPLES = [
     ("timbre trace tuned-bridge-0", "everything that made a sample"),
@@ -58,7 +58,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def command(args: argparse.Namespace) -> int:
     what, revision = args.what, args.rev
     if is_sound_file(Path(), what) and not is_output(what):
-        spoken = spoken_by(Path(), Path(what))
+        spoken = spoken_by(Path(what), version_ids.known(Path()))
         print(harmless(spoken.line(what)), file=sys.stderr if args.json else sys.stdout)
         if spoken.key is None:
             return 0 if spoken.said or spoken.mark else 1

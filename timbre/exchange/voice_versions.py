@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from timbre import tracking
-from timbre.core.content import folder_key, mapping, write_atomic
+from timbre.core.content import mapping, write_atomic
 from timbre.core.errors import DataError, ModelError, TrackingError
 from timbre.core.params import read
 from timbre.core.records import ADAPTER_FILES
@@ -110,12 +110,7 @@ def of_folder(name: str, folder: Path, voice: VoiceParams) -> VoiceVersion:
             raise ModelError(f"{folder}/{file} is missing; `dvc repro train` makes it")
     dataset = DATASET if folder == Path(ADAPTER) else None  # what lies there is what this adapter learnt, and no other
     used = of_adapter(folder, dataset)
-    return VoiceVersion(name, key_of(folder), voice, folder, used, numbers=numbers_of_adapter(folder))
-
-
-def key_of(folder: Path) -> str:
-    """DVC's hash of a folder of files, without those that MLflow has put beside them."""
-    return folder_key(folder, mlmodel.OWN)
+    return VoiceVersion(name, mlmodel.adapter_key(folder), voice, folder, used, numbers=numbers_of_adapter(folder))
 
 
 def of_alias(alias: str) -> VoiceVersion:

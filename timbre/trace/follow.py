@@ -11,13 +11,12 @@ from pathlib import PurePosixPath
 from timbre.core.errors import DataError
 from timbre.core.records import beginning, early_ending
 from timbre.core.text import normalise
-from timbre.project.sources import ORIGINS
 from timbre.trace.facts import Adapter, Forward, TracedClip, TracedPiece, TracedSample, TrainedClips, Use
-from timbre.trace.version import TracedVersion
 from timbre.versions.clip_rows import LEFT_OUT, PARTS, REJECTED, TABLE, ClipRow
 from timbre.versions.dvc_lock import way_to
 from timbre.versions.lenient_rows import FOLDER
 from timbre.versions.tables import ADAPTER, SAMPLES
+from timbre.versions.traced import TracedVersion
 
 SPEAKER = "speaker:"  # before a name that a recording has too
 PREFIX = 6  # characters of a key that may stand for it
@@ -61,9 +60,8 @@ def _named(version: TracedVersion, what: str) -> str:
         return _clip_at(version, PurePosixPath(path).stem, what)
     if PurePosixPath(path) == PurePosixPath(ADAPTER):
         return "adapter"
-    for id, (entry, _) in version.entries.items():
-        if what in [entry.get(key) for key in ORIGINS]:
-            return id
+    if (recording := version.declared_as(what)) is not None:
+        return recording
     return PurePosixPath(path).stem if "/" in path else what
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from timbre.core.content import mapping
 from timbre.trace.facts import Past
-from timbre.trace.version import key_of_adapter
 from timbre.tracking import offline
 from timbre.versions import clip_rows, dvc_lock, history
 from timbre.versions.clip_rows import PARTS
@@ -19,6 +18,7 @@ from timbre.versions.dvc_lock import Lock
 from timbre.versions.dvc_outs import Outs
 from timbre.versions.snapshot import Snapshot, open_snapshot
 from timbre.versions.tables import ADAPTER, SOURCES
+from timbre.versions.traced import key_of_adapter
 
 VOICE = ("dvc.lock", SOURCES)  # whatever changes the voice changes one of these
 

@@ -8,18 +8,16 @@ from collections.abc import Sequence
 from timbre.trace.facts import (
     Adapter,
     Forward,
-    Origin,
     Past,
     Trace,
     TracedClip,
-    TracedLine,
     TracedSample,
-    TracedVoice,
     TrainedClips,
     Use,
 )
 from timbre.trace.tree import Node, TreeRow, rows
 from timbre.tracking.run import TrackedRun
+from timbre.versions.origins import Origin, TracedLine, TracedVoice
 from timbre.versions.tables import ADAPTER
 from timbre.versions.version_ids import DIGITS
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from timbre.core.content import folder_key
 from timbre.core.errors import ModelError
 from timbre.core.sections import VoiceParams
 
@@ -22,6 +23,11 @@ FILE = "MLmodel"  # MLflow's name
 OWN = (FILE, "registered_model_meta")  # files that MLflow puts beside an adapter
 LOADER = "timbre.speech"  # its `_load_pyfunc`
 VOICE = "timbre.voice"  # among the file's metadata: the base model
+
+
+def adapter_key(folder: Path) -> str:
+    """DVC's hash of an adapter's folder, without the files that MLflow has put there."""
+    return folder_key(folder, OWN)
 
 
 def write(path: Path, voice: dict[str, Any]) -> None:

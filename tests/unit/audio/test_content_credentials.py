@@ -14,10 +14,10 @@ import soundfile
 from timbre.audio import content_credentials
 from timbre.audio.content_credentials import KEYS, PRIVATE, Credential, credential, has_keys, make_keys, signed
 from timbre.audio.emitting import Mark, marked_file
+from timbre.audio.sound_marks import spoken_by
 from timbre.commands import cli
 from timbre.core.errors import DataError
 from timbre.synthesis import sinks
-from timbre.trace.sound_marks import spoken_by
 
 RATE = 16_000
 KEY = "0123456789abcdef" * 2
@@ -65,19 +65,16 @@ def test_a_changed_file_no_longer_is_what_was_signed(project: Path) -> None:
     assert credential(b"RIFF", "wav") is None
 
 
-def test_trace_reads_the_manifest_also_where_the_words_are_gone(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from timbre.trace import sound_marks
-
-    monkeypatch.setattr(sound_marks.version_ids, "known", lambda root: iter([(None, KEY)]))
+def test_trace_reads_the_manifest_also_where_the_words_are_gone(project: Path) -> None:
     make_keys("Ann")
     bare = io.BytesIO()
     soundfile.write(bare, sound(), RATE, format="WAV")
     Path("a.wav").write_bytes(signed(bare.getvalue(), "wav", {"voice": KEY}))
-    found = spoken_by(Path(), Path("a.wav"))
+    found = spoken_by(Path("a.wav"), [(None, KEY)])
     assert (found.said, found.key) == (KEY, KEY)
     assert "according to its manifest, signed by Ann" in found.line("a.wav")
     Path("b.wav").write_bytes(signed(bare.getvalue(), "wav", {"voice": "../../etc"}))
-    assert spoken_by(Path(), Path("b.wav")).said is None, "a manifest of whoever it may be names no path"
+    assert spoken_by(Path("b.wav"), [(None, KEY)]).said is None, "a manifest of whoever it may be names no path"
 
 
 def test_a_key_that_a_kill_left_half_made_is_none(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,26 +82,6 @@ def test_every_make_target_that_a_page_names_exists(page: Path) -> None:
         assert target in targets, f"{page} names `make {target}`"
 
 
-def test_make_begins_where_every_stage_follows() -> None:
-    (first,) = re.findall(r"dvc repro --downstream (\w+)$", Path("Makefile").read_text(), re.MULTILINE)
-    stages = YAML(typ="safe").load(Path("dvc.yaml"))["stages"]
-    outs = {name: [path for out in stage.get("outs", ()) for path in out_paths(out)] for name, stage in stages.items()}
-    reached, before = {first}, set[str]()
-    while reached != before:
-        before = set(reached)
-        made = [Path(path) for name in before for path in outs[name]]
-        reached |= {
-            name
-            for name, stage in stages.items()
-            if any({Path(dep), *Path(dep).parents} & set(made) for dep in stage["deps"])
-        }
-    assert reached == stages.keys()
-
-
-def out_paths(out: str | dict[str, object]) -> list[str]:
-    return [out] if isinstance(out, str) else list(out)
-
-
 def test_every_make_target_is_in_the_docs() -> None:
     named = set(re.findall(r"^\| `make ?([a-z-]*)` \|", Path("docs/commands.md").read_text(), re.MULTILINE))
     phony = re.search(r"^\.PHONY: (.+)$", Path("Makefile").read_text(), re.MULTILINE)

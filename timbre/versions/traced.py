@@ -1,6 +1,7 @@
-"""One version's tables: read from git, from the work tree, or from DVC's cache; lenient, because older ones differ.
+"""One version's tables as a trace follows them: with the file and line of each entry, and what leads to it.
 
-A table that cannot be reached is empty, and `missing` says so.
+They are read from git, from the work tree, or from DVC's cache; lenient, because older ones differ. A table that cannot
+be reached is empty, and `missing` says so.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from timbre.evaluation import score_rows
 from timbre.evaluation.score_rows import ScoreRow
 from timbre.project import prompts, sources
 from timbre.project import speakers as people
-from timbre.trace.facts import Origin, TracedLine, TracedVoice
 from timbre.versions import clip_rows, dvc_lock, version_ids
 from timbre.versions import lenient_rows as rows
 from timbre.versions.clip_rows import LEFT_OUT, PARTS, REJECTED, TABLE, ClipRow, RejectedRow
 from timbre.versions.dvc_outs import Outs
+from timbre.versions.origins import Origin, TracedLine, TracedVoice
 from timbre.versions.snapshot import Snapshot
 from timbre.versions.tables import ADAPTER, SAMPLES, SCORES, SOURCES
 
@@ -104,6 +105,10 @@ class TracedVersion:
             for index, entry in enumerate(listed)
             if isinstance(entry, dict) and "id" in entry
         }
+
+    def declared_as(self, place: str) -> str | None:
+        """The recording whose entry names this file or address."""
+        return next((id for id, (entry, _) in self.entries.items() if place in map(entry.get, sources.ORIGINS)), None)
 
     @cached_property
     def people(self) -> dict[str, people.Person]:

@@ -1,7 +1,7 @@
 """Which version of the voice spoke a sound file: by what the file says of itself, else by the mark in the sound.
 
 A mark names the first eight hex digits of the version's key, which is DVC's hash of its adapter. It is
-compared with the work tree's and with that of every commit.
+compared with the keys that are known: the work tree's, and that of every commit.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import re
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,6 @@ from timbre.audio.content_credentials import Credential, credential
 from timbre.audio.watermark import KEY_DIGITS, WatermarkFound, detect
 from timbre.core.errors import DataError
 from timbre.core.safe_text import visible
-from timbre.versions import version_ids
 
 SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".oga", ".aac", ".m4a", ".webm")
 SURE = 5.0  # standard deviations by which a mark that cannot be read whole must fit a known version
@@ -64,13 +64,14 @@ def is_sound_file(root: Path, path: str) -> bool:
     return Path(path).suffix.lower() in SOUNDS and (root / path).is_file()
 
 
-def spoken_by(root: Path, path: Path) -> SpokenBy:
+def spoken_by(path: Path, known: Iterable[tuple[str | None, str]]) -> SpokenBy:
+    """`known` are commits and the keys of their versions; no commit: the work tree."""
     named, sound, rate = read(path)
     signed = credential(path.read_bytes(), path.suffix[1:].lower())
     if signed and signed.whole and is_key(signed.voice):
         named = signed.voice
     mark = detect(sound, rate)
-    for commit, key in version_ids.known(root):
+    for commit, key in known:
         if named is not None and key == named:
             return SpokenBy(named, mark, commit, key, signed)
         if named is None and mark and fits(mark, key):

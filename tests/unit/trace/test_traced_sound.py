@@ -1,49 +1,35 @@
-"""`timbre trace FILE`: from a sound file to the version that spoke it."""
+"""`timbre trace FILE` and `timbre trace ID`: from a sound file, or the id of a version, to what made it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import soundfile
 
 from tests.support.git_history import Voice
+from tests.unit.audio.test_sound_marks import RATE, emitted
 from tests.unit.audio.test_watermark import speech
-from timbre.audio.emitting import Emission, Mark
-from timbre.audio.watermark import marked
 from timbre.commands import cli
 from timbre.core.errors import DataError
-from timbre.trace.sound_marks import spoken_by
 from timbre.versions import version_ids
 
-RATE = 16_000
 
-
-def emitted(path: Path, key: str) -> None:
-    emission = Emission(path.suffix[1:], RATE, Mark(key))
-    path.write_bytes(emission.feed(speech()) + emission.finish())
-
-
-def test_a_file_leads_to_its_version_by_its_words_or_by_its_sound(
+def test_a_sound_file_leads_to_its_version(
     history: Voice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from timbre.trace import sound_marks
+    monkeypatch.chdir(history.root)
+    key = next(version_ids.known(history.root)).key
+    emitted(tmp_path / "a.wav", key)
+    assert cli.execute(["trace", str(tmp_path / "a.wav")]) == 0
+    out = capsys.readouterr().out
+    assert f"synthetic, spoken by version {key[:8]}, according to its metadata and the mark in the sound" in out
+    assert "models/adapter" in out, "and what made that version follows"
 
-    known = [("c" * 40, "ab" * 16), (None, "0123456789abcdef" * 2)]
-    monkeypatch.setattr(sound_marks.version_ids, "known", lambda root: iter(known))
-    for kind in ("mp3", "flac", "wav", "opus"):
-        emitted(tmp_path / f"a.{kind}", "ab" * 16)
-        found = spoken_by(tmp_path, tmp_path / f"a.{kind}")
-        assert (found.said, found.commit, found.key) == ("ab" * 16, "c" * 40, "ab" * 16)
-        assert found.mark
-        assert "according to its metadata and the mark in the sound" in found.line("a")
-    soundfile.write(tmp_path / "bare.wav", marked(speech(4), "01234567", RATE), RATE)
-    found = spoken_by(tmp_path, tmp_path / "bare.wav")
-    assert (found.said, found.commit, found.key) == (None, None, "0123456789abcdef" * 2)
-    long = np.concatenate([speech(4), speech(5)])
-    soundfile.write(tmp_path / "other.wav", marked(long, "feedbeef", RATE), RATE)
-    assert "version feedbeef, which is not in this repository" in spoken_by(tmp_path, tmp_path / "other.wav").line("x")
+
+def test_a_sound_that_nothing_of_ours_spoke_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     soundfile.write(tmp_path / "clean.wav", speech(), RATE)
     monkeypatch.chdir(tmp_path)
     assert cli.execute(["trace", "clean.wav"]) == 1

@@ -1,4 +1,7 @@
-"""What a run of MLflow shows beside its samples: their spectrograms, and the way from base to finished voice."""
+"""Spectrograms of samples as files of their own, and the sounds on the way from base to finished voice.
+
+The report has both inside its page; a run in MLflow shows them beside its samples.
+"""
 
 from __future__ import annotations
 
