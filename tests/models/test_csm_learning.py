@@ -123,6 +123,19 @@ def test_an_adapter_is_the_same_bytes_twice_and_works_merged_as_it_did_unmerged(
     assert abs(plain.losses(batch).total.item() - tuned.losses(batch).total.item()) > 1e-3
 
 
+@pytest.mark.parametrize("rslora", [True, False])
+def test_an_adapter_is_merged_to_the_bytes_that_peft_makes(folder: Path, tmp_path: Path, rslora: bool) -> None:
+    voice: Any = families.load(VoiceParams("csm", str(folder), None))
+    course = adapted(voice, LORA._replace(rslora=rslora))
+    course.set_weights({n: torch.randn(w.shape) * 0.1 for n, w in course.weights().items()})
+    voice.save_adapter(tmp_path)
+    theirs = voice.model.merge_and_unload().state_dict()
+    ours: Any = families.load(VoiceParams("csm", str(folder), None), adapter=tmp_path)
+    mine = ours.base.state_dict()
+    assert mine.keys() == theirs.keys()
+    assert all(torch.equal(weight, theirs[name]) for name, weight in mine.items())
+
+
 def test_gradient_checkpointing_gives_the_same_gradients(folder: Path) -> None:
     gradients = []
     for saving in (False, True):

@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 from timbre.core.errors import ModelError
 
@@ -85,7 +84,7 @@ def replace(module: nn.Module) -> None:
     for name, child in module.named_children():
         if isinstance(child, nn.Linear):
             setattr(module, name, Int8Linear(child.weight, child.bias))
-        elif isinstance(child, Conv1D):  # GPT-2's linear layer, whose weight lies the other way
+        elif type(child).__name__ == "Conv1D":  # GPT-2's linear layer, whose weight lies the other way
             setattr(module, name, Int8Linear(child.weight.T, child.bias))
         elif not isinstance(child, Int8Part):
             replace(child)

@@ -1,28 +1,110 @@
-"""transformers' core, imported without scipy's optimisers: CSM loads in a sixth less time.
+"""transformers' core without what no voice here uses: a voice's model is imported and loaded in half of the CPU time.
 
     lean_transformers.load()                                  # before a model's class is imported
     from transformers import CsmForConditionalGeneration
+    with lean_transformers.uncompiled():
+        model = CsmForConditionalGeneration.from_pretrained(base)
 
-Losses on pictures, which no voice uses, import them with every model. transformers asks a function of its own whether
-scipy is there; while its losses are imported, it says no.
+Three things cost more than all the rest. Losses on pictures import scipy's optimisers and accelerate. What shards a
+model imports torch.distributed.tensor, which Timbre never asks of transformers (timbre/training/distributed.py asks
+torch itself). And marks for torch.compile import the whole compiler, sympy and triton, though nothing here is compiled:
+while transformers is imported and weights are loaded, these marks do nothing. transformers asks functions of its own
+whether a package is there; while it is imported, they say no.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
 
-ASKED = "is_scipy_available"
+COMPILER = "torch._dynamo"
+MARKED = f"{COMPILER}._trace_wrapped_higher_order_op"  # the one part of it that transformers imports by name
+CORE = ("loss.loss_utils", "modeling_utils", "modeling_layers", "masking_utils", "generation.utils")
+DRAWN = ("normal_", "uniform_", "kaiming_uniform_")  # of torch.nn.init; normal_ imports sympy for a tensor on `meta`
+UNUSED = ("is_scipy_available", "is_accelerate_available", "is_torch_distributed_available")
 
 
 @functools.cache
 def load() -> None:
+    with uncompiled(), refused(*UNUSED):
+        for name in CORE:
+            _import(f"transformers.{name}")
+
+
+def _import(name: str) -> None:
+    """As far as it goes: another release may lack it or want more, and gets that when the model's class is imported."""
+    try:
+        importlib.import_module(name)
+    except (ImportError, AttributeError):
+        sys.modules.pop(name, None)
+
+
+@contextmanager
+def refused(*questions: str) -> Iterator[None]:
+    """transformers' own questions answered by no; a release that does not ask them is left alone."""
     from transformers import utils
 
-    before = getattr(utils, ASKED, None)
-    if before is None:  # another release, which asks otherwise
-        return
-    setattr(utils, ASKED, lambda: False)
+    asked = [utils, utils.import_utils]
+    answers = [(module, name, getattr(module, name)) for module in asked for name in questions if hasattr(module, name)]
+    for module, name, _ in answers:
+        setattr(module, name, lambda *_: False)  # accelerate is asked for by its version
     try:
-        import transformers.loss.loss_utils  # noqa: F401
+        yield
     finally:
-        setattr(utils, ASKED, before)
+        for module, name, answer in answers:
+            setattr(module, name, answer)
+
+
+class Unmarked(ModuleType):
+    """In the compiler's place: any mark gives back what it is put on."""
+
+    class TransformGetItemToIndex:
+        """The one thing that is used, and not put on something: the compiler's own, when it is needed."""
+
+        def __new__(cls) -> Any:
+            return importlib.import_module(MARKED).TransformGetItemToIndex()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return unmarked
+
+
+def unmarked(function: Any = None, *_: Any, **__: Any) -> Any:
+    return function if function is not None else unmarked
+
+
+def _draw_unless_meta(draw: Callable[..., Any], tensor: Any, *how: Any, **more: Any) -> Any:
+    """A tensor without numbers, as a model's are before its weights are loaded, needs no random ones."""
+    return tensor if tensor.is_meta else draw(tensor, *how, **more)
+
+
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """The compiler is not imported by marks meanwhile; what imports it later gets it."""
+    import torch
+
+    if COMPILER in sys.modules:  # it is here already, and costs no more
+        yield
+        return
+    disable: Callable[..., Any] = torch.compiler.disable
+    stand_ins: Sequence[ModuleType] = [Unmarked(COMPILER), Unmarked(MARKED)]
+    sys.modules |= {module.__name__: module for module in stand_ins}
+    torch._dynamo, torch.compiler.disable = stand_ins[0], unmarked
+    drawn = {name: getattr(torch.nn.init, name) for name in DRAWN}
+    for name, draw in drawn.items():
+        setattr(torch.nn.init, name, functools.partial(_draw_unless_meta, draw))
+    try:
+        yield
+    finally:
+        for name, draw in drawn.items():
+            setattr(torch.nn.init, name, draw)
+        torch.compiler.disable = disable
+        for module in stand_ins:
+            sys.modules.pop(module.__name__, None)
+        vars(torch).pop("_dynamo", None)

@@ -8,7 +8,9 @@ base = merged(base, Path("models/adapter"))          # to speak: no cost, and no
 
 from __future__ import annotations
 
+import importlib
 import json
+import math
 import re
 import warnings
 from abc import ABC, abstractmethod
@@ -28,6 +30,12 @@ from timbre.families.protocol import WHOLE, Lora, Losses, Objective, Part, Turn
 PROJECTIONS = r"(self_attn\.(q|k|v|o)_proj|mlp\.(gate|up|down)_proj)"
 sre_parser: Any = vars(re)["_parser"]  # Python's own reader of patterns; no public module has it
 SEARCHES = ("rank_pattern", "alpha_pattern", "exclude_modules", "layers_pattern", "target_parameters")
+# Of a configuration of peft's, what asks for more than to add two matrices
+EXTRAS = (
+    "use_dora", "use_qalora", "use_bdlora", "lora_bias", "modules_to_save", "layers_to_transform", "layer_replication",
+    "trainable_token_indices", "arrow_config", "kasa_config", "velora_config", "monteclora_config",
+    "alora_invocation_tokens",
+)  # fmt: skip
 LONGEST, MOST_REPEATS = 1000, 3  # of a search for names of layers: characters; repetitions, of which ours has two
 PER_LAYER = 7  # matrices of a Llama layer: four projections of attention, three of the MLP
 
@@ -39,9 +47,8 @@ def put_on(
 
     `targets` matches their full names: short names, and peft's "all-linear", would wrap layers of a codec too.
     """
-    from peft import LoraConfig, get_peft_model
-
-    config = LoraConfig(
+    peft = _peft()
+    config = peft.LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         use_rslora=lora.rslora,
@@ -49,7 +56,7 @@ def put_on(
         target_modules=targets,
         fan_in_fan_out=fan_in_fan_out,
     )
-    model = get_peft_model(base, config)
+    model = peft.get_peft_model(base, config)
     for module in base.modules():
         if hasattr(module, "cast_input_dtype_enabled"):  # autocast takes what is learnt to half precision instead:
             module.cast_input_dtype_enabled = False  # half the memory, and no way there and back
@@ -63,16 +70,12 @@ def learnt(model: Any) -> list[Any]:
 
 
 def weights(model: Any) -> dict[str, Tensor]:
-    from peft import get_peft_model_state_dict
-
-    state = get_peft_model_state_dict(model, save_embedding_layers=False)
+    state = _peft().get_peft_model_state_dict(model, save_embedding_layers=False)
     return {name: weight.detach().cpu().clone() for name, weight in state.items()}
 
 
 def set_weights(model: Any, values: dict[str, Tensor]) -> None:
-    from peft import set_peft_model_state_dict
-
-    result = set_peft_model_state_dict(model, values)
+    result = _peft().set_peft_model_state_dict(model, values)
     assert not result.unexpected_keys, "an adapter of another shape"
 
 
@@ -98,24 +101,76 @@ def save(model: Any, folder: Path) -> None:
 
 
 def merged(base: Any, adapter: Path) -> Any:
-    """The adapter added to the weights, in single precision."""
-    from peft import PeftModel
+    """The adapter added to the weights, in single precision.
 
-    check_config(adapter)
+    An adapter as ours are is added here, by peft's arithmetic; peft itself, and accelerate with it, take a tenth of the
+    time until a voice says its first word, and have to wrap each layer first.
+    """
+    config = check_config(adapter)
     try:
+        if is_plain(config):
+            values = load_file(adapter / "adapter_model.safetensors")
+            check_effect(adapter, values)
+            add(base, values, config)
+            return base
         with warnings.catch_warnings():  # peft would only warn, and speak with what it found
             warnings.filterwarnings("error", message="Found missing adapter keys")
-            tuned = PeftModel.from_pretrained(base, str(adapter))
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError, UserWarning) as error:
+            tuned = _peft().PeftModel.from_pretrained(base, str(adapter))
+        check_effect(adapter, dict(tuned.named_parameters()))
+        return tuned.merge_and_unload()
+    except (
+        OSError, ValueError, KeyError, RuntimeError, TypeError, ArithmeticError, SafetensorError, UserWarning,
+    ) as error:  # fmt: skip
         reason = str(error).strip().splitlines()[0][:100]
         raise ModelError(f"{adapter} does not fit the base model ({reason}); run `dvc repro -f train`") from error
-    if not any(bool(weight.any()) for name, weight in tuned.named_parameters() if "lora_B" in name):
+
+
+def is_plain(config: Mapping[str, Any]) -> bool:
+    """Two thin matrices for each layer, and nothing that would have to be done besides."""
+    return config.get("bias", "none") == "none" and not any(config.get(key) for key in EXTRAS)
+
+
+def add(base: Any, values: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
+    """An adapter's matrices to the weights of its layers, each of which must be there."""
+    layers = {name: layer for name, layer in base.named_modules() if _is_targeted(name, config["target_modules"])}
+    pairs = {name: [f"base_model.model.{name}.lora_{side}.weight" for side in "BA"] for name in layers}
+    wanted = {key for pair in pairs.values() for key in pair}
+    for complaint, keys in (("missing", wanted - values.keys()), ("superfluous", values.keys() - wanted)):
+        if keys:
+            raise ValueError(f"{complaint} adapter keys {min(keys)} ({len(keys)} in all)")
+    rank, alpha = config["r"], config["lora_alpha"]
+    scale = alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank
+    for name, layer in layers.items():
+        up, down = (values[key].float() for key in pairs[name])
+        if down.shape[0] != rank:
+            raise ValueError(f"{name} has rank {down.shape[0]}, not {rank}")
+        change = up.to(layer.weight.device) @ down.to(layer.weight.device)
+        layer.weight.data += (change.T if type(layer).__name__ == "Conv1D" else change) * scale
+
+
+def _is_targeted(name: str, targets: str | Sequence[str]) -> bool:
+    if isinstance(targets, str):
+        return re.fullmatch(targets, name) is not None
+    return any(name == target or name.endswith(f".{target}") for target in targets)
+
+
+def check_effect(adapter: Path, values: Mapping[str, Tensor]) -> None:
+    """The second matrices are zeros until something was learnt."""
+    if not any(bool(weight.any()) for name, weight in values.items() if "lora_B" in name):
         raise ModelError(f"{adapter} changes nothing in the base model; run `dvc repro -f train`")
-    return tuned.merge_and_unload()
 
 
-def check_config(adapter: Path) -> None:
-    """ModelError where peft would run a search that may never end, or name layers in a way that ours never does."""
+def _peft() -> Any:
+    """peft takes it that somebody has imported this part of torch."""
+    import peft
+
+    if torch.distributed.is_available():
+        importlib.import_module("torch.distributed.tensor")
+    return peft
+
+
+def check_config(adapter: Path) -> dict[str, Any]:
+    """An adapter's; ModelError where a search may never end, or layers are named in a way that ours never does."""
     path, weights = adapter / "adapter_config.json", adapter / "adapter_model.safetensors"
     if not weights.is_file():  # peft would take a pickle in its place
         raise ModelError(f"{weights}: is missing; run `dvc repro -f train`")
@@ -130,6 +185,7 @@ def check_config(adapter: Path) -> None:
         raise ModelError(f"{path}: {odd[0]} is set, which no adapter of ours needs; run `dvc repro -f train`")
     if isinstance(names, str) and not is_quick(names):
         raise ModelError(f"{path}: target_modules is a search that may never end; run `dvc repro -f train`")
+    return dict(config)
 
 
 def is_quick(pattern: str) -> bool:

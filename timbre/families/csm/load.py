@@ -18,13 +18,14 @@ HEARD = "backbone_model.embed_tokens.embed_audio_tokens.weight"  # shares the de
 
 def from_pretrained(base: str, where: dict[str, Any]) -> tuple[Any, Any]:
     lean_transformers.load()
-    from transformers import AutoTokenizer, CsmForConditionalGeneration
+    with lean_transformers.uncompiled():
+        from transformers import AutoTokenizer, CsmForConditionalGeneration
 
-    config = read_config(base, where)
-    tokenizer = AutoTokenizer.from_pretrained(base, **SAFE, **where)
-    model, report = CsmForConditionalGeneration.from_pretrained(
-        base, config=config, dtype=torch.float32, output_loading_info=True, **WEIGHTS, **where
-    )
+        config = read_config(base, where)
+        tokenizer = AutoTokenizer.from_pretrained(base, **SAFE, **where)
+        model, report = CsmForConditionalGeneration.from_pretrained(
+            base, config=config, dtype=torch.float32, output_loading_info=True, **WEIGHTS, **where
+        )
     shared = {HEARD} if tie(model) else set()
     decoders = ("backbone_", "depth_", "lm_head")
     missing = sorted(name for name in set(report["missing_keys"]) - shared if name.startswith(decoders))

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from timbre.core.errors import ModelError
 from timbre.core.sections import OrpheusParams
+from timbre.families import lean_transformers
 from timbre.families import lora as low_rank
 from timbre.families.frame_loop import Frames
 from timbre.families.frame_voice import FrameVoice
@@ -75,15 +76,17 @@ def load(base: str, revision: str | None, adapter: Path | None, precision: Preci
 
 
 def from_pretrained(base: str, where: dict[str, Any]) -> tuple[Any, Any]:
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+    lean_transformers.load()
+    with lean_transformers.uncompiled():
+        from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-    content, _ = LlamaConfig.get_config_dict(base, **where)
-    if (kind := content.get("model_type")) != "llama":
-        raise ModelError(f"voice.base: {base} is a {kind} model, not orpheus; see voice.family")
-    model, report = LlamaForCausalLM.from_pretrained(
-        base, config=LlamaConfig.from_dict(harmless(content)), dtype=torch.float32, output_loading_info=True,
-        **WEIGHTS, **where,
-    )  # fmt: skip
+        content, _ = LlamaConfig.get_config_dict(base, **where)
+        if (kind := content.get("model_type")) != "llama":
+            raise ModelError(f"voice.base: {base} is a {kind} model, not orpheus; see voice.family")
+        model, report = LlamaForCausalLM.from_pretrained(
+            base, config=LlamaConfig.from_dict(harmless(content)), dtype=torch.float32, output_loading_info=True,
+            **WEIGHTS, **where,
+        )  # fmt: skip
     tied = {"lm_head.weight"} if model.config.tie_word_embeddings else set()
     if missing := sorted(set(report["missing_keys"]) - tied):  # transformers fills them with noise
         raise ValueError(f"it lacks {len(missing)} weights, first {missing[0]}")
