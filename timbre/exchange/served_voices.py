@@ -178,15 +178,15 @@ class ServedVoices:
 
         A server that clones nothing clones a speaker only where nothing else would tell who is to speak.
         """
-        told = speaker is None or (version.adapter is not None and marks_speakers(version))
-        if clip == NO_REFERENCE and not told:
+        is_known = speaker is None or (version.adapter is not None and marks_speakers(version))
+        if clip == NO_REFERENCE and not is_known:
             raise NotServed(f"this voice knows {speaker} by a clip alone; leave `reference` out", "reference")
         if clip is not None:
             return self.reference(clip, speaker)
         if speaker is None:
             return self.reference(usual)
         self.speaker_of(version, speaker)
-        return self.speakers_clip(speaker) if usual not in (None, NO_REFERENCE) or not told else ()
+        return self.speakers_clip(speaker) if usual not in (None, NO_REFERENCE) or not is_known else ()
 
     def speakers_clip(self, speaker: str) -> tuple[Turn, ...]:
         """The clip that is cloned for a speaker, with the consent asked likewise."""

@@ -199,8 +199,8 @@ class SpeechService:
         async with self.tracing:
             text = await run_in_threadpool(self._trace_of, key)
         if text is None:
-            told = "no version has this id here; X-Timbre-Version and /v1/audio/voices have those that are served"
-            raise Refusal(404, told, code="no_version")
+            message = "no version has this id here; X-Timbre-Version and /v1/audio/voices have those that are served"
+            raise Refusal(404, message, code="no_version")
         return AsciiJson({"version": key, "text": text})
 
     def _whole(self, key: str) -> str:
