@@ -26,12 +26,13 @@ import numpy as np
 
 from benchmarks import real_materials as materials
 from stages import check as label_check
-from stages import chunk, dataset, segment, transcribe
+from stages import dataset, segment, transcribe
 from timbre import asr, audio
 from timbre.asr import WhisperTranscript
 from timbre.asr.alignment import characters
 from timbre.asr.normalising import normalise
 from timbre.audio import Samples, clip_plan, line_times, speech_activity
+from timbre.audio.clips import limits_of, plan, spoken_of
 from timbre.audio.speech_activity import Activity
 from timbre.core import params
 from timbre.core.records import Clip, Label, Recording, Segment
@@ -141,7 +142,7 @@ def clips(model: str) -> Iterator[str]:
 def cut_to(longest: float, drafts: Sequence[RealDraft]) -> str:
     preset = params.read(PRESET)
     limits = replace(preset.chunk, max_seconds=longest)
-    cut = [(clip, draft) for draft in drafts for clip in chunk.plan(*draft, limits)[0]]
+    cut = [(clip, draft) for draft in drafts for clip in plan(*draft, limits)[0]]
     voiced = sum(
         draft.activity.speaks(here[1], there[0]).any() for clip, draft in cut for here, there in pairwise(clip.spans)
     )
@@ -165,14 +166,14 @@ def ended(cut: Sequence[tuple[Clip, RealDraft]], limits: ChunkParams) -> str:
 def within_too_long(clip: Clip, draft: RealDraft, limits: ChunkParams) -> bool:
     """Whether the clip ends within a sentence for which no clip is long enough."""
     placed = line_times.settled(draft.lines, draft.activity)
-    spoken = [chunk.spoken_of(line, draft.activity, limits.max_pause) for line in placed]
+    spoken = [spoken_of(line, draft.activity, limits.max_pause) for line in placed]
     last = max(place for place, line in enumerate(placed) if line.start < clip.end - CUT)
     following = [*(line.text for line in placed[1:]), ""]
     ends = [place for place, (line, after) in enumerate(zip(placed, following, strict=True))
             if ends_sentence(line.text, after, draft.recording.language)]  # fmt: skip
     first = max((place + 1 for place in ends if place < last), default=0)
     end = min((place for place in ends if place >= last), default=len(placed) - 1)
-    whole = clip_plan.length([*range(first, end + 1)], spoken, chunk.limits_of(limits))
+    whole = clip_plan.length([*range(first, end + 1)], spoken, limits_of(limits))
     return whole > limits.max_seconds
 
 
@@ -181,7 +182,7 @@ def kept(model: str) -> Iterator[str]:
     preset = params.read(PRESET)
     for one in spoken(model):
         draft = drafted(one, model, align=True)
-        cut, _ = chunk.plan(*draft, preset.chunk)
+        cut, _ = plan(*draft, preset.chunk)
         sounds = [np.concatenate([piece(one.samples, *span) for span in clip.spans]) for clip in cut]
         heard = hear(model, sounds, [one.language] * len(cut))
         labels = {

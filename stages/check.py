@@ -88,14 +88,14 @@ def strangers(
     sounds = [JudgedSound("true", clip.id, clip.speaker, clips / f"{clip.id}.flac") for clip in rows]
     strange = list(speaker_similarity.other_sounds(others, [], clips))
     (embedded,) = speaker_similarity.bring(out, [*sounds, *strange], [encoder], None, engine, "voices")
-    found: set[str] = set()
+    strange_clips: set[str] = set()
     for name in sorted({clip.speaker for clip in rows}):
         own = speaker_similarity.of_voice(embedded, name)
         if voices := speaker_similarity.known_voices(own):
             vectors = [vector for _, vector in own["true"]]
             second = one_voice.second_voice(vectors, one_voice.limit(voices))
-            found |= {own["true"][place][0].name for place in second}
-    return found
+            strange_clips |= {own["true"][place][0].name for place in second}
+    return strange_clips
 
 
 def tell(rows: Sequence[Clip], strange: Collection[str]) -> None:

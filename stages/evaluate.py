@@ -42,25 +42,26 @@ from timbre.audio import delivery
 from timbre.core.content import file_sha256, write_atomic
 from timbre.core.errors import DataError, ModelError, raise_all
 from timbre.core.params import read
-from timbre.core.records import Example, Sample, cloned_clips, from_json, read_jsonl
-from timbre.core.sections import GateParams, SpeakerParams
+from timbre.core.records import Example, Sample, from_json, read_jsonl
+from timbre.core.sections import SpeakerParams
 from timbre.evaluation import gates, one_voice, preferences, scores, speaker_encoder, speaker_similarity, word_errors
 from timbre.evaluation import metrics as evidence
+from timbre.evaluation.compared_sounds import other_sounds, own_sounds, sample_sounds, targets
 from timbre.evaluation.hearing import SECOND, HeardSample, codec_cost, listen
 from timbre.evaluation.measures import asks
-from timbre.evaluation.metrics import CONDITIONS, Evidence, SecondJudge, Speaker
+from timbre.evaluation.metrics import CONDITIONS, Evidence, Speaker
 from timbre.evaluation.mos import judge as predict_opinions
-from timbre.evaluation.preferences import HeardSound, Judged
+from timbre.evaluation.preferences import HeardSound
 from timbre.evaluation.scores import Score
 from timbre.evaluation.second_opinion import second_opinion
 from timbre.evaluation.speaker_encoder import Vector
-from timbre.evaluation.speaker_similarity import JudgedSound, Scale, Vectors
+from timbre.evaluation.speaker_similarity import Scale, Vectors
+from timbre.evaluation.weighing import JudgedSpeaker, weigh_all
 from timbre.mapping.stage import run_stage
 from timbre.project import pronunciations
 from timbre.project.opinions import read as read_opinions
 
 VERSION = 4  # raise when the code hears other words in the same sound
-NO_JUDGES: Mapping[str, SecondJudge] = {}
 
 
 @dataclass(frozen=True)
@@ -143,48 +144,10 @@ def score(
     )
 
 
-def targets(samples: Sequence[Sample], rows: Sequence[Example]) -> dict[str, Example]:
-    """By speaker, the clip that the samples cloned: these are to be spoken like."""
-    clips, speakers = cloned_clips(samples, rows), {sample.speaker for sample in samples}
-    if not clips or not speakers <= {"", *clips}:
-        raise DataError("reports/samples: the clip that was cloned is in no table of data/dataset; run `dvc repro`")
-    return clips
-
-
-def own_sounds(
-    cloned: Mapping[str, Example], held_out: Sequence[Example], clips: Path, codes: Path
-) -> list[JudgedSound]:
-    """The clips that each speaker kept back, and what the codec makes of them."""
-    own = [([row for row in held_out if row.source == name], clip) for name, clip in cloned.items()]
-    return [sound for rows, clip in own for sound in speaker_similarity.true_sounds(rows, clips, codes, clip)]
-
-
-def sample_sounds(
-    spoken: Sequence[Sample], cloned: Mapping[str, Example], folder: Path, clips: Path
-) -> list[JudgedSound]:
-    """Samples, and the clips that they cloned."""
-    first = next(iter(cloned))
-    sounds = [JudgedSound("sample", s.id, s.speaker or first, folder / f"{s.id}.flac") for s in spoken]
-    for name in cloned:
-        used = (s.reference for s in spoken if s.reference and s.speaker in ("", name))
-        sounds += speaker_similarity.cloned_sounds(used, name, clips)
-    return sounds
-
-
-def other_sounds(
-    cloned: Mapping[str, Example], train: Sequence[Example], held_out: Sequence[Example], clips: Path, folder: Path
-) -> list[JudgedSound]:
-    """Other voices; of several speakers, each is another voice to the others."""
-    only = next(iter(cloned)) if len(cloned) == 1 else None
-    strangers = [row for row in [*train, *held_out] if row.source != only]
-    return [sound for sound in speaker_similarity.other_sounds(folder, strangers, clips) if sound.voice != only]
-
-
 def judge_speaker(
     name: str, heard: Mapping[Sample, HeardSample], embedded: Sequence[Vectors], held_out: Sequence[Example],
     clips: Path,
-) -> tuple[list[Score], Speaker, float | None]:  # fmt: skip
-    """The scores of the speaker's samples, the scale they are read on, and whether the cloned clip is the speaker's."""
+) -> JudgedSpeaker:  # fmt: skip
     by_kind, *by_second = (speaker_similarity.of_voice(vectors, name) for vectors in embedded)
     scale = speaker_similarity.measure(by_kind)
     pace, pauses = own_delivery([row for row in held_out if row.source == name], clips)
@@ -196,7 +159,8 @@ def judge_speaker(
         for sample, other in zip(own, second_voices(by_second, own), strict=True)
     ]
     cloned = named_references([vector for _, vector in by_kind["reference"]], scale)
-    return rows, Speaker(scale.ceiling, scale.floor, pace, pauses, strangers(name, by_kind, scale)), cloned
+    own_scale = Speaker(scale.ceiling, scale.floor, pace, pauses, strangers(name, by_kind, scale))
+    return JudgedSpeaker(rows, own_scale, cloned)
 
 
 def strangers(name: str, vectors: Vectors, scale: Scale) -> float | None:
@@ -223,40 +187,6 @@ def heard_sounds(samples: Sequence[Sample], folder: Path) -> dict[str, HeardSoun
     return {
         file_sha256(folder / f"{sample.id}.flac")[:16]: HeardSound(sample.condition, sample.line) for sample in samples
     }
-
-
-def weigh(
-    rows: Sequence[Score],
-    own: Speaker,
-    reference: float | None,
-    leaks: int,
-    limits: GateParams,
-    people: Judged = preferences.NOBODY,
-    judges: Mapping[str, SecondJudge] = NO_JUDGES,
-) -> Evidence:
-    evidence = Evidence(
-        *scores.summarise(rows),
-        own,
-        preferences=people.preferences,
-        heard=people.conditions,
-        listeners=people.listeners,
-        second=dict(judges),
-    )
-    return replace(evidence, gates=gates.judge(evidence, reference, leaks, limits))
-
-
-def weigh_all(
-    judged: Mapping[str, tuple[list[Score], Speaker, float | None]], rows: Sequence[Score], leaks: int,
-    limits: GateParams, people: Judged, judges: Mapping[str, SecondJudge],
-) -> Evidence:  # fmt: skip
-    """Of one speaker, or of several: each, and all together."""
-    if len(judged) == 1:
-        ((_, own, reference),) = judged.values()
-        return weigh(rows, own, reference, leaks, limits, people, judges)
-    each = {name: weigh(own_rows, own, cloned, leaks, limits) for name, (own_rows, own, cloned) in judged.items()}
-    mean = Speaker.mean(own for _, own, _ in judged.values())
-    together = weigh(rows, mean, None, leaks, limits, people, judges)
-    return replace(together, gates=gates.of_all(each, together, leaks, limits), speakers=each)
 
 
 def write(rows: Sequence[Score], judged: Evidence, table: Path, wer: Path, details: Path, metrics: Path) -> None:
@@ -337,7 +267,7 @@ def main(
     encoders = [encoder, *(SpeakerParams(*name) for name in speaker_encoder.named(params.second_encoder))]
     embedded = speaker_similarity.bring(embeddings, compared, encoders, voice, engine)
     each = {name: judge_speaker(name, sounds, embedded, held_out, clips) for name in cloned}
-    by_sample = {row.sample: row for rows, _, _ in each.values() for row in rows}
+    by_sample = {row.sample: row for one in each.values() for row in one.rows}
     rows = [by_sample[sample.id] for sample in spoken]
     leaks = list(gates.leaks(train, held_out, {sample.prompt: sample.text for sample in spoken}))
     people = preferences.judge(read_opinions(opinions), heard_sounds(spoken, samples), rows)

@@ -124,7 +124,7 @@ def main(
     settings = read()
     licence = families.limits(settings.voice.family)
     evidence, scored = read_metrics(metrics), sample_rows.read_scores(scores, samples)
-    learnt = data.read(dataset, review, clips, raw, speech, allowed)
+    learnt = data.read(dataset, review, clips, raw, speech, allowed.holds_barred_voice)
     version = folder_key(training.parent)
     trained = figures.read(training, history, points, scored, samples, version)
     rows = sample_rows.rows(scored, samples, version, lambda clip: sound(clips / f"{clip}.flac"))

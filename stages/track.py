@@ -41,7 +41,7 @@ from timbre.core.errors import DataError, TimbreError, TrackingError, raise_all
 from timbre.core.records import EARLY_TAG, Sample, beginning, early_ending, from_json
 from timbre.core.safe_text import redacted, visible, warn
 from timbre.evaluation import metrics as evidence
-from timbre.evaluation import mos
+from timbre.evaluation import mos, score_rows
 from timbre.evaluation.measures import asks
 from timbre.mapping.stage import run_stage
 from timbre.project.permissions import Permissions, of_dataset
@@ -167,8 +167,7 @@ def loadable(client: MlflowClient, run_id: str, voice: dict[str, Any]) -> None:
 
 def log_samples(client: MlflowClient, run_id: str, scores: Path) -> None:
     """A table by which MLflow puts sentence and run side by side; `sound` is the artifact to hear."""
-    with scores.open(encoding="utf-8", newline="") as lines:
-        rows = list(csv.DictReader(lines))
+    rows = score_rows.cells(scores.read_bytes())
     several = ["speaker"] if any(row.get("speaker") for row in rows) else []
     table: dict[str, list[Any]] = {n: [row.get(n, "") for row in rows] for n in (*SAMPLE_COLUMNS, *several)}
     table["sound"] = [f"samples/{row['sample']}.flac" for row in rows]

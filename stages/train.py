@@ -93,13 +93,13 @@ def finished(voice: Voice, runs: Sequence[Run], task: Task, folder: Path) -> dic
     }
     # whoever plays, promotes or exports the adapter asks for these voices' consent: the clips held back chose its step
     voices = used_by((clip.speaker, clip.recording) for clip in [*task.clips, *task.held])
-    told: dict[str, object] = {"base_licence": task.licence} if task.licence else {}
+    beside: dict[str, object] = {"base_licence": task.licence} if task.licence else {}
     numbers = {clip.speaker: clip.turn.speaker.number for clip in [*task.clips, *task.held]}
     if any(numbers.values()):
-        told[NUMBERS] = dict(sorted(numbers.items()))
+        beside[NUMBERS] = dict(sorted(numbers.items()))
     for origin in (task.inputs, task.before):
-        told |= origin.record() if origin else {}
-    record = json.dumps({"key": task.key, **facts(voice, runs, task.clips), SPEAKERS: voices, **told}, indent=2)
+        beside |= origin.record() if origin else {}
+    record = json.dumps({"key": task.key, **facts(voice, runs, task.clips), SPEAKERS: voices, **beside}, indent=2)
     return {**files, "history.csv": to_csv(runs).encode(), RECORD: f"{record}\n".encode()}
 
 
@@ -147,15 +147,15 @@ def task_of(dataset: Path, codes: Path, settings: Settings) -> Task:
     content = [(clip.id, clip.speaker, clip.seconds, clip.turn.text) for clip in [*clips, *held]]
     asked_of = [asked(settings.train), asdict(own)]
     numbers = {clip.speaker: clip.turn.speaker.number for clip in [*clips, *held]}
-    told = [numbers] if any(numbers.values()) and "number" in families.family(base.family).marks else []
-    learnt = [content, keys, held_keys, *([parted] if parted else []), *told]
+    numbered = [numbers] if any(numbers.values()) and "number" in families.family(base.family).marks else []
+    learnt = [content, keys, held_keys, *([parted] if parted else []), *numbered]
     key = content_key(VERSION, families.fingerprint(base), asked_of, *learnt)
     licence = families.limits(base.family)
     task = Task(clips, held, own, key, str(licence) if licence else None)
     if settings.train.warm_start == "none":
         return task
     hashes = [*warm_start.clip_hashes(clips, keys, "train"), *warm_start.clip_hashes(held, held_keys, "eval")]
-    of_all = content_key(VERSION, families.fingerprint(base), asked_of, told)
+    of_all = content_key(VERSION, families.fingerprint(base), asked_of, numbered)
     return task._replace(inputs=warm_start.Inputs(key, of_all, hashes))
 
 
@@ -241,8 +241,8 @@ def train(task: Task, entry: Entry, speed: Path, params: TrainParams, base: Voic
     begun, state = runs[-1].begun, runs[-1].state
     best, last = begun + state.best_step, begun + state.step
     name = runs[-1].chosen_by.replace("eval_loss/", "evaluation loss of the ").replace("eval_loss", "evaluation loss")
-    told = f"; ended early, {GO_ON}" if ended else ""
-    print(f"train: best at step {best} of {last}, {name.replace('_', ' ')} {state.best_loss:.3f}{told}")
+    advice = f"; ended early, {GO_ON}" if ended else ""
+    print(f"train: best at step {best} of {last}, {name.replace('_', ' ')} {state.best_loss:.3f}{advice}")
 
 
 if __name__ == "__main__":

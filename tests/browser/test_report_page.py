@@ -170,7 +170,7 @@ def test_what_was_left_out_can_be_heard_while_there_is_room(outs: Path, monkeypa
     monkeypatch.setattr(data, "PLAYERS", 3)
     owned = [outs / f"data/{name}" for name in ("sources.yaml", "speakers.yaml", "transcripts")]
     folders = [outs / f"data/{name}" for name in ("dataset", "review.json", "clips", "raw", "speech")]
-    read = data.read(*folders, Permissions(*owned))
+    read = data.read(*folders, Permissions(*owned).holds_barred_voice)
     heard = {reason.name: [row.sound is not None for row in reason.rows] for reason in read.reasons}
     assert heard == {"too short": [True, False], "dropped": [True], "noisy": [True, False]}
     assert [reason.name for reason in read.reasons if reason.warning] == ["noisy"]

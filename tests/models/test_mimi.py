@@ -128,7 +128,7 @@ def test_a_codec_that_looks_ahead_is_refused() -> None:
 
 
 def test_a_piece_is_made_while_those_before_it_are_heard() -> None:
-    frames = np.random.default_rng(1).integers(0, 64, (100, 8)).astype(np.int16)
+    frames = np.random.default_rng(1).integers(0, 64, (200, 8)).astype(np.int16)
     cut = list(pieces(frames))
     assert (np.concatenate(cut) == frames).all()
     sizes = [len(piece) for piece in cut]

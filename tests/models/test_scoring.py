@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from stages import evaluate
-from stages.evaluate import HeardSample
 from tests.support.fake_outputs import RATE, voice, write_samples
 from tests.support.scored_samples import LIMITS, MARINA, SCALE, sample, scored
 from timbre.core.errors import DataError
 from timbre.core.sections import GateParams
-from timbre.evaluation import metrics, scores
+from timbre.evaluation import metrics, scores, weighing
+from timbre.evaluation.hearing import HeardSample
 from timbre.evaluation.metrics import CONDITIONS
 
 
@@ -93,7 +93,7 @@ def test_without_held_out_clips_or_other_voices_the_words_are_still_read() -> No
     metric = scores.metric([replace(scored("The ferry waits.", "The ferry."), similarity=None, named=None, pace=None)])
     assert (metric.wer, metric.similarity, metric.named, metric.pace) == (0.3333, None, None, None)
     rows = [replace(scored("The ferry.", "The ferry."), condition=name, similarity=None) for name in CONDITIONS]
-    judged = evaluate.weigh(rows, metrics.Speaker(), reference=None, leaks=0, limits=LIMITS)
+    judged = weighing.weigh(rows, metrics.Speaker(), reference=None, leaks=0, limits=LIMITS)
     assert judged.failed == ["words", "similarity", "reference"], "what could not be measured does not pass"
 
 

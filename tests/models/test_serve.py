@@ -72,37 +72,6 @@ def test_openai_python_streams_and_reads_events(shared: SpeechServer) -> None:
     }
 
 
-def test_what_other_clients_ask_first_and_send(shared: SpeechServer) -> None:
-    get = lambda path: httpx.get(f"{shared.url}{path}")  # noqa: E731
-    # Open WebUI
-    assert get("/v1/audio/models").json()["models"][0]["id"] == "timbre"
-    voices = get("/v1/audio/voices").json()["voices"]
-    assert [(voice["id"], voice["name"]) for voice in voices][:2] == [("adapter", "adapter"), ("second", "second")]
-    body = {"model": "tts-1", "input": SAID, "voice": "adapter", "response_format": "mp3"}
-    assert httpx.post(f"{shared.url}/v1/audio/speech", json=body).headers["content-type"] == "audio/mpeg"
-    # LiveKit: prewarms, asks for events, and looks at the type of the answer
-    assert get("/").status_code == 200
-    body = {"input": SAID, "model": "gpt-4o-mini-tts", "voice": "ash", "response_format": "mp3", "speed": 1.0,
-            "stream_format": "sse", "instructions": ""}  # fmt: skip
-    answer = httpx.post(f"{shared.url}/v1/audio/speech", json=body)
-    assert answer.headers["content-type"].startswith("text/event-stream")
-    # Pipecat: raw samples of one of OpenAI's voices
-    body = {"input": SAID, "model": "gpt-4o-mini-tts", "voice": "marin", "response_format": "pcm"}
-    assert httpx.post(f"{shared.url}/v1/audio/speech", json=body).headers["content-type"] == "audio/pcm"
-    # SillyTavern: fields of its own, all at once
-    body = {"input": SAID, "voice": "adapter", "model": "tts-1", "response_format": "mp3", "speed": 1, "stream": False,
-            "instructions": None}  # fmt: skip
-    assert httpx.post(f"{shared.url}/v1/audio/speech", json=body).status_code == 200
-    # wyoming_openai: WAV, streamed; it takes a server with /readyz for LocalAI, and a /health of `OK` for another
-    assert ask(shared).headers["x-accel-buffering"] == "no"
-    assert get("/readyz").status_code == 404
-    assert get("/health").json() == {"status": "ok"}
-    assert get("/ready").json() == {"status": "ready"}
-    names = [model.id for model in client_of(shared).models.list()]
-    assert names == ["timbre", "adapter", "second", "base"]
-    assert client_of(shared).models.retrieve("second").id == "second"
-
-
 def test_eight_callers_at_once_get_what_each_gets_alone(shared: SpeechServer) -> None:
     wanted = [
         {"seed": i, "voice": ["adapter", "second", "base"][i % 3], "temperature": [0.4, 0.7, 1.2][i % 3],

@@ -126,6 +126,36 @@ def test_a_voice_costs_products_only_while_it_speaks(base: Any, adapters: dict[s
     assert not made.adapters.busy.masks
 
 
+def test_one_large_piece_becomes_sound_in_a_step_and_a_first_sound_waits_for_none(
+    base: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, fed = slots.CsmSlots(base, 4, {}), list[tuple[int, int]]()  # slot and frames of each piece of a step
+
+    def watched(slot: int, feed: Any) -> Any:
+        def told(codes: Any) -> Any:
+            fed.append((slot, codes.shape[2]))
+            return feed(codes)
+
+        return told
+
+    for slot, codec in enumerate(made.alone):
+        monkeypatch.setattr(codec, "feed", watched(slot, codec.feed))
+    for slot in range(3):
+        made.admit(slot, Request("the ferry", (), slot, 2.0), Drawing(0.8), None)
+    pieces: dict[int, list[int]] = {slot: [] for slot in range(4)}
+    for step in range(40):
+        if step == 14:  # large pieces of the others fall due in the next steps
+            made.admit(3, Request("green train", (), 3, 2.0), Drawing(0.8), None)
+        fed.clear()
+        list(made.step())
+        assert sum(size >= slots.LARGE for _, size in fed) <= 1
+        if step == 14:
+            assert fed[0] == (3, 1)
+        for slot, size in fed:
+            pieces[slot].append(size)
+    assert [pieces[slot][:5] for slot in range(3)] == [[1, 2, 4, 8, 16]] * 3
+
+
 def test_who_hangs_up_frees_the_slot_and_a_full_queue_says_so(base: Any, adapters: dict[str, Path]) -> None:
     engine = Engine(lambda: open_slots(base, 1, adapters), waiting=1)
     engine.wait_until_ready()

@@ -122,7 +122,8 @@ def write_dataset(root: Path) -> None:
 def write_scores(root: Path) -> None:
     """What `evaluate` would write: made-up hearings and voices, worse for the base than for the tuned voice."""
     from stages import evaluate
-    from stages.evaluate import HeardSample
+    from timbre.evaluation import weighing
+    from timbre.evaluation.hearing import HeardSample
 
     samples = evaluate.read_samples(root / "reports/samples")
     random, marina = np.random.default_rng(2), np.eye(4, dtype=np.float32)[0]
@@ -142,7 +143,7 @@ def write_scores(root: Path) -> None:
         heard_file.write_text(json.dumps({"heard": "…", "key": sample.key, "silent": False}))
     own = Speaker(0.97, 0.05, 14.0, 0.2)
     limits = GateParams(words=0.1, similarity=0.1, named=0.5, reference=1.0, ends=0.95, leakage=0, preferred=None)
-    judged = evaluate.weigh(rows, own, 1.0, 0, limits)
+    judged = weighing.weigh(rows, own, 1.0, 0, limits)
     tables = [root / f"reports/{name}" for name in ("scores.csv", "wer.csv", "details.json", "metrics.json")]
     evaluate.write(rows, judged, *tables)
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from stages import evaluate
-from stages.evaluate import HeardSample
 from tests.support.fake_outputs import RATE, voice
 from timbre.core.records import Sample
 from timbre.core.sections import GateParams
+from timbre.evaluation.hearing import HeardSample
 from timbre.evaluation.scores import Score
 from timbre.evaluation.speaker_encoder import KnownVoices
 from timbre.evaluation.speaker_similarity import Scale

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from stages.chunk import plan
+from timbre.audio.clips import plan
 from timbre.audio.speech_activity import QUIETEST, Activity
 from timbre.core.records import Clip, Recording, Segment
 from timbre.core.sections import ChunkParams

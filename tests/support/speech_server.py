@@ -22,6 +22,7 @@ from timbre import families
 from timbre.core import params
 from timbre.core.records import Example, write_jsonl
 from timbre.core.sections import VoiceParams
+from timbre.exchange.served_voices import ServedVoices
 from timbre.families import Lora
 from timbre.families.codes import to_bytes
 from timbre.families.slots import Slots, SlotSound
@@ -29,7 +30,6 @@ from timbre.synthesis.engine import Engine
 from timbre.web.serve.keys import ApiKeys
 from timbre.web.serve.server import SpeechServer
 from timbre.web.serve.speech_routes import SpeechService
-from timbre.web.serve.voices import ServedVoices
 
 CLIP = "0123456789abcdef"
 SPEAKERS = """speakers:

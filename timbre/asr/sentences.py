@@ -23,18 +23,18 @@ def by_sentence(utterances: Sequence[HeardUtterance], language: str) -> list[Hea
 
 def joined(utterances: Sequence[HeardUtterance], language: str) -> list[HeardUtterance]:
     """Whole sentences, of utterances that go no further than a sentence; one without word times stays alone."""
-    found: list[HeardUtterance] = []
+    sentences: list[HeardUtterance] = []
     for after in utterances:
-        before = found[-1] if found else None
+        before = sentences[-1] if sentences else None
         if (
             before is None
             or not (before.words and after.words)
             or after.start - before.end > BREATH
             or ends_sentence(before.text, after.text, language)
         ):
-            found.append(after)
+            sentences.append(after)
             continue
-        found[-1] = replace(
+        sentences[-1] = replace(
             before,
             end=after.end,
             text=join([before.text, after.text], language),
@@ -42,7 +42,7 @@ def joined(utterances: Sequence[HeardUtterance], language: str) -> list[HeardUtt
             avg_logprob=min(before.avg_logprob, after.avg_logprob),
             no_speech_prob=max(before.no_speech_prob, after.no_speech_prob),
         )
-    return found
+    return sentences
 
 
 def parted(utterance: HeardUtterance, places: Sequence[int]) -> list[HeardUtterance]:

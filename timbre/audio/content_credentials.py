@@ -99,7 +99,7 @@ def _certificate(subject: Any, issuer: Any, key: Any, signer: Any, root: bool) -
          "decipher_only"), False,
     )  # fmt: skip
     usage = x509.KeyUsage(digital_signature=not root, key_cert_sign=root, crl_sign=root, **others)
-    made = (
+    certificate = (
         x509.CertificateBuilder(issuer, subject, key.public_key(), x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(days=1))  # clocks differ
         .not_valid_after(now + datetime.timedelta(days=365 * YEARS))
@@ -109,8 +109,10 @@ def _certificate(subject: Any, issuer: Any, key: Any, signer: Any, root: bool) -
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
     )
     if not root:
-        made = made.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), critical=False)
-    return made.sign(signer, hashes.SHA256())
+        certificate = certificate.add_extension(
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), critical=False
+        )
+    return certificate.sign(signer, hashes.SHA256())
 
 
 def signed(content: bytes, kind: str, about: Mapping[str, object], folder: Path = KEYS) -> bytes:
@@ -144,11 +146,11 @@ def credential(content: bytes, kind: str) -> Credential | None:
 
         offline = c2pa.Settings.from_dict({"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}})
         with c2pa.Context(offline) as context, c2pa.Reader(TYPES[kind], io.BytesIO(content), context=context) as reader:
-            told = json.loads(reader.json())
-        manifest = told["manifests"][told["active_manifest"]]
+            store = json.loads(reader.json())
+        manifest = store["manifests"][store["active_manifest"]]
         said: dict[str, object] = next((one["data"] for one in manifest["assertions"] if one["label"] == LABEL), {})
         by = str((manifest.get("signature_info") or {}).get("common_name", ""))
         voice = said.get("voice")
-        return Credential(voice if isinstance(voice, str) else None, by, told["validation_state"] != "Invalid")
+        return Credential(voice if isinstance(voice, str) else None, by, store["validation_state"] != "Invalid")
     except Exception:  # no library, or a file of whoever it may be: what it lacks is no mistake of the user's
         return None

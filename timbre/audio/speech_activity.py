@@ -124,8 +124,8 @@ def _unceasing(decibels: npt.NDArray[np.float64], voice: float, softest: float) 
     low = above(voice, float(10 * np.log10(np.percentile(power, SOFTEST))))
     most = above(voice, softest)
     sway = most - low
-    found = min(most, low + sway * (SWAYING + BY_LEVEL_READ * low + BY_SWAY * sway))
-    return float(voice - 10 * np.log10(1 + 10 ** (max(found, LEAST_SNR) / 10)))
+    ratio = min(most, low + sway * (SWAYING + BY_LEVEL_READ * low + BY_SWAY * sway))
+    return float(voice - 10 * np.log10(1 + 10 ** (max(ratio, LEAST_SNR) / 10)))
 
 
 def above(mixed: float, background: float) -> float:

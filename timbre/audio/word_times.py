@@ -67,11 +67,11 @@ def _parting(before: TimedLine, after: TimedLine, sound: Activity) -> Times:
             return end, start
     earliest, begins = _within_last(before), after.first[0]
     if gap < TOUCHING:  # Whisper saw no pause: what it takes for the next word's beginning is the end of the last word
-        found = line_times.longest(line_times.soft(earliest, after.first[1], sound))
+        pause = line_times.longest(line_times.soft(earliest, after.first[1], sound))
     else:  # otherwise a word begins when Whisper says, to a tenth of a second or so
         stretches = line_times.soft(earliest, min(_within_first(after), begins + LATE), sound)
-        found = line_times.longest([s for s in stretches if s[1] >= begins - LATE]) or line_times.longest(stretches)
-    return found or line_times.quietest(earliest, begins + LATE, sound) or (before.times[1], begins)
+        pause = line_times.longest([s for s in stretches if s[1] >= begins - LATE]) or line_times.longest(stretches)
+    return pause or line_times.quietest(earliest, begins + LATE, sound) or (before.times[1], begins)
 
 
 def _begins(line: TimedLine, earliest: float, sound: Activity) -> float:

@@ -59,8 +59,8 @@ def command(args: argparse.Namespace) -> int:
 def unheard(seeds: Mapping[str, Transcript]) -> Iterator[str]:
     """A line per recording whose speech the configured Whisper does not know."""
     if known := known_words.listener():
-        told = (known.foreign(name, [x.confidence for x in seed.lines]) for name, seed in seeds.items())
-        yield from (f"warning: {line}" for line in told if line)
+        warnings = (known.foreign(name, [x.confidence for x in seed.lines]) for name, seed in seeds.items())
+        yield from (f"warning: {line}" for line in warnings if line)
 
 
 def _unknown(name: str, declared: list[str]) -> str:

@@ -62,20 +62,21 @@ def command(args: argparse.Namespace) -> int:
     return 0
 
 
-def lines(found: NextSentences) -> list[str]:
+def lines(chosen: NextSentences) -> list[str]:
     rows = [
-        (one.name, str(one.wanted), str(one.learnt), str(one.well), f"{100 * one.share:.1f}%") for one in found.coverage
+        (one.name, str(one.wanted), str(one.learnt), str(one.well), f"{100 * one.share:.1f}%")
+        for one in chosen.coverage
     ]
-    told = columns([HEAD, *rows], numbers=True)
-    for one in found.coverage:
+    text = columns([HEAD, *rows], numbers=True)
+    for one in chosen.coverage:
         if one.missing:
             more = f" and {len(one.missing) - SHOWN} more" if len(one.missing) > SHOWN else ""
-            told.append(f"missing {one.name}: {visible(', '.join(one.missing[:SHOWN]))}{more}")
-    if found.proposals:
-        told += ["", "record next:", *(f"  {visible(proposal.text)}" for proposal in found.proposals)]
-    if found.unfilled:
-        told += ["", f"write sentences with: {visible(', '.join(found.unfilled))}"]
-    return told
+            text.append(f"missing {one.name}: {visible(', '.join(one.missing[:SHOWN]))}{more}")
+    if chosen.proposals:
+        text += ["", "record next:", *(f"  {visible(proposal.text)}" for proposal in chosen.proposals)]
+    if chosen.unfilled:
+        text += ["", f"write sentences with: {visible(', '.join(chosen.unfilled))}"]
+    return text
 
 
 def next_sentences(candidates: Path, count: int) -> NextSentences:
@@ -127,10 +128,10 @@ def said(text: str) -> list[str]:
     """Its sounds, without stress; the letters of a word that the dictionary lacks."""
     from timbre.families.sovits.text import known, written
 
-    found: list[str] = []
+    sounds: list[str] = []
     for word in words(written(text)):
-        found += [sound.rstrip("012") for sound in known(word)] or list(word)
-    return found
+        sounds += [sound.rstrip("012") for sound in known(word)] or list(word)
+    return sounds
 
 
 def sentences_of(path: Path) -> list[str]:

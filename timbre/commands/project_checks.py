@@ -36,8 +36,8 @@ def recordings() -> Findings:
         declared = sources.read(sources.PATH)
     except SourceError as error:
         for problem in str(error).splitlines():
-            told, _, remedy = problem.partition("; ")
-            yield Finding("FAIL", "sources", told, remedy or "mend the entry")
+            mistake, _, remedy = problem.partition("; ")
+            yield Finding("FAIL", "sources", mistake, remedy or "mend the entry")
         return
     written = [path for source in declared if (path := _transcript(source)).exists()]
     said = f"{plural(len(declared), 'recording')} declared, {len(written)} with a transcript of yours"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from timbre.commands import harmful_clips
 from timbre.commands.options import add_local
 from timbre.commands.place import given_path
 from timbre.core.content import write_atomic
@@ -20,7 +21,6 @@ from timbre.diff.sections import build
 from timbre.diff.sections.page import Page
 from timbre.project.permissions import Permissions
 from timbre.project.worth import PATH, read_current
-from timbre.report import line_worth
 from timbre.versions import dvc_lock
 from timbre.versions.dvc_outs import Outs
 from timbre.versions.snapshot import git, open_snapshot
@@ -62,7 +62,7 @@ def with_worth(page: str) -> str:
     worth = read_current(PATH, ADAPTER)
     if worth is None or page.count(VALUE) != 1 or page.count(END_VALUE) != 1:
         return page
-    return filled(page, VALUE, END_VALUE, line_worth.part(worth, CLIPS, Permissions()))
+    return filled(page, VALUE, END_VALUE, harmful_clips.part(worth, CLIPS, Permissions()))
 
 
 def filled(page: str, begin: str, end: str, content: str) -> str:

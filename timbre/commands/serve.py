@@ -17,7 +17,7 @@ from timbre.commands.place import given_path
 from timbre.core.errors import DataError, TimbreError
 
 if TYPE_CHECKING:
-    from timbre.web.serve.voices import ServedVoices
+    from timbre.exchange.served_voices import ServedVoices
 
 EXAMPLES = [
     ("timbre serve", "the adapter of the work tree, on http://127.0.0.1:8000"),
@@ -54,11 +54,11 @@ def command(args: argparse.Namespace) -> int:
     check(args)
     from timbre.commands.trace import of_version
     from timbre.exchange import voice_versions
+    from timbre.exchange.served_voices import ServedVoices
     from timbre.synthesis.spoken_log import SpokenLog
     from timbre.web.serve.keys import ApiKeys
     from timbre.web.serve.server import SpeechServer
     from timbre.web.serve.speech_routes import SpeechService
-    from timbre.web.serve.voices import ServedVoices
 
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -98,12 +98,10 @@ def check(args: argparse.Namespace) -> None:
 
 def reference_of(voices: ServedVoices, args: argparse.Namespace) -> str | None:
     """The clip to clone from, found before anybody asks; without the samples' clip the voices clone nothing."""
-    from timbre.web.serve.errors import Refusal
-
     clip = args.reference or default_reference()
     try:
         voices.reference(clip)
-    except (DataError, Refusal) as error:
+    except DataError as error:
         if args.reference:
             raise DataError(f"--reference {clip}: {error}") from error
         print(f"without a reference clip: {error}", flush=True)

@@ -124,8 +124,8 @@ def lines(worth: Worth, count: int) -> Iterator[str]:
 def places(row: WorthRow) -> list[tuple[str, str, str]]:
     """File and number of each line in the clip, its time, its words; the clip's own where no transcript has it."""
     path = f"{lenient_rows.FOLDER}/{row.recording}.tsv"
-    found = lenient_rows.parse(Path(path).read_bytes(), path).rows if Path(path).exists() else ()
-    inside = [found[place] for place in clip_worth.lines_in(row, found)]
+    lines = lenient_rows.parse(Path(path).read_bytes(), path).rows if Path(path).exists() else ()
+    inside = [lines[place] for place in clip_worth.lines_in(row, lines)]
     if not inside:
         return [(row.recording, span(row.start, row.end), visible(row.text))]
     return [(f"{path}:{line.number}", span(line.start, line.end), visible(line.text)) for line in inside]

@@ -23,7 +23,7 @@ from timbre.core.errors import DataError
 ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
-ADAPTER_FILES = ("adapter_config.json", ADAPTER_WEIGHTS)  # what an adapter's content key is of
+ADAPTER_FILES = ("adapter_config.json", ADAPTER_WEIGHTS)  # that every adapter has
 
 TRUE, SPOILT = "true", "spoilt"  # in the place of a voice: the speaker's own recording, a sound with noise in it
 
@@ -220,6 +220,11 @@ class Sample:
     @property
     def line(self) -> str:
         return line_of(self.prompt, self.speaker)
+
+
+def adapter_files(names: Iterable[str]) -> list[str]:
+    """Of the names in its folder, those that an adapter's content key is of: some families keep weights beside it."""
+    return sorted({*ADAPTER_FILES, *(name for name in names if name.endswith(".safetensors") and "/" not in name)})
 
 
 def line_of(prompt: str, speaker: str) -> str:

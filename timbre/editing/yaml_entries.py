@@ -101,8 +101,12 @@ def _entry(person: Person, number: int) -> dict[str, Any]:
     """The first speaker's number is 0 without being written down."""
     consent = person.consent
     fields = {"by": consent.by, "when": datetime.date.fromisoformat(consent.when), "for": consent.use}
-    told = {"number": number} if number else {}
-    return {"name": person.name, **told, "consent": fields | {"evidence": consent.evidence, "revoked": consent.revoked}}
+    numbered = {"number": number} if number else {}
+    return {
+        "name": person.name,
+        **numbered,
+        "consent": fields | {"evidence": consent.evidence, "revoked": consent.revoked},
+    }
 
 
 def without(path: Path, ids: Collection[str]) -> FileChange:

@@ -97,10 +97,10 @@ def weights_of(model: str) -> Path:
         if not Path(model).is_file():
             raise ModelError(f"{model}: no such file")
         return Path(model)
-    found = importlib.util.find_spec(RESEMBLYZER)
-    if found is None or found.origin is None:
+    package = importlib.util.find_spec(RESEMBLYZER)
+    if package is None or package.origin is None:
         raise ModelError("resemblyzer is not installed; `pip install --no-deps resemblyzer==0.1.4` brings its weights")
-    return Path(found.origin).with_name("pretrained.pt")
+    return Path(package.origin).with_name("pretrained.pt")
 
 
 def load(model: str) -> GeneralisedEncoder:

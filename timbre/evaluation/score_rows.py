@@ -28,7 +28,12 @@ class ScoreRow:
 
 def read(content: bytes) -> list[ScoreRow]:
     """ValueError, KeyError or TypeError where it is another table."""
-    return [_row(row) for row in csv.DictReader(io.StringIO(content.decode(), newline=""))]
+    return [_row(row) for row in cells(content)]
+
+
+def cells(content: bytes) -> list[dict[str, str]]:
+    """Each row by its columns, all text, as the table has them."""
+    return list(csv.DictReader(io.StringIO(content.decode(), newline="")))
 
 
 def _row(row: dict[str, str]) -> ScoreRow:

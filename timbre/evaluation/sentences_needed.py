@@ -60,11 +60,11 @@ def _row(measure: Measure, other: str, estimate: Estimate, sentences: int, half:
 
 
 def _parts(rows: Sequence[ScoreRow], measure: Measure, condition: str) -> Parts:
-    found: dict[str, list[tuple[float, float]]] = {}
+    by_prompt: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
         if row.condition == condition and (part := measure.total.part(row)):  # type: ignore[union-attr]
-            found.setdefault(row.prompt, []).append(part)
+            by_prompt.setdefault(row.prompt, []).append(part)
     return {
         prompt: TallyPart(sum(total for total, _ in some), sum(over for _, over in some))
-        for prompt, some in found.items()
+        for prompt, some in by_prompt.items()
     }

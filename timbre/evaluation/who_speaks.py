@@ -57,18 +57,18 @@ def windows(run: Span) -> list[Span]:
 def voices(vectors: Vectors, limit: float) -> Vectors:
     """The centre of each voice; the one with most windows first."""
     drawn = vectors[np.linspace(0, len(vectors) - 1, min(MOST, len(vectors))).round().astype(int)]
-    found: list[Vectors] = []
+    groups_of_windows: list[Vectors] = []
     todo = [drawn]
     while todo:
         group = todo.pop()
         second = groups(group) if len(group) >= 2 * LEAST_VOICE else np.zeros(len(group), bool)
         enough = min(int(second.sum()), int((~second).sum())) >= LEAST_VOICE
-        if enough and len(found) + len(todo) + 2 <= MOST_VOICES and near(group, second) < limit:
+        if enough and len(groups_of_windows) + len(todo) + 2 <= MOST_VOICES and near(group, second) < limit:
             todo += [group[second], group[~second]]
         else:
-            found.append(group)
-    found.sort(key=len, reverse=True)
-    return np.stack([unit(group.mean(0)) for group in found])
+            groups_of_windows.append(group)
+    groups_of_windows.sort(key=len, reverse=True)
+    return np.stack([unit(group.mean(0)) for group in groups_of_windows])
 
 
 def followed(vectors: Vectors, centres: Vectors) -> npt.NDArray[np.int64]:

@@ -22,7 +22,7 @@ from timbre import families
 from timbre.audio.leaving import marked_copy
 from timbre.core.content import file_sha256, write_atomic
 from timbre.core.errors import DataError, ModelError
-from timbre.core.records import ADAPTER_FILES, Sample, from_json
+from timbre.core.records import Sample, adapter_files, from_json
 from timbre.exchange import voice_card
 from timbre.exchange.collection import NO_LICENCE
 from timbre.exchange.hub import address
@@ -57,7 +57,7 @@ def release(
     new = folder.with_name(f".{folder.name}.part")  # an earlier release stays until this one is whole
     shutil.rmtree(new, ignore_errors=True)
     (new / "adapter").mkdir(parents=True)
-    for name in sorted({*ADAPTER_FILES, *(path.name for path in version.adapter.glob("*.safetensors"))}):
+    for name in adapter_files(path.name for path in version.adapter.iterdir()):
         shutil.copyfile(version.adapter / name, new / "adapter" / name)
     voice.save_merged(new if hub else new / "merged")
     spoken = samples(version, new / "samples", address(hub, "model") if hub else "README.md")

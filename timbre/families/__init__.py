@@ -15,7 +15,7 @@ from typing import cast
 
 from timbre.core.content import content_key, file_sha256, files_key, model_files
 from timbre.core.errors import ModelError
-from timbre.core.records import ADAPTER_FILES
+from timbre.core.records import ADAPTER_FILES, adapter_files
 from timbre.core.running import settle
 from timbre.core.sections import VoiceParams
 from timbre.families.protocol import (
@@ -124,5 +124,5 @@ def adapter_fingerprint(folder: Path) -> str:
     for name in ADAPTER_FILES:
         if not (folder / name).is_file():
             raise ModelError(f"{folder}/{name} is missing; `dvc repro train` makes it")
-    names = {*ADAPTER_FILES, *(path.name for path in folder.glob("*.safetensors"))}
+    names = adapter_files(path.name for path in folder.iterdir())
     return files_key((name, file_sha256(folder / name)) for name in names)

@@ -32,6 +32,15 @@ class Where(NamedTuple):
     sine: Tensor  # likewise, negative in the first half
     mask: Tensor | None  # (B, 1, T * heads that share keys, length), added to the scores; None hears all
     length: int  # of the cache that is looked at
+    start: int | None = None  # the first place, where it is the same in all rows
+
+
+class CacheViews(NamedTuple):
+    """One layer's cache."""
+
+    keys: Tensor  # (rows, groups, length, width) as far as it is looked at
+    values: Tensor  # likewise
+    written: Tensor  # (rows, places, 2, groups, width): both, as they are written
 
 
 class Layer:
@@ -39,7 +48,7 @@ class Layer:
 
     def __init__(self, layer: Any) -> None:
         attention, mlp = layer.self_attn, layer.mlp
-        self.before, self.after = layer.input_layernorm, layer.post_attention_layernorm
+        self.before, self.after = normed(layer.input_layernorm), normed(layer.post_attention_layernorm)
         self.qkv = joined(attention.q_proj, attention.k_proj, attention.v_proj)
         self.output = joined(attention.o_proj)
         self.gates, self.activation, self.down = joined(mlp.gate_proj, mlp.up_proj), mlp.act_fn, joined(mlp.down_proj)
@@ -54,7 +63,7 @@ class Layer:
         return part
 
     def think(self, x: Tensor) -> Tensor:
-        gate, up = self.gates(norm(x, self.after)).chunk(2, -1)
+        gate, up = self.gates(self.after(x)).chunk(2, -1)
         return x + self.down(self.activation(gate) * up)
 
 
@@ -63,22 +72,41 @@ class Stack:
 
     def __init__(self, model: Any, layers: list[Layer], rows: int, length: int) -> None:
         config, like = model.config, model.norm.weight
-        self.layers, self.norm = layers, model.norm
+        self.layers, self.norm = layers, normed(model.norm)
         self.heads, self.groups, self.width = config.num_attention_heads, config.num_key_value_heads, config.head_dim
         shape = (2, len(self.layers), rows, self.groups, length, self.width)
-        self.keys, self.values = torch.zeros(shape, dtype=like.dtype, device=like.device)
+        self.cache = torch.zeros(shape, dtype=like.dtype, device=like.device)
+        self.looks: dict[int, list[CacheViews]] = {}  # by the length that is looked at
         self.every = torch.arange(length, device=like.device)
         self.rows = torch.arange(rows, device=like.device)[:, None]
         cosine, sine = model.rotary_emb(like[None, None], self.every[None])
         self.cosine, self.sine = cosine[0, :, None], sine[0, :, None]  # (length, 1, width)
         self.sine[..., : self.width // 2].neg_()
 
+    @property
+    def keys(self) -> Tensor:
+        return self.cache[0]
+
+    @property
+    def values(self) -> Tensor:
+        return self.cache[1]
+
     def row(self, number: int) -> Stack:
         """The same layers over one row's part of the caches."""
         part = copy.copy(self)
         part.layers = [layer.row(number) for layer in self.layers]
-        part.keys, part.values = self.keys[:, number : number + 1], self.values[:, number : number + 1]
+        part.cache, part.looks = self.cache[:, :, number : number + 1], {}
         return part
+
+    def look(self, length: int) -> list[CacheViews]:
+        """The caches of all layers; views, made once for each length."""
+        if length not in self.looks:
+            self.looks[length] = [
+                CacheViews(keys, values, both.permute(1, 3, 0, 2, 4))
+                for both in self.cache.unbind(1)
+                for keys, values in [both.narrow(3, 0, length).unbind(0)]
+            ]
+        return self.looks[length]
 
     def at(self, places: Tensor, length: int) -> Where:
         """Each position (B, T) hears what lies in its row up to itself; `length` is beyond all of them."""
@@ -90,29 +118,34 @@ class Stack:
 
     def step(self, x: Tensor, where: Where) -> Tensor:
         """x (B, T, hidden) → the last layer's states, the caches written."""
-        for layer, keys, values in zip(self.layers, self.keys, self.values, strict=True):
-            x = x + layer.output(self._attend(layer.qkv(norm(x, layer.before)), keys, values, where))
+        batch, count, _ = x.shape
+        x = x[:, 0] if count == 1 else x  # products of fewer dimensions cost less to call
+        for layer, cache in zip(self.layers, self.look(where.length), strict=True):
+            qkv = layer.qkv(layer.before(x)).view(batch, count, -1, self.width)
+            x = x + layer.output(self._attend(qkv, cache, where).view(*x.shape[:-1], -1))
             x = layer.think(x)
-        return norm(x, self.norm)
+        return self.norm(x).view(batch, count, -1)
 
     def read(self, x: Tensor, start: int) -> Tensor:
         """Positions x (T, hidden) of a stack of one row, after `start` others → the last one's state (hidden)."""
         end = start + len(x)
         return self.step(x[None], self.at(self.every[None, start:end], end))[0, -1]
 
-    def _attend(self, x: Tensor, keys: Tensor, values: Tensor, where: Where) -> Tensor:
-        batch, count, _ = x.shape
-        turned, value = x.view(batch, count, -1, self.width).split((self.heads + self.groups, self.groups), 2)
-        turned = torch.addcmul(turned * where.cosine, turned.roll(self.width // 2, -1), where.sine)
-        query, key = turned.split((self.heads, self.groups), 2)
-        keys.transpose(1, 2).index_put_((where.rows, where.places), key)
-        values.transpose(1, 2).index_put_((where.rows, where.places), value)
+    def _attend(self, qkv: Tensor, cache: CacheViews, where: Where) -> Tensor:
+        """qkv (B, T, heads and twice the groups, width); its first part is turned on the spot."""
+        batch, count, _, width = qkv.shape
+        turned = qkv.narrow(2, 0, self.heads + self.groups)
+        torch.addcmul(turned * where.cosine, turned.roll(width // 2, -1), where.sine, out=turned)
+        said = qkv.narrow(2, self.heads, 2 * self.groups).view(batch, count, 2, self.groups, width)
+        if where.start is None:
+            cache.written.index_put_((where.rows, where.places), said)
+        else:
+            cache.written.narrow(1, where.start, count).copy_(said)
         # Heads that share keys stand beneath each other as if they were positions, so that no key is copied.
-        query = query.reshape(batch, count, self.groups, -1, self.width).transpose(1, 2)
+        query = qkv.narrow(2, 0, self.heads).reshape(batch, count, self.groups, -1, width).transpose(1, 2)
         attended = F.scaled_dot_product_attention(
-            query.reshape(batch, self.groups, -1, self.width),
-            keys.narrow(2, 0, where.length), values.narrow(2, 0, where.length), attn_mask=where.mask,
-        )  # fmt: skip
+            query.reshape(batch, self.groups, -1, width), cache.keys, cache.values, attn_mask=where.mask
+        )
         return attended.reshape(batch, self.groups, count, -1).transpose(1, 2).reshape(batch, count, -1)
 
 
@@ -131,8 +164,8 @@ class CausalLayers(nn.Module):  # type: ignore[misc]  # torch is not typed here
         return torch.as_tensor(self.norm(hidden))
 
 
-def norm(x: Tensor, by: Any) -> Tensor:
-    return F.rms_norm(x, x.shape[-1:], by.weight, by.variance_epsilon)
+def normed(by: Any) -> Product:
+    return partial(torch.rms_norm, normalized_shape=by.weight.shape, weight=by.weight, eps=by.variance_epsilon)
 
 
 def joined(*layers: nn.Module) -> Product:

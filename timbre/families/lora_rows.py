@@ -52,6 +52,7 @@ class BusyRows:
         self.rows, self.like = rows, like
         self.names: dict[int, str | None] = {}
         self.masks: dict[str, Tensor | None] = {}  # (rows, 1), where a row speaks with it; None: all that are busy do
+        self.only: str | None = None  # the adapter that all busy rows speak with
 
     def set(self, names: dict[int, str | None]) -> None:
         self.names, self.masks = names, {}
@@ -59,6 +60,7 @@ class BusyRows:
             if name is not None:
                 own = [row for row, whose in names.items() if whose == name]
                 self.masks[name] = None if len(own) == len(names) else self._mask(own)
+        self.only = next((name for name, mask in self.masks.items() if mask is None), None)
 
     def _mask(self, own: list[int]) -> Tensor:
         mask = torch.zeros(self.rows, 1, dtype=torch.bool, device=self.like.device)
@@ -141,6 +143,8 @@ class MergedProduct(RowProduct):
         self.merged.pop(name, None)
 
     def __call__(self, x: Tensor) -> Tensor:
+        if self.busy.only is not None:
+            return torch.matmul(x, self.merged[self.busy.only])
         masks = self.busy.masks
         y = torch.matmul(x, self.base) if None in self.busy.names.values() or not masks else None
         for name, mask in masks.items():
@@ -168,7 +172,8 @@ class OwnProduct(RowProduct):
         """Nothing: a row keeps its matrices until it takes another."""
 
     def __call__(self, x: Tensor) -> Tensor:
-        return torch.baddbmm(self.plain(x), torch.bmm(x, self.down), self.up)
+        y, each = self.plain(x), x.view(len(x), -1, x.shape[-1])
+        return torch.baddbmm(y.view(*each.shape[:2], -1), torch.bmm(each, self.down), self.up).view(y.shape)
 
     def row(self, number: int) -> OwnProduct:
         return replace(self, down=self.down[number : number + 1], up=self.up[number : number + 1])

@@ -59,6 +59,7 @@ class RowSampling:
 
     def __init__(self, rows: int, device: torch.device) -> None:
         self.temperature = torch.ones(rows, 1, device=device)  # 0 takes the likeliest
+        self.divisor = torch.ones(rows, 1, device=device)
         self.top_k = torch.zeros(rows, 1, dtype=torch.int64, device=device)  # 0 is all
         self.top_p = torch.ones(rows, 1, device=device)  # 1 is all
         every = {*range(rows)} if device.type == "cuda" else set[int]()  # a graph does all that any row may ask for
@@ -66,13 +67,14 @@ class RowSampling:
 
     def set(self, row: int, how: Limits, top_p: float = 1.0) -> None:
         self.temperature[row], self.top_k[row], self.top_p[row] = how.temperature, how.top_k, top_p
+        self.divisor[row] = max(how.temperature, TINY)
         if self.top_k.device.type != "cuda":
             (self.limited.add if how.top_k > 0 or top_p < 1 else self.limited.discard)(row)
             (self.greedy.add if how.temperature == 0 else self.greedy.discard)(row)
 
     def pick(self, logits: Tensor, draw: Tensor) -> Tensor:
         """As `pick`, each row in its own way: logits (rows, codes), draw (rows, 1) → (rows)."""
-        scaled = logits.float() / self.temperature.clamp(min=TINY)
+        scaled = logits.float() / self.divisor
         if self.limited:
             scaled = scaled.masked_fill(scaled < self._least(scaled), -torch.inf)
         passed = torch.softmax(scaled, -1).cumsum(-1, dtype=torch.float64)

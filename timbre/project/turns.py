@@ -34,14 +34,14 @@ def read(path: Path, recording: Recording) -> list[SpeakerTurn]:
 
 def whose(lines: Sequence[Line], turns: Sequence[SpeakerTurn]) -> dict[str, int]:
     """Speaker → their voice, of those who are heard at all."""
-    found: dict[str, int] = {}
+    voice_of: dict[str, int] = {}
     for speaker in dict.fromkeys(line.speaker for line in lines):
         own = [line for line in lines if line.speaker == speaker and line.flag != "drop"]
         for chosen in ([line for line in own if line.flag == "ok"], own):
             seconds = sum((heard_in(line, turns) for line in chosen), Counter[int]())
-            if speaker not in found and seconds:
-                found[speaker] = max(seconds, key=lambda voice: (seconds[voice], -voice))
-    return found
+            if speaker not in voice_of and seconds:
+                voice_of[speaker] = max(seconds, key=lambda voice: (seconds[voice], -voice))
+    return voice_of
 
 
 def others_share(line: Line, voices: Mapping[str, int], turns: Sequence[SpeakerTurn]) -> float:

@@ -174,9 +174,9 @@ def advised(text: str, heard: str | None, words_harm: float, sound_harm: float) 
         if more := _cut(said, written):
             return "re-cut", f"Whisper also hears “{' '.join(more)}”; move the line's times, or write it"
         return "correct", f"Whisper hears “{heard.strip()}”"
-    told = "Whisper hears the words as written, but" if heard is not None else "No label check is at hand;"
+    witness = "Whisper hears the words as written, but" if heard is not None else "No label check is at hand;"
     return "drop", (
-        f"{told} the clip pulls the voice where held-out sentences do not; "
+        f"{witness} the clip pulls the voice where held-out sentences do not; "
         "listen for noise, another voice or a cut end, and record it again if it is needed"
     )
 

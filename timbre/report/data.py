@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,12 @@ from timbre.audio import recording_sound
 from timbre.audio.recording_sound import RecordingSound
 from timbre.core.errors import DataError
 from timbre.core.records import Drop, Example, read_jsonl
-from timbre.project.permissions import Permissions
 from timbre.report.sound import EmbeddedSound, sound
 
 PLAYERS = 40  # of drops and warnings, together; the page must stay small enough to send
 LISTED = 200  # lines of one reason
 LONGEST = 12.0  # seconds of a left-out stretch in its player
+Barred = Callable[[str, float, float], bool]  # of a recording and seconds: whether a voice there may not be heard
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Data:
         return sum(e.seconds for e in self.train), sum(e.seconds for e in self.evaluation)
 
 
-def read(dataset: Path, review: Path, clips: Path, raw: Path, speech: Path, allowed: Permissions) -> Data:
+def read(dataset: Path, review: Path, clips: Path, raw: Path, speech: Path, barred: Barred) -> Data:
     train, evaluation = (read_jsonl(dataset / f"{name}.jsonl", Example) for name in ("train", "eval"))
     rejected = read_jsonl(dataset / "rejected.jsonl", Drop)
     reviewed = json.loads(review.read_text(encoding="utf-8"))
@@ -83,7 +83,7 @@ def read(dataset: Path, review: Path, clips: Path, raw: Path, speech: Path, allo
         review=reviewed,
         drops=len(drops),
         warnings=len(rejected) - len(drops),
-        reasons=reasons(rejected, clips, raw, allowed),
+        reasons=reasons(rejected, clips, raw, barred),
     )
 
 
@@ -109,7 +109,7 @@ def sources(
     ]
 
 
-def reasons(rejected: Sequence[Drop], clips: Path, raw: Path, allowed: Permissions) -> list[Reason]:
+def reasons(rejected: Sequence[Drop], clips: Path, raw: Path, barred: Barred) -> list[Reason]:
     """Drops before warnings, the commonest reason first. The first of each have players, in turns."""
     by_reason: dict[tuple[bool, str], list[Drop]] = {}
     for drop in rejected:
@@ -120,7 +120,7 @@ def reasons(rejected: Sequence[Drop], clips: Path, raw: Path, allowed: Permissio
         Reason(
             name=name,
             warning=warning,
-            rows=[Rejected(d, stretch(d, clips, raw, allowed) if d in played else None) for d in drops[:LISTED]],
+            rows=[Rejected(d, stretch(d, clips, raw, barred) if d in played else None) for d in drops[:LISTED]],
             more=max(0, len(drops) - LISTED),
         )
         for (warning, name), drops in ranked
@@ -133,12 +133,12 @@ def _in_turns(groups: Sequence[Sequence[Drop]]) -> list[Drop]:
     return [group[place] for place in range(longest) for group in groups if place < len(group)]
 
 
-def stretch(drop: Drop, clips: Path, raw: Path, allowed: Permissions) -> EmbeddedSound | None:
+def stretch(drop: Drop, clips: Path, raw: Path, barred: Barred) -> EmbeddedSound | None:
     """Its sound: the clip's where it became one, else that of the recording.
 
     None where neither is here, or where somebody speaks in it whose voice may not be heard.
     """
-    if allowed.holds_barred_voice(drop.recording, drop.start, drop.end):
+    if barred(drop.recording, drop.start, drop.end):
         return None
     if drop.clip and audio.is_there(clips / f"{drop.clip}.flac"):
         return sound(clips / f"{drop.clip}.flac")

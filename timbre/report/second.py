@@ -78,5 +78,5 @@ def sentences(evidence: Evidence) -> Iterator[str]:
 
 def doubt(evidence: Evidence, gate: str) -> str:
     """What the second judge says against a gate's value; empty where it says nothing."""
-    told = disagreements(evidence)
-    return "".join(f"; {told[difference]}" for difference in GATED.get(gate, ()) if difference in told)
+    lines = disagreements(evidence)
+    return "".join(f"; {lines[difference]}" for difference in GATED.get(gate, ()) if difference in lines)

@@ -20,8 +20,6 @@ from timbre.evaluation.score_rows import ScoreRow
 from timbre.report import sound, templates
 from timbre.report.numbers import rate
 
-PAGES = Path(__file__).with_name("page")
-
 
 @dataclass(frozen=True)
 class PlayedSentence:
@@ -84,7 +82,7 @@ def page(runs: Sequence[PlayedRun]) -> str:
     """The first run is the one that the page belongs to; where it differs most from the others comes first."""
     own = runs[0].sentences
     lines = sorted(own, key=lambda line: (_apart(own[line], runs[1:]), line))
-    jinja = templates.environment(PAGES)
+    jinja = templates.environment(templates.PAGES)
     jinja.filters["rate"] = rate
     return jinja.get_template("side_by_side.html").render(runs=runs, lines=lines)
 

@@ -8,11 +8,13 @@ import jinja2
 
 from timbre.core.safe_text import visible
 
+PAGES = Path(__file__).with_name("page")  # the report's own
 
-def environment(folder: Path) -> jinja2.Environment:
-    """For the templates of one folder; their filter `visible` shows the characters that would act on the page."""
+
+def environment(*folders: Path) -> jinja2.Environment:
+    """For the templates of these folders; their filter `visible` shows the characters that would act on the page."""
     templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
+        loader=jinja2.FileSystemLoader(folders),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -54,8 +54,8 @@ def read(
     chosen_by = str(facts.get("chosen_by", LOSS))
     best, overfit = sentences(rows, chosen_by)
     measured = [(r["step"], _last_train(rows, r), r["eval_loss"]) for r in rows if r.get("eval_loss")]
-    told = [beginning(facts), early_ending(facts)]
-    sentence = " ".join(f"{one[0].upper()}{one[1:]}." for one in told if one)
+    remarks = [beginning(facts), early_ending(facts)]
+    sentence = " ".join(f"{one[0].upper()}{one[1:]}." for one in remarks if one)
     heard = learning(points, scores, samples, adapter)
     return TrainingFigures(curves(rows, chosen_by), best, sentence, overfit, measured, heard)
 

@@ -40,7 +40,7 @@ def adapters(root: Path, ids: Collection[str], speaker: str | None, missing: lis
             by_digest[digest or ""] = _with_tags(earlier, here)
         else:
             runs = tuple(offline.runs(root, ADAPTER, digest, missing, patient=True)) if digest else ()
-            key = key_of_adapter(functools.partial(outs.find, lock)) if digest else None
+            key = key_of_adapter(functools.partial(outs.find, lock), outs.list(lock, ADAPTER)) if digest else None
             by_digest[digest or ""] = Past(
                 at.commit, at.date, here, at.subject, recordings, key, digest, clips, of, runs
             )

@@ -17,7 +17,7 @@ WAITING = "no training runs now; waiting for one (Ctrl-C ends)"
 
 def lines(ask: Callable[[], LiveTraining | None], wait: Callable[[float], None] = time.sleep) -> Iterator[str]:
     """Until the training ends that runs now, or that is the next to begin."""
-    followed, step, told = "", -1, False
+    followed, step, waiting = "", -1, False
     while True:
         training = _patiently(ask, wait)
         if training and (training.running or training.id == followed):
@@ -30,8 +30,8 @@ def lines(ask: Callable[[], LiveTraining | None], wait: Callable[[float], None] 
             if not training.running:
                 yield ended(training)
                 return
-        elif not told:
-            told = True
+        elif not waiting:
+            waiting = True
             yield WAITING
         wait(EVERY)
 

@@ -10,14 +10,14 @@ import bisect
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any
 
 from timbre.core.content import files_key, mapping, md5
 from timbre.core.errors import SourceError
-from timbre.core.records import ADAPTER_FILES
+from timbre.core.records import adapter_files
 from timbre.core.safe_text import redacted
 from timbre.evaluation import score_rows
 from timbre.evaluation.score_rows import ScoreRow
@@ -243,7 +243,7 @@ class TracedVersion:
 
     @cached_property
     def adapter_key(self) -> str | None:
-        key = key_of_adapter(self.read)
+        key = key_of_adapter(self.read, self.snapshot.list(ADAPTER) or self.outs.list(self.lock, ADAPTER))
         if key is None:
             self.lacks(f"{ADAPTER}: not here; {dvc_lock.way_to(ADAPTER, self.lock)}")
         return key
@@ -300,9 +300,10 @@ class TracedVersion:
         return tuple(path for path in named + own if self.snapshot.size(path) is not None)
 
 
-def key_of_adapter(read: Callable[[str], bytes | None]) -> str | None:
-    """None where the adapter's files are not here."""
-    contents = {name: read(f"{ADAPTER}/{name}") for name in ADAPTER_FILES}
+def key_of_adapter(read: Callable[[str], bytes | None], paths: Iterable[str]) -> str | None:
+    """The content key of its weights, by which samples name it; None where its files, at these paths, are not here."""
+    names = adapter_files(path.removeprefix(f"{ADAPTER}/") for path in paths)
+    contents = {name: read(f"{ADAPTER}/{name}") for name in names}
     if None in contents.values():
         return None
     return files_key((name, hashlib.sha256(content or b"").hexdigest()) for name, content in contents.items())

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from stages.chunk import Cut, cut, plan
 from tests.support.segment_factory import PARAMS, TALK
 from timbre import audio
 from timbre.audio import delivery, loudness, speech_activity
+from timbre.audio.clips import plan
+from timbre.audio.cutting import Cut, cut
 from timbre.core.records import Segment
 
 RATE = 16000

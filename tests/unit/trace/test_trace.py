@@ -13,6 +13,7 @@ from tests.support.fake_outputs import end_early
 from tests.support.git_history import Voice
 from tests.support.paths import ROOT
 from tests.support.traced_voice import drawn, traced
+from timbre import families
 from timbre.core.errors import DataError
 
 
@@ -149,6 +150,18 @@ def test_the_adapter_is_traced_to_the_table_that_it_learnt_from(scratch: Voice) 
     after = traced(scratch, "adapter")
     assert after["found"] == before
     assert after["missing"] == [f"{table}: has changed since the adapter learnt; `dvc repro` trains anew"]
+
+
+def test_an_adapter_with_more_weights_beside_it_has_the_key_that_its_samples_name(scratch: Voice) -> None:
+    adapter = scratch.root / "models/adapter"
+    alone = traced(scratch, "adapter")["found"]["key"]
+    assert alone == families.adapter_fingerprint(adapter)
+    (adapter / "stage2.safetensors").write_bytes(b"of GPT-SoVITS")
+    key = traced(scratch, "adapter")["found"]["key"]
+    assert key == families.adapter_fingerprint(adapter) != alone
+    record = scratch.root / "reports/samples/tuned-one-0.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"adapter": key}))
+    assert traced(scratch, "tuned-one-0")["found"]["adapter"]["key"] == key
 
 
 def test_lines_that_were_edited_since_and_a_sample_of_another_adapter_are_told(scratch: Voice) -> None:

@@ -111,8 +111,9 @@ class Depth:
         self.embed, self.project, self.heads = depth.model.embed_tokens, weights.project, weights.heads
         self.stack = Stack(depth.model, weights.depth, rows, codebooks)
         places = self.stack.every.expand(rows, -1)  # the first is the backbone's state's, then one for each code
-        self.places = [self.stack.at(places[:, :2], 2)]
-        self.places += [self.stack.at(places[:, i : i + 1], i + 1)._replace(mask=None) for i in range(2, codebooks)]
+        self.places = [self.stack.at(places[:, :2], 2)._replace(start=0)]
+        for i in range(2, codebooks):
+            self.places.append(self.stack.at(places[:, i : i + 1], i + 1)._replace(mask=None, start=i))
 
     def frame(self, state: Tensor, first: Tensor, draws: Tensor) -> Tensor:
         """state (B, hidden), first (B), draws (B, codebooks) → (B, codebooks)."""

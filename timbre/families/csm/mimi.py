@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,11 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from timbre.core.errors import ModelError
+from timbre.families.csm.mimi_layers import convolved, elu, latents, products_of
 from timbre.families.frame_loop import Frames
-from timbre.families.llama import Product, joined
 from timbre.families.protocol import Audio
 
-LONGEST_PIECE = 16  # frames; longer ones cost as much a frame
+LONGEST_PIECE = 32  # frames; longer ones cost as much a frame
 HEARD_AT_ONCE = 2  # seconds of sound that a CPU encodes at once: what a layer makes of it stays in the cache
 
 
@@ -63,62 +62,6 @@ def _encoded_in_pieces(codec: Any, sound: Tensor, codebooks: int) -> Tensor:
     return torch.cat(encoded_pieces, -1)
 
 
-class LayerProducts(NamedTuple):
-    """The linear layers of one of the codec's transformer layers, laid out for few positions."""
-
-    qkv: Product
-    output: Product
-    up: Product
-    down: Product
-
-
-class Taps:
-    """A convolution as a product for each place of its kernel: for the few inputs of a piece that costs a CPU half of
-    what oneDNN takes, which lays out weights and columns anew in each call."""
-
-    def __init__(self, conv: Any) -> None:
-        weight = conv.weight.detach()
-        self.upwards = isinstance(conv, nn.ConvTranspose1d)
-        self.stride, self.dilation = conv.stride[0], conv.dilation[0]
-        if self.upwards:  # (in, out, 2 * stride) → each input's own stride of outputs, and the next one
-            parts = weight.unflatten(2, (2, self.stride)).permute(2, 1, 3, 0)  # (2, out, stride, in)
-            self.weights = [part.flatten(0, 1).contiguous() for part in parts.flip(0)]  # the earlier input first
-        else:
-            self.weights = [part.contiguous() for part in weight.unbind(2)]
-        bias = weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()
-        self.bias = bias.repeat_interleave(self.stride)[:, None] if self.upwards else bias[:, None]
-
-    @staticmethod
-    def fits(conv: Any) -> bool:
-        (kernel,), (stride,) = conv.kernel_size, conv.stride
-        of_two = kernel == 2 * stride and conv.dilation == (1,) and not any(conv.output_padding)
-        return conv.groups == 1 and (of_two if isinstance(conv, nn.ConvTranspose1d) else stride == 1 and kernel <= 3)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """x (rows, in, past + T) → (rows, out, T), upwards T * stride."""
-        count = x.shape[-1] - (len(self.weights) - 1) * self.dilation
-        y = self.bias
-        for place, weight in enumerate(self.weights):
-            heard = x.narrow(-1, place * self.dilation, count)
-            each = weight.expand(len(x), -1, -1)
-            y = torch.baddbmm(y, each, heard) if place == 0 else y.baddbmm_(each, heard)
-        return y.unflatten(1, (-1, self.stride)).transpose(2, 3).flatten(2) if self.upwards else y
-
-
-# Of each of the codec's parts, made when it is first spoken with on a CPU.
-TAPS: WeakKeyDictionary[nn.Module, Taps] = WeakKeyDictionary()
-PRODUCTS: WeakKeyDictionary[nn.Module, LayerProducts] = WeakKeyDictionary()
-
-
-def products_of(layer: Any) -> LayerProducts:
-    if layer not in PRODUCTS:
-        own = layer.self_attn
-        PRODUCTS[layer] = LayerProducts(
-            joined(own.q_proj, own.k_proj, own.v_proj), joined(own.o_proj), joined(layer.mlp.fc1), joined(layer.mlp.fc2)
-        )
-    return PRODUCTS[layer]
-
-
 class CodecRows:
     """The decoder of a MimiModel for several sentences side by side, each at a place of its own.
 
@@ -140,7 +83,7 @@ class CodecRows:
             [torch.zeros(shape, device=self.device) for _ in self.transformer.layers] for _ in range(2)
         )
         self.age = torch.zeros(rows, dtype=torch.int64, device=self.device)  # positions of the transformer so far
-        self.past: dict[nn.Module, Tensor] = {}  # (rows, channels, past)
+        self.past: dict[nn.Module, Tensor] = {}  # (rows, past, channels)
         self.products = [products_of(layer) for layer in self.transformer.layers]
         self.feed(torch.zeros(rows, config.num_quantizers, 1, dtype=torch.int64, device=self.device))
         self.clear(slice(rows))
@@ -168,11 +111,8 @@ class CodecRows:
 
         Rows that are not `busy` (rows) remember nothing of it, and their sound means nothing.
         """
-        latents = self._convolve(self.upsample.conv, self.quantizer.decode(codes), busy).transpose(1, 2)
-        x = self._attend(latents, busy).transpose(1, 2)
-        for layer in self.layers:
-            x = self._pass(layer, x, busy)
-        return x[:, 0].float()
+        x = self._convolve(self.upsample.conv, latents(self.quantizer, codes), busy)
+        return self._pass(self.layers, self._attend(x, busy), busy)[..., 0].float()
 
     def _attend(self, x: Tensor, busy: Tensor | None) -> Tensor:
         count, past = x.shape[1], self.window - 1
@@ -197,31 +137,35 @@ class CodecRows:
         remember(self.age, self.age + count, busy)
         return x
 
-    def _pass(self, layer: Any, x: Tensor, busy: Tensor | None) -> Tensor:
-        if hasattr(layer, "conv"):
-            return self._convolve(layer.conv, x, busy)
-        if not hasattr(layer, "block"):
-            return torch.as_tensor(layer(x))
-        y = x
-        for part in layer.block:
-            y = self._pass(part, y, busy)
-        return self._pass(layer.shortcut, x, busy) + y
+    def _pass(self, layers: Iterable[Any], x: Tensor, busy: Tensor | None) -> Tensor:
+        """x (rows, T, channels) through convolutions, the activations before them and blocks of both."""
+        active = False  # the next convolution hears what the activation makes of x
+        for layer in layers:
+            if isinstance(layer, nn.ELU):
+                active = True
+            elif hasattr(layer, "block"):
+                beside = x if isinstance(layer.shortcut, nn.Identity) else self._pass([layer.shortcut], x, busy)
+                x = self._pass(layer.block, x, busy).add_(beside)
+            else:
+                x, active = self._convolve(layer.conv, x, busy, active=active), False
+        return x
 
-    def _convolve(self, conv: Any, x: Tensor, busy: Tensor | None) -> Tensor:
-        """What `conv` makes of x (rows, channels, T) when it has heard what came before; at first silence."""
+    def _convolve(self, conv: Any, x: Tensor, busy: Tensor | None, *, active: bool = False) -> Tensor:
+        """What `conv` makes of x (rows, T, channels) when it has heard what came before; at first silence."""
         (kernel,), (stride,), (dilation,) = conv.kernel_size, conv.stride, conv.dilation
         upwards = isinstance(conv, nn.ConvTranspose1d)
         past = -(-kernel // stride) - 1 if upwards else (kernel - 1) * dilation  # inputs before the first of x
+        rows, count, channels = x.shape
         if conv not in self.past:
-            self.past[conv] = x.new_zeros(*x.shape[:2], past)
-        x = torch.cat((self.past[conv], x), -1)
-        remember(self.past[conv], x[..., x.shape[-1] - past :], busy)
-        if self.device.type == "cpu" and Taps.fits(conv):
-            if conv not in TAPS:
-                TAPS[conv] = Taps(conv)
-            return TAPS[conv](x)
-        y = torch.as_tensor(conv(x))
-        return y[..., past * stride : x.shape[-1] * stride] if upwards else y
+            self.past[conv] = x.new_zeros(rows, past, channels)
+        heard = x.new_empty(rows, past + count, channels)
+        heard[:, :past] = self.past[conv]
+        if active:
+            elu(x, heard[:, past:])
+        else:
+            heard[:, past:] = x
+        remember(self.past[conv], heard[:, count:], busy)
+        return convolved(conv, heard, past)
 
 
 def remember(buffer: Tensor, new: Tensor, busy: Tensor | None) -> None:

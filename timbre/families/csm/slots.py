@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from timbre.families.csm.decode import Decoder, Weights
 from timbre.families.csm.mimi import LONGEST_PIECE, CodecRows
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
 RANK = 32  # room for later adapters, where none was there at the start
 YOUNG = 4  # first frames of a sentence that a GPU decodes at once, each
+LARGE = 8  # frames of a piece that others may have to wait for
 CONTEXTS = 32  # references and conversations whose keys and values are kept
 
 
@@ -41,16 +41,21 @@ class SlotSentence:
     places: int  # of the cache that it takes
     left: int  # frames
     frames: list[Frames] = field(default_factory=list)
-    waiting: list[Frames] = field(default_factory=list)  # frames that are not sound yet
+    sounded: int = 0  # frames that are sound already
 
     @property
-    def made(self) -> int:
-        return len(self.frames)
+    def waiting(self) -> list[Frames]:
+        return self.frames[self.sounded :]
 
     @property
     def piece(self) -> int:
         """Frames of the next piece, one more than all before it: 1, 2, 4, 8, …"""
-        return min(self.made // 2 + 1, LONGEST_PIECE)
+        return min(self.sounded + 1, LONGEST_PIECE)
+
+    @property
+    def due(self) -> int:
+        """Frames beyond those that the next piece needs; less than 0 where it is not whole yet."""
+        return len(self.frames) - self.sounded - self.piece
 
 
 class CsmSlots:
@@ -108,24 +113,28 @@ class CsmSlots:
             if ended := bool((frames[slot, :-1] == self.decoder.end).all()):
                 over[slot] = ended
                 continue
-            one.waiting.append(frames[slot])
             one.frames.append(frames[slot])
             one.places, one.left = one.places + 1, one.left - 1
             if not one.left:
                 over[slot] = False
-        sounds = self._young(frames) | self._grown(over)
-        for slot in {**sounds, **over}:
-            sound = sounds.get(slot, np.zeros(0, np.float32))
+        young = self._young(frames)
+        for slot, sound in young.items():
+            if slot not in over:
+                yield SlotSound(slot, sound)
+        for slot in self._in_turn(over):
+            sound = self._grown(slot, whole=slot in over)
             if slot not in over:
                 yield SlotSound(slot, sound)
                 continue
+            if slot in young:
+                sound = np.concatenate((young[slot], sound))
             codes = np.array(self.sentences[slot].frames, np.int16).reshape(-1, self.voice.codebooks)
             self.free(slot)
             yield SlotSound(slot, sound, True, over[slot], {"codes": codes})
 
     def _young(self, frames: Frames) -> dict[int, Audio]:
         """On a GPU the first frames of sentences, all in one call of the codec."""
-        young = [slot for slot, one in self.sentences.items() if one.waiting and one.made <= YOUNG]
+        young = [slot for slot, one in self.sentences.items() if one.waiting and len(one.frames) <= YOUNG]
         if not young or self.codec.device.type == "cpu":
             return {}
         busy = torch.zeros(self.count, dtype=torch.bool)
@@ -133,15 +142,24 @@ class CsmSlots:
         codes = torch.from_numpy(frames.astype(np.int64))[..., None].to(self.codec.device)
         sound = self.codec.feed(codes * busy.to(codes.device)[:, None, None], busy.to(codes.device)).cpu().numpy()
         for slot in young:
-            self.sentences[slot].waiting.clear()
+            self.sentences[slot].sounded += 1
         return {slot: sound[slot].copy() for slot in young}
 
-    def _grown(self, over: Mapping[int, bool]) -> dict[int, Audio]:
-        """Larger pieces of sentences that have been heard for a while, and the rest of those that are over."""
-        sounds = {}
-        for slot, one in self.sentences.items():
-            if one.waiting and (len(one.waiting) >= one.piece or slot in over):
-                values: Tensor = torch.from_numpy(np.stack(one.waiting).astype(np.int64)).T[None]
-                sounds[slot] = self.alone[slot].feed(values.to(self.codec.device))[0].cpu().numpy()
-                one.waiting.clear()
-        return sounds
+    def _in_turn(self, over: Mapping[int, bool]) -> list[int]:
+        """Whose frames become sound in this step, the smallest piece first; of large ones the most overdue."""
+        due = [slot for slot, one in self.sentences.items() if one.due >= 0 or slot in over]
+        small = [slot for slot in due if slot in over or self.sentences[slot].piece < LARGE]
+        large = sorted(set(due) - set(small), key=lambda slot: (-self.sentences[slot].due, slot))
+        at_once = -(-self.count // LONGEST_PIECE)  # as many as fall due in a step on average, at most
+        return sorted(small, key=lambda slot: self.sentences[slot].piece) + large[:at_once]
+
+    def _grown(self, slot: int, *, whole: bool) -> Audio:
+        """The sound of the next piece; of a sentence that is over, of all that is left."""
+        one, parts = self.sentences[slot], [np.zeros(0, np.float32)]
+        while one.due >= 0 or (whole and one.waiting):
+            piece = np.stack(one.waiting[: one.piece]).astype(np.int64)
+            one.sounded += len(piece)
+            parts.append(self.alone[slot].feed(torch.from_numpy(piece).T[None].to(self.codec.device))[0].cpu().numpy())
+            if not whole:
+                break
+        return np.concatenate(parts)

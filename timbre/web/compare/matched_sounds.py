@@ -34,11 +34,11 @@ def matched(contents: Sequence[tuple[bytes, bool]]) -> list[bytes]:
         if lufs is not None
     ]
     target = min([TARGET, *highest])
-    made = []
+    files = []
     for (samples, rate), lufs in zip(sounds, measured, strict=True):
         louder = samples if lufs is None else loudness.amplified(samples, target - lufs)
-        made.append(audio.flac_bytes(louder, rate))
-    return made
+        files.append(audio.flac_bytes(louder, rate))
+    return files
 
 
 def _read(content: bytes, spoil: bool) -> tuple[Samples, int]:

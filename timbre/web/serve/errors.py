@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from timbre.core.errors import DataError, ModelError, SourceError, TimbreError
+from timbre.exchange.served_voices import NotServed
 from timbre.synthesis.engine import Draining, NotReady, QueueFull
 from timbre.web.endpoints import AsciiJson
 
@@ -48,6 +49,8 @@ def refusal_of(error: Exception) -> Refusal:
         return Refusal(503, str(error), code="not_ready", headers=again)
     if isinstance(error, SourceError):
         return Refusal(451, str(error), code="consent")
+    if isinstance(error, NotServed):
+        return Refusal(400, str(error), param=error.param, code=error.code)
     if isinstance(error, DataError | ModelError):
         return Refusal(400, str(error))
     if isinstance(error, TimbreError):

@@ -21,10 +21,9 @@ from timbre.core.errors import DataError
 from timbre.core.params import read
 from timbre.core.sections import GenerateParams
 from timbre.exchange.model_cards import mark_of
-from timbre.exchange.speaker_choice import marks_speakers
+from timbre.exchange.served_voices import SPEAKER_MARK, ServedVoices
 from timbre.exchange.voice_card import named
 from timbre.exchange.voice_versions import VoiceVersion
-from timbre.families import Turn
 from timbre.project.permissions import Permissions
 from timbre.synthesis.engine import Draining, NotReady, SpeechJob
 from timbre.synthesis.narration import Manner, Narration, manner_of, passages
@@ -38,9 +37,10 @@ from timbre.web.serve.keys import ApiKeys
 from timbre.web.serve.reading import read_small
 from timbre.web.serve.speech_request import MOST, SpeechRequest, parse
 from timbre.web.serve.speech_stream import SpeechStream, shown
-from timbre.web.serve.voices import MODEL, NO_REFERENCE, OPENAI_MODELS, SPEAKER_MARK, ServedVoices
 
 KEY = re.compile(r"[0-9a-f]{6,32}")  # of a version, or its beginning, which commands print
+MODEL = "timbre"
+OPENAI_MODELS = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
 CREATED = 1_790_000_000  # Unix seconds; OpenAI's clients want a number
 
 
@@ -128,26 +128,10 @@ class SpeechService:
             raise NotReady("the voice is being loaded; ask again in a moment")
         return manner_of(
             slots, self.params, seed=secrets.randbits(62) if wanted.seed is None else wanted.seed,
-            reference=version.as_learnt(self._reference(wanted, version, speaker)),
+            reference=version.as_learnt(self.voices.reference_for(version, speaker, wanted.reference, self.reference)),
             like=self.voices.speaker(version, wanted.language, speaker),
             adapter=version.key if version.adapter else None, temperature=wanted.temperature, top_p=wanted.top_p,
         )  # fmt: skip
-
-    def _reference(self, wanted: SpeechRequest, version: VoiceVersion, speaker: str | None) -> tuple[Turn, ...]:
-        """The clip that the request names, or else the speaker's own, or else the server's.
-
-        A server that clones nothing clones a speaker only where nothing else would tell who is to speak.
-        """
-        told = speaker is None or (version.adapter is not None and marks_speakers(version))
-        if wanted.reference == NO_REFERENCE and not told:
-            raise Refusal(400, f"this voice knows {speaker} by a clip alone; leave `reference` out", param="reference")
-        if wanted.reference is not None:
-            return self.voices.reference(wanted.reference, speaker)
-        if speaker is None:
-            return self.voices.reference(self.reference)
-        clones = self.reference not in (None, NO_REFERENCE)
-        self.voices.speaker_of(version, speaker)
-        return self.voices.speakers_clip(speaker) if clones or not told else ()
 
     def _answer(
         self, wanted: SpeechRequest, version: VoiceVersion, text: str, script: Narration, key: str
@@ -215,8 +199,8 @@ class SpeechService:
         async with self.tracing:
             text = await run_in_threadpool(self._trace_of, key)
         if text is None:
-            told = "no version has this id here; X-Timbre-Version and /v1/audio/voices have those that are served"
-            raise Refusal(404, told, code="no_version")
+            message = "no version has this id here; X-Timbre-Version and /v1/audio/voices have those that are served"
+            raise Refusal(404, message, code="no_version")
         return AsciiJson({"version": key, "text": text})
 
     def _whole(self, key: str) -> str:

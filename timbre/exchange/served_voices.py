@@ -18,6 +18,7 @@ from timbre.core.errors import DataError, EngineError, ModelError, SourceError, 
 from timbre.core.params import read
 from timbre.core.records import Example, read_jsonl
 from timbre.exchange import voice_versions
+from timbre.exchange.speaker_choice import marks_speakers
 from timbre.exchange.voice_versions import ALIASES, VoiceVersion
 from timbre.families import SpeakerTag, Turn
 from timbre.families.slots import Slots, open_slots
@@ -25,17 +26,22 @@ from timbre.project import speakers
 from timbre.project.permissions import SERVE, Permissions
 from timbre.synthesis.engine import Engine
 from timbre.synthesis.reference import CODES, DATASET, heard, of_speaker
-from timbre.web.serve.errors import Refusal
 
 log = logging.getLogger("timbre.serve")
 FOLLOW = 2.0  # seconds between two looks at the aliases
-OPENAI = (
+OPENAI = (  # names of voices that its clients give where nobody told them others; they mean the default
     "alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer", "verse",
 )  # fmt: skip
-OPENAI_MODELS = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
-MODEL = "timbre"
 NO_REFERENCE = "none"
 SPEAKER_MARK = ":"  # between version and speaker in a voice's id
+
+
+class NotServed(DataError):
+    """What a client asks for and the server does not have; `param` is the field of the request that says it."""
+
+    def __init__(self, message: str, param: str, code: str | None = None) -> None:
+        super().__init__(message)
+        self.param, self.code = param, code
 
 
 def check_consent(version: VoiceVersion) -> None:
@@ -99,11 +105,11 @@ class ServedVoices:
         return next(iter(self.versions.values()))
 
     def find(self, name: str) -> VoiceVersion:
-        """The version that a client means; Refusal where there is none or it may not be heard."""
+        """The version that a client means; NotServed where there is none or it may not be heard."""
         version = self.versions.get(name) or (self.default if name in OPENAI else None)
         if version is None:
             there = ", ".join(self.versions)
-            raise Refusal(400, f"there is no voice of this name here; there is {there}", param="voice", code="no_voice")
+            raise NotServed(f"there is no voice of this name here; there is {there}", "voice", "no_voice")
         if problem := self._objection(version):
             raise SourceError(problem)
         return version
@@ -115,7 +121,7 @@ class ServedVoices:
         try:
             return version.speaker(name)
         except DataError as error:
-            raise Refusal(400, str(error), param="speaker", code="no_speaker") from error
+            raise NotServed(str(error), "speaker", "no_speaker") from error
 
     def names(self) -> Iterator[tuple[str, VoiceVersion, str | None]]:
         """Every voice that a client may ask for; of a version of several speakers also each of them."""
@@ -162,8 +168,25 @@ class ServedVoices:
             self._references[clip] = self._read_reference(clip)
         row, turn = self._references[clip]
         if speaker is not None and row.source != speaker:
-            raise Refusal(400, f"the clip is of {row.source}, not of {speaker}", param="reference")
+            raise NotServed(f"the clip is of {row.source}, not of {speaker}", "reference")
         return self._allowed(row, turn)
+
+    def reference_for(
+        self, version: VoiceVersion, speaker: str | None, clip: str | None, usual: str | None
+    ) -> tuple[Turn, ...]:
+        """The `clip` that is asked for, or else the speaker's own, or else the server's `usual` one.
+
+        A server that clones nothing clones a speaker only where nothing else would tell who is to speak.
+        """
+        is_known = speaker is None or (version.adapter is not None and marks_speakers(version))
+        if clip == NO_REFERENCE and not is_known:
+            raise NotServed(f"this voice knows {speaker} by a clip alone; leave `reference` out", "reference")
+        if clip is not None:
+            return self.reference(clip, speaker)
+        if speaker is None:
+            return self.reference(usual)
+        self.speaker_of(version, speaker)
+        return self.speakers_clip(speaker) if usual not in (None, NO_REFERENCE) or not is_known else ()
 
     def speakers_clip(self, speaker: str) -> tuple[Turn, ...]:
         """The clip that is cloned for a speaker, with the consent asked likewise."""
@@ -179,7 +202,7 @@ class ServedVoices:
             try:
                 self._clips[speaker] = of_speaker(speaker, family.cloning, CODES / family.name)
             except DataError as error:
-                raise Refusal(400, str(error), param="speaker", code="no_speaker") from error
+                raise NotServed(str(error), "speaker", "no_speaker") from error
         return self._clips[speaker]
 
     def speaker(self, version: VoiceVersion, language: str, name: str | None = None) -> Turn:
@@ -188,18 +211,16 @@ class ServedVoices:
         return Turn("", None, language, tag)
 
     def check_language(self, language: str) -> None:
-        """Refusal where the family reads no text of this language."""
+        """NotServed where the family reads no text of this language."""
         spoken = families.family(self.base.family).languages
         if spoken is not None and language.partition("-")[0].lower() not in spoken:
-            raise Refusal(
-                400, f"language: this voice speaks {', '.join(spoken)}, and not {language}", param="language"
-            )  # fmt: skip
+            raise NotServed(f"language: this voice speaks {', '.join(spoken)}, and not {language}", "language")
 
     def _read_reference(self, clip: str) -> tuple[Example, Turn]:
         rows = read_jsonl(DATASET / "train.jsonl", Example)
         row = next((row for row in rows if row.id == clip), None)  # a name is looked up, and is never a path
         if row is None:
-            raise Refusal(400, "there is no clip of this id among those for training", param="reference")
+            raise NotServed("there is no clip of this id among those for training", "reference")
         family = families.family(self.base.family)
         return row, heard(row, CODES / family.name, family.cloning)
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.chunk import plan
 from tests.support.segment_factory import TALK, clips_of, correct, ids, stored, talk
+from timbre.audio.clips import plan
 from timbre.audio.speech_activity import Activity
 from timbre.core.records import Clip, Segment
 from timbre.core.sections import ChunkParams

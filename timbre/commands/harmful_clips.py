@@ -1,4 +1,4 @@
-"""The clips that likely harm the voice, to be heard, as a part of the report's page."""
+"""The clips that likely harm the voice, to be heard: the part that `timbre report` adds to the report's page."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from timbre.project.permissions import Permissions
 from timbre.project.worth import Worth, WorthRow
 from timbre.report.numbers import clock, percent
 from timbre.report.sound import EmbeddedSound, sound
-from timbre.report.templates import environment
+from timbre.report.templates import PAGES, environment
 
 SHOWN = 10
 PAGE = Path(__file__).with_name("page")
@@ -17,10 +17,10 @@ PAGE = Path(__file__).with_name("page")
 
 def part(worth: Worth, clips: Path, allowed: Permissions) -> str:
     """`clips` is the folder of the clips' sounds; one that is not there, or may not be heard, has no player."""
-    templates = environment(PAGE)
+    templates = environment(PAGE, PAGES)
     templates.filters |= {"clock": clock, "percent": percent}
     shown = [(row, player(row, clips, allowed)) for row in worth.rows[:SHOWN]]
-    return templates.get_template("line_worth.html").render(worth=worth, doubtful=len(worth.doubtful), shown=shown)
+    return templates.get_template("harmful_clips.html").render(worth=worth, doubtful=len(worth.doubtful), shown=shown)
 
 
 def player(row: WorthRow, clips: Path, allowed: Permissions) -> EmbeddedSound | None:
