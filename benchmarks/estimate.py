@@ -70,6 +70,11 @@ def parts(
         "a second of sound encoded",
         (lambda: voice.encode([sound]), 10, shape.codec.encoding / pace),
     )
+    said = np.ones((100, voice.codebooks), np.int16)
+    yield (
+        "a second of sound decoded",
+        (lambda: voice.decode(said), 100 / voice.frame_rate, shape.codec.decoding / pace),
+    )
     voice.adapt(Lora(RANK, 16, True, 0.05))
     clips, frames = BATCH[size]
     codes = np.random.default_rng(0).integers(1, 60, (frames, voice.codebooks)).astype(np.int16)

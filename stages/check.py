@@ -21,6 +21,7 @@ and a rare name often is. So people see these clips first (`timbre review`), and
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -29,7 +30,7 @@ from typing import Annotated, Any
 
 from timbre import asr, audio
 from timbre.asr import languages
-from timbre.asr.alignment import characters, other_numbers, worst
+from timbre.asr.comparisons import FILE, Comparison, Comparisons
 from timbre.core.content import content_key
 from timbre.core.params import read
 from timbre.core.records import Clip, Label, read_jsonl, write_jsonl
@@ -41,6 +42,7 @@ from timbre.mapping import shards
 from timbre.mapping.batch import Files
 from timbre.mapping.refresh import Job, refresh
 from timbre.mapping.stage import run_stage
+from timbre.mapping.store import ANEW
 from timbre.project.sources import fetched
 
 VERSION = 2  # raise when the code gives other bytes for the same input
@@ -64,14 +66,19 @@ def hear(hearings: Sequence[Hearing], model: WhisperParams) -> Iterator[Files]:
         yield {".json": f"{json.dumps(record, ensure_ascii=False)}\n".encode()}
 
 
-def label(clip: Clip, record: Mapping[str, Any], language: str, stranger: bool = False) -> Label:
-    heard = record["heard"]
-    cer, most = characters(clip.text, heard, language).rate, worst(clip.sentences, heard, language)
-    numbers = other_numbers(clip.text, heard, language)
+def label(clip: Clip, record: Mapping[str, Any], compared: Comparison, stranger: bool = False) -> Label:
     return Label(
-        clip.id, clip.recording, clip.start, clip.end, clip.text, heard, round(cer, 4), record["language"],
-        round(most, 4), numbers, stranger,
+        clip.id, clip.recording, clip.start, clip.end, clip.text, record["heard"], compared.cer, record["language"],
+        compared.worst, compared.numbers, stranger,
     )  # fmt: skip
+
+
+def labelled(rows: Sequence[Clip], out: Path, spoken: Mapping[str, str], strange: Collection[str]) -> Iterator[Label]:
+    with Comparisons(None if os.environ.get(ANEW) else FILE) as comparisons:
+        for clip in rows:
+            record = json.loads(shards.read(out / f"{clip.id}.json"))
+            compared = comparisons.of(clip.text, clip.sentences, record["heard"], spoken[clip.recording])
+            yield label(clip, record, compared, clip.id in strange)
 
 
 def strangers(
@@ -121,10 +128,7 @@ def main(
         out, jobs, compute, suffixes=[".json"], label="check", batch=params.batch, engine=engine, gpu=True, shards=True
     )
     strange = strangers(rows, clips, Path(settings.evaluate.others), voices, settings.speaker, engine)
-    compared = [
-        label(clip, json.loads(shards.read(out / f"{clip.id}.json")), spoken[clip.recording], clip.id in strange)
-        for clip in rows
-    ]
+    compared = list(labelled(rows, out, spoken, strange))
     compared.sort(key=lambda row: (-row.cer, not row.numbers, row.recording, row.start))
     write_jsonl(labels, compared)
     apart = sum(row.cer > 0 for row in compared)

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import shapes, wave_step
 from tests.models.parity.fixture import Fixture
 from timbre.families import Lora, Turn
+from timbre.families.orpheus.shape import SNAC_24KHZ, snac
 from timbre.families.sovits.courses import learnt
 from timbre.families.sovits.shape import SPEAKER_OPERATIONS, SPEAKER_WEIGHTS, STAGE2
 from timbre.families.sovits.speaker_vector import CLASSIFIER, SpeakerNet
@@ -75,6 +76,30 @@ def test_the_codecs_operations_are_those_that_torch_counts(voice: Any) -> None:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         voice.base.codec_model.encode(torch.zeros(1, 1, 4 * voice.sample_rate), num_quantizers=voice.codebooks)
     assert 4 * SHAPE.codec.encoding == pytest.approx(counter.get_total_flops(), rel=0.05)
+
+
+def test_the_codecs_operations_on_the_way_back_are_those_that_torch_counts(voice: Any) -> None:
+    codes = torch.ones(1, voice.codebooks, int(4 * voice.frame_rate), dtype=torch.int64)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        voice.base.codec_model.decode(codes)
+    assert 4 * SHAPE.codec.decoding == pytest.approx(counter.get_total_flops(), rel=0.3)
+
+
+@pytest.mark.parametrize("depthwise", [True, False])
+def test_snacs_operations_and_weights_are_those_that_torch_counts(depthwise: bool) -> None:
+    from snac import SNAC
+
+    sizes = {"encoder_dim": 32, "encoder_rates": [4, 8], "decoder_dim": 256, "decoder_rates": [8, 4]}
+    config = SNAC_24KHZ | sizes | {"depthwise": depthwise}
+    codec = SNAC(**{key: config[key] for key in config if key != "noise"}, latent_dim=None, attn_window_size=None)
+    shape = snac(config)
+    with torch.no_grad(), FlopCounterMode(display=False) as there:
+        levels = codec.encode(torch.zeros(1, 1, 24_000))
+    with torch.no_grad(), FlopCounterMode(display=False) as back:
+        codec.decode(levels)
+    assert shape.encoding == pytest.approx(there.get_total_flops(), rel=0.1)
+    assert shape.decoding == pytest.approx(back.get_total_flops(), rel=0.1)
+    assert shape.weights == pytest.approx(sum(weight.numel() for weight in codec.parameters()), rel=0.1)
 
 
 def test_the_shapes_have_the_weights_of_the_models(voice: Any) -> None:

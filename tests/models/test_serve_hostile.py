@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import socket
@@ -78,6 +79,60 @@ def test_paths_and_methods(server: SpeechServer) -> None:
     answer = httpx.get(f"{server.url}/v1/audio/speech")
     assert (answer.status_code, answer.json()["error"]["type"]) == (405, "invalid_request_error")
     assert httpx.delete(f"{server.url}/v1/models").status_code == 405
+
+
+POST = b"POST /v1/audio/speech HTTP/1.1\r\nHost: HERE\r\nContent-Type: application/json\r\n"
+UPGRADE = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: YWFhYQ==\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GET /health HTTP/1.1\r\nHost: HERE\r\nX: " + b"a" * 2_000_000 + b"\r\n\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nHost: HERE\r\n" + b"X: a\r\n" * 60_000 + b"\r\n", 400),
+        (b"GET /" + b"a" * 60_000 + b" HTTP/1.1\r\nHost: HERE\r\n\r\n", 404),
+        (b"GET /v1/models/\xff\x1b HTTP/1.1\r\nHost: HERE\r\n\r\n", 400),
+        (b"\x1b[31mGET /health HTTP/1.1\r\nHost: HERE\r\n\r\n", 400),
+        (b"GET http://elsewhere.example/health HTTP/1.1\r\nHost: HERE\r\n\r\n", 404),
+        (b"GET /health HTTP/1.1\r\nHost: elsewhere.example\r\n\r\n", 403),
+        (b"GET /v1/models HTTP/1.1\r\nHost: HERE\r\n" + UPGRADE + b"\r\n", 200),
+        (POST + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n{}", 400),
+        (POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /health HTTP/1.1\r\n\r\n", 400),
+        (POST + b"Transfer-Encoding: chunked\r\n\r\nZZ\r\n", 400),
+        (b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03" + b"\x07" * 200, 400),
+    ],
+    ids=[
+        "head",
+        "heads",
+        "path",
+        "bytes",
+        "method",
+        "absolute",
+        "host",
+        "socket",
+        "lengths",
+        "smuggled",
+        "chunk",
+        "tls",
+    ],
+)
+def test_what_is_no_proper_request(server: SpeechServer, sent: bytes, status: int) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
+        with contextlib.suppress(ConnectionError):  # the server may have hung up before it has all
+            client.sendall(sent.replace(b"HERE", f"127.0.0.1:{server.port}".encode()))
+        assert client.recv(100).startswith(f"HTTP/1.1 {status} ".encode())
+
+
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd", "/etc/passwd", ".", "", "adapter\0", "a\nb", "\u202e", "%2e%2e%2f"]
+)
+def test_names_that_would_be_paths(server: SpeechServer, name: str) -> None:
+    for field in ("voice", "reference", "speaker", "model"):
+        answer = post(server, json.dumps({"input": "the ferry", field: name}))
+        assert answer.status_code in (400, 404), field
+        assert answer.text.isascii()
+        assert answer.text.isprintable()
+    assert post(server, json.dumps({"input": "the ferry", "voice": f"adapter:{name}x"})).status_code == 400
 
 
 def test_a_body_that_stops_half_way_is_given_up(server: SpeechServer, monkeypatch: pytest.MonkeyPatch) -> None:

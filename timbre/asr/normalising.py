@@ -12,8 +12,11 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import importlib.util
 import re
+import sys
 import unicodedata
+from pathlib import Path
 from typing import Any
 
 from timbre.asr.amounts import SAID, spelt
@@ -49,6 +52,7 @@ def counts(language: str) -> bool:
     return language.split("-")[0] in {"en", *_SPELT}
 
 
+@functools.lru_cache(maxsize=64)  # a text is asked for as a whole, by its sentences and by its numbers
 def normalise(text: str, language: str = "en") -> str:
     """Words alone, as word error rates are counted: no case, no punctuation, `twenty` and 20 the same."""
     text = " ".join(unicodedata.normalize("NFC", text).translate(_MARKS).split()).lower()
@@ -84,6 +88,20 @@ def _other(text: str, language: str) -> str:
 
 @functools.cache
 def _whisper() -> Any:
-    from whisper.normalizers import EnglishTextNormalizer
-
-    return EnglishTextNormalizer()
+    """Whisper's normaliser by itself: `import whisper` loads torch, for which a word's edit has no use."""
+    name = "whisper.normalizers"
+    if "whisper" in sys.modules:
+        return importlib.import_module(name).EnglishTextNormalizer()
+    whisper = importlib.util.find_spec("whisper")
+    assert whisper, "openai-whisper is installed"
+    assert whisper.submodule_search_locations, "it is a package"
+    folder = Path(whisper.submodule_search_locations[0]) / "normalizers"
+    alone = importlib.util.spec_from_file_location(
+        name.replace(".", "_"), folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    assert alone, "it has normalisers"
+    assert alone.loader, "they are files"
+    module = importlib.util.module_from_spec(alone)
+    sys.modules[alone.name] = module
+    alone.loader.exec_module(module)
+    return module.EnglishTextNormalizer()

@@ -130,6 +130,9 @@ def versions() -> Findings:
         return
     for path in repair.damaged(Path()):
         yield Finding("FAIL", "DVC", f"{path} is damaged; DVC starts no stage", "`timbre repair` makes it whole again")
+    if repair.in_conflict(Path()):
+        todo = "`timbre resolve`, then `dvc repro`"
+        yield Finding("FAIL", "DVC", "dvc.lock is in conflict after a merge; DVC starts no stage", todo)
     config = configparser.ConfigParser()
     config.read([".dvc/config", ".dvc/config.local"])
     remotes = [section for section in config.sections() if section.strip("'").startswith("remote")]

@@ -9,7 +9,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from timbre.versions.repair import repair
+from timbre.core.errors import DataError
+from timbre.versions.repair import in_conflict, repair
 
 EXAMPLES = [("timbre repair", "after `dvc repro` said that dvc.lock or rwlock is not valid")]
 
@@ -22,6 +23,8 @@ def command(args: argparse.Namespace) -> int:
     lines = list(repair(Path.cwd()))
     if lines:
         print("\n".join(lines))
-    elif not args.quiet:
+    if in_conflict(Path.cwd()):
+        raise DataError("dvc.lock: is in conflict after a merge; `timbre resolve`, then `dvc repro`")
+    if not lines and not args.quiet:
         print("nothing is damaged")
     return 0

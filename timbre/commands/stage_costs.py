@@ -22,7 +22,7 @@ from timbre.project import prompts
 from timbre.report.numbers import plural
 from timbre.training import cost_estimate, timing
 from timbre.training.batches import epoch_clips
-from timbre.training.cost_estimate import BatchShape, Device
+from timbre.training.cost_estimate import START, BatchShape, Device
 from timbre.training.schedule import evaluation_steps
 
 DATASET = Path("data/dataset")
@@ -31,6 +31,7 @@ CHARACTERS = 15  # a second of speech
 TOKEN = 4  # characters of text
 FILLED = 0.7  # of chunk.max_seconds, that a clip is long on the average
 PADDED = 1.05  # clips of a batch are of like length
+STAGE2 = "train stage 2"  # in the same process as the first
 CONDITIONS = 4  # that `generate` speaks each prompt in
 MEASURED, COMPUTED = "measured in the last run", "computed"
 
@@ -67,7 +68,8 @@ def estimated(settings: Settings, minutes: float | None, device: Device, *, as_h
     train, held = clips(settings, minutes)
     batch = mean_batch(shape, settings, train)
     talks = clips_of_an_epoch(settings.train, len(train), minutes)
-    lines = list(_lines(settings, shape, device, train, held, batch, talks, as_here))
+    work = _lines(settings, shape, device, train, held, batch, talks, as_here)
+    lines = [line if line.what == STAGE2 else line._replace(seconds=START + line.seconds) for line in work]
     memory = _memory(shape, batch, settings.train, device)
     return CostEstimate(
         voice=f"{base}, {shape.weights / 1e6:,.0f} million weights",
@@ -181,14 +183,15 @@ def _waves(settings: Settings, waves: WaveShape, device: Device, train: Clips, t
     seconds = statistics.fmean(length for length, _ in train)
     work = section.accumulation * batch * (waves.segment + waves.second * seconds)
     step = work / device.pace(waves.weights)
-    return CostLine("train stage 2", steps * step, f"{steps} steps at most, {duration(step)} each", COMPUTED)
+    return CostLine(STAGE2, steps * step, f"{steps} steps at most, {duration(step)} each", COMPUTED)
 
 
 def _generation(section: GenerateParams, shape: Shape, device: Device, texts: Sequence[int], here: bool) -> CostLine:
     speech = sum(0.06 * length for length in texts)
     slots = min(section.batch, len(texts))
     frame, source = cost_estimate.speaking_frame(shape, slots, device), COMPUTED
-    factor = frame * shape.frame_rate / slots
+    sound = shape.codec.decoding / device.pace(shape.codec.weights, half=False)
+    factor = frame * shape.frame_rate / slots + sound
     if here and (measured := _real_time_factor()):
         factor, source = measured[0], _measured(measured[1], "sample")
     work = f"{len(texts)} samples, {speech / 60:.1f} minutes at {1 / factor:,.3g}× real time"

@@ -46,6 +46,7 @@ NO_DECODER = DecoderShape(0, 0, 0, 0, 0)
 class CodecShape(NamedTuple):
     weights: float
     encoding: float  # operations for a second of sound
+    decoding: float = 0.0  # the same from codes to sound; 0 where nobody has counted it
 
 
 class WaveShape(NamedTuple):

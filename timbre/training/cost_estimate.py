@@ -22,6 +22,7 @@ from timbre.families.shape import DecoderShape, Shape, WaveShape
 
 GB = 1e9
 ROW = 0.15  # of a small layer's time, that each further row takes on a CPU; fitted
+START = 4.0  # seconds of a CPU until a stage has imported torch and its model's library, and loaded a small model
 SMALL = 30e6  # weights, below which a second core brings nothing
 
 

@@ -39,6 +39,18 @@ def repair(root: Path) -> Iterator[str]:
             yield f"{path}: was damaged, and is removed; `dvc repro` writes it again from what is there"
 
 
+def in_conflict(root: Path) -> bool:
+    """Whether git left conflict markers in dvc.lock; then DVC starts no stage, and `timbre resolve` ends it."""
+    try:
+        return _has_markers((root / LOCK).read_text(encoding="utf-8", errors="replace"))
+    except FileNotFoundError:
+        return False
+
+
+def _has_markers(text: str) -> bool:
+    return "\n<<<<<<< " in f"\n{text}"
+
+
 def _committed(root: Path) -> bytes:
     try:
         return git(root, "show", f"HEAD:./{LOCK}")
@@ -62,7 +74,7 @@ def _is_lock(path: Path) -> bool:
         return True
     except UnicodeDecodeError:
         return False
-    if "\n<<<<<<< " in f"\n{text}":  # a merge conflict: `timbre resolve`
+    if _has_markers(text):
         return True
     if not text.endswith("\n"):  # it was cut between two of DVC's writes, perhaps where it still is YAML
         return False

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.dvc_repo import Desk
 from timbre.commands import cli
+from timbre.core.errors import DataError
 
 LOCK = "stages:\n  count:\n    cmd: wc\n    deps:\n    - path: transcripts\n      md5: 0\n"
 
@@ -49,9 +50,23 @@ def test_a_damaged_list_of_locks_goes_and_dvc_runs(desk: Desk, left: str) -> Non
     assert not (desk.root / ".dvc/tmp/rwlock").exists()
 
 
-@pytest.mark.parametrize("left", [LOCK, "stages: {}\n", f"<<<<<<< ours\n{LOCK}=======\n>>>>>>> theirs\n"])
-def test_what_is_whole_or_in_conflict_stays(desk: Desk, left: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("left", [LOCK, "stages: {}\n"])
+def test_what_is_whole_stays(desk: Desk, left: str, capsys: pytest.CaptureFixture[str]) -> None:
     desk.write("dvc.lock", left)
     assert cli.execute(["repair"]) == 0
     assert capsys.readouterr().out == "nothing is damaged\n"
+    assert (desk.root / "dvc.lock").read_text() == left
+
+
+def test_a_lock_in_conflict_stays_and_doctor_and_repair_name_the_command(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left = f"<<<<<<< ours\n{LOCK}=======\n>>>>>>> theirs\n"
+    desk.write("dvc.lock", left)
+    assert cli.execute(["doctor"]) == 1
+    out = capsys.readouterr().out
+    assert "dvc.lock is in conflict after a merge; DVC starts no stage" in out
+    assert "damaged" not in out
+    with pytest.raises(DataError, match="`timbre resolve`, then `dvc repro`"):
+        cli.execute(["repair", "--quiet"])
     assert (desk.root / "dvc.lock").read_text() == left

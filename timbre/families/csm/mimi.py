@@ -78,10 +78,8 @@ class CodecRows:
         self.quantizer, self.upsample, self.transformer = codec.quantizer, half.upsample, half.decoder_transformer
         self.layers = getattr(half, "decoder_seanet", codec.decoder).layers
         self.device, self.window = codec.device, config.sliding_window
-        shape = rows, config.num_attention_heads, self.window - 1, config.head_dim
-        self.keys, self.values = (
-            [torch.zeros(shape, device=self.device) for _ in self.transformer.layers] for _ in range(2)
-        )
+        shape = rows, 2, config.num_attention_heads, self.window - 1, config.head_dim  # keys and values
+        self.kept = [torch.zeros(shape, device=self.device) for _ in self.transformer.layers]
         self.age = torch.zeros(rows, dtype=torch.int64, device=self.device)  # positions of the transformer so far
         self.past: dict[nn.Module, Tensor] = {}  # (rows, past, channels)
         self.products = [products_of(layer) for layer in self.transformer.layers]
@@ -90,7 +88,7 @@ class CodecRows:
 
     @property
     def memory(self) -> list[Tensor]:
-        return [self.age, *self.keys, *self.values, *self.past.values()]
+        return [self.age, *self.kept, *self.past.values()]
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def clear(self, rows: int | slice) -> None:
@@ -101,7 +99,7 @@ class CodecRows:
         """The same codec over one row's part of what is remembered."""
         part, only = copy.copy(self), slice(number, number + 1)
         part.age = self.age[only]
-        part.keys, part.values = ([tensor[only] for tensor in every] for every in (self.keys, self.values))
+        part.kept = [tensor[only] for tensor in self.kept]
         part.past = {conv: tensor[only] for conv, tensor in self.past.items()}
         return part
 
@@ -117,23 +115,24 @@ class CodecRows:
     def _attend(self, x: Tensor, busy: Tensor | None) -> Tensor:
         count, past = x.shape[1], self.window - 1
         new = torch.arange(count, device=self.device)
-        turned = self.transformer.rotary_emb(x, self.age[:, None] + new)
+        cosine, sine = (part[:, None, None] for part in self.transformer.rotary_emb(x, self.age[:, None] + new))
+        sine = torch.cat((-sine[..., : sine.shape[-1] // 2], sine[..., sine.shape[-1] // 2 :]), -1)
         place = torch.arange(past + count, device=self.device)
         near = (place <= past + new[:, None]) & (place >= new[:, None])  # (T, past + T)
-        mask = (near & (place >= past - self.age[:, None, None]))[:, None]  # what lies before the first was never said
-        for layer, product, keys, values in zip(
-            self.transformer.layers, self.products, self.keys, self.values, strict=True
-        ):
+        heard = (near & (place >= past - self.age[:, None, None]))[:, None]  # what lies before the first was never said
+        mask = torch.zeros_like(heard, dtype=x.dtype).masked_fill_(~heard, -torch.inf)
+        for layer, product, kept in zip(self.transformer.layers, self.products, self.kept, strict=True):
             each = product.qkv(layer.input_layernorm(x)).unflatten(2, (3, -1, layer.self_attn.head_dim))
-            query, key, value = each.permute(2, 0, 3, 1, 4)  # (rows, heads, T, width)
-            query, key = turn(query, *turned), turn(key, *turned)
-            key, value = torch.cat((keys, key), 2), torch.cat((values, value), 2)
-            attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-            remember(keys, key[:, :, count:], busy)
-            remember(values, value[:, :, count:], busy)
-            x = x + layer.self_attn_layer_scale(product.output(attended.transpose(1, 2).flatten(2)))
-            y = layer.mlp.activation_fn(product.up(layer.post_attention_layernorm(x)))
-            x = x + layer.mlp_layer_scale(product.down(y))
+            each = each.permute(0, 2, 3, 1, 4)  # (rows, 3, heads, T, width)
+            turned = each[:, :2]
+            torch.addcmul(turned * cosine, turned.roll(turned.shape[-1] // 2, -1), sine, out=turned)
+            both = torch.cat((kept, each[:, 1:]), 3)
+            attended = F.scaled_dot_product_attention(each[:, 0], both[:, 0], both[:, 1], attn_mask=mask)
+            remember(kept, both[:, :, :, count:], busy)
+            y = product.output(attended.transpose(1, 2).flatten(2))
+            x = torch.addcmul(x, layer.self_attn_layer_scale.scale, y)
+            y = product.down(layer.mlp.activation_fn(product.up(layer.post_attention_layernorm(x))))
+            x = torch.addcmul(x, layer.mlp_layer_scale.scale, y)
         remember(self.age, self.age + count, busy)
         return x
 
@@ -170,12 +169,6 @@ class CodecRows:
 
 def remember(buffer: Tensor, new: Tensor, busy: Tensor | None) -> None:
     buffer.copy_(new if busy is None else torch.where(busy.view(-1, *[1] * (new.dim() - 1)), new, buffer))
-
-
-def turn(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """x (B, heads, T, width) by the angles of its positions (B, T, width)."""
-    low, high = x.chunk(2, -1)
-    return x * cosine[:, None] + torch.cat((-high, low), -1) * sine[:, None]
 
 
 class CodecStream:

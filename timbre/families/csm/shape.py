@@ -28,7 +28,7 @@ def shape(config: Mapping[str, Any]) -> Shape:
     return Shape(
         backbone, llama(config["depth_decoder_config"]), codebooks, codes,
         backbone.width * (config["text_vocab_size"] + codes * codebooks), codec["sampling_rate"] / frame,
-        CodecShape(mimi_weights(codec), mimi_encoding(codec)),
+        CodecShape(mimi_weights(codec), *[mimi_encoding(codec)] * 2),  # both ways are alike
     )  # fmt: skip
 
 

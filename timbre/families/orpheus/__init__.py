@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from timbre.families.orpheus.shape import ORPHEUS_3B, shape
+from timbre.families.orpheus.shape import ORPHEUS_3B, read_config, shape
 from timbre.families.protocol import Cloning, Family, Precision, Voice, WeightsLicence
 
 
@@ -18,6 +18,7 @@ KNOWN = tuple(f"canopylabs/orpheus-3b-0.1-{kind}" for kind in ("pretrained", "ft
 LLAMA = "they are on top of Llama 3.2, whose community licence asks to name it and bars some uses"
 FAMILY = Family(
     name="orpheus", load=load_voice, cloning=Cloning("turns", (3.0, 10.0)), shape=shape, marks=("name",),
+    config=read_config,
     known=dict.fromkeys(KNOWN, ORPHEUS_3B),
     licences=dict.fromkeys(KNOWN, WeightsLicence("apache-2.0", LLAMA)),
 )  # fmt: skip
