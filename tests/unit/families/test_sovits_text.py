@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.paths import ROOT
 from timbre.families.sovits.text import IDS, PHONES, UnknownWordError, dictionary, ids, phones
+from timbre.project import transcripts
+from timbre.project.prompts import read_prompts
 
 
 @pytest.mark.parametrize(
@@ -27,6 +30,13 @@ def test_ids_are_upstream_s_and_a_short_text_begins_with_a_stop() -> None:
     assert ids("Hi.") == [IDS["."], 51, 22, IDS["."]]
     assert {phone for line in dictionary().values() for phone in line.split()} <= IDS.keys()
     assert max(IDS.values()) < PHONES
+
+
+def test_the_demo_has_phones() -> None:
+    lines = [line for path in (ROOT / "data/transcripts").glob("*.tsv") for line in transcripts.read(path).lines]
+    texts = [line.text for line in lines] + [prompt.text for prompt in read_prompts(ROOT / "data/prompts.tsv")]
+    assert len(texts) > 120
+    assert all(phones(text) for text in texts)
 
 
 @pytest.mark.parametrize(
