@@ -72,6 +72,9 @@ def test_a_line_that_two_people_edited_is_left_for_people(desk: Desk, capsys: py
         "transcripts/noon.tsv:2: yours to mend; keep one of the two versions, then `git add`" in capsys.readouterr().out
     )
     assert desk.run("git", "ls-files", "--unmerged").stdout.count("noon.tsv") == 3
+    desk.write("transcripts/noon.tsv", f"{HEADER}0\t1\tann\t\tone ben\n")
+    assert cli.execute(["resolve"]) == 1, "git does not know yet"
+    assert "transcripts/noon.tsv: decided, as it seems; `git add` it" in capsys.readouterr().out
 
 
 def test_without_a_conflict_there_is_nothing_to_resolve(

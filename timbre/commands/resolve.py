@@ -12,7 +12,7 @@ from pathlib import Path
 
 from timbre.core.content import write_atomic
 from timbre.core.errors import DataError
-from timbre.versions import dvc_lock, lenient_rows
+from timbre.versions import dvc_lock
 from timbre.versions.snapshot import WorkTree, git
 
 EXAMPLES = [("timbre resolve", "after `git merge` left dvc.lock in conflict")]
@@ -43,8 +43,10 @@ def command(args: argparse.Namespace) -> int:
         print(f"{path}: took {'their' if args.theirs else 'our'} side")
     left = [path for path in sides if path not in ours]
     for path in left:
-        lines = [p.line for p in lenient_rows.parse(tree.read(path) or b"", path).problems if "conflict" in p.what]
-        print(f"{path}{f':{lines[0]}' if lines else ''}: yours to mend; keep one of the two versions, then `git add`")
+        if line := _first_marker(tree.read(path) or b""):
+            print(f"{path}:{line}: yours to mend; keep one of the two versions, then `git add`")
+        else:
+            print(f"{path}: decided, as it seems; `git add` it, or `git rm` it")
     if not sides:
         print("nothing is in conflict")
     elif left:
@@ -62,6 +64,12 @@ def unmerged(root: Path) -> dict[str, dict[int, str]]:
         if match := re.fullmatch(r"\d+ (\w+) (\d)\t(.*)", entry, re.DOTALL):
             blobs.setdefault(match[3], {})[int(match[2])] = match[1]
     return blobs
+
+
+def _first_marker(content: bytes) -> int | None:
+    """The line on which git's first conflict begins."""
+    lines = enumerate(content.splitlines(), start=1)
+    return next((number for number, line in lines if line.startswith(b"<<<<<<< ")), None)
 
 
 def _is_made(path: str, outputs: set[str]) -> bool:
