@@ -31,9 +31,9 @@ from timbre.audio.watermark import detect
 from timbre.commands import cli
 from timbre.core import params
 from timbre.core.errors import DataError, ModelError, SourceError
+from timbre.exchange import served_voices
 from timbre.tracking import mlmodel, registry
 from timbre.tracking import version as tracked_version
-from timbre.web.serve import voices
 from timbre.web.server import ListeningServer
 
 SAID = "the ferry to Oslo"
@@ -181,7 +181,7 @@ def test_a_promotion_reaches_a_server_that_speaks_and_changes_no_answer_that_has
     recorded: tuple[Path, tuple[str, str]], place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, keys = recorded
-    monkeypatch.setattr(voices, "FOLLOW", 0.05)
+    monkeypatch.setattr(served_voices, "FOLLOW", 0.05)
     promote(0)
     second = sorted(tracking.finished(tracking.connect()), key=lambda run: run.info.start_time)[1]
     with speaking_server(["champion"]) as server, ThreadPoolExecutor(1) as pool:

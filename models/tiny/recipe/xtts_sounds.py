@@ -77,9 +77,9 @@ class Sounds:
         random = np.random.default_rng(0)
         other = random.random(len(self.rows)) < OTHER_SPEED
         self.speeds = np.where(other, random.choice(SPEEDS, len(self.rows)), 1.0)
-        if not path.exists() or torch.load(path, mmap=True)["per_voice"] != per_voice:
+        if not path.exists() or torch.load(path, mmap=True, weights_only=True)["per_voice"] != per_voice:
             keep(path, {"per_voice": per_voice, **self.measure(work)})
-        kept = torch.load(path, mmap=True)
+        kept = torch.load(path, mmap=True, weights_only=True)
         self.mel, self.reference, self.pitch, self.phone = (kept[n] for n in ("mel", "reference", "pitch", "phone"))
         self.starts = kept["starts"].numpy()
         self.voices = [row.voice + ("" if s == 1 else f"×{s}") for row, s in zip(self.rows, self.speeds, strict=True)]
