@@ -6,7 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
+
 UNUSED = ("torch._dynamo", "torch.distributed.tensor", "peft", "accelerate", "scipy.optimize", "triton", "mlflow",
           "dvc", "pandas")  # fmt: skip
 SPEAKS = """

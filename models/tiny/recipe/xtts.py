@@ -16,7 +16,6 @@ import argparse
 import json
 import math
 import time
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -29,6 +28,7 @@ from torch.nn import functional as F
 from xtts_codec import AHEAD, CODES, DEPTH, WIDTH
 from xtts_model import CHANNELS, build, tokenizer
 from xtts_sounds import CHUNK, Features, Heard, Sounds, framed
+from xtts_training import train
 
 from timbre.families.xtts.codec import CodecEncoder
 from timbre.families.xtts.conditioning import LATENTS
@@ -269,27 +269,13 @@ class Course:
         return {name: part.item() for name, part in parts.items()}
 
 
-def train(params: dict[str, Any]) -> None:
-    course = Course(params)
-    saved, sums = time.time(), Counter[str]()
-    while course.done < 1:
-        sums.update(course.take())
-        if course.step % 50 == 0:
-            told = "  ".join(f"{name} {value / 50:.3f}" for name, value in sums.items())
-            print(f"step {course.step}  {told}  {course.seconds - course.spent:.0f} s left", flush=True)
-            sums.clear()
-        if time.time() - saved > 90 or course.done >= 1:
-            course.save()
-            saved = time.time()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--minutes", type=float, help="of computing on a core, in all; default: params.yaml")
     args = parser.parse_args()
     torch.set_num_threads(1)
     params = yaml.safe_load((HERE / "params.yaml").read_text())["xtts"]
-    train(params | ({"minutes": args.minutes} if args.minutes else {}))
+    train(Course(params | ({"minutes": args.minutes} if args.minutes else {})))
 
 
 if __name__ == "__main__":

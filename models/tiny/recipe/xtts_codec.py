@@ -13,9 +13,9 @@ Run:  python recipe/xtts_codec.py [--minutes 4]
 from __future__ import annotations
 
 import argparse
+import copy
 import math
 import time
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from corpus import HERE, WORK, keep
 from torch import Tensor, nn
 from torch.nn import functional as F
 from xtts_sounds import CHUNK, Features, Heard, Sounds, framed
+from xtts_training import train
 
 from timbre.families.xtts.codec import CodecEncoder
 
@@ -155,17 +156,9 @@ class Course:
         parts["variance"] = features.var()
         return {name: float(part.detach()) for name, part in parts.items()}
 
-
-def train(params: dict[str, Any]) -> None:
-    course, sums = Course(params), Counter[str]()
-    while course.spent < course.seconds:
-        sums.update(course.take())
-        if course.step % 50 == 0:
-            told = "  ".join(f"{name} {value / 50:.3f}" for name, value in sums.items())
-            print(f"step {course.step}  {told}  {course.seconds - course.spent:.0f} s left", flush=True)
-            sums.clear()
-    course.encoder.half().float()  # as it is kept, so that no code will differ
-    keep(WORK / "xtts-codec.pt", course.encoder.state_dict())
+    def save(self) -> None:
+        """As it is kept in the end, so that no code will differ."""
+        keep(WORK / "xtts-codec.pt", copy.deepcopy(self.encoder).half().float().state_dict())
 
 
 def main() -> None:
@@ -174,7 +167,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     params = yaml.safe_load((HERE / "params.yaml").read_text())["xtts"]
-    train(params | ({"codec_minutes": args.minutes} if args.minutes else {}))
+    train(Course(params | ({"codec_minutes": args.minutes} if args.minutes else {})))
 
 
 if __name__ == "__main__":

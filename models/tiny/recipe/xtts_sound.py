@@ -29,7 +29,8 @@ from xtts import Batch, Learner, Lessons
 from xtts_model import CHANNELS, build, save
 from xtts_sounds import Heard, Sounds, framed
 from xtts_speaker import VECTOR, WIDTHS
-from xtts_vocoder import CODES, ROWS, Crops, sound_of, train
+from xtts_training import train
+from xtts_vocoder import CODES, ROWS, Crops, sound_of
 
 from timbre.families.xtts.speaker import SpeakerEncoder
 from timbre.families.xtts.vocoder import LatentVocoder

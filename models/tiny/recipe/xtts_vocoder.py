@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +28,7 @@ from snac_codec import periodicity, power_of
 from torch import Tensor, nn
 from torch.nn import functional as F
 from xtts_sounds import CHUNK, Features, Sounds
+from xtts_training import train
 
 from timbre.families.hifigan import LAST_SLOPE, SLOPE
 from timbre.families.xtts.mel import HOP, QUIETEST, SOUND_RATE, MelPower
@@ -236,19 +236,6 @@ class Course:
             torch._foreach_lerp_(list(self.average.values()), list(self.learnt.values()), 1 - inertia)
         self.step, self.spent = self.step + 1, self.spent + time.process_time() - began
         return {name: part.item() for name, part in parts.items()} | {"norm": float(norm)}
-
-
-def train(course: Course) -> None:
-    saved, sums = time.time(), Counter[str]()
-    while course.spent < course.seconds:
-        sums.update(course.take())
-        if course.step % 50 == 0:
-            told = "  ".join(f"{name} {value / 50:.3f}" for name, value in sums.items())
-            print(f"step {course.step}  {told}  {course.seconds - course.spent:.0f} s left", flush=True)
-            sums.clear()
-        if time.time() - saved > 90 or course.spent >= course.seconds:
-            course.save()
-            saved = time.time()
 
 
 def main() -> None:
