@@ -62,6 +62,7 @@ real: .venv/installed
 # The marker is touched last: a broken install is tried again.
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("timbre needs Python 3.11 or newer; name one: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -c 'import os, shutil, sys; free = shutil.disk_usage(".").free / 1e9; sys.exit(None if free > 4.5 or os.path.exists(".venv") else f"The packages take 3.5 GB and {free:.1f} GB are free on this disk. Make room for 4.5 GB, then run make again.")'
 	@echo 'Installing into .venv: about 3.5 GB, more with a CUDA build of torch. It takes minutes, depending on the network.'
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
