@@ -6,7 +6,7 @@
 Reads   data/dataset/train.jsonl, eval.jsonl    clips and their words
         data/codes/<family>/<clip>.safetensors  their sound as codes
 Writes  models/adapter/                         the best adapter by evaluation loss, and training.json about it
-        models/points/<step>/                   adapters on the way there, to hear it learn
+        models/points/<step>/                   adapters on the way there, to hear it learn; without any, the best alone
         models/history.csv                      losses, gradient norm and learning rate of each step
         models/speed.json                       what each step cost on this machine; no output of DVC's
 
@@ -85,9 +85,15 @@ def check_effect(course: Course, clip: Utterance) -> None:
 
 
 def finished(voice: Voice, runs: Sequence[Run], task: Task, folder: Path) -> dict[str, bytes | Path]:
-    """The entry's files by their names in its record; those of adapters on the way lie in `folder` already."""
+    """The entry's files by their names in its record; those of adapters on the way lie in `folder` already.
+
+    Without any of these the adapter is the only point: a training may be too short for one, and DVC warns at each
+    command of a folder that is empty.
+    """
     shutil.rmtree(folder / "adapter", ignore_errors=True)
     voice.save_adapter(folder / "adapter")
+    if not any((folder / "points").glob("*")):
+        shutil.copytree(folder / "adapter", folder / f"points/{runs[-1].points()[-1]:06}", dirs_exist_ok=True)
     files: dict[str, bytes | Path] = {
         path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()
     }

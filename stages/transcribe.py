@@ -42,7 +42,7 @@ from timbre.mapping import batch
 from timbre.mapping.batch import Files
 from timbre.mapping.refresh import Job, refresh
 from timbre.mapping.stage import run_stage
-from timbre.project import obstacles
+from timbre.project import obstacles, transcripts
 from timbre.project.glossary import terms
 from timbre.project.known_words import KnownWords, of_model
 from timbre.project.prompts import PATH as PROMPTS
@@ -227,8 +227,7 @@ def tell(drafts: Sequence[dict[str, Any]], recordings: Sequence[Recording], know
     for recording, draft in zip(recordings, drafts, strict=True):
         if not draft["segments"]:
             print(f"{recording.id}: nothing was heard; if somebody speaks there, try another whisper.model")
-        sure = [word["probability"] for segment in draft["segments"] for word in segment["words"]]
-        if known and (line := known.foreign(recording.id, sure)):
+        if known and (line := known.foreign(recording.id, transcripts.sureness(draft["segments"]))):
             print(f"warning: {line}")
         for text in draft["left_out"]:
             print(f"{recording.id}: left out, because it has no time of its own: {text}")

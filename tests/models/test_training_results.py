@@ -47,7 +47,11 @@ def test_training_json_says_what_was_learnt_from(place: Path, tmp_path: Path) ->
     held = [clip._replace(speaker="eve", recording="dusk") for clip in clips[:1]]
     task = stage.Task(clips, held, None, "0123456789abcdef", None)
     made = stage.finished(voice, [run], task, tmp_path / "finished")
-    assert set(made) == {"adapter/adapter_config.json", "adapter/adapter_model.safetensors", "history.csv", ".json"}
+    adapter = {"adapter_config.json", "adapter_model.safetensors"}
+    assert set(made) == {f"{at}/{file}" for at in ("adapter", "points/000002") for file in adapter} | {
+        "history.csv",
+        ".json",
+    }
     found = json.loads(cast(bytes, made[".json"]))
     assert found["key"] == "0123456789abcdef"
     assert (found["steps"], found["clips"], found["seconds"]) == (2, 8, pytest.approx(sum(c.seconds for c in clips)))
@@ -80,6 +84,23 @@ def test_points_are_the_adapters_that_the_voice_wore_on_the_way(place: Path, tmp
         course.set_weights(weights)
         losses = voice.losses(voice.batch([[clip.turn] for clip in held], 1.0, 0))
         assert losses.total.item() == pytest.approx(until[step], abs=1e-4)
+
+
+@pytest.mark.parametrize("changes", [{"points": 1}, {"max_steps": 1, "eval_every": 5}], ids=["asked for none", "short"])
+def test_without_points_on_the_way_the_adapter_is_the_only_one(
+    changes: dict[str, int], place: Path, tmp_path: Path
+) -> None:
+    voice, run = trained(place, tmp_path, dataclasses.replace(PARAMS, **changes))  # type: ignore[arg-type]
+    clips, _ = utterances(place / "data/dataset/train.jsonl", place / "data/codes")
+    folder = tmp_path / "scratch/finished"
+    made = stage.finished(voice, [run], stage.Task(clips, [], None, "0123456789abcdef", None), folder)
+    (step,) = json.loads(cast(bytes, made[".json"]))["points"]
+    (point,) = (folder / "points").iterdir()
+    assert point.name == f"{step:06}"
+    assert {file.name: file.read_bytes() for file in point.iterdir()} == {
+        file.name: file.read_bytes() for file in (folder / "adapter").iterdir()
+    }
+    assert {f"points/{point.name}/{file.name}" for file in point.iterdir()} < set(made)
 
 
 @pytest.mark.parametrize(

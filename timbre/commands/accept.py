@@ -7,13 +7,12 @@ to a person. If one of the recordings has no usable draft, nothing is written.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from timbre.core.errors import DataError, TranscriptError, raise_all
 from timbre.editing.owned_files import FileChange, write_all
 from timbre.project import known_words, sources, transcripts
-from timbre.project.transcripts import Transcript
 
 EXAMPLES = [
     ("timbre accept harbour-noon", "write data/transcripts/harbour-noon.tsv from its draft"),
@@ -49,17 +48,18 @@ def command(args: argparse.Namespace) -> int:
     write_all([FileChange(path, None, content) for path, content in contents.items()])
     for name, transcript in seeds.items():
         print(f"{target[name]}: {len(transcript.lines)} lines from the draft; flag what you heard as right with ok")
-    for line in unheard(seeds):
+    for line in unheard(seeds, data / "drafts"):
         print(line)
     if not seeds:
         print("every recording has a transcript; nothing written")
     return 0
 
 
-def unheard(seeds: Mapping[str, Transcript]) -> Iterator[str]:
+def unheard(names: Iterable[str], drafts: Path) -> Iterator[str]:
     """A line per recording whose speech the configured Whisper does not know."""
     if known := known_words.listener():
-        warnings = (known.foreign(name, [x.confidence for x in seed.lines]) for name, seed in seeds.items())
+        sure = {name: transcripts.read_draft(drafts / f"{name}.json").sure for name in names}
+        warnings = (known.foreign(name, value) for name, value in sure.items())
         yield from (f"warning: {line}" for line in warnings if line)
 
 

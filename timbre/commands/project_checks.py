@@ -118,7 +118,7 @@ def _foreign_drafts() -> Iterator[str]:
             for source in sources.read(sources.PATH):
                 with contextlib.suppress(DataError):  # no draft yet, or a damaged one: `transcribe` tells it
                     draft = transcripts.read_draft(Path(f"data/drafts/{source.id}.json"))
-                    if line := known.foreign(source.id, draft.confidences):
+                    if line := known.foreign(source.id, draft.sure):
                         yield line
 
 

@@ -13,10 +13,8 @@ them, though: its probability of the demo's words is 0.99, and of the same sound
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 
 from timbre.core import params
 from timbre.core.errors import ParamsError
@@ -39,12 +37,11 @@ class KnownWords:
     def told(self) -> str:
         return f"{self.model} knows only the {len(self.words)} words of the demo"
 
-    def foreign(self, recording: str, probabilities: Iterable[float | None]) -> str | None:
-        """One line about a draft of which the model was unsure; None of one that it could hear."""
-        sure = [value for value in probabilities if value is not None]
-        if not sure or fmean(sure) >= SURE:
+    def foreign(self, recording: str, sure: float | None) -> str | None:
+        """One line about a draft whose words have this mean probability; None of one that the model could hear."""
+        if sure is None or sure >= SURE:
             return None
-        return f"{recording}: {self.told}, and is {fmean(sure):.0%} sure of what it wrote here; {REMEDY}"
+        return f"{recording}: {self.told}, and is {sure:.0%} sure of what it wrote here; {REMEDY}"
 
 
 def of_model(model: str) -> KnownWords | None:

@@ -210,6 +210,7 @@ class Draft:
     audio: str  # SHA-256 of the samples that Whisper heard
     lines: tuple[tuple[float, float, str], ...]  # start, end, text
     confidences: tuple[float | None, ...] = ()  # mean probability of each line's words
+    sure: float | None = None  # mean probability of all words
 
     @property
     def key(self) -> str:
@@ -221,7 +222,7 @@ def read_draft(path: Path) -> Draft:
         values = json.loads(path.read_bytes())
         lines = tuple((float(s["start"]), float(s["end"]), str(s["text"])) for s in values["segments"])
         confidences = tuple(_confidences(values["segments"], str(values.get("language") or "en")))
-        return Draft(str(values["audio_sha256"]), lines, confidences)
+        return Draft(str(values["audio_sha256"]), lines, confidences, sureness(values["segments"]))
     except OSError as error:
         raise DataError(
             f"{path}: cannot be read ({error.strerror}); `dvc repro transcribe` makes it, unless the "
@@ -229,6 +230,12 @@ def read_draft(path: Path) -> Draft:
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: not a draft: {error!r}; remove the file and run `dvc repro`") from error
+
+
+def sureness(segments: Sequence[dict[str, Any]]) -> float | None:
+    """Mean probability of the words of a draft; None where it has none."""
+    probabilities = [float(word["probability"]) for segment in segments for word in segment.get("words", [])]
+    return fmean(probabilities) if probabilities else None
 
 
 def _confidences(segments: Sequence[dict[str, Any]], language: str) -> Iterator[float | None]:

@@ -56,7 +56,7 @@ def read(
     measured = [(r["step"], _last_train(rows, r), r["eval_loss"]) for r in rows if r.get("eval_loss")]
     remarks = [beginning(facts), early_ending(facts)]
     sentence = " ".join(f"{one[0].upper()}{one[1:]}." for one in remarks if one)
-    heard = learning(points, scores, samples, adapter)
+    heard = learning(points, scores, samples, adapter, best_step=facts.get("best_step"))
     return TrainingFigures(curves(rows, chosen_by), best, sentence, overfit, measured, heard)
 
 
@@ -138,8 +138,13 @@ def sentences(history: History, chosen_by: str = LOSS) -> tuple[str, str]:
     )
 
 
-def learning(points: Path, scores: Sequence[ShownScore], samples: Path, adapter: str | None) -> list[HeardLearning]:
-    """By speaker, how the base said the sentence, the adapters on the way, and the adapter that was kept."""
+def learning(
+    points: Path, scores: Sequence[ShownScore], samples: Path, adapter: str | None, *, best_step: int | None
+) -> list[HeardLearning]:
+    """By speaker, how the base said the sentence, the adapters on the way, and the adapter that was kept.
+
+    A training that was too short for points on the way has that adapter as its only one.
+    """
     records = [from_json(path.read_text(encoding="utf-8"), Point, str(path)) for path in sorted(points.glob("*.json"))]
     by_id, heard = {score.sample.id: score.sample for score in scores}, []
     for name in dict.fromkeys(point.sample for point in records):
@@ -150,7 +155,7 @@ def learning(points: Path, scores: Sequence[ShownScore], samples: Path, adapter:
         sounds += [
             LossPoint(f"Step {point.step:,}", "on the way", spoken(points / f"{point.name}.flac", last, adapter))
             for point in sorted(records, key=lambda point: point.step)
-            if point.sample == name
+            if point.sample == name and point.step != best_step
         ]
         sounds.append(LossPoint("The adapter", "as it was kept", spoken(samples / f"{last.id}.flac", last, adapter)))
         heard.append(HeardLearning(last.text, last.speaker, sounds))

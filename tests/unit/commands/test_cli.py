@@ -144,17 +144,17 @@ def test_accept_warns_of_a_draft_by_a_model_that_knows_none_of_its_words(
     (drafted / "models").mkdir()
     (drafted / "models/corpus.json").write_text('{"words": ["ferry", "pier"]}')
     (drafted / "params.yaml").write_text("whisper: {model: models/whisper.pt}\n")
-    for name, sure in (("noon", 0.41), ("night", 0.99)):
+    for name, sure in (("noon", (0.2, 0.9)), ("night", (0.99, 0.99))):
         draft = json.loads((drafted / f"data/drafts/{name}.json").read_text())
-        for segment in draft["segments"]:
-            segment["words"] = [{"word": " a", "probability": sure}]
+        for segment, probability, count in zip(draft["segments"], sure, (7, 3), strict=True):
+            segment["words"] = [{"word": " a", "probability": probability}] * count
         (drafted / f"data/drafts/{name}.json").write_text(json.dumps(draft))
     cli.execute(["accept", "--all"])
     warnings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning")]
     assert warnings == [
         "warning: noon: models/whisper.pt knows only the 2 words of the demo, and is 41% sure of what it wrote here; "
         "`cp presets/csm-1b.yaml params.yaml` takes models for real speech, see docs/real-models.md"
-    ]
+    ], "of each word alike, as `transcribe` and `doctor` say, however many a line has"
 
 
 def test_accept_all_with_nothing_left_writes_nothing(drafted: Path, capsys: pytest.CaptureFixture[str]) -> None:

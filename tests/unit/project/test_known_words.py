@@ -65,9 +65,9 @@ def test_parameters_that_cannot_be_read_are_told_elsewhere(content: str | None, 
 def test_a_draft_is_foreign_where_whisper_was_unsure_of_its_words(small: Path) -> None:
     known = known_words.listener()
     assert known
-    assert known.foreign("noon", [0.99, 1.0, None]) is None
-    assert known.foreign("noon", []) is None
-    line = known.foreign("noon", [0.5, 0.4, None])
+    assert known.foreign("noon", 0.99) is None
+    assert known.foreign("noon", None) is None
+    line = known.foreign("noon", 0.45)
     assert line
     assert line.startswith(
         "noon: models/whisper.pt knows only the 3 words of the demo, and is 45% sure of what it wrote"

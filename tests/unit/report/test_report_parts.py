@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.support.fake_outputs import voice
+from tests.support.fake_outputs import voice, write_outs
 from tests.support.report_outs import made_up
 from timbre.audio.watermark import detect
 from timbre.core.records import Sample
@@ -39,6 +39,18 @@ def test_a_training_that_a_person_ended_is_told(tmp_path: Path) -> None:
     assert shown.ended == "A person ended it early, at step 40 of 120."
     facts.write_text('{"steps": 120}')
     assert training.read(facts, history, tmp_path / "points", [], tmp_path, None).ended == ""
+
+
+def test_an_adapter_that_is_its_only_point_is_heard_once(tmp_path: Path) -> None:
+    write_outs(tmp_path)
+    samples, facts = tmp_path / "reports/samples", tmp_path / "models/adapter/training.json"
+    scores = sample_rows.read_scores(tmp_path / "reports/scores.csv", samples)
+    rest = tmp_path / "models/history.csv", tmp_path / "reports/points", scores, samples, None
+    titles = [[point.title for point in heard.points] for heard in training.read(facts, *rest).heard]
+    assert titles == [["Base", "Step 36", "Step 72", "The adapter"]]
+    facts.write_text(json.dumps(json.loads(facts.read_text()) | {"best_step": 72}))
+    titles = [[point.title for point in heard.points] for heard in training.read(facts, *rest).heard]
+    assert titles == [["Base", "Step 36", "The adapter"]]
 
 
 @pytest.mark.parametrize(
