@@ -15,10 +15,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import tests.support.surroundings  # noqa: F401  first: what numpy and torch read when they are loaded
@@ -28,6 +30,7 @@ from tests.support.paths import ROOT
 from tests.support.review_page import page, serve  # noqa: F401
 from tests.support.shared import built_once, session_folder
 from tests.support.surroundings import QUIET_DVC
+from tests.support.waiting import until
 from timbre.core.running import cores
 
 # Whoever begins the tests in a shell's background ignores Ctrl-C, and so would every process that a test sends it to.
@@ -85,7 +88,7 @@ class Repository:
         process = subprocess.Popen(
             ["dvc", "repro", stage],
             cwd=self.root,
-            env=environment(),
+            env=self.environment(),
             start_new_session=True,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -99,6 +102,16 @@ class Repository:
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            until(lambda: not self.at_work())  # tests/support/warm_python.py kills what it forked, a moment later
+
+    def at_work(self) -> list[int]:
+        """The processes that work in this folder."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if Path(process.cwd()) == self.root.resolve():
+                    found.append(process.pid)
+        return found
 
     def edit(self, path: str, old: str, new: str) -> None:
         file = self.root / path
