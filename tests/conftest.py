@@ -166,14 +166,20 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The layers whose tests take longest come first, so that no worker is left with a long one at the end."""
+    """The layers whose tests take longest come first, and of them the files that run the pipeline: a worker that has
+    nothing left takes over from the end of another's list, so what is there last had better be short."""
     longest = ("pipeline", "models", "browser")
+    whole_runs = {item.path for item in items if runs_pipeline(item)}
 
-    def place(item: pytest.Item) -> int:
+    def place(item: pytest.Item) -> tuple[int, bool]:
         folder = item.path.relative_to(ROOT / "tests").parts[0]
-        return longest.index(folder) if folder in longest else len(longest)
+        return longest.index(folder) if folder in longest else len(longest), item.path not in whole_runs
 
     items.sort(key=place)
+
+
+def runs_pipeline(item: pytest.Item) -> bool:
+    return item.get_closest_marker("pipeline") is not None or "made" in getattr(item, "fixturenames", ())
 
 
 def pytest_collection_finish() -> None:
