@@ -9,6 +9,7 @@ The folder has an entry per sound, <name>.json, keyed by the sound: only what is
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -107,11 +108,12 @@ def bring(
     `voice` makes sound of codes; None where none are among the sounds.
     """
     base, jobs = families.fingerprint(voice) if voice else "", []
+    digests = [hashlib.sha256(content).hexdigest() for content in shards.read_all(sound.path for sound in sounds)]
     for place, encoder in enumerate(encoders):
         fingerprint = speaker_encoder.fingerprint(encoder)
-        for sound in sounds:
+        for sound, digest in zip(sounds, digests, strict=True):
             codec = codec_key(sound, voice, base) if voice and sound.kind == "coded" else None
-            key = content_key(VERSION, shards.sha256(sound.path), fingerprint, codec)
+            key = content_key(VERSION, digest, fingerprint, codec)
             jobs.append(Job(PREFIXES[place] + sound.entry, key, (sound, encoder, key)))
     compute = partial(_embed, voice=voice)
     refresh(folder, jobs, compute, suffixes=[".json"], label=label, engine=engine, gpu=True, shards=True)
@@ -128,8 +130,8 @@ def codec_key(sound: JudgedSound, voice: VoiceParams, base: str) -> str:
 
 def _read(folder: Path, prefix: str, sounds: Sequence[JudgedSound]) -> Vectors:
     vectors: Vectors = {kind: [] for kind in get_args(Kind)}
-    for sound in sounds:
-        record = json.loads(shards.read(folder / f"{prefix}{sound.entry}.json"))
+    records = shards.read_all(folder / f"{prefix}{sound.entry}.json" for sound in sounds)
+    for sound, record in zip(sounds, map(json.loads, records), strict=True):
         vectors[sound.kind].append((sound, speaker_encoder.unit(np.asarray(record["embedding"]))))
     return vectors
 
