@@ -33,6 +33,7 @@ from timbre.mapping.batch import Files
 from timbre.mapping.refresh import Job, refresh
 
 VERSION = 1  # raise when the code gives other numbers for the same sound
+CODEC_VERSION = 2  # raise when a codec gives other sound for the same codes
 SUFFIXES = {".flac", ".wav", ".mp3", ".ogg"}  # of other voices' sounds
 PREFIXES = ("", "second-")  # of the entries of the first judge, and of the second
 CLIPS = 5  # of each other speaker of the dataset
@@ -123,7 +124,7 @@ def bring(
 def codec_key(sound: JudgedSound, voice: VoiceParams, base: str) -> str:
     """Of what makes sound of a clip's codes; `base` is the model's fingerprint."""
     if families.family(voice.family).cloning.kind == "turns":
-        return base
+        return content_key(CODEC_VERSION, base)
     # its sound is made of more than codes
     return content_key(base, *(row and (row.id, row.text) for row in (sound.said, sound.reference)))
 
