@@ -24,7 +24,12 @@ run: .venv/installed
 
 install: .venv/installed
 
-test: .venv/installed-test check
+# Both at once: each tool of `check` uses one core.
+test: .venv/installed-test
+	@$(MAKE) --no-print-directory --jobs=2 check every-test
+
+.PHONY: every-test
+every-test: .venv/installed-test
 	python -m pytest -n auto --dist worksteal
 
 test-fast: .venv/installed-test

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -76,20 +77,34 @@ def test_sharing_the_weights_changes_no_digit_and_takes_less_memory(learnt: dict
     assert shard["held"] < 0.95 * plain["held"]
 
 
-@pytest.fixture
-def started() -> Iterator[Callable[[], tuple[subprocess.Popen[str], list[psutil.Process]]]]:
-    """Starts the stage; gives it, once it has saved a state in this run, and its two processes in their order."""
-    processes: list[Any] = []
+@dataclass(frozen=True)
+class Started:
+    """The stage, once it has saved a state in this run, and its two processes in their order."""
 
-    def start() -> tuple[subprocess.Popen[str], list[psutil.Process]]:
+    command: subprocess.Popen[str]
+    launcher: psutil.Process
+    workers: list[psutil.Process]
+
+
+@pytest.fixture
+def started(warm: Path, tmp_path: Path) -> Iterator[Callable[..., Started]]:
+    """Starts the stage: as Python begins it, or forked together with its processes, which saves 13 s of imports."""
+    processes: list[Any] = []
+    note = tmp_path / "process"
+
+    def start(*, forked: bool = True) -> Started:
         before = saved()
-        stage = subprocess.Popen(command(), env=QUIET, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        words, more = (command(warm / "python"), forks(note)) if forked else (command(), {})
+        stage = subprocess.Popen(
+            words, env={**QUIET, **more}, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
         processes.append(stage)
         reached(lambda: saved() != before, stage)
-        workers = psutil.Process(stage.pid).children()
-        processes.extend(workers)
+        launcher = psutil.Process(int(note.read_text()) if forked else stage.pid)
+        workers = launcher.children()
+        processes.extend([launcher, *workers])
         assert len(workers) == 2
-        return stage, sorted(workers, key=lambda worker: worker.environ()["RANK"])
+        return Started(stage, launcher, sorted(workers, key=lambda worker: (worker.create_time(), worker.pid)))
 
     yield start
     for process in processes:  # where the test failed; also those that it has stopped
@@ -106,47 +121,46 @@ def reached(there: Callable[[], bool], stage: subprocess.Popen[str]) -> None:
 
 
 def test_a_killed_process_ends_the_stage_with_one_line_and_the_next_run_goes_on(
-    place: Path, monkeypatch: pytest.MonkeyPatch, learnt: dict[str, Any], started: Any
+    place: Path, tmp_path: Path, warm: Path, monkeypatch: pytest.MonkeyPatch, learnt: dict[str, Any], started: Any
 ) -> None:
     monkeypatch.chdir(place)
     write_params(place, LONG)
 
-    stage, workers = started()
-    assert listening([psutil.Process(stage.pid), *workers]) <= {"127.0.0.1", "::1"}, (
-        "nobody on the network reaches them"
-    )
-    workers[1].kill()
-    assert stage.wait(300) == 1
-    assert errors(stage) == [
+    run = started()
+    assert listening([run.launcher, *run.workers]) <= {"127.0.0.1", "::1"}, "nobody on the network reaches them"
+    run.workers[1].kill()
+    assert run.command.wait(300) == 1
+    assert errors(run.command) == [
         "error: process 1 was ended by SIGKILL for want of memory, likely; "
         "what is finished is kept, the next run goes on from there"
     ]
-    gone(workers)
+    gone(run.workers)
 
-    stage, workers = started()
-    for worker in workers:
+    run = started()
+    for worker in run.workers:
         worker.suspend()  # so that none obeys the first Ctrl-C before the second comes
-    stage.send_signal(signal.SIGINT)
-    reached(Path(".timbre/stop").exists, stage)
-    stage.send_signal(signal.SIGINT)
-    for worker in workers:
+    run.launcher.send_signal(signal.SIGINT)
+    reached(Path(".timbre/stop").exists, run.command)
+    run.launcher.send_signal(signal.SIGINT)
+    for worker in run.workers:
         worker.resume()
-    assert stage.wait(300) == 130
-    assert errors(stage) == ["stopped; what is finished is kept, the next run goes on from there"]
-    gone(workers)
+    assert run.command.wait(300) == 130
+    assert errors(run.command) == ["stopped; what is finished is kept, the next run goes on from there"]
+    gone(run.workers)
 
-    stage, workers = started()
-    stage.kill()
-    gone(workers)
+    run = started(forked=False)
+    run.launcher.kill()
+    gone(run.workers)
 
-    stage, workers = started()
-    stage.send_signal(signal.SIGINT)
-    assert stage.wait(300) == 0
-    gone(workers)
+    run = started()
+    run.launcher.send_signal(signal.SIGINT)
+    assert run.command.wait(300) == 0
+    gone(run.workers)
     assert json.loads(Path("out/adapter/training.json").read_text())["ended_early"] is True
     assert not Path(".timbre/stop").exists()
 
-    done = subprocess.run(command(), env=QUIET, capture_output=True, text=True, check=True)
+    whole = {**QUIET, **forks(tmp_path / "whole")}
+    done = subprocess.run(command(warm / "python"), env=whole, capture_output=True, text=True, check=True)
     assert done.stdout.count("train: goes on from step") == 1
     assert done.stdout.count("train: best at step") == 1
     weights = load_file("out/adapter/adapter_model.safetensors")
@@ -183,8 +197,13 @@ def test_processes_out_of_range_are_told() -> None:
     assert dataclasses.replace(PARAMS, processes="auto").processes == "auto"
 
 
-def command() -> list[str]:
-    return [sys.executable, "-m", "stages.train", *flags("out")]
+def command(python: Path = Path(sys.executable)) -> list[str]:
+    return [str(python), "-m", "stages.train", *flags("out")]
+
+
+def forks(note: Path) -> dict[str, str]:
+    """What tests/support/warm_python.py is asked by: workers of its own, and which process the stage is."""
+    return {"WARM_WORKERS": "1", "WARM_PROCESS": str(note)}
 
 
 def saved() -> list[int]:

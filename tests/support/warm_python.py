@@ -3,13 +3,15 @@
 A stage of the test repository computes for a second, and loads torch, transformers or MLflow for ten. So `folder()`
 and `shared()` have a `python` and a `dvc` to put first on the PATH of a repository. Each hands its arguments,
 environment, folder and standard streams to a server, which holds the libraries of other people and nothing of ours,
-forks, and runs our own code as `python -m stages.…` or `python -m tests.…` would. Whatever else `python` is asked for,
-Python itself does.
+forks, and runs our own code as `python -m stages.…`, `-m timbre.…` or `-m tests.…` would. Whatever else `python` is
+asked for, Python itself does.
 
 DVC itself spends most of its time in reading YAML that it has read or written already, so this `dvc` remembers that.
 
 What depends on how Python begins (who its parent is, signals to all children, variables that a library reads while it
-is imported) is tested without it. A hash seed is that of the server.
+is imported) is tested without it. A hash seed is that of the server. Whoever sends signals finds the process that they
+are for by the variable WARM_PROCESS, a file that its number is written to; with WARM_WORKERS, the workers that torchrun
+begins in it are forked from it, its own children.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import hashlib
 import importlib
 import io
 import json
+import logging
 import os
 import pickle
 import runpy
@@ -32,10 +35,11 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, TextIO
+from typing import IO, Any, NoReturn, TextIO
 
 LOADED = (
     "torch", "torch.distributed.run", "torch.distributed.fsdp",
@@ -53,7 +57,7 @@ CLIENT = """\
 import json, os, socket, sys
 program, address, real, *given = sys.argv[1:]
 arguments = given[1:] if given[:1] == ["-u"] else given  # as torchrun asks
-ours = arguments[:1] == ["-m"] and "".join(arguments[1:2]).startswith(("stages.", "tests."))
+ours = arguments[:1] == ["-m"] and "".join(arguments[1:2]).startswith(("stages.", "tests.", "timbre."))
 if program == "python" and not ours:
     os.execv(real, [real, *given])
 asked = {"program": program, "arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
@@ -61,7 +65,12 @@ with socket.socket(socket.AF_UNIX) as server:
     server.connect(address)
     socket.send_fds(server, [b" "], [0, 1, 2])
     server.sendall(json.dumps(asked).encode() + b"\\n")
-    code = server.makefile().readline()
+    answer = server.makefile()
+    process = answer.readline()
+    if "WARM_PROCESS" in os.environ:
+        with open(os.environ["WARM_PROCESS"], "w") as note:
+            note.write(process)
+    code = answer.readline()
 sys.exit(int(code) if code else 1)
 """
 
@@ -179,6 +188,7 @@ def _answered(connection: socket.socket) -> dict[str, Any]:
             os.close(stream_number)
         return asked
     os.close(lives)
+    connection.sendall(f"{child}\n".encode())
     readable, _, _ = select.select([connection, ends], [], [])
     if connection in readable:
         with suppress(ProcessLookupError):
@@ -201,9 +211,63 @@ def become(asked: dict[str, Any], root: Path) -> None:
 
         remember_yaml(root / "yaml")
         sys.exit(main(asked["arguments"]))
+    if "WARM_WORKERS" in os.environ:
+        fork_workers(root)
     sys.path[:1] = [asked["folder"], *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     sys.argv[:3] = ["-m"]
     runpy._run_module_as_main(asked["arguments"][1])  # type: ignore[attr-defined]
+
+
+class Forked:
+    """What torchrun asks of a process that it has begun; the names are those of `subprocess.Popen`."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+        return self.returncode
+
+    def wait(self, timeout: float = float("inf")) -> int:
+        end = time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if time.monotonic() > end:
+                raise subprocess.TimeoutExpired(str(self.pid), timeout)
+            time.sleep(0.01)
+        return code
+
+
+def fork_workers(root: Path) -> None:
+    """Torchrun's workers begin as forks of the process that it runs in, as far as that is still like a new one."""
+    from torch.distributed.elastic.multiprocessing.subprocess_handler.subprocess_handler import SubprocessHandler
+
+    def begin(handler: Any, words: tuple[str, ...], env: dict[str, str]) -> Forked:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        if child := os.fork():
+            return Forked(child)
+        os.setsid()
+        for number, stream in ((1, handler._stdout), (2, handler._stderr)):
+            if stream:
+                os.dup2(stream.fileno(), number)
+        as_new()
+        play({"program": "python", "arguments": [*words[2:]], "folder": os.getcwd(), "environment": env}, root)
+
+    SubprocessHandler._popen = begin
+
+
+def as_new() -> None:
+    """Nothing of what our own code or torchrun has done in this process counts any more."""
+    atexit._clear()
+    logging.disable(logging.NOTSET)
+    for number in signal.valid_signals():
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    for name in [name for name in sys.modules if name.split(".")[0] in ("timbre", "stages", "tests")]:
+        del sys.modules[name]
 
 
 def remember_yaml(folder: Path) -> None:
@@ -245,7 +309,7 @@ def remember_yaml(folder: Path) -> None:
     strictyaml.parse_yaml = parse_once
 
 
-def end(code: Any) -> None:
+def end(code: Any) -> NoReturn:
     """As Python ends, but for taking the libraries apart, which would copy all of their pages."""
     if isinstance(code, str):
         print(code, file=sys.stderr)
@@ -256,9 +320,8 @@ def end(code: Any) -> None:
     os._exit(code if isinstance(code, int) else int(code is not None))
 
 
-if __name__ == "__main__":
-    root = Path(sys.argv[1]).parent
-    asked = serve(root)
+def play(asked: dict[str, Any], root: Path) -> NoReturn:
+    """`become` it, and end as it does."""
     try:
         become(asked, root)
     except SystemExit as ended:
@@ -267,3 +330,8 @@ if __name__ == "__main__":
         sys.excepthook(*sys.exc_info())
         end(1)
     end(0)
+
+
+if __name__ == "__main__":
+    folder_of_server = Path(sys.argv[1]).parent
+    play(serve(folder_of_server), folder_of_server)
