@@ -56,7 +56,12 @@ def grouped_csm(codec: Any) -> Any:
         "rope_type": "llama3", "rope_theta": 500_000.0, "factor": 32.0, "low_freq_factor": 0.125,
         "high_freq_factor": 0.5, "original_max_position_embeddings": 16,
     }  # fmt: skip
-    shape: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4}
+    shape: dict[str, Any] = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+    }
     shape |= {"num_key_value_heads": 2, "num_codebooks": 4, "vocab_size": 67, "rope_parameters": rope}
     depth = shape | {"backbone_hidden_size": 32, "max_position_embeddings": 5}
     ends = {"pad_token_id": 0, "bos_token_id": 1, "audio_token_id": 3, "audio_eos_token_id": 4}
