@@ -1,12 +1,13 @@
 """What many clips cost DVC and an edit, each file by itself and in shards: 100, 5,800 and 29,000 clips.
 
-    python -m benchmarks.scale [--clips 100 5800 29000]
+    python -m benchmarks.scale [--clips 100 5800 29000] [--layouts files shards]
 
 Each repository is this project's own pipeline up to `dataset` and `encode`, with recordings of a hundred short lines of
-synthetic sound. Clips are cut without a measure of their loudness, and what Whisper hears, embeddings and codes are
-made up, for what is measured cuts, hears and encodes no more than one clip. Then a word of a transcript is edited, and
-after it the end of a line, which cuts one clip; `dvc repro dataset encode` follows each. The same repository goes on to
-shards of 512 clips at most, and has two more such edits. Seconds are the CPU's.
+synthetic sound. Clips are cut without a measure of their loudness; the loudness of recordings, what Whisper hears,
+embeddings and codes are made up, for what is measured cuts, hears and encodes no more than one clip. Then a word of a
+transcript is edited, and after it the end of a line, which cuts one clip; `dvc repro dataset encode` follows each. The
+same repository goes on to shards of 512 clips at most, and has two more such edits; with `--layouts shards` it begins
+there, and leaves out the files. Seconds are the CPU's.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ COPIED = ("dvc.yaml", "params.yaml", "stages", "timbre", "models/tiny")
 LISTED = ("data/glossary.txt", "data/prompts.tsv", "data/pronunciations.tsv")
 PREPARED = ("fetch", "transcribe", "segment", "chunk", "check", "dataset", "encode")
 PER_CLIP = ("data/clips", "data/codes/csm", "data/heard", "data/voices")
+LAYOUTS = ("files", "shards")
 LINES = 100  # of a recording
 RATE = 16_000  # Hz
 EVERY, SPOKEN = 1.6, 1.2  # seconds from line to line, and of sound in each
@@ -48,17 +50,19 @@ def main() -> None:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clips", type=int, nargs="+", default=[100, 5800, 29000])
+    parser.add_argument("--layouts", choices=LAYOUTS, nargs="+", default=LAYOUTS)
 
 
 def measure(options: argparse.Namespace) -> Iterator[ResultTable]:
     rows: list[TimedRow] = []
     for count in options.clips:
-        repository = build(count)
+        repository = build(count, options.layouts[0])
         try:
-            rows.append(row(repository, count, "files", 0))
-            replace(repository / "params.yaml", "shards: off", f"shards: {MOST}")
-            seconds = repro(repository, "-f", "-s", "chunk", "check", "encode")
-            rows.append(row(repository, count, "shards", 2, **{"to shards, CPU s": seconds}))
+            rows.append(row(repository, count, options.layouts[0], 0))
+            if len(options.layouts) > 1:
+                replace(repository / "params.yaml", "shards: off", f"shards: {MOST}")
+                seconds = repro(repository, "-f", "-s", "chunk", "check", "encode")
+                rows.append(row(repository, count, "shards", 2, **{"to shards, CPU s": seconds}))
         finally:
             shutil.rmtree(repository.parent)
         yield ResultTable("a word's edit, to `dataset`", rows, unit="CPU s")
@@ -67,6 +71,7 @@ def measure(options: argparse.Namespace) -> Iterator[ResultTable]:
 def row(repository: Path, count: int, layout: str, line: int, **more: float) -> TimedRow:
     """Two edits, of this line's text and of the next one's end."""
     repro(repository)
+    nothing = repro(repository)
     files = sum(len(list((repository / name).iterdir())) for name in PER_CLIP)
     transcript = repository / "data/transcripts/talk-000.tsv"
     replace(transcript, text(line), f"{text(line)} Again.")
@@ -79,6 +84,7 @@ def row(repository: Path, count: int, layout: str, line: int, **more: float) -> 
         "files of clips": files,
         "of 1,000 clips": 1000 * files / count,
         "an edit of times, CPU s": times,
+        "nothing to do, CPU s": nothing,
         "new in DVC's cache": len(new),
         "MB": sum(new.values()) / 1e6,
     }
@@ -96,7 +102,7 @@ def replace(path: Path, old: str, new: str) -> None:
     path.write_text(content.replace(old, new), encoding="utf-8")
 
 
-def build(clips: int) -> Path:
+def build(clips: int, layout: str) -> Path:
     repository = new_repository()
     for name in (*COPIED, *LISTED):
         source, target = ROOT / name, repository / name
@@ -106,7 +112,7 @@ def build(clips: int) -> Path:
     params = YAML().load(repository / "params.yaml")
     params["chunk"] |= {"vad": "energy", "max_seconds": 2, "min_seconds": 0.5}
     params["dataset"] |= dict.fromkeys(NO_LIMITS)
-    params["compute"]["shards"] = "off"
+    params["compute"]["shards"] = "off" if layout == "files" else MOST
     YAML().dump(params, repository / "params.yaml")
     write(repository / "data/speakers.yaml", f"speakers:\n  ann: {SPEAKER}\n")
     for number in range(clips // LINES):
@@ -158,11 +164,14 @@ def sound(number: int) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 
 def prepare() -> None:
-    """The stages' own work in this folder, but for what models would hear and encode; no power is cut meanwhile."""
+    """The stages' own work in this folder, but for what is made up; no power is cut meanwhile."""
     from stages import check, chunk, dataset, encode, fetch, segment, transcribe
+    from timbre.audio import bandwidth, loudness
+    from timbre.audio.loudness import RecordingLoudness
     from timbre.evaluation import speaker_similarity
 
     os.fsync = lambda file: None
+    bandwidth.highest, loudness.measure = lambda path: RATE // 2, lambda path: RecordingLoudness(-23.0, 4.0, -3.0)
     chunk.cut, check.hear, encode.encode, speaker_similarity._embed = cut, heard, encoded, Embedded()
     data = Path("data")
     listed = {"sources": data / "sources.yaml", "raw": data / "raw"}

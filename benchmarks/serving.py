@@ -69,7 +69,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", choices=SIZES, default="tiny")
     table.add_device(parser, runs=1)
     parser.add_argument("--callers", type=int, nargs="+", default=[1, 4, 8, 16])
-    parser.add_argument("--requests", type=int, default=3, help="of each caller")
+    parser.add_argument("--requests", type=int, default=6, help="of each caller; at the end some are gone")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each sentence")
     parser.add_argument("--pause", type=float, default=0.25, help="seconds between an answer and the next request")
     parser.add_argument("--name", help="of the table in benchmarks/README.md; one for each size if not given")

@@ -75,8 +75,8 @@ def label(clip: Clip, record: Mapping[str, Any], compared: Comparison, stranger:
 
 def labelled(rows: Sequence[Clip], out: Path, spoken: Mapping[str, str], strange: Collection[str]) -> Iterator[Label]:
     with Comparisons(None if os.environ.get(ANEW) else FILE) as comparisons:
-        for clip in rows:
-            record = json.loads(shards.read(out / f"{clip.id}.json"))
+        records = shards.read_all(out / f"{clip.id}.json" for clip in rows)
+        for clip, record in zip(rows, map(json.loads, records), strict=True):
             compared = comparisons.of(clip.text, clip.sentences, record["heard"], spoken[clip.recording])
             yield label(clip, record, compared, clip.id in strange)
 

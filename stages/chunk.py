@@ -16,21 +16,23 @@ Writes  data/clean/<id>.json, .flac    what section `clean` did to the recording
         --speech data/speech --out data/clips --table data/chunks/clips.jsonl --drops data/chunks/drops.jsonl
 
 A recording is cleaned and measured once; `plan` in timbre/audio/clips.py then says which of its seconds make a clip,
-and timbre/audio/cutting.py cuts the new ones.
+and timbre/audio/cutting.py cuts the new ones. A plan is kept until the recording's lines or sound change.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-from timbre.audio import bandwidth, cleaning, loudness, speech_activity
+from timbre.audio import bandwidth, cleaning, kept_plans, loudness, speech_activity
 from timbre.audio.clips import plan
 from timbre.audio.cutting import Cut, cut
+from timbre.audio.kept_plans import Plan, forget_others, kept_plan, plan_key
 from timbre.core.errors import DataError
 from timbre.core.params import read
 from timbre.core.records import Clip, Drop, Recording, Segment, read_jsonl, write_jsonl
@@ -39,6 +41,7 @@ from timbre.mapping import shards
 from timbre.mapping.batch import Files
 from timbre.mapping.refresh import Job, refresh
 from timbre.mapping.stage import run_stage
+from timbre.mapping.store import ANEW
 from timbre.project.sources import fetched
 
 SCRATCH = Path(".timbre/clean")  # unfinished recordings, by key; safe to delete
@@ -91,11 +94,19 @@ def clean_all(
     return sounds if off else {job.name: Sound(out / f"{job.name}.flac", job.key) for job in jobs}
 
 
-def measure_all(sounds: Mapping[str, Sound], out: Path, params: ChunkParams, engine: ComputeParams) -> None:
+def measure_all(
+    sounds: Mapping[str, Sound], out: Path, params: ChunkParams, engine: ComputeParams
+) -> Mapping[str, str]:
+    """The key of each measure."""
     keys = {name: speech_activity.key(sound.sha256, params.vad) for name, sound in sounds.items()}
     jobs = [Job(name, keys[name], (sound.path, keys[name])) for name, sound in sounds.items()]
     compute = partial(measure, vad=params.vad)
     refresh(out, jobs, compute, suffixes=[".npy", ".json"], label="speech", engine=engine)
+    return keys
+
+
+def planned_from(recording: Recording, segments: Path, speech: Path, params: ChunkParams) -> Plan:
+    return plan(recording, read_jsonl(segments, Segment), speech_activity.open(speech), params)
 
 
 def cut_all(
@@ -106,8 +117,8 @@ def cut_all(
         Job(clip.id, clip.id, Cut(sounds[clip.recording].path, clip.spans, params.loudness, clip.id)) for clip in clips
     ]
     refresh(out, jobs, cut, suffixes=[".flac", ".json"], label="chunk", engine=engine, shards=True)
-    for clip in clips:
-        record = json.loads(shards.read(out / f"{clip.id}.json"))
+    records = shards.read_all(out / f"{clip.id}.json" for clip in clips)
+    for clip, record in zip(clips, map(json.loads, records), strict=True):
         yield replace(clip, gain=record["gain"], clipped=record["clipped"])
 
 
@@ -133,17 +144,22 @@ def main(
     recordings = fetched(sources, raw)
     check_distinct(recordings)
     sounds = clean_all(recordings, raw, clean, settings.clean, engine)
-    measure_all(sounds, speech, params, engine)
+    measured = measure_all(sounds, speech, params, engine)
+    place, code = None if os.environ.get(ANEW) else kept_plans.PLACE, kept_plans.code_key()
     clips: list[Clip] = []
     dropped: list[Drop] = []
     for recording in recordings:
-        lines = read_jsonl(segments / f"{recording.id}.jsonl", Segment)
+        lines = segments / f"{recording.id}.jsonl"
         cleaned = replace(recording, sha256=sounds[recording.id].sha256)
-        planned, left_out = plan(cleaned, lines, speech_activity.open(speech / f"{recording.id}.npy"), params)
+        key = plan_key(code, cleaned, lines, measured[recording.id], params)
+        make = partial(planned_from, cleaned, lines, speech / f"{recording.id}.npy", params)
+        planned, left_out = kept_plan(place, recording.id, key, make)
         clips += planned
         dropped += left_out
         tell(recording, left_out)
         bandwidth.tell(speech / f"{recording.id}.json")
+    if place:
+        forget_others(place, sounds.keys())
     write_jsonl(drops, dropped)
     write_jsonl(table, cut_all(clips, sounds, out, params, engine))
 

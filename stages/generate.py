@@ -47,7 +47,7 @@ from timbre.synthesis.params import of_a_sound
 from timbre.synthesis.reference import Reference, references
 from timbre.synthesis.true_prompts import true_prompts
 
-VERSION = 3  # raise when the code gives other bytes for the same input
+VERSION = 4  # raise when the code gives other bytes for the same input
 CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 
 

@@ -60,7 +60,7 @@ from timbre.training.live_curves import LiveCurves
 from timbre.training.results import facts, steps_taken, to_csv
 from timbre.training.schedule import asked
 
-VERSION = 5  # raise when the code gives another adapter for the same input
+VERSION = 6  # raise when the code gives another adapter for the same input
 SCRATCH = Path(".timbre/train")
 
 

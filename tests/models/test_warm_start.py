@@ -71,10 +71,21 @@ def test_an_edit_of_a_clip_begins_with_the_adapter_of_before_and_names_it(
     assert beginning(after) in capsys.readouterr().out
     assert after["steps"] < before["steps"]
     assert first_loss() < loss - 0.01, "before the first step it knows what it learnt before"
-    assert after["best_eval_loss"] <= round(first_loss(), 4), (
-        "the weights that it began with are the best until others are"
-    )
     assert not list(Path(".timbre/train").iterdir())
+
+
+def test_the_adapter_of_before_is_never_kept_as_it_was(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the edit would not be learnt where each step makes the evaluation worse."""
+    before, evaluate = Path("models/adapter", ADAPTER_WEIGHTS).read_bytes(), Training.evaluate
+
+    def worse_each_time(self: Training, *clips: Any) -> dict[str, float]:
+        return {name: loss + 10 * self.state.step for name, loss in evaluate(self, *clips).items()}
+
+    monkeypatch.setattr(Training, "evaluate", worse_each_time)
+    edit()
+    stage.main(**arguments("models"))
+    assert training()["best_step"] > 0
+    assert Path("models/adapter", ADAPTER_WEIGHTS).read_bytes() != before
 
 
 def test_an_edit_that_is_taken_back_trains_nothing_and_gives_the_bytes_of_before(

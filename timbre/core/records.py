@@ -7,14 +7,14 @@ refused with its line. Numbers are rounded on writing (times to a millisecond): 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import re
-import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from timbre.core.content import HASHES, write_atomic
 from timbre.core.errors import DataError
@@ -286,13 +286,26 @@ R = TypeVar("R")
 
 def to_json(record: Any) -> str:
     """One line, keys in the record's order, floats rounded to a thousandth."""
-    values = dataclasses.asdict(record)
-    for each in unless_default(type(record)):
+    kind: Any = type(record)
+    values = {name: getattr(record, name) for name in _names(kind)}
+    for each in unless_default(kind):
         if values[each.name] == each.default:
             del values[each.name]
     return json.dumps(_rounded(values), ensure_ascii=False)
 
 
+@functools.cache  # tables have thousands of rows
+def _names(kind: type) -> tuple[str, ...]:
+    return tuple(each.name for each in dataclasses.fields(kind))
+
+
+@functools.cache
+def _needed(kind: type) -> frozenset[str]:
+    fields = dataclasses.fields(kind)
+    return frozenset(f.name for f in fields if f.default is f.default_factory is dataclasses.MISSING)
+
+
+@functools.cache
 def unless_default(kind: type) -> list[dataclasses.Field[Any]]:
     """The fields that are left out where they have their default, so that what was written before keeps its bytes."""
     return [each for each in dataclasses.fields(kind) if each.metadata.get("unless_default")]
@@ -303,9 +316,8 @@ def from_json(line: str, kind: type[R], where: str) -> R:
     try:
         values = json.loads(line)
         values.pop(HASHES, None)
-        fields = dataclasses.fields(typing.cast(Any, kind))
-        needed = {f.name for f in fields if f.default is f.default_factory is dataclasses.MISSING}
-        if wrong := (needed - set(values)) | (set(values) - {f.name for f in fields}):
+        needed, known = _needed(cast(Any, kind)), _names(cast(Any, kind))
+        if wrong := (needed - set(values)) | (set(values) - set(known)):
             raise ValueError(f"missing or unknown: {', '.join(sorted(wrong))}")
         return kind(**values)
     except (ValueError, TypeError, DataError) as error:
@@ -330,12 +342,16 @@ def iterate_jsonl(path: Path, kind: type[R]) -> Iterator[R]:
 
 
 def _rounded(value: Any) -> Any:
+    if value is None or isinstance(value, (str, int)):
+        return value
     if isinstance(value, float):
         return round(value, 3)
     if isinstance(value, dict):
         return {key: _rounded(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_rounded(item) for item in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _rounded(dataclasses.asdict(value))
     return value
 
 

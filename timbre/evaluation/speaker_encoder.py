@@ -25,6 +25,7 @@ from timbre.core.errors import ModelError
 from timbre.core.running import settle
 from timbre.core.sections import SpeakerParams
 from timbre.evaluation import ge2e
+from timbre.families import lean_transformers
 from timbre.families.published import SAFE, WEIGHTS, harmless, quiet
 
 SAMPLE_RATE = 16_000  # Hz, of the samples that the encoder hears
@@ -126,18 +127,21 @@ def load(params: SpeakerParams) -> AnyVoiceEncoder:
     if ge2e.is_one(params.model):
         return ge2e.load(params.model)
     import torch
-    from transformers import AutoFeatureExtractor, WavLMConfig, WavLMForXVector
 
+    lean_transformers.load()
     quiet()
     # Microsoft's own on the hub are a pickle, of which transformers reads the weights alone
     kind = WEIGHTS if Path(params.model).is_dir() else {}
     try:
-        content, _ = WavLMConfig.get_config_dict(params.model, revision=params.revision)
-        config = WavLMConfig.from_dict(harmless(content))
-        model = WavLMForXVector.from_pretrained(
-            params.model, config=config, revision=params.revision, **{**SAFE, **kind}
-        )
-        extractor = AutoFeatureExtractor.from_pretrained(params.model, **SAFE, revision=params.revision)
+        with lean_transformers.uncompiled():
+            from transformers import AutoFeatureExtractor, WavLMConfig, WavLMForXVector
+
+            content, _ = WavLMConfig.get_config_dict(params.model, revision=params.revision)
+            config = WavLMConfig.from_dict(harmless(content))
+            model = WavLMForXVector.from_pretrained(
+                params.model, config=config, revision=params.revision, **{**SAFE, **kind}
+            )
+            extractor = AutoFeatureExtractor.from_pretrained(params.model, **SAFE, revision=params.revision)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(f"speaker.model: {params.model} cannot be loaded as a WavLMForXVector: {reason}") from error

@@ -9,6 +9,7 @@ The folder has an entry per sound, <name>.json, keyed by the sound: only what is
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from timbre.mapping.batch import Files
 from timbre.mapping.refresh import Job, refresh
 
 VERSION = 1  # raise when the code gives other numbers for the same sound
+CODEC_VERSION = 2  # raise when a codec gives other sound for the same codes
 SUFFIXES = {".flac", ".wav", ".mp3", ".ogg"}  # of other voices' sounds
 PREFIXES = ("", "second-")  # of the entries of the first judge, and of the second
 CLIPS = 5  # of each other speaker of the dataset
@@ -107,11 +109,12 @@ def bring(
     `voice` makes sound of codes; None where none are among the sounds.
     """
     base, jobs = families.fingerprint(voice) if voice else "", []
+    digests = [hashlib.sha256(content).hexdigest() for content in shards.read_all(sound.path for sound in sounds)]
     for place, encoder in enumerate(encoders):
         fingerprint = speaker_encoder.fingerprint(encoder)
-        for sound in sounds:
+        for sound, digest in zip(sounds, digests, strict=True):
             codec = codec_key(sound, voice, base) if voice and sound.kind == "coded" else None
-            key = content_key(VERSION, shards.sha256(sound.path), fingerprint, codec)
+            key = content_key(VERSION, digest, fingerprint, codec)
             jobs.append(Job(PREFIXES[place] + sound.entry, key, (sound, encoder, key)))
     compute = partial(_embed, voice=voice)
     refresh(folder, jobs, compute, suffixes=[".json"], label=label, engine=engine, gpu=True, shards=True)
@@ -121,15 +124,15 @@ def bring(
 def codec_key(sound: JudgedSound, voice: VoiceParams, base: str) -> str:
     """Of what makes sound of a clip's codes; `base` is the model's fingerprint."""
     if families.family(voice.family).cloning.kind == "turns":
-        return base
+        return content_key(CODEC_VERSION, base)
     # its sound is made of more than codes
     return content_key(base, *(row and (row.id, row.text) for row in (sound.said, sound.reference)))
 
 
 def _read(folder: Path, prefix: str, sounds: Sequence[JudgedSound]) -> Vectors:
     vectors: Vectors = {kind: [] for kind in get_args(Kind)}
-    for sound in sounds:
-        record = json.loads(shards.read(folder / f"{prefix}{sound.entry}.json"))
+    records = shards.read_all(folder / f"{prefix}{sound.entry}.json" for sound in sounds)
+    for sound, record in zip(sounds, map(json.loads, records), strict=True):
         vectors[sound.kind].append((sound, speaker_encoder.unit(np.asarray(record["embedding"]))))
     return vectors
 

@@ -126,6 +126,10 @@ class Stack:
             x = layer.think(x)
         return self.norm(x).view(batch, count, -1)
 
+    def following(self, x: Tensor, where: Where) -> Tensor:
+        """A position of every row, x (rows, 1, hidden) → the states (rows, hidden)."""
+        return self.step(x, where)[:, 0]
+
     def read(self, x: Tensor, start: int) -> Tensor:
         """Positions x (T, hidden) of a stack of one row, after `start` others → the last one's state (hidden)."""
         end = start + len(x)

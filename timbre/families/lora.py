@@ -25,6 +25,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from timbre.core.errors import ModelError
+from timbre.families.lora_learning import lighten
 from timbre.families.protocol import WHOLE, Lora, Losses, Objective, Part, Turn
 
 PROJECTIONS = r"(self_attn\.(q|k|v|o)_proj|mlp\.(gate|up|down)_proj)"
@@ -60,6 +61,7 @@ def put_on(
     for module in base.modules():
         if hasattr(module, "cast_input_dtype_enabled"):  # autocast takes what is learnt to half precision instead:
             module.cast_input_dtype_enabled = False  # half the memory, and no way there and back
+    lighten(model)
     wrapped = [name for name, _ in base.named_modules() if name.endswith(".lora_A")]
     assert len(wrapped) == per_layer * layers, "the adapter sits on every projection and on nothing else"
     return model

@@ -45,6 +45,14 @@ class Thin(NamedTuple):
     up: Tensor  # (parts * rank, out); zero where a part's inputs meet another's outputs
 
 
+class RowVoice(NamedTuple):
+    """Rows that speak with one adapter, or with the base alone."""
+
+    name: str | None
+    mask: Tensor | None = None  # (rows, 1), where they are; None: all that are busy
+    rows: Tensor | None = None  # likewise, their numbers
+
+
 class BusyRows:
     """Which adapter each busy row speaks with, and what that means for all rows."""
 
@@ -53,14 +61,19 @@ class BusyRows:
         self.names: dict[int, str | None] = {}
         self.masks: dict[str, Tensor | None] = {}  # (rows, 1), where a row speaks with it; None: all that are busy do
         self.only: str | None = None  # the adapter that all busy rows speak with
+        self.voices = [RowVoice(None)]  # all that somebody speaks with, the base included; never empty
 
     def set(self, names: dict[int, str | None]) -> None:
-        self.names, self.masks = names, {}
-        for name in dict.fromkeys(names.values()):
-            if name is not None:
-                own = [row for row, whose in names.items() if whose == name]
-                self.masks[name] = None if len(own) == len(names) else self._mask(own)
+        self.names = names
+        self.voices = [self._voice(name) for name in dict.fromkeys(names.values())] or [RowVoice(None)]
+        self.masks = {name: mask for name, mask, _ in self.voices if name is not None}
         self.only = next((name for name, mask in self.masks.items() if mask is None), None)
+
+    def _voice(self, name: str | None) -> RowVoice:
+        own = [row for row, whose in self.names.items() if whose == name]
+        if len(own) == len(self.names):
+            return RowVoice(name)
+        return RowVoice(name, self._mask(own), torch.tensor(own, device=self.like.device))
 
     def _mask(self, own: list[int]) -> Tensor:
         mask = torch.zeros(self.rows, 1, dtype=torch.bool, device=self.like.device)

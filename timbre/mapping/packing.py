@@ -8,6 +8,7 @@ What leaves a shard is kept like any entry that is replaced. Nothing is computed
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Set
 from functools import cached_property
 from pathlib import Path
@@ -41,6 +42,7 @@ class Packing:
         self._names: set[str] = set()
         self._rotten: set[str] = set()
         self._chosen: dict[str, PackedEntry] = {}
+        self._loose = _files(folder)
         for shard in shards.found(folder)[::-1]:
             self._look(shard)
 
@@ -50,12 +52,13 @@ class Packing:
 
     def state(self, entry: Entry) -> State:
         """Whether the entry is the one that is wanted, to the byte; a loose one is the newer."""
-        loose = self._store.state(entry)
+        loose = self._store.state(entry) if f"{entry.name}{RECORD}" in self._loose else "stale"
         if loose == "fresh" or self._store.anew:
             return loose
         for packed in self._sound.get(entry.name, ()):
             if packed.key == entry.key and packed.parts.keys() == {RECORD, *(entry.files or ())}:
-                self._store.put_away(entry)  # what lies there is of another key
+                if any(f"{entry.name}{suffix}" in self._loose for suffix in packed.parts):
+                    self._store.put_away(entry)  # what lies there is of another key
                 self._chosen[entry.name] = packed
                 return "fresh"
         return "damaged" if entry.name in self._rotten else loose
@@ -70,12 +73,10 @@ class Packing:
         """Bring the folder into the layout that is asked for; every entry is loose or chosen from a shard now."""
         if most is None and not self._names and not shards.found(self._folder):
             return
-        shards.forget()
         if most is None:
             self._unpack(entries)
         else:
             self._pack(entries, most)
-        shards.forget()
 
     def _look(self, shard: Path) -> None:
         """What is in a shard; read as a whole where it was not since it was written."""
@@ -93,6 +94,7 @@ class Packing:
                 self._sound.setdefault(name, []).append(packed)
 
     def _pack(self, entries: Mapping[str, Entry], most: int) -> None:
+        self._loose = _files(self._folder)
         wanted = {name: packed for name, entry in entries.items() if (packed := self._now(entry))}
         plan = shards.planned(wanted, most)
         self._keep_others(wanted)
@@ -101,10 +103,12 @@ class Packing:
             inside = {name: wanted[name] for name in names}
             if shards.index(shard) != inside:
                 shards.write(shard, list(inside.values()))
+                shards.forget()
                 self._store.note(shard)
-        for path in self._folder.iterdir():
-            if path.name not in plan:
+        if others := [path for path in self._folder.iterdir() if path.name not in plan]:
+            for path in others:
                 path.unlink()
+            shards.forget()
 
     def _unpack(self, entries: Mapping[str, Entry]) -> None:
         self._keep_others(self._chosen)
@@ -113,10 +117,11 @@ class Packing:
                 self._store.place(entries[name], {suffix: part.read() for suffix, part in packed.parts.items()})
         for shard in shards.found(self._folder):
             shard.unlink()
+        shards.forget()
 
     def _now(self, entry: Entry) -> PackedEntry | None:
         """Where the entry's files are; None where it could not be made."""
-        if not entry.record.is_file():
+        if f"{entry.name}{RECORD}" not in self._loose:
             return self._chosen.get(entry.name)
         content = entry.record.read_bytes()
         record = opened(content)
@@ -144,6 +149,11 @@ class Packing:
     def _cached(self) -> list[dict[str, PackedEntry]]:
         """What is in the shards that dvc.lock names and DVC's cache has."""
         return [entries for path in self._store.committed(self._folder, shards.FILE) if (entries := shards.index(path))]
+
+
+def _files(folder: Path) -> frozenset[str]:
+    """Looked up once: of thousands of entries in shards, none has a file by itself."""
+    return frozenset(os.listdir(folder))
 
 
 def _digests(packed: PackedEntry) -> dict[str, str]:

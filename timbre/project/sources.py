@@ -21,6 +21,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -129,9 +130,17 @@ def text_of(path: Path) -> str:
 def document(text: str, where: str) -> Any:
     """YAML 1.2, as DVC reads it (`no` is text); its lists and mappings know the line of every item, as `lc`."""
     try:
-        return parse_yaml(text)
+        return _parsed(text)
     except NotYaml as error:
         raise SourceError(f"{error.at(where)}: {error}") from error
+
+
+@lru_cache(
+    maxsize=4
+)  # a stage asks for the same text several times, and hundreds of recordings take a third of a second
+def _parsed(text: str) -> Any:
+    """Whoever gets it changes nothing in it."""
+    return parse_yaml(text)
 
 
 def _problems(entry: Any, line: int) -> Iterator[tuple[int, str]]:

@@ -97,7 +97,7 @@ def learn(
             course.set_weights(_saved(course, before))
         changed = replace(params, **course.changes)
         curves = ShiftedCurves(live, begun)
-        training = Training(voice, course, clips, held, changed, scratch / course.name, curves, warm=bool(before))
+        training = Training(voice, course, clips, held, changed, scratch / course.name, curves)
         state = training.run()
         for step, weights in state.points.items():
             course.set_weights(weights)

@@ -45,11 +45,10 @@ from timbre.training.timing import StepTimer
 class Training:
     def __init__(
         self, voice: Voice, course: Course, clips: Sequence[Utterance], held: Sequence[Utterance], params: TrainParams,
-        scratch: Path, live: Curves, *, warm: bool = False,
+        scratch: Path, live: Curves,
     ) -> None:  # fmt: skip
-        """`warm`: the course has weights of a training before, which are the best ones until better ones come."""
         self.part = distributed.part()
-        self.course, self.params, self.live, self.warm = course, params, live, warm
+        self.course, self.params, self.live = course, params, live
         if params.shard and self.part.of > 1:
             distributed.spread(course.stacks)
         self.autocast = autocast(params)
@@ -78,10 +77,8 @@ class Training:
         self.course.model.train()  # a run that goes on evaluates nothing first
         self.live.begin(state.step, self.steps)
         if not state.history:
-            evaluated = distributed.told(self.evaluate())
-            state.history.append({"step": 0, "epoch": 0.0, **evaluated})
-            if self.warm:
-                self.compare(evaluated)
+            # the weights that it begins with, of a training before perhaps, are no candidate for the best
+            state.history.append({"step": 0, "epoch": 0.0, **distributed.told(self.evaluate())})
             self.live.rows(state.history)
         quiet = not distributed.first()
         bar = tqdm(total=self.steps, initial=state.step, desc="train", unit="step", dynamic_ncols=True, disable=quiet)

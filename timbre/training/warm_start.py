@@ -25,7 +25,7 @@ from timbre.core.records import ADAPTER_FILES, BEGUN_FROM
 from timbre.core.sections import TrainParams
 from timbre.training.batches import Utterance
 
-VERSION = 1  # raise when a warm start gives another adapter for the same input
+VERSION = 2  # raise when a warm start gives another adapter for the same input
 MOST_CHANGED = 0.1  # of the clips
 MOST_IN_A_ROW = 10  # warm starts; then one from the base again
 SHORTER, SLOWER = 3, 2  # by how much: the passes over the clips, and the highest learning rate

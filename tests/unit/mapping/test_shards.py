@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.files import contents
-from timbre.core.content import content_key, file_sha256, listing_md5, md5, write_atomic
+from timbre.core.content import content_key, listing_md5, md5, write_atomic
 from timbre.core.errors import DataError
 from timbre.core.sections import ComputeParams
 from timbre.mapping import packing, shards
@@ -74,14 +74,18 @@ def test_an_entry_reads_the_same_in_both_layouts_and_has_the_same_key() -> None:
     for path in Path("loose").iterdir():
         assert shards.read(FOLDER / path.name) == shards.read(path) == path.read_bytes()
         assert shards.size(FOLDER / path.name) == path.stat().st_size
-        assert shards.sha256(FOLDER / path.name) == shards.sha256(path) == file_sha256(path)
         assert shards.exists(FOLDER / path.name)
         assert not (FOLDER / path.name).exists()
+    loose = sorted(Path("loose").iterdir(), key=lambda path: path.read_bytes())
+    mixed = [where for path in loose for where in (path, FOLDER / path.name)]
+    assert list(shards.read_all(mixed)) == [path.read_bytes() for path in loose for _ in "ab"], "in any order"
     packed = {name: entry.key for shard in shards.found(FOLDER) for name, entry in (shards.index(shard) or {}).items()}
     assert packed == {text: content_key(text) for text in TEXTS}
     assert not shards.exists(FOLDER / "clip0.npy")
     with pytest.raises(FileNotFoundError):
         shards.read(FOLDER / "clip99.flac")
+    with pytest.raises(FileNotFoundError):
+        list(shards.read_all([FOLDER / "clip99.flac"]))
 
 
 def test_a_shard_is_a_tar_file_with_its_index_first() -> None:

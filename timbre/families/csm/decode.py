@@ -23,6 +23,9 @@ import torch
 from torch import Tensor
 
 from timbre.families.csm.eight_bits import Int8Heads
+from timbre.families.csm.small_depth import SmallDepth
+from timbre.families.csm.small_layers import SmallLayers
+from timbre.families.csm.small_stack import SmallStack
 from timbre.families.frame_loop import FrameDecoder, Frames
 from timbre.families.llama import PACKED, Layer, Product, Stack, joined, joined_weight, product, shape_of
 from timbre.families.lora_rows import RowAdapters, RowProduct
@@ -40,6 +43,7 @@ class Weights:
 
     def __init__(self, model: Any, adapters: RowAdapters | None = None) -> None:
         depth = model.depth_decoder
+        self.busy = adapters.busy if adapters else None
         self.backbone = layers(model.backbone_model.layers, "backbone_model.layers", adapters)
         self.depth = layers(depth.model.layers, "depth_decoder.model.layers", adapters)
         self.head, self.project = joined(model.lm_head), joined(depth.model.inputs_embeds_projector)
@@ -83,9 +87,35 @@ class Decoder(FrameDecoder):
         self.size: int = config.codec_config.codebook_size  # the few ids above are no codes, and crash the codec
         self.embed = model.backbone_model.embed_tokens
         positions, codebooks = config.max_position_embeddings, config.num_codebooks
-        backbone = Stack(model.backbone_model, self.weights.backbone, how.slots, positions)
+        self.small: list[SmallLayers] = []  # which learn each voice
+        backbone = self._backbone(model.backbone_model, how.slots, positions)
         super().__init__(backbone, config.hidden_size, how.slots, positions, codebooks, graphs)
-        self.depth = Depth(model, self.weights, self.size, self.pick, how.slots)
+        self.depth = self._depth(model, how.slots)
+
+    def _backbone(self, model: Any, rows: int, positions: int) -> Stack:
+        layers, busy = self.weights.backbone, self.weights.busy
+        if busy is None or not SmallLayers.fits(model, layers):
+            return Stack(model, layers, rows, positions)
+        stack = SmallStack(model, layers, rows, positions, busy)
+        self.small.append(stack.small)
+        return stack
+
+    def _depth(self, model: Any, rows: int) -> Depth | SmallDepth:
+        layers, busy = self.weights.depth, self.weights.busy
+        if busy is None or not SmallDepth.fits_model(model, layers, self.size):
+            return Depth(model, self.weights, self.size, self.pick, rows)
+        depth = SmallDepth(model, layers, rows, self.pick, self.size, busy)
+        self.small.append(depth)
+        return depth
+
+    def learn(self, name: str) -> None:
+        """A voice that its weights' adapters have loaded."""
+        for layers in self.small:
+            layers.learn(name)
+
+    def forget(self, name: str) -> None:
+        for layers in self.small:
+            layers.forget(name)
 
     def is_end(self, frame: Frames) -> bool:
         return bool((frame[:-1] == self.end).all())
@@ -97,7 +127,7 @@ class Decoder(FrameDecoder):
         first = self.pick(self.weights.head(self.state)[:, : self.size], draws[:, :1])
         self.codes.copy_(self.depth.frame(self.state, first, draws))
         where = self.backbone.at(self.place[:, None], length)
-        self.state.copy_(self.backbone.step(self.embed(self.codes[:, None]), where)[:, 0])
+        self.state.copy_(self.backbone.following(self.embed(self.codes[:, None]), where))
         self.place += self.busy
         self.number += self.busy
 

@@ -62,6 +62,27 @@ def _encoded_in_pieces(codec: Any, sound: Tensor, codebooks: int) -> Tensor:
     return torch.cat(encoded_pieces, -1)
 
 
+def decoded(codec: Any, codes: Frames) -> Audio:
+    """The sound of a whole sentence's codes (frames, codebooks).
+
+    Piece by piece on a CPU: oneDNN prepares itself anew for each length of a sound, which costs as much as the sound.
+    """
+    if codec.device.type == "cpu" and is_causal(codec):
+        stream = CodecStream(codec)
+        return np.concatenate(
+            [stream.feed(piece) for piece in np.split(codes, range(LONGEST_PIECE, len(codes), LONGEST_PIECE))]
+        )
+    values = torch.from_numpy(codes.astype(np.int64)).T[None].to(codec.device)  # (1, codebooks, frames)
+    with torch.no_grad():
+        sound: Audio = codec.decode(values).audio_values[0, 0].float().cpu().numpy()
+    return sound
+
+
+def is_causal(codec: Any) -> bool:
+    config = codec.config
+    return bool(config.use_causal_conv and config.pad_mode == "constant" and config.trim_right_ratio == 1)
+
+
 class CodecRows:
     """The decoder of a MimiModel for several sentences side by side, each at a place of its own.
 
@@ -72,7 +93,7 @@ class CodecRows:
 
     def __init__(self, codec: Any, rows: int = 1) -> None:
         config = codec.config
-        if not (config.use_causal_conv and config.pad_mode == "constant" and config.trim_right_ratio == 1):
+        if not is_causal(codec):
             raise ModelError("the codec's convolutions look ahead, so it cannot speak piece by piece; speak whole")
         half = codec.decoder if hasattr(codec.decoder, "decoder_seanet") else codec  # one model in older transformers
         self.quantizer, self.upsample, self.transformer = codec.quantizer, half.upsample, half.decoder_transformer

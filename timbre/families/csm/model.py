@@ -25,7 +25,7 @@ from timbre.families.batch_rows import own_rows
 from timbre.families.csm.decode import Decoder
 from timbre.families.csm.load import from_pretrained, prepare
 from timbre.families.csm.losses import CsmBatch, label_losses, named_losses
-from timbre.families.csm.mimi import CodecStream, encoded, pieces
+from timbre.families.csm.mimi import CodecStream, decoded, encoded, pieces
 from timbre.families.frame_loop import Frames
 from timbre.families.frame_voice import FrameVoice
 from timbre.families.llama import CausalLayers
@@ -126,10 +126,7 @@ class Csm(FrameVoice[Decoder]):
     def decode(self, codes: Frames) -> Audio:
         if not len(codes):
             return np.zeros(0, np.float32)
-        values = torch.from_numpy(codes.astype(np.int64)).T[None].to(self.device)  # (1, codebooks, frames)
-        with torch.no_grad():
-            sound: Audio = self.base.codec_model.decode(values).audio_values[0, 0].float().cpu().numpy()
-        return sound
+        return decoded(self.base.codec_model, codes)
 
     def length(self, turns: Sequence[Turn]) -> int:
         return len(self._row(turns).ids)

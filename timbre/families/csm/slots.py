@@ -79,9 +79,11 @@ class CsmSlots:
 
     def load(self, name: str, adapter: Path) -> None:
         self.adapters.load(name, adapter)
+        self.decoder.learn(name)
 
     def forget(self, name: str) -> None:
         self.adapters.forget(name)
+        self.decoder.forget(name)
         for key in [key for key in self.contexts if key.startswith(f"{name}\n")]:
             del self.contexts[key]
 
