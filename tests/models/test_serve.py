@@ -9,7 +9,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -207,12 +206,11 @@ def test_the_text_is_logged_only_if_asked(served: Path) -> None:
     assert not cli.parser(["serve"]).parse_args(["serve"]).log_text
 
 
-def test_sigterm_ends_the_server_once_everybody_has_heard(served: Path) -> None:
+def test_sigterm_ends_the_server_once_everybody_has_heard(served: Path, warm: Path, tmp_path: Path) -> None:
     (served / "dvc.yaml").touch()
-    command = [sys.executable, "-m", "timbre.commands.cli", "serve", "--port", "0", "--slots", "1"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
-    ) as server:
+    command = [warm / "python", "-m", "timbre.commands.cli", "serve", "--port", "0", "--slots", "1"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "WARM_PROCESS": str(tmp_path / "process")}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
         try:
             assert server.stdout is not None
             url = next(line.split()[1] for line in server.stdout if line.startswith("serving "))
@@ -220,7 +218,7 @@ def test_sigterm_ends_the_server_once_everybody_has_heard(served: Path) -> None:
             with httpx.stream("POST", f"{url}/v1/audio/speech", json=sent, timeout=120) as answer:
                 pieces = answer.iter_bytes()
                 first = next(pieces)
-                server.send_signal(signal.SIGTERM)
+                os.kill(int((tmp_path / "process").read_text()), signal.SIGTERM)
                 heard = first + b"".join(pieces)
             assert len(heard) == 2 * round((0.6 * 4 + 0.2 * 3) * 24_000)
             assert server.wait(timeout=120) == 0

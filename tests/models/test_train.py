@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -64,7 +64,7 @@ def test_no_voice_is_learnt_whose_consent_was_withdrawn_or_that_was_taken_out(
 
 
 def test_a_run_that_was_killed_goes_on_and_gives_the_same_bytes(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    place: Path, tmp_path: Path, warm: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(place)
     stage.main(**arguments("whole"))
@@ -79,15 +79,15 @@ def test_a_run_that_was_killed_goes_on_and_gives_the_same_bytes(
     assert not list(Path(".timbre/train").iterdir()), "a finished run leaves no state"
 
     killed = subprocess.Popen(
-        [sys.executable, "-m", "stages.train", *flags("resumed")], text=True, stderr=subprocess.PIPE,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""},
+        [warm / "python", "-m", "stages.train", *flags("resumed")], text=True, stderr=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": "", "WARM_PROCESS": str(tmp_path / "process")},
     )  # fmt: skip
     end = time.monotonic() + 240
     while not list(Path(".timbre/train").glob("*/adapter/state.pt")):
         assert killed.poll() is None, killed.communicate()[1]
         assert time.monotonic() < end
         time.sleep(0.005)
-    killed.kill()
+    os.kill(int((tmp_path / "process").read_text()), signal.SIGKILL)
     killed.wait()
     assert not Path("resumed").exists()
     stage.main(**arguments("resumed"))

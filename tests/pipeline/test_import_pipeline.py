@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,7 @@ from timbre.core.records import Clip, Segment, read_jsonl
 pytestmark = pytest.mark.usefixtures("project")
 
 
-def test_the_pipeline_finds_each_sentence_where_it_was_put(tmp_path: Path) -> None:
+def test_the_pipeline_finds_each_sentence_where_it_was_put(tmp_path: Path, warm: Path) -> None:
     texts = [f"Sentence number {number} is about boats." for number in range(12)]
     made = ljspeech(tmp_path / "lj", texts)
     run(tmp_path / "lj", *ANN)
@@ -28,7 +27,7 @@ def test_the_pipeline_finds_each_sentence_where_it_was_put(tmp_path: Path) -> No
         Path(name).symlink_to(ROOT / name)
     stages = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
     for stage in ("fetch", "segment", "chunk"):
-        command = [sys.executable, *stages[stage]["cmd"].split()[1:]]
+        command = [warm / "python", *stages[stage]["cmd"].split()[1:]]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,12 @@ def live(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIMBRE_LIVE", "1")
 
 
+@pytest.fixture
+def forked(warm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that writes the curves need not load MLflow first."""
+    monkeypatch.setattr(sys, "executable", str(warm / "python"))
+
+
 def told(key: str = "0123456789abcdef", begin: int = 0, rows: Any = (EVALUATED, *ROWS), **tags: str) -> LiveTraining:
     """What the store has once the training is over."""
     with LiveCurves(key, "csm", {"rank": 8}, patience=PATIENT) as curves:
@@ -41,6 +48,7 @@ def told(key: str = "0123456789abcdef", begin: int = 0, rows: Any = (EVALUATED, 
     return found
 
 
+@pytest.mark.usefixtures("forked")
 def test_rows_are_in_an_experiment_of_their_own_and_a_training_that_goes_on_continues_its_run(root: Path) -> None:
     first = told(**{"ended early": "a person ended it early, at step 10 of 20"})
     assert (first.name, first.running) == ("csm 01234567", False)
@@ -56,6 +64,7 @@ def test_rows_are_in_an_experiment_of_their_own_and_a_training_that_goes_on_cont
     assert told(begin=0).id != first.id, "it began anew"
 
 
+@pytest.mark.usefixtures("forked")
 def test_a_training_that_was_killed_is_not_left_as_running(root: Path) -> None:
     curves = LiveCurves("0123456789abcdef", "csm", {}, patience=PATIENT)
     curves.begin(0, 20)
@@ -66,6 +75,7 @@ def test_a_training_that_was_killed_is_not_left_as_running(root: Path) -> None:
         assert database.execute("SELECT status FROM runs").fetchall() == [("KILLED",)]
 
 
+@pytest.mark.usefixtures("forked")
 def test_a_dead_server_costs_nothing_and_changes_no_byte(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
