@@ -42,7 +42,7 @@ from timbre.families.sovits.discriminators import (
     discriminator_loss,
     feature_loss,
 )
-from timbre.families.sovits.encoders import HUBERT
+from timbre.families.sovits.encoders import Widths
 from timbre.families.sovits.spectrogram import BINS, HOP, Spectrograms
 from timbre.families.sovits.stage2 import FRAMES, SPEAKER, Stage2, Stage2Batch, mel_distance, prior_divergence
 from timbre.families.sovits.text import PHONES
@@ -120,7 +120,7 @@ def random_step(
             torch.randn(clips, SPEAKER) if stage2.pro else None,
         )  # fmt: skip
         waves = WaveBatch(batch, 0.1 * torch.randn(clips, stage2.segment * HOP), torch.ones(()))
-        hubert = torch.randn(clips, HUBERT, frames)
+        hubert = torch.randn(clips, Widths().hubert, frames)
     voice: Any = SimpleNamespace(stage2=stage2, device=device, spectrograms=Spectrograms().to(device))
     stage2.requires_grad_(False)
     for weight in learnt(stage2).values():

@@ -17,7 +17,8 @@ from pathlib import Path
 from timbre.audio.leaving import marked_copy, voice_of
 from timbre.core.records import Sample, from_json
 from timbre.evaluation import metrics
-from timbre.evaluation.metrics import CONDITIONS
+from timbre.evaluation.metrics import CONDITIONS, Evidence
+from timbre.report.verdict import verdict
 from timbre.tracking import mlmodel
 
 HERE = Path(__file__).parent
@@ -28,8 +29,9 @@ PROMPTS = ("bridge", "captain")  # rows of data/prompts.tsv
 
 @dataclass(frozen=True)
 class Shown:
-    """What the page says of a family: a row for each condition, and the text of each prompt."""
+    """What the page says of a family: what its report does, a row for each condition, and the text of each prompt."""
 
+    report: str
     rows: list[str]
     texts: dict[str, str]
 
@@ -42,8 +44,16 @@ def main(projects: Mapping[str, Path]) -> None:
     for family, project in projects.items():
         for path in SOUNDS.glob(f"{family}-*.flac"):
             path.unlink()
-        families[family] = Shown(list(figures(family, project)), dict(texts(family, project)))
-    lines = ["| family | condition | words wrong | similarity | named as the speaker |", "|---|---|---|---|---|"]
+        evidence = metrics.read(project / "reports/details.json")
+        rows = list(figures(family, evidence))
+        families[family] = Shown(reported(family, evidence), rows, dict(texts(family, project)))
+    lines = ["| family | what its report says | gates passed |", "|---|---|---|"]
+    lines += [shown.report for shown in families.values()]
+    lines += [
+        "",
+        "| family | condition | words wrong | similarity | named as the speaker | ended |",
+        "|---|---|---|---|---|---|",
+    ]
     lines += [row for shown in families.values() for row in shown.rows]
     lines += ["", *players(families)]
     PAGE.write_text(f"{before}{MARKS[0]}" + "\n".join(lines) + f"\n{MARKS[1]}{after}", encoding="utf-8")
@@ -53,9 +63,11 @@ def known(page: str) -> dict[str, Shown]:
     """The families that the page shows already."""
     rows = re.findall(r"^(\| ([a-z]+) \| .+%.*)$", page, re.M)
     said = re.findall(r'src="sounds/([a-z]+)-base-([a-z]+)\.flac" aria-label="[^:]+: ([^"]+)"', page)
+    reports = {family: row for row, family in re.findall(r"^(\| ([a-z]+) \| .+ \| \d+ of \d+ \|)$", page, re.M)}
     names = dict.fromkeys(family for _, family in rows)
     return {
         name: Shown(
+            reports.get(name, f"| {name} | | |"),
             [row for row, family in rows if family == name],
             {prompt: text for family, prompt, text in said if family == name},
         )
@@ -63,11 +75,16 @@ def known(page: str) -> dict[str, Shown]:
     }
 
 
-def figures(family: str, project: Path) -> Iterator[str]:
-    evidence = metrics.read(project / "reports/details.json")
+def reported(family: str, evidence: Evidence) -> str:
+    passed = len(evidence.gates) - len(evidence.failed)
+    return f"| {family} | {verdict(evidence).headline} | {passed} of {len(evidence.gates)} |"
+
+
+def figures(family: str, evidence: Evidence) -> Iterator[str]:
     for condition in CONDITIONS:
         one = evidence.conditions[condition]
-        yield f"| {family} | {title(condition)} | {one.wer:.1%} | {one.similarity:.3f} | {one.named:.0%} |"
+        words = f"{one.wer:.1%} ({one.wer_low:.1%} to {one.wer_high:.1%})"
+        yield f"| {family} | {title(condition)} | {words} | {one.similarity:.3f} | {one.named:.0%} | {one.ended:.0%} |"
 
 
 def texts(family: str, project: Path) -> Iterator[tuple[str, str]]:

@@ -15,10 +15,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import tests.support.surroundings  # noqa: F401  first: what numpy and torch read when they are loaded
@@ -28,6 +30,7 @@ from tests.support.paths import ROOT
 from tests.support.review_page import page, serve  # noqa: F401
 from tests.support.shared import built_once, session_folder
 from tests.support.surroundings import QUIET_DVC
+from tests.support.waiting import until
 from timbre.core.running import cores
 
 # Whoever begins the tests in a shell's background ignores Ctrl-C, and so would every process that a test sends it to.
@@ -85,7 +88,7 @@ class Repository:
         process = subprocess.Popen(
             ["dvc", "repro", stage],
             cwd=self.root,
-            env=environment(),
+            env=self.environment(),
             start_new_session=True,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -99,6 +102,16 @@ class Repository:
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            until(lambda: not self.at_work())  # tests/support/warm_python.py kills what it forked, a moment later
+
+    def at_work(self) -> list[int]:
+        """The processes that work in this folder."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if Path(process.cwd()) == self.root.resolve():
+                    found.append(process.pid)
+        return found
 
     def edit(self, path: str, old: str, new: str) -> None:
         file = self.root / path
@@ -153,14 +166,20 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The layers whose tests take longest come first, so that no worker is left with a long one at the end."""
+    """The layers whose tests take longest come first, and of them the files that run the pipeline: a worker that has
+    nothing left takes over from the end of another's list, so what is there last had better be short."""
     longest = ("pipeline", "models", "browser")
+    whole_runs = {item.path for item in items if runs_pipeline(item)}
 
-    def place(item: pytest.Item) -> int:
+    def place(item: pytest.Item) -> tuple[int, bool]:
         folder = item.path.relative_to(ROOT / "tests").parts[0]
-        return longest.index(folder) if folder in longest else len(longest)
+        return longest.index(folder) if folder in longest else len(longest), item.path not in whole_runs
 
     items.sort(key=place)
+
+
+def runs_pipeline(item: pytest.Item) -> bool:
+    return item.get_closest_marker("pipeline") is not None or "made" in getattr(item, "fixturenames", ())
 
 
 def pytest_collection_finish() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import shapes, wave_step
 from tests.models.parity.fixture import Fixture
+from tests.support.tiny_sovits import S1, random_sovits
 from timbre.families import Lora, Turn
 from timbre.families.orpheus.shape import SNAC_24KHZ, snac
 from timbre.families.sovits.courses import learnt
+from timbre.families.sovits.load import load_base
 from timbre.families.sovits.shape import SPEAKER_OPERATIONS, SPEAKER_WEIGHTS, STAGE2
 from timbre.families.sovits.speaker_vector import CLASSIFIER, SpeakerNet
 from timbre.training import cost_estimate
@@ -148,3 +151,16 @@ def test_who_speaks_is_heard_by_the_released_network() -> None:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(sound)
     assert counter.get_total_flops() == pytest.approx(2 * SPEAKER_OPERATIONS, rel=0.03)
+
+
+def test_a_narrow_gpt_sovits_is_counted_by_its_own_files(tmp_path: Path) -> None:
+    folder = random_sovits(tmp_path / "narrow")
+    base, shape = load_base(str(folder), None), cost_estimate.read_shape("sovits", str(folder))
+    assert base.judges is not None
+    assert shape.weights == pytest.approx(count(base.stage1), rel=0.01)
+    assert shape.waves is not None
+    part = STAGE2["v2"].weights / count(base.stage2)
+    assert shape.waves.weights == pytest.approx(STAGE2["v2"].training.weights / part, rel=0.01)
+    assert shape.codec.encoding < 0.05 * cost_estimate.read_shape("sovits", "lj1995/GPT-SoVITS").codec.encoding
+    (folder / S1).write_bytes((folder / S1).read_bytes()[:-100])
+    assert cost_estimate.read_shape("sovits", str(folder)).sentence.layers == 24, "loading will say that it is damaged"

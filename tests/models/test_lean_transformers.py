@@ -20,6 +20,8 @@ adapter = Path("adapter") if Path("adapter").is_dir() else None
 voice = families.load(VoiceParams("{family}", "{base}", None), adapter)
 next(voice.stream(Request("the ferry waits", (), 0, 1.0), Speaking(0.9, 0, 1)))
 print(*sys.modules)
+from transformers.utils import is_scipy_available
+print(is_scipy_available())
 """
 LEARNS = """
 import torch
@@ -44,14 +46,15 @@ def python(code: str, folder: Path) -> str:
     return done.stdout
 
 
-def test_a_tuned_voice_speaks_without_compiler_sharding_and_peft(tmp_path: Path) -> None:
+def test_a_tuned_voice_speaks_without_compiler_sharding_peft_and_scipy(tmp_path: Path) -> None:
     base = ROOT / "models/tiny/csm"
     said = python(LEARNS.format(base=base), tmp_path)  # with peft, and what was left out until then
     assert said.startswith("3 ")
     assert said.strip().endswith("torch/_dynamo/__init__.py")
-    imported = python(SPEAKS.format(family="csm", base=base), tmp_path).split()
+    *imported, scipy = python(SPEAKS.format(family="csm", base=base), tmp_path).split()
     assert "timbre.families.csm.model" in imported
-    assert not set(UNUSED) & set(imported)
+    assert not set(UNUSED) & set(imported), "of scipy, losses on pictures"
+    assert scipy == "True", "it is left to others"
 
 
 def test_another_release_that_lacks_a_module_is_imported_as_it_is(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ from tests.support.paths import ROOT
 from tests.support.tiny_models import random_csm, random_whisper
 from tests.support.tiny_orpheus import random_orpheus
 
+pytestmark = pytest.mark.pipeline
+
 CSM, ENCODER = "sesame/csm-1b", "microsoft/wavlm-base-plus-sv"
 ORPHEUS, SNAC = "canopylabs/orpheus-3b-0.1-ft", "hubertsiuzdak/snac_24khz"
 HERE: dict[str, dict[str, Any]] = {

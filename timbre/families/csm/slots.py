@@ -2,8 +2,9 @@
 
 Every step computes all slots, busy or not, so a sentence comes out the same byte for byte whoever shares the batch; a
 GPU may round the sums of a short sentence otherwise beside a long one. Each sentence becomes sound in pieces that grow,
-decoded alone, and of large ones hardly more than one a step, so that who comes in between waits for one. On a GPU the frames of all sentences that have just begun become sound in one call; a CPU would pay for
-all slots there, and of eight hardly one is so young.
+decoded alone, and hardly more than one large piece in a step: whoever comes meanwhile waits for one. On a GPU the
+frames of all sentences that have just begun become sound in one call; a CPU would pay for all slots there, and of eight
+hardly one is so young.
 """
 
 from __future__ import annotations

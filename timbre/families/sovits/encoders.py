@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +11,14 @@ from torch.nn import functional as F
 
 WINDOW = 4  # frames to either side whose distance is heard
 MASKED = -1e4  # a score that is not -inf: a padded frame hears all alike, and is cut off afterwards
-CROSS_CHANNELS, CROSS_HEADS = 512, 4  # of the attention from frames to phones, in every version
-HUBERT = 768  # width of what the codes stand for
+CROSS_HEADS = 4  # of the attention from frames to phones
+
+
+class Widths(NamedTuple):
+    """What a checkpoint's config leaves out, as every released one has it; its weights tell."""
+
+    hubert: int = 768  # of what the codes stand for
+    cross: int = 512  # of the attention from frames to phones
 
 
 class ChannelNorm(nn.Module):  # type: ignore[misc]  # torch is not typed here
@@ -95,12 +101,12 @@ class FrameEncoder(nn.Module):  # type: ignore[misc]  # torch is not typed here
 class PhoneAttention(nn.Module):  # type: ignore[misc]  # torch is not typed here
     """Frames hear the phones; the voice is added."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, width: int) -> None:
         super().__init__()
-        self.cross_attention = DistanceAttention(CROSS_CHANNELS, CROSS_HEADS)
-        self.c_pre = nn.Conv1d(channels, CROSS_CHANNELS, 1)
-        self.text_pre = nn.Conv1d(channels, CROSS_CHANNELS, 1)
-        self.c_post = nn.Conv1d(CROSS_CHANNELS, channels, 1)
+        self.cross_attention = DistanceAttention(width, CROSS_HEADS)
+        self.c_pre = nn.Conv1d(channels, width, 1)
+        self.text_pre = nn.Conv1d(channels, width, 1)
+        self.c_post = nn.Conv1d(width, channels, 1)
 
     def forward(self, x: Tensor, mask: Tensor, text: Tensor, text_mask: Tensor, voice: Tensor) -> Tensor:
         content, phones = self.c_pre(x * mask), self.text_pre(text * text_mask)
@@ -112,15 +118,15 @@ class PhoneAttention(nn.Module):  # type: ignore[misc]  # torch is not typed her
 class Prior(nn.Module):  # type: ignore[misc]  # torch is not typed here
     """Mean and log deviation of the latents, from codes, phones and voice."""
 
-    def __init__(self, sizes: Mapping[str, Any], phones: int) -> None:
+    def __init__(self, sizes: Mapping[str, Any], phones: int, widths: Widths) -> None:
         super().__init__()
         channels, layers, kernel = sizes["hidden_channels"], sizes["n_layers"], sizes["kernel_size"]
         inner, heads = sizes["filter_channels"], sizes["n_heads"]
-        self.ssl_proj = nn.Conv1d(HUBERT, channels, 1)
+        self.ssl_proj = nn.Conv1d(widths.hubert, channels, 1)
         self.encoder_ssl = FrameEncoder(channels, inner, heads, layers // 2, kernel)
         self.encoder_text = FrameEncoder(channels, inner, heads, layers, kernel)
         self.text_embedding = nn.Embedding(phones, channels)
-        self.mrte = PhoneAttention(channels)
+        self.mrte = PhoneAttention(channels, widths.cross)
         self.encoder2 = FrameEncoder(channels, inner, heads, layers // 2, kernel)
         self.proj = nn.Conv1d(channels, 2 * sizes["inter_channels"], 1)
 

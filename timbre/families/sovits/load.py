@@ -21,6 +21,7 @@ from timbre.core.errors import ModelError
 from timbre.families.checkpoints import fit, local_folder, missing, plain, read, renamed, size, tensors, under, without
 from timbre.families.published import SAFE, harmless, quiet
 from timbre.families.sovits.discriminators import PERIODS, WAVE_LAYERS, Discriminators
+from timbre.families.sovits.encoders import Widths
 from timbre.families.sovits.shape import RELEASED, SPEAKERS, VERSIONS
 from timbre.families.sovits.speaker_vector import CLASSIFIER, SpeakerNet
 from timbre.families.sovits.stage1 import BERT, Stage1
@@ -109,12 +110,19 @@ def stage2_of(file: SovitsFile) -> Stage2:
     state = renamed(without(file.weight, [QUANTISER]), NORMS)
     state["codebook"] = codebook(file)
     width = size(file.weight, SPEAKER_KEY, 1, file.path) if SPEAKER_KEY in file.weight else 0
-    model = built(lambda: Stage2(file.config, phones, width), file.path)
+    widths = widths_of(file)
+    model = built(lambda: Stage2(file.config, phones, width, widths), file.path)
     if exported(file):
         model.enc_q = None
     fit(model, state, str(file.path))
     model.eval()
     return model
+
+
+def widths_of(file: SovitsFile) -> Widths:
+    return Widths(
+        size(file.weight, "ssl_proj.weight", 1, file.path), size(file.weight, "enc_p.mrte.c_pre.weight", 0, file.path)
+    )
 
 
 def built(make: Callable[[], Module], path: Path) -> Module:

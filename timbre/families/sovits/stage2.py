@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from timbre.families.hifigan import SLOPE, Upsampling, mean_of
-from timbre.families.sovits.encoders import HUBERT, Prior
+from timbre.families.sovits.encoders import Prior, Widths
 from timbre.families.sovits.flow import Flow, Posterior
 from timbre.families.sovits.spectrogram import BINS, HOP, Spectrograms, below
 from timbre.families.sovits.style import StyleEncoder
@@ -18,6 +18,7 @@ from timbre.families.sovits.style import StyleEncoder
 SPEAKER = 20_480  # width of the speaker's vector that v2Pro hears beside the style: see speaker_vector.py
 NARROW = 512  # width of the voice that the prior of v2Pro is told
 FRAMES = 2  # of 50 a second, for each code
+RELEASED_WIDTHS = Widths()
 
 
 class Stage2Batch(NamedTuple):
@@ -61,9 +62,11 @@ class VoiceVocoder(Upsampling):
 
 
 class Stage2(nn.Module):  # type: ignore[misc]  # torch is not typed here
-    codebook: Tensor  # (1024, 768)
+    codebook: Tensor  # (1024, HuBERT's width)
 
-    def __init__(self, config: Mapping[str, Any], phones: int, speaker: int = SPEAKER) -> None:
+    def __init__(
+        self, config: Mapping[str, Any], phones: int, speaker: int = SPEAKER, widths: Widths = RELEASED_WIDTHS
+    ) -> None:
         """From `config` of a checkpoint; `speaker` is the width of the vector that v2Pro hears."""
         super().__init__()
         sizes = config["model"]
@@ -74,14 +77,14 @@ class Stage2(nn.Module):  # type: ignore[misc]  # torch is not typed here
         self.version: str = sizes["version"]
         self.pro = "Pro" in self.version
         self.speaker = speaker if self.pro else 0  # width of the vector
-        self.enc_p = Prior(sizes, phones)
+        self.enc_p = Prior(sizes, phones, widths)
         self.enc_q: Posterior | None = Posterior(BINS, latents, channels, voice)
         self.flow = Flow(latents, channels, voice)
         rates, kernels = sizes["upsample_rates"], sizes["upsample_kernel_sizes"]
         self.dec = VoiceVocoder(latents, sizes["upsample_initial_channel"], rates, kernels, voice)
         self.ref_enc = StyleEncoder(voice)
-        self.ssl_proj = nn.Conv1d(HUBERT, HUBERT, FRAMES, stride=FRAMES)
-        self.register_buffer("codebook", torch.randn(1024, HUBERT))
+        self.ssl_proj = nn.Conv1d(widths.hubert, widths.hubert, FRAMES, stride=FRAMES)
+        self.register_buffer("codebook", torch.randn(1024, widths.hubert))
         if self.pro:
             self.sv_emb = nn.Linear(speaker, voice)
             self.prelu = nn.PReLU(voice)
