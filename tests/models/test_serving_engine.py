@@ -156,6 +156,45 @@ def test_one_large_piece_becomes_sound_in_a_step_and_a_first_sound_waits_for_non
     assert [pieces[slot][:5] for slot in range(3)] == [[1, 2, 4, 8, 16]] * 3
 
 
+def test_what_is_left_at_the_end_becomes_sound_in_turn_and_nothing_is_lost(
+    base: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sentences that end in one step, each with a long rest."""
+    made, fed = slots.CsmSlots(base, 4, {}), list[int]()
+
+    def watched(feed: Any) -> Any:
+        def told(codes: Any) -> Any:
+            fed.append(codes.shape[2])
+            return feed(codes)
+
+        return told
+
+    for codec in made.alone:
+        monkeypatch.setattr(codec, "feed", watched(codec.feed))
+    for slot in range(3):
+        made.admit(slot, Request("the ferry", (), slot, 1.2), Drawing(0.8), None)
+    heard: dict[int, list[Audio]] = {slot: [] for slot in range(3)}
+    over: dict[int, int] = {}
+    step = 0
+    while made.sentences:
+        step += 1
+        fed.clear()
+        for piece in made.step():
+            heard[piece.slot].append(piece.sound)
+            if piece.over:
+                assert piece.codes
+                assert len(piece.codes["codes"]) == 30
+                over[piece.slot] = step
+        assert sum(size >= slots.LARGE for size in fed) <= 1
+    assert len(set(over.values())) == 3, "each in a step of its own"
+    for slot, pieces in heard.items():
+        alone = slots.CsmSlots(base, 4, {})
+        alone.admit(slot, Request("the ferry", (), slot, 1.2), Drawing(0.8), None)
+        expected = [piece.sound for _ in range(40) for piece in alone.step()]
+        assert np.concatenate(pieces).tobytes() == np.concatenate(expected).tobytes()
+        assert len(np.concatenate(pieces)) == round(1.2 * made.sample_rate)
+
+
 def test_who_hangs_up_frees_the_slot_and_a_full_queue_says_so(base: Any, adapters: dict[str, Path]) -> None:
     engine = Engine(lambda: open_slots(base, 1, adapters), waiting=1)
     engine.wait_until_ready()

@@ -47,7 +47,7 @@ def build_repository(root: Path, project: Path) -> None:
     from tests.support.tiny_models import random_csm, random_whisper
 
     random_csm(root / "models/tiny/csm")
-    for other in ("orpheus", "xtts"):  # dependencies of stages that these parameters don't use
+    for other in ("orpheus", "xtts", "sovits"):  # dependencies of stages that these parameters don't use
         write(root / f"models/tiny/{other}/config.json", "{}\n")
     random_whisper(root / "models/tiny/whisper.pt")
     write(root / "data/opinions/.gitkeep", "")

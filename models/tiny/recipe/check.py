@@ -20,6 +20,7 @@ import numpy as np
 import torch
 import whisper
 from check_orpheus import ORPHEUS_CHECKS
+from check_sovits import SOVITS_CHECKS
 from check_voices import VOICE_CHECKS
 from check_xtts import XTTS_CHECKS
 from measure import BASE, UNSEEN, Heard, Row, hear, heldout, publish, rate, recordings, row, transcribe
@@ -89,7 +90,7 @@ CHECKS: dict[str, Callable[[Any], list[Row]]] = {
 
 
 def main() -> None:
-    checks = CHECKS | VOICE_CHECKS | ORPHEUS_CHECKS | XTTS_CHECKS
+    checks = CHECKS | VOICE_CHECKS | ORPHEUS_CHECKS | SOVITS_CHECKS | XTTS_CHECKS
     parser = argparse.ArgumentParser(description="Measure the tiny voice stack.")
     parser.add_argument("checks", nargs="*", help=f"of {', '.join(checks)}; all by default")
     parser.add_argument("--whisper", type=Path, default=HERE / "whisper.pt")

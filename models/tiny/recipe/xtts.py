@@ -23,12 +23,12 @@ import numpy as np
 import torch
 import yaml
 from corpus import HERE, WORK, keep
+from timed_training import train
 from torch import Tensor, nn
 from torch.nn import functional as F
 from xtts_codec import AHEAD, CODES, DEPTH, WIDTH
 from xtts_model import CHANNELS, build, tokenizer
 from xtts_sounds import CHUNK, Features, Heard, Sounds, framed
-from xtts_training import train
 
 from timbre.families.xtts.codec import CodecEncoder
 from timbre.families.xtts.conditioning import LATENTS

@@ -22,10 +22,10 @@ import numpy as np
 import torch
 import yaml
 from corpus import HERE, WORK, keep
+from timed_training import train
 from torch import Tensor, nn
 from torch.nn import functional as F
 from xtts_sounds import CHUNK, Features, Heard, Sounds, framed
-from xtts_training import train
 
 from timbre.families.xtts.codec import CodecEncoder
 

@@ -23,13 +23,13 @@ import torch
 import xtts_vocoder
 import yaml
 from corpus import HERE, RATE, WORK
+from timed_training import train
 from torch import Tensor, nn
 from torch.nn import functional as F
 from xtts import Batch, Learner, Lessons
 from xtts_model import CHANNELS, build, save
 from xtts_sounds import Heard, Sounds, framed
 from xtts_speaker import VECTOR, WIDTHS
-from xtts_training import train
 from xtts_vocoder import CODES, ROWS, Crops, sound_of
 
 from timbre.families.xtts.speaker import SpeakerEncoder

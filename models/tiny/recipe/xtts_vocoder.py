@@ -25,10 +25,10 @@ import yaml
 from corpus import HERE, RATE, WORK, keep
 from listener import Ear, Listener
 from snac_codec import periodicity, power_of
+from timed_training import train
 from torch import Tensor, nn
 from torch.nn import functional as F
 from xtts_sounds import CHUNK, Features, Sounds
-from xtts_training import train
 
 from timbre.families.hifigan import LAST_SLOPE, SLOPE
 from timbre.families.xtts.mel import HOP, QUIETEST, SOUND_RATE, MelPower

@@ -120,7 +120,7 @@ def test_a_preset_is_a_whole_params_file_and_names_what_differs(preset: Path) ->
     assert params.problems(other) == []
     differing = {f"{s}.{key}" for s in default for key in default[s] if default[s][key] != other[s][key]}
     header = "".join(takewhile(lambda line: line.startswith("#"), preset.open()))
-    assert set(re.findall(r"\b[a-z]+\.[a-z_]+\b", header)) - {"params.yaml"} == differing
+    assert set(re.findall(r"\b[a-z]+\.[a-z_\d]+\b", header)) - {"params.yaml"} == differing
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -22,5 +22,5 @@ def test_the_lock_of_the_recipe_names_the_weights_that_are_here_and_the_code_tha
     from dvc.repo import Repo
 
     with Repo(str(ROOT / "models/tiny/recipe")) as repo:
-        assert len(list(repo.index.stages)) == 10
+        assert len(list(repo.index.stages)) == 11
         assert repo.status() == {}

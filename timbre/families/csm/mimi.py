@@ -111,7 +111,7 @@ class CodecRows:
     def memory(self) -> list[Tensor]:
         return [self.age, *self.kept, *self.past.values()]
 
-    @torch.no_grad()  # type: ignore[untyped-decorator]
+    @torch.inference_mode()  # type: ignore[untyped-decorator]
     def clear(self, rows: int | slice) -> None:
         for part in self.memory:
             part[rows] = 0
@@ -124,7 +124,7 @@ class CodecRows:
         part.past = {conv: tensor[only] for conv, tensor in self.past.items()}
         return part
 
-    @torch.no_grad()  # type: ignore[untyped-decorator]
+    @torch.inference_mode()  # type: ignore[untyped-decorator]
     def feed(self, codes: Tensor, busy: Tensor | None = None) -> Tensor:
         """codes (rows, codebooks, frames) after those fed before → (rows, samples).
 

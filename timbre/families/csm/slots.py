@@ -2,8 +2,9 @@
 
 Every step computes all slots, busy or not, so a sentence comes out the same byte for byte whoever shares the batch; a
 GPU may round the sums of a short sentence otherwise beside a long one. Each sentence becomes sound in pieces that grow,
-decoded alone. On a GPU the frames of all sentences that have just begun become sound in one call; a CPU would pay for
-all slots there, and of eight hardly one is so young.
+decoded alone, and hardly more than one large piece in a step: whoever comes meanwhile waits for one. On a GPU the
+frames of all sentences that have just begun become sound in one call; a CPU would pay for all slots there, and of eight
+hardly one is so young.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ class SlotSentence:
     left: int  # frames
     frames: list[Frames] = field(default_factory=list)
     sounded: int = 0  # frames that are sound already
+    over: bool = False  # all frames are made
+    ended: bool = False  # by itself
 
     @property
     def waiting(self) -> list[Frames]:
@@ -49,8 +52,9 @@ class SlotSentence:
 
     @property
     def piece(self) -> int:
-        """Frames of the next piece, one more than all before it: 1, 2, 4, 8, …"""
-        return min(self.sounded + 1, LONGEST_PIECE)
+        """Frames of the next piece, one more than all before it: 1, 2, 4, 8, …; at the end what is left."""
+        piece = min(self.sounded + 1, LONGEST_PIECE)
+        return min(piece, len(self.frames) - self.sounded) if self.over else piece
 
     @property
     def due(self) -> int:
@@ -109,34 +113,39 @@ class CsmSlots:
     def step(self) -> Iterator[SlotSound]:
         if not self.sentences:
             return
-        frames = self.decoder.frames(max(one.places for one in self.sentences.values()) + 1)
-        over: dict[int, bool] = {}  # slot → whether it ended by itself
-        for slot, one in self.sentences.items():
-            if ended := bool((frames[slot, :-1] == self.decoder.end).all()):
-                over[slot] = ended
-                continue
-            one.frames.append(frames[slot])
-            one.places, one.left = one.places + 1, one.left - 1
-            if not one.left:
-                over[slot] = False
-        young = self._young(frames)
+        young = self._frame() if any(not one.over for one in self.sentences.values()) else {}
         for slot, sound in young.items():
-            if slot not in over:
+            if not self.sentences[slot].over:
                 yield SlotSound(slot, sound)
-        for slot in self._in_turn(over):
-            sound = self._grown(slot, whole=slot in over)
-            if slot not in over:
+        for slot in self._in_turn():
+            one, sound = self.sentences[slot], self._grown(slot)
+            if one.over and slot in young:
+                sound = np.concatenate((young[slot], sound))
+            if not one.over or one.waiting:
                 yield SlotSound(slot, sound)
                 continue
-            if slot in young:
-                sound = np.concatenate((young[slot], sound))
-            codes = np.array(self.sentences[slot].frames, np.int16).reshape(-1, self.voice.codebooks)
+            codes = np.array(one.frames, np.int16).reshape(-1, self.voice.codebooks)
             self.free(slot)
-            yield SlotSound(slot, sound, True, over[slot], {"codes": codes})
+            yield SlotSound(slot, sound, True, one.ended, {"codes": codes})
 
-    def _young(self, frames: Frames) -> dict[int, Audio]:
+    def _frame(self) -> dict[int, Audio]:
+        """A frame of every sentence; the sound of those that begin, where it is made at once."""
+        going = {slot: one for slot, one in self.sentences.items() if not one.over}
+        frames = self.decoder.frames(max(one.places for one in going.values()) + 1)
+        for slot, one in going.items():
+            one.ended = bool((frames[slot, :-1] == self.decoder.end).all())
+            if not one.ended:
+                one.frames.append(frames[slot])
+                one.places, one.left = one.places + 1, one.left - 1
+            one.over = one.ended or not one.left
+            if one.over:  # the row is idle; its slot is not, until the rest is sound
+                self.adapters.leave(slot)
+                self.decoder.free([slot])
+        return self._young(frames, going)
+
+    def _young(self, frames: Frames, going: Mapping[int, SlotSentence]) -> dict[int, Audio]:
         """On a GPU the first frames of sentences, all in one call of the codec."""
-        young = [slot for slot, one in self.sentences.items() if one.waiting and len(one.frames) <= YOUNG]
+        young = [slot for slot, one in going.items() if one.waiting and len(one.frames) <= YOUNG]
         if not young or self.codec.device.type == "cpu":
             return {}
         busy = torch.zeros(self.count, dtype=torch.bool)
@@ -147,21 +156,20 @@ class CsmSlots:
             self.sentences[slot].sounded += 1
         return {slot: sound[slot].copy() for slot in young}
 
-    def _in_turn(self, over: Mapping[int, bool]) -> list[int]:
-        """Whose frames become sound in this step, the smallest piece first; of large ones the most overdue."""
-        due = [slot for slot, one in self.sentences.items() if one.due >= 0 or slot in over]
-        small = [slot for slot in due if slot in over or self.sentences[slot].piece < LARGE]
-        large = sorted(set(due) - set(small), key=lambda slot: (-self.sentences[slot].due, slot))
+    def _in_turn(self) -> list[int]:
+        """Whose frames become sound in this step, the smallest piece first; of large ones the last or most overdue."""
+        due = {slot: one for slot, one in self.sentences.items() if one.due >= 0}
+        small = [slot for slot, one in due.items() if one.piece < LARGE]
+        large = sorted(due.keys() - set(small), key=lambda slot: (not due[slot].over, -due[slot].due, slot))
         at_once = -(-self.count // LONGEST_PIECE)  # as many as fall due in a step on average, at most
-        return sorted(small, key=lambda slot: self.sentences[slot].piece) + large[:at_once]
+        return sorted(small, key=lambda slot: due[slot].piece) + large[:at_once]
 
-    def _grown(self, slot: int, *, whole: bool) -> Audio:
-        """The sound of the next piece; of a sentence that is over, of all that is left."""
-        one, parts = self.sentences[slot], [np.zeros(0, np.float32)]
-        while one.due >= 0 or (whole and one.waiting):
-            piece = np.stack(one.waiting[: one.piece]).astype(np.int64)
-            one.sounded += len(piece)
-            parts.append(self.alone[slot].feed(torch.from_numpy(piece).T[None].to(self.codec.device))[0].cpu().numpy())
-            if not whole:
-                break
-        return np.concatenate(parts)
+    def _grown(self, slot: int) -> Audio:
+        """The sound of the next piece."""
+        one = self.sentences[slot]
+        if not one.waiting:
+            return np.zeros(0, np.float32)
+        piece = np.stack(one.waiting[: one.piece]).astype(np.int64)
+        one.sounded += len(piece)
+        sound: Audio = self.alone[slot].feed(torch.from_numpy(piece).T[None].to(self.codec.device))[0].cpu().numpy()
+        return sound

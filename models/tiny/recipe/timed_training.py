@@ -1,4 +1,4 @@
-"""The loop that the XTTS trainings share: steps until the time is used, and what they say and keep meanwhile."""
+"""The loop that the XTTS and GPT-SoVITS trainings share: steps until the time is used, told and kept on the way."""
 
 from __future__ import annotations
 
