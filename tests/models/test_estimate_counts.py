@@ -142,6 +142,18 @@ def test_a_step_of_stage_2_has_the_operations_that_torch_counts(version: str, se
     assert told.segment + told.second * seconds == pytest.approx(counter.get_total_flops(), rel=0.01)
 
 
+@pytest.mark.parametrize("version", ["v2", "v2Pro", "v2ProPlus"])
+def test_sound_of_stage_2_has_the_operations_that_torch_counts(version: str) -> None:
+    course, _, _ = wave_step.random_step(version, torch.device("meta"))
+    stage2 = course.voice.stage2
+    with torch.device("meta"):
+        codes, text = (torch.zeros(1, count, dtype=torch.int64) for count in (50, 40))  # two seconds of sound
+        voices, noise = stage2.told(torch.zeros(1, stage2.dec.cond.in_channels, 1)), torch.zeros(1, stage2.latents, 100)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        stage2.speak(codes, text, voices, noise)
+    assert counter.get_total_flops() == pytest.approx(2 * STAGE2[version].speaking, rel=0.01)
+
+
 def test_who_speaks_is_heard_by_the_released_network() -> None:
     with torch.device("meta"):
         network, sound = SpeakerNet(64), torch.zeros(1, 64, 80, 200)

@@ -33,13 +33,14 @@ POSTERIOR = "enc_q.pre.weight"
 
 class Stage2Shape(NamedTuple):
     weights: float  # of stage 2 itself
+    speaking: float  # operations for a second of sound
     training: WaveShape  # against its discriminators
 
 
 STAGE2 = {
-    "v2": Stage2Shape(51.3e6, WaveShape(weights=96.9e6, segment=326e9, second=7.6e9, kept=0.91e9)),
-    "v2Pro": Stage2Shape(79.4e6, WaveShape(weights=141.4e6, segment=409e9, second=7.6e9, kept=1.12e9)),
-    "v2ProPlus": Stage2Shape(98.3e6, WaveShape(weights=160.3e6, segment=507e9, second=7.6e9, kept=1.29e9)),
+    "v2": Stage2Shape(51.3e6, 42.2e9, WaveShape(weights=96.9e6, segment=326e9, second=7.6e9, kept=0.91e9)),
+    "v2Pro": Stage2Shape(79.4e6, 42.2e9, WaveShape(weights=141.4e6, segment=409e9, second=7.6e9, kept=1.12e9)),
+    "v2ProPlus": Stage2Shape(98.3e6, 93.1e9, WaveShape(weights=160.3e6, segment=507e9, second=7.6e9, kept=1.29e9)),
 }
 
 
@@ -107,5 +108,6 @@ def shape(config: Mapping[str, Any]) -> Shape:
     weights, operations = part * stage2.weights + hearing * HUBERT_WEIGHTS, hearing * HUBERT_OPERATIONS
     if version != "v2":
         weights, operations = weights + SPEAKER_WEIGHTS, operations + SPEAKER_OPERATIONS
+    codec = CodecShape(weights, operations, part * stage2.speaking)
     waves = WaveShape(*(part * number for number in stage2.training))
-    return Shape(layers, NO_DECODER, 1, codes, embedded, 25.0, CodecShape(weights, operations), waves)
+    return Shape(layers, NO_DECODER, 1, codes, embedded, 25.0, codec, waves)
