@@ -1,6 +1,7 @@
 # make            install, run the pipeline on the demo voice, say where the report is
 # make install    install only
 # make test       install the test packages, make check, run every test
+# make test-all   every test, without make check
 # make test-fast  the unit tests alone, less than a minute
 # make check      style, types, imports, and the docs
 # make docs       build the docs and open them
@@ -14,7 +15,7 @@ export PYTHONUNBUFFERED := 1
 export NO_MKDOCS_2_WARNING := 1
 # Byte code is kept: without it each process of the tests compiles everything again.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: run install test test-fast check docs attack bench real
+.PHONY: run install test test-all test-fast check docs attack bench real
 run: .venv/installed
 	@timbre repair --quiet
 	@timbre hooks --ask
@@ -26,10 +27,9 @@ install: .venv/installed
 
 # Both at once: each tool of `check` uses one core.
 test: .venv/installed-test
-	@$(MAKE) --no-print-directory --jobs=2 check every-test
+	@$(MAKE) --no-print-directory --jobs=2 check test-all
 
-.PHONY: every-test
-every-test: .venv/installed-test
+test-all: .venv/installed-test
 	python -m pytest -n auto --dist worksteal
 
 test-fast: .venv/installed-test

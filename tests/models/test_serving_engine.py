@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.tiny_models import CODEBOOK_SIZE, CODEBOOKS, WORDS, adapted, random_csm
+from tests.support.tiny_models import CODEBOOK_SIZE, CODEBOOKS, WORDS, random_csm, write_random_adapter
 from tests.support.waiting import until
 from timbre import families
 from timbre.core.errors import EngineError, ModelError
 from timbre.core.sections import VoiceParams
-from timbre.families import Audio, Lora, Request, Speaking, Turn
+from timbre.families import Audio, Request, Speaking, Turn
 from timbre.families.csm import slots
 from timbre.families.lora_rows import RowAdapters
 from timbre.families.slots import Drawing, Slots, StreamSlots, open_slots
@@ -37,18 +37,10 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture(scope="module")
 def adapters(base: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Two adapters that change the voice a lot; one has a smaller rank."""
-    import torch
-
-    made = {}
+    base_folder, made = Path(base.base.config._name_or_path), {}
     for number, rank in enumerate((8, 4)):
-        voice = families.load(VoiceParams("csm", base.base.config._name_or_path, None))
-        adapted(voice, Lora(rank, 8, True, 0.0))
-        torch.manual_seed(number)
-        for name, weight in voice.model.named_parameters():
-            if "lora_B" in name:
-                torch.nn.init.normal_(weight, std=0.3)
-        made[f"voice-{number}"] = tmp_path_factory.mktemp("adapters") / f"voice-{number}"
-        voice.save_adapter(made[f"voice-{number}"])
+        folder = tmp_path_factory.mktemp("adapters") / f"voice-{number}"
+        made[folder.name] = write_random_adapter(base_folder, folder, number, rank)
     return made
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from tests.support.tiny_models import adapted, random_csm
+from tests.support.tiny_models import random_csm, write_random_adapter
 from timbre import families
 from timbre.core.sections import VoiceParams
-from timbre.families import Lora, Request, Speaking
+from timbre.families import Request, Speaking
 from timbre.families.csm import small_depth
 from timbre.families.csm.decode import Decoder, Depth, Weights
 from timbre.families.csm.slots import CsmSlots
@@ -27,17 +27,6 @@ from timbre.families.slots import Drawing
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return families.load(VoiceParams("csm", str(random_csm(tmp_path_factory.mktemp("csm") / "base")), None))
-
-
-def adapter(base: Any, folder: Path, seed: int) -> Path:
-    voice = families.load(VoiceParams("csm", base.base.config._name_or_path, None))
-    adapted(voice, Lora(4, 8, True, 0.0))
-    torch.manual_seed(seed)
-    for name, weight in voice.model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weight, std=0.3)
-    voice.save_adapter(folder)
-    return folder
 
 
 def small_decoder(model: Any, rows: int) -> Decoder:
@@ -111,7 +100,8 @@ def test_takes_are_those_of_any_decoder(base: Any) -> None:
 
 
 def test_a_name_that_comes_again_is_the_new_voice(base: Any, tmp_path: Path) -> None:
-    first, second = (adapter(base, tmp_path / str(seed), seed) for seed in (1, 2))
+    folder = Path(base.base.config._name_or_path)
+    first, second = (write_random_adapter(folder, tmp_path / str(seed), seed) for seed in (1, 2))
 
     def said(slots: CsmSlots) -> list[list[int]]:
         slots.admit(0, Request("the ferry", (), 0, 0.4), Drawing(0.0), "champion")

@@ -17,13 +17,10 @@ from ruamel.yaml import YAML
 
 from tests.support.paths import ROOT
 from tests.support.shared import built_once
-from tests.support.tiny_models import CODEBOOK_SIZE, CODEBOOKS, adapted, random_csm
-from timbre import families
+from tests.support.tiny_models import CODEBOOK_SIZE, CODEBOOKS, random_csm, write_random_adapter
 from timbre.core import params
 from timbre.core.records import Example, write_jsonl
-from timbre.core.sections import VoiceParams
 from timbre.exchange.served_voices import ServedVoices
-from timbre.families import Lora
 from timbre.families.codes import to_bytes
 from timbre.families.slots import Slots, SlotSound
 from timbre.synthesis.engine import Engine
@@ -60,15 +57,7 @@ def build_served(root: Path) -> None:
 
 
 def write_adapter(root: Path, folder: Path, speaker: str, seed: int) -> None:
-    import torch
-
-    voice = families.load(VoiceParams("csm", str(root / "base"), None))
-    adapted(voice, Lora(4, 8, True, 0.0))
-    torch.manual_seed(seed)
-    for name, weight in voice.model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weight, std=0.3)
-    voice.save_adapter(folder)
+    write_random_adapter(root / "base", folder, seed)
     (folder / "training.json").write_text(json.dumps({"speakers": {speaker: ["talk"]}}))
 
 

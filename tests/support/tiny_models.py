@@ -16,7 +16,7 @@ from tests.support.paths import ROOT
 from timbre import audio, families
 from timbre.core.content import content_key, write_atomic
 from timbre.core.records import Example, write_jsonl
-from timbre.core.sections import CsmParams
+from timbre.core.sections import CsmParams, VoiceParams
 from timbre.families import Lora
 from timbre.families.frame_loop import Frames
 
@@ -77,6 +77,18 @@ def adapted(voice: Any, lora: Lora) -> Any:
     (course,) = voice.courses(lora, CSM)
     course.begin()
     return course
+
+
+def write_random_adapter(base: Path, folder: Path, seed: int, rank: int = 4) -> Path:
+    """As training saves one of a CSM, but it changes the voice a lot."""
+    voice = families.load(VoiceParams("csm", str(base), None))
+    adapted(voice, LORA._replace(rank=rank))
+    torch.manual_seed(seed)
+    for name, weight in voice.model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.3)
+    voice.save_adapter(folder)
+    return folder
 
 
 def write_clips(root: Path, count: int = 10, evaluation: int = 2) -> list[Example]:

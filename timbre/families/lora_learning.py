@@ -49,6 +49,7 @@ class SharedInput:
     def __init__(self, layers: Sequence[Any]) -> None:
         self.layers = layers
         self.thin: list[Tensor] = []  # what A makes of the input, for the layers that were not called yet
+        self.left = 1.0  # by dropout, of the input's size; the scale makes up for it
 
     def output(self, place: int, x: Tensor) -> Tensor:
         """x (…, in) → (…, out)"""
@@ -58,13 +59,13 @@ class SharedInput:
             return result
         if place == 0:
             self.thin = self._thin(x)
-        up, thin = _matrix(layer.lora_B) * _scale(layer), self.thin.pop(0)
+        up, thin = _matrix(layer.lora_B) * (_scale(layer) / self.left), self.thin.pop(0)
         return torch.addmm(result.flatten(0, -2), thin.flatten(0, -2), up.t()).view(result.shape)
 
     def _thin(self, x: Tensor) -> list[Tensor]:
-        first = self.layers[0]
+        first, self.left = self.layers[0], 1.0
         if first.training and (share := _share(first)):
-            x = dropped(x, share)
+            x, self.left = dropped(x, share)
         downs = [_matrix(layer.lora_A) for layer in self.layers]
         return list(F.linear(x, torch.cat(downs)).split([len(down) for down in downs], -1))
 
@@ -83,14 +84,14 @@ def _share(layer: Any) -> float:
 
 def _scale(layer: Any) -> float:
     (scale,) = layer.scaling.values()
-    return float(scale / (1 - _share(layer)) if layer.training else scale)
+    return float(scale)
 
 
-def dropped(x: Tensor, share: float) -> Tensor:
-    """x without a share of its numbers; the others stay as they are, where torch's dropout makes up for the loss."""
+def dropped(x: Tensor, share: float) -> tuple[Tensor, float]:
+    """x without a share of its numbers, and what is left of its size: torch's own dropout makes up for the loss."""
     if x.device.type != "cpu":
-        return F.dropout(x, share) * (1 - share)
-    return x * kept(x.numel(), share).view(x.shape).to(x.dtype)
+        return F.dropout(x, share), 1.0
+    return x * kept(x.numel(), share).view(x.shape).to(x.dtype), 1 - share
 
 
 def kept(count: int, share: float) -> Tensor:
