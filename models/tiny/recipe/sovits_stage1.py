@@ -11,9 +11,6 @@ Run:  python recipe/sovits_stage1.py [--minutes 10]
 
 from __future__ import annotations
 
-import argparse
-import math
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -21,11 +18,10 @@ from typing import NamedTuple
 import numpy as np
 import sovits_model
 import torch
-import yaml
-from corpus import HERE, WORK, keep
+from corpus import WORK, keep
 from listener import Ear
 from sovits_clips import Clip, Said, clips, joined, spliced, whole
-from timed_training import train
+from timed_training import follow, params, script, share_of_rate, train
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -171,9 +167,9 @@ class Course:
         state = {"learner": self.learner.state_dict(), "average": self.average, "step": self.step, "spent": self.spent}
         keep(self.path, {**state, "optimisers": [optimiser.state_dict() for optimiser in self.optimisers]})
 
-    def take(self) -> dict[str, float]:
-        began, done = time.process_time(), self.spent / self.seconds
-        rate = RATE * min(1, (self.step + 1) / 100) * (0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2)
+    def take(self) -> dict[str, Tensor]:
+        done = self.spent / self.seconds
+        rate = RATE * share_of_rate(self.step, done, 0.02)
         parts = self.learner(next(self.streams[done >= SINGLE]))
         for optimiser in self.optimisers:
             optimiser.zero_grad()
@@ -183,20 +179,13 @@ class Course:
         nn.utils.clip_grad_norm_(self.learnt.values(), 1.0)
         for optimiser in self.optimisers:
             optimiser.step()
-        inertia = min(0.99, (self.step + 1) / (self.step + 10))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(self.average.values()), list(self.learnt.values()), 1 - inertia)
-        self.step, self.spent = self.step + 1, self.spent + time.process_time() - began
-        return {name: part.item() for name, part in parts.items()}
+        follow(self.average, self.learnt, self.step, 0.99)
+        return parts
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--minutes", type=float, help="of computing, in all; default: params.yaml")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    params = yaml.safe_load((HERE / "params.yaml").read_text())["sovits"]
-    train(Course(args.minutes or params["stage1_minutes"], params["clips"], WORK))
+    asked = params("sovits", "stage1_minutes", script(__doc__).parse_args())
+    train(Course(asked["stage1_minutes"], asked["clips"], WORK))
 
 
 if __name__ == "__main__":

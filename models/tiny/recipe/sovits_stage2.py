@@ -13,9 +13,6 @@ Run:  python recipe/sovits_stage2.py [--minutes 14]
 
 from __future__ import annotations
 
-import argparse
-import math
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -23,11 +20,10 @@ from typing import NamedTuple
 import numpy as np
 import sovits_model
 import torch
-import yaml
-from corpus import HERE, WORK, Corpus, keep
+from corpus import WORK, Corpus, keep
 from sovits_clips import Clip, clips, load_hearing, sound_out
 from sovits_vocoder import MEL, SEGMENT, Mels
-from timed_training import train
+from timed_training import follow, params, script, share_of_rate, train
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -129,12 +125,12 @@ class Course:
         state |= {"optimiser": self.optimiser.state_dict(), "judging": self.judging.state_dict()}
         keep(self.path, {**state, "step": self.step, "spent": self.spent})
 
-    def take(self) -> dict[str, float]:
-        began, done = time.process_time(), self.spent / self.whole
+    def take(self) -> dict[str, Tensor]:
+        done = self.spent / self.whole
         polished = done >= 1
         if polished:
             done = (self.spent - self.whole) / (self.seconds - self.whole)
-        share = min(1, (self.step + 1) / 100) * (0.03 + 0.97 * (1 + math.cos(math.pi * done)) / 2)
+        share = share_of_rate(self.step, done, 0.03)
         for group in self.optimiser.param_groups:
             group["lr"] = (POLISHING if polished else group["most"]) * share
         parts = self.losses(next(self.stream), done >= JUDGED, polished)
@@ -146,11 +142,8 @@ class Course:
         whole.backward()
         nn.utils.clip_grad_norm_(self.learnt.values(), 5.0)
         self.optimiser.step()
-        inertia = min(0.99, (self.step + 1) / (self.step + 10))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(self.average.values()), list(self.learnt.values()), 1 - inertia)
-        self.step, self.spent = self.step + 1, self.spent + time.process_time() - began
-        return {name: part.item() for name, part in parts.items()}
+        follow(self.average, self.learnt, self.step, 0.99)
+        return parts
 
     def losses(self, heard: Heard, judged: bool, polished: bool) -> dict[str, Tensor]:
         model = self.model
@@ -201,12 +194,8 @@ class Course:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--minutes", type=float, help="of computing, in all; default: params.yaml")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    params = yaml.safe_load((HERE / "params.yaml").read_text())["sovits"]
-    train(Course(args.minutes or params["stage2_minutes"], params["polish_minutes"], params["clips"], WORK))
+    asked = params("sovits", "stage2_minutes", script(__doc__).parse_args())
+    train(Course(asked["stage2_minutes"], asked["polish_minutes"], asked["clips"], WORK))
 
 
 if __name__ == "__main__":

@@ -11,19 +11,15 @@ Run:  python recipe/sovits_vocoder.py [--minutes 20]
 
 from __future__ import annotations
 
-import argparse
-import math
-import time
 from pathlib import Path
 
 import numpy as np
 import sovits_model
 import torch
-import yaml
 from codec import crops
-from corpus import HERE, RATE, WORK, Corpus, Utterance, keep
+from corpus import RATE, WORK, Corpus, Utterance, keep
 from snac_codec import periodicity
-from timed_training import train
+from timed_training import follow, params, script, share_of_rate, train
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.audio_utils import mel_filter_bank
@@ -102,9 +98,9 @@ class Course:
         state = {"model": self.model.state_dict(), "average": self.average, "optimiser": self.optimiser.state_dict()}
         keep(self.path, {**state, "step": self.step, "spent": self.spent})
 
-    def take(self) -> dict[str, float]:
-        began, done = time.process_time(), self.spent / self.seconds
-        rate = RATE_AT_START * min(1, (self.step + 1) / 100) * (0.1 + 0.9 * (1 + math.cos(math.pi * done)) / 2)
+    def take(self) -> dict[str, Tensor]:
+        done = self.spent / self.seconds
+        rate = RATE_AT_START * share_of_rate(self.step, done, 0.1)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         sound = pieces(self.corpus, self.rows, self.random, ROWS, FRAMES)
@@ -114,11 +110,8 @@ class Course:
         (MEL * (parts["mel"] + parts["short"]) + NORMAL * parts["normal"]).backward()
         nn.utils.clip_grad_norm_(self.learnt.values(), 5.0)
         self.optimiser.step()
-        inertia = min(0.99, (self.step + 1) / (self.step + 10))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(self.average.values()), list(self.learnt.values()), 1 - inertia)
-        self.step, self.spent = self.step + 1, self.spent + time.process_time() - began
-        return {name: part.item() for name, part in parts.items()}
+        follow(self.average, self.learnt, self.step, 0.99)
+        return parts
 
     def losses(self, sound: Tensor, starts: list[int]) -> dict[str, Tensor]:
         model, magnitudes = self.model, self.mels.whole.magnitudes(sound)
@@ -137,12 +130,8 @@ class Course:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--minutes", type=float, help="of computing, in all; default: params.yaml")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    params = yaml.safe_load((HERE / "params.yaml").read_text())["sovits"]
-    train(Course(args.minutes or params["vocoder_minutes"], WORK))
+    asked = params("sovits", "vocoder_minutes", script(__doc__).parse_args())
+    train(Course(asked["vocoder_minutes"], WORK))
 
 
 if __name__ == "__main__":

@@ -12,18 +12,14 @@ Run:  python recipe/xtts.py [--minutes 30]
 
 from __future__ import annotations
 
-import argparse
 import json
-import math
-import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import yaml
 from corpus import HERE, WORK, keep
-from timed_training import train
+from timed_training import follow, params, script, share_of_rate, train
 from torch import Tensor, nn
 from torch.nn import functional as F
 from xtts_codec import AHEAD, CODES, DEPTH, WIDTH
@@ -250,9 +246,8 @@ class Course:
         state = {"learner": self.learner.state_dict(), "average": self.average, "step": self.step, "spent": self.spent}
         keep(self.path, {**state, "optimisers": [optimiser.state_dict() for optimiser in self.optimisers]})
 
-    def take(self) -> dict[str, float]:
-        began = time.process_time()
-        rate = self.rate * min(1, (self.step + 1) / 100) * (0.03 + 0.97 * (1 + math.cos(math.pi * self.done)) / 2)
+    def take(self) -> dict[str, Tensor]:
+        rate = self.rate * share_of_rate(self.step, self.done, 0.03)
         parts = self.learner(next(self.stream))
         for optimiser in self.optimisers:
             optimiser.zero_grad()
@@ -262,20 +257,13 @@ class Course:
         nn.utils.clip_grad_norm_(self.learnt.values(), 1.0)
         for optimiser in self.optimisers:
             optimiser.step()
-        inertia = min(0.995, (self.step + 1) / (self.step + 10))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(self.average.values()), list(self.learnt.values()), 1 - inertia)
-        self.step, self.spent = self.step + 1, self.spent + time.process_time() - began
-        return {name: part.item() for name, part in parts.items()}
+        follow(self.average, self.learnt, self.step, 0.995)
+        return parts
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--minutes", type=float, help="of computing on a core, in all; default: params.yaml")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    params = yaml.safe_load((HERE / "params.yaml").read_text())["xtts"]
-    train(Course(params | ({"minutes": args.minutes} if args.minutes else {})))
+    asked = params("xtts", "minutes", script(__doc__).parse_args())
+    train(Course(asked))
 
 
 if __name__ == "__main__":

@@ -12,17 +12,13 @@ Run:  python recipe/xtts_codec.py [--minutes 4]
 
 from __future__ import annotations
 
-import argparse
 import copy
-import math
-import time
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
-from corpus import HERE, WORK, keep
-from timed_training import train
+from corpus import WORK, keep
+from timed_training import params, script, share_of_rate, train
 from torch import Tensor, nn
 from torch.nn import functional as F
 from xtts_sounds import CHUNK, Features, Heard, Sounds, framed
@@ -121,9 +117,9 @@ class Course:
     def points(self, mel: Tensor) -> Tensor:
         return self.encoder.encoder(mel.transpose(1, 2)).transpose(1, 2)
 
-    def take(self) -> dict[str, float]:
-        began, done = time.process_time(), min(1.0, self.spent / self.seconds)
-        rate = 2e-3 * min(1, (self.step + 1) / 100) * (0.03 + 0.97 * (1 + math.cos(math.pi * done)) / 2)
+    def take(self) -> dict[str, Tensor]:
+        done = min(1.0, self.spent / self.seconds)
+        rate = 2e-3 * share_of_rate(self.step, done, 0.03)
         mel, features, phones, voices = self.batch()
         points, parts = self.points(mel), {}
         if done >= PLAIN and not self.quantised:
@@ -148,7 +144,6 @@ class Course:
         loss.backward()
         nn.utils.clip_grad_norm_(self.learnt, 1.0)
         self.optimiser.step()
-        self.step, self.spent = self.step + 1, self.spent + time.process_time() - began
         if self.quantised:
             share = torch.bincount(codes.flatten(), minlength=CODES) / codes.numel()
             parts["perplexity"] = torch.exp(-(share * share.clamp_min(1e-9).log()).sum())
@@ -162,12 +157,8 @@ class Course:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--minutes", type=float, help="of computing; default: params.yaml")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    params = yaml.safe_load((HERE / "params.yaml").read_text())["xtts"]
-    train(Course(params | ({"codec_minutes": args.minutes} if args.minutes else {})))
+    asked = params("xtts", "codec_minutes", script(__doc__).parse_args())
+    train(Course(asked))
 
 
 if __name__ == "__main__":

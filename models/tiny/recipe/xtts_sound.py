@@ -12,7 +12,6 @@ Run:  python recipe/xtts_sound.py [--minutes 25] [--out xtts]
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,8 @@ import numpy as np
 import soxr
 import torch
 import xtts_vocoder
-import yaml
 from corpus import HERE, RATE, WORK
-from timed_training import train
+from timed_training import params, script, train
 from torch import Tensor, nn
 from torch.nn import functional as F
 from xtts import Batch, Learner, Lessons
@@ -163,13 +161,10 @@ class Course(xtts_vocoder.Course):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--minutes", type=float, help="of computing, in all; default: params.yaml")
+    parser = script(__doc__)
     parser.add_argument("--out", type=Path, default=HERE / "xtts")
     args = parser.parse_args()
-    torch.set_num_threads(1)
-    params = yaml.safe_load((HERE / "params.yaml").read_text())["xtts"]
-    course = Course(params | ({"sound_minutes": args.minutes} if args.minutes else {}))
+    course = Course(params("xtts", "sound_minutes", args))
     train(course)
     course.export(args.out)
 

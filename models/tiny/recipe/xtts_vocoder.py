@@ -12,20 +12,16 @@ Run:  python recipe/xtts_vocoder.py [--minutes 20]
 
 from __future__ import annotations
 
-import argparse
-import math
-import time
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import soxr
 import torch
-import yaml
-from corpus import HERE, RATE, WORK, keep
+from corpus import RATE, WORK, keep
 from listener import Ear, Listener
 from snac_codec import periodicity, power_of
-from timed_training import train
+from timed_training import follow, params, script, share_of_rate, train
 from torch import Tensor, nn
 from torch.nn import functional as F
 from xtts_sounds import CHUNK, Features, Sounds
@@ -218,10 +214,9 @@ class Course:
         state = {"learnt": learnt, "average": self.average, "optimiser": self.optimiser.state_dict()}
         keep(self.path, {**state, "step": self.step, "spent": self.spent})
 
-    def take(self) -> dict[str, float]:
-        began = time.process_time()
+    def take(self) -> dict[str, Tensor]:
         done = min(1.0, self.spent / self.seconds)
-        rate = self.highest * min(1, (self.step + 1) / 100) * (0.1 + 0.9 * (1 + math.cos(math.pi * done)) / 2)
+        rate = self.highest * share_of_rate(self.step, done, 0.1)
         made, true = self.spoken()
         parts = self.distances(judged(made), judged(true))
         loss = sum((WEIGHTS[name] * part for name, part in parts.items()), torch.zeros(()))
@@ -231,20 +226,13 @@ class Course:
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.learnt.values(), 5.0)
         self.optimiser.step()
-        inertia = min(0.995, (self.step + 1) / (self.step + 10))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(self.average.values()), list(self.learnt.values()), 1 - inertia)
-        self.step, self.spent = self.step + 1, self.spent + time.process_time() - began
-        return {name: part.item() for name, part in parts.items()} | {"norm": float(norm)}
+        follow(self.average, self.learnt, self.step, 0.995)
+        return parts | {"norm": norm}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--minutes", type=float, help="of computing, in all; default: params.yaml")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    params = yaml.safe_load((HERE / "params.yaml").read_text())["xtts"]
-    train(Course(params | ({"vocoder_minutes": args.minutes} if args.minutes else {})))
+    asked = params("xtts", "vocoder_minutes", script(__doc__).parse_args())
+    train(Course(asked))
 
 
 if __name__ == "__main__":
