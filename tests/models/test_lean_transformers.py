@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.support.paths import ROOT
 
-UNUSED = ("torch._dynamo", "torch.distributed.tensor", "peft", "accelerate", "scipy.optimize", "triton", "mlflow",
+UNUSED = ("torch._dynamo", "sympy", "torch.distributed.tensor", "peft", "accelerate", "scipy.optimize", "triton", "mlflow",
           "dvc", "pandas")  # fmt: skip
 SPEAKS = """
 import sys
