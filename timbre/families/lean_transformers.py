@@ -7,10 +7,10 @@
 
 Three things cost more than all the rest. Losses on pictures import scipy's optimisers and accelerate. What shards a
 model imports torch.distributed.tensor, which Timbre never asks of transformers (timbre/training/distributed.py asks
-torch itself). And the compiler comes with sympy and triton, though nothing here is compiled: by marks for torch.compile,
-which do nothing while transformers is imported and weights are loaded; and by the device `meta`, on which transformers
-makes a model before it has its weights. transformers asks functions of its own whether a package is there; while it is
-imported, they say no.
+torch itself). And the compiler comes with sympy and triton, though nothing here is compiled: by marks for
+torch.compile, which do nothing while transformers is imported and weights are loaded; and by the device `meta`, on
+which transformers makes a model before its weights come. transformers asks functions of its own whether a package is
+there; while it is imported, they say no.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ def load() -> None:
 
 @contextmanager
 def _large_caches() -> Iterator[None]:
-    """transformers reads the files of all its models twice, since what it remembers of them has room for 128 folders."""
+    """transformers reads the files of all its models twice, since it remembers only 128 folders of them."""
     small = functools.lru_cache
 
     def large(maxsize: Any = 128, typed: bool = False) -> Any:
         return functools.cache(maxsize) if callable(maxsize) else small(maxsize, typed)
 
-    functools.lru_cache = large  # type: ignore[assignment]
+    functools.lru_cache = large
     try:
         yield
     finally:
