@@ -6,7 +6,7 @@ from pathlib import Path
 
 from timbre.families import lean_transformers
 from timbre.families.protocol import Cloning, Family, Precision, Voice, WeightsLicence
-from timbre.families.xtts.shape import XTTS_V2, shape
+from timbre.families.xtts.shape import XTTS_V2, read_config, shape
 
 SPOKEN = ("en",)  # languages whose text front end is here; the model speaks sixteen
 FRONT_END = "xtts 1.1"  # raised when the same text gives other tokens: see text.py and ../english.py
@@ -26,6 +26,6 @@ CPML = WeightsLicence(
 )
 FAMILY = Family(
     name="xtts", load=load_voice, cloning=Cloning("sound", (6.0, 30.0), without=False), shape=shape,
-    known={"coqui/XTTS-v2": XTTS_V2}, licences={"coqui/XTTS-v2": CPML},
+    known={"coqui/XTTS-v2": XTTS_V2}, config=read_config, licences={"coqui/XTTS-v2": CPML},
     languages=SPOKEN, marks=("language",), front_end=FRONT_END,
 )  # fmt: skip
