@@ -9,13 +9,14 @@ from __future__ import annotations
 import gc
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,19 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """`-n auto`: one process more than there are cores, since a test waits for a server, a disk or a browser; `-n
     logical`, which the unit tests are run with, is as many as there are."""
     return cores() + 1 if config.option.numprocesses == "auto" else None
+
+
+def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
+    """The processes of `-n` are forked from the one that has torch loaded, as stages are: importing what test files
+    need takes longer than collecting them. Where unit tests run alone they are not: torch may not be loaded then."""
+    if all(Path(argument).resolve().is_relative_to(ROOT / "tests/unit") for argument in config.args):
+        return
+    folder = config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
+    stack = ExitStack()
+    programs = stack.enter_context(warm_python.shared(folder / "warm", environment()))
+    config.add_cleanup(stack.close)
+    for spec in specs:
+        spec.python = shlex.quote(str(programs / "worker"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

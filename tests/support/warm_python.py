@@ -3,15 +3,17 @@
 A stage of the test repository computes for a second, and loads torch, transformers or MLflow for ten. So `folder()`
 and `shared()` have a `python` and a `dvc` to put first on the PATH of a repository. Each hands its arguments,
 environment, folder and standard streams to a server, which holds the libraries of other people and nothing of ours,
-forks, and runs our own code as `python -m stages.…`, `-m timbre.…` or `-m tests.…` would. Whatever else `python` is
-asked for, Python itself does.
+forks, and runs our own code as `python -m stages.…`, `-m timbre.…`, `-m tests.…` or `-m benchmarks.…` would, or
+MLflow's server. Whatever else `python` is asked for, Python itself does.
+
+The third program, `worker`, is what pytest-xdist begins its processes with: they import the same libraries.
 
 DVC itself spends most of its time in reading YAML that it has read or written already, so this `dvc` remembers that.
 
 What depends on how Python begins (who its parent is, signals to all children, variables that a library reads while it
-is imported) is tested without it. A hash seed is that of the server. Whoever sends signals finds the process that they
-are for by the variable WARM_PROCESS, a file that its number is written to; with WARM_WORKERS, the workers that torchrun
-begins in it are forked from it, its own children.
+is imported, save those of huggingface_hub) is tested without it. A hash seed is that of the server. Whoever sends
+signals finds the process that they are for by the variable WARM_PROCESS, a file that its number is written to; with
+WARM_WORKERS, the workers that torchrun begins in it are forked from it, its own children.
 """
 
 from __future__ import annotations
@@ -36,9 +38,11 @@ import subprocess
 import sys
 import tempfile
 import time
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import ModuleType
 from typing import IO, Any, NoReturn, TextIO
 
 LOADED = (
@@ -52,12 +56,14 @@ LOADED = (
     "dvc.cli.parser", "dvc.repo.reproduce", "dvc.repo.index", "dvc.repo.graph", "dvc.repo.trie", "dvc.repo.plots",
     "dvc.cachemgr", "dvc.data_cloud", "dvc.dirs", "dvc.lock", "dvc.utils.strictyaml", "dvc.stage.run",
     "dvc.stage.cache", "dvc_data.hashfile.db.local", "networkx", "scmrepo.git", "dulwich.porcelain",
+    "openai", "aiohttp",
 )  # fmt: skip
 CLIENT = """\
 import json, os, socket, sys
 program, address, real, *given = sys.argv[1:]
-arguments = given[1:] if given[:1] == ["-u"] else given  # as torchrun asks
-ours = arguments[:1] == ["-m"] and "".join(arguments[1:2]).startswith(("stages.", "tests.", "timbre."))
+arguments = given[1:] if given[:1] == ["-u"] else given  # as torchrun and pytest-xdist ask
+module = arguments[1] if arguments[:1] == ["-m"] else ""
+ours = module.startswith(("stages.", "tests.", "timbre.", "benchmarks.")) or module in ("mlflow", "uvicorn")
 if program == "python" and not ours:
     os.execv(real, [real, *given])
 asked = {"program": program, "arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
@@ -80,7 +86,7 @@ USERS = "users"  # file beside the server's socket, locked by each process that 
 
 @contextmanager
 def folder(environment: Mapping[str, str]) -> Iterator[Path]:
-    """Of the two programs; their server ends with the last process that uses it."""
+    """Of the programs; their server ends with the last process that uses it."""
     root = Path(tempfile.mkdtemp(prefix="warm-"))  # a short name, as a socket's must be
     with lease(root):
         start(root, environment)
@@ -122,12 +128,12 @@ def lease(root: Path) -> IO[str]:
 
 
 def start(root: Path, environment: Mapping[str, str]) -> None:
-    """Write the two programs and begin their server."""
+    """Write the programs and begin their server."""
     address, programs = root / "server", root / "bin"
     programs.mkdir()
     (root / "yaml").mkdir()
     (root / "client.py").write_text(CLIENT, encoding="utf-8")
-    for program in ("python", "dvc"):
+    for program in ("python", "dvc", "worker"):
         real = Path(sys.executable).with_name(program)
         words = [sys.executable, "-IS", root / "client.py", program, address, real]
         (programs / program).write_text(f'#!/bin/sh\nexec {shlex.join(map(str, words))} "$@"\n')
@@ -146,6 +152,7 @@ def serve(root: Path) -> dict[str, Any]:
     gc.disable()
     for name in LOADED:
         importlib.import_module(name)
+    forget_ends()
     gc.collect()
     gc.enable()
     gc.freeze()  # so that a child's collections touch none of it, and no page of it is copied
@@ -168,6 +175,16 @@ def serve(root: Path) -> dict[str, Any]:
             listener.close()
             return _answered(connection)
         connection.close()
+
+
+def forget_ends() -> None:
+    """What the libraries do when Python ends and what nobody sees: it touches 50 MB, of which each fork has a copy."""
+    from torch._dynamo.utils import dump_compile_times
+
+    atexit.unregister(dump_compile_times)
+    for finaliser in list(weakref.finalize._registry):  # type: ignore[attr-defined]
+        if not finaliser.atexit:
+            finaliser.detach()
 
 
 def _answered(connection: socket.socket) -> dict[str, Any]:
@@ -202,8 +219,11 @@ def _answered(connection: socket.socket) -> dict[str, Any]:
 def become(asked: dict[str, Any], root: Path) -> None:
     """The program that is asked for, as Python begins it; `root` is the server's folder."""
     os.chdir(asked["folder"])
+    before = of_hub()
     os.environ.clear()
     os.environ.update(asked["environment"])
+    if of_hub() != before:
+        ask_another_hub()
     sys.dont_write_bytecode = "PYTHONDONTWRITEBYTECODE" in os.environ
     sys.argv = [asked["program"], *asked["arguments"]]
     if asked["program"] == "dvc":
@@ -214,8 +234,28 @@ def become(asked: dict[str, Any], root: Path) -> None:
     if "WARM_WORKERS" in os.environ:
         fork_workers(root)
     sys.path[:1] = [asked["folder"], *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    if asked["program"] == "worker":
+        *_, code = asked["arguments"]
+        sys.argv = ["-c"]
+        sys.modules["__main__"] = ModuleType("__main__")  # which no process of multiprocessing takes for a file to run
+        exec(code, vars(sys.modules["__main__"]))
+        return
+    if asked["arguments"][1] == "mlflow":
+        sys.executable = str(root / "bin/python")  # which it begins uvicorn with
     sys.argv[:3] = ["-m"]
     runpy._run_module_as_main(asked["arguments"][1])  # type: ignore[attr-defined]
+
+
+def of_hub() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith("HF_")}
+
+
+def ask_another_hub() -> None:
+    """huggingface_hub reads its variables while it is imported; everything reads them from this module then."""
+    from huggingface_hub import constants, hf_api
+
+    importlib.reload(constants)
+    hf_api.api.endpoint = constants.ENDPOINT
 
 
 class Forked:
