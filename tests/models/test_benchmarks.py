@@ -116,10 +116,11 @@ def test_the_readme_names_every_benchmark_and_no_other() -> None:
 
 
 def test_the_table_of_the_gpu_goes_on_after_a_part_that_fails_or_takes_too_long(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warm: Path
 ) -> None:
     parts = (gpu.GpuRun("nowhere", 60), gpu.GpuRun("encoding", 120, ["--clips", "2", "--seconds", "1"]))
     monkeypatch.setattr(gpu, "PARTS", parts)
+    monkeypatch.setattr(sys, "executable", str(warm / "python"))
     line = "gpu --device cpu --size tiny --runs 1 --parts nowhere encoding --out"
     monkeypatch.setattr(sys, "argv", [*line.split(), str(tmp_path)])
     gpu.main()

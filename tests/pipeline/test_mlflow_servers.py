@@ -24,7 +24,7 @@ from timbre.training import timing
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def server(request: Any, recordable: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server(request: Any, recordable: Path, warm: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp(request.param)
     shutil.copy(recordable / "mlflow.db", folder / "server.db")  # with its tables: to make them takes seconds
     with ExitStack() as stack:
@@ -37,7 +37,7 @@ def server(request: Any, recordable: Path, tmp_path_factory: pytest.TempPathFact
                 warnings.warn(missing, stacklevel=1)
                 pytest.skip(missing)
             store = stack.enter_context(postgres(tools))
-        yield stack.enter_context(mlflow_server(store, folder / "artifacts"))
+        yield stack.enter_context(mlflow_server(store, folder / "artifacts", warm / "python"))
 
 
 def test_a_version_is_recorded_compared_and_promoted_on_a_server(

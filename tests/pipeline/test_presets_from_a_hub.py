@@ -17,8 +17,7 @@ import torch
 from ruamel.yaml import YAML
 from transformers import WavLMConfig, WavLMForXVector
 
-from tests.conftest import Repository, environment
-from tests.support import warm_python
+from tests.conftest import Repository
 from tests.support.build import SMALL, build_repository
 from tests.support.loopback_hub import Hub
 from tests.support.mlflow_store import runs
@@ -75,20 +74,21 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
 
 
 @pytest.fixture(scope="module")
-def voice(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]:
-    """A repository with two recordings, whose owner has downloaded a Whisper; its stages know this hub alone."""
+def voice(warm: Path, tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """A repository with two recordings, whose owner has downloaded a Whisper."""
     root = tmp_path_factory.mktemp("presets") / "voice"
     build_repository(root, ROOT)
     random_whisper(root / "models/turbo.pt", multilingual=True)
-    online = environment(HF_HOME=str(root / "hf"), **at(hub))
-    with warm_python.folder(online) as programs:
-        repository = Repository(root, programs)
-        repository.begin()
-        yield repository
+    repository = Repository(root, warm)
+    repository.begin()
+    return repository
 
 
-def at(hub: Hub) -> dict[str, str]:
-    return {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
+@pytest.fixture(scope="module")
+def online(hub: Hub, voice: Repository) -> dict[str, str]:
+    """The variables of a process that knows this hub alone."""
+    home = str(voice.root / "hf")
+    return {"HF_HOME": home, "HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
 
 
 def use(preset: str, root: Path) -> None:
@@ -101,13 +101,13 @@ def use(preset: str, root: Path) -> None:
     yaml.dump(document, root / "params.yaml")
 
 
-def test_csm_1b_is_fetched_at_its_commit_and_trained(voice: Repository, hub: Hub) -> None:
+def test_csm_1b_is_fetched_at_its_commit_and_trained(voice: Repository, hub: Hub, online: dict[str, str]) -> None:
     use("csm-1b.yaml", voice.root)
-    refused = voice.repro("encode", check=False, HF_TOKEN="hf_nobody")
+    refused = voice.repro("encode", check=False, HF_TOKEN="hf_nobody", **online)
     assert refused.code != 0
     assert "Traceback" not in refused.output
     assert f"voice.base: {CSM}" in refused.output
-    done = voice.repro(HF_TOKEN=hub.token)
+    done = voice.repro(HF_TOKEN=hub.token, **online)
     assert done.trained
     fetched = set(hub.fetched)
     assert f"{CSM}/model.safetensors.index.json" in fetched
@@ -117,11 +117,13 @@ def test_csm_1b_is_fetched_at_its_commit_and_trained(voice: Repository, hub: Hub
     assert len(runs(f"sqlite:///{voice.root}/mlflow.db")) == 1
 
 
-def test_orpheus_is_downloaded_as_its_preset_says_and_trained(voice: Repository, hub: Hub) -> None:
+def test_orpheus_is_downloaded_as_its_preset_says_and_trained(
+    voice: Repository, hub: Hub, online: dict[str, str]
+) -> None:
     use("orpheus-3b.yaml", voice.root)
     for model, folder in ((ORPHEUS, "models/orpheus-3b"), (SNAC, "models/orpheus-3b/snac")):
-        voice.run("hf", "download", model, "--local-dir", folder, HF_TOKEN=hub.token, **at(hub))
-    done = voice.repro(HF_TOKEN=hub.token)
+        voice.run("hf", "download", model, "--local-dir", folder, HF_TOKEN=hub.token, **online)
+    done = voice.repro(HF_TOKEN=hub.token, **online)
     assert done.trained
     families = {run.data.params["voice.family"] for run in runs(f"sqlite:///{voice.root}/mlflow.db")}
     assert "orpheus" in families

@@ -6,7 +6,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
@@ -25,11 +24,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def mlflow_server(store: str, artifacts: Path) -> Iterator[str]:
-    """Its address. Artifacts go through it, as a team's would."""
+def mlflow_server(store: str, artifacts: Path, python: Path) -> Iterator[str]:
+    """Its address. Artifacts go through it, as a team's would. `python` is that of tests/support/warm_python.py."""
     port = free_port()
     command = [
-        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+        python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
         "--backend-store-uri", store, "--artifacts-destination", artifacts.as_uri(),
     ]  # fmt: skip
     artifacts.mkdir(parents=True, exist_ok=True)
