@@ -5,8 +5,8 @@
     document = plain_yaml(content)         # the same values, ten times as fast; ValueError
 
 `plain_yaml` takes libyaml's scanner, which PyYAML brings, with YAML 1.2's rules for what a plain word means:
-PyYAML knows YAML 1.1, in which `no` is false. ruamel.yaml takes 0.2 s for a lock of 600 lines, and a history reads forty. Ten lines
-of aliases can stand for a billion values: such a document is refused before anybody walks through it.
+PyYAML knows YAML 1.1, in which `no` is false. ruamel.yaml takes 0.2 s for a lock of 600 lines; a history reads forty.
+Ten lines of aliases can stand for a billion values: such a document is refused before anybody walks through it.
 """
 
 from __future__ import annotations
