@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from timbre.core.content import listing_md5, mapping, md5
+from timbre.mapping import yaml_files
 from timbre.mapping.dvc_yaml import KINDS, at, filled, listed, made, paths, sections
-from timbre.versions import yaml_files
 from timbre.versions.snapshot import Snapshot, WorkTree
 
 # Bytes from which an equal count is taken for equal content, since recordings of gigabytes would take minutes to hash.

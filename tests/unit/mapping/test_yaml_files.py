@@ -10,7 +10,7 @@ from ruamel.yaml.error import YAMLError
 
 from tests.support.paths import ROOT
 from tests.support.work import calls_at_most
-from timbre.versions import yaml_files
+from timbre.mapping import yaml_files
 
 PLAIN = st.text("0123456789abcdefoxOX_+-.:~yNtTrueFalsnIif ", min_size=1, max_size=12)
 
