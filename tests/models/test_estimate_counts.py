@@ -16,12 +16,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import shapes, wave_step
 from tests.models.parity.fixture import Fixture
 from tests.support.tiny_sovits import S1, random_sovits
+from tests.support.tiny_xtts import CHANNELS, random_xtts
 from timbre.families import Lora, Turn
 from timbre.families.orpheus.shape import SNAC_24KHZ, snac
 from timbre.families.sovits.courses import learnt
 from timbre.families.sovits.load import load_base
 from timbre.families.sovits.shape import SPEAKER_OPERATIONS, SPEAKER_WEIGHTS, STAGE2
 from timbre.families.sovits.speaker_vector import CLASSIFIER, SpeakerNet
+from timbre.families.xtts.shape import vocoding
+from timbre.families.xtts.vocoder import LatentVocoder
 from timbre.training import cost_estimate
 
 RANK = 16
@@ -176,3 +179,16 @@ def test_a_narrow_gpt_sovits_is_counted_by_its_own_files(tmp_path: Path) -> None
     assert shape.codec.encoding < 0.05 * cost_estimate.read_shape("sovits", "lj1995/GPT-SoVITS").codec.encoding
     (folder / S1).write_bytes((folder / S1).read_bytes()[:-100])
     assert cost_estimate.read_shape("sovits", str(folder)).sentence.layers == 24, "loading will say that it is damaged"
+
+
+def test_an_xtts_is_counted_by_its_own_files_with_the_sound_that_it_makes(tmp_path: Path) -> None:
+    shape = cost_estimate.read_shape("xtts", str(random_xtts(tmp_path)))
+    vocoder = LatentVocoder(CHANNELS, 512, width=32)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        vocoder.voiced(torch.zeros(1, CHANNELS, 375), torch.zeros(1, 512))  # four seconds
+    assert shape.codec.decoding == pytest.approx(counter.get_total_flops() / 4, rel=0.05)
+    released = cost_estimate.read_shape("xtts", "coqui/XTTS-v2")
+    assert released.codec.decoding == vocoding(1024, 512)
+    assert released.codec.weights > 20 * shape.codec.weights
+    (tmp_path / "model.pth").write_bytes(b"PK")
+    assert cost_estimate.read_shape("xtts", str(tmp_path)).codec.weights == released.codec.weights

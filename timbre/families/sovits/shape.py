@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from timbre.families.shape import NO_DECODER, CodecShape, DecoderShape, Shape, WaveShape
-from timbre.families.sovits.sizes import Sizes, matrices
+from timbre.families.tensor_sizes import Sizes, matrices
 
 V2: dict[str, Any] = {"version": "v2", "layers": 24, "width": 512, "phones": 732, "codes": 1025, "bert": 1024}
 V2PRO, V2PROPLUS = V2 | {"version": "v2Pro"}, V2 | {"version": "v2ProPlus"}
@@ -64,9 +64,9 @@ def _widths(folder: Path) -> dict[str, Any]:
     """What differs from the released sizes, as far as the files tell."""
     found: dict[str, Any] = {}
     for path in sorted(folder.glob("*.ckpt")):
-        found |= _stage1(matrices(path))
+        found |= _stage1(matrices(path, "weight"))
     for path in sorted(folder.glob("s2G*.pth")):
-        sizes = matrices(path)
+        sizes = matrices(path, "weight")
         if POSTERIOR in sizes:  # an exported voice lacks it
             found["stage2"] = float(sum(math.prod(size) for name, size in sizes.items() if "quantizer" not in name))
     hubert = folder / "chinese-hubert-base/config.json"

@@ -1,6 +1,6 @@
 """How large the matrices in a file that torch saved are, without torch and without reading one of them.
 
-    matrices(Path("s1-tiny.ckpt"))["model.bert_proj.weight"]      # (192, 1024)
+    matrices(Path("s1-tiny.ckpt"), "weight")["model.bert_proj.weight"]      # (192, 1024)
 
 A file is a zip of one pickle, which names and describes the matrices, and their numbers. No class that the pickle names
 is imported: all are stood in for.
@@ -36,8 +36,9 @@ class Descriptions(pickle.Unpickler):
         return None
 
 
-def matrices(path: Path) -> Sizes:
-    """Of `weight` in a stage's file; none of a file that is damaged or of another kind, which loading will name."""
+def matrices(path: Path, part: str) -> Sizes:
+    """Of a table in the file, or of the file itself where it holds no such table; none of a file that is missing,
+    damaged or of another kind, which loading will name."""
     try:
         with zipfile.ZipFile(path) as archive:
             name = next(one for one in archive.namelist() if one.endswith("/data.pkl"))
@@ -45,5 +46,5 @@ def matrices(path: Path) -> Sizes:
                 saved = Descriptions(file).load()
     except Exception:  # whatever the unpickler stumbles over
         return {}
-    weight = saved.get("weight") if isinstance(saved, Mapping) else None
-    return {k: v for k, v in weight.items() if isinstance(v, tuple)} if isinstance(weight, Mapping) else {}
+    table = saved.get(part, saved) if isinstance(saved, Mapping) else None
+    return {k: v for k, v in table.items() if isinstance(v, tuple)} if isinstance(table, Mapping) else {}
