@@ -7,9 +7,10 @@
 
 Three things cost more than all the rest. Losses on pictures import scipy's optimisers and accelerate. What shards a
 model imports torch.distributed.tensor, which Timbre never asks of transformers (timbre/training/distributed.py asks
-torch itself). And marks for torch.compile import the whole compiler, sympy and triton, though nothing here is compiled:
-while transformers is imported and weights are loaded, these marks do nothing. transformers asks functions of its own
-whether a package is there; while it is imported, they say no.
+torch itself). And the compiler comes with sympy and triton, though nothing here is compiled: by marks for
+torch.compile, which do nothing while transformers is imported and weights are loaded; and by the device `meta`, on
+which transformers makes a model before its weights come. transformers asks functions of its own whether a package is
+there; while it is imported, they say no.
 """
 
 from __future__ import annotations
@@ -25,15 +26,31 @@ from typing import Any
 COMPILER = "torch._dynamo"
 MARKED = f"{COMPILER}._trace_wrapped_higher_order_op"  # the one part of it that transformers imports by name
 CORE = ("loss.loss_utils", "modeling_utils", "modeling_layers", "masking_utils", "generation.utils")
-DRAWN = ("normal_", "uniform_", "kaiming_uniform_")  # of torch.nn.init; normal_ imports sympy for a tensor on `meta`
 UNUSED = ("is_scipy_available", "is_accelerate_available", "is_torch_distributed_available")
 
 
 @functools.cache
 def load() -> None:
+    with _large_caches():
+        importlib.import_module("transformers")
     with uncompiled(), refused(*UNUSED):
         for name in CORE:
             _import(f"transformers.{name}")
+
+
+@contextmanager
+def _large_caches() -> Iterator[None]:
+    """transformers reads the files of all its models twice, since it remembers only 128 folders of them."""
+    small = functools.lru_cache
+
+    def large(maxsize: Any = 128, typed: bool = False) -> Any:
+        return functools.cache(maxsize) if callable(maxsize) else small(maxsize, typed)
+
+    functools.lru_cache = large
+    try:
+        yield
+    finally:
+        functools.lru_cache = small
 
 
 def _import(name: str) -> None:
@@ -79,9 +96,26 @@ def unmarked(function: Any = None, *_: Any, **__: Any) -> Any:
     return function if function is not None else unmarked
 
 
-def _draw_unless_meta(draw: Callable[..., Any], tensor: Any, *how: Any, **more: Any) -> Any:
-    """A tensor without numbers, as a model's are before its weights are loaded, needs no random ones."""
-    return tensor if tensor.is_meta else draw(tensor, *how, **more)
+@contextmanager
+def _memory_at_once() -> Iterator[None]:
+    """A model is made in memory that nothing has been written to, until its weights come there. transformers makes it
+    on the device `meta` otherwise, where torch asks sympy about every tensor's shape."""
+    modeling: Any = sys.modules.get("transformers.modeling_utils")
+    contexts = modeling and vars(modeling.PreTrainedModel).get("get_init_context")
+    if not contexts:  # another release
+        yield
+        return
+    from transformers.initialization import no_init_weights
+
+    def without_meta(cls: Any, *how: Any, **more: Any) -> list[Any]:
+        given = contexts.__func__(cls, *how, **more)
+        return [*(context for context in given if type(context).__name__ != "device"), no_init_weights()]
+
+    modeling.PreTrainedModel.get_init_context = classmethod(without_meta)
+    try:
+        yield
+    finally:
+        modeling.PreTrainedModel.get_init_context = contexts
 
 
 @contextmanager
@@ -96,14 +130,10 @@ def uncompiled() -> Iterator[None]:
     stand_ins: Sequence[ModuleType] = [Unmarked(COMPILER), Unmarked(MARKED)]
     sys.modules |= {module.__name__: module for module in stand_ins}
     torch._dynamo, torch.compiler.disable = stand_ins[0], unmarked
-    drawn = {name: getattr(torch.nn.init, name) for name in DRAWN}
-    for name, draw in drawn.items():
-        setattr(torch.nn.init, name, functools.partial(_draw_unless_meta, draw))
     try:
-        yield
+        with _memory_at_once():
+            yield
     finally:
-        for name, draw in drawn.items():
-            setattr(torch.nn.init, name, draw)
         torch.compiler.disable = disable
         for module in stand_ins:
             sys.modules.pop(module.__name__, None)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from timbre.core.errors import ModelError
+from timbre.families import lean_transformers
 from timbre.families.checkpoints import fit, local_folder, missing, plain, read, renamed, size, tensors, under, without
 from timbre.families.published import SAFE, harmless, quiet
 from timbre.families.sovits.discriminators import PERIODS, WAVE_LAYERS, Discriminators
@@ -254,6 +255,7 @@ def _judges(path: Path) -> bool:
 
 
 def hubert_of(folder: Path) -> nn.Module:
+    lean_transformers.load()
     from transformers import HubertConfig, HubertModel
 
     quiet()
@@ -262,7 +264,8 @@ def hubert_of(folder: Path) -> nn.Module:
     try:
         config = HubertConfig.from_dict(harmless(json.loads((folder / "config.json").read_text())))
         # The released weights are a pickle, which transformers unpickles as weights alone.
-        model = HubertModel.from_pretrained(folder, config=config, dtype=torch.float32, **SAFE)
+        with lean_transformers.uncompiled():
+            model = HubertModel.from_pretrained(folder, config=config, dtype=torch.float32, **SAFE)
     except MemoryError:
         raise
     except Exception as error:  # transformers checks a config by exceptions of its own, some by none

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from timbre.families import lean_transformers
 from timbre.families.protocol import Cloning, Family, Precision, Voice, WeightsLicence
 from timbre.families.xtts.shape import XTTS_V2, read_config, shape
 
@@ -12,6 +13,7 @@ FRONT_END = "xtts 1.1"  # raised when the same text gives other tokens: see text
 
 
 def load_voice(base: str, revision: str | None, adapter: Path | None, precision: Precision) -> Voice:
+    lean_transformers.load()
     from timbre.families.xtts import voice  # torch is loaded here and not before
 
     return voice.load(base, revision, adapter, precision)
