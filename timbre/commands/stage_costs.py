@@ -34,11 +34,14 @@ PADDED = 1.05  # clips of a batch are of like length
 STAGE2 = "train stage 2"  # in the same process as the first
 CONDITIONS = 4  # that `generate` speaks each prompt in
 WINDOW = 30  # seconds that Whisper hears at once
+WORD_TIMES = 1.4  # of the time without: the decoder reads all of its tokens once more, and is asked where it looked
+CLIP = 0.05  # seconds of a CPU to read, encode and keep a clip, beside what grows with its length
+OTHER_ADAPTER = 1.0  # seconds of a CPU until a small model has another adapter, and has heard its reference
 TEXT = 60  # characters of a prompt where there is no table
 SPOKEN_SECONDS = 0.06  # that speech takes for a character
 # Seconds of a CPU for a second of sound: to bring it, to find speech with silero, to cut and measure it, and to make
 # the picture and the MP3 of the report. Measured of the demo.
-FETCHED, SILERO, CUT, PICTURED = 0.001, 0.012, 0.008, 0.03
+FETCHED, SILERO, CUT, PICTURED = 0.001, 0.015, 0.01, 0.02
 MEASURED, COMPUTED = "measured in the last run", "computed"
 
 
@@ -154,7 +157,7 @@ def _lines(
     yield _computed("check", "voice", heard, f"{len(every)} clips heard")
     yield _computed("dataset", "plain", 0, f"{len(every)} clips")
     codec = device.pace(shape.codec.weights, half=False)
-    yield _computed("encode", "voice", loaded + seconds * shape.codec.encoding / codec, recorded)
+    yield _computed("encode", "voice", loaded + seconds * shape.codec.encoding / codec + CLIP * len(every), recorded)
     yield _started(_training(settings.train, shape, device, talks, held, batch, here), "voice", loaded)
     if shape.waves:
         yield _waves(settings, shape.waves, device, train, talks)
@@ -178,10 +181,10 @@ def _started(line: CostLine, start: str, loaded: float) -> CostLine:
 
 
 def _transcription(settings: Settings, device: Device, seconds: float) -> CostLine:
-    """Windows one after the other, each also aligned to its words: the decoder reads all of its tokens once more."""
+    """Windows one after the other, each with the times of its words."""
     windows = math.ceil(seconds / WINDOW)
     whisper = cost_estimate.listener(settings.whisper.model)
-    heard = cost_estimate.hearing(whisper, [seconds / windows] * windows, 1, device)
+    heard = WORD_TIMES * cost_estimate.hearing(whisper, [seconds / windows] * windows, 1, device)
     aligned = SILERO * seconds if settings.transcribe.align else 0
     return _computed("transcribe", "torch", heard + aligned, f"{windows} windows")
 
@@ -194,7 +197,7 @@ def _points(settings: Settings, shape: Shape, device: Device, loaded: float) -> 
     spoken = SPOKEN_SECONDS * text
     factor = cost_estimate.speaking_frame(shape, 1, device) * shape.frame_rate + _sound(shape, device)
     start = START["voice"] if points else START["plain"]
-    return CostLine("listen", start + points * (loaded + spoken * factor), f"{points} points", COMPUTED)
+    return CostLine("listen", start + points * (loaded + OTHER_ADAPTER + spoken * factor), f"{points} points", COMPUTED)
 
 
 def _sound(shape: Shape, device: Device) -> float:

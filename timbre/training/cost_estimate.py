@@ -24,9 +24,9 @@ from timbre.families.shape import DecoderShape, Shape, WaveShape
 GB = 1e9
 ROW = 0.15  # of a small layer's time, that each further row takes on a CPU; fitted
 
-# Seconds of a CPU until a stage's process can begin, by what it needs, with a small model loaded. Measured as whole
-# stages that have hardly any work (`python -m benchmarks.whole_stages`): to be renewed where imports change.
-START = {"plain": 0.7, "torch": 3.0, "voice": 5.0, "mlflow": 5.0}
+# Seconds of a CPU until a stage's process can begin, by what it needs, with a small model loaded; MLflow also makes its
+# store and takes in a run's files. To be renewed by `python -m benchmarks.whole_stages` where imports change.
+START = {"plain": 0.7, "torch": 3.0, "voice": 5.0, "mlflow": 14.0}
 LOADING = 0.5 * GB  # bytes of a large model's weights that are read and laid out in a second
 SMALL = 30e6  # weights, below which a second core brings nothing
 
