@@ -40,11 +40,13 @@ from timbre.evaluation import one_voice, speaker_similarity
 from timbre.evaluation.speaker_similarity import JudgedSound
 from timbre.mapping import shards
 from timbre.mapping.batch import Files
+from timbre.mapping.kept_values import kept_value
 from timbre.mapping.refresh import Job, refresh
 from timbre.mapping.stage import run_stage
 from timbre.mapping.store import ANEW
 from timbre.project.sources import fetched
 
+HEARD = ("heard", "language")  # of a record, what a label is made of
 VERSION = 2  # raise when the code gives other bytes for the same input
 
 
@@ -75,10 +77,15 @@ def label(clip: Clip, record: Mapping[str, Any], compared: Comparison, stranger:
 
 def labelled(rows: Sequence[Clip], out: Path, spoken: Mapping[str, str], strange: Collection[str]) -> Iterator[Label]:
     with Comparisons(None if os.environ.get(ANEW) else FILE) as comparisons:
-        records = shards.read_all(out / f"{clip.id}.json" for clip in rows)
-        for clip, record in zip(rows, map(json.loads, records), strict=True):
-            compared = comparisons.of(clip.text, clip.sentences, record["heard"], spoken[clip.recording])
-            yield label(clip, record, compared, clip.id in strange)
+        records = kept_value("heard", shards.state(out), partial(records_of, rows, out))
+        for clip in rows:
+            compared = comparisons.of(clip.text, clip.sentences, records[clip.id]["heard"], spoken[clip.recording])
+            yield label(clip, records[clip.id], compared, clip.id in strange)
+
+
+def records_of(rows: Sequence[Clip], out: Path) -> dict[str, dict[str, Any]]:
+    records = map(json.loads, shards.read_all(out / f"{clip.id}.json" for clip in rows))
+    return {clip.id: {name: record[name] for name in HEARD} for clip, record in zip(rows, records, strict=True)}
 
 
 def strangers(
@@ -87,15 +94,29 @@ def strangers(
     """Ids of the clips that sound like somebody else than most of their speaker's."""
     sounds = [JudgedSound("true", clip.id, clip.speaker, clips / f"{clip.id}.flac") for clip in rows]
     strange = list(speaker_similarity.other_sounds(others, [], clips))
-    (embedded,) = speaker_similarity.bring(out, [*sounds, *strange], [encoder], None, engine, "voices")
-    strange_clips: set[str] = set()
-    for name in sorted({clip.speaker for clip in rows}):
+    judged, make = [*sounds, *strange], partial(digests_of, sounds)
+    digests = kept_value("sounds", shards.state(clips), make)
+    known = [*(digests[sound.name] for sound in sounds), *speaker_similarity.digests(strange)]
+    speaker_similarity.embed(out, judged, known, [encoder], None, engine, "voices")
+    state = shards.state(out)
+    key = state and content_key(one_voice.VERSION, state, [(sound.entry, sound.voice) for sound in judged])
+    return set(kept_value("strangers", key, partial(of_second_voices, judged, out)))
+
+
+def digests_of(sounds: Sequence[JudgedSound]) -> dict[str, str]:
+    return dict(zip((sound.name for sound in sounds), speaker_similarity.digests(sounds), strict=True))
+
+
+def of_second_voices(judged: Sequence[JudgedSound], out: Path) -> list[str]:
+    strange: set[str] = set()
+    (embedded,) = speaker_similarity.read(out, judged)
+    for name in sorted({sound.voice for sound in judged if sound.kind == "true"}):
         own = speaker_similarity.of_voice(embedded, name)
         if voices := speaker_similarity.known_voices(own):
             vectors = [vector for _, vector in own["true"]]
             second = one_voice.second_voice(vectors, one_voice.limit(voices))
-            strange_clips |= {own["true"][place][0].name for place in second}
-    return strange_clips
+            strange |= {own["true"][place][0].name for place in second}
+    return sorted(strange)
 
 
 def tell(rows: Sequence[Clip], strange: Collection[str]) -> None:

@@ -39,6 +39,7 @@ from timbre.core.records import Clip, Drop, Recording, Segment, read_jsonl, writ
 from timbre.core.sections import ChunkParams, CleanParams, ComputeParams
 from timbre.mapping import shards
 from timbre.mapping.batch import Files
+from timbre.mapping.kept_values import kept_value
 from timbre.mapping.refresh import Job, refresh
 from timbre.mapping.stage import run_stage
 from timbre.mapping.store import ANEW
@@ -117,9 +118,16 @@ def cut_all(
         Job(clip.id, clip.id, Cut(sounds[clip.recording].path, clip.spans, params.loudness, clip.id)) for clip in clips
     ]
     refresh(out, jobs, cut, suffixes=[".flac", ".json"], label="chunk", engine=engine, shards=True)
-    records = shards.read_all(out / f"{clip.id}.json" for clip in clips)
-    for clip, record in zip(clips, map(json.loads, records), strict=True):
-        yield replace(clip, gain=record["gain"], clipped=record["clipped"])
+    found = kept_value("cut", shards.state(out), partial(found_when_cut, clips, out))
+    for clip in clips:
+        gain, clipped = found[clip.id]
+        yield replace(clip, gain=gain, clipped=clipped)
+
+
+def found_when_cut(clips: Sequence[Clip], out: Path) -> dict[str, list[float]]:
+    """By clip, how much louder it was made, and how much of it the recording had cut off."""
+    records = map(json.loads, shards.read_all(out / f"{clip.id}.json" for clip in clips))
+    return {clip.id: [record["gain"], record["clipped"]] for clip, record in zip(clips, records, strict=True)}
 
 
 def tell(recording: Recording, dropped: Sequence[Drop]) -> None:

@@ -282,21 +282,28 @@ class ListeningAnswer:
 
 
 R = TypeVar("R")
+_ENCODE = json.JSONEncoder(ensure_ascii=False).encode  # made once: json.dumps makes an encoder for each row
 
 
 def to_json(record: Any) -> str:
     """One line, keys in the record's order, floats rounded to a thousandth."""
     kind: Any = type(record)
-    values = {name: getattr(record, name) for name in _names(kind)}
+    known = vars(record)
+    values = {name: _rounded(known[name]) for name in _names(kind)}
     for each in unless_default(kind):
-        if values[each.name] == each.default:
+        if known[each.name] == each.default:
             del values[each.name]
-    return json.dumps(_rounded(values), ensure_ascii=False)
+    return _ENCODE(values)
 
 
 @functools.cache  # tables have thousands of rows
 def _names(kind: type) -> tuple[str, ...]:
     return tuple(each.name for each in dataclasses.fields(kind))
+
+
+@functools.cache
+def _known(kind: type) -> frozenset[str]:
+    return frozenset(_names(kind))
 
 
 @functools.cache
@@ -316,8 +323,8 @@ def from_json(line: str, kind: type[R], where: str) -> R:
     try:
         values = json.loads(line)
         values.pop(HASHES, None)
-        needed, known = _needed(cast(Any, kind)), _names(cast(Any, kind))
-        if wrong := (needed - set(values)) | (set(values) - set(known)):
+        needed, known = _needed(cast(Any, kind)), _known(cast(Any, kind))
+        if wrong := (needed - values.keys()) | (values.keys() - known):
             raise ValueError(f"missing or unknown: {', '.join(sorted(wrong))}")
         return kind(**values)
     except (ValueError, TypeError, DataError) as error:
@@ -342,10 +349,10 @@ def iterate_jsonl(path: Path, kind: type[R]) -> Iterator[R]:
 
 
 def _rounded(value: Any) -> Any:
-    if value is None or isinstance(value, (str, int)):
-        return value
     if isinstance(value, float):
         return round(value, 3)
+    if value is None or isinstance(value, (str, int)):
+        return value
     if isinstance(value, dict):
         return {key: _rounded(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

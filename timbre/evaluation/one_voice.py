@@ -15,6 +15,7 @@ import numpy as np
 
 from timbre.evaluation.speaker_encoder import KnownVoices, Vector, unit
 
+VERSION = 1  # raise when other clips are told apart by the same embeddings
 FEWEST = 6  # clips; of fewer nothing is said
 GROUP = 2  # clips, at least, that another voice has
 MARGIN = 0.25  # of what the cosine with the nearest other voice lacks to 1

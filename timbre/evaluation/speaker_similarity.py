@@ -108,8 +108,26 @@ def bring(
 
     `voice` makes sound of codes; None where none are among the sounds.
     """
+    embed(folder, sounds, digests(sounds), encoders, voice, engine, label)
+    return read(folder, sounds, len(encoders))
+
+
+def digests(sounds: Sequence[JudgedSound]) -> list[str]:
+    """SHA-256 of each sound's file."""
+    return [hashlib.sha256(content).hexdigest() for content in shards.read_all(sound.path for sound in sounds)]
+
+
+def embed(
+    folder: Path,
+    sounds: Sequence[JudgedSound],
+    digests: Sequence[str],
+    encoders: Sequence[SpeakerParams],
+    voice: VoiceParams | None,
+    engine: ComputeParams,
+    label: str,
+) -> None:
+    """What `bring` does, but for reading the result."""
     base, jobs = families.fingerprint(voice) if voice else "", []
-    digests = [hashlib.sha256(content).hexdigest() for content in shards.read_all(sound.path for sound in sounds)]
     for place, encoder in enumerate(encoders):
         fingerprint = speaker_encoder.fingerprint(encoder)
         for sound, digest in zip(sounds, digests, strict=True):
@@ -118,7 +136,11 @@ def bring(
             jobs.append(Job(PREFIXES[place] + sound.entry, key, (sound, encoder, key)))
     compute = partial(_embed, voice=voice)
     refresh(folder, jobs, compute, suffixes=[".json"], label=label, engine=engine, gpu=True, shards=True)
-    return [_read(folder, prefix, sounds) for prefix, _ in zip(PREFIXES, encoders, strict=False)]
+
+
+def read(folder: Path, sounds: Sequence[JudgedSound], encoders: int = 1) -> list[Vectors]:
+    """The embeddings that are there, for so many encoders."""
+    return [_read(folder, prefix, sounds) for prefix in PREFIXES[:encoders]]
 
 
 def codec_key(sound: JudgedSound, voice: VoiceParams, base: str) -> str:

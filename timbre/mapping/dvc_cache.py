@@ -15,7 +15,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from timbre.core.content import files_listed, mapping, write_atomic
+from timbre.core.content import files_listed, mapping, plain_yaml, write_atomic
 
 LOCK = Path("dvc.lock")
 
@@ -68,16 +68,16 @@ class Locked:
 def locked_stages(root: Path) -> dict[str, Any]:
     """Stage → what dvc.lock says of it; none where it is missing or in no state to be read."""
     try:
-        stages = _parsed((root / LOCK).read_text(encoding="utf-8"))["stages"]
+        stages = _parsed((root / LOCK).read_bytes())["stages"]
         return {str(name): dict(stage) for name, stage in stages.items()}
-    except (OSError, ValueError, YAMLError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 
 @lru_cache(maxsize=1)
-def _parsed(lock: str) -> Any:
-    """A stage that refreshes several folders asks for each; the demo's lock alone takes half a second to parse."""
-    return YAML(typ="safe").load(lock)
+def _parsed(lock: bytes) -> Any:
+    """A stage that refreshes several folders asks for each."""
+    return plain_yaml(lock)
 
 
 def listing(objects: Path, digest: str) -> dict[str, str]:

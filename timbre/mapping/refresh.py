@@ -3,7 +3,8 @@
 A stage is a map over records. Its folder holds one entry per record: a few files that share a name, one of them JSON
 (timbre/mapping/entries.py). An entry is *fresh* when it was made from the same content key and its files are, by their
 hashes, what was written then; fresh entries stay. What was made from this key at any time is looked for and put back
-(timbre/mapping/store.py), the others are computed, and those that nobody asks for any more are put away. Hence
+(timbre/mapping/store.py), the others are computed, and those that nobody asks for any more are put away. Shards that
+nobody touched since they held exactly these entries are not looked into again. Hence
 incremental runs at the grain of a record, resume after a kill, and the same folder whatever was in it before.
 
     jobs = [Job(name=r.id, key=content_key(VERSION, r.sha256), payload=r) for r in recordings]
@@ -16,6 +17,7 @@ under "key".
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,13 +28,14 @@ from typing import Any, Generic, TypeVar
 from tqdm import tqdm
 
 from timbre.core import running
+from timbre.core.content import content_key
 from timbre.core.safe_text import warn
 from timbre.core.sections import ComputeParams
 from timbre.mapping import batch, engines
 from timbre.mapping.batch import Batch, Compute
 from timbre.mapping.entries import RECORD, Entry
 from timbre.mapping.packing import Packing, most_in_shard
-from timbre.mapping.shards import found
+from timbre.mapping.shards import found, state
 from timbre.mapping.store import Store
 
 T = TypeVar("T")
@@ -82,10 +85,14 @@ def refresh(
     company: then they are cut from what is missing alone. `engine` says where `compute` runs, which is then a function
     that another process can import, and `gpu` that it takes a GPU where there is one.
     """
-    entries = {job.name: entry_of(folder, job, suffixes) for job in jobs}
-    assert len(entries) == len(jobs), f"two entries of one name in {folder}"
     folder.mkdir(parents=True, exist_ok=True)
+    most = most_in_shard(engine, len(jobs)) if shards else None
+    asked = _asked(jobs, suffixes, most) if most else ""
     with Store(folder) as store:
+        if asked and store.is_settled(asked, state(folder)):
+            return _told(label, Refreshed([], 0, len(jobs), 0))
+        entries = {job.name: entry_of(folder, job, suffixes) for job in jobs}
+        assert len(entries) == len(jobs), f"two entries of one name in {folder}"
         packing = Packing(folder, store)
         removed = _put_away_strangers(store, packing, folder, entries, suffixes)
         stale = _stale(packing, entries, label)
@@ -97,11 +104,22 @@ def refresh(
                     store.write(entries[name], files)
                     computed.append(name)
                     bar.update()
-        packing.settle(entries, most_in_shard(engine, len(entries)) if shards else None)
-    running.COMPUTED.append(len(computed))
-    result = Refreshed(computed, len(stale) - len(missing), len(jobs) - len(stale), removed)
+        packing.settle(entries, most)
+        if asked and len(computed) == len(missing):
+            store.settled(asked, state(folder))
+    return _told(label, Refreshed(computed, len(stale) - len(missing), len(jobs) - len(stale), removed))
+
+
+def _told(label: str, result: Refreshed) -> Refreshed:
+    running.COMPUTED.append(result.computed)
     print(f"{label}: {result}")
     return result
+
+
+def _asked(jobs: Sequence[Job[Any]], suffixes: Sequence[str], most: int) -> str:
+    """A short name for all that the folder is to hold."""
+    rows = "".join(f"{job.name} {job.key}\n" for job in jobs)
+    return content_key(hashlib.sha256(rows.encode()).hexdigest(), list(suffixes), most)
 
 
 def rewrite(folder: Path, job: Job[Any], suffixes: Sequence[str], content: bytes) -> None:

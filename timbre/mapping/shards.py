@@ -33,7 +33,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from timbre.core.content import md5
+from timbre.core.content import content_key, md5
 from timbre.core.errors import DataError
 from timbre.mapping.entries import RECORD
 from timbre.mapping.entries import opened as opened_record
@@ -174,6 +174,20 @@ def content_of(file: str, shard: BinaryIO) -> bytes | None:
 def found(folder: Path) -> list[Path]:
     """The shards of a folder."""
     return sorted(folder / shard_name(bits) for bits in _present(folder))
+
+
+def state(folder: Path) -> str | None:
+    """A short name for what a folder of shards holds, another after each write; None where it holds other files."""
+    names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    if not names or not all(map(FILE.fullmatch, names)):
+        return None
+    return content_key([(name, stamp(folder / name)) for name in names])
+
+
+def stamp(path: Path) -> list[int]:
+    """Changes with each write; the last also where somebody sets the time of the write back."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
 def index(shard: Path) -> dict[str, PackedEntry] | None:

@@ -27,6 +27,7 @@ from timbre.core.content import HASHES, file_md5, md5, write_atomic
 from timbre.core.safe_text import warn
 from timbre.mapping.dvc_cache import Locked, objects
 from timbre.mapping.entries import RECORD, Entry, Record, State, key_of, opened, seal
+from timbre.mapping.shards import stamp
 
 MEMORY = Path(".timbre/entries")
 KEPT = Path(".timbre/store")
@@ -45,6 +46,7 @@ class Store:
         self._records: dict[str, str] = content["entries"]
         self._known: dict[str, list[Any]] = content["files"]
         self._seen: dict[str, list[Any]] = {}
+        self._settled: list[Any] = content["settled"]
         self._objects = objects(Path())
         self._locked = Locked(Path())
         self.anew = bool(os.environ.get(ANEW))
@@ -58,7 +60,8 @@ class Store:
             return
         records = dict(list(self._records.items())[-MOST_ENTRIES:])
         files = {path: row for path, row in {**self._known, **self._seen}.items() if os.path.exists(path)}
-        write_atomic(self._memory, json.dumps({"entries": records, "files": files}, separators=(",", ":")))
+        content = {"entries": records, "files": files, "settled": self._settled}
+        write_atomic(self._memory, json.dumps(content, separators=(",", ":")))
         if self._filled:
             _shorten(KEPT, MOST_BYTES)
 
@@ -184,10 +187,17 @@ class Store:
 
     def is_noted(self, path: Path) -> bool:
         stamped = self._known.get(str(path)) or self._seen.get(str(path))
-        if not stamped or stamped[:3] != _stamp(path):
+        if not stamped or stamped[:3] != stamp(path):
             return False
         self._seen[str(path)] = stamped
         return True
+
+    def settled(self, asked: str, state: str | None) -> None:
+        """The shards, of this state, hold exactly what was asked for."""
+        self._settled = [asked, state]
+
+    def is_settled(self, asked: str, state: str | None) -> bool:
+        return not self.anew and state is not None and self._settled == [asked, state]
 
     def put_away(self, entry: Entry) -> None:
         """Take the entry's files from its folder, and keep what DVC's cache has not."""
@@ -272,14 +282,14 @@ class Store:
     def _md5(self, path: Path) -> str:
         """Of the file as it is now; one that kept size and times since it was read is not read again."""
         stamped = self._known.get(str(path)) or self._seen.get(str(path))
-        if stamped and stamped[:3] == _stamp(path):
+        if stamped and stamped[:3] == stamp(path):
             self._seen[str(path)] = stamped
             return str(stamped[3])
         return self._note(path, file_md5(path))
 
     def _note(self, path: Path, digest: str) -> str:
         self._known.pop(str(path), None)
-        self._seen[str(path)] = [*_stamp(path), digest]
+        self._seen[str(path)] = [*stamp(path), digest]
         return digest
 
     def _remember(self, entry: Entry, sealed: bytes) -> None:
@@ -296,15 +306,15 @@ def _memory_of(place: Path) -> Path | None:
     return MEMORY / inside.with_name(f"{inside.name}.json")
 
 
-def _loaded(memory: Path | None) -> dict[str, dict[str, Any]]:
+def _loaded(memory: Path | None) -> dict[str, Any]:
     """Empty where it was lost or is broken: it only saves work."""
     try:
         content = json.loads(memory.read_bytes()) if memory else {}
         entries = {name: digest for name, digest in content["entries"].items() if isinstance(digest, str)}
         files = {path: row for path, row in content["files"].items() if isinstance(row, list) and len(row) == 4}
-        return {"entries": entries, "files": files}
+        return {"entries": entries, "files": files, "settled": content.get("settled") or []}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {"entries": {}, "files": {}}
+        return {"entries": {}, "files": {}, "settled": []}
 
 
 def _title(entry: Entry) -> str:
@@ -330,12 +340,6 @@ def is_of_before(content: bytes) -> bool:
 
 def _object_path(folder: Path, digest: str) -> Path:
     return folder / digest[:2] / digest[2:]
-
-
-def _stamp(path: Path) -> list[int]:
-    """Changes with each write; the last also where somebody sets the time of the write back."""
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
 def _shorten(folder: Path, most: int) -> None:

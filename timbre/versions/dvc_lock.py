@@ -12,9 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from timbre.core.content import listing_md5, mapping, md5
+from timbre.core.content import listing_md5, mapping, md5, plain_yaml
 from timbre.mapping.dvc_yaml import KINDS, at, filled, listed, made, paths, sections
-from timbre.versions import yaml_files
 from timbre.versions.snapshot import Snapshot, WorkTree
 
 # Bytes from which an equal count is taken for equal content, since recordings of gigabytes would take minutes to hash.
@@ -101,7 +100,7 @@ def document(snapshot: Snapshot, path: str) -> Any:
 @lru_cache(maxsize=64)  # versions beside each other often have the same
 def _parsed(content: bytes) -> Any:
     try:
-        return yaml_files.load(content)
+        return plain_yaml(content)
     except ValueError:
         return None
 

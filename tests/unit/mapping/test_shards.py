@@ -15,9 +15,10 @@ from tests.support.files import contents
 from timbre.core.content import content_key, listing_md5, md5, write_atomic
 from timbre.core.errors import DataError
 from timbre.core.sections import ComputeParams
-from timbre.mapping import packing, shards
+from timbre.mapping import kept_values, packing, shards
 from timbre.mapping.batch import HERE, Files
 from timbre.mapping.damage import damaged
+from timbre.mapping.kept_values import kept_value
 from timbre.mapping.refresh import Job, Refreshed, refresh
 from timbre.versions import dvc_lock
 from timbre.versions.dvc_outs import Outs
@@ -107,6 +108,53 @@ def test_with_nothing_to_do_no_file_is_written() -> None:
     done = bring()
     assert (done.computed, done.kept, done.restored, done.removed) == (0, 40, 0, 0)
     assert {path: path.stat().st_mtime_ns for path in FOLDER.iterdir()} == times
+
+
+def test_shards_that_nobody_touched_are_not_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    bring()
+    looks: list[Path] = []
+    look = packing.Packing._look
+    monkeypatch.setattr(packing.Packing, "_look", lambda self, shard: (looks.append(shard), look(self, shard)))
+    state = shards.state(FOLDER)
+    assert (bring().kept, looks) == (40, [])
+    assert bring([*TEXTS, "new"]).computed == 1, "another question"
+    assert looks
+    assert shards.state(FOLDER) != state
+
+
+@pytest.mark.parametrize("touch", ["stranger", "written", "lost", "anew", "smaller"])
+def test_what_was_touched_is_looked_into(touch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    bring()
+    before, shard = contents(FOLDER), shards.found(FOLDER)[0]
+    if touch == "stranger":
+        (FOLDER / "stranger.txt").write_text("x")
+    elif touch == "written":
+        shard.write_bytes(shard.read_bytes()[:-2000])
+    elif touch == "lost":
+        shard.unlink()
+    elif touch == "anew":
+        monkeypatch.setenv("TIMBRE_ANEW", "1")
+    done = bring(engine=TWO if touch == "smaller" else EIGHT)
+    assert done.computed == (40 if touch == "anew" else 0) or touch in ("written", "lost")
+    if touch == "smaller":
+        assert len(shards.found(FOLDER)) > len(before)
+    else:
+        assert contents(FOLDER) == before
+
+
+def test_a_value_is_made_again_for_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    makes: list[int] = []
+
+    def make() -> int:
+        makes.append(1)
+        return len(makes)
+
+    assert [kept_value("count", key, make) for key in ("one", "one", "two", "one", None, None)] == [1, 1, 2, 3, 4, 5]
+    assert kept_value("other", "one", make) == 6
+    (kept_values.PLACE / "count.json").write_text("{")
+    assert kept_value("count", "one", make) == 7
+    monkeypatch.setenv("TIMBRE_ANEW", "1")
+    assert kept_value("count", "one", make) == 8
 
 
 def test_an_edit_rewrites_one_shard_and_no_entry_moves() -> None:
