@@ -13,6 +13,7 @@ there, and leaves out the files. Seconds are the CPU's.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import shutil
@@ -156,11 +157,18 @@ def line_end(line: int) -> float:
 
 def sound(number: int) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Syllables in each line and near silence between them, in each recording others."""
+    seconds, syllables, noise = voiceless()
+    return 0.8 * ((seconds * np.float32(100 + number % 97)) % 1 - 0.5) * syllables + np.roll(noise, number)
+
+
+@functools.cache
+def voiceless() -> tuple[np.ndarray[Any, np.dtype[np.float32]], ...]:
+    """What all recordings share: their seconds, how loud the voice is at each, and what is heard besides."""
     seconds = np.arange(round((EVERY * LINES + 0.4) * RATE)) / RATE
-    voice = (seconds * (100 + number % 97)) % 1 - 0.5
     spoken = (seconds % EVERY >= EVERY - SPOKEN) & (seconds < EVERY * LINES)
-    noise = np.random.default_rng(number).random(len(seconds)) - 0.5
-    return np.asarray(0.4 * voice * np.abs((seconds * 4) % 1 - 0.5) * 2 * spoken + 0.0006 * noise, np.float32)
+    noise = np.random.default_rng(0).random(len(seconds)) - 0.5
+    parts = seconds, np.abs((seconds * 4) % 1 - 0.5) * spoken, 0.0006 * noise
+    return tuple(part.astype(np.float32) for part in parts)
 
 
 def prepare() -> None:
