@@ -40,11 +40,11 @@ SIZES = ("demo", "csm-1b")
 BASE = "models/random/csm-1b"  # in the clone
 SCALED = {  # parameters of the csm-1b-shaped run that are not the demo's
     "voice.base": BASE, "dataset.eval_share": "0.05", "train.max_steps": "3", "train.batch": "2",
-    "train.eval_clips": "4", "train.points": "2", "generate.true_prompts": "0", "generate.cap_seconds": "0",
+    "train.eval_clips": "4", "train.points": "2", "generate.true_prompts": "0", "generate.cap_seconds": "0.1",
     "generate.cap_seconds_per_character": "0.06",
 }  # fmt: skip
 VOICED = ("dataset", "encode", "train", "generate", "listen", "evaluate")  # the others are as for the demo
-PROMPTS = 2  # of the csm-1b-shaped run
+PROMPTS = ("Music to pier five.", "Music to pier three.")  # of that run
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -108,7 +108,8 @@ def csm_1b() -> Path:
         assert count, f"params.yaml has no {name}"
     (made / "params.yaml").write_text(text)
     table = made / "data/prompts.tsv"
-    table.write_text("".join(table.read_text().splitlines(keepends=True)[: 1 + PROMPTS]))
+    rows = [f"short-{number}\tdomain\t{text}\n" for number, text in enumerate(PROMPTS)]
+    table.write_text("".join(["id\tkind\ttext\n", *rows]))
     save_random(made / BASE)
     return made.rename(folder)
 
