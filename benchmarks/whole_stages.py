@@ -39,7 +39,7 @@ ROOT, FOLDER = Path(__file__).parents[1], Path(".timbre/whole_stages").resolve()
 SIZES = ("demo", "csm-1b")
 BASE = "models/random/csm-1b"  # in the clone
 SCALED = {  # parameters of the csm-1b-shaped run that are not the demo's
-    "voice.base": BASE, "dataset.eval_share": "0.05", "train.max_steps": "3", "train.batch": "2",
+    "voice.base": BASE, "dataset.eval_share": "0.05", "train.max_steps": "2", "train.batch": "2",
     "train.eval_clips": "4", "train.points": "2", "generate.true_prompts": "0", "generate.cap_seconds": "0.1",
     "generate.cap_seconds_per_character": "0.06",
 }  # fmt: skip
