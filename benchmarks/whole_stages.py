@@ -137,7 +137,9 @@ def ran(folder: Path, command: str) -> float:
     """CPU seconds of the stage, from nothing."""
     before = of_children()
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
-    subprocess.run(command, shell=True, cwd=folder, check=True, env=environment | {"PYTHONPATH": str(folder)})
+    subprocess.run(
+        command, shell=True, cwd=folder, check=True, env=environment | {"PYTHONPATH": str(folder), "TIMBRE_ANEW": "1"}
+    )
     return round(of_children() - before, 2)
 
 
