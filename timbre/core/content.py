@@ -37,12 +37,12 @@ FLOAT = re.compile(
     r"|[-+]?\.[0-9_]+(?:[eE][-+][0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
 )
 LEADING = re.compile(r"^[ \t?:-]*", re.MULTILINE)
+_CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
 
 
 def content_key(*parts: Any) -> str:
     """A short name for content: 16 hex digits of the SHA-256 of the parts as canonical JSON."""
-    canonical = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+    return hashlib.sha256(_CANONICAL(parts).encode()).hexdigest()[:16]
 
 
 def file_sha256(path: Path) -> str:
