@@ -39,11 +39,12 @@ ROOT, FOLDER = Path(__file__).parents[1], Path(".timbre/whole_stages").resolve()
 SIZES = ("demo", "csm-1b")
 BASE = "models/random/csm-1b"  # in the clone
 SCALED = {  # parameters of the csm-1b-shaped run that are not the demo's
-    "voice.base": BASE, "dataset.eval_share": "0.05", "train.max_steps": "2", "train.batch": "2",
+    "voice.base": BASE, "train.max_steps": "2", "train.batch": "2",
     "train.eval_clips": "4", "train.points": "2", "generate.true_prompts": "0", "generate.cap_seconds": "0.1",
     "generate.cap_seconds_per_character": "0.06",
 }  # fmt: skip
-VOICED = ("dataset", "encode", "train", "generate", "listen", "evaluate")  # the others are as for the demo
+HELD_OUT = 4  # clips of that run
+VOICED = ("encode", "train", "generate", "listen", "evaluate")  # the others are as for the demo
 PROMPTS = ("Music to pier five.", "Music to pier three.")  # of that run
 
 
@@ -110,6 +111,8 @@ def csm_1b() -> Path:
     table = made / "data/prompts.tsv"
     rows = [f"short-{number}\tdomain\t{text}\n" for number, text in enumerate(PROMPTS)]
     table.write_text("".join(["id\tkind\ttext\n", *rows]))
+    held = made / "data/dataset/eval.jsonl"
+    held.write_text("".join(held.read_text().splitlines(keepends=True)[:HELD_OUT]))
     save_random(made / BASE)
     return made.rename(folder)
 

@@ -71,7 +71,8 @@ def test_a_larger_dataset_costs_more_and_a_faster_device_less(root: Path, capsys
         few, many = (growth(capsys, stage, "--model", "csm-1b", "--device", "cpu", at=at) for at in (25, 250))
         assert many == pytest.approx(10 * few, rel=0.05)
     assert large["train"]["seconds"] > 10 * small["train"]["seconds"], "evaluations grow in length and in number"
-    assert all(fast[stage]["seconds"] < small[stage]["seconds"] / 50 for stage in ("train", "generate"))
+    assert fast["train"]["seconds"] < small["train"]["seconds"] / 50
+    assert fast["generate"]["seconds"] < small["generate"]["seconds"] / 20
     assert all(fast[stage]["seconds"] <= small[stage]["seconds"] for stage in small)
 
 
