@@ -5,13 +5,13 @@
 It takes the outputs of `dvc repro` as they are here, in memory, and makes ten versions of them, one after the other, by
 edits that a person would make: words put right in one clip, in several or in the lines of a recording, a clip left out,
 a clip added. The version before them all has these clips wrong, in or not yet in, and is trained from the base. After
-each edit one voice is trained from the base, and one goes on from the version before: the last one has ten warm starts
-behind it. Both are held to all held-out clips, to the clips that the edit was about, and to the sentences of
-benchmarks/development.txt, spoken after a reference clip. Intervals are over the edits, by Student's distribution.
+each edit one voice is trained from the base, and one goes on from the version before. The last one has ten warm starts
+behind it, more than a training allows itself (`MOST_IN_A_ROW`), so that one sees what each more does. Both are held to
+all held-out clips, to the clips that the edit was about, and to the sentences of benchmarks/development.txt, spoken
+after a reference clip. Intervals are over the edits, by Student's distribution.
 
 Each training is kept with its adapter in .timbre/warm_start as soon as it was judged, and the next call goes on from
-there. `--minutes` says after how many of them a call begins no further training; 0 shows
-what is there.
+there. `--minutes` says after how many of them a call begins no further training; 0 shows what is there.
 """
 
 from __future__ import annotations

@@ -39,11 +39,13 @@ ROOT, FOLDER = Path(__file__).parents[1], Path(".timbre/whole_stages").resolve()
 SIZES = ("demo", "csm-1b")
 BASE = "models/random/csm-1b"  # in the clone
 SCALED = {  # parameters of the csm-1b-shaped run that are not the demo's
-    "voice.base": BASE, "dataset.eval_share": "0.05", "train.max_steps": "3", "train.batch": "2",
-    "train.eval_clips": "4", "train.points": "2", "generate.true_prompts": "0", "generate.cap_seconds": "0",
+    "voice.base": BASE, "train.max_steps": "2", "train.batch": "2",
+    "train.points": "2", "generate.true_prompts": "0", "generate.cap_seconds": "0.1",
     "generate.cap_seconds_per_character": "0.06",
 }  # fmt: skip
-PROMPTS = 2  # of the csm-1b-shaped run
+HELD_OUT = 4  # clips of that run
+VOICED = ("encode", "train", "generate", "listen", "evaluate")  # the others are as for the demo
+PROMPTS = ("Music to pier five.", "Music to pier three.")  # of that run
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +59,7 @@ def measure(options: argparse.Namespace) -> Iterator[ResultTable]:
         folder = demo() if size == "demo" else csm_1b()
         commands, seconds = commands_of(folder), dict[str, float]()
         if size != "demo":
-            commands = {name: commands[name] for name in list(commands)[list(commands).index("dataset") :]}
+            commands = {stage: commands[stage] for stage in VOICED}
         for stage, command in commands.items():
             if options.minutes and time.monotonic() - begun > 60 * options.minutes:
                 return print(f"whole_stages: {len(seconds)} of {len(commands)} stages are there; call it again")
@@ -107,7 +109,10 @@ def csm_1b() -> Path:
         assert count, f"params.yaml has no {name}"
     (made / "params.yaml").write_text(text)
     table = made / "data/prompts.tsv"
-    table.write_text("".join(table.read_text().splitlines(keepends=True)[: 1 + PROMPTS]))
+    rows = [f"short-{number}\tdomain\t{text}\n" for number, text in enumerate(PROMPTS)]
+    table.write_text("".join(["id\tkind\ttext\n", *rows]))
+    held = made / "data/dataset/eval.jsonl"
+    held.write_text("".join(held.read_text().splitlines(keepends=True)[:HELD_OUT]))
     save_random(made / BASE)
     return made.rename(folder)
 
@@ -135,7 +140,9 @@ def ran(folder: Path, command: str) -> float:
     """CPU seconds of the stage, from nothing."""
     before = of_children()
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
-    subprocess.run(command, shell=True, cwd=folder, check=True, env=environment | {"PYTHONPATH": str(folder)})
+    subprocess.run(
+        command, shell=True, cwd=folder, check=True, env=environment | {"PYTHONPATH": str(folder), "TIMBRE_ANEW": "1"}
+    )
     return round(of_children() - before, 2)
 
 

@@ -34,10 +34,15 @@ class Silence(NamedTuple):
 
 def embed(model: Any, mels: Any, seconds: Sequence[float]) -> Features:
     """`mels` are (batch, mel bands, 2 * positions) of clips that are silent after so many `seconds`."""
-    positions = round(SECOND * (max(seconds) + MARGIN))
-    if positions + NEAR >= model.dims.n_audio_ctx or not looks_near(model):
+    sounding = positions(max(seconds))
+    if sounding + NEAR >= model.dims.n_audio_ctx or not looks_near(model):
         return model.embed_audio(mels)
-    return _embed(model, mels, positions)
+    return _embed(model, mels, sounding)
+
+
+def positions(seconds: float) -> int:
+    """That are encoded of a clip."""
+    return round(SECOND * (seconds + MARGIN))
 
 
 @functools.lru_cache(maxsize=1)
@@ -51,18 +56,18 @@ def looks_near(model: Any) -> bool:
     sounding = round(2 * SECOND * TRIED)
     noise[:, :, :sounding] = torch.rand(1, model.dims.n_mels, sounding, generator=bands)
     with torch.inference_mode():
-        whole, quick = model.embed_audio(noise), _embed(model, noise, round(SECOND * (TRIED + MARGIN)))
+        whole, quick = model.embed_audio(noise), _embed(model, noise, positions(TRIED))
         return bool((whole - quick).square().mean() <= ALIKE**2 * whole.square().mean())
 
 
-def _embed(model: Any, mels: Any, positions: int) -> Features:
+def _embed(model: Any, mels: Any, sounding: int) -> Features:
     """The first positions as they are heard, the others as silence."""
     import torch
     from torch.nn.functional import scaled_dot_product_attention
 
     encoder, silent = model.encoder, _silence(model)
-    x = _stem(encoder, mels[:, :, : 2 * positions + 2])[:, :positions] + encoder.positional_embedding[:positions]
-    behind = slice(positions, positions + NEAR)
+    x = _stem(encoder, mels[:, :, : 2 * sounding + 2])[:, :sounding] + encoder.positional_embedding[:sounding]
+    behind = slice(sounding, sounding + NEAR)
     for block, (silent_keys, silent_values) in zip(encoder.blocks, silent.layers, strict=True):
         query, key, value = _attended(block, x)
         key, value = (
@@ -72,7 +77,7 @@ def _embed(model: Any, mels: Any, positions: int) -> Features:
         heard = scaled_dot_product_attention(query, key, value)
         x = x + block.attn.out(heard.permute(0, 2, 1, 3).flatten(2))
         x = x + block.mlp(block.mlp_ln(x))
-    return torch.cat((encoder.ln_post(x), silent.features[:, positions:].expand(len(x), -1, -1)), 1)
+    return torch.cat((encoder.ln_post(x), silent.features[:, sounding:].expand(len(x), -1, -1)), 1)
 
 
 @functools.lru_cache(maxsize=1)

@@ -26,7 +26,7 @@ ROW = 0.15  # of a small layer's time, that each further row takes on a CPU; fit
 
 # Seconds of a CPU until a stage's process can begin, by what it needs, with a small model loaded; MLflow also makes its
 # store and takes in a run's files. To be renewed by `python -m benchmarks.whole_stages` where imports change.
-START = {"plain": 0.7, "torch": 3.0, "voice": 5.0, "mlflow": 14.0}
+START = {"plain": 0.7, "torch": 3.0, "voice": 4.5, "mlflow": 14.0}
 LOADING = 0.5 * GB  # bytes of a large model's weights that are read and laid out in a second
 SMALL = 30e6  # weights, below which a second core brings nothing
 
@@ -177,6 +177,7 @@ class Listener(NamedTuple):
     width: int
     encoder: int  # layers
     decoder: int
+    near: bool = False  # its positions look at what is near: of a short clip, only the clip is encoded
 
     @property
     def weights(self) -> float:
@@ -186,7 +187,7 @@ class Listener(NamedTuple):
 LISTENERS = {
     "tiny": Listener(384, 4, 4), "base": Listener(512, 6, 6), "small": Listener(768, 12, 12),
     "medium": Listener(1024, 24, 24), "large": Listener(1280, 32, 32), "turbo": Listener(1280, 32, 4),
-    "models/tiny/whisper.pt": Listener(160, 3, 2),
+    "models/tiny/whisper.pt": Listener(160, 3, 2, near=True),
 }  # fmt: skip
 POSITIONS, TOKENS, VOCABULARY = 1500, 4.0, 51_866  # of a window of 30 s; a second of speech; of ids
 LONGEST = 1.3  # tokens of a batch's longest clip, by those of a mean one: a batch is decoded until all have ended
@@ -199,10 +200,10 @@ def listener(model: str) -> Listener:
 
 
 def hearing(whisper: Listener, lengths: Sequence[float], rows: int, device: Device) -> float:
-    """Seconds for clips of so many seconds, each in a window of 30 s, so many windows at once: the encoder works on all
-    of a window, and the decoder says one token of each after the other."""
+    """Seconds for clips of so many seconds, each in a window of 30 s, so many windows at once: most encoders work on
+    all of a window, and the decoder says one token of each after the other."""
     w, pace = whisper.width, device.pace(whisper.weights)
-    encoder = whisper.encoder * POSITIONS * (24 * w**2 + 4 * POSITIONS * w)
+    encoder = sum(_encoding(whisper, seconds) for seconds in lengths)
     keys = whisper.decoder * 4 * w**2 * POSITIONS  # of what the decoder looks at
     read = 16 * whisper.decoder * w**2 + w * VOCABULARY  # weights, for each token
     rows = min(rows, len(lengths))
@@ -210,7 +211,14 @@ def hearing(whisper: Listener, lengths: Sequence[float], rows: int, device: Devi
     least = max(read * size / (device.bandwidth * device.read), whisper.decoder * HEARD_LAYER)
     token = max(least, 2 * read * rows / pace) + rows * HEARD_ROW
     steps = TOKENS * sum(lengths) / rows * (LONGEST if rows > 1 else 1)
-    return len(lengths) * (encoder + keys) / pace + steps * token
+    return (encoder + len(lengths) * keys) / pace + steps * token
+
+
+def _encoding(whisper: Listener, seconds: float) -> float:
+    """Operations of a window (timbre/asr/silent_tail.py)."""
+    positions = min(POSITIONS, POSITIONS / 30 * (seconds + 1)) if whisper.near else POSITIONS
+    seen = min(POSITIONS, positions + 100)
+    return whisper.encoder * positions * (24 * whisper.width**2 + 4 * seen * whisper.width)
 
 
 @dataclass(frozen=True)
