@@ -11,12 +11,13 @@ which the estimate is told too (`SCALED`). It takes 4 GB on the disk and 12 GB o
 sentence, so a cap does, after as many seconds as a voice would take. Whisper and the speaker encoder are the tiny ones.
 
 A stage is kept when it is done, and the next call goes on from there. `--minutes` says after how many of them a call
-begins no further stage.
+begins no further stage; 0 shows what is there.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import resource
@@ -60,11 +61,15 @@ def measure(options: argparse.Namespace) -> Iterator[ResultTable]:
         commands, seconds = commands_of(folder), dict[str, float]()
         if size != "demo":
             commands = {stage: commands[stage] for stage in VOICED}
+        state = FOLDER / f"{size}.json"
         for stage, command in commands.items():
-            if options.minutes and time.monotonic() - begun > 60 * options.minutes:
-                return print(f"whole_stages: {len(seconds)} of {len(commands)} stages are there; call it again")
-            seconds[stage] = float(kept(FOLDER / f"{size}.json", stage, partial(ran, folder, command)))
-        yield ResultTable(f"{size}: the stage", rows_of(folder, seconds))
+            late = options.minutes is not None and time.monotonic() - begun >= 60 * options.minutes
+            if late and stage not in (json.loads(state.read_text()) if state.exists() else {}):
+                print(f"whole_stages: {len(seconds)} of {len(commands)} stages are there; call it again to go on")
+                break
+            seconds[stage] = float(kept(state, stage, partial(ran, folder, command)))
+        if seconds:
+            yield ResultTable(f"{size}: the stage", rows_of(folder, seconds))
 
 
 def rows_of(folder: Path, seconds: Mapping[str, float]) -> list[TimedRow]:

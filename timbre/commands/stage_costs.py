@@ -37,6 +37,7 @@ WINDOW = 30  # seconds that Whisper hears at once
 WORD_TIMES = 1.4  # of the time without: the decoder reads all of its tokens once more, and is asked where it looked
 CLIP = 0.05  # seconds of a CPU to read or write a sound, beside what grows with its length
 RECORDED = 1.2  # seconds of a recording for each of its clips: pauses, and what is left out
+REFERENCE = 8  # seconds of a clip that a sample clones
 OTHER_ADAPTER = 1.0  # seconds of a CPU until a small model has another adapter, and has heard its reference
 TEXT = 60  # characters of a prompt where there is no table
 SPOKEN_SECONDS = 0.06  # that speech takes for a character
@@ -242,13 +243,17 @@ def _waves(settings: Settings, waves: WaveShape, device: Device, train: Clips, t
 
 def _generation(section: GenerateParams, shape: Shape, device: Device, texts: Sequence[int], here: bool) -> CostLine:
     speech = sum(SPOKEN_SECONDS * length for length in texts)
-    slots = min(section.batch, len(texts))
+    slots = min(section.batch, len(texts) // 2)  # the base's, then those of the tuned voice
     frame, source = cost_estimate.speaking_frame(shape, slots, device), COMPUTED
     factor = frame * shape.frame_rate / slots + _sound(shape, device)
     if here and (measured := _real_time_factor()):
         factor, source = measured[0], _measured(measured[1], "sample")
     work = f"{len(texts)} samples, {speech / 60:.1f} minutes at {1 / factor:,.3g}× real time"
-    return CostLine("generate", speech * factor + (CLIP * len(texts) if source == COMPUTED else 0), work, source)
+    if source != COMPUTED:
+        return CostLine("generate", speech * factor, work, source)
+    heard = REFERENCE * shape.frame_rate * len(texts) / 2  # positions before those that clone
+    read = 2 * shape.sentence.weights * heard / device.pace(shape.weights)
+    return CostLine("generate", speech * factor + read + CLIP * len(texts), work, source)
 
 
 def _prompts(section: GenerateParams, held: Clips) -> list[int]:
