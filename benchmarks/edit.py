@@ -140,5 +140,9 @@ def environment(voice: Path) -> dict[str, str]:
     return os.environ | {"PATH": path, "PYTHONPATH": str(voice)}
 
 
-if __name__ == "__main__":
+def main() -> None:
     run("edit", __doc__, arguments, measure)
+
+
+if __name__ == "__main__":
+    main()

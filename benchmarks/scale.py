@@ -35,7 +35,7 @@ from benchmarks.noop import ROOT, dvc, new_repository, write
 from benchmarks.table import ResultTable, TimedRow
 from timbre.mapping.packing import MOST
 
-COPIED = ("dvc.yaml", "params.yaml", "stages", "timbre", "models/tiny")
+COPIED = (".dvcignore", "dvc.yaml", "params.yaml", "stages", "timbre", "models/tiny")
 LISTED = ("data/glossary.txt", "data/prompts.tsv", "data/pronunciations.tsv")
 PREPARED = ("fetch", "transcribe", "segment", "chunk", "check", "dataset", "encode")
 PER_CLIP = ("data/clips", "data/codes/csm", "data/heard", "data/voices")
@@ -142,7 +142,7 @@ def renewed(repository: Path) -> Path:
     """What an earlier run built, with the stages and the library of today, whose results are the same."""
     shutil.rmtree(repository / "stages")
     shutil.rmtree(repository / "timbre")
-    copy(repository, "stages", "timbre")
+    copy(repository, ".dvcignore", "stages", "timbre")
     dvc(repository, "commit", "--force", *PREPARED)
     return repository
 

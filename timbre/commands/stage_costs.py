@@ -35,13 +35,15 @@ STAGE2 = "train stage 2"  # in the same process as the first
 CONDITIONS = 4  # that `generate` speaks each prompt in
 WINDOW = 30  # seconds that Whisper hears at once
 WORD_TIMES = 1.4  # of the time without: the decoder reads all of its tokens once more, and is asked where it looked
-CLIP = 0.05  # seconds of a CPU to read, encode and keep a clip, beside what grows with its length
+CLIP = 0.05  # seconds of a CPU to read or write a sound, beside what grows with its length
+RECORDED = 1.2  # seconds of a recording for each of its clips: pauses, and what is left out
+REFERENCE = 8  # seconds of a clip that a sample clones
 OTHER_ADAPTER = 1.0  # seconds of a CPU until a small model has another adapter, and has heard its reference
 TEXT = 60  # characters of a prompt where there is no table
 SPOKEN_SECONDS = 0.06  # that speech takes for a character
 # Seconds of a CPU for a second of sound: to bring it, to find speech with silero, to cut and measure it, and to make
 # the picture and the MP3 of the report. Measured of the demo.
-FETCHED, SILERO, CUT, PICTURED = 0.001, 0.015, 0.01, 0.02
+FETCHED, SILERO, CUT, PICTURED = 0.001, 0.013, 0.01, 0.018
 MEASURED, COMPUTED = "measured in the last run", "computed"
 
 
@@ -143,13 +145,14 @@ def _lines(
     every = train + held
     lengths = [length for length, _ in every]
     seconds = sum(lengths)
-    recorded = f"{seconds / 60:.1f} minutes"
+    recorded = RECORDED * seconds
+    minutes = f"{recorded / 60:.1f} minutes"
     loaded = shape.weights * (2 if device.half else 4) / LOADING
-    yield _computed("fetch", "plain", FETCHED * seconds, recorded)
-    yield _transcription(settings, device, seconds)
+    yield _computed("fetch", "plain", FETCHED * recorded, minutes)
+    yield _transcription(settings, device, recorded)
     yield _computed("segment", "plain", 0, f"{len(every)} clips")
     vad = settings.chunk.vad == "silero"
-    yield _computed("chunk", "torch" if vad else "plain", seconds * (CUT + SILERO * vad), recorded)
+    yield _computed("chunk", "torch" if vad else "plain", recorded * (CUT + SILERO * vad), minutes)
     ear = cost_estimate.EARS.get(settings.speaker.model, cost_estimate.WAVLM)
     whisper = cost_estimate.listener(settings.whisper.model)
     heard = cost_estimate.hearing(whisper, lengths, settings.check.batch, device)
@@ -157,7 +160,9 @@ def _lines(
     yield _computed("check", "voice", heard, f"{len(every)} clips heard")
     yield _computed("dataset", "plain", 0, f"{len(every)} clips")
     codec = device.pace(shape.codec.weights, half=False)
-    yield _computed("encode", "voice", loaded + seconds * shape.codec.encoding / codec + CLIP * len(every), recorded)
+    yield _computed(
+        "encode", "voice", loaded + seconds * shape.codec.encoding / codec + CLIP * len(every), f"{len(every)} clips"
+    )
     yield _started(_training(settings.train, shape, device, talks, held, batch, here), "voice", loaded)
     if shape.waves:
         yield _waves(settings, shape.waves, device, train, talks)
@@ -238,13 +243,17 @@ def _waves(settings: Settings, waves: WaveShape, device: Device, train: Clips, t
 
 def _generation(section: GenerateParams, shape: Shape, device: Device, texts: Sequence[int], here: bool) -> CostLine:
     speech = sum(SPOKEN_SECONDS * length for length in texts)
-    slots = min(section.batch, len(texts))
+    slots = min(section.batch, len(texts) // 2)  # the base's, then those of the tuned voice
     frame, source = cost_estimate.speaking_frame(shape, slots, device), COMPUTED
     factor = frame * shape.frame_rate / slots + _sound(shape, device)
     if here and (measured := _real_time_factor()):
         factor, source = measured[0], _measured(measured[1], "sample")
     work = f"{len(texts)} samples, {speech / 60:.1f} minutes at {1 / factor:,.3g}× real time"
-    return CostLine("generate", speech * factor, work, source)
+    if source != COMPUTED:
+        return CostLine("generate", speech * factor, work, source)
+    heard = REFERENCE * shape.frame_rate * len(texts) / 2  # positions before those that clone
+    read = 2 * shape.sentence.weights * heard / device.pace(shape.weights)
+    return CostLine("generate", speech * factor + read + CLIP * len(texts), work, source)
 
 
 def _prompts(section: GenerateParams, held: Clips) -> list[int]:

@@ -26,7 +26,7 @@ ROW = 0.15  # of a small layer's time, that each further row takes on a CPU; fit
 
 # Seconds of a CPU until a stage's process can begin, by what it needs, with a small model loaded; MLflow also makes its
 # store and takes in a run's files. To be renewed by `python -m benchmarks.whole_stages` where imports change.
-START = {"plain": 0.7, "torch": 3.0, "voice": 5.0, "mlflow": 14.0}
+START = {"plain": 0.7, "torch": 3.0, "voice": 4.5, "mlflow": 14.0}
 LOADING = 0.5 * GB  # bytes of a large model's weights that are read and laid out in a second
 SMALL = 30e6  # weights, below which a second core brings nothing
 

@@ -71,7 +71,8 @@ def test_a_larger_dataset_costs_more_and_a_faster_device_less(root: Path, capsys
         few, many = (growth(capsys, stage, "--model", "csm-1b", "--device", "cpu", at=at) for at in (25, 250))
         assert many == pytest.approx(10 * few, rel=0.05)
     assert large["train"]["seconds"] > 10 * small["train"]["seconds"], "evaluations grow in length and in number"
-    assert all(fast[stage]["seconds"] < small[stage]["seconds"] / 50 for stage in ("train", "generate"))
+    assert fast["train"]["seconds"] < small["train"]["seconds"] / 50
+    assert fast["generate"]["seconds"] < small["generate"]["seconds"] / 20
     assert all(fast[stage]["seconds"] <= small[stage]["seconds"] for stage in small)
 
 
@@ -197,7 +198,7 @@ def test_what_the_last_run_measured_here_is_taken_and_said_and_nothing_elses(
     (root / "reports/speed.json").write_text('{"real_time_factor": 2.0, "samples": 4}')
     after = run(capsys, "--minutes", "5")["stages"]
     assert {name for name, line in after.items() if line["source"] != "computed"} == {"train", "generate"}
-    assert after["train"]["seconds"] > 100 * 80
+    assert after["train"]["seconds"] > 100 * 40
     assert after["train"]["source"] == "measured in the last run, over 1 step"
     assert after["generate"]["source"] == "measured in the last run, over 4 samples"
     for other in (["--device", "h200"], ["--model", "csm-1b"]):
