@@ -1,18 +1,21 @@
 """What many clips cost DVC and an edit, each file by itself and in shards: 100, 5,800 and 29,000 clips.
 
-    python -m benchmarks.scale [--clips 100 5800 29000] [--layouts files shards]
+    python -m benchmarks.scale [--clips 100 5800 29000] [--layouts files shards] [--keep FOLDER] [--add]
 
 Each repository is this project's own pipeline up to `dataset` and `encode`, with recordings of a hundred short lines of
 synthetic sound. Clips are cut without a measure of their loudness; the loudness of recordings, what Whisper hears,
 embeddings and codes are made up, for what is measured cuts, hears and encodes no more than one clip. Then a word of a
 transcript is edited, and after it the end of a line, which cuts one clip; `dvc repro dataset encode` follows each. The
 same repository goes on to shards of 512 clips at most, and has two more such edits; with `--layouts shards` it begins
-there, and leaves out the files. Seconds are the CPU's.
+there, and leaves out the files. Seconds are the CPU's. 29,000 clips take some ten minutes to build: with `--keep` the
+repositories stay in a folder, and the next run takes them from there with the stages and the library of that day; with
+`--add` the table keeps the rows of earlier runs that are not measured again.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import shutil
@@ -32,7 +35,7 @@ from benchmarks.noop import ROOT, dvc, new_repository, write
 from benchmarks.table import ResultTable, TimedRow
 from timbre.mapping.packing import MOST
 
-COPIED = ("dvc.yaml", "params.yaml", "stages", "timbre", "models/tiny")
+COPIED = (".dvcignore", "dvc.yaml", "params.yaml", "stages", "timbre", "models/tiny")
 LISTED = ("data/glossary.txt", "data/prompts.tsv", "data/pronunciations.tsv")
 PREPARED = ("fetch", "transcribe", "segment", "chunk", "check", "dataset", "encode")
 PER_CLIP = ("data/clips", "data/codes/csm", "data/heard", "data/voices")
@@ -51,21 +54,31 @@ def main() -> None:
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clips", type=int, nargs="+", default=[100, 5800, 29000])
     parser.add_argument("--layouts", choices=LAYOUTS, nargs="+", default=LAYOUTS)
+    parser.add_argument("--keep", type=Path, help="folder for repositories that are built once")
+    parser.add_argument("--add", action="store_true", help="to the rows of earlier runs")
 
 
 def measure(options: argparse.Namespace) -> Iterator[ResultTable]:
-    rows: list[TimedRow] = []
+    file = options.out / "scale.json"
+    rows = {row.name: row for row in (table.read(file)[1][0].rows if options.add and file.exists() else ())}
     for count in options.clips:
-        repository = build(count, options.layouts[0])
-        try:
-            rows.append(row(repository, count, options.layouts[0], 0))
-            if len(options.layouts) > 1:
-                replace(repository / "params.yaml", "shards: off", f"shards: {MOST}")
-                seconds = repro(repository, "-f", "-s", "chunk", "check", "encode")
-                rows.append(row(repository, count, "shards", 2, **{"to shards, CPU s": seconds}))
-        finally:
+        for new in measured(count, options.layouts, options.keep):
+            rows[new.name] = new
+        yield ResultTable("a word's edit, to `dataset`", list(rows.values()), unit="CPU s")
+
+
+def measured(count: int, layouts: Sequence[str], keep: Path | None) -> Iterator[TimedRow]:
+    place = keep and keep.resolve() / f"{count}-{layouts[0]}"
+    repository = renewed(place) if place and place.exists() else build(count, layouts[0], place)
+    try:
+        yield row(repository, count, layouts[0], 0)
+        if len(layouts) > 1:
+            replace(repository / "params.yaml", "shards: off", f"shards: {MOST}")
+            seconds = repro(repository, "-f", "-s", "chunk", "check", "encode")
+            yield row(repository, count, "shards", 2, **{"to shards, CPU s": seconds})
+    finally:
+        if not place:
             shutil.rmtree(repository.parent)
-        yield ResultTable("a word's edit, to `dataset`", rows, unit="CPU s")
 
 
 def row(repository: Path, count: int, layout: str, line: int, **more: float) -> TimedRow:
@@ -74,6 +87,8 @@ def row(repository: Path, count: int, layout: str, line: int, **more: float) -> 
     nothing = repro(repository)
     files = sum(len(list((repository / name).iterdir())) for name in PER_CLIP)
     transcript = repository / "data/transcripts/talk-000.tsv"
+    transcript.write_text(lines_of(0), encoding="utf-8")  # as no edit of an earlier run left it
+    repro(repository)
     replace(transcript, text(line), f"{text(line)} Again.")
     seconds = repro(repository)
     before = objects(repository)
@@ -102,13 +117,12 @@ def replace(path: Path, old: str, new: str) -> None:
     path.write_text(content.replace(old, new), encoding="utf-8")
 
 
-def build(clips: int, layout: str) -> Path:
+def build(clips: int, layout: str, place: Path | None = None) -> Path:
     repository = new_repository()
-    for name in (*COPIED, *LISTED):
-        source, target = ROOT / name, repository / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        ignore = shutil.ignore_patterns("__pycache__", "dvc.yaml", "dvc.lock", "recipe")
-        shutil.copytree(source, target, ignore=ignore) if source.is_dir() else shutil.copy(source, target)
+    if place:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        repository = Path(shutil.move(repository, place))
+    copy(repository, *COPIED, *LISTED)
     params = YAML().load(repository / "params.yaml")
     params["chunk"] |= {"vad": "energy", "max_seconds": 2, "min_seconds": 0.5}
     params["dataset"] |= dict.fromkeys(NO_LIMITS)
@@ -124,6 +138,23 @@ def build(clips: int, layout: str) -> Path:
     return repository
 
 
+def renewed(repository: Path) -> Path:
+    """What an earlier run built, with the stages and the library of today, whose results are the same."""
+    shutil.rmtree(repository / "stages")
+    shutil.rmtree(repository / "timbre")
+    copy(repository, ".dvcignore", "stages", "timbre")
+    dvc(repository, "commit", "--force", *PREPARED)
+    return repository
+
+
+def copy(repository: Path, *names: str) -> None:
+    for name in names:
+        source, target = ROOT / name, repository / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        ignore = shutil.ignore_patterns("__pycache__", "dvc.yaml", "dvc.lock", "recipe")
+        shutil.copytree(source, target, ignore=ignore) if source.is_dir() else shutil.copy(source, target)
+
+
 def environment() -> dict[str, str]:
     """The repository's own stages and library, and this benchmark."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join([".", str(ROOT)])}
@@ -134,16 +165,21 @@ def add_recording(repository: Path, number: int) -> None:
     path = repository / f"data/recordings/{name}.flac"
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, sound(number), RATE, subtype="PCM_16")
-    rows = [
-        f"{line_end(line) - SPOKEN:.2f}\t{line_end(line):.2f}\tann\t\t{text(number * LINES + line)}"
-        for line in range(LINES)
-    ]
-    write(repository / f"data/transcripts/{name}.tsv", "\n".join(["start\tend\tspeaker\tflag\ttext", *rows]) + "\n")
+    write(repository / f"data/transcripts/{name}.tsv", lines_of(number))
     with (repository / "data/sources.yaml").open("a", encoding="utf-8") as sources:
         sources.write(
             f"- {{id: {name}, file: data/recordings/{name}.flac, speaker: ann, language: en, licence: CC0-1.0, "
             "consent: synthetic sound, draft: false}\n"
         )
+
+
+def lines_of(number: int) -> str:
+    """The transcript of a recording."""
+    rows = [
+        f"{line_end(line) - SPOKEN:.2f}\t{line_end(line):.2f}\tann\t\t{text(number * LINES + line)}"
+        for line in range(LINES)
+    ]
+    return "\n".join(["start\tend\tspeaker\tflag\ttext", *rows]) + "\n"
 
 
 def text(number: int) -> str:
@@ -156,11 +192,18 @@ def line_end(line: int) -> float:
 
 def sound(number: int) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Syllables in each line and near silence between them, in each recording others."""
+    seconds, syllables, noise = voiceless()
+    return 0.8 * ((seconds * np.float32(100 + number % 97)) % 1 - 0.5) * syllables + np.roll(noise, number)
+
+
+@functools.cache
+def voiceless() -> tuple[np.ndarray[Any, np.dtype[np.float32]], ...]:
+    """What all recordings share: their seconds, how loud the voice is at each, and what is heard besides."""
     seconds = np.arange(round((EVERY * LINES + 0.4) * RATE)) / RATE
-    voice = (seconds * (100 + number % 97)) % 1 - 0.5
     spoken = (seconds % EVERY >= EVERY - SPOKEN) & (seconds < EVERY * LINES)
-    noise = np.random.default_rng(number).random(len(seconds)) - 0.5
-    return np.asarray(0.4 * voice * np.abs((seconds * 4) % 1 - 0.5) * 2 * spoken + 0.0006 * noise, np.float32)
+    noise = np.random.default_rng(0).random(len(seconds)) - 0.5
+    parts = seconds, np.abs((seconds * 4) % 1 - 0.5) * spoken, 0.0006 * noise
+    return tuple(part.astype(np.float32) for part in parts)
 
 
 def prepare() -> None:

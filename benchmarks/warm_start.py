@@ -5,12 +5,13 @@
 It takes the outputs of `dvc repro` as they are here, in memory, and makes ten versions of them, one after the other, by
 edits that a person would make: words put right in one clip, in several or in the lines of a recording, a clip left out,
 a clip added. The version before them all has these clips wrong, in or not yet in, and is trained from the base. After
-each edit one voice is trained from the base, and one goes on from the version before: the last one has ten warm starts
-behind it. Both are held to all held-out clips, to the clips that the edit was about, and to the sentences of
-benchmarks/development.txt, spoken after a reference clip. Intervals are over the edits, by Student's distribution.
+each edit one voice is trained from the base, and one goes on from the version before. The last one has ten warm starts
+behind it, more than a training allows itself (`MOST_IN_A_ROW`), so that one sees what each more does. Both are held to
+all held-out clips, to the clips that the edit was about, and to the sentences of benchmarks/development.txt, spoken
+after a reference clip. Intervals are over the edits, by Student's distribution.
 
 Each training is kept with its adapter in .timbre/warm_start as soon as it was judged, and the next call goes on from
-there. `--minutes` says after how many of them a call begins no further training.
+there. `--minutes` says after how many of them a call begins no further training; 0 shows what is there.
 """
 
 from __future__ import annotations
@@ -98,20 +99,29 @@ def measure(options: argparse.Namespace) -> Iterator[ResultTable]:
     edits = edits_of(clips)[: options.edits]
     asked = [WarmTraining(0, False)]
     asked += [WarmTraining(edit, warm) for edit in range(1, len(edits) + 1) for warm in (False, True)]
-    begun, done = time.monotonic(), {}
+    begun, done = time.monotonic(), dict[WarmTraining, Trained]()
     for one in asked:
-        if not is_kept(one) and options.minutes and time.monotonic() - begun > 60 * options.minutes:
-            return print(f"warm_start: {len(done)} of {len(asked)} trainings are there; call it again to go on")
+        if not is_kept(one) and options.minutes is not None and time.monotonic() - begun >= 60 * options.minutes:
+            print(f"warm_start: {len(done)} of {len(asked)} trainings are there; call it again to go on")
+            break
         done[one] = judged(settings, one, clips, edits)
-    cold = [done[WarmTraining(edit + 1, False)] for edit in range(len(edits))]
-    warm = [done[WarmTraining(edit + 1, True)] for edit in range(len(edits))]
+    whole = [edit for edit in range(1, len(edits) + 1) if WarmTraining(edit, True) in done]
+    if len(whole) > 1:
+        yield from tables(done, edits, whole)
+
+
+def tables(
+    done: Mapping[WarmTraining, Trained], edits: Sequence[DatasetEdit], whole: Sequence[int]
+) -> Iterator[ResultTable]:
+    cold, warm = [[done[WarmTraining(edit, way)] for edit in whole] for way in (False, True)]
     rows = [row("from the base", cold), row("from the version before", warm)]
     pairs = [difference(w, c) for w, c in zip(warm, cold, strict=True)]
-    yield ResultTable(f"After each of {len(edits)} edits", [*rows, row("difference", pairs, sign="+")])
-    numbered = enumerate(zip(edits, pairs, strict=True), start=1)
-    yield ResultTable(
-        "Difference after", [row(f"{number}: {edit.kind}", [pair], sign="+") for number, (edit, pair) in numbered]
-    )
+    counted = f"{len(whole)} edits" if len(whole) == len(edits) else f"the first {len(whole)} of {len(edits)} edits"
+    yield ResultTable(f"After each of {counted}", [*rows, row("difference", pairs, sign="+")])
+    one_by_one = [
+        row(f"{number}: {edits[number - 1].kind}", [pair], sign="+") for number, pair in zip(whole, pairs, strict=True)
+    ]
+    yield ResultTable("Difference after edit", one_by_one)
 
 
 def difference(warm: Trained, cold: Trained) -> Trained:

@@ -89,10 +89,9 @@ def records_of(rows: Sequence[Clip], out: Path) -> dict[str, dict[str, Any]]:
 
 
 def strangers(
-    rows: Sequence[Clip], clips: Path, others: Path, out: Path, encoder: SpeakerParams, engine: ComputeParams
+    sounds: Sequence[JudgedSound], clips: Path, others: Path, out: Path, encoder: SpeakerParams, engine: ComputeParams
 ) -> set[str]:
     """Ids of the clips that sound like somebody else than most of their speaker's."""
-    sounds = [JudgedSound("true", clip.id, clip.speaker, clips / f"{clip.id}.flac") for clip in rows]
     strange = list(speaker_similarity.other_sounds(others, [], clips))
     judged, make = [*sounds, *strange], partial(digests_of, sounds)
     digests = kept_value("sounds", shards.state(clips), make)
@@ -140,15 +139,16 @@ def main(
     spoken = {r.id: r.language for r in fetched(sources, raw)}
     languages.refuse(model, spoken)
     rows, fingerprint = read_jsonl(table, Clip), asr.fingerprint(model)
+    sounds = [JudgedSound("true", clip.id, clip.speaker, clips / f"{clip.id}.flac") for clip in rows]
     jobs = []
-    for clip in rows:
+    for clip, sound in zip(rows, sounds, strict=True):
         key = content_key(VERSION, clip.id, spoken[clip.recording], fingerprint)
-        jobs.append(Job(clip.id, key, Hearing(clips / f"{clip.id}.flac", spoken[clip.recording], key)))
+        jobs.append(Job(clip.id, key, Hearing(sound.path, spoken[clip.recording], key)))
     compute, engine = partial(hear, model=model), settings.compute
     refresh(
         out, jobs, compute, suffixes=[".json"], label="check", batch=params.batch, engine=engine, gpu=True, shards=True
     )
-    strange = strangers(rows, clips, Path(settings.evaluate.others), voices, settings.speaker, engine)
+    strange = strangers(sounds, clips, Path(settings.evaluate.others), voices, settings.speaker, engine)
     compared = list(labelled(rows, out, spoken, strange))
     compared.sort(key=lambda row: (-row.cer, not row.numbers, row.recording, row.start))
     write_jsonl(labels, compared)

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -36,8 +37,9 @@ from timbre.evaluation.measures import COMPARED, MEASURES
 from timbre.evaluation.metrics import read as read_metrics
 from timbre.families import WeightsLicence
 from timbre.mapping.stage import run_stage
+from timbre.mapping.store import ANEW
 from timbre.project.permissions import Permissions, Used, of_dataset
-from timbre.report import data, method, sample_rows, tables
+from timbre.report import data, kept_sounds, method, sample_rows, tables
 from timbre.report import training as figures
 from timbre.report.data import Data
 from timbre.report.numbers import clock, percent
@@ -124,10 +126,12 @@ def main(
     settings = read()
     licence = families.limits(settings.voice.family)
     evidence, scored = read_metrics(metrics), sample_rows.read_scores(scores, samples)
-    learnt = data.read(dataset, review, clips, raw, speech, allowed.holds_barred_voice)
     version = folder_key(training.parent)
-    trained = figures.read(training, history, points, scored, samples, version)
-    rows = sample_rows.rows(scored, samples, version, lambda clip: sound(clips / f"{clip}.flac"))
+    with kept_sounds.kept(None if os.environ.get(ANEW) else kept_sounds.FILE):
+        learnt = data.read(dataset, review, clips, raw, speech, allowed.holds_barred_voice)
+        trained = figures.read(training, history, points, scored, samples, version)
+        rows = sample_rows.rows(scored, samples, version, lambda clip: sound(clips / f"{clip}.flac"))
+        cloned = references(scored, [*learnt.train, *learnt.evaluation], clips)
     worst = sample_rows.worst(rows)
     page = render(
         verdict=verdict(evidence),
@@ -145,7 +149,7 @@ def main(
         worst=worst,
         training=trained,
         data=learnt,
-        references=references(scored, [*learnt.train, *learnt.evaluation], clips),
+        references=cloned,
         voices=voices(learnt, of_dataset(dataset), allowed),
         base=scored[0].sample.base,
         licence=licence,

@@ -27,9 +27,11 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import os
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,7 +46,9 @@ from timbre.evaluation import metrics as evidence
 from timbre.evaluation import mos, score_rows
 from timbre.evaluation.measures import asks
 from timbre.mapping.stage import run_stage
+from timbre.mapping.store import ANEW
 from timbre.project.permissions import Permissions, of_dataset
+from timbre.report import kept_sounds
 from timbre.report.note import note
 from timbre.tracking import about, lineage, mlmodel, offline, other_runs, registry, version
 from timbre.tracking.version import TrackedFiles
@@ -125,12 +129,15 @@ def fill(
     client.log_artifacts(run_id, str(files.adapter), registry.ADAPTER)
     loadable(client, run_id, parameters["voice"])
     from timbre.audio.leaving import marked_copy
-    from timbre.report import sound_pictures  # numpy and the sound library: only where there is something to record
+    from timbre.report import (
+        sound_pictures,
+    )  # numpy and the sound library: only where there is something to record
 
     key = mlmodel.adapter_key(files.adapter)
     with tempfile.TemporaryDirectory() as folder:
         mark_samples(files.samples, key, Path(folder))
-        sound_pictures.draw(files.samples, Path(folder))
+        with drawn_for_the_report():
+            sound_pictures.draw(files.samples, Path(folder))
         client.log_artifacts(run_id, folder, "samples")
     for speaker, step, sound in sound_pictures.way(files.points, files.samples, training(files.adapter)):
         with tempfile.TemporaryDirectory() as folder:
@@ -144,6 +151,10 @@ def fill(
     for path in (files.scores, files.metrics):
         client.log_artifact(run_id, str(path))
     publish(client, run_id, files.report)
+
+
+def drawn_for_the_report() -> AbstractContextManager[None]:
+    return kept_sounds.kept(None if os.environ.get(ANEW) else kept_sounds.FILE, add=False)
 
 
 def mark_samples(samples: Path, key: str, folder: Path) -> None:
@@ -178,7 +189,8 @@ def side_by_side(client: MlflowClient, run_id: str, files: TrackedFiles, key: st
     """Sentence × run with players, as a page that MLflow shows; and this run's sounds, for the pages of later runs."""
     from timbre.report import side_by_side as page
 
-    own = page.own_sentences(files.scores, files.samples, key)
+    with drawn_for_the_report():
+        own = page.own_sentences(files.scores, files.samples, key)
     columns = [page.PlayedRun(str(client.get_run(run_id).info.run_name), "this run", page.by_line(own))]
     for other in other_runs.others(client, run_id):
         try:

@@ -47,7 +47,7 @@ from timbre.core.params import read
 from timbre.core.records import EARLY_TAG, GO_ON, beginning, early_ending
 from timbre.core.safe_text import warn
 from timbre.core.sections import Settings, TrainParams, VoiceParams
-from timbre.families import Course, Voice
+from timbre.families import Course, Voice, lean_transformers
 from timbre.mapping import inputs
 from timbre.mapping.entries import RECORD, Entry
 from timbre.mapping.stage import run_stage
@@ -229,7 +229,9 @@ def train(task: Task, entry: Entry, speed: Path, params: TrainParams, base: Voic
         print(f"train: {beginning(before.record())}")
     asked_for = warm_start.gentler(params) if before else params
     runs = []
-    with LiveCurves(task.key, base.family, asdict(params)) if distributed.first() else nullcontext() as live:
+    # an optimiser imports the compiler only to tell it to stay away; what shards a model needs it
+    lean = lean_transformers.uncompiled() if distributed.part().of == 1 else nullcontext()
+    with lean, LiveCurves(task.key, base.family, asdict(params)) if distributed.first() else nullcontext() as live:
         weights = before.weights if before else None
         for run in learn(voice, task.clips, task.held, asked_for, task.own, scratch, live, before=weights):
             check_effect(run.course, task.clips[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,10 +16,23 @@ from stages import check as stage
 from stages.check import Hearing, hear, main
 from tests.support.paths import ROOT
 from timbre import asr, audio
+from timbre.asr import silent_tail
 from timbre.core.records import Clip, Label, read_jsonl, write_jsonl
 from timbre.core.sections import CheckParams, SpeakerParams, WhisperParams
 from timbre.mapping import batch
 from timbre.project.transcripts import read as read_transcript
+
+
+class Counted:
+    """A function, and how often it was called."""
+
+    def __init__(self, function: Callable[..., object]) -> None:
+        self.function, self.calls = function, 0
+
+    def __call__(self, *given: object) -> object:
+        self.calls += 1
+        return self.function(*given)
+
 
 MODEL = WhisperParams(str(ROOT / "models/tiny/whisper.pt"))
 
@@ -156,6 +170,33 @@ def test_a_batch_hears_what_transcribing_hears(clips: Path) -> None:
     sounds = [audio.read(clips / f"{one.id}.flac", asr.SAMPLE_RATE)[0] for one in CLIPS]
     heard = asr.hear(model, sounds, ["en"] * 3)
     assert [h.text for h in heard] == [asr.transcribe(model, sound).text for sound in sounds]
+
+
+def test_silence_behind_a_clip_is_taken_from_an_empty_window_and_the_words_stay(
+    clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = asr.load(MODEL)
+    sounds = [audio.read(clips / f"{one.id}.flac", asr.SAMPLE_RATE)[0] for one in CLIPS]
+    quick = asr.hear(model, sounds, ["en"] * 3)
+    whole = Counted(model.encoder.forward)
+    monkeypatch.setattr(model.encoder, "forward", whole)
+    assert asr.hear(model, sounds, ["en"] * 3) == quick
+    assert not whole.calls
+    monkeypatch.setattr(silent_tail, "looks_near", lambda model: False)
+    assert asr.hear(model, sounds, ["en"] * 3) == quick
+    assert whole.calls == 1
+
+
+def test_a_whisper_that_looks_everywhere_gets_its_whole_window() -> None:
+    import torch
+    from whisper.model import ModelDimensions, Whisper
+
+    torch.manual_seed(0)
+    model = Whisper(ModelDimensions(80, 1500, 16, 1, 2, 51864, 24, 16, 1, 1)).eval()
+    mels = torch.rand(1, 80, 3000)
+    with torch.inference_mode():
+        assert not silent_tail.looks_near(model)
+        assert torch.equal(silent_tail.embed(model, mels, [3.0]), model.embed_audio(mels))
 
 
 def test_a_whisper_of_many_languages_says_how_likely_each_clips_own_is() -> None:

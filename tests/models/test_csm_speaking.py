@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -122,6 +123,32 @@ def test_a_sentence_that_is_left_in_the_middle_leaves_the_next_ones_as_they_are(
     assert beside == [spoken.codes.tolist() for spoken in voice.speak_codes(REQUESTS, how)] == expected
 
 
+def test_a_frame_that_is_computed_ahead_changes_nothing(voice: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a GPU does it, which has the next frame ready while the host looks at this one."""
+    from timbre.families.csm.decode import Decoder
+
+    how = Speaking(0.8, 0, 2)
+    monkeypatch.setattr(Decoder, "is_end", lambda _, frame: frame[0] % 9 == 0)  # it never ends by itself
+    requests = [request._replace(seed=10 * n + request.seed) for n in range(3) for request in REQUESTS]
+    launched = Counter[bool]()
+    launch = Decoder.launch
+
+    def counted(decoder: Decoder, longest: int) -> Any:
+        launched[decoder.ahead] += 1
+        return launch(decoder, longest)
+
+    monkeypatch.setattr(Decoder, "launch", counted)
+    waited_for = list(voice._said(requests, how))
+    for decoder in voice.decoders.values():
+        monkeypatch.setattr(decoder, "ahead", True)
+    ahead = list(voice._said(requests, how))
+    by_number = [[(n, None if f is None else f.tolist(), e) for n, f, e in said if n == number]
+                 for said in (waited_for, ahead) for number in range(len(requests))]  # fmt: skip
+    assert by_number[: len(requests)] == by_number[len(requests) :]
+    assert {said.ended for said in ahead if said.frame is None} == {True, False}
+    assert launched[True] > launched[False], "for sentences that were over"
+
+
 def test_a_frame_asks_the_host_nothing_and_keeps_its_buffers(voice: Any) -> None:
     """What a CUDA graph asks for, on a CPU: no value is read, nothing comes from or goes to another device."""
     from torch.utils._python_dispatch import TorchDispatchMode
@@ -161,8 +188,8 @@ def test_sound_comes_while_the_sentence_is_spoken_and_nobody_must_hear_it_out(
 ) -> None:
     from timbre.families.csm.decode import Decoder
 
-    made, make = [], Decoder.frames
-    monkeypatch.setattr(Decoder, "frames", lambda self, longest: made.append(longest) or make(self, longest))
+    made, make = [], Decoder.launch
+    monkeypatch.setattr(Decoder, "launch", lambda self, longest: made.append(longest) or make(self, longest))
     request, how = Request("the ferry waits", (), 3, 4.0), Speaking(0.8, 0, 1)
     stream = voice.stream(request, how)
     first = next(stream)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
 from tests.support import tiny_models, tiny_orpheus, tiny_sovits, tiny_xtts
 from tests.support.tiny_models import LORA
@@ -18,8 +19,9 @@ from tests.support.training_root import PARAMS
 from timbre import audio, families
 from timbre.core.content import write_atomic
 from timbre.core.sections import SovitsParams, VoiceParams, XttsParams
-from timbre.families import Part, Request, SpeakerTag, Speaking, Turn
+from timbre.families import Part, Request, SpeakerTag, Speaking, Turn, batch_rows
 from timbre.families.codes import frames, read, to_bytes
+from timbre.families.llama import fuse_norms
 from timbre.training.batches import Utterance
 from timbre.training.courses import learn
 from timbre.training.loop import Training
@@ -97,6 +99,54 @@ def test_codes_are_the_same_in_any_batch_and_keep_their_bytes(subject: Subject, 
     assert len(voice.resound(turn._replace(codes=again), None)) == pytest.approx(
         frames(again) * voice.sample_rate / voice.frame_rate, abs=voice.sample_rate / voice.frame_rate / 2
     )
+
+
+def test_codes_are_made_with_all_digits_whatever_is_allowed_elsewhere(subject: Subject) -> None:
+    """On a GPU, convolutions leave many of them out."""
+    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    allowed: set[bool] = set()
+
+    class Watch(TorchFunctionMode):  # type: ignore[misc]  # torch is not typed here
+        def __torch_function__(self, of: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            allowed.update((convolutions.allow_tf32, products.allow_tf32))
+            return of(*args, **(kwargs or {}))
+
+    voice, noise = subject.load(), np.random.default_rng(0).normal(0, 0.1, 9000).astype(np.float32)
+    before, products.allow_tf32 = products.allow_tf32, True
+    try:
+        with Watch():
+            voice.encode([noise])
+        assert allowed == {False}
+        assert convolutions.allow_tf32
+        assert products.allow_tf32
+    finally:
+        products.allow_tf32 = before
+
+
+@pytest.mark.parametrize("subject", ["csm", "orpheus"], indirect=True)
+def test_what_a_gpu_computes_otherwise_is_learnt_the_same(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few shapes, which it has met before, and norms of one kernel."""
+    voice = subject.load()
+    course = subject.course(voice)
+    course.model.eval()  # without dropout
+
+    def learnt() -> tuple[Any, list[float]]:
+        batch = course.batch([[turn] for turn in subject.turns], 7)
+        course.model.zero_grad()
+        losses = course.objectives[0].losses(batch)
+        losses.total.backward()
+        norms = [weight.grad.norm().item() for weight in course.model.parameters() if weight.requires_grad]
+        return batch, [losses.total.item(), *(part.item() for part in losses.parts.values()), *norms]
+
+    plain, as_written = learnt()
+    monkeypatch.setitem(batch_rows.SHAPES, "cpu", 64)
+    for stack in voice.stacks:
+        fuse_norms(stack)
+    rounded, fused = learnt()
+    assert plain.ids.shape[1] % 64
+    assert rounded.ids.shape[1] % 64 == 0
+    assert fused == pytest.approx(as_written, rel=1e-3, abs=1e-6)
+    assert fused[0] == pytest.approx(as_written[0], rel=1e-5)
 
 
 def test_turns_that_fit_have_no_reason_and_longer_ones_have_one(subject: Subject) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from timbre.asr import ctranslate2_weights
+from timbre.asr import ctranslate2_weights, silent_tail
 from timbre.asr.normalising import normalise, normaliser
 from timbre.core.content import file_sha256
 from timbre.core.errors import ModelError
@@ -175,11 +175,11 @@ def hear(model: Model, sounds: Sequence[Any], languages: Sequence[str]) -> list[
     ]
     transcribed: dict[int, Heard] = {}
     with torch.inference_mode():
-        features = model.embed_audio(torch.stack(mels).to(torch.float16 if on_gpu else torch.float32))
+        lengths = [len(sound) / SAMPLE_RATE for sound in sounds]
+        features = silent_tail.embed(model, torch.stack(mels).to(torch.float16 if on_gpu else torch.float32), lengths)
         for language in dict.fromkeys(languages):
             rows = [row for row, other in enumerate(languages) if other == language]
-            seconds = [len(sounds[row]) / SAMPLE_RATE for row in rows]
-            heard = _to_the_end(model, features[rows], seconds, language, on_gpu)
+            heard = _to_the_end(model, features[rows], [lengths[row] for row in rows], language, on_gpu)
             guesses = whisper.detect_language(model, features[rows])[1] if model.is_multilingual else None
             for place, row in enumerate(rows):
                 transcribed[row] = Heard(heard[place], guesses[place].get(language, 0.0) if guesses else None)

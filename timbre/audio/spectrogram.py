@@ -43,12 +43,14 @@ def pixels(audio: npt.NDArray[np.float32], rate: int) -> Pixels:
     padded = np.pad(lifted, (size // 2, size))
     starts = (np.arange(columns) * hop).astype(int)
     frames = padded[starts[:, None] + np.arange(size)] * np.hanning(size)
-    power = np.abs(np.fft.rfft(frames, 2 * size, axis=1)) ** 2 @ bands(rate, 2 * size).T
+    bins, weights, begins = band_bins(rate, 2 * size)
+    power = np.abs(np.fft.rfft(frames, 2 * size, axis=1)) ** 2
+    power = np.add.reduceat(np.ascontiguousarray(power.T)[bins] * weights[:, None], begins)  # (HEIGHT, columns)
     loudness = 10 * np.log10(power + 1e-12)
     # to a whole dB: the loudest point must not move the colours of all others by its last digit
     top = max(np.round(loudness.max()), 0.0)
     light = np.clip((loudness - top) / RANGE + 1, 0, 1)
-    levels: Pixels = np.round(light.T[::-1] * (LEVELS - 1)).astype(np.uint8)
+    levels: Pixels = np.round(light[::-1] * (LEVELS - 1)).astype(np.uint8)
     return levels
 
 
@@ -64,6 +66,15 @@ def palette() -> Pixels:
     stops = np.array(STOPS, float)
     channels = [np.interp(place, np.arange(len(STOPS)), stops[:, channel]) for channel in range(3)]
     return np.round(np.stack(channels, 1)).astype(np.uint8)
+
+
+@functools.lru_cache
+def band_bins(rate: int, size: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64], npt.NDArray[np.intp]]:
+    """The bins of all bands one after the other, their weights, and where each band begins among them: a band has few
+    of all bins, and a product of matrices wakes a second thread, which costs more than all else here."""
+    weights = bands(rate, size)
+    band, bins = np.nonzero(weights)
+    return bins, weights[band, bins], np.searchsorted(band, np.arange(HEIGHT))
 
 
 @functools.lru_cache

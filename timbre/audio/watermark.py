@@ -35,6 +35,7 @@ BITS, CHECK = 32, 16
 KEY_DIGITS = BITS // 4  # hex digits of a version's key that a mark carries
 UNSURE = 6  # bits that may be read the other way, two at once, where the checksum is right then
 DEPTH = 0.2  # share by which a line is louder or softer
+AT_ONCE = 256  # windows, 8 s: calls cost more than a window, and a long sound is not to fill the memory
 SPEEDS = tuple(1 + step / 100 for step in range(-6, 7))
 CERTAIN = 9.0  # standard deviations above chance, from which on it is worth reading
 
@@ -101,18 +102,24 @@ class Watermarker:
     def _ready(self, sound: Samples) -> Samples:
         self.waiting = np.concatenate((self.waiting, sound))
         pieces = []
-        while len(self.waiting) >= 2 * self.hop:
-            spectrum = np.fft.rfft(self.waiting[: 2 * self.hop] * self.window)
-            lines = slice(LOWEST, LOWEST + PAIRS * WIDTH)
-            spectrum[lines] *= self.gains[self.frames // CELL % CELLS]
-            frame = (np.fft.irfft(spectrum) * self.window).astype(np.float32)
-            pieces.append(self.tail + frame[: self.hop])
-            self.tail, self.waiting = frame[self.hop :], self.waiting[self.hop :]
-            self.frames += 1
+        while count := max(0, len(self.waiting) // self.hop - 1):
+            pieces.extend(self._marked(min(count, AT_ONCE)))
         if pieces and self.frames == len(pieces):
             del pieces[0]  # the silence before
         self.returned += sum(map(len, pieces))
         return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+
+    def _marked(self, count: int) -> Any:
+        """(count, hop): the next windows, laid over each other."""
+        windows = np.lib.stride_tricks.sliding_window_view(self.waiting, 2 * self.hop)[:: self.hop][:count]
+        spectra = np.fft.rfft(windows * self.window)
+        steps = np.arange(self.frames, self.frames + count) // CELL % CELLS
+        spectra[:, LOWEST : LOWEST + PAIRS * WIDTH] *= self.gains[steps]
+        frames = (np.fft.irfft(spectra) * self.window).astype(np.float32)
+        before = np.concatenate((self.tail[None], frames[:-1, self.hop :]))
+        self.tail, self.waiting = frames[-1, self.hop :], self.waiting[count * self.hop :]
+        self.frames += count
+        return before + frames[:, : self.hop]
 
 
 def marked(sound: Samples, payload: str, rate: int) -> Samples:

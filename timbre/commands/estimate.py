@@ -2,8 +2,8 @@
 
 The minutes of audio are those of data/dataset, or of `--minutes`. Times that this machine measured in its last run of
 the same voice (models/speed.json, reports/speed.json) are used as they are. All others are computed from the model's
-shape and the device's speed, with 4 s for the start of each stage, and are marked so. Training is counted with all its
-epochs; it may stop earlier.
+shape and the device's speed, with what it takes to start each stage's process and to load its model, and are marked so.
+Training is counted with all its epochs; it may stop earlier.
 
 With --prompts it says instead how many sentences the report needs for intervals of a wished width, from the variance of
 this voice's samples (reports/scores.csv).

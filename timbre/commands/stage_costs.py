@@ -22,7 +22,7 @@ from timbre.project import prompts
 from timbre.report.numbers import plural
 from timbre.training import cost_estimate, timing
 from timbre.training.batches import epoch_clips
-from timbre.training.cost_estimate import START, BatchShape, Device
+from timbre.training.cost_estimate import LOADING, START, BatchShape, Device
 from timbre.training.schedule import evaluation_steps
 
 DATASET = Path("data/dataset")
@@ -33,6 +33,17 @@ FILLED = 0.7  # of chunk.max_seconds, that a clip is long on the average
 PADDED = 1.05  # clips of a batch are of like length
 STAGE2 = "train stage 2"  # in the same process as the first
 CONDITIONS = 4  # that `generate` speaks each prompt in
+WINDOW = 30  # seconds that Whisper hears at once
+WORD_TIMES = 1.4  # of the time without: the decoder reads all of its tokens once more, and is asked where it looked
+CLIP = 0.05  # seconds of a CPU to read or write a sound, beside what grows with its length
+RECORDED = 1.2  # seconds of a recording for each of its clips: pauses, and what is left out
+REFERENCE = 8  # seconds of a clip that a sample clones
+OTHER_ADAPTER = 1.0  # seconds of a CPU until a small model has another adapter, and has heard its reference
+TEXT = 60  # characters of a prompt where there is no table
+SPOKEN_SECONDS = 0.06  # that speech takes for a character
+# Seconds of a CPU for a second of sound: to bring it, to find speech with silero, to cut and measure it, and to make
+# the picture and the MP3 of the report. Measured of the demo.
+FETCHED, SILERO, CUT, PICTURED = 0.001, 0.013, 0.01, 0.018
 MEASURED, COMPUTED = "measured in the last run", "computed"
 
 
@@ -68,8 +79,7 @@ def estimated(settings: Settings, minutes: float | None, device: Device, *, as_h
     train, held = clips(settings, minutes)
     batch = mean_batch(shape, settings, train)
     talks = clips_of_an_epoch(settings.train, len(train), minutes)
-    work = _lines(settings, shape, device, train, held, batch, talks, as_here)
-    lines = [line if line.what == STAGE2 else line._replace(seconds=START + line.seconds) for line in work]
+    lines = list(_lines(settings, shape, device, train, held, batch, talks, as_here))
     memory = _memory(shape, batch, settings.train, device)
     return CostEstimate(
         voice=f"{base}, {shape.weights / 1e6:,.0f} million weights",
@@ -132,27 +142,72 @@ def _lines(
     settings: Settings, shape: Shape, device: Device, train: Clips, held: Clips, batch: BatchShape, talks: int,
     here: bool,
 ) -> Iterator[CostLine]:  # fmt: skip
-    whisper = cost_estimate.listener(settings.whisper.model)
-    pace = device.pace(whisper.weights)
     every = train + held
-    seconds = sum(length for length, _ in every)
-    windows = math.ceil(seconds / 30)
-    yield CostLine(
-        "transcribe", windows * cost_estimate.hearing_window(whisper, 30) / pace, f"{windows} windows", COMPUTED
-    )
-    hearing = sum(cost_estimate.hearing_window(whisper, length) for length, _ in every)
-    yield CostLine("check", hearing / pace, f"{len(every)} clips", COMPUTED)
-    encoding = seconds * shape.codec.encoding
+    lengths = [length for length, _ in every]
+    seconds = sum(lengths)
+    recorded = RECORDED * seconds
+    minutes = f"{recorded / 60:.1f} minutes"
+    loaded = shape.weights * (2 if device.half else 4) / LOADING
+    yield _computed("fetch", "plain", FETCHED * recorded, minutes)
+    yield _transcription(settings, device, recorded)
+    yield _computed("segment", "plain", 0, f"{len(every)} clips")
+    vad = settings.chunk.vad == "silero"
+    yield _computed("chunk", "torch" if vad else "plain", recorded * (CUT + SILERO * vad), minutes)
+    ear = cost_estimate.EARS.get(settings.speaker.model, cost_estimate.WAVLM)
+    whisper = cost_estimate.listener(settings.whisper.model)
+    heard = cost_estimate.hearing(whisper, lengths, settings.check.batch, device)
+    heard += cost_estimate.embedding(ear, lengths, device)
+    yield _computed("check", "voice", heard, f"{len(every)} clips heard")
+    yield _computed("dataset", "plain", 0, f"{len(every)} clips")
     codec = device.pace(shape.codec.weights, half=False)
-    yield CostLine("encode", encoding / codec, f"{seconds / 60:.1f} minutes", COMPUTED)
-    yield _training(settings.train, shape, device, talks, held, batch, here)
+    yield _computed(
+        "encode", "voice", loaded + seconds * shape.codec.encoding / codec + CLIP * len(every), f"{len(every)} clips"
+    )
+    yield _started(_training(settings.train, shape, device, talks, held, batch, here), "voice", loaded)
     if shape.waves:
         yield _waves(settings, shape.waves, device, train, talks)
     texts = _prompts(settings.generate, held)
-    yield _generation(settings.generate, shape, device, texts, here)
-    spoken = [0.06 * length for length in texts]
-    listening = sum(cost_estimate.hearing_window(whisper, length) for length in spoken)
-    yield CostLine("evaluate", listening / pace, f"{len(texts)} samples heard", COMPUTED)
+    yield _started(_generation(settings.generate, shape, device, texts, here), "voice", 2 * loaded)
+    yield _points(settings, shape, device, loaded)
+    spoken = [SPOKEN_SECONDS * length for length in texts]
+    judged = cost_estimate.hearing(whisper, spoken, settings.evaluate.batch, device)
+    judged += cost_estimate.embedding(ear, [*spoken, *2 * [length for length, _ in held]], device)
+    yield _computed("evaluate", "voice", loaded + judged, f"{len(texts)} samples heard")
+    yield _computed("report", "plain", PICTURED * sum(spoken), f"{len(texts)} samples shown")
+    yield _computed("track", "mlflow", 0, "one run")
+
+
+def _computed(what: str, start: str, seconds: float, work: str) -> CostLine:
+    return CostLine(what, START[start] + seconds, work, COMPUTED)
+
+
+def _started(line: CostLine, start: str, loaded: float) -> CostLine:
+    return line._replace(seconds=START[start] + loaded + line.seconds)
+
+
+def _transcription(settings: Settings, device: Device, seconds: float) -> CostLine:
+    """Windows one after the other, each with the times of its words."""
+    windows = math.ceil(seconds / WINDOW)
+    whisper = cost_estimate.listener(settings.whisper.model)
+    heard = WORD_TIMES * cost_estimate.hearing(whisper, [seconds / windows] * windows, 1, device)
+    aligned = SILERO * seconds if settings.transcribe.align else 0
+    return _computed("transcribe", "torch", heard + aligned, f"{windows} windows")
+
+
+def _points(settings: Settings, shape: Shape, device: Device, loaded: float) -> CostLine:
+    """A sentence by each adapter on the way, one at a time; the best has spoken it already."""
+    points = settings.train.points - 1
+    table = prompts.PATH
+    text = len(prompts.read_prompts(table)[0].text) if table.is_file() else TEXT
+    spoken = SPOKEN_SECONDS * text
+    factor = cost_estimate.speaking_frame(shape, 1, device) * shape.frame_rate + _sound(shape, device)
+    start = START["voice"] if points else START["plain"]
+    return CostLine("listen", start + points * (loaded + OTHER_ADAPTER + spoken * factor), f"{points} points", COMPUTED)
+
+
+def _sound(shape: Shape, device: Device) -> float:
+    """Seconds that the codec takes for one of sound."""
+    return shape.codec.decoding / device.pace(shape.codec.weights, half=False)
 
 
 def _training(
@@ -187,21 +242,24 @@ def _waves(settings: Settings, waves: WaveShape, device: Device, train: Clips, t
 
 
 def _generation(section: GenerateParams, shape: Shape, device: Device, texts: Sequence[int], here: bool) -> CostLine:
-    speech = sum(0.06 * length for length in texts)
-    slots = min(section.batch, len(texts))
+    speech = sum(SPOKEN_SECONDS * length for length in texts)
+    slots = min(section.batch, len(texts) // 2)  # the base's, then those of the tuned voice
     frame, source = cost_estimate.speaking_frame(shape, slots, device), COMPUTED
-    sound = shape.codec.decoding / device.pace(shape.codec.weights, half=False)
-    factor = frame * shape.frame_rate / slots + sound
+    factor = frame * shape.frame_rate / slots + _sound(shape, device)
     if here and (measured := _real_time_factor()):
         factor, source = measured[0], _measured(measured[1], "sample")
     work = f"{len(texts)} samples, {speech / 60:.1f} minutes at {1 / factor:,.3g}× real time"
-    return CostLine("generate", speech * factor, work, source)
+    if source != COMPUTED:
+        return CostLine("generate", speech * factor, work, source)
+    heard = REFERENCE * shape.frame_rate * len(texts) / 2  # positions before those that clone
+    read = 2 * shape.sentence.weights * heard / device.pace(shape.weights)
+    return CostLine("generate", speech * factor + read + CLIP * len(texts), work, source)
 
 
 def _prompts(section: GenerateParams, held: Clips) -> list[int]:
     """Characters of every sample."""
     table = prompts.PATH
-    texts = [len(prompt.text) for prompt in prompts.read_prompts(table)] if table.is_file() else [60] * 12
+    texts = [len(prompt.text) for prompt in prompts.read_prompts(table)] if table.is_file() else [TEXT] * 12
     texts += [characters for _, characters in held[: section.true_prompts]]
     return [length for length in texts for _ in range(CONDITIONS * len(section.seeds))]
 

@@ -282,6 +282,7 @@ class ListeningAnswer:
 
 
 R = TypeVar("R")
+_WRITTEN_AS_IT_IS = {str, int, bool, type(None)}  # most values of a row; a call for each takes as long as the rest
 _ENCODE = json.JSONEncoder(ensure_ascii=False).encode  # made once: json.dumps makes an encoder for each row
 
 
@@ -289,7 +290,9 @@ def to_json(record: Any) -> str:
     """One line, keys in the record's order, floats rounded to a thousandth."""
     kind: Any = type(record)
     known = vars(record)
-    values = {name: _rounded(known[name]) for name in _names(kind)}
+    values = {
+        name: value if type(value := known[name]) in _WRITTEN_AS_IT_IS else _rounded(value) for name in _names(kind)
+    }
     for each in unless_default(kind):
         if known[each.name] == each.default:
             del values[each.name]

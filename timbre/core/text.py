@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 import sentencex
 
@@ -59,10 +60,18 @@ def join(texts: list[str], language: str = "en") -> str:
 
 def words(text: str) -> list[str]:
     """What is spoken, without case and punctuation: equal lists are the same sentence to the ear."""
-    return _WORD.findall(normalise(text).casefold())
+    return list(_words(text))
+
+
+@lru_cache(maxsize=2**16)
+def _words(text: str) -> tuple[str, ...]:
+    """Kept, because a table's texts are asked for several times."""
+    return tuple(_WORD.findall(normalise(text).casefold()))
 
 
 def judged_sentences(text: str) -> list[tuple[str, ...]]:
     """The words of a text as a whole, and of each of its sentences that is long enough to be no common phrase."""
-    parts = (tuple(words(part)) for part in _STOPS.split(text))
-    return list(dict.fromkeys([tuple(words(text)), *(part for part in parts if len(part) >= _PHRASE)]))
+    whole, parts = _words(text), [part for part in _STOPS.split(text) if part]
+    if len(parts) == 1:  # and what stops it is no word
+        return [whole]
+    return list(dict.fromkeys([whole, *(part for part in map(_words, parts) if len(part) >= _PHRASE)]))

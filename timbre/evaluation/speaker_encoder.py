@@ -128,7 +128,6 @@ def load(params: SpeakerParams) -> AnyVoiceEncoder:
         return ge2e.load(params.model)
     import torch
 
-    lean_transformers.load()
     quiet()
     # Microsoft's own on the hub are a pickle, of which transformers reads the weights alone
     kind = WEIGHTS if Path(params.model).is_dir() else {}

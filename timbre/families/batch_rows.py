@@ -9,10 +9,19 @@ from torch import Tensor
 
 from timbre.families.protocol import Part
 
+SHAPES = {"cuda": 64}  # places, of a row or of frames that a decoder learns
+
 
 def own_rows(count: int, part: Part) -> list[int]:
     """The rows of a process; where there are more processes than rows, the first is computed along, for nothing."""
     return list(range(count)[part.number :: part.of]) or [0]
+
+
+def rounded(count: int, device: torch.device) -> int:
+    """So many places as a GPU takes: it plans attention anew for each shape that it has not met, which costs as much as
+    several steps, and meets few where they are rounded up. A processor plans nothing."""
+    step = SHAPES.get(device.type, 1)
+    return -(-count // step) * step
 
 
 def padded(rows: Sequence[list[int]], value: int = 0) -> Tensor:

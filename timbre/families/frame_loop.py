@@ -62,6 +62,7 @@ def decode(decoder: FrameDecoder, sentences: Sequence[Sentence]) -> Iterator[Sai
     waiting, uses = deque(enumerate(sentences)), Counter(sentence.before for sentence in sentences)
     contexts: dict[str, Caches] = {}
     slots: dict[int, Slot] = {}
+    ahead: Launched | None = None  # a frame that is computed already while the one before is looked at
     decoder.free(range(decoder.slots))  # of a call that was left before its end
     # disable=None: no bar in a log file
     with tqdm(desc="frames", unit="frame", leave=False, dynamic_ncols=True, disable=None) as bar:
@@ -72,17 +73,34 @@ def decode(decoder: FrameDecoder, sentences: Sequence[Sentence]) -> Iterator[Sai
                 uses[sentence.before] -= 1
                 if not uses[sentence.before]:
                     contexts.pop(sentence.before, None)
-            frames = decoder.frames(max(slot.places for slot in slots.values()) + decoder.span)
-            bar.update(len(slots))
-            for place, slot in list(slots.items()):
+            launched = ahead or Launched.of(decoder, slots)
+            speaking = {place: slot for place, slot in launched.slots.items() if slots.get(place) is slot}
+            for slot in speaking.values():
+                slot.places, slot.left = slot.places + decoder.span, slot.left - 1
+            # only where nobody is over by the cap: whoever is over by the end is found when the frame is here
+            ahead = Launched.of(decoder, slots) if decoder.ahead and all(slot.left for slot in slots.values()) else None
+            frames = launched.read()
+            bar.update(len(speaking))
+            for place, slot in speaking.items():
                 ended = decoder.is_end(frames[place])
                 if not ended:
                     yield Said(slot.number, frames[place])
-                    slot.places, slot.left = slot.places + decoder.span, slot.left - 1
                 if ended or not slot.left:
                     yield Said(slot.number, None, ended)
                     decoder.free([place])
                     del slots[place]
+
+
+class Launched(NamedTuple):
+    """A frame that may still be computed."""
+
+    read: Callable[[], Frames]
+    slots: dict[int, Slot]  # those that it is of
+
+    @classmethod
+    def of(cls, decoder: FrameDecoder, slots: dict[int, Slot]) -> Launched:
+        longest = max(slot.places for slot in slots.values()) + decoder.span
+        return cls(decoder.launch(longest), dict(slots))
 
 
 def whole(said: Iterable[Said], codebooks: int) -> Iterator[SpokenFrames]:
@@ -132,6 +150,7 @@ class FrameDecoder(ABC):
         # Of each row: where its next frame will lie, that frame's number, and 1 where somebody speaks.
         self.place, self.number, self.busy = torch.zeros(3, slots, dtype=torch.int64, device=self.device)
         on_gpu = self.device.type == "cuda"
+        self.ahead = on_gpu  # a GPU computes the next frame while the host looks at this one
         # Places that are looked at. A graph is made for each; without graphs any will do.
         self.lengths = [256 << i for i in range(4)] if on_gpu else list(range(64, positions, 64))
         self.lengths = [*(length for length in self.lengths if length < positions), positions]
@@ -174,11 +193,28 @@ class FrameDecoder(ABC):
         for slot in slots:
             self.place[slot] = self.number[slot] = self.busy[slot] = 0
 
-    def frames(self, longest: int) -> Frames:
-        """The next frame of every row (slots, codebooks); with it the longest takes `longest` places."""
+    def launch(self, longest: int) -> Callable[[], Frames]:
+        """Begin the next frame of every row (slots, codebooks), with which the longest takes `longest` places. What it
+        gives is read by a call, before which others may begin."""
         self.step(self.lengths[bisect_left(self.lengths, longest)])
-        codes: Frames = self.codes.cpu().numpy().astype(np.int16)
-        return codes
+        on_gpu = self.device.type == "cuda"
+        codes = torch.empty_like(self.codes, device="cpu", pin_memory=on_gpu)
+        codes.copy_(self.codes, non_blocking=on_gpu)
+        computed = torch.cuda.Event() if on_gpu else None
+        if computed:
+            computed.record()
+
+        def read() -> Frames:
+            if computed:
+                computed.synchronize()
+            frames: Frames = codes.numpy().astype(np.int16)
+            return frames
+
+        return read
+
+    def frames(self, longest: int) -> Frames:
+        """The next frame of every row, waited for."""
+        return self.launch(longest)()
 
 
 class Replay:

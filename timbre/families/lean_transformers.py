@@ -17,12 +17,14 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+os.environ.setdefault("USE_HUB_KERNELS", "NO")  # fetch no compiled library of others; transformers reads it once
 COMPILER = "torch._dynamo"
 MARKED = f"{COMPILER}._trace_wrapped_higher_order_op"  # the one part of it that transformers imports by name
 CORE = ("loss.loss_utils", "modeling_utils", "modeling_layers", "masking_utils", "generation.utils")

@@ -162,12 +162,21 @@ def check_effect(adapter: Path, values: Mapping[str, Tensor]) -> None:
         raise ModelError(f"{adapter} changes nothing in the base model; run `dvc repro -f train`")
 
 
+ASKS = "_torch_supports_distributed"  # of peft, whether torch can spread a weight at all
+
+
 def _peft() -> Any:
-    """peft takes it that somebody has imported this part of torch."""
+    """peft asks whether a weight lies on several machines, and takes it that somebody has imported what tells it. With
+    one process that is asked nothing: it would import sympy."""
     import peft
+    from peft.tuners import tuners_utils
 
     if torch.distributed.is_available():
-        importlib.import_module("torch.distributed.tensor")
+        several, asks = torch.distributed.is_initialized(), hasattr(tuners_utils, ASKS)
+        if several or not asks:  # another release asks elsewhere
+            importlib.import_module("torch.distributed.tensor")
+        if asks:
+            setattr(tuners_utils, ASKS, several)
     return peft
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -23,6 +24,21 @@ def device_for(precision: Precision) -> torch.device:
 def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
     half = precision == "bf16" or (precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported())
     return torch.bfloat16 if half else torch.float32
+
+
+@contextmanager
+def all_digits() -> Iterator[None]:
+    """Sums with all digits of float32. A GPU leaves many of them out of convolutions (TF32), and a sound between two
+    codes would get the one or the other by the machine."""
+    parts = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [part.allow_tf32 for part in parts]
+    try:
+        for part in parts:
+            part.allow_tf32 = False
+        yield
+    finally:
+        for part, allowed in zip(parts, before, strict=True):
+            part.allow_tf32 = allowed
 
 
 def cast(model: Any, dtype: torch.dtype) -> None:

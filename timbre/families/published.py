@@ -4,15 +4,14 @@
     CsmForConditionalGeneration.from_pretrained(base, config=CsmConfig.from_dict(harmless(content)), **WEIGHTS)
 
 A configuration may name Python files of its repository (`auto_map`), or a kernel on the hub as its attention, which is
-a compiled library. Neither is ever fetched: import this before transformers, which reads the variable once.
+a compiled library. Neither is ever fetched: for kernels lean_transformers.py sees to that.
 """
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
-os.environ.setdefault("USE_HUB_KERNELS", "NO")
+from timbre.families import lean_transformers
 
 SAFE: dict[str, Any] = {"trust_remote_code": False}
 WEIGHTS: dict[str, Any] = {**SAFE, "use_safetensors": True}  # never a pickle
@@ -22,6 +21,7 @@ KINDS = ("attn_implementation", "experts_implementation")  # … and what may na
 
 def quiet() -> None:
     """No bars and no advice of transformers while a model is loaded: they are not of the command that runs."""
+    lean_transformers.load()
     from transformers.utils import logging
 
     logging.set_verbosity_error()

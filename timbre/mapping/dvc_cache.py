@@ -15,8 +15,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from timbre.core.content import files_listed, mapping, write_atomic
-from timbre.mapping import yaml_files
+from timbre.core.content import files_listed, mapping, plain_yaml, write_atomic
 
 LOCK = Path("dvc.lock")
 
@@ -78,7 +77,7 @@ def locked_stages(root: Path) -> dict[str, Any]:
 @lru_cache(maxsize=1)
 def _parsed(lock: bytes) -> Any:
     """A stage that refreshes several folders asks for each."""
-    return yaml_files.load(lock)
+    return plain_yaml(lock)
 
 
 def listing(objects: Path, digest: str) -> dict[str, str]:

@@ -16,9 +16,8 @@ from typing import Any
 import psutil
 
 from timbre.core import params
-from timbre.core.content import file_md5, listing_md5, write_atomic
+from timbre.core.content import file_md5, listing_md5, plain_yaml, write_atomic
 from timbre.core.errors import ParamsError
-from timbre.mapping import yaml_files
 from timbre.mapping.dvc_cache import forget_run, locked_stages
 from timbre.mapping.dvc_yaml import at, filled, ignored, made, paths, sections
 
@@ -35,7 +34,7 @@ def given(stage: str) -> Given:
         parameters = params.load()
     except ParamsError as error:  # somebody is in the middle of an edit
         parameters = {"": str(error)}
-    stages = filled(yaml_files.load(PIPELINE.read_bytes())["stages"], parameters)
+    stages = filled(plain_yaml(PIPELINE.read_bytes())["stages"], parameters)
     outs = {Path(path) for each in stages.values() for path in made(each)}
     own = [path for path in map(Path, paths(stages[stage].get("deps"))) if not outs.intersection([path, *path.parents])]
     values = {f"{key} in {params.PARAMS}": _json(at(parameters, key)) for key in sections(stages[stage])}

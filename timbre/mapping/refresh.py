@@ -88,9 +88,10 @@ def refresh(
     folder.mkdir(parents=True, exist_ok=True)
     most = most_in_shard(engine, len(jobs)) if shards else None
     asked = _asked(jobs, suffixes, most) if most else ""
-    with Store(folder) as store:
-        if asked and store.is_settled(asked, state(folder)):
-            return _told(label, Refreshed([], 0, len(jobs), 0))
+    store = Store(folder)
+    if asked and store.is_settled(asked, state(folder)):
+        return _told(label, Refreshed([], 0, len(jobs), 0))
+    with store:
         entries = {job.name: entry_of(folder, job, suffixes) for job in jobs}
         assert len(entries) == len(jobs), f"two entries of one name in {folder}"
         packing = Packing(folder, store)

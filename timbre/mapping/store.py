@@ -183,7 +183,8 @@ class Store:
 
     def note(self, path: Path) -> None:
         """The file was read as a whole, and is what was written."""
-        self._note(path, "")
+        self._known.pop(str(path), None)
+        self._seen[str(path)] = [*stamp(path), ""]
 
     def is_noted(self, path: Path) -> bool:
         stamped = self._known.get(str(path)) or self._seen.get(str(path))
@@ -282,14 +283,14 @@ class Store:
     def _md5(self, path: Path) -> str:
         """Of the file as it is now; one that kept size and times since it was read is not read again."""
         stamped = self._known.get(str(path)) or self._seen.get(str(path))
-        if stamped and stamped[:3] == stamp(path):
+        if stamped and stamped[:3] == _stamp(path):
             self._seen[str(path)] = stamped
             return str(stamped[3])
         return self._note(path, file_md5(path))
 
     def _note(self, path: Path, digest: str) -> str:
         self._known.pop(str(path), None)
-        self._seen[str(path)] = [*stamp(path), digest]
+        self._seen[str(path)] = [*_stamp(path), digest]
         return digest
 
     def _remember(self, entry: Entry, sealed: bytes) -> None:
@@ -340,6 +341,12 @@ def is_of_before(content: bytes) -> bool:
 
 def _object_path(folder: Path, digest: str) -> Path:
     return folder / digest[:2] / digest[2:]
+
+
+def _stamp(path: Path) -> list[int]:
+    """Changes with each write; the last also where somebody sets the time of the write back."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
 def _shorten(folder: Path, most: int) -> None:

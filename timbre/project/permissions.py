@@ -90,8 +90,9 @@ class Permissions:
 
     def check(self, used: Used, to: str = "", *, taking_part: bool = False) -> None:
         """`taking_part` also asks that nobody was taken out: of what is made from the work tree as it is."""
-        gone = [speaker for speaker in used if self._allowed(speaker) and not self.may_be_heard(speaker)]
-        left = [f"{to}{name}: was taken out; `dvc repro` makes the voice without" for name in gone if taking_part]
+        asked = used if taking_part else ()  # to know who takes part, each transcript is read
+        gone = [speaker for speaker in asked if self._allowed(speaker) and not self.may_be_heard(speaker)]
+        left = [f"{to}{name}: was taken out; `dvc repro` makes the voice without" for name in gone]
         raise_all(SourceError, [*self.objections(used, to), *left])
 
     def check_learnt(self, used: Used, name: str, *, taking_part: bool = False) -> None:

@@ -19,14 +19,14 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from timbre.core.content import NotYaml, line_of, parse_yaml, read_text
+from timbre.core.content import NotYaml, line_of, parse_yaml, plain_yaml, read_text
 from timbre.core.errors import DataError, SourceError, raise_all
 from timbre.core.records import Recording, check_id
 from timbre.core.safe_text import short_repr
@@ -73,18 +73,38 @@ def read(path: Path) -> list[Source]:
 
 def parse(text: str, where: str) -> list[Source]:
     """As `read`, of a text that is no file yet."""
+    if faultless := _faultless(text):
+        return faultless
     entries = _load(text, where)
     sources: list[Source] = []
     used = _Taken({}, {})
     problems: list[str] = []
     for index, entry in enumerate(entries):
         line = entries.lc.item(index)[0] + 1
-        mistakes = sorted(_problems(entry, line))  # by line; the keys of a set come in any order
+        at = {key: line_of(entry, key) for key in entry} if isinstance(entry, dict) else {}
+        mistakes = sorted(_problems(entry, line, at))  # by line; the keys of a set come in any order
         if not mistakes:
             sources.append(_source(entry))
             mistakes = [(line, text) for text in used.clashes(sources[-1], line)]
         problems += [f"{where}:{number}: {text}" for number, text in mistakes]
     raise_all(SourceError, problems)
+    return sources
+
+
+def _faultless(text: str) -> list[Source]:
+    """The sources without the lines that they stand in, which take most of the time; none where anything is wrong."""
+    try:
+        entries = plain_yaml(text.encode())
+    except ValueError:
+        return []
+    used = _Taken({}, {})
+    sources: list[Source] = []
+    for entry in entries if isinstance(entries, list) else ():
+        if any(_problems(entry, 0, dict.fromkeys(entry, 0) if isinstance(entry, dict) else {})):
+            return []
+        sources.append(_source(entry))
+        if any(used.clashes(sources[-1], 0)):
+            return []
     return sources
 
 
@@ -143,12 +163,11 @@ def _parsed(text: str) -> Any:
     return parse_yaml(text)
 
 
-def _problems(entry: Any, line: int) -> Iterator[tuple[int, str]]:
-    """The mistakes of one entry, each with the line to look at."""
+def _problems(entry: Any, line: int, at: Mapping[Any, int]) -> Iterator[tuple[int, str]]:
+    """The mistakes of one entry, each with the line to look at; `at` has those of its keys."""
     if not isinstance(entry, dict):
         yield line, f"{shown(entry)} is not a recording; expected `- id: …` with its keys below"
         return
-    at = {key: line_of(entry, key) for key in entry}
     for key in entry:
         if key not in REQUIRED + OPTIONAL:
             yield at[key], f"unknown key `{key}`; known are {', '.join(REQUIRED + OPTIONAL)}"

@@ -8,11 +8,16 @@ mark (timbre/audio/emitting.py), since a page leaves the repository; recordings 
 from __future__ import annotations
 
 import base64
+import functools
+import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import PIL
 import soundfile
+import soxr
 
 from timbre import audio
 from timbre.audio import Samples, spectrogram
@@ -21,7 +26,9 @@ from timbre.audio.leaving import marked_copy, voice_of
 from timbre.core.content import content_key
 from timbre.core.errors import AudioError, DataError
 from timbre.core.records import Sample, from_json
+from timbre.report import kept_sounds
 
+VERSION = 1  # raise when the code makes other players or pictures of the same sound
 RATES = (16_000, 22_050, 24_000)  # Hz that are kept; others become the last
 COMPRESSION = 0.2  # of libsndfile's 0 (largest) to 1; with a variable bit rate about 56 kbit/s at 16 kHz
 
@@ -35,14 +42,43 @@ class EmbeddedSound:
 
 def sound(path: Path, start: float = 0.0, end: float | None = None, mark: Mark | None = None) -> EmbeddedSound:
     """start–end (seconds) of the file; its picture is that of the file, without the mark."""
+    read = functools.cache(functools.partial(_read, path, start, end))
+    if not kept_sounds.is_open() or (start, end) != (0.0, None):  # no long recording is hashed for a stretch of it
+        return EmbeddedSound(_text(_mp3(*read(), mark)), _text(spectrogram.png(*read())), _seconds(*read()))
+    key = _key(path)
+    marked = content_key(key, mark and (mark.version, mark.tags()))
+    return EmbeddedSound(
+        kept_sounds.found("mp3", marked, lambda: _text(_mp3(*read(), mark))),
+        kept_sounds.found("picture", key, lambda: _text(spectrogram.png(*read()))),
+        float(kept_sounds.found("seconds", key, lambda: str(_seconds(*read())))),
+    )
+
+
+def picture(path: Path) -> bytes:
+    """The PNG that a page has of the file."""
+    drawn = kept_sounds.found("picture", _key(path), lambda: _text(spectrogram.png(*_read(path))))
+    return base64.b64decode(drawn)
+
+
+def _key(path: Path) -> str:
+    """Of the file, and of what makes a player and a picture of it."""
+    libraries = (soundfile.__libsndfile_version__, np.__version__, PIL.__version__, soxr.__version__)
+    try:
+        return content_key(VERSION, libraries, hashlib.sha256(audio.file_bytes(path)).hexdigest())
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); run `dvc repro`") from error
+
+
+def _read(path: Path, start: float = 0.0, end: float | None = None) -> tuple[Samples, int]:
     try:
         samples, rate = audio.read(path, None, start, end)
     except AudioError as error:
         raise DataError(f"{path}: cannot be read as audio ({error}); run `dvc repro`") from error
-    if rate not in RATES:
-        samples, rate = audio.resample(samples, rate, RATES[-1]), RATES[-1]
-    picture = spectrogram.png(samples, rate)
-    return EmbeddedSound(_text(_mp3(samples, rate, mark)), _text(picture), len(samples) / rate)
+    return (samples, rate) if rate in RATES else (audio.resample(samples, rate, RATES[-1]), RATES[-1])
+
+
+def _seconds(samples: Samples, rate: int) -> float:
+    return len(samples) / rate
 
 
 def spoken(path: Path, sample: Sample, adapter: str | None) -> EmbeddedSound:

@@ -13,12 +13,13 @@ import soundfile
 from timbre.audio import spectrogram
 from timbre.core.errors import DataError
 from timbre.core.records import Point, from_json
+from timbre.report import sound
 
 
 def draw(samples: Path, folder: Path) -> None:
     """A picture of each sample, under the sample's name."""
     for path in sorted(samples.glob("*.flac")):
-        (folder / f"{path.stem}.png").write_bytes(spectrogram.png(*_sound(path)))
+        (folder / f"{path.stem}.png").write_bytes(sound.picture(path))
 
 
 def image(path: Path) -> spectrogram.Pixels:
@@ -34,7 +35,7 @@ def way(points: Path, samples: Path, training: dict[str, Any]) -> list[tuple[str
         ends = {0: point.sample.replace("tuned", "base", 1), int(training["best_step"]): point.sample}
         sounds |= {(point.speaker, step): samples / f"{name}.flac" for step, name in ends.items()}
     sounds |= {(point.speaker, point.step): points / f"{point.name}.flac" for point in records}
-    return [(*key, sound) for key, sound in sorted(sounds.items())]
+    return [(*key, path) for key, path in sorted(sounds.items())]
 
 
 def _sound(path: Path) -> tuple[Any, int]:

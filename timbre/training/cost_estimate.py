@@ -12,6 +12,7 @@ Nothing here loads a model or torch. A test holds the counts to those of torch i
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +23,11 @@ from timbre.families.shape import DecoderShape, Shape, WaveShape
 
 GB = 1e9
 ROW = 0.15  # of a small layer's time, that each further row takes on a CPU; fitted
-START = 4.0  # seconds of a CPU until a stage has imported torch and its model's library, and loaded a small model
+
+# Seconds of a CPU until a stage's process can begin, by what it needs, with a small model loaded; MLflow also makes its
+# store and takes in a run's files. To be renewed by `python -m benchmarks.whole_stages` where imports change.
+START = {"plain": 0.7, "torch": 3.0, "voice": 4.5, "mlflow": 14.0}
+LOADING = 0.5 * GB  # bytes of a large model's weights that are read and laid out in a second
 SMALL = 30e6  # weights, below which a second core brings nothing
 
 
@@ -172,6 +177,7 @@ class Listener(NamedTuple):
     width: int
     encoder: int  # layers
     decoder: int
+    near: bool = False  # its positions look at what is near: of a short clip, only the clip is encoded
 
     @property
     def weights(self) -> float:
@@ -181,9 +187,11 @@ class Listener(NamedTuple):
 LISTENERS = {
     "tiny": Listener(384, 4, 4), "base": Listener(512, 6, 6), "small": Listener(768, 12, 12),
     "medium": Listener(1024, 24, 24), "large": Listener(1280, 32, 32), "turbo": Listener(1280, 32, 4),
-    "models/tiny/whisper.pt": Listener(192, 3, 2),
+    "models/tiny/whisper.pt": Listener(160, 3, 2, near=True),
 }  # fmt: skip
 POSITIONS, TOKENS, VOCABULARY = 1500, 4.0, 51_866  # of a window of 30 s; a second of speech; of ids
+LONGEST = 1.3  # tokens of a batch's longest clip, by those of a mean one: a batch is decoded until all have ended
+HEARD_LAYER, HEARD_ROW = 2.0e-3, 2.3e-3  # seconds of a token: for each layer, and to choose it; both on a CPU, measured
 
 
 def listener(model: str) -> Listener:
@@ -191,9 +199,42 @@ def listener(model: str) -> Listener:
     return LISTENERS.get(model) or LISTENERS.get(model.split("-")[0].split(".")[0], LISTENERS["turbo"])
 
 
-def hearing_window(whisper: Listener, speech: float) -> float:
-    """Operations for a window of 30 s with `speech` seconds in it: the encoder works on all of it."""
-    w, tokens = whisper.width, TOKENS * speech
-    encoder = whisper.encoder * POSITIONS * (24 * w**2 + 4 * POSITIONS * w)
-    decoder = whisper.decoder * (28 * w**2 * tokens + 4 * w**2 * POSITIONS + 4 * POSITIONS * w * tokens)
-    return encoder + decoder + 2 * w * VOCABULARY * tokens
+def hearing(whisper: Listener, lengths: Sequence[float], rows: int, device: Device) -> float:
+    """Seconds for clips of so many seconds, each in a window of 30 s, so many windows at once: most encoders work on
+    all of a window, and the decoder says one token of each after the other."""
+    w, pace = whisper.width, device.pace(whisper.weights)
+    encoder = sum(_encoding(whisper, seconds) for seconds in lengths)
+    keys = whisper.decoder * 4 * w**2 * POSITIONS  # of what the decoder looks at
+    read = 16 * whisper.decoder * w**2 + w * VOCABULARY  # weights, for each token
+    rows = min(rows, len(lengths))
+    size = 2 if device.half else 4
+    least = max(read * size / (device.bandwidth * device.read), whisper.decoder * HEARD_LAYER)
+    token = max(least, 2 * read * rows / pace) + rows * HEARD_ROW
+    steps = TOKENS * sum(lengths) / rows * (LONGEST if rows > 1 else 1)
+    return (encoder + len(lengths) * keys) / pace + steps * token
+
+
+def _encoding(whisper: Listener, seconds: float) -> float:
+    """Operations of a window (timbre/asr/silent_tail.py)."""
+    positions = min(POSITIONS, POSITIONS / 30 * (seconds + 1)) if whisper.near else POSITIONS
+    seen = min(POSITIONS, positions + 100)
+    return whisper.encoder * positions * (24 * whisper.width**2 + 4 * seen * whisper.width)
+
+
+@dataclass(frozen=True)
+class Ear:
+    """A speaker encoder."""
+
+    weights: float
+    second: float  # operations for a second of sound
+    least: float = 0.08  # seconds that a sound takes at least on a CPU, measured of the tiny one
+
+
+EARS = {"models/tiny/speaker": Ear(0.5e6, 0.05e9)}
+WAVLM = Ear(94.4e6, 15.5e9)  # base-plus: its transformer at 50 Hz, and convolutions
+
+
+def embedding(ear: Ear, lengths: Sequence[float], device: Device) -> float:
+    """Seconds for a vector of each sound."""
+    least = ear.least if device.cores else 0.02
+    return sum(max(least, length * ear.second / device.pace(ear.weights)) for length in lengths)

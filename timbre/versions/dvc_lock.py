@@ -12,8 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from timbre.core.content import listing_md5, mapping, md5
-from timbre.mapping import yaml_files
+from timbre.core.content import listing_md5, mapping, md5, plain_yaml
 from timbre.mapping.dvc_yaml import KINDS, at, filled, listed, made, paths, sections
 from timbre.versions.snapshot import Snapshot, WorkTree
 
@@ -101,7 +100,7 @@ def document(snapshot: Snapshot, path: str) -> Any:
 @lru_cache(maxsize=64)  # versions beside each other often have the same
 def _parsed(content: bytes) -> Any:
     try:
-        return yaml_files.load(content)
+        return plain_yaml(content)
     except ValueError:
         return None
 

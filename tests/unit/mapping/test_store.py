@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 
 from tests.support.files import contents
 from timbre.core.content import content_key
-from timbre.mapping import store, yaml_files
+from timbre.mapping import dvc_cache, store
 from timbre.mapping.batch import Files
 from timbre.mapping.entries import opened, seal
 from timbre.mapping.refresh import Job, Refreshed, entry_of, refresh
@@ -250,7 +250,7 @@ def test_a_record_names_no_file_outside_of_its_entry(name: str) -> None:
 
 def test_folders_that_are_refreshed_one_after_the_other_parse_the_lock_once(monkeypatch: pytest.MonkeyPatch) -> None:
     parsed: list[bytes] = []
-    monkeypatch.setattr(yaml_files, "load", lambda content: parsed.append(content) or {"stages": {}})
+    monkeypatch.setattr(dvc_cache, "plain_yaml", lambda content: parsed.append(content) or {"stages": {}})
     for name in ("cut", "heard", "known"):
         Path("dvc.lock").write_text(f"# {len(name)} letters\n")
         refresh(Path(f"data/{name}"), jobs("v1", "a"), compute, suffixes=SUFFIXES, label=name)

@@ -10,6 +10,7 @@ import pytest
 
 from timbre.core.errors import SourceError
 from timbre.core.records import Recording
+from timbre.project import sources
 from timbre.project.sources import Source, read, recordings
 
 PATH = Path("data/sources.yaml")
@@ -45,6 +46,22 @@ def test_a_recording_may_go_without_a_draft() -> None:
     ]
     PATH.write_text("".join(rows))
     assert [source.draft for source in read(PATH)] == [True, False]
+
+
+def test_without_mistakes_no_line_is_looked_for_and_nothing_else_differs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entry = (
+        "# one\n- {id: talk, file: data/recordings/talk.wav, speaker: no, language: no, licence: '1.0', consent: a}\n"
+    )
+    rest = f"- id: b\n  url: https://a.b/c\n{ENTRY}  start: 1_0\n  end: 1:30\n  draft: false\n"
+    PATH.write_text(entry + rest)
+    with monkeypatch.context() as patched:
+        patched.setattr(sources, "_faultless", lambda text: [])
+        slow = read(PATH)
+    monkeypatch.setattr(sources, "line_of", None)
+    assert read(PATH) == slow
+    assert [source.speaker for source in slow] == ["no", "marina"]
 
 
 def test_yaml_is_read_as_dvc_reads_it() -> None:

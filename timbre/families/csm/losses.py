@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from timbre.families.batch_rows import rounded
 from timbre.families.llama import CausalLayers
 from timbre.families.protocol import Losses
 
@@ -38,9 +39,15 @@ def label_losses(base: Any, backbone: CausalLayers, depth: CausalLayers, batch: 
     codes = batch.codes.flatten(0, 1)
     hidden = backbone(_embedded(base, batch)).flatten(0, 1)  # (B * S, width)
     first = F.cross_entropy(base.lm_head(hidden[batch.said - 1]).float(), codes[batch.said, 0], reduction="none")
-    pieces = [batch.deep] if torch.is_grad_enabled() else _pieces(batch.deep)
+    pieces = [_filled(batch.deep)] if torch.is_grad_enabled() else _pieces(batch.deep)
     others = torch.cat([_others(base, depth, hidden[piece - 1], codes[piece]) for piece in pieces], 1)
     return first, others[:, : len(batch.deep)]
+
+
+def _filled(deep: Tensor) -> Tensor:
+    """To a number of frames that a GPU has met before, by the first of them; what they give is not looked at."""
+    missing = rounded(len(deep), deep.device) - len(deep)
+    return torch.cat([deep, deep[:1].expand(missing)]) if missing else deep
 
 
 def _pieces(deep: Tensor) -> list[Tensor]:

@@ -21,7 +21,7 @@ from torch import Tensor
 from timbre.core.errors import ModelError
 from timbre.core.sections import CsmParams
 from timbre.families import lora as low_rank
-from timbre.families.batch_rows import own_rows
+from timbre.families.batch_rows import own_rows, rounded
 from timbre.families.csm.decode import Decoder
 from timbre.families.csm.load import from_pretrained, prepare
 from timbre.families.csm.losses import CsmBatch, label_losses, named_losses
@@ -30,6 +30,7 @@ from timbre.families.frame_loop import Frames
 from timbre.families.frame_voice import FrameVoice
 from timbre.families.llama import CausalLayers
 from timbre.families.lora import LoraCourse, merged
+from timbre.families.precision import all_digits
 from timbre.families.protocol import (
     WHOLE,
     Audio,
@@ -111,6 +112,7 @@ class Csm(FrameVoice[Decoder]):
     def named(self, speaker: SpeakerTag) -> int:
         return speaker.number
 
+    @all_digits()
     def encode(self, sounds: Sequence[Audio]) -> list[Codes]:
         """Codes of each sound. The codec is causal, so silence after a shorter sound of the batch changes nothing;
         a begun last frame is filled with silence first, or its code would depend on what the batch adds."""
@@ -166,7 +168,7 @@ class Csm(FrameVoice[Decoder]):
         mine = slice(part.number, None, part.of)
         own = own_rows(len(dialogues), part)
         rows = [self._row(dialogues[i]) for i in own]
-        size = max(len(row.ids) for row in rows)
+        size = rounded(max(len(row.ids) for row in rows), self.device)
         ids, codes, sound = _padded(rows, size)
         starts = [size * place + len(row.ids) - spoken[i] for place, (i, row) in enumerate(zip(own, rows, strict=True))]
         said = [start + np.arange(spoken[i]) for i, start in zip(own, starts, strict=True)]

@@ -22,6 +22,7 @@ from timbre.core.errors import ModelError
 from timbre.core.sections import OrpheusParams
 from timbre.families import lean_transformers
 from timbre.families import lora as low_rank
+from timbre.families.batch_rows import rounded
 from timbre.families.frame_loop import Frames
 from timbre.families.frame_voice import FrameVoice
 from timbre.families.int8 import Int8Linear
@@ -31,7 +32,7 @@ from timbre.families.orpheus.codec import Codec, read_codec
 from timbre.families.orpheus.decode import OrpheusDecoder, OrpheusWeights, slot_ids
 from timbre.families.orpheus.shape import SLOTS
 from timbre.families.orpheus.tokens import LEVELS, TokenIds, tokens_of, without_repeats
-from timbre.families.precision import cast, device_for, dtype_of, shrink_decoder
+from timbre.families.precision import all_digits, cast, device_for, dtype_of, shrink_decoder
 from timbre.families.protocol import (
     WHOLE,
     Audio,
@@ -144,6 +145,7 @@ class Orpheus(FrameVoice[OrpheusDecoder]):
     def named(self, speaker: SpeakerTag) -> str:
         return speaker.name
 
+    @all_digits()
     def encode(self, sounds: Sequence[Audio]) -> list[Codes]:
         return [{"codes": self.codec.encode(sound)} for sound in sounds]
 
@@ -174,7 +176,7 @@ class Orpheus(FrameVoice[OrpheusDecoder]):
         counts = [codes_and_ends + len(dialogues), 2 * codes_and_ends, 4 * codes_and_ends, words]
         mine = range(len(dialogues))[part.number :: part.of]
         rows = [self._ids(dialogues[i]) for i in mine or [0]]  # more processes than rows: computed along, for nothing
-        size = max(map(len, rows))
+        size = rounded(max(map(len, rows)), self.device)
         ids = np.stack([np.pad(row, (0, size - len(row)), constant_values=self.ids.pad) for row in rows])
         places, ends, text = [], [], []
         for place, i in enumerate(mine):

@@ -255,10 +255,9 @@ def _judges(path: Path) -> bool:
 
 
 def hubert_of(folder: Path) -> nn.Module:
-    lean_transformers.load()
+    quiet()
     from transformers import HubertConfig, HubertModel
 
-    quiet()
     if not (folder / "config.json").is_file():
         raise missing(folder / "config.json")
     try:

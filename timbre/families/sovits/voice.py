@@ -21,7 +21,7 @@ from timbre.families.code_decoder import CodeDecoder, CodeDrawing, CodeSentence,
 from timbre.families.code_voice import CodeVoice
 from timbre.families.int8 import Int8Linear, replace
 from timbre.families.lora import evaluating, merged
-from timbre.families.precision import device_for, dtype_of
+from timbre.families.precision import all_digits, device_for, dtype_of
 from timbre.families.protocol import (
     WHOLE,
     Audio,
@@ -132,6 +132,7 @@ class Sovits(CodeVoice):
     def stacks(self) -> Sequence[nn.Module]:
         return (self.base.h,)
 
+    @all_digits()
     def encode(self, sounds: Sequence[Audio]) -> list[Codes]:
         """One by one: HuBERT hears a whole sound, and would hear the silence after a shorter one."""
         return [heard(self.hubert, self.speakers, self.stage2, sound, self.device) for sound in sounds]

@@ -22,7 +22,7 @@ from timbre.families.code_decoder import CodeDecoder, CodeDrawing, CodeSentence,
 from timbre.families.code_voice import CodeVoice
 from timbre.families.int8 import Int8Linear, replace
 from timbre.families.lora import evaluating, merged
-from timbre.families.precision import device_for, dtype_of
+from timbre.families.precision import all_digits, device_for, dtype_of
 from timbre.families.protocol import (
     WHOLE,
     Audio,
@@ -131,6 +131,7 @@ class Xtts(CodeVoice):
     def stacks(self) -> Sequence[nn.Module]:
         return (Layers(self.base.gpt.h),)
 
+    @all_digits()
     def encode(self, sounds: Sequence[Audio]) -> list[Codes]:
         """One by one: a mel frame's neighbours would be another sound's silence."""
         stride = self.settings.model_args.gpt_code_stride_len

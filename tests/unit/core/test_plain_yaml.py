@@ -10,7 +10,7 @@ from ruamel.yaml.error import YAMLError
 
 from tests.support.paths import ROOT
 from tests.support.work import calls_at_most
-from timbre.mapping import yaml_files
+from timbre.core.content import plain_yaml
 
 PLAIN = st.text("0123456789abcdefoxOX_+-.:~yNtTrueFalsnIif ", min_size=1, max_size=12)
 
@@ -22,7 +22,7 @@ def slow(text: str) -> object:
 @pytest.mark.parametrize("name", ["dvc.yaml", "dvc.lock", "params.yaml", "data/sources.yaml", "data/speakers.yaml"])
 def test_our_own_files_are_read_as_dvc_reads_them(name: str) -> None:
     content = (ROOT / name).read_bytes()
-    assert yaml_files.load(content) == slow(content.decode())
+    assert plain_yaml(content) == slow(content.decode())
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_our_own_files_are_read_as_dvc_reads_them(name: str) -> None:
      ".inf", "-.inf", "0b11", "-0b11", "+7", "true", "True", "y", "2026-03-01", "1.", "1.5e+3", "0.0003", "a", "''"],
 )  # fmt: skip
 def test_a_word_means_what_it_means_to_dvc(word: str) -> None:
-    ours, theirs = yaml_files.load(f"key: {word}\n".encode()), slow(f"key: {word}\n")
+    ours, theirs = plain_yaml(f"key: {word}\n".encode()), slow(f"key: {word}\n")
     assert ours == theirs
     assert type(ours["key"]) is type(theirs["key"])  # type: ignore[index]
 
@@ -43,7 +43,7 @@ def test_any_plain_word_means_what_it_means_to_dvc(word: str) -> None:
         theirs = slow(text)
     except (YAMLError, ValueError, IndexError):  # ruamel.yaml trips over `-_`
         return
-    assert repr(yaml_files.load(text.encode())) == repr(theirs)
+    assert repr(plain_yaml(text.encode())) == repr(theirs)
 
 
 @pytest.mark.parametrize(
@@ -63,4 +63,4 @@ def test_any_plain_word_means_what_it_means_to_dvc(word: str) -> None:
 )  # fmt: skip
 def test_what_is_no_file_of_ours_is_refused_before_much_is_done(content: bytes) -> None:
     with calls_at_most(100_000), pytest.raises(ValueError):  # noqa: PT011  a message of one of two libraries
-        yaml_files.load(content)
+        plain_yaml(content)
