@@ -89,7 +89,7 @@ def with_people(path: Path, newcomers: Sequence[Person]) -> FileChange:
     first = speakers.next_number(speakers.parse(text, str(path)))
     entries = {person.id: _entry(person, first + place) for place, person in enumerate(newcomers)}
     document = YAML(typ="rt").load(text) or CommentedMap()
-    others = YAML(typ="safe").load(text) or {}
+    others = YAML(typ="safe", pure=True).load(text) or {}
     expected = others | {"speakers": (others.get("speakers") or {}) | entries}
     makes = (lambda: _under(text, document, entries), lambda: _known(document, entries))
     after = _first_read_as(expected, path, text, *makes)
@@ -115,7 +115,7 @@ def without(path: Path, ids: Collection[str]) -> FileChange:
     text = _text(before)
     document = YAML(typ="rt").load(text)
     gone = [index for index, entry in enumerate(document) if entry["id"] in ids]
-    expected = [entry for entry in YAML(typ="safe").load(text) if entry["id"] not in ids]
+    expected = [entry for entry in YAML(typ="safe", pure=True).load(text) if entry["id"] not in ids]
     makes = (lambda: _cut(text, document, gone), lambda: _shrunk(document, gone))
     return FileChange(path, before, _first_read_as(expected, path, text, *makes).encode())
 
@@ -132,13 +132,13 @@ def _text(content: bytes | None) -> str:
 
 def _is_empty(path: Path) -> bool:
     with contextlib.suppress(OSError, UnicodeDecodeError, YAMLError):
-        return not YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        return not YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     return not path.exists()
 
 
 def _with(text: str, entries: Sequence[dict[str, Any]], path: Path) -> str:
     document = YAML(typ="rt").load(text) or CommentedSeq()
-    expected = [*(YAML(typ="safe").load(text) or []), *entries]
+    expected = [*(YAML(typ="safe", pure=True).load(text) or []), *entries]
     makes = (lambda: _below(text, document, entries), lambda: _grown(document, entries))
     return _first_read_as(expected, path, text, *makes)
 
@@ -148,7 +148,7 @@ def _first_read_as(expected: Any, path: Path, text: str, *makes: Callable[[], st
     for make in makes:
         candidate = make().replace("\r\n", "\n").replace("\n", newline)
         with contextlib.suppress(YAMLError):
-            if YAML(typ="safe").load(candidate) == expected:
+            if YAML(typ="safe", pure=True).load(candidate) == expected:
                 return candidate
     raise SourceError(f"{path}: the entry would not be read back as it is written; edit the file with an editor")
 

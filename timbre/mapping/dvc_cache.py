@@ -101,7 +101,7 @@ def forget_run(root: Path, stage: str) -> None:
     write_atomic(root / LOCK, text.getvalue())
     for run in (objects(root).parents[1] / "runs").glob("*/*/*"):
         with contextlib.suppress(OSError, YAMLError):
-            cached = YAML(typ="safe").load(run.read_text(encoding="utf-8"))
+            cached = YAML(typ="safe", pure=True).load(run.read_text(encoding="utf-8"))
             if mapping(cached).get("cmd") == entry["cmd"] and _hashes(cached) == _hashes(entry):
                 run.unlink()
                 run.parent.rmdir()  # DVC fails on an empty one; OSError where it holds other runs

@@ -79,7 +79,7 @@ def _is_lock(path: Path) -> bool:
     if not text.endswith("\n"):  # it was cut between two of DVC's writes, perhaps where it still is YAML
         return False
     try:
-        stages = YAML(typ="safe").load(text)["stages"]
+        stages = YAML(typ="safe", pure=True).load(text)["stages"]
         return all(isinstance(dep["path"], str) for stage in stages.values() for dep in _entries(stage))
     except (YAMLError, TypeError, KeyError, AttributeError):
         return False
