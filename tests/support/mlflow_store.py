@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from tests.support.paths import ROOT
 from tests.support.report_outs import write_owned
 from timbre import tracking
 
-PARAMS = (ROOT / "params.yaml").read_text(encoding="utf-8").replace("2.0e-4", "1e-4").replace("rank: 32", "rank: 8")
+DEMO = (ROOT / "params.yaml").read_text(encoding="utf-8").replace("rank: 32", "rank: 8")
+PARAMS = re.sub(r"(?m)^  learning_rate: \S+", "  learning_rate: 1e-4", DEMO)
 FLAGS = {
     "dataset": "data/dataset",
     "adapter": "models/adapter",
