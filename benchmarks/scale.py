@@ -62,7 +62,7 @@ def measure(options: argparse.Namespace) -> Iterator[ResultTable]:
     file = options.out / "scale.json"
     rows = {row.name: row for row in (table.read(file)[1][0].rows if options.add and file.exists() else ())}
     for count in options.clips:
-        for new in measured(count, options.layouts, options.keep):
+        for new in measured(count, sorted(options.layouts), options.keep):  # files first: shards are made of them
             rows[new.name] = new
         yield ResultTable("a word's edit, to `dataset`", list(rows.values()), unit="CPU s")
 
