@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -128,10 +127,9 @@ def word() -> tuple[float, float, float]:
 
 def repro(repository: Path, *arguments: str) -> float:
     """CPU seconds of `dvc repro`, of the whole data path where nothing else is said."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before = table.cpu_of_children()
     dvc(repository, "repro", *(arguments or ("dataset", "encode")))
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return table.cpu_of_children() - before
 
 
 if __name__ == "__main__":

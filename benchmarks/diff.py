@@ -69,7 +69,7 @@ def rounds(name: str, root: Path, count: int) -> TimedRow:
     """Seconds of each round, what a round computes of them (git included), and the highest peak of memory."""
     code = "import sys; from timbre.commands.cli import main; main()"
     project = str(Path(__file__).parent.parent)
-    seconds, before = [], resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds, before = [], table.cpu_of_children()
     for _ in range(count):
         begun = time.perf_counter()
         subprocess.run(
@@ -80,9 +80,9 @@ def rounds(name: str, root: Path, count: int) -> TimedRow:
             check=True,
         )
         seconds.append(time.perf_counter() - begun)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / count
-    peak = after.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)  # bytes on a Mac, else kilobytes
+    cpu = (table.cpu_of_children() - before) / count
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    peak /= 1e6 if sys.platform == "darwin" else 1e3  # bytes on a Mac, else kilobytes
     return TimedRow(name, seconds, extra={"of it CPU s": cpu, "peak MB": peak})
 
 

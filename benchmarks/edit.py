@@ -19,7 +19,6 @@ import argparse
 import json
 import os
 import re
-import resource
 import subprocess
 import sys
 import tempfile
@@ -27,7 +26,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.table import ResultTable, TimedRow, run
+from benchmarks.table import ResultTable, TimedRow, cpu_of_children, run
 
 ROOT = Path(__file__).parents[1]
 STEPS = {"dataset": "to the dataset", "generate": "to the samples", "report": "to the report", "track": "to MLflow"}
@@ -93,14 +92,9 @@ def started(voices: dict[str, Path], rounds: int) -> Iterator[TimedRow]:
 
 def repro(voice: Path, stage: str) -> float:
     """CPU seconds of the stage and of those before it, where they are to be run."""
-    before = children()
+    before = cpu_of_children()
     command(voice, [str(Path(sys.executable).parent / "dvc"), "repro", stage])
-    return children() - before
-
-
-def children() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    return cpu_of_children() - before
 
 
 def change_a_word(voice: Path) -> None:

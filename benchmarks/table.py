@@ -20,6 +20,7 @@ import json
 import os
 import platform
 import re
+import resource
 import statistics
 import sys
 import time
@@ -47,6 +48,12 @@ class ResultTable(NamedTuple):
     compares: Literal["speed", "time"] = "speed"  # by how much is made a second, or by the seconds
     unit: str = "s"  # what the seconds are, such as `CPU s`
     rate: str = ""  # what amount a second is called, such as `× real time`
+
+
+def cpu_of_children() -> float:
+    """CPU seconds of all processes that were started here and have ended, with those that they started."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def median(row: TimedRow) -> float:

@@ -20,7 +20,6 @@ import argparse
 import json
 import os
 import re
-import resource
 import shutil
 import subprocess
 import sys
@@ -31,7 +30,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.kept import kept
-from benchmarks.table import ResultTable, TimedRow, run
+from benchmarks.table import ResultTable, TimedRow, cpu_of_children, run
 from timbre.commands.stage_costs import estimated
 from timbre.core import params
 from timbre.training import cost_estimate
@@ -143,17 +142,12 @@ def commands_of(folder: Path) -> dict[str, str]:
 
 def ran(folder: Path, command: str) -> float:
     """CPU seconds of the stage, from nothing."""
-    before = of_children()
+    before = cpu_of_children()
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
     subprocess.run(
         command, shell=True, cwd=folder, check=True, env=environment | {"PYTHONPATH": str(folder), "TIMBRE_ANEW": "1"}
     )
-    return round(of_children() - before, 2)
-
-
-def of_children() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    return round(cpu_of_children() - before, 2)
 
 
 def main() -> None:

@@ -128,10 +128,8 @@ def fill(
     client.log_inputs(run_id, datasets=list(lineage.datasets(files.dataset)))
     client.log_artifacts(run_id, str(files.adapter), registry.ADAPTER)
     loadable(client, run_id, parameters["voice"])
-    from timbre.audio.leaving import marked_copy
-    from timbre.report import (
-        sound_pictures,
-    )  # numpy and the sound library: only where there is something to record
+    from timbre.audio.leaving import marked_copy  # numpy and the sound library: only where there is something to record
+    from timbre.report import sound_pictures
 
     key = mlmodel.adapter_key(files.adapter)
     with tempfile.TemporaryDirectory() as folder:

@@ -18,8 +18,8 @@ def own_rows(count: int, part: Part) -> list[int]:
 
 
 def rounded(count: int, device: torch.device) -> int:
-    """So many places as a GPU takes: it plans attention anew for each shape that it has not met, which costs as much as
-    several steps, and meets few where they are rounded up. A processor plans nothing."""
+    """On a GPU, up to a multiple of 64: it plans attention anew for each new shape, which costs as much as several
+    steps, and rounded up there are few. On a processor the count itself, since it plans nothing."""
     step = SHAPES.get(device.type, 1)
     return -(-count // step) * step
 

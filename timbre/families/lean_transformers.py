@@ -107,11 +107,12 @@ def _memory_at_once() -> Iterator[None]:
     if not contexts:  # another release
         yield
         return
+    import torch
     from transformers.initialization import no_init_weights
 
     def without_meta(cls: Any, *how: Any, **more: Any) -> list[Any]:
         given = contexts.__func__(cls, *how, **more)
-        return [*(context for context in given if type(context).__name__ != "device"), no_init_weights()]
+        return [*(context for context in given if not isinstance(context, torch.device)), no_init_weights()]
 
     modeling.PreTrainedModel.get_init_context = classmethod(without_meta)
     try:

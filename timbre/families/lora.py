@@ -166,8 +166,8 @@ ASKS = "_torch_supports_distributed"  # of peft, whether torch can spread a weig
 
 
 def _peft() -> Any:
-    """peft asks whether a weight lies on several machines, and takes it that somebody has imported what tells it. With
-    one process that is asked nothing: it would import sympy."""
+    """peft asks torch.distributed.tensor whether a weight is spread over several processes, and takes it that somebody
+    has imported that. One process spreads none, so peft is told not to ask: the import brings sympy."""
     import peft
     from peft.tuners import tuners_utils
 

@@ -45,7 +45,7 @@ def label_losses(base: Any, backbone: CausalLayers, depth: CausalLayers, batch: 
 
 
 def _filled(deep: Tensor) -> Tensor:
-    """To a number of frames that a GPU has met before, by the first of them; what they give is not looked at."""
+    """Up to a rounded number of frames, by repeating the first; their losses are left out again."""
     missing = rounded(len(deep), deep.device) - len(deep)
     return torch.cat([deep, deep[:1].expand(missing)]) if missing else deep
 
