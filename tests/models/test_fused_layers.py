@@ -161,8 +161,8 @@ def test_an_adapter_learns_the_same_also_where_activations_are_computed_twice(
     assert off[0] < (1.5 * off[1] if half else 1e-5)
 
 
-def test_heads_that_share_keys_and_angles_that_were_stretched_stay_the_same() -> None:
-    """A Llama as Orpheus has it."""
+def test_heads_that_share_keys_and_angles_that_were_stretched_stay_the_same_and_so_does_the_model_itself() -> None:
+    """A Llama as Orpheus has it. Where its own `forward` masks positions or reads a cache, its layers do too."""
     from transformers import LlamaConfig, LlamaModel
 
     torch.manual_seed(0)
