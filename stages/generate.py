@@ -119,7 +119,7 @@ def speak(
     how = sentence.speaking(params, slots=params.batch)
     for worn in dict.fromkeys(sample.adapter for sample, _ in batch):
         rows = [row for row in batch if row[0].adapter == worn]
-        model = families.load_once(voice, adapter if worn else None, params.precision)
+        model = families.load_once(voice, adapter if worn else None, params.precision, speaking=True)
         spoken = model.speak([request for _, request in rows], how)
         for sample, _ in rows:
             began = time.perf_counter()
