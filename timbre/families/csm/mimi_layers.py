@@ -127,8 +127,8 @@ def elu(x: Tensor, out: Tensor) -> None:
     """Into `out` (rows, T, channels).
 
     Without AVX-512 torch has no fast exp(x) - 1 that is exact near zero. For x up to 0 it is 2t / (1 - t), where t is
-    tanh(x / 2): six passes take half of the time, where what they pass over stays in the cache. With AVX-512 torch's one
-    pass takes two thirds of theirs.
+    tanh(x / 2): six passes take half of the time, where what they pass over stays in the cache. With AVX-512 torch's
+    own takes two thirds of theirs.
     """
     if x.device.type != "cpu" or x.numel() < IN_CACHE or WIDE:
         torch.ops.aten.elu.out(x, out=out)
