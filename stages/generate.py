@@ -152,7 +152,8 @@ def main(
         spoken = written + true_prompts(held_out, reference.speaker, written, params.true_prompts)
         speaker = reference.speaker if len(cloned) > 1 else ""
         planned += plan(spoken, params, base, tuned, reference, family.marks, spellings, speaker)
-    planned.sort(key=lambda row: row[0].adapter is not None)  # a model is loaded once
+    # A model is loaded once; long sentences come first, so that none is spoken alone at the end.
+    planned.sort(key=lambda row: (row[0].adapter is not None, row[0].reference is None, -len(row[0].text)))
     jobs, measured = [Job(sample.id, sample.key, (sample, request)) for sample, request in planned], Speed()
     compute = partial(speak, voice=voice, adapter=adapter, params=params, speed=measured)
     # All that is missing in one go, so that no slot is empty before the end.
