@@ -88,9 +88,15 @@ def tried(device: torch.device, dtype: torch.dtype, shape: tuple[int, int, int])
             _try(fused_kernels, device, dtype, *shape)
     except Exception as error:  # of a compiler, a driver or a package
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
-        log.warning("rotary positions and SwiGLU are computed without kernels of Triton, and slower: %s", reason)
+        _warn(reason)
         return None
     return fused_kernels
+
+
+@functools.cache
+def _warn(reason: str) -> None:
+    """Once, though a voice has several stacks of layers."""
+    log.warning("rotary positions and SwiGLU are computed without kernels of Triton, and slower: %s", reason)
 
 
 def _try(kernels: ModuleType, device: torch.device, dtype: torch.dtype, heads: int, groups: int, width: int) -> None:
