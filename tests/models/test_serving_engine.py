@@ -198,7 +198,7 @@ def test_a_sentence_that_fills_the_cache_is_computed_ahead_to_its_last_place_and
     made = slots.CsmSlots(base, 2, {})
     made.decoder.ahead = True
     assert made.decoder.backbone.keys.shape[3] == 40
-    plan = [(0, slot, Ask(Request("the ferry", (), slot, 60.0), Drawing(0.8), None)) for slot in range(2)]
+    plan = [(4 * slot, slot, Ask(Request("the ferry", (), slot, 60.0), Drawing(0.8), None)) for slot in range(2)]
     for pieces in heard_by_each(made, plan, set()).values():
         assert len(pieces[-1][2]) + base.length([Turn("the ferry")]) == 40
 
