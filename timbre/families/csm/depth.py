@@ -56,7 +56,7 @@ class CompiledDepth(Depth):
         places = [where.places.contiguous() for where in self.places]
         self.places = [self.stack.at(each, codebooks) for each in places]
         self.numbers = [torch.tensor([codebook], device=places[0].device) for codebook in range(1, codebooks)]
-        self.say: Callable[..., tuple[Tensor, Tensor]] = Compiled(self._say)
+        self.say = Compiled(self._say)
 
     def frame(self, state: Tensor, first: Tensor, draws: Tensor) -> Tensor:
         codes = [first]
