@@ -21,7 +21,7 @@ from timbre.core.content import write_atomic
 from timbre.core.sections import SovitsParams, VoiceParams, XttsParams
 from timbre.families import Part, Request, SpeakerTag, Speaking, Turn, batch_rows
 from timbre.families.codes import frames, read, to_bytes
-from timbre.families.llama import fuse_norms
+from timbre.families.fused_layers import fuse_norms
 from timbre.training.batches import Utterance
 from timbre.training.courses import learn
 from timbre.training.loop import Training

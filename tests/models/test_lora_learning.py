@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.support.tiny_models import LORA, kept
 from timbre.families import Turn, lora, lora_learning
@@ -55,6 +57,29 @@ def test_a_switched_off_adapter_changes_nothing(voice: Any) -> None:
     assert not torch.equal(layer(x), layer.base_layer(x))
     with voice.model.disable_adapter():
         assert torch.equal(layer(x), layer.base_layer(x))
+
+
+def test_layers_of_one_input_multiply_it_by_a_once_and_nothing_is_drawn_where_dropout_is_none(voice: Any) -> None:
+    adapt(voice, 0.0)
+    voice.model.train()
+    calls = Counter[str]()
+
+    class Spy(TorchDispatchMode):
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            calls[function.overloadpacket.__name__] += 1
+            return function(*args, **(kwargs or {}))
+
+    layer = voice.base.backbone_model.layers[0]
+    x = torch.randn(2, 3, layer.self_attn.q_proj.in_features)
+    for layers in ([layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj],
+                   [layer.mlp.gate_proj, layer.mlp.up_proj]):  # fmt: skip
+        calls.clear()
+        with Spy():
+            for projection in layers:
+                projection(x)
+        assert calls["mm"] == len(layers) + 1, "each by its own weights, and all by A"
+        assert calls["addmm"] == len(layers), "each by its own B"
+        assert not [name for name in calls if "rand" in name or "dropout" in name]
 
 
 def test_dropout_leaves_out_its_share_the_same_again_from_the_same_seed() -> None:

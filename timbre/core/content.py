@@ -186,14 +186,63 @@ def plain_yaml(content: bytes) -> Any:
 def _loader() -> Any:
     import yaml
 
+    text, whole, listed, table = (
+        (kind, f"tag:yaml.org,2002:{name}")
+        for kind, name in (
+            (yaml.ScalarNode, "str"), (yaml.ScalarNode, "int"), (yaml.SequenceNode, "seq"), (yaml.MappingNode, "map"),
+        )
+    )  # fmt: skip
+
+    def twice(node: Any) -> Any:
+        return yaml.constructor.ConstructorError(None, None, "a key stands twice", node.start_mark)
+
     class Loader(yaml.CSafeLoader):  # type: ignore[misc]  # it has no types
         """Plain values, by the rules of YAML 1.2; a key that stands twice is a mistake, as for DVC."""
 
+        def __init__(self, stream: Any) -> None:
+            super().__init__(stream)
+            self.tags: dict[str, str] = {}  # of plain words, most of which are keys that come again and again
+
+        def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+            if kind is not yaml.ScalarNode or not implicit[0]:
+                return super().resolve(kind, value, implicit)
+            if value not in self.tags:
+                self.tags[value] = super().resolve(kind, value, implicit)
+            return self.tags[value]
+
+        def construct_document(self, node: Any) -> Any:
+            return self._plain(node, {})
+
+        def _plain(self, node: Any, made: dict[int, Any]) -> Any:
+            """What PyYAML makes of it in a third of the time; whatever is rare is left to PyYAML."""
+            kind = type(node), node.tag
+            if kind == text:
+                return node.value
+            if kind == whole:
+                return self.construct_yaml_int(node)
+            if id(node) in made:  # an alias stands for what its anchor is
+                if made[id(node)] is made:
+                    raise yaml.constructor.ConstructorError(None, None, "it holds itself", node.start_mark)
+                return made[id(node)]
+            made[id(node)] = made  # unfinished
+            if kind == listed:
+                value: Any = [self._plain(item, made) for item in node.value]
+            elif kind == table and all((type(key), key.tag) == text for key, _ in node.value):
+                value = {key.value: self._plain(item, made) for key, item in node.value}
+                if len(value) < len(node.value):
+                    raise twice(node)
+            else:
+                value = self.construct_object(node, deep=True)
+            made[id(node)] = value
+            return value
+
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+            if not isinstance(node, yaml.MappingNode):
+                return dict(super().construct_mapping(node, deep))  # tells that it is none
             keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
             keys = [key for key in keys if key[1] != "<<"]
             if len(keys) != len(set(keys)):
-                raise yaml.constructor.ConstructorError(None, None, "a key stands twice", node.start_mark)
+                raise twice(node)
             return dict(super().construct_mapping(node, deep))
 
         def construct_yaml_int(self, node: yaml.ScalarNode) -> int:

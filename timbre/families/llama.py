@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from timbre.families.fused_layers import fuse
 from timbre.families.int8 import Int8Part, joint
 from timbre.families.lora_rows import RowProduct
 
@@ -160,7 +161,7 @@ class CausalLayers(nn.Module):  # type: ignore[misc]  # torch is not typed here
         super().__init__()
         self.layers, self.norm, self.rotary_emb = model.layers, model.norm, model.rotary_emb
         if model.norm.weight.device.type == "cuda":
-            fuse_norms(model)
+            fuse(model)
 
     def forward(self, hidden: Tensor) -> Tensor:  # (B, S, width)
         places = torch.arange(hidden.shape[1], device=hidden.device)[None]
@@ -168,17 +169,6 @@ class CausalLayers(nn.Module):  # type: ignore[misc]  # torch is not typed here
         for layer in self.layers:
             hidden = layer(hidden, position_ids=places, position_embeddings=turned, use_cache=False)
         return torch.as_tensor(self.norm(hidden))
-
-
-def fuse_norms(model: Any) -> None:
-    """RMS norms by torch's own, on a GPU one kernel in place of six; transformers writes them out."""
-    for module in model.modules():
-        if hasattr(module, "variance_epsilon"):
-            module.forward = partial(_rms_norm, module)
-
-
-def _rms_norm(by: Any, x: Tensor) -> Tensor:
-    return torch.rms_norm(x, by.weight.shape, by.weight.to(x.dtype), by.variance_epsilon)
 
 
 def normed(by: Any) -> Product:
