@@ -119,7 +119,7 @@ def speak(
     how = sentence.speaking(params, slots=params.batch)
     for worn in dict.fromkeys(sample.adapter for sample, _ in batch):
         rows = [row for row in batch if row[0].adapter == worn]
-        model = families.load_once(voice, adapter if worn else None, params.precision)
+        model = families.load_once(voice, adapter if worn else None, params.precision, speaking=True)
         spoken = model.speak([request for _, request in rows], how)
         for sample, _ in rows:
             began = time.perf_counter()
@@ -152,7 +152,8 @@ def main(
         spoken = written + true_prompts(held_out, reference.speaker, written, params.true_prompts)
         speaker = reference.speaker if len(cloned) > 1 else ""
         planned += plan(spoken, params, base, tuned, reference, family.marks, spellings, speaker)
-    planned.sort(key=lambda row: row[0].adapter is not None)  # a model is loaded once
+    # A model is loaded once; long sentences come first, so that none is spoken alone at the end.
+    planned.sort(key=lambda row: (row[0].adapter is not None, row[0].reference is None, -len(row[0].text)))
     jobs, measured = [Job(sample.id, sample.key, (sample, request)) for sample, request in planned], Speed()
     compute = partial(speak, voice=voice, adapter=adapter, params=params, speed=measured)
     # All that is missing in one go, so that no slot is empty before the end.

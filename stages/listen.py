@@ -56,7 +56,7 @@ def spoken_samples(table: Path, samples: Path) -> list[Sample]:
 
 def speak(batch: Sequence[tuple[Point, Path, Request]], voice: VoiceParams, params: GenerateParams) -> Iterator[Files]:
     for point, adapter, request in batch:
-        model = families.load_once(voice, adapter, params.precision)
+        model = families.load_once(voice, adapter, params.precision, speaking=True)
         (spoken,) = model.speak([request], sentence.speaking(params))
         sound = spoken.sound
         spoken_point = replace(point, seconds=len(sound) / model.sample_rate, ended=spoken.ended)

@@ -54,7 +54,7 @@ def place(template: tuple[Path, Voice], tmp_path: Path, monkeypatch: pytest.Monk
     for name in ("timbre", "stages"):
         (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(families, "load", lambda *_: voice)
+    monkeypatch.setattr(families, "load", lambda *_, **__: voice)
     return tmp_path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from timbre.core.errors import EngineError, ModelError
 from timbre.core.sections import VoiceParams
 from timbre.families import Audio, Request, Speaking, Turn
 from timbre.families.csm import slots
+from timbre.families.csm.decode import Decoder
 from timbre.families.lora_rows import RowAdapters
 from timbre.families.slots import Drawing, Slots, StreamSlots, open_slots
 from timbre.synthesis.engine import Ask, Engine, OneSentence, QueueFull, SpokenPart, spoken
@@ -116,6 +118,89 @@ def test_a_voice_costs_products_only_while_it_speaks(base: Any, adapters: dict[s
     assert made.adapters.busy.masks == {"voice-1": None}, "all that are busy, so nothing is masked"
     made.free(1)
     assert not made.adapters.busy.masks
+
+
+def ends_often(decoder: Decoder, frame: Any) -> bool:
+    return bool(frame[0] % 9 == 0)
+
+
+def heard_by_each(made: slots.CsmSlots, plan: list[tuple[int, int, Ask]], left: set[int]) -> dict[int, list[Any]]:
+    """What those of a plan (step, slot, ask) hear: sounds, whether they ended, codes. Some leave after three steps."""
+    heard: dict[int, list[Any]] = {number: [] for number in range(len(plan))}
+    speaking: dict[int, int] = {}  # slot → number
+    steps = Counter[int]()
+    for step in range(400):
+        for slot, number in list(speaking.items()):
+            if number in left and steps[number] == 3:
+                made.free(slot)
+                del speaking[slot]
+        for number, (begins, slot, ask) in enumerate(plan):
+            if begins <= step and slot not in speaking and not steps[number]:
+                made.admit(slot, ask.request, ask.how, ask.adapter)
+                speaking[slot] = number
+        for number in speaking.values():
+            steps[number] += 1
+        for piece in made.step():
+            number = speaking[piece.slot]
+            heard[number].append((piece.sound.tobytes(), piece.ended, piece.codes and piece.codes["codes"].tolist()))
+            if piece.over:
+                del speaking[piece.slot]
+    assert not speaking
+    assert len(steps) == len(plan)
+    return heard
+
+
+def test_a_frame_that_is_computed_ahead_changes_no_sentence_whoever_comes_ends_or_leaves(
+    base: Any, adapters: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a GPU does it. Sentences share slots with those before them, which ended by themselves, by the cap or were
+    left, each while a frame of theirs was under way."""
+    monkeypatch.setattr(Decoder, "is_end", ends_often)
+    plan = [(2 * (i // 3), i % 3, ask) for i, ask in enumerate(asks(16))]
+    left = {2, 7}
+    waiting = slots.CsmSlots(base, 3, adapters)
+    assert not waiting.decoder.ahead, "a CPU waits for each frame"
+    expected = heard_by_each(waiting, plan, left)
+    assert waiting.ahead is None
+    made, gone = slots.CsmSlots(base, 3, adapters), Counter[bool]()
+    made.decoder.ahead = True
+    still_speaking = made._still_speaking
+
+    def asked(frame: Any) -> Any:
+        speaking = still_speaking(frame)
+        gone[len(speaking) < len(frame.sentences)] += 1
+        return speaking
+
+    monkeypatch.setattr(made, "_still_speaking", asked)
+    found = heard_by_each(made, plan, left)
+    for number in range(len(plan)):
+        mine, right = ([b"".join(part[0] for part in one[number]), one[number][-1][1:]] for one in (found, expected))
+        if number in left:  # a step later it has heard a frame less
+            assert right[0].startswith(mine[0])
+        else:
+            assert mine == right
+    assert gone[True] > 5, "a frame under way was of somebody who was gone"
+    assert made.ahead is None or not still_speaking(made.ahead)
+    ends = Counter(expected[number][-1][1] for number in range(len(plan)) if number not in left)
+    assert ends[True] > 2
+    assert ends[False] > 2
+    alone = slots.CsmSlots(base, 3, adapters)
+    for number in (0, 5, 11):
+        (mine,) = heard_by_each(alone, [(0, 0, plan[number][2])], set()).values()
+        assert mine[-1][2] == found[number][-1][2], "as it is said alone"
+
+
+def test_a_sentence_that_fills_the_cache_is_computed_ahead_to_its_last_place_and_no_further(
+    base: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "positions", 40)
+    monkeypatch.setattr(base.base.config, "max_position_embeddings", 40)
+    made = slots.CsmSlots(base, 2, {})
+    made.decoder.ahead = True
+    assert made.decoder.backbone.keys.shape[3] == 40
+    plan = [(4 * slot, slot, Ask(Request("the ferry", (), slot, 60.0), Drawing(0.8), None)) for slot in range(2)]
+    for pieces in heard_by_each(made, plan, set()).values():
+        assert len(pieces[-1][2]) + base.length([Turn("the ferry")]) == 40
 
 
 def test_one_large_piece_becomes_sound_in_a_step_and_a_first_sound_waits_for_none(

@@ -10,7 +10,7 @@ QUIET_DVC = {"DVC_TEST": "1"}
 SETTINGS = {
     # One thread for each process: two of them must not fight for two cores, and sums come in one order.
     "OMP_NUM_THREADS": "1",
-    "NUMBA_NUM_THREADS": "1",  # as timbre/asr/__init__.py wants it, where numba is loaded before
+    "NUMBA_NUM_THREADS": "1",  # more of its threads would also wake torch's
     "HF_HUB_OFFLINE": "1",
     "TIMBRE_LIVE": "0",  # MLflow takes seconds to load; tests/pipeline/test_live.py asks for it
     **QUIET_DVC,

@@ -115,8 +115,7 @@ def write_clips(root: Path, count: int = 10, evaluation: int = 2) -> list[Exampl
 def random_whisper(path: Path, *, babbles: bool = False, multilingual: bool = False) -> Path:
     """A Whisper of two thin layers, in openai-whisper's own checkpoint format, that hears nothing in anything.
 
-    A multilingual one has the layout of turbo. One that babbles says a few words for every window, also for silence;
-    that costs seconds a window, because Whisper's word times are compiled anew in each process.
+    A multilingual one has the layout of turbo. One that babbles says a few words for every window, also for silence.
     """
     from whisper.model import ModelDimensions, Whisper
 

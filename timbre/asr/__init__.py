@@ -8,16 +8,14 @@ The settings are those under which the same audio gives the same text: greedy, n
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from timbre.asr import ctranslate2_weights, silent_tail
+from timbre.asr import computed_once, ctranslate2_weights, lean_whisper, silent_tail
 from timbre.asr.normalising import normalise, normaliser
 from timbre.core.content import file_sha256
 from timbre.core.errors import ModelError
@@ -86,27 +84,25 @@ def load(params: WhisperParams) -> Model:
 
 @functools.lru_cache(maxsize=1)
 def _load(params: WhisperParams, changed: int) -> Model:
-    os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # of whisper's word times; more would also wake torch's
-    import whisper
-
-    name = params.model
+    whisper, name = lean_whisper.load(), params.model
     if not is_file(name) and name not in whisper.available_models():
         names = ", ".join(whisper.available_models())
         raise ModelError(f"params.yaml: whisper.model: no model `{name}`; name a .pt file or one of {names}")
-    with contextlib.suppress(AttributeError, RuntimeError):  # 3 s of compiling once, instead of in every process
-        whisper.timing.dtw_cpu.enable_caching()
-        whisper.timing.backtrace.enable_caching()
-    if ctranslate2_weights.is_folder(name):
-        return _converted(Path(name))
+    model = _converted(Path(name)) if ctranslate2_weights.is_folder(name) else _openai(name)
+    computed_once.spare(model)
+    return model
+
+
+def _openai(name: str) -> Model:
     try:
-        return whisper.load_model(name).eval()
+        return lean_whisper.load().load_model(name).eval()
     except OSError as error:  # urllib's errors are OSErrors
         raise ModelError(
             f"whisper.model: {name} could not be downloaded: {error}; get online and run `dvc repro` again, or name "
             "a file or folder that is here"
         ) from error
     except Exception as error:
-        if not is_file(params.model):
+        if not is_file(name):
             raise
         raise ModelError(
             f"{name}: is not a Whisper checkpoint ({type(error).__name__}); bring the right file"
@@ -116,10 +112,10 @@ def _load(params: WhisperParams, changed: int) -> Model:
 def _converted(folder: Path) -> Model:
     """What CTranslate2's folder holds, as openai-whisper's model."""
     import torch
-    from whisper.model import ModelDimensions, Whisper
 
+    kinds = lean_whisper.load().model
     dimensions, weights, heads = ctranslate2_weights.read(folder)
-    model = Whisper(ModelDimensions(**dimensions))
+    model = kinds.Whisper(kinds.ModelDimensions(**dimensions))
     try:
         model.load_state_dict({name: torch.tensor(values) for name, values in weights.items()})
     except RuntimeError as error:
@@ -141,8 +137,8 @@ def transcribe(
 ) -> WhisperTranscript:
     """What is said in the samples; `prompt` is given to every window, not only to the first."""
     import torch
-    import whisper
 
+    whisper = lean_whisper.load()
     on_gpu = _settled(model)
     with torch.inference_mode():
         result = whisper.transcribe(
@@ -165,8 +161,8 @@ def transcribe(
 def hear(model: Model, sounds: Sequence[Any], languages: Sequence[str]) -> list[Heard]:
     """What is said in clips of at most WINDOW seconds, all at once: samples as for `transcribe`."""
     import torch
-    import whisper
 
+    whisper = lean_whisper.load()
     on_gpu = _settled(model)
     # padded as the spectrogram, not as the sound: as `transcribe` does, and as the tiny Whisper has learnt it
     mels = [
@@ -191,8 +187,7 @@ def _to_the_end(model: Model, features: Any, seconds: Sequence[float], language:
 
     With times, Whisper ends a window at the first end that it believes in, and `transcribe` would go on from there.
     """
-    import whisper
-
+    whisper = lean_whisper.load()
     options = {"language": language, "temperature": 0.0, "fp16": fp16}
     timed = whisper.decode(model, features, whisper.DecodingOptions(**options, max_initial_timestamp=None))
     texts = [one.text for one in timed]
@@ -211,9 +206,7 @@ def _to_the_end(model: Model, features: Any, seconds: Sequence[float], language:
 
 def _last_time(model: Model, tokens: Sequence[int]) -> float:
     """Seconds until which the window was heard; all of it where no time was written."""
-    from whisper.tokenizer import get_tokenizer
-
-    zero = get_tokenizer(model.is_multilingual).timestamp_begin
+    zero = lean_whisper.load().tokenizer.get_tokenizer(model.is_multilingual).timestamp_begin
     return max(((token - zero) * 0.02 for token in tokens if token >= zero), default=float(WINDOW))
 
 
@@ -237,9 +230,7 @@ def _settled(model: Model) -> bool:
 
 def check_language(model: Model, language: str, name: str) -> None:
     """Raise where the model does not speak the recording's language: it would write English nonsense, silently."""
-    from whisper.tokenizer import LANGUAGES
-
-    if language not in (LANGUAGES if model.is_multilingual else {"en"}):
+    if language not in (lean_whisper.load().tokenizer.LANGUAGES if model.is_multilingual else {"en"}):
         raise ModelError(unknown(language, name, "does not know it" if model.is_multilingual else "knows English only"))
 
 
@@ -249,9 +240,7 @@ def unknown(language: str, name: str, why: str) -> str:
 
 def check_prompt(model: Model, prompt: str) -> None:
     """Raise where the prompt is too long: Whisper would drop its beginning without a word."""
-    from whisper.tokenizer import get_tokenizer
-
-    tokens = len(get_tokenizer(model.is_multilingual).encode(" " + prompt.strip()))
+    tokens = len(lean_whisper.load().tokenizer.get_tokenizer(model.is_multilingual).encode(" " + prompt.strip()))
     most = int(model.dims.n_text_ctx) // 2 - 1
     if prompt and tokens > most:
         raise ModelError(f"the glossary has {tokens} tokens and Whisper reads {most}; keep the rarest terms")

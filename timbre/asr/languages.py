@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from timbre import asr
+from timbre.asr import lean_whisper
 from timbre.asr.normalising import counts
 from timbre.core.errors import ModelError, raise_all
 from timbre.core.sections import WhisperParams
@@ -27,10 +28,8 @@ def refuse(options: WhisperParams, asked: Mapping[str, str]) -> None:
 
 def heard_by(options: WhisperParams) -> Collection[str]:
     """The languages that the model knows: a name that ends with `.en` says so, a file is asked."""
-    from whisper.tokenizer import LANGUAGES
-
     many = asr.load(options).is_multilingual if asr.is_file(options.model) else not options.model.endswith(".en")
-    return LANGUAGES if many else {"en"}
+    return lean_whisper.load().tokenizer.LANGUAGES if many else {"en"}
 
 
 def doubts(languages: Iterable[str]) -> Iterator[str]:

@@ -95,7 +95,8 @@ class Voices:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
 
-    def get(self, name: str | None = None, speaker: str | None = None) -> LoadedVoice:
+    def get(self, name: str | None = None, speaker: str | None = None, *, speaking: bool = False) -> LoadedVoice:
+        """`speaking` is as of `families.load_once`."""
         from timbre import synthesis
         from timbre.exchange import ready_voice, voice_versions
         from timbre.exchange.model_cards import mark_of
@@ -107,7 +108,10 @@ class Voices:
             synthesis.check_tuned(synthesis.ADAPTER)
         version = voice_versions.find(str(synthesis.ADAPTER) if name is None else name)
         reference, like = spoken_as(version, self.args.language, speaker, clone=self.args.clone)
-        voice = synthesis.load(synthesis.ADAPTER) if name is None else ready_voice.loaded(version)
+        if name is None:
+            voice = synthesis.load(synthesis.ADAPTER, speaking=speaking)
+        else:
+            voice = ready_voice.loaded(version, speaking=speaking)
         return LoadedVoice(voice, mark_of(version.key, self.args.no_mark), reference, like)
 
 
@@ -117,9 +121,10 @@ def speak(args: argparse.Namespace, text: str, player: tuple[str, ...] | None) -
     from timbre.synthesis.narration import Narration, manner_of, narrated, passages
     from timbre.synthesis.spoken_log import SpokenLog
 
-    voice, mark, reference, like = Voices(args).get()
-    rate = voice.sample_rate
     parts = passages(text, args.language)
+    # a second sentence is spoken after the first one's codes, and these are heard by the rest of the model
+    voice, mark, reference, like = Voices(args).get(speaking=len(parts) == 1)
+    rate = voice.sample_rate
     warn_of_unknown_words(voice, " ".join(part.text for part in parts))
     manner = manner_of(
         voice, read().generate, seed=args.seed, reference=reference, like=like,

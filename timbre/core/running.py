@@ -166,4 +166,5 @@ def settle(model: Any) -> None:
     """Give a torch module its threads; whatever ran before in this process may have asked for others."""
     import torch
 
-    torch.set_num_threads(threads(sum(weight.numel() for weight in model.parameters())))
+    unread = getattr(model, "unread", 0)  # parameters of a model that was loaded only in part
+    torch.set_num_threads(threads(unread + sum(weight.numel() for weight in model.parameters())))

@@ -178,7 +178,7 @@ def of_voice(vectors: Vectors, voice: str) -> Vectors:
 
 def resound(sound: JudgedSound, voice: VoiceParams, rate: int) -> Samples:
     """What the codec makes of the clip's codes, at `rate` Hz."""
-    model = families.load_once(voice)
+    model = families.load_once(voice, speaking=True)
     assert sound.said, "codes are of a clip"
     turn = clip_codes.turn(sound.said, sound.path.parent)
     # where a reference is something said before, codes alone make the sound

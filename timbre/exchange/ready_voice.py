@@ -96,11 +96,14 @@ def of_version(
     return ReadyVoice(version, loaded(version), reference, door, speaker)
 
 
-def loaded(version: VoiceVersion) -> Voice:
-    """The model alone; SourceError where somebody whose voice it learnt may not be heard."""
+def loaded(version: VoiceVersion, *, speaking: bool = False) -> Voice:
+    """The model alone; SourceError where somebody whose voice it learnt may not be heard.
+
+    `speaking` is as of `families.load_once`.
+    """
     if version.adapter:
         Permissions().check_learnt(version.speakers, version.name)
-    return families.load_once(version.voice, version.adapter, read().generate.precision)
+    return families.load_once(version.voice, version.adapter, read().generate.precision, speaking=speaking)
 
 
 def of_mlflow(folder: Path) -> MlflowVoice:

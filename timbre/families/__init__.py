@@ -51,9 +51,14 @@ FREE = ("apache-2.0", "mit", "bsd-3-clause", "cc0-1.0", "unlicense")  # that ask
 _FRONT = re.compile(r"---\n(.*?)\n---\n", re.DOTALL)  # what the hub reads of a card
 
 
-def load_once(voice: VoiceParams, adapter: Path | None = None, precision: Precision = "auto") -> Voice:
-    """`load` for a map that computes batch by batch: the same model stays, another one takes its place."""
-    loaded = _loaded(voice, adapter, precision)
+def load_once(
+    voice: VoiceParams, adapter: Path | None = None, precision: Precision = "auto", *, speaking: bool = False
+) -> Voice:
+    """`load` for a map that computes batch by batch: the same model stays, another one takes its place.
+
+    Who is only `speaking` may get it sooner; the voice loads the rest when anything else is asked of it.
+    """
+    loaded = _loaded(voice, adapter, precision, speaking)
     settle(loaded.model)
     return loaded
 
@@ -65,14 +70,18 @@ def load_anew(voice: VoiceParams, adapter: Path | None = None, precision: Precis
 
 
 @functools.lru_cache(maxsize=1)
-def _loaded(voice: VoiceParams, adapter: Path | None, precision: Precision) -> Voice:
-    return load(voice, adapter, precision)
+def _loaded(voice: VoiceParams, adapter: Path | None, precision: Precision, speaking: bool) -> Voice:
+    return load(voice, adapter, precision, speaking=speaking)
 
 
-def load(voice: VoiceParams, adapter: Path | None = None, precision: Precision = "auto") -> Voice:
+def load(
+    voice: VoiceParams, adapter: Path | None = None, precision: Precision = "auto", *, speaking: bool = False
+) -> Voice:
     """The base model, or with `adapter` the tuned one: its weights with the adapter's added."""
     fingerprint(voice)
-    return family(voice.family).load(voice.base, voice.revision, adapter, precision)
+    own = family(voice.family)
+    way = (own.load_speaking if speaking else None) or own.load
+    return way(voice.base, voice.revision, adapter, precision)
 
 
 def family(name: str) -> Family:

@@ -52,9 +52,12 @@ def _rms_norm(by: Any, x: Tensor) -> Tensor:
 
 
 def _attend(
-    by: Any, kernels: ModuleType, hidden_states: Tensor, position_embeddings: tuple[Tensor, Tensor], **_: Any
-) -> tuple[Tensor, None]:
-    """Over whole sequences from their first position on; hidden_states (B, T, hidden)."""
+    by: Any, kernels: ModuleType, hidden_states: Tensor, position_embeddings: tuple[Tensor, Tensor],
+    attention_mask: Any = None, past_key_values: Any = None, **rest: Any,
+) -> Any:  # fmt: skip
+    """Over whole sequences from their first position on; hidden_states (B, T, hidden). Others go transformers' way."""
+    if attention_mask is not None or past_key_values is not None or len(position_embeddings[0]) > 1:
+        return type(by).forward(by, hidden_states, position_embeddings, attention_mask, past_key_values, **rest)
     shape = (*hidden_states.shape[:-1], -1, by.head_dim)
     query, key, value = (project(hidden_states).view(shape) for project in (by.q_proj, by.k_proj, by.v_proj))
     query, key = kernels.turned(query, key, *position_embeddings)
@@ -85,9 +88,19 @@ def tried(device: torch.device, dtype: torch.dtype, shape: tuple[int, int, int])
             _try(fused_kernels, device, dtype, *shape)
     except Exception as error:  # of a compiler, a driver or a package
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
-        log.warning("rotary positions and SwiGLU are computed without kernels of Triton, and slower: %s", reason)
+        _warn(reason)
         return None
     return fused_kernels
+
+
+@functools.cache
+def _warn(reason: str) -> None:
+    """Once, though a voice has several stacks of layers."""
+    log.warning(
+        "Triton's kernels do not work here (%s): the training goes on without them, a little slower; a torch for CUDA "
+        "brings the Triton that it needs",
+        reason,
+    )
 
 
 def _try(kernels: ModuleType, device: torch.device, dtype: torch.dtype, heads: int, groups: int, width: int) -> None:

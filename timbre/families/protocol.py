@@ -232,11 +232,14 @@ def every_frame(own: Any) -> float:
     return 1.0
 
 
+Load = Callable[[str, str | None, Path | None, Precision], Voice]  # base, revision, adapter, precision
+
+
 class Family(NamedTuple):
     """A family of voice models, known without loading one."""
 
     name: str  # in voice.family; its package beside this module
-    load: Callable[[str, str | None, Path | None, Precision], Voice]  # base, revision, adapter, precision
+    load: Load
     cloning: Cloning
     shape: Callable[[Mapping[str, Any]], Shape]  # of a base's config.json, for estimates
     known: Mapping[str, Mapping[str, Any]] = {}  # bases on the hub → as much of their config.json as `shape` asks for
@@ -246,4 +249,5 @@ class Family(NamedTuple):
     whole_frames: Callable[[Any], float] = every_frame  # share that training learns with all codes, by its section
     several_adapters: bool = False  # speaks with several adapters of one base at once; see `timbre.families.slots`
     marks: tuple[Mark, ...] = ("number",)  # what its sequence says of a speaker and a language
+    load_speaking: Load | None = None  # the same voice sooner, where all it does is to speak
     front_end: str = ""  # version of what makes phones or tokens of text, where that is code: part of a fingerprint

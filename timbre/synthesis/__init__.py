@@ -29,13 +29,13 @@ ADAPTER = Path("models/adapter")
 SAMPLES = Path("reports/samples")
 
 
-def load(adapter: Path | None = ADAPTER) -> Voice:
-    """The tuned voice, or without an adapter the base."""
+def load(adapter: Path | None = ADAPTER, *, speaking: bool = False) -> Voice:
+    """The tuned voice, or without an adapter the base. `speaking` is as of `families.load_once`."""
     voice = read().voice
     if adapter:
         check_tuned(adapter)
         Permissions().check_adapter(adapter, DATASET)
-    return families.load_once(voice, adapter, read().generate.precision)
+    return families.load_once(voice, adapter, read().generate.precision, speaking=speaking)
 
 
 def check_tuned(adapter: Path) -> None:

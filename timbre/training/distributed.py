@@ -188,11 +188,11 @@ def first() -> bool:
 
 def add_up(tensors: Sequence[Any]) -> None:
     """Each tensor becomes its sum over all processes, the same in all of them."""
+    if part().of == 1:
+        return
     import torch
     import torch.distributed as dist
 
-    if part().of == 1:
-        return
     whole = torch.cat([tensor.flatten() for tensor in tensors])  # one message for all of them
     dist.all_reduce(whole)
     for tensor, summed in zip(tensors, whole.split([tensor.numel() for tensor in tensors]), strict=True):
@@ -201,10 +201,10 @@ def add_up(tensors: Sequence[Any]) -> None:
 
 def told(value: T) -> T:
     """What the first process has here, for all."""
-    import torch.distributed as dist
-
     if part().of == 1:
         return value
+    import torch.distributed as dist
+
     values = [value]
     dist.broadcast_object_list(values)
     return values[0]

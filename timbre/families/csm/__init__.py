@@ -14,8 +14,14 @@ def load_voice(base: str, revision: str | None, adapter: Path | None, precision:
     return model.load(base, revision, adapter, precision)
 
 
+def load_speaking(base: str, revision: str | None, adapter: Path | None, precision: Precision) -> Voice:
+    from timbre.families.csm import model
+
+    return model.load_speaking(base, revision, adapter, precision)
+
+
 FAMILY = Family(
     name="csm", load=load_voice, cloning=Cloning("turns", (5.0, 10.0)), shape=shape, known={"sesame/csm-1b": CSM_1B},
     licences={"sesame/csm-1b": WeightsLicence("apache-2.0")},
-    whole_frames=lambda own: float(own.depth_share), several_adapters=True,
+    whole_frames=lambda own: float(own.depth_share), several_adapters=True, load_speaking=load_speaking,
 )  # fmt: skip

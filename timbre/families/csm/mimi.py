@@ -98,14 +98,12 @@ class CodecRows:
         half = codec.decoder if hasattr(codec.decoder, "decoder_seanet") else codec  # one model in older transformers
         self.quantizer, self.upsample, self.transformer = codec.quantizer, half.upsample, half.decoder_transformer
         self.layers = getattr(half, "decoder_seanet", codec.decoder).layers
-        self.device, self.window = codec.device, config.sliding_window
+        self.device, self.window, self.codebooks = codec.device, config.sliding_window, config.num_quantizers
         shape = rows, 2, config.num_attention_heads, self.window - 1, config.head_dim  # keys and values
         self.kept = [torch.zeros(shape, device=self.device) for _ in self.transformer.layers]
         self.age = torch.zeros(rows, dtype=torch.int64, device=self.device)  # positions of the transformer so far
         self.past: dict[nn.Module, Tensor] = {}  # (rows, past, channels)
         self.products = [products_of(layer) for layer in self.transformer.layers]
-        self.feed(torch.zeros(rows, config.num_quantizers, 1, dtype=torch.int64, device=self.device))
-        self.clear(slice(rows))
 
     @property
     def memory(self) -> list[Tensor]:
@@ -118,6 +116,10 @@ class CodecRows:
 
     def row(self, number: int) -> CodecRows:
         """The same codec over one row's part of what is remembered."""
+        if not self.past:  # a convolution's place is made when it first hears
+            rows = len(self.age)
+            self.feed(torch.zeros(rows, self.codebooks, 1, dtype=torch.int64, device=self.device))
+            self.clear(slice(rows))
         part, only = copy.copy(self), slice(number, number + 1)
         part.age = self.age[only]
         part.kept = [tensor[only] for tensor in self.kept]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from timbre.core.errors import ModelError
 from timbre.core.sections import CsmParams
 from timbre.families import lora as low_rank
 from timbre.families.batch_rows import own_rows, rounded
+from timbre.families.csm import file_tokenizer, speaking_parts
 from timbre.families.csm.decode import Decoder
 from timbre.families.csm.load import from_pretrained, prepare
 from timbre.families.csm.losses import CsmBatch, label_losses, named_losses
@@ -30,7 +31,7 @@ from timbre.families.frame_loop import Frames
 from timbre.families.frame_voice import FrameVoice
 from timbre.families.llama import CausalLayers
 from timbre.families.lora import LoraCourse, merged
-from timbre.families.precision import all_digits
+from timbre.families.precision import all_digits, device_for
 from timbre.families.protocol import (
     WHOLE,
     Audio,
@@ -57,6 +58,23 @@ class Row(NamedTuple):
     sound: list[bool]  # (S)
 
 
+def load_speaking(base: str, revision: str | None, adapter: Path | None, precision: Precision) -> Csm:
+    """What `load` gives, where all it does is to speak: on a CPU most of transformers is not imported for it.
+
+    Whatever else is asked of it, it loads the rest then.
+    """
+    whole = functools.partial(load, base, revision, adapter, precision)
+    folder = Path(base)
+    if device_for(precision).type != "cpu" or not folder.is_dir() or _needs_peft(adapter):
+        return whole()
+    parts, tokenizer = speaking_parts.read(folder), file_tokenizer.read(folder)
+    if parts is None or tokenizer is None:
+        return whole()
+    if adapter:
+        parts = merged(parts, adapter)
+    return Csm(prepare(parts, precision), tokenizer, whole)
+
+
 def load(base: str, revision: str | None, adapter: Path | None, precision: Precision) -> Csm:
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # peft's calls, not ours
     quiet()
@@ -73,6 +91,10 @@ def load(base: str, revision: str | None, adapter: Path | None, precision: Preci
     if adapter:
         model = merged(model, adapter)
     return Csm(prepare(model, precision), tokenizer)
+
+
+def _needs_peft(adapter: Path | None) -> bool:
+    return adapter is not None and not low_rank.is_plain(low_rank.check_config(adapter))
 
 
 class CsmCourse(LoraCourse):
@@ -99,8 +121,10 @@ class CsmCourse(LoraCourse):
 class Csm(FrameVoice[Decoder]):
     """A loaded CSM."""
 
-    def __init__(self, base: Any, tokenizer: Any) -> None:
-        super().__init__(base, tokenizer)  # CsmForConditionalGeneration
+    def __init__(self, base: Any, tokenizer: Any, whole: Callable[[], Csm] | None = None) -> None:
+        """`whole` loads it again where `base` is only those parts of a CsmForConditionalGeneration that speak."""
+        super().__init__(base, tokenizer)
+        self.whole = whole
         codec = base.config.codec_config
         self.sample_rate: int = codec.sampling_rate
         self.hearing_rate = self.sample_rate
@@ -109,6 +133,13 @@ class Csm(FrameVoice[Decoder]):
         self.codebooks = self.frame_codes = int(base.config.num_codebooks)
         self._frame: int = codec.frame_size  # samples
 
+    def complete(self) -> None:
+        """Have all of the model from now on, to learn and to hear."""
+        if self.whole:
+            loaded, self.whole = self.whole(), None
+            self.base, self.model, self.tokenizer = loaded.base, loaded.model, loaded.tokenizer
+            self.decoders.clear()
+
     def named(self, speaker: SpeakerTag) -> int:
         return speaker.number
 
@@ -116,6 +147,7 @@ class Csm(FrameVoice[Decoder]):
     def encode(self, sounds: Sequence[Audio]) -> list[Codes]:
         """Codes of each sound. The codec is causal, so silence after a shorter sound of the batch changes nothing;
         a begun last frame is filled with silence first, or its code would depend on what the batch adds."""
+        self.complete()
         longest = max(-(-len(sound) // self._frame) for sound in sounds) * self._frame
         padded = np.stack([np.pad(sound, (0, longest - len(sound))) for sound in sounds])
         values = torch.from_numpy(padded)[:, None].to(self.device)  # (B, 1, samples)
@@ -152,6 +184,7 @@ class Csm(FrameVoice[Decoder]):
 
     @functools.cached_property
     def stacks(self) -> tuple[CausalLayers, CausalLayers]:
+        self.complete()
         return CausalLayers(self.base.backbone_model), CausalLayers(self.base.depth_decoder.model)
 
     def batch(self, dialogues: Sequence[Sequence[Turn]], depth_share: float, seed: int, part: Part = WHOLE) -> CsmBatch:
@@ -198,9 +231,11 @@ class Csm(FrameVoice[Decoder]):
         return named_losses(*label_losses(self.base, *self.stacks, batch), batch.shares)
 
     def courses(self, lora: Lora, own: CsmParams, *, save_memory: bool = False) -> Sequence[CsmCourse]:
+        self.complete()
         return (CsmCourse(self, lora, own, save_memory=save_memory),)
 
     def adapt(self, lora: Lora) -> None:
+        self.complete()
         self.decoders.clear()  # of the layers as they were
         config = self.base.config
         layers = config.num_hidden_layers + config.depth_decoder_config.num_hidden_layers
@@ -249,6 +284,7 @@ class Csm(FrameVoice[Decoder]):
         """See `timbre.exchange.releasing.Mergeable`. The codec stays in single precision, as it is loaded."""
         import copy
 
+        self.complete()
         half = copy.deepcopy(self.base).to(torch.bfloat16)
         half.codec_model = self.base.codec_model
         # Written twice: some releases of transformers leave a shared one random on loading.

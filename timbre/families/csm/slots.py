@@ -5,15 +5,18 @@ GPU may round the sums of a short sentence otherwise beside a long one. Each sen
 decoded alone, and hardly more than one large piece in a step: whoever comes meanwhile waits for one. On a GPU the
 frames of all sentences that have just begun become sound in one call; a CPU would pay for all slots there, and of eight
 hardly one is so young.
+
+A GPU also computes a frame ahead, while the host looks at the last one and makes it sound. Such a frame is of those who
+spoke when it was begun: whoever is gone by then is passed over, and whoever has come since begins with the next.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -40,7 +43,8 @@ class SlotSentence:
     """Who speaks in a slot."""
 
     places: int  # of the cache that it takes
-    left: int  # frames
+    left: int  # frames that are not begun
+    most: int  # frames
     frames: list[Frames] = field(default_factory=list)
     sounded: int = 0  # frames that are sound already
     over: bool = False  # all frames are made
@@ -62,6 +66,13 @@ class SlotSentence:
         return len(self.frames) - self.sounded - self.piece
 
 
+class BegunFrame(NamedTuple):
+    """A frame that may still be computed."""
+
+    read: Callable[[], Frames]
+    sentences: dict[int, SlotSentence]  # those that it is of
+
+
 class CsmSlots:
     """See `timbre.families.slots.Slots`."""
 
@@ -77,6 +88,7 @@ class CsmSlots:
         self.codec = CodecRows(model.codec_model, count)
         self.alone = [self.codec.row(slot) for slot in range(count)]
         self.sentences: dict[int, SlotSentence] = {}
+        self.ahead: BegunFrame | None = None  # computed already while the one before is looked at
         self.contexts: OrderedDict[str, Caches] = OrderedDict()
         for name, folder in adapters.items():
             self.load(name, folder)
@@ -103,7 +115,7 @@ class CsmSlots:
             while len(self.contexts) > CONTEXTS:
                 self.contexts.popitem(last=False)
         self.codec.clear(slot)
-        self.sentences[slot] = SlotSentence(places, sentence.frames)
+        self.sentences[slot] = SlotSentence(places, sentence.frames, sentence.frames)
 
     def free(self, slot: int) -> None:
         self.adapters.leave(slot)
@@ -130,18 +142,39 @@ class CsmSlots:
 
     def _frame(self) -> dict[int, Audio]:
         """A frame of every sentence; the sound of those that begin, where it is made at once."""
-        going = {slot: one for slot, one in self.sentences.items() if not one.over}
-        frames = self.decoder.frames(max(one.places for one in going.values()) + 1)
+        begun = self.ahead if self.ahead and self._still_speaking(self.ahead) else self._begin()
+        assert begun, "of a sentence that is not over, a frame is begun or left to begin"
+        self.ahead = self._begin() if self.decoder.ahead else None
+        frames, going = begun.read(), self._still_speaking(begun)
         for slot, one in going.items():
-            one.ended = bool((frames[slot, :-1] == self.decoder.end).all())
+            one.ended = self.decoder.is_end(frames[slot])
             if not one.ended:
                 one.frames.append(frames[slot])
-                one.places, one.left = one.places + 1, one.left - 1
-            one.over = one.ended or not one.left
-            if one.over:  # the row is idle; its slot is not, until the rest is sound
-                self.adapters.leave(slot)
-                self.decoder.free([slot])
+            one.over = one.ended or len(one.frames) == one.most
+            if one.over:
+                self._idle(slot)
         return self._young(frames, going)
+
+    def _begin(self) -> BegunFrame | None:
+        """The next frame of all who may say one more; whoever has none left is out of the one after it."""
+        going = {slot: one for slot, one in self.sentences.items() if not one.over and one.left}
+        if not going:
+            return None
+        read = self.decoder.launch(max(one.places for one in going.values()) + 1)
+        for slot, one in going.items():
+            one.places, one.left = one.places + 1, one.left - 1
+            if not one.left:
+                self._idle(slot)
+        return BegunFrame(read, going)
+
+    def _still_speaking(self, begun: BegunFrame) -> dict[int, SlotSentence]:
+        """Of the frame's sentences, those that have not ended since and were not left."""
+        return {slot: one for slot, one in begun.sentences.items() if self.sentences.get(slot) is one and not one.over}
+
+    def _idle(self, slot: int) -> None:
+        """The row says nothing more; its slot is not free, until the rest is sound."""
+        self.adapters.leave(slot)
+        self.decoder.free([slot])
 
     def _young(self, frames: Frames, going: Mapping[int, SlotSentence]) -> dict[int, Audio]:
         """On a GPU the first frames of sentences, all in one call of the codec."""

@@ -1,0 +1,94 @@
+"""openai-whisper without numba, which costs every process a second of CPU time, and is used for word times alone.
+
+    whisper = lean_whisper.load()        # the package, whose word times follow `dtw`
+
+numba compiles two small loops of whisper/timing.py. While whisper is imported, something that compiles nothing stands
+in numba's place; the longer loop is then ours, in numpy, and the other is fast enough as it is.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+NUMBA = "numba"
+Costs = npt.NDArray[np.float64]  # (tokens, frames)
+Path = npt.NDArray[np.int64]  # (2, steps): which token goes with which frame
+
+
+@functools.cache
+def load() -> Any:
+    whisper = _imported()
+    whisper.timing.dtw_cpu = dtw
+    return whisper
+
+
+def _imported() -> ModuleType:
+    if NUMBA in sys.modules:  # it is here already, and costs no more
+        return importlib.import_module("whisper")
+    uncompiled = ModuleType(NUMBA)
+    uncompiled.jit = lambda **_: _unchanged  # type: ignore[attr-defined]
+    sys.modules[NUMBA] = uncompiled
+    try:
+        return importlib.import_module("whisper")
+    except (ImportError, AttributeError):  # another release wants more of numba
+        for name in [name for name in sys.modules if name.partition(".")[0] == "whisper"]:
+            del sys.modules[name]
+    finally:
+        del sys.modules[NUMBA]
+    return importlib.import_module("whisper")
+
+
+def _unchanged(function: Callable[..., Any]) -> Callable[..., Any]:
+    return function
+
+
+def dtw(costs: Costs) -> Path:
+    """The cheapest way through the costs, as whisper.timing.dtw_cpu finds it: equal ones are told apart as there.
+
+    Cells whose token and frame add up to the same number depend on none of each other, so they are computed at once.
+    """
+    tokens, frames = costs.shape
+    both, token_only = (np.zeros((tokens + frames + 1, tokens + 1), bool) for _ in range(2))  # (sum, token)
+    along = _diagonals(costs)
+    before, last, now = (np.full(tokens + 1, np.inf) for _ in range(3))  # cheapest so far, by token
+    before[0] = 0
+    for number in range(2, tokens + frames + 1):
+        first, end = max(1, number - frames), min(tokens, number - 1) + 1
+        diagonal, above, left = before[first - 1 : end - 1], last[first - 1 : end - 1], last[first:end]
+        is_both, is_above, cheapest = both[number, first:end], token_only[number, first:end], now[first:end]
+        np.logical_and(diagonal < above, diagonal < left, out=is_both)
+        np.logical_and(above < diagonal, above < left, out=is_above)
+        np.copyto(cheapest, left)
+        np.copyto(cheapest, above, where=is_above)
+        np.copyto(cheapest, diagonal, where=is_both)
+        cheapest += along[number - 2, first - 1 : end - 1]
+        now[0] = np.inf
+        before, last, now = last, now, before
+    return _back(both, token_only, tokens, frames)
+
+
+def _diagonals(costs: Costs) -> Costs:
+    """(token + frame, token): row by row moved one further, and turned."""
+    tokens, frames = costs.shape
+    padded = np.pad(costs, ((0, 0), (0, tokens)))
+    width = tokens + frames - 1
+    return np.ascontiguousarray(padded.reshape(-1)[: tokens * width].reshape(tokens, width).T)
+
+
+def _back(both: npt.NDArray[np.bool_], token_only: npt.NDArray[np.bool_], token: int, frame: int) -> Path:
+    steps = []
+    while token > 0 or frame > 0:
+        steps.append((token - 1, frame - 1))
+        is_both = token > 0 and frame > 0 and both[token + frame, token]
+        is_token = frame == 0 or (token > 0 and token_only[token + frame, token])
+        token -= bool(is_both or is_token)
+        frame -= not is_token
+    return np.array(steps[::-1]).T
