@@ -8,7 +8,6 @@ before they are used. Projections are called as they are, so an adapter's layers
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Sequence
 from functools import partial
 from types import ModuleType
@@ -18,7 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-log = logging.getLogger("timbre.train")
+from timbre.core.safe_text import warn
+
 ROUNDING = {torch.float32: 1e-5}  # how far a trial may be from what is written out …
 HALF_ROUNDING = 3e-2  # … in half precision, where that rounds several times
 
@@ -96,10 +96,9 @@ def tried(device: torch.device, dtype: torch.dtype, shape: tuple[int, int, int])
 @functools.cache
 def _warn(reason: str) -> None:
     """Once, though a voice has several stacks of layers."""
-    log.warning(
-        "Triton's kernels do not work here (%s): the training goes on without them, a little slower; a torch for CUDA "
-        "brings the Triton that it needs",
-        reason,
+    warn(
+        f"Triton's kernels do not work here ({reason}): the training goes on without them, a little slower; a torch for "
+        "CUDA brings the Triton that it needs"
     )
 
 
