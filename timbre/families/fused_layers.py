@@ -97,8 +97,8 @@ def tried(device: torch.device, dtype: torch.dtype, shape: tuple[int, int, int])
 def _warn(reason: str) -> None:
     """Once, though a voice has several stacks of layers."""
     warn(
-        f"Triton's kernels do not work here ({reason}): the training goes on without them, a little slower; a torch for "
-        "CUDA brings the Triton that it needs"
+        f"Triton's kernels do not work here ({reason}): the training goes on without them, a little slower; "
+        "a torch for CUDA brings the Triton that it needs"
     )
 
 
