@@ -155,7 +155,7 @@ def test_an_adapter_learns_the_same_also_where_activations_are_computed_twice(
     _, rounded = learnt(voice, half)
     monkeypatch.setattr(fused_layers, "tried", lambda *_: kernels())
     for decoder in (voice.base.backbone_model, voice.base.depth_decoder.model):
-        fused_layers.fuse(decoder)
+        fused_layers.fuse_on_gpu(decoder)
     fused, mine = learnt(voice, half)
     off = [float((one - gradients).norm() / gradients.norm()) for one in (mine, rounded)]
     assert fused == pytest.approx(exact, rel=3e-3 if half else 1e-6)
