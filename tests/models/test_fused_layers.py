@@ -204,8 +204,8 @@ def test_a_gpu_that_cannot_run_the_kernels_learns_without_them_and_says_why(
             with torch.inference_mode():
                 assert fused_layers.tried(CPU, dtype, (4, 2, 12)) is kernels()
     fused_layers.tried.cache_clear()
-    assert all("without kernels of Triton" in message and "\n" not in message for message in caplog.messages)
-    assert caplog.messages[1].endswith("rotary positions came out wrong")
+    assert all("the training goes on without them" in line and "\n" not in line for line in caplog.messages)
+    assert "(rotary positions came out wrong)" in caplog.messages[1]
     assert len(caplog.messages) == 2
 
 

@@ -112,7 +112,11 @@ def tried(device: torch.device, dtype: torch.dtype, shape: tuple[int, int, int])
 @functools.cache
 def _warn(reason: str) -> None:
     """Once, though a voice has several stacks of layers."""
-    log.warning("rotary positions and SwiGLU are computed without kernels of Triton, and slower: %s", reason)
+    log.warning(
+        "Triton's kernels do not work here (%s): the training goes on without them, a little slower; a torch for CUDA "
+        "brings the Triton that it needs",
+        reason,
+    )
 
 
 def _try(kernels: ModuleType, device: torch.device, dtype: torch.dtype, heads: int, groups: int, width: int) -> None:
