@@ -17,6 +17,7 @@ import json
 import os
 import re
 import secrets
+import time
 from collections.abc import Collection, Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +30,7 @@ from timbre.core.errors import DataError, TimbreError
 HASHES = "md5"  # in a JSON record: the hashes of an entry's files, see timbre/mapping/entries.py
 DATE = re.compile(r"\b(year|month|day|hour|minute|second|date)\b")
 MOST_VALUES = 1_000_000  # once aliases are unfolded
+SETTLED = 2  # seconds since a file was written, from which on another content has another time
 DEEPEST = 300  # levels; ruamel.yaml takes seconds for 2,000, and libyaml's composer ends the process with its stack
 BOOL = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
 INT = re.compile(r"^(?:[-+]?0b[0-1_]+|[-+]?0o?[0-7_]+|[-+]?[0-9_]+|[-+]?0x[0-9a-fA-F_]+)$")
@@ -56,9 +58,26 @@ def files_key(digests: Iterable[tuple[str, str]]) -> str:
 
 
 def model_files(folder: Path) -> list[tuple[str, str]]:
-    """Name and SHA-256 of each file that a model in a folder is of, which its descriptions are not."""
+    """Name and SHA-256 of each file that a model in a folder is of, which its descriptions are not.
+
+    A process reads each but once: a stage asks for the key of its entries, and again when it loads the model, whose
+    files may have gigabytes.
+    """
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".md")
-    return [(path.relative_to(folder).as_posix(), file_sha256(path)) for path in files]
+    return [(path.relative_to(folder).as_posix(), _unchanged_sha256(path)) for path in files]
+
+
+def _unchanged_sha256(path: Path) -> str:
+    """Kept while the file's size and time stay. One of this moment may change again without another time."""
+    state = path.stat()
+    if time.time() - state.st_mtime < SETTLED:
+        return file_sha256(path)
+    return _sha256_of(path.absolute(), state.st_ino, state.st_size, state.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=256)
+def _sha256_of(path: Path, inode: int, size: int, changed: int) -> str:
+    return file_sha256(path)
 
 
 def md5(content: bytes) -> str:
