@@ -20,7 +20,7 @@ import torch
 from benchmarks import shapes, table
 from benchmarks.shapes import csm
 from benchmarks.table import ResultTable, TimedRow, median, race
-from timbre.commands.estimate import this_machine
+from timbre.commands.estimate import core_speed, this_machine
 from timbre.families import Lora, Request, Speaking, Turn
 from timbre.families.shape import Shape
 from timbre.training import cost_estimate
@@ -41,7 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(options: argparse.Namespace) -> Iterator[ResultTable]:
-    device = this_machine() if options.device == "cuda" else cost_estimate.cpu(torch.get_num_threads(), 0)
+    device = this_machine() if options.device == "cuda" else cost_estimate.cpu(torch.get_num_threads(), 0, core_speed())
     for size in options.size:
         shape = cost_estimate.read_shape("csm", BASES[size])
         voice = csm(size, options.device, torch.bfloat16 if device.half else torch.float32)
@@ -65,15 +65,18 @@ def parts(
         speak = partial(spoken, voice, rows, frames)
         yield f"a frame of speech, {rows} at once", (speak, frames, cost_estimate.speaking_frame(shape, rows, device))
     sound = np.random.default_rng(0).normal(0, 0.1, 10 * voice.sample_rate).astype(np.float32)
-    pace = device.pace(shape.codec.weights, half=False)
     yield (
         "a second of sound encoded",
-        (lambda: voice.encode([sound]), 10, shape.codec.encoding / pace),
+        (lambda: voice.encode([sound]), 10, shape.codec.encoding / device.hearing_pace(shape.codec)),
     )
     said = np.ones((100, voice.codebooks), np.int16)
     yield (
         "a second of sound decoded",
-        (lambda: voice.decode(said), 100 / voice.frame_rate, shape.codec.decoding / pace),
+        (
+            lambda: voice.decode(said),
+            100 / voice.frame_rate,
+            shape.codec.decoding / device.pace(shape.codec.weights, half=False),
+        ),
     )
     voice.adapt(Lora(RANK, 16, True, 0.05))
     clips, frames = BATCH[size]

@@ -1,12 +1,14 @@
 """A step of LoRA, and what it learns: the recipe that transformers documents for CSM, and ours.
 
-    python -m benchmarks.learning [--device cpu] [--size csm-1b] [--seconds 15] [--runs 2] [--only speed]
+    python -m benchmarks.learning [--device cpu] [--size csm-1b] [--seconds 15] [--runs 2] [--only speed layers]
 
 The documented recipe hands over sound: the codec runs inside `forward`, clip by clip, and both decoders learn from
 every frame. Ours hands over codes that were made once, and the depth decoder learns from a sixteenth of the frames.
 Adapter, modules, optimiser, clips and batches are the same, and a step is everything from the batch to the optimiser.
 Weights of csm-1b's shape are random; each way has a process of its own, so that its peak of memory is its own too. The
 limit is the arithmetic of the decoders' layers at the speed of a large matrix product in the same precision.
+
+`--only layers` is a few of the backbone's layers alone, there and back, as transformers writes them out and as we do.
 
 What is learnt is measured on the tiny stack (`dvc checkout`) with the same evaluation for both: all frames, each
 decoder's mean. Python 3.12, torch, transformers and peft are enough for the rest.
@@ -22,7 +24,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +37,15 @@ from benchmarks.recipes import LORA, SHARE, TINY_SHARE, Way, dress, examined, op
 from benchmarks.table import ResultTable, TimedRow
 from timbre import families
 from timbre.core.sections import CsmParams, TrainParams, VoiceParams
-from timbre.families import Turn
+from timbre.families import Turn, fused_layers
+from timbre.families.batch_rows import rounded
+from timbre.families.csm.load import read_config
+from timbre.families.llama import CausalLayers
+from timbre.families.lora import PROJECTIONS, put_on
 
 DOCUMENTED = "documented"
+LAYERS = 4  # measured alone
+POSITIONS_A_SECOND = 12.5 + 15 / 4  # of a clip: frames, and letters by four
 WAYS = {
     "cpu": (
         Way(DOCUMENTED, raw=True),
@@ -71,7 +80,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", choices=list(shapes.SIZES), default="csm-1b")
     parser.add_argument("--seconds", type=float, default=30 if here == "cuda" else 15, help="of a clip")
     parser.add_argument("--batch", type=int, default=8 if here == "cuda" else 1, help="clips")
-    parser.add_argument("--only", choices=["speed", "epoch", "loss"], nargs="+")
+    parser.add_argument("--only", choices=["layers", "speed", "epoch", "loss"], nargs="+")
     parser.add_argument("--steps", type=int, default=16, help="on the tiny stack")
     parser.add_argument("--seeds", type=int, default=2, help="on the tiny stack")
     parser.add_argument("--child", help=argparse.SUPPRESS)  # a way, as JSON: measured in this process, told as JSON
@@ -83,7 +92,61 @@ def measure(options: argparse.Namespace) -> Iterator[ResultTable]:
 
 
 def parts(options: argparse.Namespace) -> list[str]:
-    return options.only or (["speed", "epoch", "loss"] if options.device == "cuda" else ["speed", "loss"])
+    return options.only or (["layers", "speed", "epoch", "loss"] if options.device == "cuda" else ["speed", "loss"])
+
+
+def layers(options: argparse.Namespace) -> ResultTable:
+    """Forward and backward of layers under an adapter, as transformers writes them out and with parts of one kernel."""
+    on_gpu = options.device == "cuda"
+    dtype = torch.bfloat16 if on_gpu else torch.float32
+    model = few_layers(options.size, options.device, dtype)
+    stack = CausalLayers(model)
+    positions = rounded(round(options.seconds * POSITIONS_A_SECOND), torch.device("cuda"))
+    hidden = torch.randn(options.batch, positions, model.config.hidden_size, device=options.device).to(dtype)
+    hidden.requires_grad_()
+
+    def learn(*parts: Callable[[Any], None]) -> None:
+        for module in stack.modules():
+            if module in written_out:
+                module.forward = written_out[module]
+        for part in parts:
+            part(model)
+        with torch.autocast(options.device, torch.bfloat16, enabled=on_gpu):
+            loss = stack(hidden).square().mean()
+        loss.backward()
+        if on_gpu:
+            torch.cuda.synchronize()
+
+    written_out = {module: partial(type(module).forward, module) for module in stack.modules() if is_fused(module)}
+    norms = partial(fused_layers.fuse_norms, normed=fused_layers.normed_at_once)
+    ways = {"written out": learn, "RMS norms of one kernel": partial(learn, norms)}
+    ways["norms, rotary positions and SwiGLU" if on_gpu else "fewer passes"] = partial(learn, fused_layers.fuse)
+    seconds = table.race(ways, options.runs)
+    weights = sum(weight.numel() for name, weight in stack.layers.named_parameters() if "lora" not in name)
+    limit = 4 * weights * options.batch * positions / limits.arithmetic(options.device, dtype)
+    rows = [TimedRow(name, seconds[name], options.batch * positions, limit) for name in ways]
+    if not on_gpu:
+        rows.append(TimedRow("norms, rotary positions and SwiGLU", skipped="kernels of Triton are for a GPU"))
+    title = f"{LAYERS} layers of {options.size}'s backbone on {options.device}, {options.batch} × {positions} positions"
+    return ResultTable(title, rows, baseline="written out", rate="positions/s")
+
+
+def is_fused(module: Any) -> bool:
+    return hasattr(module, "variance_epsilon") or hasattr(module, "q_proj") or hasattr(module, "gate_proj")
+
+
+def few_layers(size: shapes.Size, device: str, dtype: torch.dtype) -> Any:
+    """Of the backbone's shape, under a fresh adapter. CSM's layers are Llama's."""
+    from transformers import CsmConfig, LlamaConfig, LlamaModel
+
+    like = read_config(str(shapes.TINY), {}) if size == "tiny" else CsmConfig(**shapes.SMALL if size == "small" else {})
+    names = ("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim", "hidden_act")
+    config = LlamaConfig(vocab_size=8, num_hidden_layers=LAYERS, **{name: getattr(like, name) for name in names})
+    torch.manual_seed(0)
+    with torch.device(device):
+        model = LlamaModel(config).to(dtype)
+    put_on(model, r"layers\.\d+\." + PROJECTIONS, LORA._replace(dropout=0.0), LAYERS)
+    return model
 
 
 def speed(options: argparse.Namespace) -> ResultTable:
@@ -239,7 +302,7 @@ def curves(way: Way, options: argparse.Namespace) -> dict[str, Any]:
     return {"seconds": seconds, "losses": losses, "at": at}
 
 
-MAKERS = {"speed": speed, "epoch": epoch, "loss": loss}
+MAKERS = {"layers": layers, "speed": speed, "epoch": epoch, "loss": loss}
 
 if __name__ == "__main__":
     main()

@@ -3,6 +3,7 @@
     python -m benchmarks.serving                               # tiny, 1 to 16 callers
     python -m benchmarks.serving --size csm-1b --device cuda   # the same on a GPU
     python -m benchmarks.serving --size csm-1b --int8 --seconds 1.6 --callers 1 4 --requests 1 --name serving-long
+    python -m benchmarks.serving --parts slots                 # the slots alone: a frame waited for, and one ahead
 
 Callers ask for unique texts. Each asks again at random times after its answer (exponential waits, of `--pause` seconds
 on average: short ones, so that the server and not the callers decide how much is spoken). The voices are random and of
@@ -37,6 +38,7 @@ from timbre.core.running import settle
 from timbre.families import Lora, Request
 from timbre.families.csm.eight_bits import shrink
 from timbre.families.csm.model import Csm
+from timbre.families.csm.slots import CsmSlots
 from timbre.families.slots import Drawing, Slots, open_slots
 from timbre.synthesis.engine import Ask, Engine, OneSentence, SpokenPart
 from timbre.web.serve.figures import DEFICIT, Playback
@@ -45,6 +47,7 @@ WORDS = ("harbour", "morning", "silver", "lantern", "quiet", "train", "green", "
 TEMPERATURE = 0.8
 ADAPTER = "tuned"
 A_CPU_SECOND = "s of sound a CPU second"
+SLOTS, WAITED = 8, "each frame waited for"
 WARMING = 0.16  # seconds of the first sentence of each server, which nobody measures
 Served = Callable[[Request], Iterator[float]]  # of a request: seconds of each piece of sound, when it is there
 
@@ -73,10 +76,40 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="of each sentence")
     parser.add_argument("--pause", type=float, default=0.25, help="seconds between an answer and the next request")
     parser.add_argument("--name", help="of the table in benchmarks/README.md; one for each size if not given")
+    parser.add_argument("--parts", choices=["callers", "slots"], nargs="+", default=["callers"])
     parser.add_argument("--int8", action="store_true", help="Timbre in 8 bits and generate in bf16, on a CPU")
 
 
 def measure(options: argparse.Namespace) -> Iterator[ResultTable]:
+    for part in options.parts:
+        yield {"callers": many_callers, "slots": slots_alone}[part](options)
+
+
+def slots_alone(options: argparse.Namespace) -> ResultTable:
+    """Full slots without callers: each frame waited for, as on a CPU, and the next begun before the last is read."""
+    voice = csm(options.size, options.device, torch.bfloat16 if options.device == "cuda" else torch.float32)
+    settle(voice.base)
+
+    def filled(ahead: bool) -> Callable[[], None]:
+        slots = CsmSlots(voice, SLOTS, {})
+        slots.decoder.ahead = ahead
+
+        def spoken() -> None:
+            for slot in range(SLOTS):
+                slots.admit(slot, request(slot, 0, options), Drawing(TEMPERATURE), None)
+            while slots.sentences:
+                for _ in slots.step():
+                    pass
+
+        return spoken
+
+    seconds = table.race({WAITED: filled(False), "a frame ahead": filled(True)}, options.runs)
+    rows = [TimedRow(name, each, SLOTS * options.seconds) for name, each in seconds.items()]
+    title = f"{SLOTS} slots of {options.size} on {options.device}, sentences of {options.seconds:g} s"
+    return ResultTable(title, rows, baseline=WAITED, rate="s of sound a second")
+
+
+def many_callers(options: argparse.Namespace) -> ResultTable:
     dtype = torch.bfloat16 if options.device == "cuda" else torch.float32
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -92,7 +125,7 @@ def measure(options: argparse.Namespace) -> Iterator[ResultTable]:
     at = next((row.name for row in rows if row.name.startswith("generate, 8")), rows[0].name)
     kind = f"{options.size} (Timbre in 8 bits, generate in bf16)" if options.int8 else options.size
     title = f"{kind} on {options.device}, sentences of {options.seconds:g} s"
-    yield ResultTable(title, rows, baseline=at, rate="s of sound a second")
+    return ResultTable(title, rows, baseline=at, rate="s of sound a second")
 
 
 def compared(ours: TimedRow, theirs: TimedRow) -> TimedRow:

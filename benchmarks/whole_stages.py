@@ -7,7 +7,7 @@ run there as DVC runs it, and its CPU seconds are counted with those of its chil
 for one core, where no run has measured anything yet.
 
 `csm-1b` goes on from the demo's dataset with a random voice of that shape, in float32, and with fewer of everything,
-which the estimate is told too (`SCALED`). It takes 4 GB on the disk and 12 GB of memory. The random voice never ends a
+which the estimate is told too (`SCALED`). It takes 4 GB on the disk and 14 GB of memory. The random voice never ends a
 sentence, so a cap does, after as many seconds as a voice would take. Whisper and the speaker encoder are the tiny ones.
 
 A stage is kept when it is done, and the next call goes on from there. `--minutes` says after how many of them a call
@@ -31,8 +31,10 @@ from pathlib import Path
 
 from benchmarks.kept import kept
 from benchmarks.table import ResultTable, TimedRow, cpu_of_children, run
+from timbre.commands.estimate import core_speed
 from timbre.commands.stage_costs import estimated
 from timbre.core import params
+from timbre.core.records import Example, read_jsonl
 from timbre.training import cost_estimate
 
 ROOT, FOLDER = Path(__file__).parents[1], Path(".timbre/whole_stages").resolve()
@@ -40,7 +42,7 @@ SIZES = ("demo", "csm-1b")
 BASE = "models/random/csm-1b"  # in the clone
 SCALED = {  # parameters of the csm-1b-shaped run that are not the demo's
     "voice.base": BASE, "train.max_steps": "2", "train.batch": "2",
-    "train.points": "2", "generate.true_prompts": "0", "generate.cap_seconds": "0.1",
+    "train.points": "2", "generate.true_prompts": "0", "generate.batch": "8", "generate.cap_seconds": "0.1",
     "generate.cap_seconds_per_character": "0.06",
 }  # fmt: skip
 HELD_OUT = 4  # clips of that run
@@ -73,7 +75,7 @@ def measure(options: argparse.Namespace) -> Iterator[ResultTable]:
 
 def rows_of(folder: Path, seconds: Mapping[str, float]) -> list[TimedRow]:
     with chdir(folder):
-        lines = estimated(params.read(), None, cost_estimate.cpu(1, 0), as_here=False).lines
+        lines = estimated(params.read(), None, cost_estimate.cpu(1, 0, core_speed()), as_here=False).lines
     computed = {line.what: line for line in lines}
     rows = [
         TimedRow(stage, extra=compared(measured, computed[stage].seconds) | {"for": computed[stage].work})
@@ -115,10 +117,19 @@ def csm_1b() -> Path:
     table = made / "data/prompts.tsv"
     rows = [f"short-{number}\tdomain\t{text}\n" for number, text in enumerate(PROMPTS)]
     table.write_text("".join(["id\tkind\ttext\n", *rows]))
-    held = made / "data/dataset/eval.jsonl"
-    held.write_text("".join(held.read_text().splitlines(keepends=True)[:HELD_OUT]))
+    leave_out_clips(made / "data")
     save_random(made / BASE)
     return made.rename(folder)
+
+
+def leave_out_clips(data: Path) -> None:
+    """All but those to learn from and a few held out."""
+    held = data / "dataset/eval.jsonl"
+    held.write_text("".join(held.read_text().splitlines(keepends=True)[:HELD_OUT]))
+    used = {row.id for name in ("train", "eval") for row in read_jsonl(data / f"dataset/{name}.jsonl", Example)}
+    for path in (data / "clips").iterdir():
+        if path.name.partition(".")[0] not in used:
+            path.unlink()
 
 
 def save_random(folder: Path) -> None:

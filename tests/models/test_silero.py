@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ import soundfile
 
 from tests.support.paths import ROOT
 from timbre import audio
-from timbre.audio import speech_activity
+from timbre.audio import silero, speech_activity
 from timbre.audio.speech_activity import Activity
+from timbre.core.errors import ModelError
 from timbre.project import transcripts
 
 RATE = 16_000
@@ -48,6 +50,36 @@ def test_speech_is_where_the_transcript_has_its_lines(spoken: Path, vad: speech_
     last = lines[-1].end
     silent = ~said[: round(last * 100)] & ~found.speaks(0, last)
     assert silent.sum() / (~said[: round(last * 100)]).sum() > 0.5, "the pauses are no speech"
+
+
+def test_the_networks_own_package_finds_the_same_probabilities(spoken: Path) -> None:
+    import torch
+    from silero_vad import load_silero_vad
+
+    blocks = list(audio.stream(spoken, RATE))
+    found = silero.probabilities(np.array_split(np.concatenate(blocks), [100, 5_000, 5_001, 200_000]))
+    frames = torch.from_numpy(np.concatenate(blocks)).split(silero.FRAME)
+    network = load_silero_vad()
+    with torch.inference_mode():
+        expected = np.array([network(frame, RATE).item() for frame in frames if len(frame) == silero.FRAME])
+    assert len(found) == SECONDS * RATE // silero.FRAME
+    assert np.ptp(expected) > 0.9
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_what_is_shorter_than_a_frame_has_no_probability() -> None:
+    assert not len(silero.probabilities([]))
+    assert not len(silero.probabilities([np.zeros(silero.FRAME - 1, np.float32)]))
+
+
+def test_weights_that_cannot_be_read_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "silero_vad" / "__init__.py"
+    (package.parent / "data").mkdir(parents=True)
+    package.touch()
+    (package.parent / silero.WEIGHTS).write_bytes(b"no archive")
+    monkeypatch.setattr(silero.importlib.util, "find_spec", lambda _: SimpleNamespace(origin=str(package)))
+    with pytest.raises(ModelError, match=r"silero_vad\.jit: no weights of silero-vad that we know .*`make install`"):
+        silero.network.__wrapped__()
 
 
 @pytest.mark.parametrize("vad", ["silero", "energy"])

@@ -39,7 +39,7 @@ def forked(warm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def told(key: str = "0123456789abcdef", begin: int = 0, rows: Any = (EVALUATED, *ROWS), **tags: str) -> LiveTraining:
     """What the store has once the training is over."""
-    with LiveCurves(key, "csm", {"rank": 8}, patience=PATIENT) as curves:
+    with LiveCurves(key, "csm", {"rank": 8}, patience=PATIENT, soon=0) as curves:
         curves.begin(begin, 20)
         curves.rows(rows)
         curves.tags |= tags
@@ -65,8 +65,27 @@ def test_rows_are_in_an_experiment_of_their_own_and_a_training_that_goes_on_cont
 
 
 @pytest.mark.usefixtures("forked")
+def test_a_training_that_is_soon_over_starts_nothing_and_a_longer_one_tells_all_from_its_beginning(root: Path) -> None:
+    with LiveCurves("0123456789abcdef", "csm", {}, patience=PATIENT) as curves:
+        curves.begin(0, 20)
+        curves.rows(ROWS)
+        assert not curves.process
+    assert offline.live(tracking.store_uri()) is None
+
+    with LiveCurves("0123456789abcdef", "csm", {}, patience=PATIENT) as curves:
+        curves.begin(0, 20)
+        curves.rows(ROWS[:1])
+        curves.soon = 0  # a minute is over
+        curves.rows(ROWS[1:])
+        assert curves.process
+    found = offline.live(tracking.store_uri())
+    assert found
+    assert found.losses["train_loss"] == {row["step"]: pytest.approx(row["train_loss"]) for row in ROWS}
+
+
+@pytest.mark.usefixtures("forked")
 def test_a_training_that_was_killed_is_not_left_as_running(root: Path) -> None:
-    curves = LiveCurves("0123456789abcdef", "csm", {}, patience=PATIENT)
+    curves = LiveCurves("0123456789abcdef", "csm", {}, patience=PATIENT, soon=0)
     curves.begin(0, 20)
     process = curves.process
     assert process
@@ -85,7 +104,7 @@ def test_a_dead_server_costs_nothing_and_changes_no_byte(
     assert not Path("mlflow.db").exists()
     monkeypatch.setenv("TIMBRE_LIVE", "1")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
-    monkeypatch.setattr(stage, "LiveCurves", lambda *about: LiveCurves(*about, patience=PATIENT))
+    monkeypatch.setattr(stage, "LiveCurves", lambda *about: LiveCurves(*about, patience=PATIENT, soon=0))
     stage.main(**arguments("with"))
     assert contents(Path("with")) == contents(Path("without"))
     assert "train: no live curves: the MLflow store http://127.0.0.1:" in capsys.readouterr().err
@@ -97,7 +116,7 @@ def test_a_server_that_never_answers_is_not_waited_for(
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(PATIENT)
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.getsockname()[1]}")
-        with LiveCurves("0123456789abcdef", "csm", {}, patience=0.1) as curves:
+        with LiveCurves("0123456789abcdef", "csm", {}, patience=0.1, soon=0) as curves:
             curves.begin(0, 20)
             connection, _ = server.accept()  # it has asked, and is never answered
             for _ in range(2000):  # more than a pipe holds

@@ -3,7 +3,7 @@
 `measure` streams through the sound, so its memory does not grow with it; what it finds takes 720 KB an hour, and `open`
 leaves that on the disk until a stretch is asked for. A *moment* is 10 ms.
 
-silero    a small recurrent network that knows voices (silero-vad, MIT licence, 2 MB, comes with its package)
+silero    a small recurrent network that knows voices (timbre/audio/silero.py)
 energy    what is louder than a level between the recording's quiet and its loud moments (timbre/audio/delivery.py);
           knows nothing of voices
 """
@@ -12,20 +12,20 @@ from __future__ import annotations
 
 import functools
 import io
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from math import ceil, floor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from timbre import audio
 from timbre.audio import LEVEL_WINDOW as MOMENT
-from timbre.audio import Samples, delivery
+from timbre.audio import Samples, delivery, silero
+from timbre.audio.silero import FRAME, RATE
 from timbre.core.content import content_key
 from timbre.core.errors import DataError
 
@@ -35,7 +35,6 @@ Flags = npt.NDArray[np.bool_]
 VERSION = 3  # raise when the code finds otherwise in the same sound, or more of it …
 BY_LEVEL = "2"  # … or this one, when only energy does
 QUIETEST = -127.5  # dBFS, stored as 0; half a decibel a step up to 255, full scale
-RATE, FRAME = 16_000, 512  # Hz and samples of silero: 32 ms at a time
 SURE, UNSURE = 0.5, 0.35  # probability from which a voice is heard, and until which it goes on: silero's own
 BREAK = 10  # moments: a shorter break, as before a t, belongs to the word
 SHORTEST = 5  # moments: what is shorter is a click
@@ -199,33 +198,10 @@ def _loud(levels: npt.NDArray[np.uint8]) -> Flags:
 
 
 def _voiced(path: Path, moments: int) -> Flags:
-    probabilities = np.fromiter(_probabilities(audio.stream(path, RATE)), np.float32)
+    probabilities = silero.probabilities(audio.stream(path, RATE))
     frames = (np.arange(moments) * round(MOMENT * RATE)) // FRAME
     voiced = np.append(_held(probabilities), False)
     return _smooth(voiced[np.minimum(frames, len(probabilities))])
-
-
-def _probabilities(blocks: Iterable[Samples]) -> Iterator[float]:
-    import torch
-
-    model, rest = _silero(), np.empty(0, np.float32)
-    model.reset_states()
-    with torch.inference_mode():
-        for block in blocks:
-            samples = np.concatenate([rest, block])
-            whole = len(samples) // FRAME * FRAME
-            for frame in torch.from_numpy(samples[:whole].reshape(-1, FRAME)):
-                yield model(frame, RATE).item()
-            rest = samples[whole:]
-
-
-@functools.cache
-def _silero() -> Any:
-    from silero_vad import load_silero_vad  # its readers of files want torchaudio; the model does not
-
-    with warnings.catch_warnings():  # that torch will drop this format of model files one day
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return load_silero_vad()
 
 
 def _held(probabilities: npt.NDArray[np.float32]) -> Flags:

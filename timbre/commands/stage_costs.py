@@ -22,7 +22,7 @@ from timbre.project import prompts
 from timbre.report.numbers import plural
 from timbre.training import cost_estimate, timing
 from timbre.training.batches import epoch_clips
-from timbre.training.cost_estimate import LOADING, START, BatchShape, Device
+from timbre.training.cost_estimate import START, BatchShape, Device
 from timbre.training.schedule import evaluation_steps
 
 DATASET = Path("data/dataset")
@@ -147,7 +147,8 @@ def _lines(
     seconds = sum(lengths)
     recorded = RECORDED * seconds
     minutes = f"{recorded / 60:.1f} minutes"
-    loaded = shape.weights * (2 if device.half else 4) / LOADING
+    hashed = cost_estimate.hashing(settings.voice.base)
+    loaded = hashed + cost_estimate.loading(shape, device)
     yield _computed("fetch", "plain", FETCHED * recorded, minutes)
     yield _transcription(settings, device, recorded)
     yield _computed("segment", "plain", 0, f"{len(every)} clips")
@@ -159,16 +160,16 @@ def _lines(
     heard += cost_estimate.embedding(ear, lengths, device)
     yield _computed("check", "voice", heard, f"{len(every)} clips heard")
     yield _computed("dataset", "plain", 0, f"{len(every)} clips")
-    codec = device.pace(shape.codec.weights, half=False)
-    yield _computed(
-        "encode", "voice", loaded + seconds * shape.codec.encoding / codec + CLIP * len(every), f"{len(every)} clips"
-    )
+    encoded = seconds * shape.codec.encoding / device.hearing_pace(shape.codec) + CLIP * len(every)
+    yield _computed("encode", "voice", loaded + encoded, f"{len(every)} clips")
     yield _started(_training(settings.train, shape, device, talks, held, batch, here), "voice", loaded)
     if shape.waves:
         yield _waves(settings, shape.waves, device, train, talks)
     texts = _prompts(settings.generate, held)
-    yield _started(_generation(settings.generate, shape, device, texts, here), "voice", 2 * loaded)
-    yield _points(settings, shape, device, loaded)
+    speaks = cost_estimate.loading(shape, device, speaks=True)
+    tuned = speaks + cost_estimate.adding(shape, settings.train.rank, device)
+    yield _started(_generation(settings.generate, shape, device, texts, here), "voice", hashed + speaks + tuned)
+    yield _points(settings, shape, device, hashed, tuned)
     spoken = [SPOKEN_SECONDS * length for length in texts]
     judged = cost_estimate.hearing(whisper, spoken, settings.evaluate.batch, device)
     judged += cost_estimate.embedding(ear, [*spoken, *2 * [length for length, _ in held]], device)
@@ -194,15 +195,18 @@ def _transcription(settings: Settings, device: Device, seconds: float) -> CostLi
     return _computed("transcribe", "torch", heard + aligned, f"{windows} windows")
 
 
-def _points(settings: Settings, shape: Shape, device: Device, loaded: float) -> CostLine:
-    """A sentence by each adapter on the way, one at a time; the best has spoken it already."""
+def _points(settings: Settings, shape: Shape, device: Device, hashed: float, tuned: float) -> CostLine:
+    """A sentence by each adapter on the way, one at a time; the best has spoken it already. `tuned`: seconds until the
+    model with another adapter is there."""
     points = settings.train.points - 1
     table = prompts.PATH
     text = len(prompts.read_prompts(table)[0].text) if table.is_file() else TEXT
     spoken = SPOKEN_SECONDS * text
     factor = cost_estimate.speaking_frame(shape, 1, device) * shape.frame_rate + _sound(shape, device)
-    start = START["voice"] if points else START["plain"]
-    return CostLine("listen", start + points * (loaded + OTHER_ADAPTER + spoken * factor), f"{points} points", COMPUTED)
+    read = cost_estimate.reading(shape, [REFERENCE * shape.frame_rate, text / TOKEN + 4], device)
+    each = tuned + OTHER_ADAPTER + read + spoken * factor
+    start = START["voice"] + hashed if points else START["plain"]
+    return CostLine("listen", start + points * each, f"{points} points", COMPUTED)
 
 
 def _sound(shape: Shape, device: Device) -> float:
@@ -243,16 +247,18 @@ def _waves(settings: Settings, waves: WaveShape, device: Device, train: Clips, t
 
 def _generation(section: GenerateParams, shape: Shape, device: Device, texts: Sequence[int], here: bool) -> CostLine:
     speech = sum(SPOKEN_SECONDS * length for length in texts)
-    slots = min(section.batch, len(texts) // 2)  # the base's, then those of the tuned voice
-    frame, source = cost_estimate.speaking_frame(shape, slots, device), COMPUTED
+    # The base's sentences, then those of the tuned voice; a slot without a sentence computes too.
+    slots = min(section.batch, len(texts) // 2)
+    frame, source = cost_estimate.speaking_frame(shape, section.batch, device), COMPUTED
     factor = frame * shape.frame_rate / slots + _sound(shape, device)
     if here and (measured := _real_time_factor()):
         factor, source = measured[0], _measured(measured[1], "sample")
     work = f"{len(texts)} samples, {speech / 60:.1f} minutes at {1 / factor:,.3g}× real time"
     if source != COMPUTED:
         return CostLine("generate", speech * factor, work, source)
-    heard = REFERENCE * shape.frame_rate * len(texts) / 2  # positions before those that clone
-    read = 2 * shape.sentence.weights * heard / device.pace(shape.weights)
+    # Each text is read alone, and the clip that is cloned once by each of the two voices.
+    before = [*2 * [REFERENCE * shape.frame_rate], *(length / TOKEN + 4 for length in texts)]
+    read = cost_estimate.reading(shape, before, device)
     return CostLine("generate", speech * factor + read + CLIP * len(texts), work, source)
 
 

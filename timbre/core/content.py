@@ -17,6 +17,7 @@ import json
 import os
 import re
 import secrets
+import time
 from collections.abc import Collection, Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +30,7 @@ from timbre.core.errors import DataError, TimbreError
 HASHES = "md5"  # in a JSON record: the hashes of an entry's files, see timbre/mapping/entries.py
 DATE = re.compile(r"\b(year|month|day|hour|minute|second|date)\b")
 MOST_VALUES = 1_000_000  # once aliases are unfolded
+SETTLED = 2  # seconds since a file was written, from which on another content has another time
 DEEPEST = 300  # levels; ruamel.yaml takes seconds for 2,000, and libyaml's composer ends the process with its stack
 BOOL = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
 INT = re.compile(r"^(?:[-+]?0b[0-1_]+|[-+]?0o?[0-7_]+|[-+]?[0-9_]+|[-+]?0x[0-9a-fA-F_]+)$")
@@ -56,9 +58,26 @@ def files_key(digests: Iterable[tuple[str, str]]) -> str:
 
 
 def model_files(folder: Path) -> list[tuple[str, str]]:
-    """Name and SHA-256 of each file that a model in a folder is of, which its descriptions are not."""
+    """Name and SHA-256 of each file that a model in a folder is of, which its descriptions are not.
+
+    A process reads each but once: a stage asks for the key of its entries, and again when it loads the model, whose
+    files may have gigabytes.
+    """
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".md")
-    return [(path.relative_to(folder).as_posix(), file_sha256(path)) for path in files]
+    return [(path.relative_to(folder).as_posix(), _unchanged_sha256(path)) for path in files]
+
+
+def _unchanged_sha256(path: Path) -> str:
+    """Kept while the file's size and time stay. One of this moment may change again without another time."""
+    state = path.stat()
+    if time.time() - state.st_mtime < SETTLED:
+        return file_sha256(path)
+    return _sha256_of(path.absolute(), state.st_ino, state.st_size, state.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=256)
+def _sha256_of(path: Path, inode: int, size: int, changed: int) -> str:
+    return file_sha256(path)
 
 
 def md5(content: bytes) -> str:
@@ -167,14 +186,63 @@ def plain_yaml(content: bytes) -> Any:
 def _loader() -> Any:
     import yaml
 
+    text, whole, listed, table = (
+        (kind, f"tag:yaml.org,2002:{name}")
+        for kind, name in (
+            (yaml.ScalarNode, "str"), (yaml.ScalarNode, "int"), (yaml.SequenceNode, "seq"), (yaml.MappingNode, "map"),
+        )
+    )  # fmt: skip
+
+    def twice(node: Any) -> Any:
+        return yaml.constructor.ConstructorError(None, None, "a key stands twice", node.start_mark)
+
     class Loader(yaml.CSafeLoader):  # type: ignore[misc]  # it has no types
         """Plain values, by the rules of YAML 1.2; a key that stands twice is a mistake, as for DVC."""
 
+        def __init__(self, stream: Any) -> None:
+            super().__init__(stream)
+            self.tags: dict[str, str] = {}  # of plain words, most of which are keys that come again and again
+
+        def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+            if kind is not yaml.ScalarNode or not implicit[0]:
+                return super().resolve(kind, value, implicit)
+            if value not in self.tags:
+                self.tags[value] = super().resolve(kind, value, implicit)
+            return self.tags[value]
+
+        def construct_document(self, node: Any) -> Any:
+            return self._plain(node, {})
+
+        def _plain(self, node: Any, made: dict[int, Any]) -> Any:
+            """What PyYAML makes of it in a third of the time; whatever is rare is left to PyYAML."""
+            kind = type(node), node.tag
+            if kind == text:
+                return node.value
+            if kind == whole:
+                return self.construct_yaml_int(node)
+            if id(node) in made:  # an alias stands for what its anchor is
+                if made[id(node)] is made:
+                    raise yaml.constructor.ConstructorError(None, None, "it holds itself", node.start_mark)
+                return made[id(node)]
+            made[id(node)] = made  # unfinished
+            if kind == listed:
+                value: Any = [self._plain(item, made) for item in node.value]
+            elif kind == table and all((type(key), key.tag) == text for key, _ in node.value):
+                value = {key.value: self._plain(item, made) for key, item in node.value}
+                if len(value) < len(node.value):
+                    raise twice(node)
+            else:
+                value = self.construct_object(node, deep=True)
+            made[id(node)] = value
+            return value
+
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+            if not isinstance(node, yaml.MappingNode):
+                return dict(super().construct_mapping(node, deep))  # tells that it is none
             keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
             keys = [key for key in keys if key[1] != "<<"]
             if len(keys) != len(set(keys)):
-                raise yaml.constructor.ConstructorError(None, None, "a key stands twice", node.start_mark)
+                raise twice(node)
             return dict(super().construct_mapping(node, deep))
 
         def construct_yaml_int(self, node: yaml.ScalarNode) -> int:

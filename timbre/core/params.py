@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from timbre.core.content import NotYaml, parse_yaml
+from timbre.core.content import NotYaml, parse_yaml, plain_yaml
 from timbre.core.errors import ParamsError, raise_all
 from timbre.core.safe_text import short_repr
 from timbre.core.sections import Settings
@@ -53,8 +53,11 @@ def load(path: Path = PARAMS) -> dict[str, Any]:
 
 @lru_cache(maxsize=32)
 def _parsed(text: str) -> Any:
-    """A command asks for its parameters in many places, and to parse them takes 50 ms."""
-    return parse_yaml(text, "safe")
+    """A command asks for its parameters in many places. What is wrong with them is told by the slower parser."""
+    try:
+        return plain_yaml(text.encode())
+    except ValueError:
+        return parse_yaml(text, "safe")
 
 
 def problems(document: dict[str, Any], schema: type = Settings) -> list[str]:

@@ -166,7 +166,7 @@ def licence_of(version: VoiceVersion) -> WeightsLicence | None:
 def recordings() -> list[dict[str, Any]]:
     """The entries of data/sources.yaml."""
     path = sources.PATH
-    entries = sources.document(sources.text_of(path), str(path)) if path.exists() else []
+    entries = sources.plain(sources.text_of(path), str(path)) if path.exists() else []
     return [entry for entry in entries or [] if isinstance(entry, dict)]
 
 

@@ -57,7 +57,7 @@ class Permissions:
     def recordings(self) -> Mapping[str, str]:
         """Declared recording → its speaker."""
         path = self.sources_file
-        entries = sources.document(sources.text_of(path), str(path)) if path.exists() else None
+        entries = sources.plain(sources.text_of(path), str(path)) if path.exists() else None
         complete = (entry for entry in entries or () if isinstance(entry, dict) and {"id", "speaker"} <= set(entry))
         return {str(entry["id"]): str(entry["speaker"]) for entry in complete}
 

@@ -155,6 +155,14 @@ def document(text: str, where: str) -> Any:
         raise SourceError(f"{error.at(where)}: {error}") from error
 
 
+def plain(text: str, where: str) -> Any:
+    """`document` without the lines, which take most of the time."""
+    try:
+        return plain_yaml(text.encode())
+    except ValueError:
+        return document(text, where)
+
+
 @lru_cache(
     maxsize=4
 )  # a stage asks for the same text several times, and hundreds of recordings take a third of a second

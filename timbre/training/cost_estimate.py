@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from timbre import families
 from timbre.core.errors import ModelError
-from timbre.families.shape import DecoderShape, Shape, WaveShape
+from timbre.families.shape import CodecShape, DecoderShape, Shape, WaveShape
 
 GB = 1e9
 ROW = 0.15  # of a small layer's time, that each further row takes on a CPU; fitted
@@ -27,8 +27,13 @@ ROW = 0.15  # of a small layer's time, that each further row takes on a CPU; fit
 # Seconds of a CPU until a stage's process can begin, by what it needs, with a small model loaded; MLflow also makes its
 # store and takes in a run's files. To be renewed by `python -m benchmarks.whole_stages` where imports change.
 START = {"plain": 0.7, "torch": 3.0, "voice": 4.5, "mlflow": 14.0}
-LOADING = 0.5 * GB  # bytes of a large model's weights that are read and laid out in a second
+LOADING = 1.3 * GB  # bytes of a large model's weights that are read and converted in a second
+LAID_OUT = 0.7 * GB  # bytes that are laid out anew in a second, for products with few rows
+HASHED = 0.75 * GB  # bytes of a base model's files that are hashed in a second, by each stage that uses it
 SMALL = 30e6  # weights, below which a second core brings nothing
+CORE = 87e9  # operations a second of a core in large products of single precision, where none was measured
+SMALL_PACE = 43.5e9  # of a small model, whose products are too small to reach more
+CONVOLVED = 0.6  # of that pace, where a codec hears a long sound: the passes between its convolutions take as long
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,10 @@ class Device:
     def basis(self) -> str:
         """What the figures are, in a sentence."""
         if self.cores:
-            return "two cores of an AMD EPYC (Zen 5), measured, times the cores here"
+            return (
+                f"{self.arithmetic / self.cores / 1e9:.0f} GFLOP/s of each core; what models reach of it was measured "
+                "on an AMD EPYC and an Intel Xeon"
+            )
         return (
             f"the maker's figures; that {self.reached:.0%} of them is reached is assumed and was not measured, so a "
             "real run may take several times as long"
@@ -56,14 +64,21 @@ class Device:
 
     def pace(self, weights: float = math.inf, *, half: bool = True) -> float:
         """Operations a second that a model of so many weights reaches."""
-        alone = self.cores > 1 and weights < SMALL
-        return (self.arithmetic if half else self.single) * self.reached / (self.cores if alone else 1)
+        if self.cores and weights < SMALL:
+            return SMALL_PACE
+        return (self.arithmetic if half else self.single) * self.reached
+
+    def hearing_pace(self, codec: CodecShape) -> float:
+        """The same of a codec that makes codes of sound, in single precision."""
+        return self.pace(codec.weights, half=False) * (CONVOLVED if self.cores else 1)
 
 
-def cpu(cores: int, memory: float) -> Device:
-    """Fitted to two cores of an AMD EPYC (Zen 5): each 87 GFLOP/s in single precision, of which half is reached, both
-    43 GB/s, of which 0.7 is, and 0.27 ms for a layer that is too small to be work."""
-    return Device(f"CPU, {cores} cores", cores * 87e9, cores * 87e9, 43 * GB, memory, False, 0.5, 0.7, 0.27e-3, cores)
+def cpu(cores: int, memory: float, core: float = CORE) -> Device:
+    """`core`: operations a second of each in large products. Of them a large model reaches three quarters: 0.6 were
+    measured on an AMD EPYC (Zen 5), 0.9 on an Intel Xeon. Each reads 21 GB/s, of which 0.7 is reached, as far as two of
+    them; a layer that is too small to be work takes 0.27 ms."""
+    arithmetic, bandwidth = cores * core, min(cores, 2) * 21.5 * GB
+    return Device(f"CPU, {cores} cores", arithmetic, arithmetic, bandwidth, memory, False, 0.75, 0.7, 0.27e-3, cores)
 
 
 # Makers' figures for dense bf16. That learning reaches a third of them, and speaking a third of the bandwidth and 40 µs
@@ -160,7 +175,10 @@ def _kept(decoder: DecoderShape) -> float:
 
 
 def speaking_frame(shape: Shape, rows: int, device: Device) -> float:
-    """Seconds of a frame of `rows` sentences side by side: read all weights, multiply by them, start each layer."""
+    """Seconds of a frame of `rows` sentences side by side: read all weights, multiply by them, start each layer.
+
+    A core does not multiply while it waits for weights; a GPU does both at once.
+    """
     steps = shape.frame_codes - 1
     weights = shape.sentence.weights + shape.codes * shape.sentence.width
     weights += steps * (shape.frame.weights + shape.codes * shape.frame.width)
@@ -168,7 +186,34 @@ def speaking_frame(shape: Shape, rows: int, device: Device) -> float:
     size = 2 if device.half else 4
     work = 2 * weights * rows / device.pace(weights)
     small = layers * device.layer * (1 + (ROW * (rows - 1) if device.cores else 0))
-    return max(weights * size / (device.bandwidth * device.read), work, small)
+    read = weights * size / (device.bandwidth * device.read)
+    return max(read + work if device.cores else max(read, work), small)
+
+
+def reading(shape: Shape, sequences: Sequence[float], device: Device) -> float:
+    """Seconds until a voice has read what stands before its first frame: so many positions of each sequence, alone."""
+    weights, size = shape.sentence.weights, 2 if device.half else 4
+    least = max(weights * size / (device.bandwidth * device.read), shape.sentence.layers * device.layer)
+    return sum(least + 2 * weights * positions / device.pace(shape.weights) for positions in sequences)
+
+
+def loading(shape: Shape, device: Device, *, speaks: bool = False) -> float:
+    """Seconds until a large model is there; on a CPU, one that speaks has its layers laid out anew."""
+    size = 2 if device.half else 4
+    laid_out = (shape.sentence.weights + shape.frame.weights) * size / LAID_OUT if speaks and device.cores else 0
+    return shape.weights * size / LOADING + laid_out
+
+
+def adding(shape: Shape, rank: int, device: Device) -> float:
+    """Seconds until an adapter is added to the weights: its matrices are multiplied, the weights read and written."""
+    weights, size = shape.sentence.weights + shape.frame.weights, 2 if device.half else 4
+    return 2 * rank * weights / device.pace(shape.weights) + 3 * weights * size / (device.bandwidth * device.read)
+
+
+def hashing(base: str) -> float:
+    """Seconds until the files of a base in a folder have their key; one from the hub has its commit."""
+    folder = Path(base)
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / HASHED
 
 
 class Listener(NamedTuple):

@@ -51,6 +51,24 @@ def test_a_recording_in_blocks_is_as_loud_as_one_that_lies_in_memory(tmp_path: P
     assert found.peak == pytest.approx(audio.decibels(audio.peak(samples)), abs=0.01)
 
 
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+@pytest.mark.parametrize("seconds", [0.41, 1.23, 12.0])
+def test_pyloudnorm_finds_the_same(rate: int, seconds: float) -> None:
+    from pyloudnorm import Meter
+
+    samples = np.resize(voice(3.0, 0), round(seconds * rate)) * np.linspace(0.02, 1, round(seconds * rate), dtype="f4")
+    found = loudness.loudness(samples, rate)
+    assert found == pytest.approx(float(Meter(rate).integrated_loudness(samples)), abs=1e-4)
+
+
+def test_blocks_of_any_length_are_filtered_as_the_whole_is() -> None:
+    sound = voice(3.0, 0)
+    parts = np.array_split(sound, [1, 500, 501, 40_000])
+    whole, pieces = (np.concatenate(list(loudness.weighted(blocks, RATE))) for blocks in ([sound], parts))
+    assert len(whole) == len(sound)
+    np.testing.assert_allclose(pieces, whole, atol=1e-8)
+
+
 def test_ffmpeg_finds_the_same(tmp_path: Path) -> None:
     import imageio_ffmpeg
 

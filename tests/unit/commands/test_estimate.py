@@ -211,7 +211,45 @@ def test_what_was_not_measured_is_said_with_what_it_rests_on(root: Path, capsys:
     text = capsys.readouterr().out
     assert text.count("(computed, not measured)") >= 6
     assert "basis   the maker's figures; that 33% of them is reached is assumed and was not measured" in text
-    assert "two cores of an AMD EPYC" in run(capsys, "--minutes", "5", "--device", "cpu")["basis"]
+    assert "87 GFLOP/s of each core" in run(capsys, "--minutes", "5")["basis"]
+
+
+def test_a_processor_is_taken_as_fast_as_it_is(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    estimate.core_speed.cache_clear()
+    assert 1e8 < estimate.core_speed() < 1e13, "between an old telephone and no core that there is"
+    asked = ("--minutes", "5", "--device", "cpu")
+    speed = f"{estimate.core_speed() / 1e9:.0f} GFLOP/s of each core"
+    assert run(capsys, *asked)["basis"].startswith(speed), "measured once"
+
+
+def test_a_faster_core_helps_a_large_model_and_no_small_one() -> None:
+    slow, fast = (cost_estimate.cpu(2, 24e9, core) for core in (50e9, 100e9))
+    assert fast.pace(1e9) == pytest.approx(2 * slow.pace(1e9))
+    assert fast.pace(1e6) == slow.pace(1e6)
+
+
+def test_a_base_in_a_folder_is_hashed_and_loaded_by_each_stage(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = run(capsys, "--minutes", "5")["stages"]
+    with (root / "models/tiny/csm/weights.safetensors").open("wb") as stream:
+        stream.truncate(round(10 * cost_estimate.HASHED))
+    after = run(capsys, "--minutes", "5")["stages"]
+    longer = {name for name, line in after.items() if line["seconds"] == pytest.approx(before[name]["seconds"] + 10)}
+    assert longer == {"encode", "train", "generate", "listen", "evaluate"}
+
+
+def test_slots_that_no_sentence_fills_compute_too(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two prompts in four conditions: four samples of each voice."""
+    shutil.copy(ROOT / "presets/csm-1b.yaml", root / "presets")
+    (root / "data/prompts.tsv").write_text("id\tkind\ttext\none\tdomain\tWait here.\ntwo\tdomain\tGo on.\n")
+    preset = root / "presets/csm-1b.yaml"
+    text = preset.read_text().replace("true_prompts: 3", "true_prompts: 0")
+
+    def seconds(slots: int) -> float:
+        preset.write_text(re.sub(r"(?ms)(^generate:.*?^  batch:) \d+", rf"\1 {slots}", text))
+        lines = run(capsys, "--model", "csm-1b", "--minutes", "5", "--device", "cpu")["stages"]
+        return float(lines["generate"]["seconds"])
+
+    assert seconds(4) < seconds(24) - 1
 
 
 def test_where_memory_does_not_suffice_it_says_what_to_change(

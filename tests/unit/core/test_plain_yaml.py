@@ -47,8 +47,26 @@ def test_any_plain_word_means_what_it_means_to_dvc(word: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    ["a: &x [1, {b: c}]\nd: *x\n", "a: &x {b: 1}\nd:\n  <<: *x\n  c: 2\n", "1: a\n'1': b\n", "a: !!str 7\n",
+     "a: !!float 1\n", "a: !!set {b, c}\n", "- &x y\n- *x\n", "a:\n- {}\n- []\n-\n"],
+)  # fmt: skip
+def test_what_is_rare_is_read_as_dvc_reads_it(text: str) -> None:
+    assert plain_yaml(text.encode()) == slow(text)
+
+
+def test_an_alias_is_what_its_anchor_is() -> None:
+    document = plain_yaml(b"a: &x [1]\nb: *x\nc: &y {d: 1}\ne: *y\n")
+    assert document["a"] is document["b"]
+    assert document["c"] is document["e"]
+
+
+@pytest.mark.parametrize(
     "content",
     [
+        b"!!str {a: b}",
+        b"a: !!map [b]",
+        b"a: &a [*a]\n",
         b"[" * 200_000,
         b"- " * 50_000,
         b"{a: " * 5_000,
