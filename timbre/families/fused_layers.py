@@ -9,7 +9,6 @@ Projections are called as they are, so an adapter's layers learn as they did.
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import ModuleType
@@ -19,10 +18,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from timbre.core.safe_text import warn
 from timbre.families import fewer_passes
 
 Norm = Callable[[Tensor, Tensor, float], Tensor]  # x, weight, epsilon
-log = logging.getLogger("timbre.train")
 ROUNDING = {torch.float32: 1e-5}  # how far a trial may be from what is written out …
 HALF_ROUNDING = 3e-2  # … in half precision, where that rounds several times
 
@@ -37,7 +36,7 @@ def fuse(model: Any) -> None:
 
 
 def fuse_on_gpu(model: Any) -> None:
-    fuse_norms(model, _normed)
+    fuse_norms(model, normed_at_once)
     config, weight = model.config, model.norm.weight
     shape = (config.num_attention_heads, config.num_key_value_heads, model.layers[0].self_attn.head_dim)
     if kernels := tried(weight.device, weight.dtype, shape):
@@ -62,7 +61,7 @@ def _rms_norm(by: Any, normed: Norm, x: Tensor) -> Tensor:
     return normed(x, by.weight, by.variance_epsilon)
 
 
-def _normed(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+def normed_at_once(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """torch's own, on a GPU one kernel in place of six."""
     return torch.rms_norm(x, weight.shape, weight.to(x.dtype), eps)
 
@@ -112,10 +111,9 @@ def tried(device: torch.device, dtype: torch.dtype, shape: tuple[int, int, int])
 @functools.cache
 def _warn(reason: str) -> None:
     """Once, though a voice has several stacks of layers."""
-    log.warning(
-        "Triton's kernels do not work here (%s): the training goes on without them, a little slower; a torch for CUDA "
-        "brings the Triton that it needs",
-        reason,
+    warn(
+        f"Triton's kernels do not work here ({reason}): the training goes on without them, a little slower; "
+        "a torch for CUDA brings the Triton that it needs"
     )
 
 
