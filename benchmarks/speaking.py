@@ -90,9 +90,9 @@ class Mode(NamedTuple):
 
 UNCOMPILED = "bf16, uncompiled"
 MODES = (
+    Mode(UNCOMPILED, compiled=False),
     Mode("bf16"),
     Mode("bf16, no frame ahead", ahead=False),
-    Mode(UNCOMPILED, compiled=False),
     Mode("int8", int8=True),
     Mode("int8, uncompiled", int8=True, compiled=False),
 )

@@ -181,8 +181,7 @@ class CausalLayers(nn.Module):  # type: ignore[misc]  # torch is not typed here
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.layers, self.norm, self.rotary_emb = model.layers, model.norm, model.rotary_emb
-        if model.norm.weight.device.type == "cuda":
-            fuse(model)
+        fuse(model)
 
     def forward(self, hidden: Tensor) -> Tensor:  # (B, S, width)
         places = torch.arange(hidden.shape[1], device=hidden.device)[None]
