@@ -111,7 +111,7 @@ def test_without_a_compiler_a_voice_speaks_on_and_one_line_says_why(
         raise RuntimeError("Failed to find C compiler. Please specify via CC environment variable.\n\nand more")
 
     monkeypatch.setattr(torch, "compile", missing)
-    monkeypatch.setattr(Compiled, "fails", False)
+    monkeypatch.setattr(Compiled, "fails", "")
     (plain, longest), (fused, _) = decoder(voice, compiled=False), decoder(voice, compiled=True)
     for step in range(3):
         assert fused.frames(longest + 1 + step).tolist() == plain.frames(longest + 1 + step).tolist()

@@ -31,7 +31,7 @@ def is_wanted(device: torch.device) -> bool:
 class Compiled:
     """`plain`, compiled when it is first called."""
 
-    fails = False  # here; then nothing else is tried in this process
+    fails = ""  # why, where it does; then nothing else is tried in this process
 
     def __init__(self, plain: Callable[..., Any]) -> None:
         self.plain = plain
@@ -45,14 +45,14 @@ class Compiled:
                 )
                 return self.compiled(*args)
             except Exception as error:  # the compiler's own are many, and so are those of a machine without one
-                Compiled.fails = True
-                warn(notice(error))
+                Compiled.fails = reason(error)
+                warn(
+                    f"the decode loop runs uncompiled, which is slower ({Compiled.fails}); mend that, "
+                    f"or set {SWITCH}=0 to see this no more"
+                )
         return self.plain(*args)
 
 
-def notice(error: Exception) -> str:
-    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return (
-        f"the decode loop runs uncompiled, which is slower ({reason[:160].rstrip('.')}); mend that, "
-        f"or set {SWITCH}=0 to see this no more"
-    )
+def reason(error: Exception) -> str:
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return first[:160].rstrip(".")

@@ -2,7 +2,7 @@
 
 transformers writes them out: an RMS norm is six kernels on a GPU, turning queries and keys is ten and 14 more on the
 way back, SwiGLU two and three. torch has an RMS norm of one; the others are ours (`fused_kernels`), and are tried on
-the GPU before they are used. A CPU has `fewer_passes` of the first two: a step of the demo takes a quarter less.
+the GPU before they are used. A CPU has `fewer_passes` of the first two: a step of the demo takes 5 % less.
 Projections are called as they are, so an adapter's layers learn as they did.
 """
 
