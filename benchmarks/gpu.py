@@ -5,7 +5,9 @@
 
 It needs no network, no data and no package beyond torch, transformers, peft, accelerate, numpy and tqdm. Each part is
 a benchmark of its own in a process of its own: what it measured is kept when it breaks off or its time is over, the
-time that it leaves goes to the next, and the GPU's memory is free again. Results are written after each part.
+time that it leaves goes to the next, and the GPU's memory is free again. Results are written after each part. The last
+table holds the fastest of ours in each of the others against what one would do instead (for speech, `generate` of
+transformers) and against what the device could do at most.
 """
 
 from __future__ import annotations
@@ -59,11 +61,39 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def measure(options: argparse.Namespace) -> Iterator[ResultTable]:
     parts = [part for part in PARTS if part.name in options.parts]
-    end = time.monotonic()
+    end, done = time.monotonic(), list[ResultTable]()
     for part in parts:
         end += part.seconds
         common = ["--device", options.device, "--size", options.size, "--runs", str(options.runs)]
-        yield from tables(part._replace(seconds=end - time.monotonic(), options=[*common, *part.options]))
+        for measured in tables(part._replace(seconds=end - time.monotonic(), options=[*common, *part.options])):
+            done.append(measured)
+            yield measured
+    yield summary(done)
+
+
+def summary(measured: Sequence[ResultTable]) -> ResultTable:
+    """The fastest of ours in each table; of speech that of a single sentence too."""
+    rows = []
+    for part in measured:
+        instead = next((row for row in part.rows if row.name == part.baseline and row.seconds), None)
+        ours = [row for row in part.rows if row.seconds and row is not instead]
+        if instead and ours:
+            alone = [row for row in ours if row.name.endswith(" 1 at once")]
+            best = {row.name: row for row in [min(group, key=each) for group in (alone, ours) if group]}
+            rows += [compared(part.title, row, instead) for row in best.values()]
+    return ResultTable("ours / instead / limit", rows or [TimedRow("nothing", skipped="no part was measured")])
+
+
+def compared(title: str, ours: TimedRow, instead: TimedRow) -> TimedRow:
+    """Seconds for a second of sound, or whatever the table counts."""
+    amount = ours.amount or 1
+    extra = {"instead": instead.name, "instead, s": each(instead), "times as fast": each(instead) / each(ours)}
+    limit = ours.limit and ours.limit / amount
+    return TimedRow(f"{title}: {ours.name}", [run / amount for run in ours.seconds], limit=limit, extra=extra)
+
+
+def each(row: TimedRow) -> float:
+    return table.median(row) / (row.amount or 1)
 
 
 def tables(part: GpuRun) -> list[ResultTable]:

@@ -8,7 +8,7 @@ Adapter, modules, optimiser, clips and batches are the same, and a step is every
 Weights of csm-1b's shape are random; each way has a process of its own, so that its peak of memory is its own too. The
 limit is the arithmetic of the decoders' layers at the speed of a large matrix product in the same precision.
 
-`--only layers` is a few of the backbone's layers alone, there and back, with the parts fused that a GPU fuses.
+`--only layers` is a few of the backbone's layers alone, there and back, as transformers writes them out and as we do.
 
 What is learnt is measured on the tiny stack (`dvc checkout`) with the same evaluation for both: all frames, each
 decoder's mean. Python 3.12, torch, transformers and peft are enough for the rest.
@@ -118,9 +118,9 @@ def layers(options: argparse.Namespace) -> ResultTable:
             torch.cuda.synchronize()
 
     written_out = {module: partial(type(module).forward, module) for module in stack.modules() if is_fused(module)}
-    ways = {"written out": learn, "RMS norms of one kernel": partial(learn, fused_layers.fuse_norms)}
-    if on_gpu:
-        ways["norms, rotary positions and SwiGLU"] = partial(learn, fused_layers.fuse)
+    norms = partial(fused_layers.fuse_norms, normed=fused_layers.normed_at_once)
+    ways = {"written out": learn, "RMS norms of one kernel": partial(learn, norms)}
+    ways["norms, rotary positions and SwiGLU" if on_gpu else "fewer passes"] = partial(learn, fused_layers.fuse)
     seconds = table.race(ways, options.runs)
     weights = sum(weight.numel() for name, weight in stack.layers.named_parameters() if "lora" not in name)
     limit = 4 * weights * options.batch * positions / limits.arithmetic(options.device, dtype)

@@ -17,6 +17,7 @@ nothing.
 from __future__ import annotations
 
 import argparse
+import os
 import queue
 import statistics
 import tempfile
@@ -35,7 +36,7 @@ from benchmarks.shapes import SIZES, SPREAD, csm
 from benchmarks.table import ResultTable, TimedRow
 from timbre.core.params import read
 from timbre.core.running import settle
-from timbre.families import Lora, Request
+from timbre.families import Lora, Request, compiling
 from timbre.families.csm.eight_bits import shrink
 from timbre.families.csm.model import Csm
 from timbre.families.csm.slots import CsmSlots
@@ -86,7 +87,11 @@ def measure(options: argparse.Namespace) -> Iterator[ResultTable]:
 
 
 def slots_alone(options: argparse.Namespace) -> ResultTable:
-    """Full slots without callers: each frame waited for, as on a CPU, and the next begun before the last is read."""
+    """Full slots without callers: each frame waited for, as on a CPU, and the next begun before the last is read.
+
+    Layers are not compiled, which would take a GPU longer than all of this.
+    """
+    os.environ[compiling.SWITCH] = "0"
     voice = csm(options.size, options.device, torch.bfloat16 if options.device == "cuda" else torch.float32)
     settle(voice.base)
 

@@ -11,6 +11,10 @@ out of the 50 likeliest. `generate` has the table's precision, int8 stands besid
 multiplying by them: both at the pace that a plain product reaches on this machine. Tiny weights are in the cache: all
 time there is Python's.
 
+What each thing that only a GPU does is worth for one sentence is a table of its own: the loop as it is, without the
+frame ahead, without the compiler, and in 8 bits with and without it. The first call, in which the compiler works,
+stands beside. On a CPU nothing of this is done by itself, and only `--modes` rehearses it.
+
 First sound is of a sentence that clones a reference of five seconds, which is read too: `generate` makes the whole
 sentence before any of it is heard, `Voice.stream` gives sound from the first frame on.
 """
@@ -21,6 +25,7 @@ import argparse
 import copy
 import gc
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -35,8 +40,11 @@ from benchmarks.shapes import SIZES, Size, csm
 from benchmarks.table import ResultTable, TimedRow
 from timbre.core.running import settle
 from timbre.families import Request, Speaking, Turn
+from timbre.families.compiling import Compiled
+from timbre.families.csm.decode import Decoder
 from timbre.families.csm.eight_bits import shrink
 from timbre.families.csm.model import Csm
+from timbre.families.int8 import Int8Weights
 
 TEMPERATURE, TOP_K = 0.9, 50
 TEXTS = ("We will be there.", "Is it raining?", "The ferry waits for us.", "Good morning.")
@@ -62,6 +70,34 @@ class Version(NamedTuple):
         return self._replace(voice=voice)
 
 
+class OwnWay(Csm):
+    """A voice whose decode loop is told what to do without."""
+
+    compiled = ahead = True
+
+    def decoder(self, how: Speaking, like: Decoder | None) -> Decoder:
+        made = Decoder(self.base, how, weights=like.weights if like else None, compiled=self.compiled)
+        made.ahead = self.ahead
+        return made
+
+
+class Mode(NamedTuple):
+    name: str
+    int8: bool = False
+    compiled: bool = True
+    ahead: bool = True
+
+
+UNCOMPILED = "bf16, uncompiled"
+MODES = (
+    Mode(UNCOMPILED, compiled=False),
+    Mode("bf16"),
+    Mode("bf16, no frame ahead", ahead=False),
+    Mode("int8", int8=True),
+    Mode("int8, uncompiled", int8=True, compiled=False),
+)
+
+
 class Contender(NamedTuple):
     name: str
     speak: Callable[[], object]  # frames of each row
@@ -71,6 +107,7 @@ class Contender(NamedTuple):
 
 def main() -> None:
     options = table.parse(__doc__, arguments)
+    options.end = time.monotonic() + options.seconds
     for size in options.size:
         table.record(f"speaking-{size}", measure(size, options), options.out)
 
@@ -79,6 +116,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", nargs="+", choices=SIZES, default=["tiny", "csm-1b"])
     table.add_device(parser, runs=3)
     parser.add_argument("--slots", type=int, nargs="+", help="sentences side by side; 1 8 16, on a GPU 64 too")
+    parser.add_argument("--modes", action="store_true", help="on a CPU too")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="after which no further mode is begun")
     parser.add_argument("--frames", type=int, help="of a run, for each sentence")
 
 
@@ -86,6 +125,8 @@ def measure(size: Size, options: argparse.Namespace) -> Iterator[ResultTable]:
     for precisions in GROUPS[options.device]:  # one after the other: all at once would be 19 GB
         yield from measured(size, versions(size, options.device, precisions), options)
         gc.collect()
+    if options.device == "cuda" or options.modes:
+        yield modes(size, options)
 
 
 def measured(size: Size, made: Sequence[Version], options: argparse.Namespace) -> Iterator[ResultTable]:
@@ -100,6 +141,45 @@ def measured(size: Size, made: Sequence[Version], options: argparse.Namespace) -
     where = f"{size} on {options.device}, {made[0].name}"
     yield ResultTable(f"{where}: a frame of each sentence", rows, baseline=rows[0].name, rate="s of sound a second")
     yield ResultTable(f"{where}: first sound", first_sounds(size, made, options.runs), "generate, decode")
+
+
+def modes(size: Size, options: argparse.Namespace) -> ResultTable:
+    """One sentence at a time, mode by mode; each is skipped where the time is over or it fails."""
+    on_gpu = options.device == "cuda"
+    base = csm(size, options.device, torch.bfloat16 if on_gpu else torch.float32)
+    base.base.config.max_position_embeddings = POSITIONS
+    frames, rows, small = options.frames or (ON_GPU if on_gpu else ON_CPU[size]), list[TimedRow](), False
+    for mode in MODES:
+        name = in_precision(mode.name, on_gpu)
+        if time.monotonic() > options.end:
+            rows.append(TimedRow(name, skipped="the time was over"))
+            continue
+        if mode.int8 and not small:  # the voice in 16 bits is measured by now
+            shrink(base.base, Int8Weights)
+            small = True
+        rows.append(in_mode(size, base, mode, frames, options.runs)._replace(name=name))
+        gc.collect()
+    title = f"{size} on {options.device}, one sentence: a frame"
+    return ResultTable(title, rows, baseline=in_precision(UNCOMPILED, on_gpu), rate="s of sound a second")
+
+
+def in_precision(name: str, on_gpu: bool) -> str:
+    return name if on_gpu else name.replace("bf16", "fp32")
+
+
+def in_mode(size: Size, base: Csm, mode: Mode, frames: int, runs: int) -> TimedRow:
+    voice = OwnWay(base.base, base.tokenizer)
+    voice.compiled, voice.ahead = mode.compiled, mode.ahead
+    settle(base.base)
+    began = time.perf_counter()
+    speak(voice, texts(1), frames)
+    first_call = time.perf_counter() - began
+    if mode.compiled and Compiled.fails:
+        return TimedRow(mode.name, skipped=f"the compiler fails here ({Compiled.fails})")
+    [seconds] = table.race({"": partial(speak, voice, texts(1), frames)}, runs).values()
+    version = Version(mode.name, voice, 1 if mode.int8 else base.base.dtype.itemsize, None)
+    each, extra = [run / frames for run in seconds], {"first call, s": first_call}
+    return TimedRow(mode.name, each, 1 / voice.frame_rate, limit(size, version, 1), extra)
 
 
 def race(calls: Mapping[str, Callable[[], object]], runs: int, label: str) -> dict[str, list[float]]:

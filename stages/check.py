@@ -141,7 +141,8 @@ def main(
     rows, fingerprint = read_jsonl(table, Clip), asr.fingerprint(model)
     sounds = [JudgedSound("true", clip.id, clip.speaker, clips / f"{clip.id}.flac") for clip in rows]
     jobs = []
-    for clip, sound in zip(rows, sounds, strict=True):
+    # a batch takes as long as its longest
+    for clip, sound in sorted(zip(rows, sounds, strict=True), key=lambda pair: pair[0].seconds):
         key = content_key(VERSION, clip.id, spoken[clip.recording], fingerprint)
         jobs.append(Job(clip.id, key, Hearing(sound.path, spoken[clip.recording], key)))
     compute, engine = partial(hear, model=model), settings.compute

@@ -39,7 +39,7 @@ from timbre.families import WeightsLicence
 from timbre.mapping.stage import run_stage
 from timbre.mapping.store import ANEW
 from timbre.project.permissions import Permissions, Used, of_dataset
-from timbre.report import data, kept_sounds, method, sample_rows, tables
+from timbre.report import data, kept_sounds, method, sample_rows, sound, tables
 from timbre.report import training as figures
 from timbre.report.data import Data
 from timbre.report.numbers import clock, percent
@@ -47,7 +47,7 @@ from timbre.report.people import people
 from timbre.report.rates import rates
 from timbre.report.sample_rows import ShownScore, Take
 from timbre.report.second import second
-from timbre.report.sound import EmbeddedSound, sound
+from timbre.report.sound import EmbeddedSound
 from timbre.report.tables import Fact
 from timbre.report.templates import environment
 from timbre.report.training import TrainingFigures
@@ -61,7 +61,7 @@ def references(
 ) -> list[tuple[Example, EmbeddedSound]]:
     """The clip of each true speaker that the cloning conditions heard first."""
     cloned = cloned_clips((score.sample for score in scores), examples)
-    return [(clip, sound(clips / f"{clip.id}.flac")) for clip in cloned.values()]
+    return [(clip, sound.sound(clips / f"{clip.id}.flac")) for clip in cloned.values()]
 
 
 def render(**page: object) -> str:
@@ -128,9 +128,10 @@ def main(
     evidence, scored = read_metrics(metrics), sample_rows.read_scores(scores, samples)
     version = folder_key(training.parent)
     with kept_sounds.kept(None if os.environ.get(ANEW) else kept_sounds.FILE):
+        sound.prepare((samples / f"{s.sample.id}.flac", sound.mark_of(s.sample, version)) for s in scored)
         learnt = data.read(dataset, review, clips, raw, speech, allowed.holds_barred_voice)
         trained = figures.read(training, history, points, scored, samples, version)
-        rows = sample_rows.rows(scored, samples, version, lambda clip: sound(clips / f"{clip}.flac"))
+        rows = sample_rows.rows(scored, samples, version, lambda clip: sound.sound(clips / f"{clip}.flac"))
         cloned = references(scored, [*learnt.train, *learnt.evaluation], clips)
     worst = sample_rows.worst(rows)
     page = render(

@@ -135,6 +135,22 @@ def test_a_part_of_the_gpus_table_that_takes_too_long_is_ended(tmp_path: Path) -
     assert gpu.attempt(command, 0.2, tmp_path / "errors") == "its 0 s were over"
 
 
+def test_the_gpus_last_table_holds_the_fastest_of_ours_against_what_one_would_do_instead_and_the_limit() -> None:
+    speech = [
+        TimedRow("generate, one by one", [0.4], 0.08),
+        TimedRow("Timbre, bf16, 1 at once", [0.02], 0.08, 0.004),
+        TimedRow("Timbre, bf16, 16 at once", [0.064, 0.032, 0.128], 16 * 0.08, 0.008),
+        TimedRow("Timbre, bf16, 64 at once", skipped="the time was over"),
+    ]
+    alone = ResultTable("steps", [TimedRow("ours", [1.0])], baseline="of others")
+    made = gpu.summary([ResultTable("speech", speech, baseline="generate, one by one"), alone])
+    one, many = made.rows
+    assert (one.name, one.seconds, one.limit) == ("speech: Timbre, bf16, 1 at once", [0.25], 0.05)
+    assert one.extra == {"instead": "generate, one by one", "instead, s": 5.0, "times as fast": 20.0}
+    assert (many.name, many.extra["times as fast"]) == ("speech: Timbre, bf16, 16 at once", 100.0)
+    assert gpu.summary([]).rows[0].skipped, "a run in which every part failed says so"
+
+
 def test_the_documented_recipe_is_fed_what_the_processor_makes(tmp_path: Path) -> None:
     from transformers import CsmProcessor
 

@@ -16,7 +16,7 @@ from stages import check as stage
 from stages.check import Hearing, hear, main
 from tests.support.paths import ROOT
 from timbre import asr, audio
-from timbre.asr import silent_tail
+from timbre.asr import shared_silence, silent_tail
 from timbre.core.records import Clip, Label, read_jsonl, write_jsonl
 from timbre.core.sections import CheckParams, SpeakerParams, WhisperParams
 from timbre.mapping import batch
@@ -236,3 +236,47 @@ def test_a_clip_is_heard_to_its_end_where_whisper_stops_in_the_middle(
     monkeypatch.setattr(whisper, "decode", stops)
     assert asr.hear(model, [both], ["en"])[0].text == whole
     assert len(whole.split()) > 12
+
+
+def test_the_silence_behind_clips_is_looked_at_once_and_scores_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    model, lengths = asr.load(MODEL), [1.2, 2.0, 0.7]
+    mels = torch.rand(3, 80, 3000, generator=torch.Generator().manual_seed(0))
+    for row, seconds in enumerate(lengths):
+        mels[row, :, round(100 * seconds) :] = 0
+    told = torch.tensor([[50257, 50363, 464, 17024]] * 3)
+    with torch.inference_mode():
+        features = silent_tail.embed(model, mels, lengths)
+        sounding = silent_tail.shared_from(model, lengths)
+        assert sounding == silent_tail.positions(2.0)
+        whole = model.decoder(told, features)
+        with shared_silence.seen_once(model, sounding):
+            together = model.decoder(told, features)
+            cache, hooks = model.install_kv_cache_hooks()
+            steps = [model.decoder(told[:, :2], features, kv_cache=cache)]
+            looking = Counted(shared_silence._seen)
+            monkeypatch.setattr(shared_silence, "_seen", looking)
+            steps += [model.decoder(told[:, place : place + 1], features, kv_cache=cache) for place in (2, 3)]
+        for hook in hooks:
+            hook.remove()
+        again = model.decoder(told, features)
+    assert torch.allclose(together, whole, atol=1e-3)
+    assert torch.allclose(torch.cat(steps, 1), whole, atol=1e-3)
+    assert not looking.calls, "keys and values are made with the first token"
+    assert torch.equal(again, whole), "the decoder is left as it was"
+
+
+def test_clips_of_one_length_are_heard_together(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths: list[int] = []
+    together = asr.hear
+
+    def heard(model: asr.Model, sounds: list[audio.Samples], spoken: list[str]) -> list[asr.Heard]:
+        lengths.extend(map(len, sounds))
+        return together(model, sounds, spoken)
+
+    monkeypatch.setattr(asr, "hear", heard)
+    labels = run()
+    assert [label.clip for label in labels] == ["clip-0", "clip-2", "clip-1"], "each with what is heard in it"
+    assert lengths == sorted(lengths)
+    assert len(set(lengths)) == 3

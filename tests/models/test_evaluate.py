@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -248,6 +248,15 @@ def test_only_new_samples_are_heard_and_another_whisper_hears_all_again(
     options = WhisperParams(str(random_whisper(tmp_path / "whisper.pt", babbles=True)))
     paths = sorted((tmp_path / "samples").glob("*.flac"))
 
+    lengths: list[int] = []
+    texts = asr.texts
+
+    def heard(options: WhisperParams, sounds: Sequence[audio.Samples], spoken: Sequence[str]) -> list[str]:
+        lengths.extend(map(len, sounds))
+        return texts(options, sounds, spoken)
+
+    monkeypatch.setattr(asr, "texts", heard)
+
     def listen() -> str:
         found = evaluate.listen(tmp_path / "heard", paths, options, 3)
         assert found[paths.index(flac)].text == "", "Whisper invents words in silence"
@@ -255,6 +264,8 @@ def test_only_new_samples_are_heard_and_another_whisper_hears_all_again(
         return capsys.readouterr().out
 
     assert "8 computed" in listen()
+    assert lengths == sorted(lengths), "those of one length share a batch"
+    assert len(set(lengths)) > 1
     assert "0 computed, 8 kept" in listen()
     record = json.loads((tmp_path / "heard/tuned-one-0.json").read_text())
     assert record["silent"]

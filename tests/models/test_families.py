@@ -21,7 +21,7 @@ from timbre.core.content import write_atomic
 from timbre.core.sections import SovitsParams, VoiceParams, XttsParams
 from timbre.families import Part, Request, SpeakerTag, Speaking, Turn, batch_rows
 from timbre.families.codes import frames, read, to_bytes
-from timbre.families.fused_layers import fuse_norms
+from timbre.families.fused_layers import fuse_norms, normed_at_once
 from timbre.training.batches import Utterance
 from timbre.training.courses import learn
 from timbre.training.loop import Training
@@ -141,10 +141,11 @@ def test_what_a_gpu_computes_otherwise_is_learnt_the_same(subject: Subject, monk
         norms = [weight.grad.norm().item() for weight in course.model.parameters() if weight.requires_grad]
         return batch, [losses.total.item(), *(part.item() for part in losses.parts.values()), *norms]
 
+    monkeypatch.setattr("timbre.families.llama.fuse", lambda _: None)
     plain, as_written = learnt()
     monkeypatch.setitem(batch_rows.SHAPES, "cpu", 64)
     for stack in voice.stacks:
-        fuse_norms(stack)
+        fuse_norms(stack, normed_at_once)
     rounded, fused = learnt()
     assert plain.ids.shape[1] % 64
     assert rounded.ids.shape[1] % 64 == 0

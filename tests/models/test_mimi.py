@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,8 +13,9 @@ import torch
 
 from tests.support.paths import ROOT
 from timbre.core.errors import ModelError
-from timbre.families import Audio, Codes
+from timbre.families import Audio, Codes, side_stream
 from timbre.families.csm.mimi import LONGEST_PIECE, CodecRows, CodecStream, pieces
+from timbre.families.side_stream import SideStream
 
 FRAMES = 40
 WINDOW = 10  # positions of the random codec's transformer: 5 frames
@@ -108,6 +111,55 @@ def test_no_frames_are_no_sound_and_a_stream_belongs_to_one_sentence(mimi: Any) 
     first = stream.feed(codes[:3])
     assert (CodecStream(mimi).feed(codes[:3]) == first).all()
     assert not np.allclose(stream.feed(codes[:3]), first), "the second time something was heard before"
+
+
+class RecordedStream:
+    """In the place of a CUDA stream: what waits for what, and where the codec computes."""
+
+    current: RecordedStream
+    events: list[str]
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def wait_stream(self, other: RecordedStream) -> None:
+        self.events.append(f"{self.name} waits for {other.name}")
+
+    @classmethod
+    @contextmanager
+    def entered(cls, stream: RecordedStream) -> Iterator[None]:
+        before, cls.current = cls.current, stream
+        yield
+        cls.current = before
+
+
+def test_a_gpu_makes_sound_beside_its_frames_and_waits_for_them_only_to_lay_the_codec_out(
+    mimi: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = codes_of(mimi)
+    main, side = RecordedStream("main"), RecordedStream("side")
+    RecordedStream.current, RecordedStream.events = main, []
+    monkeypatch.setattr(side_stream, "of", lambda _: side)
+    monkeypatch.setattr(torch.cuda, "stream", RecordedStream.entered)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: main)
+    monkeypatch.setattr("timbre.families.csm.mimi.SideStream", lambda _: SideStream(torch.device("cuda")))
+
+    def recorded(name: str, method: Any) -> Any:
+        def call(*given: Any) -> Any:
+            RecordedStream.events.append(f"{name} on {RecordedStream.current.name}")
+            return method(*given)
+
+        return call
+
+    monkeypatch.setattr(CodecRows, "feed", recorded("feed", CodecRows.feed))
+    expected = whole(mimi, codes)
+    stream = CodecStream(mimi)
+    assert RecordedStream.events == ["side waits for main", "main waits for side"]
+    RecordedStream.events.clear()
+    sounds = [stream.feed(codes[start : start + 8]) for start in range(0, FRAMES, 8)]
+    assert RecordedStream.events == ["feed on side"] * 5, "it waits for nothing"
+    assert RecordedStream.current is main
+    assert np.abs(np.concatenate(sounds) - expected).max() < 1e-5 * np.abs(expected).max()
 
 
 def test_a_codec_of_an_older_transformers_has_its_parts_elsewhere(mimi: Any) -> None:

@@ -208,15 +208,15 @@ def test_one_large_piece_becomes_sound_in_a_step_and_a_first_sound_waits_for_non
 ) -> None:
     made, fed = slots.CsmSlots(base, 4, {}), list[tuple[int, int]]()  # slot and frames of each piece of a step
 
-    def watched(slot: int, feed: Any) -> Any:
+    def watched(slot: int, sound: Any) -> Any:
         def told(codes: Any) -> Any:
             fed.append((slot, codes.shape[2]))
-            return feed(codes)
+            return sound(codes)
 
         return told
 
     for slot, codec in enumerate(made.alone):
-        monkeypatch.setattr(codec, "feed", watched(slot, codec.feed))
+        monkeypatch.setattr(codec, "sound", watched(slot, codec.sound))
     for slot in range(3):
         made.admit(slot, Request("the ferry", (), slot, 2.0), Drawing(0.8), None)
     pieces: dict[int, list[int]] = {slot: [] for slot in range(4)}
@@ -239,15 +239,15 @@ def test_what_is_left_at_the_end_becomes_sound_in_turn_and_nothing_is_lost(
     """Sentences that end in one step, each with a long rest."""
     made, fed = slots.CsmSlots(base, 4, {}), list[int]()
 
-    def watched(feed: Any) -> Any:
+    def watched(sound: Any) -> Any:
         def told(codes: Any) -> Any:
             fed.append(codes.shape[2])
-            return feed(codes)
+            return sound(codes)
 
         return told
 
     for codec in made.alone:
-        monkeypatch.setattr(codec, "feed", watched(codec.feed))
+        monkeypatch.setattr(codec, "sound", watched(codec.sound))
     for slot in range(3):
         made.admit(slot, Request("the ferry", (), slot, 1.2), Drawing(0.8), None)
     heard: dict[int, list[Audio]] = {slot: [] for slot in range(3)}

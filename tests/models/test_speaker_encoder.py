@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from stages import evaluate
+from tests.models.test_lean_transformers import python
 from tests.support.paths import ROOT
 from timbre import audio
 from timbre.core.errors import ModelError
 from timbre.core.records import Sample
 from timbre.core.sections import SpeakerParams, VoiceParams
 from timbre.evaluation import ge2e, speaker_encoder
-from timbre.evaluation.speaker_encoder import AnyVoiceEncoder, KnownVoices
+from timbre.evaluation.speaker_encoder import AnyVoiceEncoder, KnownVoices, SmallVoiceEncoder, VoiceEncoder
 from timbre.evaluation.speaker_similarity import JudgedSound, bring
 
 TINY = ROOT / "models/tiny"
@@ -36,13 +39,56 @@ def test_two_sentences_of_a_voice_are_nearer_than_two_voices(encoder: AnyVoiceEn
     assert np.array_equal(encoder.embed(audio.read(TINY / "voices/mira/0.flac")[0]), one[0])
 
 
-def test_loading_it_draws_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
+def test_loading_it_by_transformers_draws_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
     from transformers.utils import logging
 
     logging.enable_progress_bar()
-    speaker_encoder.load.cache_clear()
-    speaker_encoder.load(SpeakerParams(str(TINY / "speaker"), None))
+    speaker_encoder._by_transformers(SpeakerParams(str(TINY / "speaker"), None))
     assert capsys.readouterr().err == ""
+
+
+def random_wavlm(folder: Path, **other: object) -> Path:
+    import torch
+    from transformers import Wav2Vec2FeatureExtractor, WavLMConfig, WavLMForXVector
+
+    torch.manual_seed(0)
+    content = json.loads((TINY / "speaker/config.json").read_bytes())
+    WavLMForXVector(WavLMConfig.from_dict({**content, **other})).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor.from_pretrained(TINY / "speaker").save_pretrained(folder)
+    return folder
+
+
+def test_a_small_encoder_gives_without_transformers_what_it_gives_with(tmp_path: Path) -> None:
+    deeper = random_wavlm(tmp_path / "deeper", num_hidden_layers=3, num_conv_pos_embeddings=15)
+    random = np.random.default_rng(0)
+    sounds = [audio.read(TINY / f"voices/{name}/0.flac")[0] for name in VOICES]
+    sounds += [random.normal(0, 0.1, length).astype(np.float32) for length in (0, 1, 20_001, 160_000)]
+    for folder in (TINY / "speaker", deeper):
+        params = SpeakerParams(str(folder), None)
+        small, whole = speaker_encoder.load(params), speaker_encoder._by_transformers(params)
+        assert isinstance(small, SmallVoiceEncoder)
+        assert all(np.abs(small.embed(sound) - whole.embed(sound)).max() < 1e-6 for sound in sounds)
+    used = "import sys\nfrom timbre.evaluation import speaker_encoder\nfrom timbre.core.sections import SpeakerParams\n"
+    used += f"import numpy\nspeaker_encoder.load(SpeakerParams('{deeper}', None)).embed(numpy.ones(9, 'f'))\n"
+    imported = python(f"{used}print(*sys.modules)", tmp_path).split()
+    assert "timbre.evaluation.small_wavlm" in imported
+    assert "transformers" not in imported
+
+
+@pytest.mark.parametrize(
+    "other", [{"feat_extract_norm": "group"}, {"do_stable_layer_norm": True}, {"use_weighted_layer_sum": True}]
+)
+def test_an_encoder_of_another_layout_is_left_to_transformers(tmp_path: Path, other: dict[str, object]) -> None:
+    loaded = speaker_encoder.load(SpeakerParams(str(random_wavlm(tmp_path, **other)), None))
+    assert isinstance(loaded, VoiceEncoder)
+    assert np.isfinite(loaded.embed(np.ones(1600, np.float32))).all()
+
+
+def test_a_small_encoder_that_is_damaged_is_refused_in_a_line(tmp_path: Path) -> None:
+    shutil.copytree(TINY / "speaker", tmp_path, dirs_exist_ok=True)
+    (tmp_path / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(ModelError, match="cannot be loaded as a WavLMForXVector"):
+        speaker_encoder.load(SpeakerParams(str(tmp_path), None))
 
 
 def test_sounds_of_any_length_have_an_embedding(encoder: AnyVoiceEncoder) -> None:

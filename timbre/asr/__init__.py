@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from timbre.asr import computed_once, ctranslate2_weights, lean_whisper, silent_tail
+from timbre.asr import computed_once, ctranslate2_weights, lean_whisper, shared_silence, silent_tail
 from timbre.asr.normalising import normalise, normaliser
 from timbre.core.content import file_sha256
 from timbre.core.errors import ModelError
@@ -173,12 +173,13 @@ def hear(model: Model, sounds: Sequence[Any], languages: Sequence[str]) -> list[
     with torch.inference_mode():
         lengths = [len(sound) / SAMPLE_RATE for sound in sounds]
         features = silent_tail.embed(model, torch.stack(mels).to(torch.float16 if on_gpu else torch.float32), lengths)
-        for language in dict.fromkeys(languages):
-            rows = [row for row, other in enumerate(languages) if other == language]
-            heard = _to_the_end(model, features[rows], [lengths[row] for row in rows], language, on_gpu)
-            guesses = whisper.detect_language(model, features[rows])[1] if model.is_multilingual else None
-            for place, row in enumerate(rows):
-                transcribed[row] = Heard(heard[place], guesses[place].get(language, 0.0) if guesses else None)
+        with shared_silence.seen_once(model, silent_tail.shared_from(model, lengths)):
+            for language in dict.fromkeys(languages):
+                rows = [row for row, other in enumerate(languages) if other == language]
+                heard = _to_the_end(model, features[rows], [lengths[row] for row in rows], language, on_gpu)
+                guesses = whisper.detect_language(model, features[rows])[1] if model.is_multilingual else None
+                for place, row in enumerate(rows):
+                    transcribed[row] = Heard(heard[place], guesses[place].get(language, 0.0) if guesses else None)
     return [transcribed[row] for row in range(len(sounds))]
 
 

@@ -34,10 +34,14 @@ class Silence(NamedTuple):
 
 def embed(model: Any, mels: Any, seconds: Sequence[float]) -> Features:
     """`mels` are (batch, mel bands, 2 * positions) of clips that are silent after so many `seconds`."""
+    sounding = shared_from(model, seconds)
+    return model.embed_audio(mels) if sounding is None else _embed(model, mels, sounding)
+
+
+def shared_from(model: Any, seconds: Sequence[float]) -> int | None:
+    """The position from where on the clips' features are the same silence; None where there is no such one."""
     sounding = positions(max(seconds))
-    if sounding + NEAR >= model.dims.n_audio_ctx or not looks_near(model):
-        return model.embed_audio(mels)
-    return _embed(model, mels, sounding)
+    return sounding if sounding + NEAR < model.dims.n_audio_ctx and looks_near(model) else None
 
 
 def positions(seconds: float) -> int:

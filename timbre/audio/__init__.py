@@ -140,6 +140,11 @@ def rate_of(path: Path) -> int:
         return int(file.samplerate)
 
 
+def seconds_of(path: Path) -> float:
+    with _opened(path, str(path)) as file:
+        return float(file.frames / file.samplerate)
+
+
 def is_there(path: Path) -> bool:
     """Whether there is such a file, by itself or in a shard."""
     return shards.exists(path)

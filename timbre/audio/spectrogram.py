@@ -31,7 +31,7 @@ def png(audio: npt.NDArray[np.float32], rate: int) -> bytes:
 
     picture, file = Image.fromarray(pixels(audio, rate), "P"), io.BytesIO()
     picture.putpalette(palette().tobytes())
-    picture.save(file, "PNG", optimize=True)
+    picture.save(file, "PNG", compress_level=6)  # 9 takes twice as long for a two-hundredth less
     return file.getvalue()
 
 
@@ -44,7 +44,8 @@ def pixels(audio: npt.NDArray[np.float32], rate: int) -> Pixels:
     starts = (np.arange(columns) * hop).astype(int)
     frames = padded[starts[:, None] + np.arange(size)] * np.hanning(size)
     bins, weights, begins = band_bins(rate, 2 * size)
-    power = np.abs(np.fft.rfft(frames, 2 * size, axis=1)) ** 2
+    spectrum = np.fft.rfft(frames, 2 * size, axis=1)
+    power = spectrum.real**2 + spectrum.imag**2
     power = np.add.reduceat(np.ascontiguousarray(power.T)[bins] * weights[:, None], begins)  # (HEIGHT, columns)
     loudness = 10 * np.log10(power + 1e-12)
     # to a whole dB: the loudest point must not move the colours of all others by its last digit

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import json
 import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,6 +27,7 @@ from timbre.core.errors import TimbreError
 TIMES = Path(".timbre/times.json")  # stage → seconds of its last run here that computed; git and DVC know nothing of it
 SMALL = 30e6  # parameters, below which a second thread costs more than it brings; on a busy machine, many times more
 COMPUTED: list[int] = []  # entries that each map of this stage computed; empty where a stage maps nothing
+OURS: list[bool] = []  # filled where this process runs a stage or a command, and not a program that uses this library
 MOST = 8  # threads, beyond which they bring a larger model little; another worker brings more
 
 
@@ -50,6 +52,7 @@ TORCH_WRITER = "PytorchStreamWriter failed"
 
 def run(main: Callable[[], int | None]) -> None:
     """Run a stage or command: a mistake, or a disk or reader that fails, ends in one line on stderr and exit code 1."""
+    OURS.append(True)
     safe_text.guard()
     if not safe_text.capable():
         os.environ.setdefault("TQDM_DISABLE", "1")  # a bar goes back to the line's beginning
@@ -75,6 +78,23 @@ def run(main: Callable[[], int | None]) -> None:
         _forget_output()
         tell(message)
         sys.exit(1)
+
+
+def is_ours() -> bool:
+    """Whether this process runs a stage or a command of Timbre's, and nothing of anybody else."""
+    return bool(OURS)
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Nobody looks for garbage meanwhile: among all that torch imports it takes a tenth of the time, and finds none."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def explained(error: Exception) -> str:

@@ -69,6 +69,7 @@ def listen(
         if second and voice:
             base = families.fingerprint(voice)
             jobs += [_clip_job(clip, prefix, ear, voice, base) for clip in clips]
+    jobs.sort(key=lambda job: (job.payload.second, _seconds(job.payload)))  # a batch takes as long as its longest
     compute = functools.partial(hear, options, second)
     refresh(folder, jobs, compute, suffixes=[".json"], label="evaluate", batch=batch, engine=engine, gpu=True)
     return [_heard_sample(folder, path, second is not None) for path in paths]
@@ -85,6 +86,12 @@ def _clip_job(clip: JudgedSound, prefix: str, ear: tuple[int, str], voice: Voice
     key = _key(clip.path, ear, language, *codec)
     sound = SoundToHear(clip.path, language, key, bool(prefix), (clip, voice) if codec else None)
     return Job(prefix + clip.entry, key, sound)
+
+
+def _seconds(sound: SoundToHear) -> float:
+    if sound.coded and (said := sound.coded[0].said):
+        return said.seconds
+    return audio.seconds_of(sound.path)
 
 
 def _heard_sample(folder: Path, path: Path, by_two: bool) -> HeardSample:

@@ -48,12 +48,23 @@ class VoiceEncoder:
         import torch
 
         settle(self.model)
-        missing = round(SHORTEST * SAMPLE_RATE) - len(samples)
-        filled = np.pad(samples, (0, max(0, missing)))
-        inputs = self.extractor(filled, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+        inputs = self.extractor(filled(samples), sampling_rate=SAMPLE_RATE, return_tensors="pt")
         with torch.inference_mode():
             embedding = self.model(inputs["input_values"].to(self.model.device)).embeddings[0]
         return unit(embedding.float().cpu().numpy())
+
+
+@dataclass(frozen=True)
+class SmallVoiceEncoder:
+    model: Any  # SmallWavLM
+
+    def embed(self, samples: npt.NDArray[np.float32]) -> Vector:
+        return unit(self.model.vector(filled(samples)))
+
+
+def filled(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """With silence behind them, if they are shorter than SHORTEST."""
+    return np.pad(samples, (0, max(0, round(SHORTEST * SAMPLE_RATE) - len(samples))))
 
 
 @dataclass(frozen=True)
@@ -126,7 +137,16 @@ def load(params: SpeakerParams) -> AnyVoiceEncoder:
     fingerprint(params)
     if ge2e.is_one(params.model):
         return ge2e.load(params.model)
+    from timbre.evaluation import small_wavlm
+
+    if small := small_wavlm.load(Path(params.model)):
+        return SmallVoiceEncoder(small)
+    return _by_transformers(params)
+
+
+def _by_transformers(params: SpeakerParams) -> VoiceEncoder:
     import torch
+    from safetensors import SafetensorError
 
     quiet()
     # Microsoft's own on the hub are a pickle, of which transformers reads the weights alone
@@ -141,7 +161,7 @@ def load(params: SpeakerParams) -> AnyVoiceEncoder:
                 params.model, config=config, revision=params.revision, **{**SAFE, **kind}
             )
             extractor = AutoFeatureExtractor.from_pretrained(params.model, **SAFE, revision=params.revision)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(f"speaker.model: {params.model} cannot be loaded as a WavLMForXVector: {reason}") from error
     return VoiceEncoder(model.eval().to("cuda" if torch.cuda.is_available() else "cpu"), extractor)

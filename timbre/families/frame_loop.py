@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from timbre.families import compiling
 from timbre.families.llama import Stack
 
 Frames = npt.NDArray[np.int16]  # (frames, codebooks); of one frame (codebooks)
@@ -140,8 +141,9 @@ class FrameDecoder(ABC):
     span = 1  # places of the cache that a frame takes
 
     def __init__(
-        self, backbone: Stack, width: int, slots: int, positions: int, codebooks: int, graphs: bool | None
-    ) -> None:
+        self, backbone: Stack, width: int, slots: int, positions: int, codebooks: int, graphs: bool | None,
+        compiled: bool | None = None,
+    ) -> None:  # fmt: skip
         self.backbone, self.slots = backbone, slots
         self.device, kind = backbone.keys.device, backbone.keys.dtype
         self.state = torch.zeros(slots, width, dtype=kind, device=self.device)
@@ -149,6 +151,9 @@ class FrameDecoder(ABC):
         self.draws = torch.zeros(slots, positions, codebooks, dtype=torch.float64, device=self.device)
         # Of each row: where its next frame will lie, that frame's number, and 1 where somebody speaks.
         self.place, self.number, self.busy = torch.zeros(3, slots, dtype=torch.int64, device=self.device)
+        self.compiled = compiling.is_wanted(self.device) if compiled is None else compiled
+        if self.compiled:
+            backbone.compile()
         on_gpu = self.device.type == "cuda"
         self.ahead = on_gpu  # a GPU computes the next frame while the host looks at this one
         # Places that are looked at. A graph is made for each; without graphs any will do.

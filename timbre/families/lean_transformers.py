@@ -24,6 +24,8 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+from timbre.families import lean_torch
+
 os.environ.setdefault("USE_HUB_KERNELS", "NO")  # fetch no compiled library of others; transformers reads it once
 COMPILER = "torch._dynamo"
 MARKED = f"{COMPILER}._trace_wrapped_higher_order_op"  # the one part of it that transformers imports by name
@@ -33,6 +35,7 @@ UNUSED = ("is_scipy_available", "is_accelerate_available", "is_torch_distributed
 
 @functools.cache
 def load() -> None:
+    lean_torch.complete()
     with _large_caches():
         importlib.import_module("transformers")
     with uncompiled(), refused(*UNUSED):

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from timbre.families.compiling import Compiled
 from timbre.families.fused_layers import fuse
 from timbre.families.int8 import Int8Part, joint
 from timbre.families.lora_rows import RowProduct
@@ -68,6 +69,12 @@ class Layer:
         return x + self.down(self.activation(gate) * up)
 
 
+def views(both: Tensor, length: int) -> CacheViews:
+    """Of a layer's cache (2, rows, groups, places, width)."""
+    keys, values = both.narrow(3, 0, length).unbind(0)
+    return CacheViews(keys, values, both.permute(1, 3, 0, 2, 4))
+
+
 class Stack:
     """The layers of a Llama-like `model` with room for `rows` sequences of at most `length` positions."""
 
@@ -75,9 +82,10 @@ class Stack:
         config, like = model.config, model.norm.weight
         self.layers, self.norm = layers, normed(model.norm)
         self.heads, self.groups, self.width = config.num_attention_heads, config.num_key_value_heads, config.head_dim
-        shape = (2, len(self.layers), rows, self.groups, length, self.width)
+        shape = (len(self.layers), 2, rows, self.groups, length, self.width)
         self.cache = torch.zeros(shape, dtype=like.dtype, device=like.device)
         self.looks: dict[int, list[CacheViews]] = {}  # by the length that is looked at
+        self.compiled: Compiled | None = None
         self.every = torch.arange(length, device=like.device)
         self.rows = torch.arange(rows, device=like.device)[:, None]
         cosine, sine = model.rotary_emb(like[None, None], self.every[None])
@@ -86,27 +94,28 @@ class Stack:
 
     @property
     def keys(self) -> Tensor:
-        return self.cache[0]
+        return self.cache[:, 0]
 
     @property
     def values(self) -> Tensor:
-        return self.cache[1]
+        return self.cache[:, 1]
 
     def row(self, number: int) -> Stack:
         """The same layers over one row's part of the caches."""
         part = copy.copy(self)
         part.layers = [layer.row(number) for layer in self.layers]
         part.cache, part.looks = self.cache[:, :, number : number + 1], {}
+        part.compiled = None  # a prompt is read once, and each is as long as it likes
         return part
+
+    def compile(self) -> None:
+        """From now on each layer's step is one compiled function, the same for all layers."""
+        self.compiled = Compiled(self._unlaid)
 
     def look(self, length: int) -> list[CacheViews]:
         """The caches of all layers; views, made once for each length."""
         if length not in self.looks:
-            self.looks[length] = [
-                CacheViews(keys, values, both.permute(1, 3, 0, 2, 4))
-                for both in self.cache.unbind(1)
-                for keys, values in [both.narrow(3, 0, length).unbind(0)]
-            ]
+            self.looks[length] = [views(both, length) for both in self.cache]
         return self.looks[length]
 
     def at(self, places: Tensor, length: int) -> Where:
@@ -121,11 +130,22 @@ class Stack:
         """x (B, T, hidden) → the last layer's states, the caches written."""
         batch, count, _ = x.shape
         x = x[:, 0] if count == 1 else x  # products of fewer dimensions cost less to call
-        for layer, cache in zip(self.layers, self.look(where.length), strict=True):
-            qkv = layer.qkv(layer.before(x)).view(batch, count, -1, self.width)
-            x = x + layer.output(self._attend(qkv, cache, where).view(*x.shape[:-1], -1))
-            x = layer.think(x)
+        if self.compiled:
+            for layer, both in zip(self.layers, self.cache, strict=True):
+                x = self.compiled(layer, both, x, where)
+        else:
+            for layer, cache in zip(self.layers, self.look(where.length), strict=True):
+                x = self._through(layer, cache, x, where)
         return self.norm(x).view(batch, count, -1)
+
+    def _through(self, layer: Layer, cache: CacheViews, x: Tensor, where: Where) -> Tensor:
+        qkv = layer.qkv(layer.before(x)).view(*where.places.shape, -1, self.width)
+        x = x + layer.output(self._attend(qkv, cache, where).view(*x.shape[:-1], -1))
+        return layer.think(x)
+
+    def _unlaid(self, layer: Layer, both: Tensor, x: Tensor, where: Where) -> Tensor:
+        """The compiler wants a cache whole, and looks at it itself: views that come from outside it would copy."""
+        return self._through(layer, views(both, where.length), x, where)
 
     def following(self, x: Tensor, where: Where) -> Tensor:
         """A position of every row, x (rows, 1, hidden) → the states (rows, hidden)."""
@@ -140,7 +160,8 @@ class Stack:
         """qkv (B, T, heads and twice the groups, width); its first part is turned on the spot."""
         batch, count, _, width = qkv.shape
         turned = qkv.narrow(2, 0, self.heads + self.groups)
-        torch.addcmul(turned * where.cosine, turned.roll(width // 2, -1), where.sine, out=turned)
+        halves = turned.roll(width // 2, -1)
+        turned.mul_(where.cosine).addcmul_(halves, where.sine)
         said = qkv.narrow(2, self.heads, 2 * self.groups).view(batch, count, 2, self.groups, width)
         if where.start is None:
             cache.written.index_put_((where.rows, where.places), said)
@@ -160,8 +181,7 @@ class CausalLayers(nn.Module):  # type: ignore[misc]  # torch is not typed here
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.layers, self.norm, self.rotary_emb = model.layers, model.norm, model.rotary_emb
-        if model.norm.weight.device.type == "cuda":
-            fuse(model)
+        fuse(model)
 
     def forward(self, hidden: Tensor) -> Tensor:  # (B, S, width)
         places = torch.arange(hidden.shape[1], device=hidden.device)[None]

@@ -25,6 +25,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from timbre.core.errors import ModelError
+from timbre.families import lean_torch
 from timbre.families.lora_learning import lighten
 from timbre.families.protocol import WHOLE, Lora, Losses, Objective, Part, Turn
 
@@ -168,6 +169,7 @@ ASKS = "_torch_supports_distributed"  # of peft, whether torch can spread a weig
 def _peft() -> Any:
     """peft asks torch.distributed.tensor whether a weight is spread over several processes, and takes it that somebody
     has imported that. One process spreads none, so peft is told not to ask: the import brings sympy."""
+    lean_torch.complete()
     import peft
     from peft.tuners import tuners_utils
 

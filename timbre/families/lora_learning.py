@@ -54,13 +54,13 @@ class SharedInput:
     def output(self, place: int, x: Tensor) -> Tensor:
         """x (…, in) → (…, out)"""
         layer = self.layers[place]
-        result: Tensor = layer.base_layer(x)
-        if layer.disable_adapters:
-            return result
-        if place == 0:
-            self.thin = self._thin(x)
-        up, thin = _matrix(layer.lora_B) * (_scale(layer) / self.left), self.thin.pop(0)
-        return torch.addmm(result.flatten(0, -2), thin.flatten(0, -2), up.t()).view(result.shape)
+        result: Tensor = layer.base_layer(x.flatten(0, -2))
+        if not layer.disable_adapters:
+            if place == 0:
+                self.thin = self._thin(x)
+            up, thin = _matrix(layer.lora_B) * (_scale(layer) / self.left), self.thin.pop(0)
+            result = result.addmm_(thin.flatten(0, -2), up.t().to(result.dtype))  # on the spot: nobody needs it without
+        return result.view(*x.shape[:-1], -1)
 
     def _thin(self, x: Tensor) -> list[Tensor]:
         first, self.left = self.layers[0], 1.0

@@ -11,18 +11,21 @@ from torch import Tensor
 
 from timbre.core.errors import ModelError
 from timbre.families import int8
+from timbre.families.int8 import Int8Layer, Int8Linear
 from timbre.families.protocol import Precision
 
 
-def device_for(precision: Precision) -> torch.device:
+def device_for(precision: Precision, *, int8_on_gpu: bool = False) -> torch.device:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if precision == "int8" and device.type == "cuda":
-        raise ModelError("precision: int8 is for processors, and here is a GPU: choose auto or bf16")
+    if precision == "int8" and device.type == "cuda" and not int8_on_gpu:
+        raise ModelError("precision: int8 of this family is for processors, and here is a GPU: choose auto or bf16")
     return device
 
 
 def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
-    half = precision == "bf16" or (precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported())
+    """On a GPU int8 is of the weights alone; the rest is as in auto."""
+    by_device = precision in ("auto", "int8") and device.type == "cuda"
+    half = precision == "bf16" or (by_device and torch.cuda.is_bf16_supported())
     return torch.bfloat16 if half else torch.float32
 
 
@@ -57,9 +60,9 @@ def rotary(model: Any) -> Iterator[tuple[Any, str, Tensor]]:
                 yield module, name, buffer
 
 
-def shrink_decoder(decoder: Any) -> None:
+def shrink_decoder(decoder: Any, kind: type[Int8Layer] = Int8Linear) -> None:
     """The Llama layers of a decoder in 8 bits; embeddings and norms stay as they are."""
     for layer in decoder.layers:
-        int8.join(layer.self_attn, "q_proj", "k_proj", "v_proj")
-        int8.join(layer.mlp, "gate_proj", "up_proj")
-    int8.replace(decoder)
+        int8.join(layer.self_attn, "q_proj", "k_proj", "v_proj", kind=kind)
+        int8.join(layer.mlp, "gate_proj", "up_proj", kind=kind)
+    int8.replace(decoder, kind)

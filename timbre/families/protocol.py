@@ -20,7 +20,7 @@ Audio = npt.NDArray[np.float32]  # mono samples at the voice's rate, -1 to 1
 Codes = Mapping[str, npt.NDArray[Any]]
 """A clip's sound as a family keeps it: arrays by name. `codes` (frames, codebooks) is among them in every family."""
 Mark = Literal["number", "name", "language"]  # what a sequence says of who speaks, and how
-Precision = Literal["auto", "fp32", "bf16", "int8"]  # int8 only speaks, and on a CPU
+Precision = Literal["auto", "fp32", "bf16", "int8"]  # int8 only speaks, on a GPU only CSM
 
 
 class SpeakerTag(NamedTuple):

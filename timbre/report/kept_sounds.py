@@ -30,28 +30,37 @@ class KeptSounds:
             self.asked[key] = self.known[key] if key in self.known else make()
         return self.asked[key]
 
+    def has(self, key: str) -> bool:
+        return key in self.asked or key in self.known
+
 
 _open: list[KeptSounds] = []  # at most one
 
 
 @contextmanager
 def kept(file: Path | None, add: bool = True) -> Iterator[None]:
-    """Without a file, nothing is found or kept."""
-    if file is None:
-        yield
-        return
-    sounds = KeptSounds(_read(file))
+    """Without a file, nothing of before is found, and nothing stays."""
+    sounds = KeptSounds(_read(file) if file else {})
     _open.append(sounds)
     try:
         yield
     finally:
         _open.remove(sounds)
-    if add and sounds.asked.keys() != sounds.known.keys():
+    if file and add and sounds.asked.keys() != sounds.known.keys():
         write_atomic(file, json.dumps(sounds.asked))
 
 
 def found(kind: str, key: str, make: Callable[[], str]) -> str:
     return _open[-1].of(f"{kind} {key}", make) if _open else make()
+
+
+def has(kind: str, key: str) -> bool:
+    return bool(_open) and _open[-1].has(f"{kind} {key}")
+
+
+def add(kind: str, key: str, text: str) -> None:
+    """What `found` would make."""
+    found(kind, key, lambda: text)
 
 
 def is_open() -> bool:

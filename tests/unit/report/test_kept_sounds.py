@@ -48,6 +48,17 @@ def test_a_sound_that_did_not_change_is_not_encoded_again(path: Path, encoded: l
     assert len(encoded) == 2  # without the file, and into it
 
 
+def test_what_was_prepared_is_the_same_and_is_not_encoded_again(path: Path, encoded: list[Mark | None]) -> None:
+    other, mark = written(path.with_name("other.flac"), 220), Mark("d3979b06")
+    alone = [sound.sound(one, mark=mark) for one in (path, other)]
+    assert len(encoded) == 2
+    for file in (None, kept_sounds.FILE, kept_sounds.FILE):
+        with kept_sounds.kept(file):
+            sound.prepare((one, mark) for one in (path, other, path))
+            assert [sound.sound(one, mark=mark) for one in (path, other)] == alone
+    assert len(encoded) == 2
+
+
 def test_another_sound_and_another_mark_are_encoded(path: Path, encoded: list[Mark | None]) -> None:
     with kept_sounds.kept(kept_sounds.FILE):
         first = sound.sound(path, mark=Mark("d3979b06"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from timbre.families import lean_torch
 from timbre.families.csm.shape import CSM_1B, shape
 from timbre.families.protocol import Cloning, Family, Precision, Voice, WeightsLicence
 
@@ -15,6 +16,7 @@ def load_voice(base: str, revision: str | None, adapter: Path | None, precision:
 
 
 def load_speaking(base: str, revision: str | None, adapter: Path | None, precision: Precision) -> Voice:
+    lean_torch.load()
     from timbre.families.csm import model
 
     return model.load_speaking(base, revision, adapter, precision)

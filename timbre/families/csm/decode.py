@@ -15,13 +15,12 @@ A GPU looks at more places where a longer sentence is beside, and may round the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from timbre.families.csm.depth import CompiledDepth, Depth, Pick
 from timbre.families.csm.eight_bits import Int8Heads
 from timbre.families.csm.small_depth import SmallDepth
 from timbre.families.csm.small_layers import SmallLayers
@@ -31,8 +30,6 @@ from timbre.families.llama import PACKED, Layer, Product, Stack, joined, joined_
 from timbre.families.lora_rows import RowAdapters, RowProduct
 from timbre.families.protocol import Speaking
 from timbre.families.sampling import RowSampling, pick
-
-Pick = Callable[[Tensor, Tensor], Tensor]  # logits (rows, codes), draws (rows, 1) → codes (rows)
 
 
 class Weights:
@@ -77,9 +74,9 @@ class Decoder(FrameDecoder):
 
     def __init__(
         self, model: Any, how: Speaking, *, graphs: bool | None = None, weights: Weights | None = None,
-        sampling: RowSampling | None = None,
+        sampling: RowSampling | None = None, compiled: bool | None = None,
     ) -> None:  # fmt: skip
-        """With `sampling`, each row draws in a way of its own instead of `how`."""
+        """With `sampling`, each row draws in its own way instead of by `how`. A GPU compiles unless told otherwise."""
         self.weights = weights or Weights(model)
         self.pick: Pick = sampling.pick if sampling else partial(pick, how=how)
         config = model.config
@@ -89,7 +86,7 @@ class Decoder(FrameDecoder):
         positions, codebooks = config.max_position_embeddings, config.num_codebooks
         self.small: list[SmallLayers] = []  # which learn each voice
         backbone = self._backbone(model.backbone_model, how.slots, positions)
-        super().__init__(backbone, config.hidden_size, how.slots, positions, codebooks, graphs)
+        super().__init__(backbone, config.hidden_size, how.slots, positions, codebooks, graphs, compiled)
         self.depth = self._depth(model, how.slots)
 
     def _backbone(self, model: Any, rows: int, positions: int) -> Stack:
@@ -103,7 +100,8 @@ class Decoder(FrameDecoder):
     def _depth(self, model: Any, rows: int) -> Depth | SmallDepth:
         layers, busy = self.weights.depth, self.weights.busy
         if busy is None or not SmallDepth.fits_model(model, layers, self.size):
-            return Depth(model, self.weights, self.size, self.pick, rows)
+            kind = CompiledDepth if self.compiled else Depth
+            return kind(model, self.weights, self.size, self.pick, rows)
         depth = SmallDepth(model, layers, rows, self.pick, self.size, busy)
         self.small.append(depth)
         return depth
@@ -130,30 +128,6 @@ class Decoder(FrameDecoder):
         self.state.copy_(self.backbone.following(self.embed(self.codes[:, None]), where))
         self.place += self.busy
         self.number += self.busy
-
-
-class Depth:
-    """From the backbone's state and the first code, the other codes of a frame; its cache begins anew each time."""
-
-    def __init__(self, model: Any, weights: Weights, size: int, pick: Pick, rows: int) -> None:
-        depth, codebooks = model.depth_decoder, model.config.num_codebooks
-        self.vocabulary, self.size, self.pick = depth.config.vocab_size, size, pick
-        self.embed, self.project, self.heads = depth.model.embed_tokens, weights.project, weights.heads
-        self.stack = Stack(depth.model, weights.depth, rows, codebooks)
-        places = self.stack.every.expand(rows, -1)  # the first is the backbone's state's, then one for each code
-        self.places = [self.stack.at(places[:, :2], 2)._replace(start=0)]
-        for i in range(2, codebooks):
-            self.places.append(self.stack.at(places[:, i : i + 1], i + 1)._replace(mask=None, start=i))
-
-    def frame(self, state: Tensor, first: Tensor, draws: Tensor) -> Tensor:
-        """state (B, hidden), first (B), draws (B, codebooks) → (B, codebooks)."""
-        codes = [first]
-        x = torch.stack((state, self.embed(first)), 1)
-        for codebook, (head, where) in enumerate(zip(self.heads, self.places, strict=True), 1):
-            logits = head(self.stack.step(self.project(x), where)[:, -1])[:, : self.size]
-            codes.append(self.pick(logits, draws[:, codebook, None]))
-            x = self.embed(codes[-1] + codebook * self.vocabulary)[:, None]
-        return torch.stack(codes, 1)
 
 
 def heads(head: Any) -> list[Product]:

@@ -9,6 +9,7 @@ import torch
 from timbre.core.errors import ModelError
 from timbre.families import lean_transformers
 from timbre.families.csm.eight_bits import shrink
+from timbre.families.int8 import kind_for
 from timbre.families.precision import cast, device_for, dtype_of
 from timbre.families.protocol import Precision
 from timbre.families.published import SAFE, WEIGHTS, harmless
@@ -55,10 +56,10 @@ def tie(model: Any) -> bool:
 
 def prepare(model: Any, precision: Precision) -> Any:
     """The model on its device in its precision, to be evaluated."""
-    device = device_for(precision)
+    device = device_for(precision, int8_on_gpu=True)
     if precision == "int8":
-        shrink(model)
-    elif dtype_of(precision, device) == torch.bfloat16:
+        shrink(model, kind_for(device))
+    if dtype_of(precision, device) == torch.bfloat16:
         cast(model, torch.bfloat16)
         model.codec_model.float()  # convolutions in half precision are coarse, and wrong on some CPUs
     return model.to(device).eval()

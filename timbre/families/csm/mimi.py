@@ -19,6 +19,7 @@ from timbre.core.errors import ModelError
 from timbre.families.csm.mimi_layers import convolved, elu, latents, products_of
 from timbre.families.frame_loop import Frames
 from timbre.families.protocol import Audio
+from timbre.families.side_stream import SideStream
 
 LONGEST_PIECE = 32  # frames; longer ones cost as much a frame
 HEARD_AT_ONCE = 2  # seconds of sound that a CPU encodes at once: what a layer makes of it stays in the cache
@@ -99,11 +100,13 @@ class CodecRows:
         self.quantizer, self.upsample, self.transformer = codec.quantizer, half.upsample, half.decoder_transformer
         self.layers = getattr(half, "decoder_seanet", codec.decoder).layers
         self.device, self.window, self.codebooks = codec.device, config.sliding_window, config.num_quantizers
+        self.side = SideStream(self.device)
         shape = rows, 2, config.num_attention_heads, self.window - 1, config.head_dim  # keys and values
-        self.kept = [torch.zeros(shape, device=self.device) for _ in self.transformer.layers]
-        self.age = torch.zeros(rows, dtype=torch.int64, device=self.device)  # positions of the transformer so far
         self.past: dict[nn.Module, Tensor] = {}  # (rows, past, channels)
-        self.products = [products_of(layer) for layer in self.transformer.layers]
+        with self.side.following():
+            self.kept = [torch.zeros(shape, device=self.device) for _ in self.transformer.layers]
+            self.age = torch.zeros(rows, dtype=torch.int64, device=self.device)  # positions of the transformer so far
+            self.products = [products_of(layer) for layer in self.transformer.layers]
 
     @property
     def memory(self) -> list[Tensor]:
@@ -111,20 +114,30 @@ class CodecRows:
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
     def clear(self, rows: int | slice) -> None:
-        for part in self.memory:
-            part[rows] = 0
+        with self.side.beside():
+            for part in self.memory:
+                part[rows] = 0
 
     def row(self, number: int) -> CodecRows:
         """The same codec over one row's part of what is remembered."""
         if not self.past:  # a convolution's place is made when it first hears
             rows = len(self.age)
-            self.feed(torch.zeros(rows, self.codebooks, 1, dtype=torch.int64, device=self.device))
+            with self.side.following():
+                self.feed(torch.zeros(rows, self.codebooks, 1, dtype=torch.int64, device=self.device))
             self.clear(slice(rows))
         part, only = copy.copy(self), slice(number, number + 1)
         part.age = self.age[only]
         part.kept = [tensor[only] for tensor in self.kept]
         part.past = {conv: tensor[only] for conv, tensor in self.past.items()}
         return part
+
+    def sound(self, codes: Tensor, busy: Tensor | None = None) -> Audio:
+        """`feed` of what lies in the machine's memory, brought back there. The host waits for this alone, not for a
+        frame that a GPU is making meanwhile."""
+        with self.side.beside():
+            there = None if busy is None else busy.to(self.device)
+            made: Audio = self.feed(codes.to(self.device), there).cpu().numpy()
+        return made
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
     def feed(self, codes: Tensor, busy: Tensor | None = None) -> Tensor:
@@ -204,6 +217,5 @@ class CodecStream:
         """codes (frames, codebooks) that follow those fed before."""
         if not len(codes):
             return np.zeros(0, np.float32)
-        values = torch.from_numpy(codes.astype(np.int64)).T[None].to(self.rows.device)  # (1, codebooks, frames)
-        sound: Audio = self.rows.feed(values)[0].cpu().numpy()
+        sound: Audio = self.rows.sound(torch.from_numpy(codes.astype(np.int64)).T[None])[0]  # (1, codebooks, frames)
         return sound

@@ -183,8 +183,8 @@ class CsmSlots:
             return {}
         busy = torch.zeros(self.count, dtype=torch.bool)
         busy[young] = True
-        codes = torch.from_numpy(frames.astype(np.int64))[..., None].to(self.codec.device)
-        sound = self.codec.feed(codes * busy.to(codes.device)[:, None, None], busy.to(codes.device)).cpu().numpy()
+        codes = torch.from_numpy(frames.astype(np.int64))[..., None]
+        sound = self.codec.sound(codes * busy[:, None, None], busy)
         for slot in young:
             self.sentences[slot].sounded += 1
         return {slot: sound[slot].copy() for slot in young}
@@ -204,5 +204,5 @@ class CsmSlots:
             return np.zeros(0, np.float32)
         piece = np.stack(one.waiting[: one.piece]).astype(np.int64)
         one.sounded += len(piece)
-        sound: Audio = self.alone[slot].feed(torch.from_numpy(piece).T[None].to(self.codec.device))[0].cpu().numpy()
+        sound: Audio = self.alone[slot].sound(torch.from_numpy(piece).T[None])[0]
         return sound
