@@ -40,6 +40,7 @@ _THOUSANDS = re.compile(r"(?<=\d)[.,\u00a0\u202f ](?=\d{3}\b)")
 _SPELT = {"ca", "cs", "da", "de", "es", "fi", "fr", "hu", "id", "it", "nl", "no", "pl", "pt", "ro", "sv", "tr", "uk"}
 
 
+@functools.cache  # asking for a package's version reads its files
 def normaliser(language: str = "en") -> str:
     """Which normaliser it is: rates of two versions of it cannot be compared."""
     if language.split("-")[0] != "en":

@@ -44,7 +44,7 @@ def load(folder: Path) -> SmallWavLM | None:
     if not _holds(config, LAYOUT) or not _holds(sound, SOUND) or torch.cuda.is_available():
         return None
     try:
-        encoder = SmallWavLM(config, Weights(_values(folder / "model.safetensors")))
+        encoder = SmallWavLM(config, EncoderWeights(_values(folder / "model.safetensors")))
         encoder.vector(np.zeros(SAMPLE_RATE, np.float32))
     except (OSError, SafetensorError, KeyError, RuntimeError, TypeError, ValueError):
         return None  # a file or a weight is missing, damaged or of another shape: transformers says so
@@ -70,7 +70,7 @@ def _holds(settings: dict[str, Any], asked: dict[str, Any]) -> bool:
 
 
 @dataclass(frozen=True)
-class Weights:
+class EncoderWeights:
     values: dict[str, Tensor]
 
     def linear(self, name: str, x: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ class Weights:
 
 
 class SmallWavLM:
-    def __init__(self, config: dict[str, Any], weights: Weights) -> None:
+    def __init__(self, config: dict[str, Any], weights: EncoderWeights) -> None:
         self.config, self.weights, values = config, weights, weights.values
         self.threads = threads(sum(value.numel() for value in values.values()))
         size, direction = (values[f"{POSITIONAL}.parametrizations.weight.original{n}"] for n in (0, 1))
