@@ -39,7 +39,7 @@ class GpuRun(NamedTuple):
 
 PARTS = (
     GpuRun("encoding", 70),
-    GpuRun("speaking", 180),
+    GpuRun("speaking", 180, ["--slots", "1", "16", "--modes", "--seconds", "130"]),
     GpuRun("serving", 40, ["--parts", "slots"]),
     GpuRun("learning", 180, ["--only", "layers", "speed", "epoch"]),
 )

@@ -42,7 +42,7 @@ SIZES = ("demo", "csm-1b")
 BASE = "models/random/csm-1b"  # in the clone
 SCALED = {  # parameters of the csm-1b-shaped run that are not the demo's
     "voice.base": BASE, "train.max_steps": "2", "train.batch": "2",
-    "train.points": "2", "generate.true_prompts": "0", "generate.batch": "8", "generate.cap_seconds": "0.1",
+    "train.points": "2", "generate.true_prompts": "0", "generate.cap_seconds": "0.1",
     "generate.cap_seconds_per_character": "0.06",
 }  # fmt: skip
 HELD_OUT = 4  # clips of that run

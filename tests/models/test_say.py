@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from tests.support.fake_outputs import write_samples
 from tests.support.paths import ROOT
 from tests.support.tiny_models import CODEBOOK_SIZE, CODEBOOKS, SAMPLE_RATE, random_csm
 from timbre import audio, families, synthesis
-from timbre.commands import cli
+from timbre.commands import cli, say
 from timbre.core import params
 from timbre.core.errors import DataError, ModelError, SourceError
 from timbre.core.records import Example, write_jsonl
@@ -71,6 +73,25 @@ def test_a_file_holds_what_was_said_and_the_command_tells_how_long_that_took(
     assert (flac.subtype, wav.subtype, flac.samplerate) == ("PCM_16", "PCM_16", SAMPLE_RATE)
     assert (flac.read(dtype="int16") == wav.read(dtype="int16")).all(), "the same seed is the same take"
     assert {path.name for path in place.iterdir() if path.is_file()} == {"say.flac", "a.wav", "params.yaml"}
+
+
+def test_garbage_is_looked_for_once_there_is_sound(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_for: list[bool] = []
+    perform = say.perform
+
+    def watched(pieces: Any, write: Any, heard: Any) -> Any:
+        def written(piece: Any) -> None:
+            looked_for.append(gc.isenabled())
+            write(piece)
+
+        return perform(pieces, written, heard)
+
+    monkeypatch.setattr(say, "perform", watched)
+    assert cli.execute(SAY) == 0
+    assert looked_for[0] is False
+    assert len(looked_for) > 1
+    assert all(looked_for[1:])
+    assert gc.isenabled()
 
 
 def test_words_that_the_demos_voice_does_not_know_are_named_with_the_way_on(

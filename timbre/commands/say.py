@@ -9,14 +9,16 @@ each once: a line that is there already, by the same voice, is not spoken again.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from timbre.commands.place import given_path, given_place
 from timbre.core.errors import DataError
+from timbre.core.running import undisturbed
 from timbre.core.safe_text import harmless, warn
 from timbre.synthesis.sinks import FORMATS, PIPE, Write, found_player, sink
 
@@ -116,6 +118,12 @@ class Voices:
 
 
 def speak(args: argparse.Namespace, text: str, player: tuple[str, ...] | None) -> int:
+    with contextlib.ExitStack() as until_heard:
+        until_heard.enter_context(undisturbed())
+        return _spoken(args, text, player, until_heard.close)
+
+
+def _spoken(args: argparse.Namespace, text: str, player: tuple[str, ...] | None, heard: Callable[[], None]) -> int:
     from timbre.audio.emitting import MarkedSound
     from timbre.core.params import read
     from timbre.synthesis.narration import Narration, manner_of, narrated, passages
@@ -134,7 +142,7 @@ def speak(args: argparse.Namespace, text: str, player: tuple[str, ...] | None) -
     pieces = MarkedSound(rate, mark, args.speed).pieces(narrated(voice, script))
     try:
         with sink(args.out, player, rate, mark.tags()) as write:
-            performed = perform(pieces, write)
+            performed = perform(pieces, write, heard)
     except BrokenPipeError:  # who listens has heard enough
         return 0
     more = {"unmarked": args.no_mark} if args.no_mark else {}
@@ -196,7 +204,10 @@ class SpeakingSummary(NamedTuple):
         return f"{name or 'sound'}: {seconds:.1f} s, {begun}"
 
 
-def perform(pieces: Generator[Audio, None, bool], write: Write) -> SpeakingSummary:
+def perform(
+    pieces: Generator[Audio, None, bool], write: Write, heard: Callable[[], None] = lambda: None
+) -> SpeakingSummary:
+    """`heard` is called when there was sound."""
     samples, first, took = 0, 0.0, 0.0
     while True:
         began = time.perf_counter()
@@ -208,3 +219,4 @@ def perform(pieces: Generator[Audio, None, bool], write: Write) -> SpeakingSumma
         first = first or took
         samples += len(piece)
         write(piece)
+        heard()

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from timbre.core.errors import DataError
 from timbre.core.records import Example, read_jsonl
 from timbre.core.sections import GenerateParams, Settings, TrainParams
+from timbre.evaluation.speaker_similarity import SUFFIXES
 from timbre.families import family
 from timbre.families.shape import Shape, WaveShape
 from timbre.project import prompts
@@ -158,7 +159,7 @@ def _lines(
     whisper = cost_estimate.listener(settings.whisper.model)
     heard = cost_estimate.hearing(whisper, lengths, settings.check.batch, device)
     heard += cost_estimate.embedding(ear, lengths, device)
-    yield _computed("check", "voice", heard, f"{len(every)} clips heard")
+    yield _computed("check", "judge", heard, f"{len(every)} clips heard")
     yield _computed("dataset", "plain", 0, f"{len(every)} clips")
     encoded = seconds * shape.codec.encoding / device.hearing_pace(shape.codec) + CLIP * len(every)
     yield _computed("encode", "voice", loaded + encoded, f"{len(every)} clips")
@@ -167,15 +168,24 @@ def _lines(
         yield _waves(settings, shape.waves, device, train, talks)
     texts = _prompts(settings.generate, held)
     speaks = cost_estimate.loading(shape, device, speaks=True)
-    tuned = speaks + cost_estimate.adding(shape, settings.train.rank, device)
+    tuned = speaks + cost_estimate.adding(shape, device)
     yield _started(_generation(settings.generate, shape, device, texts, here), "voice", hashed + speaks + tuned)
     yield _points(settings, shape, device, hashed, tuned)
     spoken = [SPOKEN_SECONDS * length for length in texts]
     judged = cost_estimate.hearing(whisper, spoken, settings.evaluate.batch, device)
-    judged += cost_estimate.embedding(ear, [*spoken, *2 * [length for length, _ in held]], device)
-    yield _computed("evaluate", "voice", loaded + judged, f"{len(texts)} samples heard")
+    # The clips that were held back are judged as they are and as the codec says them again, between other voices.
+    true = [length for length, _ in held]
+    strange = [statistics.fmean(true)] * _sounds_in(Path(settings.evaluate.others))
+    judged += cost_estimate.embedding(ear, [*spoken, *true, *true, *strange], device) + sum(true) * _sound(
+        shape, device
+    )
+    yield _computed("evaluate", "judge", loaded + judged, f"{len(texts)} samples heard")
     yield _computed("report", "plain", PICTURED * sum(spoken), f"{len(texts)} samples shown")
     yield _computed("track", "mlflow", 0, "one run")
+
+
+def _sounds_in(folder: Path) -> int:
+    return sum(path.suffix in SUFFIXES for path in folder.rglob("*"))
 
 
 def _computed(what: str, start: str, seconds: float, work: str) -> CostLine:

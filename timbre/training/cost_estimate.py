@@ -26,9 +26,10 @@ ROW = 0.15  # of a small layer's time, that each further row takes on a CPU; fit
 
 # Seconds of a CPU until a stage's process can begin, by what it needs, with a small model loaded; MLflow also makes its
 # store and takes in a run's files. To be renewed by `python -m benchmarks.whole_stages` where imports change.
-START = {"plain": 0.7, "torch": 3.0, "voice": 4.5, "mlflow": 14.0}
+START = {"plain": 0.7, "torch": 3.0, "voice": 4.5, "judge": 6.5, "mlflow": 14.0}
 LOADING = 1.3 * GB  # bytes of a large model's weights that are read and converted in a second
-LAID_OUT = 0.7 * GB  # bytes that are laid out anew in a second, for products with few rows
+ADDED = 0.6 * GB  # bytes of weights to which an adapter is added in a second
+LAID_OUT = 0.9 * GB  # bytes that are laid out anew in a second, for products with few rows
 HASHED = 0.75 * GB  # bytes of a base model's files that are hashed in a second, by each stage that uses it
 SMALL = 30e6  # weights, below which a second core brings nothing
 CORE = 87e9  # operations a second of a core in large products of single precision, where none was measured
@@ -204,10 +205,9 @@ def loading(shape: Shape, device: Device, *, speaks: bool = False) -> float:
     return shape.weights * size / LOADING + laid_out
 
 
-def adding(shape: Shape, rank: int, device: Device) -> float:
-    """Seconds until an adapter is added to the weights: its matrices are multiplied, the weights read and written."""
-    weights, size = shape.sentence.weights + shape.frame.weights, 2 if device.half else 4
-    return 2 * rank * weights / device.pace(shape.weights) + 3 * weights * size / (device.bandwidth * device.read)
+def adding(shape: Shape, device: Device) -> float:
+    """Seconds until an adapter is added to the weights: it makes a change of their size, which is scaled and added."""
+    return (shape.sentence.weights + shape.frame.weights) * (2 if device.half else 4) / ADDED
 
 
 def hashing(base: str) -> float:
@@ -272,7 +272,7 @@ class Ear:
 
     weights: float
     second: float  # operations for a second of sound
-    least: float = 0.08  # seconds that a sound takes at least on a CPU, measured of the tiny one
+    least: float = 0.04  # seconds that a sound takes at least on a CPU: to read it, and to write what was found
 
 
 EARS = {"models/tiny/speaker": Ear(0.5e6, 0.05e9)}

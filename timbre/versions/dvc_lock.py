@@ -14,6 +14,7 @@ from typing import Any
 
 from timbre.core.content import listing_md5, mapping, md5, plain_yaml
 from timbre.mapping.dvc_yaml import KINDS, at, filled, listed, made, paths, sections
+from timbre.versions import lock_pieces
 from timbre.versions.snapshot import Snapshot, WorkTree
 
 # Bytes from which an equal count is taken for equal content, since recordings of gigabytes would take minutes to hash.
@@ -100,7 +101,7 @@ def document(snapshot: Snapshot, path: str) -> Any:
 @lru_cache(maxsize=64)  # versions beside each other often have the same
 def _parsed(content: bytes) -> Any:
     try:
-        return plain_yaml(content)
+        return lock_pieces.read(content.decode()) or plain_yaml(content)
     except ValueError:
         return None
 

@@ -47,6 +47,18 @@ def test_every_command_is_a_module_that_says_what_it_does() -> None:
         assert f"  timbre {name}" in text
 
 
+def test_garbage_is_not_looked_for_until_the_command_begins() -> None:
+    code = (
+        "import gc, sys; from timbre.commands import cli\n"
+        "cli._run = lambda args: print(gc.isenabled(), gc.get_freeze_count() > 0)\n"
+        "parsed = cli._parsed\n"
+        "cli._parsed = lambda names: (print(gc.isenabled()), parsed(names))[1]\n"
+        "sys.argv = ['timbre', 'completion', 'bash']; cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True", "True"]
+
+
 def test_a_mistake_ends_in_one_line_without_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "dvc.yaml").touch()  # by which a project is known
     done = timbre("summary", cwd=tmp_path)
