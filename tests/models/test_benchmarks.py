@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from timbre.core import params
 from timbre.core.records import Clip, Label, Recording, Segment, SpeakerTurn
 from timbre.core.sections import VoiceParams
 from timbre.families import Turn
+from timbre.mapping import warm
 from timbre.training.batches import Utterance
 from timbre.training.influence import Influence
 
@@ -48,6 +50,24 @@ def test_a_row_shows_its_median_spread_rate_ratio_and_share_of_the_limit() -> No
         "",
         "Not measured: on a GPU; there is none here.",
     ]
+
+
+BURN = """
+import os, sys, time
+if os.fork():
+    os._exit(0)
+while time.process_time() < 0.2:
+    pass
+open(sys.argv[1], "w").write(str(time.process_time()))
+"""
+
+
+def test_cpu_of_a_process_that_outlived_its_parent_is_counted_once_it_has_ended(tmp_path: Path) -> None:
+    before = table.cpu_of_children()
+    subprocess.run([sys.executable, "-IS", "-c", BURN, str(tmp_path / "used"), table.WARM], check=True)
+    used = table.cpu_of_children() - before
+    assert used >= float((tmp_path / "used").read_text()), "it was waited for"
+    assert table.WARM == warm.MODULE
 
 
 def test_times_are_compared_where_a_table_says_so_and_short_ones_are_milliseconds() -> None:
