@@ -81,7 +81,8 @@ def summary(measured: Sequence[ResultTable]) -> ResultTable:
             alone = [row for row in ours if row.name.endswith(" 1 at once")]
             best = {row.name: row for row in [min(group, key=each) for group in (alone, ours) if group]}
             rows += [compared(part.title, row, instead) for row in best.values()]
-    return ResultTable("ours / instead / limit", rows or [TimedRow("nothing", skipped="no part was measured")])
+    title = "ours / instead / limit, for one of what each table counts"
+    return ResultTable(title, rows or [TimedRow("nothing", skipped="no part was measured")])
 
 
 def compared(title: str, ours: TimedRow, instead: TimedRow) -> TimedRow:

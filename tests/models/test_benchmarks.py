@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import cleaning, gpu, real_speech, table, value
+from benchmarks import cleaning, gpu, learning, real_speech, table, value
 from benchmarks.table import ResultTable, TimedRow
 from tests.support.paths import ROOT
 from tests.support.segment_factory import heard
@@ -169,6 +169,10 @@ def test_the_gpus_last_table_holds_the_fastest_of_ours_against_what_one_would_do
     assert one.extra == {"instead": "generate, one by one", "instead, s": 5.0, "times as fast": 20.0}
     assert (many.name, many.extra["times as fast"]) == ("speech: Timbre, bf16, 16 at once", 100.0)
     assert gpu.summary([]).rows[0].skipped, "a run in which every part failed says so"
+
+
+def test_the_epoch_that_a_gpu_learns_names_every_parameter_of_training() -> None:
+    assert learning.epoch_params(8, half=True).batch == 8
 
 
 def test_the_documented_recipe_is_fed_what_the_processor_makes(tmp_path: Path) -> None:
