@@ -26,12 +26,19 @@ pytestmark = pytest.mark.pipeline
 STAGE = '''"""What this process is, as JSON."""
 import json, os, sys, time
 from pathlib import Path
+from timbre.core import safe_text
 from timbre.mapping import warm
+
+STREAM = ("name", "mode", "encoding", "errors", "newlines", "line_buffering", "write_through")
+STREAMS = lambda: (sys.stdin, sys.stdout, sys.stderr)
+kind = lambda stream: [stream.isatty(), stream.seekable(), stream.buffer.mode, type(stream.buffer).__name__]
 
 if __name__ == "__main__":
     facts = {"pid": os.getpid(), "parent": os.getppid(), "forked": bool(warm.dvc_of_fork()), "name": __spec__.name}
     facts |= {"words": sys.argv[1:], "stage": os.environ["DVC_STAGE"], "folder": os.getcwd(), "umask": os.umask(0o22)}
-    facts |= {"ttys": [os.isatty(number) for number in range(3)], "by line": sys.stdout.line_buffering}
+    facts["streams"] = [[kind(stream), *(str(getattr(stream, name)) for name in STREAM)] for stream in STREAMS()]
+    safe_text.guard()
+    print("said")
     facts |= {"files": len(os.listdir("/proc/self/fd")), "variables": dict(os.environ)}
     facts |= {"ours": sorted(name for name in sys.modules if name.startswith(("timbre", "stages")))}
     DO
@@ -263,20 +270,31 @@ def test_each_signal_reaches_the_fork_once(pipeline: Pipeline, whom: str) -> Non
     assert "exited with 7" in dvc.communicate()[0]
 
 
-def test_a_terminal_is_one_for_the_fork_too(pipeline: Pipeline) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("output", ["terminal", "pipe", "file"])
+def test_a_fork_has_the_streams_of_its_stage(pipeline: Pipeline, output: str, unbuffered: str) -> None:
     pipeline.write(one="", two="")
-    ends = {}
+    ends, said = {}, {}
     for switch in "01":
-        ours, theirs = pty.openpty()
-        streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
-        dvc = pipeline.begin("repro", "-f", variables={"TIMBRE_WARM": switch}, **streams)
-        os.close(theirs)
-        with suppress(OSError):  # nobody has the other end open any more
-            while os.read(ours, 1 << 16):
-                pass
-        os.close(ours)
-        assert dvc.wait() == 0
+        ours, theirs = pty.openpty() if output == "terminal" else os.pipe()
+        with (pipeline.root / "said").open("w+") as file:
+            given = file if output == "file" else theirs
+            streams = {
+                "stdin": theirs if output == "terminal" else subprocess.DEVNULL,
+                "stdout": given,
+                "stderr": given,
+            }
+            variables = {"TIMBRE_WARM": switch, "PYTHONUNBUFFERED": unbuffered}
+            dvc = pipeline.begin("repro", "-f", variables=variables, **streams)
+            os.close(theirs)
+            said[switch] = b""
+            with suppress(OSError):  # nobody has the other end of the terminal open any more
+                while part := os.read(ours, 1 << 16):
+                    said[switch] += part
+            os.close(ours)
+            assert dvc.wait() == 0, said[switch]
+            said[switch] += Path(file.name).read_bytes()
         ends[switch] = json.loads((pipeline.root / "stages.two.json").read_text())
-    assert ends["1"]["forked"]
-    assert ends["1"]["ttys"] == ends["0"]["ttys"] == [True, True, True]
-    assert ends["1"]["by line"] == ends["0"]["by line"]
+    assert (ends["0"]["forked"], ends["1"]["forked"]) == (False, True)
+    assert ends["0"]["streams"] == ends["1"]["streams"]
+    assert said["0"].count(b"said") == said["1"].count(b"said") == 2

@@ -8,6 +8,7 @@ is left, answers its own user only, serves one stage at a time, and ends with `d
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import os
 import runpy
@@ -133,8 +134,9 @@ def _become(parent: int, before: Any, request: Any, streams: list[int]) -> NoRet
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
-    output: Any = sys.stdout
-    output.reconfigure(line_buffering=output.isatty() and not output.write_through)
+    sys.stdin = sys.__stdin__ = _stream(0, sys.stdin)  # type: ignore[misc]
+    sys.stdout = sys.__stdout__ = _stream(1, sys.stdout)  # type: ignore[misc]
+    sys.stderr = sys.__stderr__ = _stream(2, sys.stderr)  # type: ignore[misc]
     os.environ.clear()
     os.environ.update(request["surroundings"][0] | {STAGE: request["stage"]})
     sys.argv = ["-m", *request["words"][1:]]
@@ -155,6 +157,18 @@ def _become(parent: int, before: Any, request: Any, streams: list[int]) -> NoRet
         sys.excepthook(type(error), error, error.__traceback__)
         code = 130 if isinstance(error, KeyboardInterrupt) else 1
     _end(code)
+
+
+def _stream(number: int, like: Any) -> Any:
+    """A standard stream as Python makes it, of what is open there now: it asks once whether it can seek."""
+    unbuffered = like.write_through
+    binary: Any = open(number, "wb" if number else "rb", 0 if number and unbuffered else -1, closefd=False)  # noqa: SIM115
+    raw = getattr(binary, "raw", binary)
+    raw.name = like.name
+    by_line = not unbuffered and (raw.isatty() or number == 2)
+    stream: Any = io.TextIOWrapper(binary, like.encoding, like.errors, "\n", by_line, unbuffered)
+    stream.mode = like.mode
+    return stream
 
 
 def _end(code: Any) -> NoReturn:
