@@ -52,12 +52,12 @@ attack: .venv/installed-test
 	python -m tests.attack
 
 bench: .venv/installed
-	python -m benchmarks.noop
-	python -m benchmarks.diff
-	python -m benchmarks.data_path --hours 1 --silero-hours 0.25
-	python -m benchmarks.encoding --size tiny
+	python -m benchmarks.noop --rounds 3
+	python -m benchmarks.diff --rounds 3
+	python -m benchmarks.data_path --hours 0.5 --silero-hours 0.1
+	python -m benchmarks.encoding --size tiny --runs 2
 	python -m benchmarks.estimate --size tiny
-	python -m benchmarks.speaking --size tiny
+	python -m benchmarks.speaking --size tiny --runs 2
 	python -m benchmarks.table
 
 real: .venv/installed

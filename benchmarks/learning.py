@@ -225,6 +225,17 @@ def _peak(device: str) -> float:
     return used / (1e9 if device == "cuda" else 1e6)
 
 
+def epoch_params(batch: int, *, half: bool) -> TrainParams:
+    return TrainParams(
+        rank=LORA.rank, alpha=LORA.alpha, rslora=LORA.rslora, dropout=LORA.dropout, learning_rate=2e-4, warmup=2,
+        epochs=1, max_steps=None, batch=batch, accumulation=1, weight_decay=0.01, max_grad_norm=1.0,
+        context_share=0.0, context_seconds=12, speakers="recorded",
+        eval_every=1000, eval_clips=50, eval_cost=0.1, patience=0, points=1,
+        optimiser="adamw", precision="bf16" if half else "fp32", gradient_checkpointing=True, processes=1, shard=False,
+        warm_start="none", seed=0,
+    )  # fmt: skip
+
+
 def epoch(options: argparse.Namespace) -> ResultTable:
     """The training loop itself, an evaluation before and one after it included."""
     from timbre.training import courses
@@ -235,14 +246,7 @@ def epoch(options: argparse.Namespace) -> ResultTable:
     count = 50 if half else 8  # a CPU only rehearses it
     clips = [random_clip(voice, options.seconds, seed) for seed in range(count + 4)]
     heard = [Utterance(str(n), "ann", options.seconds, Turn(c.text, {"codes": c.codes})) for n, c in enumerate(clips)]
-    params = TrainParams(
-        rank=LORA.rank, alpha=LORA.alpha, rslora=LORA.rslora, dropout=LORA.dropout, learning_rate=2e-4, warmup=2,
-        epochs=1, max_steps=None, batch=options.batch, accumulation=1, weight_decay=0.01, max_grad_norm=1.0,
-        context_share=0.0, context_seconds=12, speakers="recorded",
-        eval_every=1000, eval_clips=50, eval_cost=0.1, patience=0, points=1,
-        optimiser="adamw", precision="bf16" if half else "fp32", gradient_checkpointing=True, processes=1, shard=False,
-        seed=0,
-    )  # fmt: skip
+    params = epoch_params(options.batch, half=half)
     with tempfile.TemporaryDirectory() as scratch:
         begun = time.perf_counter()
         (trained,) = courses.learn(voice, heard[:count], heard[count:], params, CsmParams(SHARE), Path(scratch))

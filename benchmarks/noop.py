@@ -4,8 +4,9 @@
 
 Each repository is this project's own pipeline with every output in place: as many raw files, drafts, segments, clips
 and codes as recordings, a few bytes each, recorded by `dvc commit`. So the time is DVC's and ours for *looking*, which
-is all that a run with nothing to do should do. Beside it stands the design that Timbre did not take, a DVC stage per
-recording, at a size where that can still be waited for.
+is all that a run with nothing to do should do. A stage that runs each time is left out: `track`, which asks MLflow's
+store about the version, and would find none of it here. Beside it stands the design that Timbre did not take, a DVC
+stage per recording, at a size where that can still be waited for.
 """
 
 from __future__ import annotations
@@ -71,7 +72,10 @@ def rounds(repository: Path, count: int) -> list[float]:
 
 def build(recordings: int) -> Path:
     repository = new_repository()
-    for name in ("dvc.yaml", "params.yaml", "stages", "timbre", "models/tiny"):
+    stages = {k: v for k, v in YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"].items() if "always_changed" not in v}
+    with (repository / "dvc.yaml").open("w") as stream:
+        YAML().dump({"stages": stages}, stream)
+    for name in ("params.yaml", "stages", "timbre", "models/tiny"):
         source, target = ROOT / name, repository / name
         target.parent.mkdir(parents=True, exist_ok=True)
         ignore = shutil.ignore_patterns("__pycache__", "dvc.yaml", "dvc.lock", "recipe")
@@ -82,7 +86,7 @@ def build(recordings: int) -> Path:
                 write(repository / folder / f"talk-{number:04}{suffix}", f"{folder} {number}")
         write(repository / "data/recordings" / f"talk-{number:04}.flac", f"{number}")
         write(repository / "data/transcripts" / f"talk-{number:04}.tsv", "start\tend\tspeaker\tflag\ttext\n")
-    for stage in YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"].values():
+    for stage in stages.values():
         outs = [next(iter(o)) if isinstance(o, dict) else o for o in stage.get("outs", []) + stage.get("metrics", [])]
         for path in [repository / out for out in outs + stage["deps"] if "${" not in out]:
             if not path.exists():
@@ -108,6 +112,7 @@ def new_repository() -> Path:
     repository = Path(tempfile.mkdtemp(prefix="timbre-noop-")) / "voice"
     repository.mkdir()
     subprocess.run(["git", "init", "-q"], cwd=repository, check=True)
+    shutil.copy(ROOT / ".dvcignore", repository)  # byte code is no input of a stage
     dvc(repository, "init", "-q")
     dvc(repository, "config", "core.analytics", "false")
     dvc(repository, "config", "core.check_update", "false")

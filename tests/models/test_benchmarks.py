@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import cleaning, gpu, real_speech, table, value
+from benchmarks import cleaning, gpu, learning, real_speech, table, value
 from benchmarks.table import ResultTable, TimedRow
 from tests.support.paths import ROOT
 from tests.support.segment_factory import heard
@@ -22,6 +23,7 @@ from timbre.core import params
 from timbre.core.records import Clip, Label, Recording, Segment, SpeakerTurn
 from timbre.core.sections import VoiceParams
 from timbre.families import Turn
+from timbre.mapping import warm
 from timbre.training.batches import Utterance
 from timbre.training.influence import Influence
 
@@ -48,6 +50,24 @@ def test_a_row_shows_its_median_spread_rate_ratio_and_share_of_the_limit() -> No
         "",
         "Not measured: on a GPU; there is none here.",
     ]
+
+
+BURN = """
+import os, sys, time
+if os.fork():
+    os._exit(0)
+while time.process_time() < 0.2:
+    pass
+open(sys.argv[1], "w").write(str(time.process_time()))
+"""
+
+
+def test_cpu_of_a_process_that_outlived_its_parent_is_counted_once_it_has_ended(tmp_path: Path) -> None:
+    before = table.cpu_of_children()
+    subprocess.run([sys.executable, "-IS", "-c", BURN, str(tmp_path / "used"), table.WARM], check=True)
+    used = table.cpu_of_children() - before
+    assert used >= float((tmp_path / "used").read_text()), "it was waited for"
+    assert table.WARM == warm.MODULE
 
 
 def test_times_are_compared_where_a_table_says_so_and_short_ones_are_milliseconds() -> None:
@@ -149,6 +169,10 @@ def test_the_gpus_last_table_holds_the_fastest_of_ours_against_what_one_would_do
     assert one.extra == {"instead": "generate, one by one", "instead, s": 5.0, "times as fast": 20.0}
     assert (many.name, many.extra["times as fast"]) == ("speech: Timbre, bf16, 16 at once", 100.0)
     assert gpu.summary([]).rows[0].skipped, "a run in which every part failed says so"
+
+
+def test_the_epoch_that_a_gpu_learns_names_every_parameter_of_training() -> None:
+    assert learning.epoch_params(8, half=True).batch == 8
 
 
 def test_the_documented_recipe_is_fed_what_the_processor_makes(tmp_path: Path) -> None:

@@ -10,17 +10,22 @@ import re
 import shutil
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.support.tiny_models import kept
-from timbre.families import Request, Speaking, Turn, compiling
+from tests.support.tiny_models import kept, write_random_adapter
+from timbre.families import Request, Speaking, Turn, compiling, llama
 from timbre.families.compiling import Compiled
-from timbre.families.csm.decode import Decoder
+from timbre.families.csm import decode
+from timbre.families.csm.decode import Decoder, Weights
 from timbre.families.csm.depth import CompiledDepth
+from timbre.families.lora_rows import RowAdapters
+from timbre.families.sampling import RowSampling
 
 HOW = Speaking(0.8, 10, 2)
 REQUESTS = (
@@ -67,12 +72,39 @@ def decoder(voice: Any, *, compiled: bool) -> tuple[Decoder, int]:
     return made, max(made.admit(slot, voice.sentence(request), {}) for slot, request in enumerate(REQUESTS))
 
 
-def test_a_compiled_frame_says_the_same_codes(voice: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Traced as for a GPU and carried out by torch's own operations, which takes no compiler of C++."""
+@pytest.fixture
+def laid_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products and norms are those of a GPU."""
+    for module in (llama, decode):
+        monkeypatch.setattr(module, "product", lambda weight: partial(F.linear, weight=weight))
+    monkeypatch.setattr(llama, "normed", _normed)
+
+
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch, laid_out: None) -> Iterator[None]:
+    """Traced as on a GPU; carried out by torch's own operations, which takes no compiler of C++."""
+    import torch._dynamo
+    from torch._dynamo.utils import counters
+
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
-    (plain, longest), (fused, _) = decoder(voice, compiled=False), decoder(voice, compiled=True)
-    assert isinstance(fused.depth, CompiledDepth)
-    assert type(plain.depth) is not CompiledDepth
+    torch._dynamo.reset()
+    counters.clear()
+    yield
+    torch._dynamo.reset()
+
+
+def _normed(by: Any) -> Any:
+    weight = by.weight.detach()
+    return partial(torch.rms_norm, normalized_shape=weight.shape, weight=weight, eps=by.variance_epsilon)
+
+
+def graphs() -> int:
+    from torch._dynamo.utils import counters
+
+    return int(counters["stats"]["unique_graphs"])
+
+
+def assert_same_frames(plain: Decoder, fused: Decoder, longest: int) -> None:
     for step in range(8):
         assert fused.frames(longest + 1 + step).tolist() == plain.frames(longest + 1 + step).tolist()
     assert not Compiled.fails, "each is one graph, or it would not have been compiled"
@@ -80,7 +112,39 @@ def test_a_compiled_frame_says_the_same_codes(voice: Any, monkeypatch: pytest.Mo
     assert (fused.state - plain.state).norm() < 1e-5 * plain.state.norm()
 
 
-def test_a_compiled_layer_computes_the_same_with_fewer_kernels(voice: Any, compiler: None) -> None:
+def test_a_compiled_frame_says_the_same_codes_and_all_layers_and_codebooks_share_what_is_compiled(
+    voice: Any, traced: None
+) -> None:
+    (plain, longest), (fused, _) = decoder(voice, compiled=False), decoder(voice, compiled=True)
+    assert isinstance(fused.depth, CompiledDepth)
+    assert type(plain.depth) is not CompiledDepth
+    assert_same_frames(plain, fused, longest)
+    # A layer's step of the backbone, of the depth decoder's first two positions and of any other; what lies between.
+    assert graphs() == 3 + 2
+
+
+def test_the_slots_of_a_gpus_server_say_the_same_codes_compiled(
+    voice: Any, folder: Path, traced: None, tmp_path: Path
+) -> None:
+    write_random_adapter(folder, tmp_path / "adapter", seed=1)
+    made = []
+    for compiled in (False, True):
+        adapters = RowAdapters(2, 4, voice.base.backbone_model.norm.weight, own=True)
+        sampling = RowSampling(2, torch.device("cpu"))
+        weights = Weights(voice.base, adapters)
+        slots = Decoder(voice.base, HOW, weights=weights, sampling=sampling, compiled=compiled)
+        adapters.load("one", tmp_path / "adapter")
+        adapters.use(0, "one")
+        sampling.set(0, Speaking(0.8, 10, 2))
+        sampling.set(1, Speaking(0.0, 0, 2), 0.9)
+        longest = max(slots.admit(slot, voice.sentence(request), {}) for slot, request in enumerate(REQUESTS))
+        made.append(slots)
+    assert isinstance(made[1].depth, CompiledDepth)
+    assert_same_frames(*made, longest)
+    assert graphs() == 3 + 2
+
+
+def test_a_compiled_layer_computes_the_same_with_fewer_kernels(voice: Any, laid_out: None, compiler: None) -> None:
     from torch._inductor.utils import run_and_get_code
 
     depth = decoder(voice, compiled=True)[0].depth
@@ -100,7 +164,7 @@ def test_a_compiled_layer_computes_the_same_with_fewer_kernels(voice: Any, compi
     assert torch.allclose(written, stack.cache, atol=1e-6)
     assert not torch.equal(written, before)
     kernels = CALL.findall(code.partition("def call(")[2])
-    assert (len(kernels), eager.count) == (13, 28)
+    assert (len(kernels), eager.count) == (9, 20)
     assert not any("copy_" in kernel for kernel in kernels), "of the whole cache, to write one place"
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
+from tests.support.paths import ROOT
 from tests.support.tiny_models import (
     CODEBOOKS,
     FRAME,
@@ -14,7 +16,9 @@ from tests.support.tiny_models import (
     codes,
     sound,
 )
-from timbre.families.csm import mimi
+from timbre import audio, families
+from timbre.core.sections import VoiceParams
+from timbre.families.csm import mimi, mimi_hearing
 
 
 def test_the_voice_says_its_rates(voice: Any) -> None:
@@ -43,3 +47,45 @@ def test_a_long_sound_is_encoded_piece_by_piece_to_the_codes_of_the_whole(voice:
     assert len(sounds[0]) > 2 * mimi.HEARD_AT_ONCE * SAMPLE_RATE
     for alone, expected in zip(voice.encode([sounds[0], sounds[1][: FRAME * 140]]), whole, strict=True):
         assert np.array_equal(alone["codes"], expected.T.numpy()[: len(alone["codes"])])
+
+
+@pytest.fixture
+def left(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The samples of each sound that is left to the library."""
+    lengths: list[int] = []
+    encoded = mimi.encoded
+
+    def counted(codec: Any, sounds: torch.Tensor, codebooks: int) -> torch.Tensor:
+        lengths.append(sounds.shape[-1])
+        return encoded(codec, sounds, codebooks)
+
+    monkeypatch.setattr(mimi, "encoded", counted)
+    return lengths
+
+
+def test_the_demos_codec_finds_the_codes_of_the_library(left: list[int]) -> None:
+    voice: Any = families.load_once(VoiceParams("csm", str(ROOT / "models/tiny/csm"), None))
+    recording, _ = audio.read(ROOT / "data/recordings/harbour-morning.flac", voice.hearing_rate, end=40.0)
+    sounds = np.split(recording, [80_000, 160_000, 400_000])
+    for part in sounds:
+        values = torch.from_numpy(np.pad(part, (0, -len(part) % voice._frame)))[None, None]
+        with torch.no_grad():
+            expected = voice.base.codec_model.encode(values, num_quantizers=voice.codebooks).audio_codes[0]
+        assert np.array_equal(voice.encode([part])[0]["codes"], expected.T.numpy())
+    assert len(left) < len(sounds), "most are not left to the library"
+
+
+def test_where_rounding_could_decide_the_library_does(
+    voice: Any, left: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = voice.encode([sound(1.37, 2)])[0]["codes"]
+    assert not left
+    monkeypatch.setattr(mimi_hearing, "NEARER", 0.5)
+    assert np.array_equal(voice.encode([sound(1.37, 2)])[0]["codes"], quick)
+    assert left == [len(quick) * FRAME]
+
+
+def test_a_large_codec_is_left_to_the_library(voice: Any, left: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mimi_hearing, "MOST_ENTRIES", 1)
+    voice.encode([sound(0.5, 1)])
+    assert len(left) == 1

@@ -81,6 +81,28 @@ def test_the_path_of_words_is_the_one_that_whisper_compiles() -> None:
         assert np.array_equal(lean_whisper.dtw(costs), compiled(costs.copy()))
 
 
+def test_medians_without_sorting_are_the_same_numbers() -> None:
+    def sorted_out(x: torch.Tensor, width: int) -> torch.Tensor:
+        around = torch.nn.functional.pad(x, (width // 2, width // 2), mode="reflect")
+        return around.unfold(-1, width, 1).sort()[0][..., width // 2]
+
+    asked: list[int] = []
+
+    def left_to(x: torch.Tensor, width: int) -> torch.Tensor:
+        asked.append(width)
+        return sorted_out(x, width)
+
+    for shape in ((1, 1, 7), (5, 30, 400), (2, 3, 8)):
+        x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        assert torch.equal(lean_whisper.medians(left_to, x, 7), sorted_out(x, 7))
+        assert torch.equal(lean_whisper.medians(left_to, x.round(), 7), sorted_out(x.round(), 7))
+    assert not asked
+    x[0, 0, 3] = torch.nan  # of a frame that no token looks at: sorted to the end
+    assert torch.equal(lean_whisper.medians(left_to, x, 7).isnan(), sorted_out(x, 7).isnan())
+    lean_whisper.medians(left_to, torch.ones(1, 1, 20), 5)
+    assert asked == [7, 5]
+
+
 def test_a_window_is_encoded_once_and_its_words_have_the_same_times(plain: Any, speech: audio.Samples) -> None:
     model, windows = asr.load(TINY), []
     counting = model.encoder.conv1.register_forward_hook(lambda *_: windows.append(1))

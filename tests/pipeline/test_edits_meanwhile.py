@@ -58,6 +58,7 @@ def first(warm: Path, tmp_path_factory: pytest.TempPathFactory) -> Desk:
     desk.write("params.yaml", "rate: 0.5\n")
     desk.write("notes/alpha", "one\n")
     desk.write("dvc.yaml", PIPELINE.format(after=""))
+    desk.write("stages/__init__.py", "")
     for stage in ("copy", "count"):
         desk.write(f"stages/{stage}.py", STAGE.replace("MEANWHILE", ""))
     return desk

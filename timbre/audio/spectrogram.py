@@ -39,15 +39,17 @@ def pixels(audio: npt.NDArray[np.float32], rate: int) -> Pixels:
     """(HEIGHT, columns) numbers of the palette, the highest pitch on top."""
     size, hop = round(WINDOW * rate), rate / COLUMNS
     columns = max(1, round(len(audio) / hop))
-    lifted = np.diff(audio.astype(np.float64), prepend=0.0)  # speech is weaker the higher; so its hiss is seen too
+    lifted = np.diff(
+        audio.astype(np.float32), prepend=np.float32(0)
+    )  # speech is weaker the higher; so its hiss is seen too
     padded = np.pad(lifted, (size // 2, size))
     starts = (np.arange(columns) * hop).astype(int)
-    frames = padded[starts[:, None] + np.arange(size)] * np.hanning(size)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[starts] * np.hanning(size).astype(np.float32)
     bins, weights, begins = band_bins(rate, 2 * size)
     spectrum = np.fft.rfft(frames, 2 * size, axis=1)
     power = spectrum.real**2 + spectrum.imag**2
     power = np.add.reduceat(np.ascontiguousarray(power.T)[bins] * weights[:, None], begins)  # (HEIGHT, columns)
-    loudness = 10 * np.log10(power + 1e-12)
+    loudness = 10 * np.log10(power + np.float32(1e-12))
     # to a whole dB: the loudest point must not move the colours of all others by its last digit
     top = max(np.round(loudness.max()), 0.0)
     light = np.clip((loudness - top) / RANGE + 1, 0, 1)
@@ -70,12 +72,12 @@ def palette() -> Pixels:
 
 
 @functools.lru_cache
-def band_bins(rate: int, size: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64], npt.NDArray[np.intp]]:
+def band_bins(rate: int, size: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32], npt.NDArray[np.intp]]:
     """The bins of all bands one after the other, their weights, and where each band begins among them: a band has few
     of all bins, and a product of matrices wakes a second thread, which costs more than all else here."""
     weights = bands(rate, size)
     band, bins = np.nonzero(weights)
-    return bins, weights[band, bins], np.searchsorted(band, np.arange(HEIGHT))
+    return bins, weights[band, bins].astype(np.float32), np.searchsorted(band, np.arange(HEIGHT))
 
 
 @functools.lru_cache

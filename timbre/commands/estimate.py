@@ -17,6 +17,7 @@ import functools
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import time
 from collections.abc import Iterator
@@ -96,17 +97,17 @@ def _cpu() -> Device:
 def core_speed() -> float:
     """Operations a second of one core here, in large products of single precision.
 
-    In CPU seconds of all threads, so that neither the number of cores nor what else they do counts; the best of a few.
+    In CPU seconds of all threads, so that the number of cores does not count, nor what else they do; a median.
     """
     import numpy as np  # only where the machine is measured
 
     square = np.full((WIDTH, WIDTH), 0.5, np.float32)
     seconds = []
-    for _ in range(6):
+    for _ in range(12):
         begun = time.process_time()
         np.matmul(square, square)
         seconds.append(time.process_time() - begun)
-    return 2 * WIDTH**3 / min(seconds)
+    return 2 * WIDTH**3 / statistics.median(seconds)
 
 
 def shown(costs: CostEstimate) -> Iterator[str]:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from timbre.core.errors import DataError
 from timbre.core.records import Example, read_jsonl
 from timbre.core.sections import GenerateParams, Settings, TrainParams
+from timbre.evaluation.speaker_similarity import SUFFIXES
 from timbre.families import family
 from timbre.families.shape import Shape, WaveShape
 from timbre.project import prompts
@@ -34,16 +35,16 @@ PADDED = 1.05  # clips of a batch are of like length
 STAGE2 = "train stage 2"  # in the same process as the first
 CONDITIONS = 4  # that `generate` speaks each prompt in
 WINDOW = 30  # seconds that Whisper hears at once
-WORD_TIMES = 1.4  # of the time without: the decoder reads all of its tokens once more, and is asked where it looked
-CLIP = 0.05  # seconds of a CPU to read or write a sound, beside what grows with its length
+WORD_TIMES = 1.1  # of the time without: the decoder reads all of its tokens once more, and is asked where it looked
+ENCODED, WRITTEN = 0.04, 0.01  # seconds of a CPU for a clip's codes or a sample, beside what grows with its length
 RECORDED = 1.2  # seconds of a recording for each of its clips: pauses, and what is left out
 REFERENCE = 8  # seconds of a clip that a sample clones
-OTHER_ADAPTER = 1.0  # seconds of a CPU until a small model has another adapter, and has heard its reference
+OTHER_ADAPTER = 0.15  # seconds of a CPU until a small model has another adapter, and has heard its reference
 TEXT = 60  # characters of a prompt where there is no table
 SPOKEN_SECONDS = 0.06  # that speech takes for a character
 # Seconds of a CPU for a second of sound: to bring it, to find speech with silero, to cut and measure it, and to make
 # the picture and the MP3 of the report. Measured of the demo.
-FETCHED, SILERO, CUT, PICTURED = 0.001, 0.013, 0.01, 0.018
+FETCHED, SILERO, CUT, PICTURED = 0.001, 0.0025, 0.004, 0.011
 MEASURED, COMPUTED = "measured in the last run", "computed"
 
 
@@ -153,29 +154,38 @@ def _lines(
     yield _transcription(settings, device, recorded)
     yield _computed("segment", "plain", 0, f"{len(every)} clips")
     vad = settings.chunk.vad == "silero"
-    yield _computed("chunk", "torch" if vad else "plain", recorded * (CUT + SILERO * vad), minutes)
+    yield _computed("chunk", "plain", recorded * (CUT + SILERO * vad), minutes)
     ear = cost_estimate.EARS.get(settings.speaker.model, cost_estimate.WAVLM)
     whisper = cost_estimate.listener(settings.whisper.model)
     heard = cost_estimate.hearing(whisper, lengths, settings.check.batch, device)
     heard += cost_estimate.embedding(ear, lengths, device)
-    yield _computed("check", "voice", heard, f"{len(every)} clips heard")
+    yield _computed("check", "torch", heard, f"{len(every)} clips heard")
     yield _computed("dataset", "plain", 0, f"{len(every)} clips")
-    encoded = seconds * shape.codec.encoding / device.hearing_pace(shape.codec) + CLIP * len(every)
+    encoded = seconds * shape.codec.encoding / device.hearing_pace(shape.codec) + ENCODED * len(every)
     yield _computed("encode", "voice", loaded + encoded, f"{len(every)} clips")
     yield _started(_training(settings.train, shape, device, talks, held, batch, here), "voice", loaded)
     if shape.waves:
         yield _waves(settings, shape.waves, device, train, talks)
     texts = _prompts(settings.generate, held)
     speaks = cost_estimate.loading(shape, device, speaks=True)
-    tuned = speaks + cost_estimate.adding(shape, settings.train.rank, device)
+    tuned = speaks + cost_estimate.adding(shape, device)
     yield _started(_generation(settings.generate, shape, device, texts, here), "voice", hashed + speaks + tuned)
     yield _points(settings, shape, device, hashed, tuned)
     spoken = [SPOKEN_SECONDS * length for length in texts]
     judged = cost_estimate.hearing(whisper, spoken, settings.evaluate.batch, device)
-    judged += cost_estimate.embedding(ear, [*spoken, *2 * [length for length, _ in held]], device)
-    yield _computed("evaluate", "voice", loaded + judged, f"{len(texts)} samples heard")
+    # The clips that were held back are judged as they are and as the codec says them again, between other voices.
+    true = [length for length, _ in held]
+    strange = [statistics.fmean(true)] * _sounds_in(Path(settings.evaluate.others))
+    judged += cost_estimate.embedding(ear, [*spoken, *true, *true, *strange], device) + sum(true) * _sound(
+        shape, device
+    )
+    yield _computed("evaluate", "judge", loaded + judged, f"{len(texts)} samples heard")
     yield _computed("report", "plain", PICTURED * sum(spoken), f"{len(texts)} samples shown")
     yield _computed("track", "mlflow", 0, "one run")
+
+
+def _sounds_in(folder: Path) -> int:
+    return sum(path.suffix in SUFFIXES for path in folder.rglob("*"))
 
 
 def _computed(what: str, start: str, seconds: float, work: str) -> CostLine:
@@ -259,7 +269,7 @@ def _generation(section: GenerateParams, shape: Shape, device: Device, texts: Se
     # Each text is read alone, and the clip that is cloned once by each of the two voices.
     before = [*2 * [REFERENCE * shape.frame_rate], *(length / TOKEN + 4 for length in texts)]
     read = cost_estimate.reading(shape, before, device)
-    return CostLine("generate", speech * factor + read + CLIP * len(texts), work, source)
+    return CostLine("generate", speech * factor + read + WRITTEN * len(texts), work, source)
 
 
 def _prompts(section: GenerateParams, held: Clips) -> list[int]:

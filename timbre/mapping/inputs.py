@@ -18,12 +18,12 @@ import psutil
 from timbre.core import params
 from timbre.core.content import file_md5, listing_md5, plain_yaml, write_atomic
 from timbre.core.errors import ParamsError
+from timbre.mapping import warm
 from timbre.mapping.dvc_cache import forget_run, locked_stages
 from timbre.mapping.dvc_yaml import at, filled, ignored, made, paths, sections
 
 PIPELINE = Path("dvc.yaml")
 SEEN = Path(".timbre/inputs")  # stage.json: what it was given, until DVC has recorded it
-SHELLS = {"sh", "bash", "dash", "zsh", "fish", "ksh"}
 
 Given = dict[str, str]  # a path → DVC's hash of it; `section in params.yaml` → its values as JSON
 
@@ -103,7 +103,8 @@ def _json(value: Any) -> str:
 
 def _dvc_process() -> str:
     """The run of DVC that started this stage, perhaps by a shell."""
-    for process in psutil.Process().parents():
-        if process.name() not in SHELLS:
+    forked = warm.dvc_of_fork()
+    for process in [psutil.Process(forked)] if forked else psutil.Process().parents():
+        if process.name() not in warm.SHELLS:
             return f"{process.pid} {process.create_time()}"
     return ""

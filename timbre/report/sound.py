@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 import PIL
 import soundfile
@@ -29,7 +30,7 @@ from timbre.core.errors import AudioError, DataError
 from timbre.core.records import Sample, from_json
 from timbre.report import kept_sounds
 
-VERSION = 2  # raise when the code makes other players or pictures of the same sound
+VERSION = 3  # raise when the code makes other players or pictures of the same sound
 RATES = (16_000, 22_050, 24_000)  # Hz that are kept; others become the last
 AT_ONCE = 128  # players that are encoded together: a few minutes of sound in memory
 
@@ -76,7 +77,13 @@ def picture(path: Path) -> bytes:
 
 def _key(path: Path) -> str:
     """Of the file, and of what makes a player and a picture of it."""
-    libraries = (soundfile.__libsndfile_version__, np.__version__, PIL.__version__, soxr.__version__)
+    libraries = (
+        soundfile.__libsndfile_version__,
+        imageio_ffmpeg.__version__,
+        np.__version__,
+        PIL.__version__,
+        soxr.__version__,
+    )
     try:
         return content_key(VERSION, libraries, hashlib.sha256(audio.file_bytes(path)).hexdigest())
     except OSError as error:

@@ -22,13 +22,14 @@ from timbre.core.errors import ModelError
 from timbre.families.shape import CodecShape, DecoderShape, Shape, WaveShape
 
 GB = 1e9
-ROW = 0.15  # of a small layer's time, that each further row takes on a CPU; fitted
+ROW = 0.09  # of a small layer's time, that each further row takes on a CPU; fitted
 
 # Seconds of a CPU until a stage's process can begin, by what it needs, with a small model loaded; MLflow also makes its
 # store and takes in a run's files. To be renewed by `python -m benchmarks.whole_stages` where imports change.
-START = {"plain": 0.7, "torch": 3.0, "voice": 4.5, "mlflow": 14.0}
+START = {"plain": 0.55, "torch": 2.4, "voice": 2.4, "judge": 3.5, "mlflow": 13.0}
 LOADING = 1.3 * GB  # bytes of a large model's weights that are read and converted in a second
-LAID_OUT = 0.7 * GB  # bytes that are laid out anew in a second, for products with few rows
+ADDED = 0.6 * GB  # bytes of weights to which an adapter is added in a second
+LAID_OUT = 0.9 * GB  # bytes that are laid out anew in a second, for products with few rows
 HASHED = 0.75 * GB  # bytes of a base model's files that are hashed in a second, by each stage that uses it
 SMALL = 30e6  # weights, below which a second core brings nothing
 CORE = 87e9  # operations a second of a core in large products of single precision, where none was measured
@@ -204,10 +205,9 @@ def loading(shape: Shape, device: Device, *, speaks: bool = False) -> float:
     return shape.weights * size / LOADING + laid_out
 
 
-def adding(shape: Shape, rank: int, device: Device) -> float:
-    """Seconds until an adapter is added to the weights: its matrices are multiplied, the weights read and written."""
-    weights, size = shape.sentence.weights + shape.frame.weights, 2 if device.half else 4
-    return 2 * rank * weights / device.pace(shape.weights) + 3 * weights * size / (device.bandwidth * device.read)
+def adding(shape: Shape, device: Device) -> float:
+    """Seconds until an adapter is added to the weights: it makes a change of their size, which is scaled and added."""
+    return (shape.sentence.weights + shape.frame.weights) * (2 if device.half else 4) / ADDED
 
 
 def hashing(base: str) -> float:
@@ -236,7 +236,7 @@ LISTENERS = {
 }  # fmt: skip
 POSITIONS, TOKENS, VOCABULARY = 1500, 4.0, 51_866  # of a window of 30 s; a second of speech; of ids
 LONGEST = 1.3  # tokens of a batch's longest clip, by those of a mean one: a batch is decoded until all have ended
-HEARD_LAYER, HEARD_ROW = 2.0e-3, 2.3e-3  # seconds of a token: for each layer, and to choose it; both on a CPU, measured
+HEARD_LAYER, HEARD_ROW = 1.3e-3, 0.8e-3  # seconds of a token: for each layer, and to choose it; both on a CPU, measured
 
 
 def listener(model: str) -> Listener:
@@ -249,19 +249,25 @@ def hearing(whisper: Listener, lengths: Sequence[float], rows: int, device: Devi
     all of a window, and the decoder says one token of each after the other."""
     w, pace = whisper.width, device.pace(whisper.weights)
     encoder = sum(_encoding(whisper, seconds) for seconds in lengths)
-    keys = whisper.decoder * 4 * w**2 * POSITIONS  # of what the decoder looks at
+    places = sum(_positions(whisper, seconds) for seconds in lengths)
+    keys = whisper.decoder * 4 * w**2 * places  # of what the decoder looks at
     read = 16 * whisper.decoder * w**2 + w * VOCABULARY  # weights, for each token
     rows = min(rows, len(lengths))
     size = 2 if device.half else 4
     least = max(read * size / (device.bandwidth * device.read), whisper.decoder * HEARD_LAYER)
     token = max(least, 2 * read * rows / pace) + rows * HEARD_ROW
     steps = TOKENS * sum(lengths) / rows * (LONGEST if rows > 1 else 1)
-    return (encoder + len(lengths) * keys) / pace + steps * token
+    return (encoder + keys) / pace + steps * token
+
+
+def _positions(whisper: Listener, seconds: float) -> float:
+    """Of a window, those that are computed for it alone."""
+    return min(POSITIONS, POSITIONS / 30 * (seconds + 1)) if whisper.near else POSITIONS
 
 
 def _encoding(whisper: Listener, seconds: float) -> float:
     """Operations of a window (timbre/asr/silent_tail.py)."""
-    positions = min(POSITIONS, POSITIONS / 30 * (seconds + 1)) if whisper.near else POSITIONS
+    positions = _positions(whisper, seconds)
     seen = min(POSITIONS, positions + 100)
     return whisper.encoder * positions * (24 * whisper.width**2 + 4 * seen * whisper.width)
 
@@ -272,7 +278,7 @@ class Ear:
 
     weights: float
     second: float  # operations for a second of sound
-    least: float = 0.08  # seconds that a sound takes at least on a CPU, measured of the tiny one
+    least: float = 0.015  # seconds that a sound takes at least on a CPU: to read it, and to write what was found
 
 
 EARS = {"models/tiny/speaker": Ear(0.5e6, 0.05e9)}

@@ -18,6 +18,7 @@ STAGE = "from timbre.core import running\nif __name__ == '__main__':\n    runnin
 def run(root: Path, module: str, code: int | str) -> None:
     path = root / f"{module.replace('.', '/')}.py"
     path.parent.mkdir(exist_ok=True)
+    (path.parent / "__init__.py").touch()  # this package, not the repository's of the same name
     path.write_text(STAGE.format(code=code))
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-m", module], cwd=root, env=env, check=code != 1)

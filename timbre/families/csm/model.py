@@ -26,7 +26,8 @@ from timbre.families.csm import file_tokenizer, speaking_parts
 from timbre.families.csm.decode import Decoder
 from timbre.families.csm.load import from_pretrained, prepare
 from timbre.families.csm.losses import CsmBatch, label_losses, named_losses
-from timbre.families.csm.mimi import CodecStream, decoded, encoded, pieces
+from timbre.families.csm.mimi import CodecStream, decoded, pieces
+from timbre.families.csm.mimi_hearing import encoded
 from timbre.families.frame_loop import Frames
 from timbre.families.frame_voice import FrameVoice
 from timbre.families.llama import CausalLayers
