@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 import PIL
 import soundfile
@@ -76,7 +77,13 @@ def picture(path: Path) -> bytes:
 
 def _key(path: Path) -> str:
     """Of the file, and of what makes a player and a picture of it."""
-    libraries = (soundfile.__libsndfile_version__, np.__version__, PIL.__version__, soxr.__version__)
+    libraries = (
+        soundfile.__libsndfile_version__,
+        imageio_ffmpeg.__version__,
+        np.__version__,
+        PIL.__version__,
+        soxr.__version__,
+    )
     try:
         return content_key(VERSION, libraries, hashlib.sha256(audio.file_bytes(path)).hexdigest())
     except OSError as error:
