@@ -166,3 +166,22 @@ def test_an_adapter_that_peft_must_put_on_gets_the_whole_model(adapter: Path, tm
     assert loaded(TINY, adapter, speaking=True).whole
     with pytest.raises(ModelError, match="does not fit the base model"):
         loaded(TINY, other, speaking=True)
+
+
+@pytest.mark.parametrize(("megabytes", "threads"), [(10, 1), (100, 2)])
+def test_a_small_model_is_loaded_by_one_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, megabytes: int, threads: int
+) -> None:
+    with (tmp_path / "model.safetensors").open("wb") as file:
+        file.truncate(megabytes * 1_000_000)
+    monkeypatch.setattr(running, "cores", lambda: 2)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with running.loading(tmp_path):
+            assert torch.get_num_threads() == threads
+        assert torch.get_num_threads() == 2
+        with running.loading(Path("owner/name")):
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -182,6 +182,21 @@ def threads(parameters: float) -> int:
     return 1 if parameters < SMALL else min(MOST, cores())
 
 
+@contextlib.contextmanager
+def loading(base: Path) -> Iterator[None]:
+    """The threads that a model of a folder is loaded with: of a small one, each step waits for a second thread."""
+    import torch
+
+    before = torch.get_num_threads()
+    if base.is_dir():
+        size = sum(path.stat().st_size for path in base.rglob("*") if path.is_file())
+        torch.set_num_threads(min(before, threads(size / 2)))  # two bytes a parameter, or more
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def settle(model: Any) -> None:
     """Give a torch module its threads; whatever ran before in this process may have asked for others."""
     import torch

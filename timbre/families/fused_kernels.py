@@ -94,7 +94,7 @@ class Gated(torch.autograd.Function):  # type: ignore[misc]  # torch is not type
         return of_gate, of_up
 
 
-class Turned(torch.autograd.Function):  # type: ignore[misc]
+class TurnedPair(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, cosine: Tensor, sine: Tensor) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(cosine, sine)
@@ -115,7 +115,7 @@ def gated(gate: Tensor, up: Tensor) -> Tensor:
 
 def turned(query: Tensor, key: Tensor, cosine: Tensor, sine: Tensor) -> tuple[Tensor, Tensor]:
     """query and key (B, T, heads, width) by angles (1, T, width) that are the same in both halves."""
-    both: tuple[Tensor, Tensor] = Turned.apply(query, key, cosine, sine)
+    both: tuple[Tensor, Tensor] = TurnedPair.apply(query, key, cosine, sine)
     return both
 
 

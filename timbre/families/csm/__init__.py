@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from timbre.core.running import loading
 from timbre.families import lean_torch
 from timbre.families.csm.shape import CSM_1B, shape
 from timbre.families.protocol import Cloning, Family, Precision, Voice, WeightsLicence
@@ -12,14 +13,16 @@ from timbre.families.protocol import Cloning, Family, Precision, Voice, WeightsL
 def load_voice(base: str, revision: str | None, adapter: Path | None, precision: Precision) -> Voice:
     from timbre.families.csm import model  # torch is loaded here and not before
 
-    return model.load(base, revision, adapter, precision)
+    with loading(Path(base)):
+        return model.load(base, revision, adapter, precision)
 
 
 def load_speaking(base: str, revision: str | None, adapter: Path | None, precision: Precision) -> Voice:
     lean_torch.load()
     from timbre.families.csm import model
 
-    return model.load_speaking(base, revision, adapter, precision)
+    with loading(Path(base)):
+        return model.load_speaking(base, revision, adapter, precision)
 
 
 FAMILY = Family(

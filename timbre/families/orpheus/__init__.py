@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from timbre.core.running import loading
 from timbre.families.orpheus.shape import ORPHEUS_3B, read_config, shape
 from timbre.families.protocol import Cloning, Family, Precision, Voice, WeightsLicence
 
@@ -11,7 +12,8 @@ from timbre.families.protocol import Cloning, Family, Precision, Voice, WeightsL
 def load_voice(base: str, revision: str | None, adapter: Path | None, precision: Precision) -> Voice:
     from timbre.families.orpheus import model  # torch is loaded here and not before
 
-    return model.load(base, revision, adapter, precision)
+    with loading(Path(base)):
+        return model.load(base, revision, adapter, precision)
 
 
 KNOWN = tuple(f"canopylabs/orpheus-3b-0.1-{kind}" for kind in ("pretrained", "ft"))

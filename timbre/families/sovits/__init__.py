@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from timbre.core.running import loading
 from timbre.families.protocol import Cloning, Family, Precision, Voice, WeightsLicence
 from timbre.families.sovits.shape import V2, V2PRO, V2PROPLUS, config, shape
 
@@ -14,7 +15,8 @@ FRONT_END = "sovits 1.1"  # raised when the same text gives other phones: see te
 def load_voice(base: str, revision: str | None, adapter: Path | None, precision: Precision) -> Voice:
     from timbre.families.sovits import voice  # torch is loaded here and not before
 
-    return voice.load(base, revision, adapter, precision)
+    with loading(Path(base)):
+        return voice.load(base, revision, adapter, precision)
 
 
 FAMILY = Family(

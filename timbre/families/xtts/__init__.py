@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from timbre.core.running import loading
 from timbre.families import lean_transformers
 from timbre.families.protocol import Cloning, Family, Precision, Voice, WeightsLicence
 from timbre.families.xtts.shape import XTTS_V2, read_config, shape
@@ -16,7 +17,8 @@ def load_voice(base: str, revision: str | None, adapter: Path | None, precision:
     lean_transformers.load()
     from timbre.families.xtts import voice  # torch is loaded here and not before
 
-    return voice.load(base, revision, adapter, precision)
+    with loading(Path(base)):
+        return voice.load(base, revision, adapter, precision)
 
 
 CPML = WeightsLicence(
