@@ -238,6 +238,15 @@ def test_warming_up_for_a_graph_in_the_middle_of_a_sentence_changes_nothing(
     assert [spoken.codes.tolist() for spoken in whole(decode(decoder, sentences), CODEBOOKS)] == expected
     assert calls == [64] * 4 + [128] * 4, "three to warm up and one to capture, for each length"
 
+    calls.clear()
+    prepared = Decoder(voice.base, how, graphs=True)
+    frame = prepared.frame
+    monkeypatch.setattr(prepared, "frame", frame_counted)
+    prepared.prepare()
+    assert calls == [length for length in prepared.lengths for _ in range(4)]
+    assert [spoken.codes.tolist() for spoken in whole(decode(prepared, sentences), CODEBOOKS)] == expected
+    assert len(calls) == 4 * len(prepared.lengths), "who speaks then waits for none"
+
 
 def test_half_precision_speaks_with_a_codec_in_single(folder: Path) -> None:
     voice: Any = families.load(VoiceParams("csm", str(folder), None), precision="bf16")

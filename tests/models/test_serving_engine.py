@@ -190,6 +190,12 @@ def test_a_frame_that_is_computed_ahead_changes_no_sentence_whoever_comes_ends_o
         assert mine[-1][2] == found[number][-1][2], "as it is said alone"
 
 
+def test_a_server_is_ready_when_all_is_compiled_and_captured(base: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared = list[Decoder]()
+    monkeypatch.setattr(Decoder, "prepare", prepared.append)
+    assert prepared == [slots.CsmSlots(base, 2, {}).decoder]
+
+
 def test_a_sentence_that_fills_the_cache_is_computed_ahead_to_its_last_place_and_no_further(
     base: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -161,6 +161,12 @@ class FrameDecoder(ABC):
         self.lengths = [*(length for length in self.lengths if length < positions), positions]
         self.step = Replay(self) if (on_gpu if graphs is None else graphs) else self.frame
 
+    def prepare(self) -> None:
+        """On a GPU, compile and capture for every length now, instead of while somebody waits for a sentence."""
+        if isinstance(self.step, Replay):
+            for length in self.lengths:
+                self.step(length)
+
     @property
     def kept(self) -> list[tuple[Tensor, Tensor]]:
         """What a frame changes of rows where nobody is busy."""

@@ -92,6 +92,7 @@ class CsmSlots:
         self.contexts: OrderedDict[str, Caches] = OrderedDict()
         for name, folder in adapters.items():
             self.load(name, folder)
+        self.decoder.prepare()
 
     def load(self, name: str, adapter: Path) -> None:
         self.adapters.load(name, adapter)
