@@ -75,11 +75,11 @@ class Device:
 
 
 def cpu(cores: int, memory: float, core: float = CORE) -> Device:
-    """`core`: operations a second of each in large products. Of them a large model reaches three quarters: 0.6 were
-    measured on an AMD EPYC (Zen 5), 0.9 on an Intel Xeon. Each reads 21 GB/s, of which 0.7 is reached, as far as two of
+    """`core`: operations a second of each in large products. Of them a large model reaches two thirds: 0.6 were
+    measured on an AMD EPYC (Zen 5), 0.7 on an Intel Xeon. Each reads 21 GB/s, of which 0.7 is reached, as far as two of
     them; a layer that is too small to be work takes 0.27 ms."""
     arithmetic, bandwidth = cores * core, min(cores, 2) * 21.5 * GB
-    return Device(f"CPU, {cores} cores", arithmetic, arithmetic, bandwidth, memory, False, 0.75, 0.7, 0.27e-3, cores)
+    return Device(f"CPU, {cores} cores", arithmetic, arithmetic, bandwidth, memory, False, 0.65, 0.7, 0.27e-3, cores)
 
 
 # Makers' figures for dense bf16. That learning reaches a third of them, and speaking a third of the bandwidth and 40 µs
