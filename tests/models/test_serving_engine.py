@@ -192,7 +192,7 @@ def test_a_frame_that_is_computed_ahead_changes_no_sentence_whoever_comes_ends_o
 
 def test_a_server_is_ready_when_all_is_compiled_and_captured(base: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     prepared = list[Decoder]()
-    monkeypatch.setattr(Decoder, "prepare", prepared.append)
+    monkeypatch.setattr(Decoder, "prepare", lambda decoder: prepared.append(decoder))
     assert prepared == [slots.CsmSlots(base, 2, {}).decoder]
 
 
