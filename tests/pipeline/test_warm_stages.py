@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,14 @@ from timbre.mapping import warm
 
 STREAM = ("name", "mode", "encoding", "errors", "newlines", "line_buffering", "write_through")
 STREAMS = lambda: (sys.stdin, sys.stdout, sys.stderr)
-kind = lambda stream: [stream.isatty(), stream.seekable(), stream.buffer.mode, type(stream.buffer).__name__]
+kind = lambda stream: stream and [
+    stream.isatty(), stream.seekable(), stream.buffer.mode, type(stream.buffer).__name__
+]  # None: it is closed
 
 if __name__ == "__main__":
     facts = {"pid": os.getpid(), "parent": os.getppid(), "forked": bool(warm.dvc_of_fork()), "name": __spec__.name}
     facts |= {"words": sys.argv[1:], "stage": os.environ["DVC_STAGE"], "folder": os.getcwd(), "umask": os.umask(0o22)}
-    facts["streams"] = [[kind(stream), *(str(getattr(stream, name)) for name in STREAM)] for stream in STREAMS()]
+    facts["streams"] = [[kind(stream), *(str(getattr(stream, name, None)) for name in STREAM)] for stream in STREAMS()]
     safe_text.guard()
     print("said")
     facts |= {"files": len(os.listdir("/proc/self/fd")), "variables": dict(os.environ)}
@@ -95,8 +98,10 @@ class Pipeline:
 
 
 @pytest.fixture
-def pipeline(tmp_path: Path) -> Pipeline:
-    return Pipeline(tmp_path / "voice")
+def pipeline(tmp_path: Path) -> Iterator[Pipeline]:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it
+    yield Pipeline(tmp_path / "voice")
+    signal.signal(signal.SIGINT, before)
 
 
 def gone(pid: int) -> bool:

@@ -15,7 +15,8 @@ from timbre.families.published import harmless
 FILES = [path for folder in ("timbre", "stages", "models", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
 DIARISATION = ROOT / "timbre/evaluation/diarisation.py"  # whose makers' loader has no such switch
 PEFT = ("PeftModel.from_pretrained", "_peft().PeftModel.from_pretrained")
-OURS = ("from_pretrained", *PEFT, "Csm.from_pretrained")  # that take no code in the first place
+TABLES = ("nn.Embedding.from_pretrained", "torch.nn.Embedding.from_pretrained")  # of numbers that are here
+OURS = ("from_pretrained", *PEFT, *TABLES, "Csm.from_pretrained")  # that take no code in the first place
 
 
 def calls(path: Path, *names: str) -> list[list[ast.Call]]:
