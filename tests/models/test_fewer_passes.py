@@ -7,13 +7,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import LlamaConfig, LlamaModel
 
-from tests.support.tiny_models import LORA, kept
-from timbre.families import Turn, fewer_passes, fused_layers, lora
+from tests.support.learnt_steps import adapt, learnt, llama
+from timbre.families import fewer_passes, fused_layers, lora
 from timbre.families.llama import CausalLayers
-
-ROPE = {"rope_type": "llama3", "rope_theta": 5e5, "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 
 
 def with_gradients(outputs: Any, inputs: list[Tensor]) -> list[Tensor]:
@@ -58,11 +55,7 @@ def test_positions_turn_as_they_are_written_out_and_their_gradients_turn_back(dt
 def test_a_llama_learns_the_same_as_transformers_writes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """With heads that share keys, angles that were stretched, and norms that are more than ones."""
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=8, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=16, rope_parameters={**ROPE, "original_max_position_embeddings": 8},
-    )  # fmt: skip
-    model = LlamaModel(config).requires_grad_(False)
+    model = llama().requires_grad_(False)
     for name, weight in model.named_parameters():
         if "norm" in name:
             weight.uniform_(0.5, 1.5)
@@ -80,27 +73,13 @@ def test_a_llama_learns_the_same_as_transformers_writes_it(monkeypatch: pytest.M
 def test_an_adapter_learns_the_same(voice: Any, half: bool, saving: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if saving:
         lora.save_memory(voice.base)
-    voice.adapt(LORA._replace(dropout=0.5))
-    voice.model.train()
-    for name, weight in voice.model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weight, std=0.1)
-
-    def learnt(half: bool) -> tuple[float, Tensor]:
-        torch.manual_seed(3)  # of dropout
-        voice.model.zero_grad()
-        talks = [[Turn("the ferry waits", kept(frames, frames))] for frames in (3, 6)]
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            loss = voice.losses(voice.batch(talks, 1.0, 7)).total
-        loss.backward()
-        return loss.item(), torch.cat([w.grad.flatten() for w in voice.model.parameters() if w.requires_grad])
-
+    adapt(voice)
     with monkeypatch.context() as patch:
         patch.setattr("timbre.families.llama.fuse", lambda _: None)
-        exact, gradients = learnt(False)
-        _, rounded = learnt(half)
+        exact, gradients = learnt(voice, False)
+        _, rounded = learnt(voice, half)
     del voice.stacks  # made anew, with fewer passes
-    ours, mine = learnt(half)
+    ours, mine = learnt(voice, half)
     off = [float((one - gradients).norm() / gradients.norm()) for one in (mine, rounded)]
     assert ours == pytest.approx(exact, rel=3e-3 if half else 1e-6)
     assert off[0] < (1.5 * off[1] if half else 1e-5)

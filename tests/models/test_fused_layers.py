@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.support.interpreted import kernels
-from tests.support.tiny_models import LORA, kept
-from timbre.families import Turn, fused_layers, lora
+from tests.support.learnt_steps import adapt, learnt, llama
+from timbre.families import fused_layers, lora
 from timbre.families.llama import CausalLayers
 
 pytest.importorskip("triton", reason="no release of Triton for this machine")
@@ -127,18 +127,6 @@ def test_a_kernel_each_there_and_back_in_place_of_many(monkeypatch: pytest.Monke
     assert written == [5, 24], "of SwiGLU and of rotary positions, there and back"
 
 
-def learnt(voice: Any, half: bool) -> tuple[float, Tensor]:
-    """The loss, and its gradients by all that is learnt."""
-    torch.manual_seed(3)  # of dropout
-    voice.model.zero_grad()
-    talks = [[Turn("the ferry waits", kept(frames, frames))] for frames in (3, 6)]
-    with torch.autocast("cpu", torch.bfloat16, enabled=half):
-        loss = voice.losses(voice.batch(talks, 1.0, 7)).total
-    loss.backward()
-    gradients = [weight.grad.flatten() for weight in voice.model.parameters() if weight.requires_grad]
-    return loss.item(), torch.cat(gradients)
-
-
 @pytest.mark.parametrize(("half", "saving"), [(False, True), (True, False)])
 def test_an_adapter_learns_the_same_also_where_activations_are_computed_twice(
     voice: Any, half: bool, saving: bool, monkeypatch: pytest.MonkeyPatch
@@ -146,11 +134,7 @@ def test_an_adapter_learns_the_same_also_where_activations_are_computed_twice(
     monkeypatch.setattr("timbre.families.llama.fuse", lambda _: None)  # what follows is compared with transformers
     if saving:
         lora.save_memory(voice.base)
-    voice.adapt(LORA._replace(dropout=0.5))
-    voice.model.train()
-    for name, weight in voice.model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weight, std=0.1)
+    adapt(voice)
     exact, gradients = learnt(voice, False)
     _, rounded = learnt(voice, half)
     monkeypatch.setattr(fused_layers, "tried", lambda *_: kernels())
@@ -167,21 +151,15 @@ def test_heads_that_share_keys_and_angles_that_were_stretched_stay_the_same_and_
 ) -> None:
     """A Llama as Orpheus has it. Where its own `forward` masks positions or reads a cache, its layers do too."""
     monkeypatch.setattr("timbre.families.llama.fuse", lambda _: None)  # what follows is compared with transformers
-    from transformers import LlamaConfig, LlamaModel
-
     torch.manual_seed(0)
-    rope = {"rope_type": "llama3", "rope_theta": 5e5, "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
-    config = LlamaConfig(
-        vocab_size=8, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=16, rope_parameters={**rope, "original_max_position_embeddings": 8},
-    )  # fmt: skip
+    model = llama()
     stack, hidden, slopes = (
-        CausalLayers(LlamaModel(config)),
+        CausalLayers(model),
         torch.randn(2, 12, 32).requires_grad_(),
         [torch.randn(2, 12, 32)],
     )
     plain = with_gradients(stack, [hidden], slopes)
-    fused_layers.fuse_layers(stack, config.hidden_act, kernels())
+    fused_layers.fuse_layers(stack, model.config.hidden_act, kernels())
     for mine, right in zip(with_gradients(stack, [hidden], slopes), plain, strict=True):
         assert torch.allclose(mine, right, rtol=1e-4, atol=1e-5)
 

@@ -21,7 +21,7 @@ from timbre.core.errors import AudioError
 
 AT_ONCE = 16  # sounds of a process; of more, the threads cost as much as is saved
 QUALITY = "2"  # of LAME's 0 (largest) to 9, with a variable bit rate: about 54 kbit/s of speech at 16 kHz
-CARE = "5"  # of LAME's 0 to 9, the fastest; from 7 on, speech loses what one can measure
+CARE = "5"  # of LAME's 0 (the most) to 9 (the fastest)
 # one thread each, no tags, and nothing in the file that tells of ffmpeg's version
 ENCODE = ["-c:a", "libmp3lame", "-q:a", QUALITY, "-compression_level", CARE, "-threads", "1"]
 PLAIN = ["-id3v2_version", "0", "-write_id3v1", "0", "-fflags", "+bitexact", "-flags:a", "+bitexact"]

@@ -39,9 +39,8 @@ def pixels(audio: npt.NDArray[np.float32], rate: int) -> Pixels:
     """(HEIGHT, columns) numbers of the palette, the highest pitch on top."""
     size, hop = round(WINDOW * rate), rate / COLUMNS
     columns = max(1, round(len(audio) / hop))
-    lifted = np.diff(
-        audio.astype(np.float32), prepend=np.float32(0)
-    )  # speech is weaker the higher; so its hiss is seen too
+    # speech is weaker the higher; so its hiss is seen too
+    lifted = np.diff(audio.astype(np.float32), prepend=np.float32(0))
     padded = np.pad(lifted, (size // 2, size))
     starts = (np.arange(columns) * hop).astype(int)
     frames = np.lib.stride_tricks.sliding_window_view(padded, size)[starts] * np.hanning(size).astype(np.float32)

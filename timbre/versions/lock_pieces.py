@@ -1,6 +1,6 @@
 """dvc.lock as DVC writes it, piece by piece: a file's entry stands in many versions, and under a dozen stages of each.
 
-stages = lock_pieces.read(text)    # None: it has another shape, and is read as any YAML
+    document = lock_pieces.read(text)    # None: it has another shape, and is read as any YAML
 
 A piece is a line of two or four spaces with all lines that are further in, and is read once. The result is that of
 `plain_yaml`, which takes two thirds of the time of `timbre log` where it reads each lock whole.

@@ -1,4 +1,4 @@
-"""A tokenizer of whole files without transformers: the tokens of a text as AutoTokenizer makes them.
+"""The tokenizer of a model's folder, read without transformers: the same tokens as AutoTokenizer's.
 
 tokenizer = file_tokenizer.read(Path("models/tiny/csm"))    # None: take transformers'
 tokenizer("[0]The ferry waits.", add_special_tokens=True)["input_ids"]
