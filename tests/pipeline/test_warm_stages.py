@@ -263,7 +263,7 @@ def test_each_signal_reaches_the_fork_once(pipeline: Pipeline, whom: str) -> Non
         "def tell(*_):\n    Path('seen').write_text(f'{len(seen)}\\n')\n    sys.exit(7)\n"
         "signal.signal(signal.SIGINT, lambda *_: seen.append(1))\nsignal.signal(signal.SIGTERM, tell)\n"
     )
-    pipeline.write(one=f"{count}{waits('fork')}")
+    pipeline.write({"one": "exec {}"}, one=f"{count}{waits('fork')}")  # dash would wait, and end as Ctrl-C comes
     dvc = pipeline.begin("repro")
     pipeline.reached("fork")
     if whom == "the client":
