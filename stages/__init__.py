@@ -17,4 +17,4 @@ LAST = "track"  # runs always, and starts nothing: no stage would follow
 
 stage = sys.orig_argv[2].rpartition(".")[2] if len(sys.orig_argv) > 2 else ""
 libraries = (*LIBRARIES, "torch") if stage in TORCH else LIBRARIES
-warm.begin(libraries, transformers=stage == "train", start=stage != LAST)
+warm.begin(libraries, transformers=stage in {"encode", "train"}, start=stage != LAST)
