@@ -13,9 +13,8 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def lighten(whisper: Any) -> None:
-    """Its tasks decode so from now on."""
-    decoding = whisper.decoding
+def lighten(decoding: Any) -> None:
+    """whisper.decoding's tasks decode so from now on."""
     decoding.ApplyTimestampRules, decoding.GreedyDecoder = _rules(decoding), _decoder(decoding)
 
 

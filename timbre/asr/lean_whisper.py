@@ -35,10 +35,12 @@ Path = npt.NDArray[np.int64]  # (2, steps): which token goes with which frame
 def load() -> Any:
     whisper: Any = _imported()
     whisper.timing.dtw_cpu = dtw
-    whisper.tokenizer.get_encoding = functools.cache(functools.partial(_encoding, whisper.tokenizer.get_encoding))
-    greedy.lighten(whisper)
     if filtered := getattr(whisper.timing, "median_filter", None):
         whisper.timing.median_filter = functools.partial(medians, filtered)
+    if tokenizer := getattr(whisper, "tokenizer", None):
+        tokenizer.get_encoding = functools.cache(functools.partial(_encoding, tokenizer.get_encoding))
+    if decoding := getattr(whisper, "decoding", None):
+        greedy.lighten(decoding)
     return whisper
 
 
