@@ -13,8 +13,9 @@ LIBRARIES = (
     "ruamel.yaml", "safetensors.numpy", "sentencex", "soundfile", "soxr", "statistics", "tqdm", "yaml",
 )  # fmt: skip
 TORCH = {"transcribe", "encode", "train", "generate", "listen", "evaluate"}  # `check` seldom has a new clip to hear
+TRANSFORMERS = {"encode", "train"}  # where there is something to encode, there is something to learn
 LAST = "track"  # runs always, and starts nothing: no stage would follow
 
 stage = sys.orig_argv[2].rpartition(".")[2] if len(sys.orig_argv) > 2 else ""
 libraries = (*LIBRARIES, "torch") if stage in TORCH else LIBRARIES
-warm.begin(libraries, transformers=stage in {"encode", "train"}, start=stage != LAST)
+warm.begin(libraries, transformers=stage in TRANSFORMERS, start=stage != LAST)

@@ -260,13 +260,14 @@ def main(
     second = second_judge(params.second_ear, spoken)
     true = own_sounds(cloned, held_out, clips, codes)
     spoken_as = list(spoken_in.values())
-    understood = listen(heard, paths, options, params.batch, engine, spoken_as, second, true, voice, VERSION)
-    sounds = dict(zip(spoken, understood, strict=True))
-    strange = other_sounds(cloned, train, held_out, clips, Path(params.others))
-    compared = [*sample_sounds(spoken, cloned, samples, clips), *true, *strange]
-    encoders = [encoder, *(SpeakerParams(*name) for name in speaker_encoder.named(params.second_encoder))]
-    embedded = speaker_similarity.bring(embeddings, compared, encoders, voice, engine)
-    each = {name: judge_speaker(name, sounds, embedded, held_out, clips) for name in cloned}
+    with audio.remembered():  # the samples, which two models hear and `score` measures
+        understood = listen(heard, paths, options, params.batch, engine, spoken_as, second, true, voice, VERSION)
+        sounds = dict(zip(spoken, understood, strict=True))
+        strange = other_sounds(cloned, train, held_out, clips, Path(params.others))
+        compared = [*sample_sounds(spoken, cloned, samples, clips), *true, *strange]
+        encoders = [encoder, *(SpeakerParams(*name) for name in speaker_encoder.named(params.second_encoder))]
+        embedded = speaker_similarity.bring(embeddings, compared, encoders, voice, engine)
+        each = {name: judge_speaker(name, sounds, embedded, held_out, clips) for name in cloned}
     by_sample = {row.sample: row for one in each.values() for row in one.rows}
     rows = [by_sample[sample.id] for sample in spoken]
     leaks = list(gates.leaks(train, held_out, {sample.prompt: sample.text for sample in spoken}))

@@ -41,6 +41,7 @@ from timbre.core import params
 from timbre.core.content import file_sha256
 from timbre.core.errors import DataError, TimbreError, TrackingError, raise_all
 from timbre.core.records import EARLY_TAG, Sample, beginning, early_ending, from_json
+from timbre.core.running import undisturbed
 from timbre.core.safe_text import redacted, visible, warn
 from timbre.evaluation import metrics as evidence
 from timbre.evaluation import mos, score_rows
@@ -84,6 +85,7 @@ def track(files: TrackedFiles, parameters: dict[str, Any]) -> str:
     return done
 
 
+@undisturbed()
 def record(client: MlflowClient, files: TrackedFiles, key: str, parameters: dict[str, Any]) -> str:
     experiment = tracking.experiment_of(client)
     assert experiment is not None

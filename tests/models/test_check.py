@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +16,7 @@ from stages import check as stage
 from stages.check import Hearing, hear, main
 from tests.support.paths import ROOT
 from timbre import asr, audio
-from timbre.asr import shared_silence, silent_tail
+from timbre.asr import greedy, shared_silence, silent_tail
 from timbre.core.records import Clip, Label, read_jsonl, write_jsonl
 from timbre.core.sections import CheckParams, SpeakerParams, WhisperParams
 from timbre.mapping import batch
@@ -220,20 +220,20 @@ def test_a_clip_is_heard_to_its_end_where_whisper_stops_in_the_middle(
 ) -> None:
     import whisper
 
-    model, decode = asr.load(MODEL), whisper.decode
+    model, decode = asr.load(MODEL), greedy.decoded
     sounds = [audio.read(clips / f"{one.id}.flac", asr.SAMPLE_RATE)[0] for one in CLIPS[:2]]
     both = np.concatenate(sounds)
     zero = whisper.tokenizer.get_tokenizer(model.is_multilingual).timestamp_begin
 
-    def stops(model: object, features: object, options: whisper.DecodingOptions) -> object:
+    def stops(package: object, model: object, features: object, options: whisper.DecodingOptions) -> Sequence[object]:
         """As real Whispers do: the first end that is written ends the window."""
-        found = decode(model, features, options)
+        found = decode(package, model, features, options)
         if options.without_timestamps:
             return found
         return [replace(one, text="The captain", tokens=[zero, 42, zero + 50]) for one in found]
 
     whole = asr.hear(model, [both], ["en"])[0].text
-    monkeypatch.setattr(whisper, "decode", stops)
+    monkeypatch.setattr(greedy, "decoded", stops)
     assert asr.hear(model, [both], ["en"])[0].text == whole
     assert len(whole.split()) > 12
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -140,3 +141,28 @@ def test_tokens_of_one_embedding_get_their_scores_from_one_row(plain: Any, tmp_p
     assert torch.allclose(ours, theirs, atol=1e-4)
     untaught = asr.load(WhisperParams(str(random_whisper(tmp_path / "whisper.pt"))))
     assert len(untaught.decoder.token_embedding.weight) == 51864, "each has its own"
+
+
+def test_text_without_a_mark_is_tokenised_without_a_search_for_special_tokens() -> None:
+    encoding = lean_whisper.load().tokenizer.get_encoding("gpt2")
+    whispers = functools.partial(type(encoding).encode, encoding)
+    for text in ("", " Passengers to pier five, please.", "Ende – naïve ♪♪ <x> |>", "a\ud800b"):
+        assert encoding.encode(text) == whispers(text)
+    with pytest.raises(ValueError, match="endoftext"):
+        encoding.encode("the end<|endoftext|>")
+    marked = "the end<|endoftext|>"
+    assert encoding.encode(marked, allowed_special="all") == whispers(marked, allowed_special="all")
+
+
+def test_a_whisper_is_made_without_random_weights_and_other_models_with_them() -> None:
+    before = torch.get_rng_state()
+    with lean_whisper.unfilled():
+        torch.nn.Embedding(3, 3), torch.nn.Conv1d(1, 1, 1), torch.nn.Linear(3, 3)
+    assert torch.equal(torch.get_rng_state(), before)
+    asr._load.cache_clear()
+    asr.load(TINY)
+    assert torch.equal(torch.get_rng_state(), before)
+    for make in (lambda: torch.nn.Embedding(3, 3), lambda: torch.nn.Conv1d(1, 1, 1), lambda: torch.nn.Linear(3, 3)):
+        torch.set_rng_state(before)
+        make()
+        assert not torch.equal(torch.get_rng_state(), before)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import signal
 import sqlite3
 import subprocess
@@ -57,3 +59,23 @@ def test_a_store_with_runs_or_of_somebody_else_is_never_replaced(tmp_path: Path)
         before = path.read_bytes()
         database.make(path)
         assert path.read_bytes() == before
+
+
+def test_a_new_store_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps, link = [], os.link
+
+    def named(source: Path, target: Path) -> None:
+        steps.append("named")
+        link(source, target)
+
+    monkeypatch.setattr(os, "fsync", lambda _: steps.append("on the disk"))
+    monkeypatch.setattr(os, "link", named)
+    database.make(tmp_path / "mlflow.db")
+    assert steps == ["on the disk", "named"]
+
+
+def test_a_store_that_has_its_name_waits_for_the_disk_and_garbage_is_looked_for_again(tmp_path: Path) -> None:
+    client = tracking.connect(f"sqlite:///{tmp_path}/mlflow.db")
+    with client._tracking_client.store.engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
+    assert gc.isenabled()

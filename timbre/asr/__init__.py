@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from timbre.asr import computed_once, ctranslate2_weights, lean_whisper, shared_silence, silent_tail
+from timbre.asr import computed_once, ctranslate2_weights, greedy, lean_whisper, shared_silence, silent_tail
 from timbre.asr.normalising import normalise, normaliser
 from timbre.core.content import file_sha256
 from timbre.core.errors import ModelError
@@ -95,7 +95,8 @@ def _load(params: WhisperParams, changed: int) -> Model:
 
 def _openai(name: str) -> Model:
     try:
-        return lean_whisper.load().load_model(name).eval()
+        with lean_whisper.unfilled():
+            return lean_whisper.load().load_model(name).eval()
     except OSError as error:  # urllib's errors are OSErrors
         raise ModelError(
             f"whisper.model: {name} could not be downloaded: {error}; get online and run `dvc repro` again, or name "
@@ -115,7 +116,8 @@ def _converted(folder: Path) -> Model:
 
     kinds = lean_whisper.load().model
     dimensions, weights, heads = ctranslate2_weights.read(folder)
-    model = kinds.Whisper(kinds.ModelDimensions(**dimensions))
+    with lean_whisper.unfilled():
+        model = kinds.Whisper(kinds.ModelDimensions(**dimensions))
     try:
         model.load_state_dict({name: torch.tensor(values) for name, values in weights.items()})
     except RuntimeError as error:
@@ -190,7 +192,7 @@ def _to_the_end(model: Model, features: Any, seconds: Sequence[float], language:
     """
     whisper = lean_whisper.load()
     options = {"language": language, "temperature": 0.0, "fp16": fp16}
-    timed = whisper.decode(model, features, whisper.DecodingOptions(**options, max_initial_timestamp=None))
+    timed = greedy.decoded(whisper, model, features, whisper.DecodingOptions(**options, max_initial_timestamp=None))
     texts = [one.text for one in timed]
     doubtful = [
         place
@@ -198,7 +200,8 @@ def _to_the_end(model: Model, features: Any, seconds: Sequence[float], language:
         if seconds[place] - _last_time(model, one.tokens) > UNHEARD or one.compression_ratio > LOOPING
     ]
     if doubtful:
-        again = whisper.decode(model, features[doubtful], whisper.DecodingOptions(**options, without_timestamps=True))
+        untimed = whisper.DecodingOptions(**options, without_timestamps=True)
+        again = greedy.decoded(whisper, model, features[doubtful], untimed)
         for place, one in zip(doubtful, again, strict=True):
             if one.compression_ratio <= max(LOOPING, timed[place].compression_ratio):
                 texts[place] = one.text

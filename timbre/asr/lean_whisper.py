@@ -12,14 +12,18 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from timbre.asr import greedy
+
 NUMBA = "numba"
+MARK = "<|"  # begins each of Whisper's special tokens
 WIDTH = 7  # frames of a median
 # Pairs to be put in order, one after the other; then the fourth of seven is in its place
 ORDERED = ((0, 5), (0, 3), (1, 6), (2, 4), (0, 1), (3, 5), (2, 6), (2, 3), (3, 6), (4, 5), (1, 4), (1, 3), (3, 4))
@@ -33,6 +37,10 @@ def load() -> Any:
     whisper.timing.dtw_cpu = dtw
     if filtered := getattr(whisper.timing, "median_filter", None):
         whisper.timing.median_filter = functools.partial(medians, filtered)
+    if tokenizer := getattr(whisper, "tokenizer", None):
+        tokenizer.get_encoding = functools.cache(functools.partial(_encoding, tokenizer.get_encoding))
+    if decoding := getattr(whisper, "decoding", None):
+        greedy.lighten(decoding)
     return whisper
 
 
@@ -54,6 +62,31 @@ def _imported() -> ModuleType:
 
 def _unchanged(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
+
+
+def _encoding(whispers: Callable[..., Any], *named: Any, **more: Any) -> Any:
+    """Whisper's, which looks for special tokens, 1,600 of which take a while to be put into a pattern, only in text
+    that may hold one."""
+    encoding = whispers(*named, **more)
+    encode = encoding.encode
+    encoding.encode = lambda text, **how: encode(text, **how) if how or MARK in text else encoding.encode_ordinary(text)
+    return encoding
+
+
+@contextmanager
+def unfilled() -> Iterator[None]:
+    """A model's layers are made without the random weights that a file's take the place of."""
+    import torch
+
+    kinds = (torch.nn.Linear, torch.nn.Embedding, torch.nn.modules.conv._ConvNd)
+    fillings = [kind.reset_parameters for kind in kinds]
+    for kind in kinds:
+        kind.reset_parameters = lambda _: None
+    try:
+        yield
+    finally:
+        for kind, filling in zip(kinds, fillings, strict=True):
+            kind.reset_parameters = filling
 
 
 def medians(whispers: Callable[..., Any], x: Any, width: int) -> Any:

@@ -44,6 +44,8 @@ MIN_RATE_OF_MPEG_1 = 32_000  # Hz
 LEVEL_WINDOW = 0.01  # seconds per value of `levels`
 
 _one_stderr = threading.Lock()
+_READ: dict[Path, tuple[Samples, int]] = {}  # at their own rate; see `remembered`
+_remembering: list[bool] = []
 
 # Audio containers only: a playlist or script posing as audio could make ffmpeg open other files.
 CONTAINERS = "aac,ac3,aiff,amr,asf,avi,caf,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,wav,w64,webm"
@@ -121,12 +123,27 @@ def check(original: Path, name: str, start: float | None = None, end: float | No
 
 def read(path: Path, rate: int | None = None, start: float = 0.0, end: float | None = None) -> tuple[Samples, int]:
     """start–end (seconds) of the file as one channel, at its own or the given rate, and the rate."""
-    name = str(path)
-    with _opened(path, name) as file:
-        parts = [part.mean(axis=1) for part in _blocks(file, name, start, end)]
-        samples = np.concatenate([np.empty(0, np.float32), *parts], dtype=np.float32)
-        own_rate: int = file.samplerate
+    whole = start == 0 and end is None
+    if (known := _READ.get(path) if whole else None) is None:
+        name = str(path)
+        with _opened(path, name) as file:
+            parts = [part.mean(axis=1) for part in _blocks(file, name, start, end)]
+            known = np.concatenate([np.empty(0, np.float32), *parts], dtype=np.float32), int(file.samplerate)
+        if whole and _remembering:
+            _READ[path] = known
+    samples, own_rate = known
     return (samples, own_rate) if rate is None else (resample(samples, own_rate, rate), rate)
+
+
+@contextlib.contextmanager
+def remembered() -> Iterator[None]:
+    """Whole files that this process reads stay in memory meanwhile, for who needs each of them several times."""
+    _remembering.append(True)
+    try:
+        yield
+    finally:
+        _remembering.pop()
+        _READ.clear()
 
 
 def read_all(paths: Sequence[Path], rate: int) -> list[Samples]:

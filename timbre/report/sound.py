@@ -30,7 +30,7 @@ from timbre.core.errors import AudioError, DataError
 from timbre.core.records import Sample, from_json
 from timbre.report import kept_sounds
 
-VERSION = 3  # raise when the code makes other players or pictures of the same sound
+VERSION = 4  # raise when the code makes other players or pictures of the same sound
 RATES = (16_000, 22_050, 24_000)  # Hz that are kept; others become the last
 AT_ONCE = 128  # players that are encoded together: a few minutes of sound in memory
 

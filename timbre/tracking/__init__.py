@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from timbre.core.content import content_key, file_sha256
 from timbre.core.errors import TrackingError
+from timbre.core.running import undisturbed
 from timbre.core.safe_text import redacted
 from timbre.tracking import database
 
@@ -78,6 +79,7 @@ def _files(path: Path) -> Iterator[Path]:
         yield path
 
 
+@undisturbed()
 def connect(uri: str | None = None) -> MlflowClient:
     """A client of a store that answers; TrackingError within seconds where it does not."""
     uri = uri or store_uri()

@@ -212,3 +212,20 @@ def test_many_files_are_read_in_their_order_and_the_first_that_is_none_is_told(t
     paths[3].write_bytes(b"nothing")
     with pytest.raises(AudioError, match=r"3\.flac"):
         audio.read_all(paths, 16_000)
+
+
+def test_a_whole_file_is_read_once_while_it_is_remembered(tmp_path: Path) -> None:
+    path = write(tmp_path / "one.flac")
+    with audio.remembered():
+        part, _ = audio.read(path, None, 0.5, 1.0)
+        samples, rate = audio.read(path)
+        path.unlink()
+        again, own_rate = audio.read(path)
+        at_16_khz, _ = audio.read(path, 16_000)
+        with pytest.raises(AudioError, match="does not exist"):
+            audio.read(path, None, 0.5, 1.0)
+    assert (len(part), rate, own_rate) == (RATE // 2, RATE, RATE)
+    assert np.array_equal(samples, again)
+    assert np.array_equal(at_16_khz, audio.resample(samples, RATE, 16_000))
+    with pytest.raises(AudioError, match="does not exist"):
+        audio.read(path)
