@@ -209,14 +209,6 @@ def test_a_fork_computes_as_a_process_of_its_own_and_draws_numbers_of_its_own(
     assert warm["train"]["drawn"] != warm["generate"]["drawn"]
 
 
-def test_a_fork_gets_its_memory_in_large_pages(pipeline: Pipeline) -> None:
-    if "[madvise]" not in Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text():
-        pytest.skip("the kernel gives large pages to nobody, or to all")
-    flags = 'Path("/proc/self/smaps").read_text().partition("[heap]")[2].partition("VmFlags:")[2].split("\\n")[0]'
-    pipeline.write(one=f"facts['large'] = 'hg' in {flags}.split()")
-    assert [pipeline.repro(TIMBRE_WARM=switch)["one"]["large"] for switch in "01"] == [False, True]
-
-
 def test_nothing_is_forked_once_a_library_has_begun_a_thread(pipeline: Pipeline) -> None:
     (pipeline.root / "threaded.py").write_text(
         "import threading\nthreading.Thread(target=threading.Event().wait).start()\n"

@@ -30,8 +30,6 @@ MODULE = "timbre.mapping.warm_process"
 STAGE = "DVC_STAGE"  # the one variable that DVC gives each stage anew
 SHELLS = {"sh", "bash", "dash", "zsh", "fish", "ksh"}
 PATIENCE = 120.0  # seconds; imports from a slow disk take long
-# glibc asks for memory in large pages, if it is told so as a process begins; `generate` then meets a tenth of the pages
-MEMORY = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 # Where a variable's name begins so, something looks into this process, or has started several of them
 APART = ("COVERAGE_", "PYDEVD", "PYTHONINSPECT", "PYTHONPROFILE", "PYTHONTRACE", "RAY_", "TORCHELASTIC_", "WORLD_SIZE")
@@ -105,8 +103,7 @@ def _connect(server: socket.socket, dvc: int, start: bool) -> None:
                     for number in range(3):
                         os.dup2(nowhere, number)
                     listener.set_inheritable(True)
-                    words = [sys.executable, "-m", MODULE, str(listener.fileno()), str(dvc)]
-                    os.execve(sys.executable, words, MEMORY | os.environ)
+                    os.execv(sys.executable, [sys.executable, "-m", MODULE, str(listener.fileno()), str(dvc)])
                 finally:
                     os._exit(1)
         server.connect(address)

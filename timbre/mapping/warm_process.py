@@ -21,16 +21,13 @@ from contextlib import suppress
 from types import ModuleType
 from typing import Any, NoReturn
 
-from timbre.mapping.warm import FAMILIES, LEAN, MEMORY, PASSED_ON, PATIENCE, STAGE, surroundings, user
+from timbre.mapping.warm import FAMILIES, LEAN, PASSED_ON, PATIENCE, STAGE, surroundings, user
 
 LONGEST = 1 << 20  # bytes of a request
 DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl
 
 
 def _serve(listener: socket.socket, dvc: int) -> None:
-    for name, value in MEMORY.items():
-        if os.environ.get(name) == value:
-            del os.environ[name]  # it is this process' own, and no stage has it
     own, ended = surroundings(), os.pidfd_open(dvc)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
     waited: list[Any] = [listener, ended]
