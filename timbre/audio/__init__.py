@@ -44,8 +44,9 @@ MIN_RATE_OF_MPEG_1 = 32_000  # Hz
 LEVEL_WINDOW = 0.01  # seconds per value of `levels`
 
 _one_stderr = threading.Lock()
+REMEMBERED = 1 << 26  # samples, a quarter of a gigabyte
 _READ: dict[Path, tuple[Samples, int]] = {}  # at their own rate; see `remembered`
-_remembering: list[bool] = []
+_room = [0]  # samples that may still be remembered
 
 # Audio containers only: a playlist or script posing as audio could make ffmpeg open other files.
 CONTAINERS = "aac,ac3,aiff,amr,asf,avi,caf,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,wav,w64,webm"
@@ -129,20 +130,21 @@ def read(path: Path, rate: int | None = None, start: float = 0.0, end: float | N
         with _opened(path, name) as file:
             parts = [part.mean(axis=1) for part in _blocks(file, name, start, end)]
             known = np.concatenate([np.empty(0, np.float32), *parts], dtype=np.float32), int(file.samplerate)
-        if whole and _remembering:
-            _READ[path] = known
+        if whole and len(known[0]) <= _room[0]:
+            _READ[path], _room[0] = known, _room[0] - len(known[0])
     samples, own_rate = known
     return (samples, own_rate) if rate is None else (resample(samples, own_rate, rate), rate)
 
 
 @contextlib.contextmanager
 def remembered() -> Iterator[None]:
-    """Whole files that this process reads stay in memory meanwhile, for who needs each of them several times."""
-    _remembering.append(True)
+    """Whole files that this process reads stay in memory meanwhile, as many as there is room for: for who needs each of
+    them several times."""
+    _room[0] = REMEMBERED
     try:
         yield
     finally:
-        _remembering.pop()
+        _room[0] = 0
         _READ.clear()
 
 

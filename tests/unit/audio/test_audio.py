@@ -229,3 +229,15 @@ def test_a_whole_file_is_read_once_while_it_is_remembered(tmp_path: Path) -> Non
     assert np.array_equal(at_16_khz, audio.resample(samples, RATE, 16_000))
     with pytest.raises(AudioError, match="does not exist"):
         audio.read(path)
+
+
+def test_no_more_is_remembered_than_there_is_room_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [write(tmp_path / f"{name}.flac") for name in ("one", "two")]
+    monkeypatch.setattr(audio, "REMEMBERED", len(audio.read(paths[0])[0]))
+    with audio.remembered():
+        for path in paths:
+            audio.read(path)
+            path.unlink()
+        audio.read(paths[0])
+        with pytest.raises(AudioError, match="does not exist"):
+            audio.read(paths[1])
