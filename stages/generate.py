@@ -116,18 +116,27 @@ def speak(
     batch: Sequence[tuple[Sample, Request]], voice: VoiceParams, adapter: Path, params: GenerateParams, speed: Speed
 ) -> Iterator[Files]:
     """Base samples and then tuned ones, as they come in the plan, so that each model is loaded once."""
-    how = sentence.speaking(params, slots=params.batch)
     for worn in dict.fromkeys(sample.adapter for sample, _ in batch):
         rows = [row for row in batch if row[0].adapter == worn]
-        model = families.load_once(voice, adapter if worn else None, params.precision, speaking=True)
-        spoken = model.speak([request for _, request in rows], how)
-        for sample, _ in rows:
-            began = time.perf_counter()
-            sound, ended = next(spoken)
-            speed.seconds += time.perf_counter() - began
-            record = replace(sample, seconds=len(sound) / model.sample_rate, ended=ended)
-            speed.samples, speed.speech_seconds = speed.samples + 1, speed.speech_seconds + record.seconds
-            yield {".flac": sentence.flac(sound, model.sample_rate), ".json": f"{to_json(record)}\n".encode()}
+        yield from spoken_by(voice, adapter if worn else None, rows, params, speed)  # and then lets its model go
+
+
+def spoken_by(
+    voice: VoiceParams,
+    adapter: Path | None,
+    rows: Sequence[tuple[Sample, Request]],
+    params: GenerateParams,
+    speed: Speed,
+) -> Iterator[Files]:
+    model = families.load_once(voice, adapter, params.precision, speaking=True)
+    spoken = model.speak([request for _, request in rows], sentence.speaking(params, slots=params.batch))
+    for sample, _ in rows:
+        began = time.perf_counter()
+        sound, ended = next(spoken)
+        speed.seconds += time.perf_counter() - began
+        record = replace(sample, seconds=len(sound) / model.sample_rate, ended=ended)
+        speed.samples, speed.speech_seconds = speed.samples + 1, speed.speech_seconds + record.seconds
+        yield {".flac": sentence.flac(sound, model.sample_rate), ".json": f"{to_json(record)}\n".encode()}
 
 
 def main(

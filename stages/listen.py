@@ -56,11 +56,14 @@ def spoken_samples(table: Path, samples: Path) -> list[Sample]:
 
 def speak(batch: Sequence[tuple[Point, Path, Request]], voice: VoiceParams, params: GenerateParams) -> Iterator[Files]:
     for point, adapter, request in batch:
-        model = families.load_once(voice, adapter, params.precision, speaking=True)
-        (spoken,) = model.speak([request], sentence.speaking(params))
-        sound = spoken.sound
-        spoken_point = replace(point, seconds=len(sound) / model.sample_rate, ended=spoken.ended)
-        yield {".flac": sentence.flac(sound, model.sample_rate), ".json": f"{to_json(spoken_point)}\n".encode()}
+        yield spoken_by(families.load_once(voice, adapter, params.precision, speaking=True), point, request, params)
+
+
+def spoken_by(model: families.Voice, point: Point, request: Request, params: GenerateParams) -> Files:
+    (spoken,) = model.speak([request], sentence.speaking(params))
+    spoken_point = replace(point, seconds=len(spoken.sound) / model.sample_rate, ended=spoken.ended)
+    sound = sentence.flac(spoken.sound, model.sample_rate)
+    return {".flac": sound, ".json": f"{to_json(spoken_point)}\n".encode()}
 
 
 def main(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import weakref
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -147,6 +149,23 @@ def test_samples_are_the_same_bytes_in_slots_of_any_number(model: VoiceParams, a
         make(tmp_path / str(slots), model, adapter, dataclasses.replace(PARAMS, batch=slots, temperature=0.0))
     for path in (tmp_path / "1").iterdir():
         assert path.read_bytes() == (tmp_path / "5" / path.name).read_bytes()
+
+
+def test_memory_holds_one_model_at_a_time(
+    model: VoiceParams, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, models, others = families.load, list[weakref.ref[Any]](), list[int]()
+
+    def counted(*named: Any, **more: Any) -> families.Voice:
+        others.append(sum(each() is not None for each in models))
+        voice = load(*named, **more)
+        models.append(weakref.ref(voice.model))
+        return voice
+
+    monkeypatch.setattr(families, "load", counted)
+    monkeypatch.setattr(families, "_loaded", {})
+    make(tmp_path, model, adapter)
+    assert others == [0, 0], "the base is gone when the tuned voice is loaded"
 
 
 def test_a_sample_depends_on_its_own_prompt_seed_model_and_reference() -> None:

@@ -7,7 +7,7 @@ pinned revision, by the same code.
 
 from __future__ import annotations
 
-import functools
+import gc
 import importlib
 import re
 from pathlib import Path
@@ -49,6 +49,7 @@ __all__ = [
 
 FREE = ("apache-2.0", "mit", "bsd-3-clause", "cc0-1.0", "unlicense")  # that ask for no more than their own text
 _FRONT = re.compile(r"---\n(.*?)\n---\n", re.DOTALL)  # what the hub reads of a card
+_loaded: dict[tuple[object, ...], Voice] = {}  # the one that was asked for last
 
 
 def load_once(
@@ -58,20 +59,26 @@ def load_once(
 
     Who is only `speaking` may get it sooner; the voice loads the rest when anything else is asked of it.
     """
-    loaded = _loaded(voice, adapter, precision, speaking)
+    which = voice, adapter, precision, speaking
+    if which not in _loaded:
+        _let_go()
+        _loaded[which] = load(voice, adapter, precision, speaking=speaking)
+    loaded = _loaded[which]
     settle(loaded.model)
     return loaded
 
 
 def load_anew(voice: VoiceParams, adapter: Path | None = None, precision: Precision = "auto") -> Voice:
     """`load_once` after a model has failed: nothing of it is kept."""
-    _loaded.cache_clear()
+    _let_go()
     return load_once(voice, adapter, precision)
 
 
-@functools.lru_cache(maxsize=1)
-def _loaded(voice: VoiceParams, adapter: Path | None, precision: Precision, speaking: bool) -> Voice:
-    return load(voice, adapter, precision, speaking=speaking)
+def _let_go() -> None:
+    """Before another is loaded, so that memory holds one at a time, unless somebody still has the last one."""
+    if _loaded:
+        _loaded.clear()
+        gc.collect()
 
 
 def load(
