@@ -1,10 +1,10 @@
-"""What openai-whisper does for each token beside asking its model, in a quarter of the time: rules for times, choice.
+"""Whisper's greedy decoding without the work that changes no token.
 
     decoded(whisper, model, features, options)      # as whisper.decode, but for `avg_logprob`, which is 0
 
-Of 50,000 scores whisper computes the logarithms of all shares, twice, and looks for the largest one after the other.
-Which is the largest, and whether times together beat every word, can be seen in the scores as they are; only who asks
-how sure it was needs the logarithms, once.
+For each token openai-whisper computes log_softmax of 50,000 logits twice, and torch's argmax is slow. Which token is
+the likeliest, and whether the timestamps together are likelier than any word, the logits themselves say; only
+`avg_logprob` needs log_softmax, once.
 """
 
 from __future__ import annotations
