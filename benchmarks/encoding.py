@@ -14,7 +14,6 @@ import argparse
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,8 +24,8 @@ from benchmarks.table import ResultTable, TimedRow, race
 from timbre.core.running import settle
 from timbre.core.sections import WhisperParams
 from timbre.families import Audio
+from timbre.families.csm.codec import CsmCodec
 from timbre.families.csm.mimi import CodecStream, pieces
-from timbre.families.csm.model import Csm
 from timbre.families.frame_loop import Frames
 
 ROOT = Path(__file__).parent.parent
@@ -49,64 +48,63 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def measure(options: argparse.Namespace) -> Iterator[ResultTable]:
     for size in options.size:
         longest = options.seconds or (5 if size == "tiny" else 30 if options.device == "cuda" else 10)
-        yield codec(size, options.device, options.clips, longest, options.runs)
+        yield encoding(size, options.device, options.clips, longest, options.runs)
         yield decoding(size, options.device, options.runs)
     yield hearing(options.clips, options.runs)
 
 
-def codec(size: str, device: str, clips: int, longest: float, runs: int) -> ResultTable:
-    voice = with_codec(size, device)
+def encoding(size: str, device: str, clips: int, longest: float, runs: int) -> ResultTable:
+    codec = with_codec(size, device)
     random = np.random.default_rng(0)
-    lengths = np.linspace(longest / 2, longest, clips) * voice.sample_rate
+    lengths = np.linspace(longest / 2, longest, clips) * codec.sample_rate
     sounds = [random.normal(0, 0.1, int(length)).astype(np.float32) for length in lengths]
-    calls: dict[str, Callable[[], object]] = {"each clip whole": lambda: [whole(voice, sound) for sound in sounds]}
+    calls: dict[str, Callable[[], object]] = {"each clip whole": lambda: [whole(codec, sound) for sound in sounds]}
     for batch in BATCHES:
-        calls[_name(batch)] = lambda batch=batch: [voice.encode(some) for some in _cut(sounds, batch)]
-    whole(voice, sounds[0])
+        calls[_name(batch)] = lambda batch=batch: [codec.encode(some) for some in _cut(sounds, batch)]
+    whole(codec, sounds[0])
     seconds = race(calls, runs, warmup=int(device == "cuda"))
-    limit = operations(voice) * lengths.sum() / voice.sample_rate / limits.arithmetic(device)
-    rows = [TimedRow(name, seconds[name], _minutes(sounds, voice.sample_rate), limit) for name in calls]
+    limit = operations(codec) * lengths.sum() / codec.sample_rate / limits.arithmetic(device)
+    rows = [TimedRow(name, seconds[name], _minutes(sounds, codec.sample_rate), limit) for name in calls]
     title = f"codec of {size} on {device}, {clips} clips of {longest / 2:g} to {longest:g} s"
     return ResultTable(title, rows, baseline="each clip whole", rate=RATE)
 
 
 def decoding(size: str, device: str, runs: int) -> ResultTable:
     """Samples of 2 to 4 s as they are decoded, as they are streamed, and side by side."""
-    voice = with_codec(size, device)
-    random, config = np.random.default_rng(0), voice.base.codec_model.config
-    lengths = (np.linspace(2, 4, SAMPLES) * voice.frame_rate).astype(int)
-    samples = [random.integers(0, config.codebook_size, (n, voice.codebooks)).astype(np.int16) for n in lengths]
+    codec = with_codec(size, device)
+    random, config = np.random.default_rng(0), codec.model.config
+    lengths = (np.linspace(2, 4, SAMPLES) * codec.frame_rate).astype(int)
+    samples = [random.integers(0, config.codebook_size, (n, codec.codebooks)).astype(np.int16) for n in lengths]
     padded = np.stack([np.pad(codes, ((0, lengths[-1] - len(codes)), (0, 0))) for codes in samples])
-    frames = torch.from_numpy(padded.astype(np.int64)).transpose(1, 2).to(voice.device)  # (B, codebooks, frames)
+    frames = torch.from_numpy(padded.astype(np.int64)).transpose(1, 2).to(codec.model.device)  # (B, codebooks, frames)
 
     def together() -> None:
         with torch.no_grad():
-            voice.base.codec_model.decode(frames).audio_values.cpu()
+            codec.model.decode(frames).audio_values.cpu()
 
     calls: dict[str, Callable[[], object]] = {
-        "each sample whole": lambda: [voice.decode(codes) for codes in samples],
-        "each in the pieces of a stream": lambda: [streamed(voice, codes) for codes in samples],
+        "each sample whole": lambda: [codec.decode(codes) for codes in samples],
+        "each in the pieces of a stream": lambda: [streamed(codec, codes) for codes in samples],
         f"{SAMPLES} at once": together,
     }
     seconds = race(calls, runs)
-    minutes = lengths.sum() / voice.frame_rate / 60
+    minutes = lengths.sum() / codec.frame_rate / 60
     rows = [TimedRow(name, seconds[name], minutes) for name in calls]
     title = f"codec of {size} on {device}, {SAMPLES} samples of 2 to 4 s decoded"
     return ResultTable(title, rows, baseline="each sample whole", rate=RATE)
 
 
-def streamed(voice: Csm, codes: Frames) -> None:
-    stream = CodecStream(voice.base.codec_model)
+def streamed(codec: CsmCodec, codes: Frames) -> None:
+    stream = CodecStream(codec.model)
     for piece in pieces(codes):
         stream.feed(piece)
 
 
-def with_codec(size: str, device: str) -> Csm:
-    """A voice that can encode only: its decoders, 1.6 billion weights, have no part in it."""
+def with_codec(size: str, device: str) -> CsmCodec:
     if size == "tiny":
-        voice = shapes.csm("tiny", device)
-        settle(voice.base)
-        return voice
+        codec: CsmCodec = shapes.csm("tiny", device).codec
+        settle(codec.model)
+        return codec
     from transformers import MimiConfig, MimiModel
 
     torch.manual_seed(0)
@@ -115,23 +113,22 @@ def with_codec(size: str, device: str) -> Csm:
         if name.endswith("embed_sum"):  # a fresh codebook is all zeros
             buffer.normal_()
     settle(mimi)
-    config = SimpleNamespace(codec_config=mimi.config, max_position_embeddings=2048, num_codebooks=32)
-    return Csm(SimpleNamespace(codec_model=mimi.to(device).eval(), config=config, device=torch.device(device)), None)
+    return CsmCodec(mimi.to(device).eval(), mimi.config.num_quantizers)
 
 
-def whole(voice: Csm, sound: Audio) -> Any:
+def whole(codec: CsmCodec, sound: Audio) -> Any:
     """What the model's own card does: the sound as it is, one after the other."""
-    values = torch.from_numpy(sound)[None, None].to(voice.device)
+    values = torch.from_numpy(sound)[None, None].to(codec.model.device)
     with torch.no_grad():
-        return voice.base.codec_model.encode(values, num_quantizers=voice.codebooks).audio_codes.cpu()
+        return codec.model.encode(values, num_quantizers=codec.codebooks).audio_codes.cpu()
 
 
-def operations(voice: Csm) -> float:
+def operations(codec: CsmCodec) -> float:
     """Floating-point operations for a second of sound."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:
-        whole(voice, np.zeros(4 * voice.sample_rate, np.float32))
+        whole(codec, np.zeros(4 * codec.sample_rate, np.float32))
     return counter.get_total_flops() / 4
 
 

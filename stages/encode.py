@@ -61,9 +61,9 @@ def seconds(path: Path) -> float:
 
 
 def encode(clips: Sequence[tuple[Path, str]], voice: VoiceParams) -> Iterator[Files]:
-    model = families.load_once(voice)
-    sounds = audio.read_all([path for path, _ in clips], model.hearing_rate)
-    for (path, key), clip_codes in zip(clips, model.encode(sounds), strict=True):
+    codec = families.codec_once(voice)
+    sounds = audio.read_all([path for path, _ in clips], codec.hearing_rate)
+    for (path, key), clip_codes in zip(clips, codec.encode(sounds), strict=True):
         if not (frames := codes.frames(clip_codes)):
             raise AudioError(f"{path}: is empty; `TIMBRE_ANEW=1 dvc repro -f chunk` cuts all clips again")
         record = json.dumps({"key": key, "frames": frames})

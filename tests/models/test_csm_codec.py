@@ -64,14 +64,15 @@ def left(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_the_demos_codec_finds_the_codes_of_the_library(left: list[int]) -> None:
-    voice: Any = families.load_once(VoiceParams("csm", str(ROOT / "models/tiny/csm"), None))
-    recording, _ = audio.read(ROOT / "data/recordings/harbour-morning.flac", voice.hearing_rate, end=40.0)
+    codec: Any = families.load_codec(VoiceParams("csm", str(ROOT / "models/tiny/csm"), None))
+    recording, _ = audio.read(ROOT / "data/recordings/harbour-morning.flac", codec.hearing_rate, end=40.0)
     sounds = np.split(recording, [80_000, 160_000, 400_000])
     for part in sounds:
-        values = torch.from_numpy(np.pad(part, (0, -len(part) % voice._frame)))[None, None]
+        found = codec.encode([part])[0]["codes"]
+        mimi, values = codec.model, torch.from_numpy(np.pad(part, (0, -len(part) % codec.model.config.frame_size)))
         with torch.no_grad():
-            expected = voice.base.codec_model.encode(values, num_quantizers=voice.codebooks).audio_codes[0]
-        assert np.array_equal(voice.encode([part])[0]["codes"], expected.T.numpy())
+            expected = mimi.encode(values[None, None], num_quantizers=codec.codebooks).audio_codes[0]
+        assert np.array_equal(found, expected.T.numpy())
     assert len(left) < len(sounds), "most are not left to the library"
 
 

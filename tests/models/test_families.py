@@ -101,6 +101,45 @@ def test_codes_are_the_same_in_any_batch_and_keep_their_bytes(subject: Subject, 
     )
 
 
+def test_a_codec_alone_hears_and_sounds_as_the_voice_does(subject: Subject) -> None:
+    voice = subject.load()
+    for sounding_first in (True, False):
+        codec = families.load_codec(subject.params)
+        turns = subject.turns if sounding_first else []
+        again = [codec.resound(turn, None) for turn in turns]
+        for turn in subject.turns:
+            assert turn.clip
+            sound, _ = audio.read(turn.clip, codec.hearing_rate)
+            assert to_bytes(codec.encode([sound])[0]) == to_bytes(voice.encode([sound])[0])
+        again += [codec.resound(turn, None) for turn in subject.turns]
+        for turn, one in zip([*turns, *subject.turns], again, strict=True):
+            assert one.tobytes() == voice.resound(turn, None).tobytes()
+    assert (codec.sample_rate, codec.hearing_rate) == (voice.sample_rate, voice.hearing_rate)
+
+
+@pytest.mark.parametrize("subject", ["csm", "orpheus", "sovits"], indirect=True)
+def test_a_codec_alone_makes_nothing_that_finds_codes_for_words(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import CsmForConditionalGeneration, LlamaForCausalLM
+
+    from timbre.families.csm.speaking_parts import SpeakingParts
+    from timbre.families.sovits.stage1 import Stage1
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("nobody asked for it")
+
+    for kind in (CsmForConditionalGeneration, SpeakingParts, LlamaForCausalLM, Stage1):
+        monkeypatch.setattr(kind, "__init__", refuse)
+    codec, turn = families.codec_once(subject.params), subject.turns[0]
+    assert turn.clip
+    (codes,) = codec.encode([audio.read(turn.clip, codec.hearing_rate)[0]])
+    assert len(codec.resound(turn._replace(codes=codes), None))
+    assert families.codec_once(subject.params) is codec
+    with pytest.raises(AssertionError, match="nobody asked"):
+        subject.load()
+
+
 def test_codes_are_made_with_all_digits_whatever_is_allowed_elsewhere(subject: Subject) -> None:
     """On a GPU, convolutions leave many of them out."""
     convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul

@@ -112,13 +112,13 @@ def test_stage_2_learns_what_to_make_of_the_vector_and_is_exported(
     generator.losses(made).total.backward()
     optimiser.step()
     assert not torch.equal(voice.stage2.sv_emb.weight, before)
-    assert not any(weight.requires_grad for weight in voice.speakers.parameters())
+    assert not any(weight.requires_grad for weight in voice.codec.speakers.parameters())
 
     voice.save_adapter(tmp_path / "adapter")
     tuned = loaded(folder, tmp_path / "adapter")
     [own] = tuned.speak([Request("coffee please", (), 1, 0.6)], GREEDY)  # in the mean voice of the clips
     with torch.inference_mode():
-        mean = torch.stack([voice._style(audio.read(turn.clip, RATE)[0], turn)[0] for turn in turns]).mean(0)
+        mean = torch.stack([voice.codec.style(audio.read(turn.clip, RATE)[0], turn)[0] for turn in turns]).mean(0)
     assert torch.allclose(tuned.style, mean[0, :, 0], atol=1e-3)
     assert len(own.sound)
 

@@ -102,13 +102,31 @@ def test_tokens_are_those_of_transformers() -> None:
     assert quick.unknown_words(text) == whole.unknown_words(text) != []
 
 
-def test_it_loads_the_rest_when_it_is_to_hear(adapter: Path) -> None:
+def test_it_loads_the_rest_of_its_codec_when_it_is_to_hear(adapter: Path) -> None:
     sound = np.random.default_rng(0).normal(0, 0.1, 8000).astype(np.float32)
     whole, quick = (loaded(TINY, adapter, speaking=speaking) for speaking in (False, True))
     ((one,), (other,)) = (voice.encode([sound]) for voice in (whole, quick))
     assert (one["codes"] == other["codes"]).all()
+    assert quick.whole, "its decoders are as they were"
+    assert quick.decode(one["codes"]).tobytes() == whole.decode(one["codes"]).tobytes()
+
+
+def test_it_loads_the_rest_when_it_is_to_learn(adapter: Path) -> None:
+    quick = loaded(TINY, adapter, speaking=True)
+    quick.complete()
     assert not quick.whole
     assert quick.base.config.architectures
+    assert quick.codec.model is quick.base.codec_model
+
+
+@pytest.mark.parametrize("speaking", [False, True])
+def test_a_codec_keeps_all_digits_where_the_decoders_have_sixteen_bits(speaking: bool) -> None:
+    """A GPU has them by default; the codes of a clip would be others there."""
+    wide, narrow = (loaded(TINY, None, precision, speaking=speaking).base for precision in ("fp32", "bf16"))
+    assert narrow.lm_head.weight.dtype == torch.bfloat16
+    theirs = dict(narrow.codec_model.state_dict())
+    for name, value in wide.codec_model.state_dict().items():
+        assert torch.equal(value, theirs[name]), name
 
 
 def test_transformers_is_not_imported_to_speak(adapter: Path, tmp_path: Path) -> None:
@@ -159,6 +177,19 @@ def test_damage_is_told_as_ever(folder: Path, tmp_path: Path, damage: str) -> No
         )
     with pytest.raises(ModelError, match="the folder is incomplete or damaged"):
         loaded(base, speaking=True)
+
+
+@pytest.mark.parametrize("name", ["decoder.layers.0.conv.weight", "encoder.layers.0.conv.weight"])
+def test_a_codec_without_a_weight_is_refused(folder: Path, tmp_path: Path, name: str) -> None:
+    """transformers would fill it with noise."""
+    from safetensors.torch import load_file, save_file
+
+    base = shutil.copytree(folder, tmp_path / "csm")
+    kept = load_file(base / "model.safetensors")
+    del kept[f"codec_model.{name}"]
+    save_file(kept, base / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match="it lacks 1 weights, first"):
+        families.load_codec(VoiceParams("csm", str(base), None)).encode([np.zeros(8000, np.float32)])
 
 
 def test_an_adapter_that_peft_must_put_on_gets_the_whole_model(adapter: Path, tmp_path: Path) -> None:

@@ -37,7 +37,8 @@ HERE: dict[str, dict[str, Any]] = {
 
 
 def published_csm(folder: Path) -> Path:
-    """In the public layout: weights in shards beside an index, under transformers' own names."""
+    """In the public layout: weights in shards beside an index under names of their own, as `model.safetensors` is
+    another program's."""
     whole = random_csm(folder / "whole")
     from transformers import CsmForConditionalGeneration
 
@@ -45,7 +46,12 @@ def published_csm(folder: Path) -> Path:
     for path in whole.iterdir():
         if path.suffix != ".safetensors" and not (folder / "csm" / path.name).exists():
             shutil.copy(path, folder / "csm")
-    assert (folder / "csm/model.safetensors.index.json").is_file()
+    for path in (folder / "csm").glob("model*.safetensors*"):
+        path.rename(path.with_name(path.name.replace("model", "transformers")))
+    index, config = (folder / "csm" / name for name in ("transformers.safetensors.index.json", "config.json"))
+    index.write_text(index.read_text().replace('"model-', '"transformers-'))
+    config.write_text(json.dumps({**json.loads(config.read_text()), "transformers_weights": index.name}))
+    (folder / "csm/model.safetensors").write_bytes(b"of another program")
     return folder / "csm"
 
 
@@ -110,7 +116,7 @@ def test_csm_1b_is_fetched_at_its_commit_and_trained(voice: Repository, hub: Hub
     done = voice.repro(HF_TOKEN=hub.token, **online)
     assert done.trained
     fetched = set(hub.fetched)
-    assert f"{CSM}/model.safetensors.index.json" in fetched
+    assert f"{CSM}/transformers.safetensors.index.json" in fetched
     assert f"{ENCODER}/pytorch_model.bin" in fetched
     headline = json.loads((voice.root / "reports/metrics.json").read_text())
     assert 0 <= headline["wer"] <= 1

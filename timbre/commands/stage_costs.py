@@ -150,6 +150,8 @@ def _lines(
     minutes = f"{recorded / 60:.1f} minutes"
     hashed = cost_estimate.hashing(settings.voice.base)
     loaded = hashed + cost_estimate.loading(shape, device)
+    alone = family(settings.voice.family).load_codec is not None
+    codec = hashed + cost_estimate.loading_codec(shape, device) if alone else loaded
     yield _computed("fetch", "plain", FETCHED * recorded, minutes)
     yield _transcription(settings, device, recorded)
     yield _computed("segment", "plain", 0, f"{len(every)} clips")
@@ -162,7 +164,7 @@ def _lines(
     yield _computed("check", "torch", heard, f"{len(every)} clips heard")
     yield _computed("dataset", "plain", 0, f"{len(every)} clips")
     encoded = seconds * shape.codec.encoding / device.hearing_pace(shape.codec) + ENCODED * len(every)
-    yield _computed("encode", "voice", loaded + encoded, f"{len(every)} clips")
+    yield _computed("encode", "voice", codec + encoded, f"{len(every)} clips")
     yield _started(_training(settings.train, shape, device, talks, held, batch, here), "voice", loaded)
     if shape.waves:
         yield _waves(settings, shape.waves, device, train, talks)
@@ -179,7 +181,7 @@ def _lines(
     judged += cost_estimate.embedding(ear, [*spoken, *true, *true, *strange], device) + sum(true) * _sound(
         shape, device
     )
-    yield _computed("evaluate", "judge", loaded + judged, f"{len(texts)} samples heard")
+    yield _computed("evaluate", "judge", codec + judged, f"{len(texts)} samples heard")
     yield _computed("report", "plain", PICTURED * sum(spoken), f"{len(texts)} samples shown")
     yield _computed("track", "mlflow", 0, "one run")
 

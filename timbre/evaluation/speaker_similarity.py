@@ -178,13 +178,13 @@ def of_voice(vectors: Vectors, voice: str) -> Vectors:
 
 def resound(sound: JudgedSound, voice: VoiceParams, rate: int) -> Samples:
     """What the codec makes of the clip's codes, at `rate` Hz."""
-    model = families.load_once(voice, speaking=True)
+    codec = families.codec_once(voice)
     assert sound.said, "codes are of a clip"
     turn = clip_codes.turn(sound.said, sound.path.parent)
     # where a reference is something said before, codes alone make the sound
     kind, row = families.family(voice.family).cloning.kind, sound.reference
     reference = clip_codes.turn(row, sound.path.parent) if row and kind != "turns" else None
-    return audio.resample(model.resound(turn, reference), model.sample_rate, rate)
+    return audio.resample(codec.resound(turn, reference), codec.sample_rate, rate)
 
 
 def known_voices(vectors: Vectors) -> KnownVoices | None:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import gc
 import importlib
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Any, TypeVar, cast
 
 from timbre.core.content import content_key, file_sha256, files_key, model_files
 from timbre.core.errors import ModelError
@@ -22,6 +23,7 @@ from timbre.families.protocol import (
     WHOLE,
     Audio,
     Cloning,
+    Codec,
     Codes,
     Course,
     Family,
@@ -41,15 +43,16 @@ from timbre.families.protocol import (
 )  # fmt: skip
 
 __all__ = [
-    "WHOLE", "Audio", "Cloning", "Codes", "Course", "Family", "Lora", "Losses", "Mark", "Objective", "Part",
+    "WHOLE", "Audio", "Cloning", "Codec", "Codes", "Course", "Family", "Lora", "Losses", "Mark", "Objective", "Part",
     "Precision", "Request", "SpeakerTag", "Speaking", "Spoken", "Turn", "Voice", "WeightsLicence",
-    "adapter_fingerprint", "family", "fingerprint", "licence", "limits", "load", "load_anew", "load_once",
+    "adapter_fingerprint", "codec_once", "family", "fingerprint", "licence", "limits", "load", "load_anew", "load_once",
 ]  # fmt: skip
 
 
 FREE = ("apache-2.0", "mit", "bsd-3-clause", "cc0-1.0", "unlicense")  # that ask for no more than their own text
+Loaded = TypeVar("Loaded", bound=Codec)  # a voice, or its codec
 _FRONT = re.compile(r"---\n(.*?)\n---\n", re.DOTALL)  # what the hub reads of a card
-_loaded: dict[tuple[object, ...], Voice] = {}  # the one that was asked for last
+_loaded: dict[tuple[object, ...], Any] = {}  # the voice or codec that was asked for last
 
 
 def load_once(
@@ -60,10 +63,19 @@ def load_once(
     Who is only `speaking` may get it sooner; the voice loads the rest when anything else is asked of it.
     """
     which = voice, adapter, precision, speaking
+    return _once(which, lambda: load(voice, adapter, precision, speaking=speaking))
+
+
+def codec_once(voice: VoiceParams) -> Codec:
+    """Likewise the base's codec, where the rest of a voice is not needed."""
+    return _once((voice,), lambda: load_codec(voice))
+
+
+def _once(which: tuple[object, ...], load: Callable[[], Loaded]) -> Loaded:
     if which not in _loaded:
         _let_go()
-        _loaded[which] = load(voice, adapter, precision, speaking=speaking)
-    loaded = _loaded[which]
+        _loaded[which] = load()
+    loaded: Loaded = _loaded[which]
     settle(loaded.model)
     return loaded
 
@@ -89,6 +101,14 @@ def load(
     own = family(voice.family)
     way = (own.load_speaking if speaking else None) or own.load
     return way(voice.base, voice.revision, adapter, precision)
+
+
+def load_codec(voice: VoiceParams) -> Codec:
+    fingerprint(voice)
+    own = family(voice.family)
+    if own.load_codec is None:
+        return own.load(voice.base, voice.revision, None, "auto")
+    return own.load_codec(voice.base, voice.revision)
 
 
 def family(name: str) -> Family:

@@ -175,20 +175,25 @@ class Cloning(NamedTuple):
     # … of the clips that it learnt from, which lies beside the adapter
 
 
-class Voice(Protocol):
-    """A loaded model."""
+class Codec(Protocol):
+    """What makes codes of sound, and sound of codes."""
 
     model: Any  # the module, for threads and devices
     sample_rate: int  # Hz, of what it says
     hearing_rate: int  # Hz, of what `encode` is given
-    frame_rate: float  # frames per second
-    positions: int  # of the longest sequence, text and frames
 
     def encode(self, sounds: Sequence[Audio]) -> list[Codes]:
         """The codes of each sound, whatever others are in the batch."""
 
     def resound(self, turn: Turn, reference: Turn | None) -> Audio:
         """The clip again, as well as its codes can say it: the ceiling of what this family can speak."""
+
+
+class Voice(Codec, Protocol):
+    """A loaded model."""
+
+    frame_rate: float  # frames per second
+    positions: int  # of the longest sequence, text and frames
 
     def length(self, turns: Sequence[Turn]) -> int:
         """Positions that the turns take: those of each, added up."""
@@ -233,6 +238,7 @@ def every_frame(own: Any) -> float:
 
 
 Load = Callable[[str, str | None, Path | None, Precision], Voice]  # base, revision, adapter, precision
+LoadCodec = Callable[[str, str | None], Codec]  # base, revision
 
 
 class Family(NamedTuple):
@@ -250,4 +256,5 @@ class Family(NamedTuple):
     several_adapters: bool = False  # speaks with several adapters of one base at once; see `timbre.families.slots`
     marks: tuple[Mark, ...] = ("number",)  # what its sequence says of a speaker and a language
     load_speaking: Load | None = None  # the same voice sooner, where all it does is to speak
+    load_codec: LoadCodec | None = None  # its codec by itself; None: that is most of the voice
     front_end: str = ""  # version of what makes phones or tokens of text, where that is code: part of a fingerprint

@@ -205,6 +205,11 @@ def loading(shape: Shape, device: Device, *, speaks: bool = False) -> float:
     return shape.weights * size / LOADING + laid_out
 
 
+def loading_codec(shape: Shape, device: Device) -> float:
+    """Of a codec that is loaded by itself; none is in half precision."""
+    return shape.codec.weights * 4 / LOADING
+
+
 def adding(shape: Shape, device: Device) -> float:
     """Seconds until an adapter is added to the weights: it makes a change of their size, which is scaled and added."""
     return (shape.sentence.weights + shape.frame.weights) * (2 if device.half else 4) / ADDED

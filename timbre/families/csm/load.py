@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from timbre.core.errors import ModelError
 from timbre.families import lean_transformers
@@ -12,9 +17,59 @@ from timbre.families.csm.eight_bits import shrink
 from timbre.families.int8 import kind_for
 from timbre.families.precision import cast, device_for, dtype_of
 from timbre.families.protocol import Precision
-from timbre.families.published import SAFE, WEIGHTS, harmless
+from timbre.families.published import SAFE, WEIGHTS, harmless, quiet
 
+CODEC = r"^codec_model\."  # before the names of its weights
 HEARD = "backbone_model.embed_tokens.embed_audio_tokens.weight"  # shares the depth decoder's
+
+
+def whole_model(base: str, revision: str | None) -> tuple[Any, Any]:
+    """A CsmForConditionalGeneration and its tokenizer."""
+    with _told(base):
+        return from_pretrained(base, _where(base, revision))
+
+
+def whole_codec(base: str, revision: str | None) -> tuple[Any, int]:
+    """Its MimiModel alone, on its device, and how many of the codebooks are spoken."""
+    where = _where(base, revision)
+    with _told(base), lean_transformers.uncompiled():
+        from transformers import MimiModel
+
+        config = read_config(base, where)
+        codec = config.codec_config
+        codec.transformers_weights = getattr(config, "transformers_weights", None)  # the file, where it is named
+        model, report = MimiModel.from_pretrained(
+            base, config=codec, dtype=torch.float32, key_mapping={CODEC: ""}, output_loading_info=True,
+            **WEIGHTS, **where,
+        )  # fmt: skip
+        _refuse(sorted(set(report["missing_keys"]) & {name for name, _ in model.named_parameters()}))
+    return model.to(device_for("auto")).eval(), int(config.num_codebooks)
+
+
+def _where(base: str, revision: str | None) -> dict[str, Any]:
+    return {} if Path(base).is_dir() else {"revision": revision}
+
+
+@contextmanager
+def _told(base: str) -> Iterator[None]:
+    """What keeps it from being loaded, with what to do."""
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # peft's calls, not ours
+    quiet()
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        mend = "the folder is incomplete or damaged: restore it, or name another" if Path(base).is_dir() else (
+            "be online, accept the model's licence on its page on the hub and log in with `hf auth login`, "
+            "or name a folder"
+        )  # fmt: skip
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise ModelError(f"voice.base: {base} cannot be loaded ({reason}); {mend}") from error
+
+
+def _refuse(missing: list[str]) -> None:
+    """Weights that transformers would fill with noise."""
+    if missing:
+        raise ValueError(f"it lacks {len(missing)} weights, first {missing[0]}")
 
 
 def from_pretrained(base: str, where: dict[str, Any]) -> tuple[Any, Any]:
@@ -29,9 +84,7 @@ def from_pretrained(base: str, where: dict[str, Any]) -> tuple[Any, Any]:
         )
     shared = {HEARD} if tie(model) else set()
     decoders = ("backbone_", "depth_", "lm_head")
-    missing = sorted(name for name in set(report["missing_keys"]) - shared if name.startswith(decoders))
-    if missing:  # transformers fills them with noise
-        raise ValueError(f"it lacks {len(missing)} weights, first {missing[0]}")
+    _refuse(sorted(name for name in set(report["missing_keys"]) - shared if name.startswith(decoders)))
     return model, tokenizer
 
 
@@ -60,6 +113,7 @@ def prepare(model: Any, precision: Precision) -> Any:
     if precision == "int8":
         shrink(model, kind_for(device))
     if dtype_of(precision, device) == torch.bfloat16:
-        cast(model, torch.bfloat16)
-        model.codec_model.float()  # convolutions in half precision are coarse, and wrong on some CPUs
+        for part in model.children():
+            if part is not model.codec_model:  # convolutions in half precision are coarse, and wrong on some CPUs
+                cast(part, torch.bfloat16)
     return model.to(device).eval()

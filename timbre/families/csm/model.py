@@ -8,14 +8,12 @@ Loads any folder that `save_pretrained` wrote and any hub id alike. What is lear
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from timbre.core.errors import ModelError
@@ -23,16 +21,16 @@ from timbre.core.sections import CsmParams
 from timbre.families import lora as low_rank
 from timbre.families.batch_rows import own_rows, rounded
 from timbre.families.csm import file_tokenizer, speaking_parts
+from timbre.families.csm.codec import CsmCodec
 from timbre.families.csm.decode import Decoder
-from timbre.families.csm.load import from_pretrained, prepare
+from timbre.families.csm.load import prepare, whole_codec, whole_model
 from timbre.families.csm.losses import CsmBatch, label_losses, named_losses
-from timbre.families.csm.mimi import CodecStream, decoded, pieces
-from timbre.families.csm.mimi_hearing import encoded
+from timbre.families.csm.mimi import CodecStream, pieces
 from timbre.families.frame_loop import Frames
 from timbre.families.frame_voice import FrameVoice
 from timbre.families.llama import CausalLayers
 from timbre.families.lora import LoraCourse, merged
-from timbre.families.precision import all_digits, device_for
+from timbre.families.precision import device_for
 from timbre.families.protocol import (
     WHOLE,
     Audio,
@@ -45,7 +43,6 @@ from timbre.families.protocol import (
     Speaking,
     Turn,
 )  # fmt: skip
-from timbre.families.published import quiet
 from timbre.families.slots import Slots
 
 TARGETS = r".*(backbone_model|depth_decoder\.model)\.layers\.\d+\." + low_rank.PROJECTIONS  # never a layer of Mimi
@@ -62,7 +59,7 @@ class Row(NamedTuple):
 def load_speaking(base: str, revision: str | None, adapter: Path | None, precision: Precision) -> Csm:
     """What `load` gives, where all it does is to speak: on a CPU most of transformers is not imported for it.
 
-    Whatever else is asked of it, it loads the rest then.
+    When it is to hear, it loads the rest of its codec, and when it is to learn, the rest of it all.
     """
     whole = functools.partial(load, base, revision, adapter, precision)
     folder = Path(base)
@@ -73,22 +70,11 @@ def load_speaking(base: str, revision: str | None, adapter: Path | None, precisi
         return whole()
     if adapter:
         parts = merged(parts, adapter)
-    return Csm(prepare(parts, precision), tokenizer, whole)
+    return Csm(prepare(parts, precision), tokenizer, whole, lambda: whole_codec(base, revision)[0])
 
 
 def load(base: str, revision: str | None, adapter: Path | None, precision: Precision) -> Csm:
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # peft's calls, not ours
-    quiet()
-    local = Path(base).is_dir()
-    try:
-        model, tokenizer = from_pretrained(base, {} if local else {"revision": revision})
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        mend = "the folder is incomplete or damaged: restore it, or name another" if local else (
-            "be online, accept the model's licence on its page on the hub and log in with `hf auth login`, "
-            "or name a folder"
-        )  # fmt: skip
-        reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise ModelError(f"voice.base: {base} cannot be loaded ({reason}); {mend}") from error
+    model, tokenizer = whole_model(base, revision)
     if adapter:
         model = merged(model, adapter)
     return Csm(prepare(model, precision), tokenizer)
@@ -122,46 +108,34 @@ class CsmCourse(LoraCourse):
 class Csm(FrameVoice[Decoder]):
     """A loaded CSM."""
 
-    def __init__(self, base: Any, tokenizer: Any, whole: Callable[[], Csm] | None = None) -> None:
-        """`whole` loads it again where `base` is only those parts of a CsmForConditionalGeneration that speak."""
+    def __init__(
+        self, base: Any, tokenizer: Any, whole: Callable[[], Csm] | None = None, ear: Callable[[], Any] | None = None
+    ) -> None:
+        """`whole` and `ear` load it again, and its codec, where `base` is only those parts of a
+        CsmForConditionalGeneration that speak."""
         super().__init__(base, tokenizer)
         self.whole = whole
-        codec = base.config.codec_config
-        self.sample_rate: int = codec.sampling_rate
-        self.hearing_rate = self.sample_rate
-        self.frame_rate: float = codec.frame_rate
         self.positions: int = base.config.max_position_embeddings
         self.codebooks = self.frame_codes = int(base.config.num_codebooks)
-        self._frame: int = codec.frame_size  # samples
+        self.codec = codec = CsmCodec(base.codec_model, self.codebooks, ear)
+        self.sample_rate, self.hearing_rate, self.frame_rate = codec.sample_rate, codec.hearing_rate, codec.frame_rate
 
     def complete(self) -> None:
-        """Have all of the model from now on, to learn and to hear."""
+        """Have all of the model from now on, to learn."""
         if self.whole:
             loaded, self.whole = self.whole(), None
             self.base, self.model, self.tokenizer = loaded.base, loaded.model, loaded.tokenizer
+            self.codec = loaded.codec
             self.decoders.clear()
 
     def named(self, speaker: SpeakerTag) -> int:
         return speaker.number
 
-    @all_digits()
     def encode(self, sounds: Sequence[Audio]) -> list[Codes]:
-        """Codes of each sound. The codec is causal, so silence after a shorter sound of the batch changes nothing;
-        a begun last frame is filled with silence first, or its code would depend on what the batch adds."""
-        self.complete()
-        longest = max(-(-len(sound) // self._frame) for sound in sounds) * self._frame
-        padded = np.stack([np.pad(sound, (0, longest - len(sound))) for sound in sounds])
-        values = torch.from_numpy(padded)[:, None].to(self.device)  # (B, 1, samples)
-        with torch.inference_mode():
-            codes = encoded(self.base.codec_model, values, self.codebooks)
-        arrays = codes.transpose(1, 2).cpu().numpy().astype(np.int16)
-        frames = [-(-len(sound) // self._frame) for sound in sounds]
-        return [{"codes": np.ascontiguousarray(row[:count])} for row, count in zip(arrays, frames, strict=True)]
+        return self.codec.encode(sounds)
 
     def decode(self, codes: Frames) -> Audio:
-        if not len(codes):
-            return np.zeros(0, np.float32)
-        return decoded(self.base.codec_model, codes)
+        return self.codec.decode(codes)
 
     def length(self, turns: Sequence[Turn]) -> int:
         return len(self._row(turns).ids)

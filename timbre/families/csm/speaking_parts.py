@@ -4,14 +4,14 @@
 
 To speak, Timbre asks a model for its weights and sizes alone: the decode loop and the streaming codec are its own. So
 modules of torch under the names that the file has are enough, and transformers' classes, which cost more than a third
-of the time until a voice's first sound, are imported only to learn and to encode. Whatever is not as it is known here,
+of the time until a voice's first sound, are imported only to learn and to hear. Whatever is not as it is known here,
 another kind of angles or a weight too few, is left to transformers, which loads it or says what is wrong.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +27,30 @@ FILE = "model.safetensors"
 
 def read(base: Path) -> Any:
     """A module with the attributes of CsmForConditionalGeneration that speaking needs; None where it must be that."""
+    return _read(base, SpeakingParts)
+
+
+def read_codec(base: Path) -> Any:
+    """Its codec alone."""
+    return _read(base, codec_alone)
+
+
+def _read(base: Path, make: Callable[[FileWeights, Mapping[str, Any]], Any]) -> Any:
     try:
         content = json.loads((base / "config.json").read_bytes())
         if content["model_type"] != "csm":
             return None
         with safe_open(base / FILE, "pt") as file, torch.random.fork_rng(devices=[]):
-            weights = FileWeights(file)
-            return SpeakingParts(weights, content)
+            return make(FileWeights(file), content)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError):
         return None
+
+
+def codec_alone(weights: FileWeights, content: Mapping[str, Any]) -> SpeakingCodec:
+    config = codec_sizes(content["codec_config"])
+    if config.num_quantizers != content["num_codebooks"]:
+        raise Unfamiliar("num_codebooks")
+    return SpeakingCodec(weights, config)
 
 
 class FrameEmbedding(nn.Module):  # type: ignore[misc]

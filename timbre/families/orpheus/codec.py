@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from timbre.core.errors import ModelError
 from timbre.families.frame_loop import Frames
-from timbre.families.protocol import Audio
+from timbre.families.precision import all_digits
+from timbre.families.protocol import Audio, Codes, Turn
 
 LEVEL_SLOTS = ([0], [1, 4], [2, 3, 5, 6])  # slots of each level, in the order of time
 LONGEST_PIECE = 16  # coarse frames
@@ -57,21 +58,30 @@ class PlacedNoise(nn.Module):  # type: ignore[misc]  # torch is not typed here
         return x + torch.cat(noise).to(x) * self.linear(x)
 
 
-class Codec:
-    """See the module; `frame` is a coarse frame's samples."""
+class SnacCodec:
+    """See the module, and `timbre.families.protocol.Codec`; `frame` is a coarse frame's samples."""
 
     def __init__(self, snac: Any) -> None:
-        self.snac, self.rate, self.codes = snac, int(snac.sampling_rate), int(snac.codebook_size)
+        self.model, self.codes = snac, int(snac.codebook_size)
+        self.sample_rate = self.hearing_rate = int(snac.sampling_rate)
         self.frame = int(snac.hop_length * snac.vq_strides[0])
         self.reach = reach(snac.decoder_rates, int(snac.hop_length), self.frame)
         self.noises = [part for part in snac.decoder.modules() if isinstance(part, PlacedNoise)]
 
-    def encode(self, sound: Audio) -> Frames:
-        """Coarse frames (frames, 7); the end is filled with silence. Beside another sound its last codes would change,
-        so sounds are encoded one by one."""
+    @all_digits()
+    def encode(self, sounds: Sequence[Audio]) -> list[Codes]:
+        """One by one: beside another sound its last codes would change."""
+        return [{"codes": self._encode(sound)} for sound in sounds]
+
+    def resound(self, turn: Turn, reference: Turn | None) -> Audio:
+        assert turn.codes, "a clip has codes"
+        return self.decode(turn.codes["codes"])
+
+    def _encode(self, sound: Audio) -> Frames:
+        """Coarse frames (frames, 7); the end is filled with silence."""
         values = torch.from_numpy(sound)[None, None].to(self.device)
         with torch.inference_mode():
-            levels = self.snac.encode(values)
+            levels = self.model.encode(values)
         frames = np.zeros((levels[0].shape[-1], 7), np.int16)
         for level, slots in zip(levels, LEVEL_SLOTS, strict=True):
             frames[:, slots] = level[0].reshape(-1, len(slots)).cpu().numpy()
@@ -86,7 +96,7 @@ class Codec:
         values = torch.from_numpy(frames.astype(np.int64)).to(self.device)
         with torch.inference_mode():
             sound: Audio = (
-                self.snac.decode([values[:, slots].reshape(1, -1) for slots in LEVEL_SLOTS])[0, 0].cpu().numpy()
+                self.model.decode([values[:, slots].reshape(1, -1) for slots in LEVEL_SLOTS])[0, 0].cpu().numpy()
             )
         return sound
 
@@ -110,7 +120,7 @@ class Codec:
 
     @property
     def device(self) -> torch.device:
-        return next(self.snac.parameters()).device
+        return next(self.model.parameters()).device
 
 
 def reach(rates: list[int], hop: int, frame: int) -> int:

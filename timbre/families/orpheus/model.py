@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import pickle
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,11 +29,11 @@ from timbre.families.frame_voice import FrameVoice
 from timbre.families.int8 import Int8Linear
 from timbre.families.llama import CausalLayers
 from timbre.families.lora import LoraCourse, merged
-from timbre.families.orpheus.codec import Codec, read_codec
+from timbre.families.orpheus.codec import SnacCodec, read_codec
 from timbre.families.orpheus.decode import OrpheusDecoder, OrpheusWeights, slot_ids
 from timbre.families.orpheus.shape import SLOTS
 from timbre.families.orpheus.tokens import LEVELS, TokenIds, tokens_of, without_repeats
-from timbre.families.precision import all_digits, cast, device_for, dtype_of, shrink_decoder
+from timbre.families.precision import cast, device_for, dtype_of, shrink_decoder
 from timbre.families.protocol import (
     WHOLE,
     Audio,
@@ -55,16 +56,11 @@ NAMES = ("coarse", "middle", "fine")  # levels
 
 
 def load(base: str, revision: str | None, adapter: Path | None, precision: Precision) -> Orpheus:
-    quiet()
-    local = Path(base).is_dir()
     device = device_for(precision)
-    try:
-        model, tokenizer = from_pretrained(base, {} if local else {"revision": revision})
-        codec = Codec(read_codec(*codec_files(base)))
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError, pickle.UnpicklingError) as error:
-        mend = "restore the folder, or name another" if local else "be online and log in with `hf auth login`"
-        reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise ModelError(f"voice.base: {base} cannot be loaded ({reason}); {mend}") from error
+    with _told(base):
+        quiet()
+        model, tokenizer = from_pretrained(base, {} if Path(base).is_dir() else {"revision": revision})
+    codec = load_codec(base)
     ids = TokenIds.of(tokenizer, codec.codes, base)
     if adapter:
         model = merged(model, adapter)
@@ -72,8 +68,27 @@ def load(base: str, revision: str | None, adapter: Path | None, precision: Preci
         shrink_decoder(model.model)
     cast(model, dtype_of(precision, device))
     model.to(device).eval()
-    codec.snac.to(device)
     return Orpheus(model, tokenizer, codec, ids)
+
+
+def load_codec(base: str, revision: str | None = None) -> SnacCodec:
+    """SNAC has a commit of its own."""
+    with _told(base):
+        codec = SnacCodec(read_codec(*codec_files(base)))
+    codec.model.to(device_for("auto"))
+    return codec
+
+
+@contextmanager
+def _told(base: str) -> Iterator[None]:
+    """What keeps it from being loaded, with what to do."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError, pickle.UnpicklingError) as error:
+        local = "restore the folder, or name another"
+        mend = local if Path(base).is_dir() else "be online and log in with `hf auth login`"
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise ModelError(f"voice.base: {base} cannot be loaded ({reason}); {mend}") from error
 
 
 def from_pretrained(base: str, where: dict[str, Any]) -> tuple[Any, Any]:
@@ -135,19 +150,18 @@ class Orpheus(FrameVoice[OrpheusDecoder]):
 
     span = frame_codes = SLOTS
 
-    def __init__(self, base: Any, tokenizer: Any, codec: Codec, ids: TokenIds) -> None:
+    def __init__(self, base: Any, tokenizer: Any, codec: SnacCodec, ids: TokenIds) -> None:
         super().__init__(base, tokenizer)
         self.codec, self.ids = codec, ids
-        self.sample_rate = self.hearing_rate = codec.rate
-        self.frame_rate = codec.rate / codec.frame
+        self.sample_rate, self.hearing_rate = codec.sample_rate, codec.hearing_rate
+        self.frame_rate = codec.sample_rate / codec.frame
         self.positions = min(int(base.config.max_position_embeddings), POSITIONS)
 
     def named(self, speaker: SpeakerTag) -> str:
         return speaker.name
 
-    @all_digits()
     def encode(self, sounds: Sequence[Audio]) -> list[Codes]:
-        return [{"codes": self.codec.encode(sound)} for sound in sounds]
+        return self.codec.encode(sounds)
 
     def decode(self, codes: Frames) -> Audio:
         return self.codec.decode(codes)

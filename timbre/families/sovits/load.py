@@ -47,22 +47,29 @@ POSTERIOR = "enc_q."
 SPEAKER_KEY = "sv_emb.weight"  # of v2Pro and v2ProPlus alone
 PLUS_WIDTH = 768  # of v2ProPlus' vocoder; v2Pro's has 512
 HUBERT = "chinese-hubert-base"
+STAGE2_FILE = "s2G*.pth"
 HUB_FILES = (
     f"{RELEASED}/s1bert25hz-5kh-longer-epoch=12-step=369668.ckpt", f"{RELEASED}/s2G2333k.pth",
     f"{RELEASED}/s2D2333k.pth", f"{HUBERT}/config.json", f"{HUBERT}/pytorch_model.bin",
 )  # fmt: skip
 
 
+class CodecParts(NamedTuple):
+    """What makes codes of sound, and sound of codes."""
+
+    stage2: Stage2
+    hubert: nn.Module
+    speakers: SpeakerNet | None  # of v2Pro
+
+
 class SovitsBase(NamedTuple):
     """A whole GPT-SoVITS."""
 
     stage1: Stage1
-    stage2: Stage2
+    codec: CodecParts
     judges: Discriminators | None
-    hubert: nn.Module
     configs: tuple[dict[str, Any], dict[str, Any]]  # of both stages, as they lie in the files
     quantiser: dict[str, Tensor]  # what lies beside the codebook and only served to train it
-    speakers: SpeakerNet | None  # of v2Pro
 
 
 class SovitsFile(NamedTuple):
@@ -209,15 +216,28 @@ def half(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def load_base(base: str, revision: str | None) -> SovitsBase:
-    folder = Path(base) if Path(base).is_dir() else local_folder(base, revision, HUB_FILES).parent
-    first, second = (read_file(one_of(folder, kind)) for kind in ("*.ckpt", "s2G*.pth"))
-    stage2 = stage2_of(second)
-    judges = judges_of(folder, second.path)
+    folder = folder_of(base, revision)
+    first, second = (read_file(one_of(folder, kind)) for kind in ("*.ckpt", STAGE2_FILE))
+    codec, judges = codec_of(folder, second), judges_of(folder, second.path)
     return SovitsBase(
-        stage1_of(first), stage2, discriminators_of(read_file(judges), stage2.version) if judges else None,
-        hubert_of(folder / HUBERT), (first.config, second.config), beside_codebook(second),
-        speakers_of(folder / SPEAKERS, stage2) if stage2.pro else None,
+        stage1_of(first), codec, discriminators_of(read_file(judges), codec.stage2.version) if judges else None,
+        (first.config, second.config), beside_codebook(second),
     )  # fmt: skip
+
+
+def load_codec_parts(base: str, revision: str | None) -> CodecParts:
+    folder = folder_of(base, revision)
+    return codec_of(folder, read_file(one_of(folder, STAGE2_FILE)))
+
+
+def folder_of(base: str, revision: str | None) -> Path:
+    return Path(base) if Path(base).is_dir() else local_folder(base, revision, HUB_FILES).parent
+
+
+def codec_of(folder: Path, second: SovitsFile) -> CodecParts:
+    stage2 = stage2_of(second)
+    speakers = speakers_of(folder / SPEAKERS, stage2) if stage2.pro else None
+    return CodecParts(stage2, hubert_of(folder / HUBERT), speakers)
 
 
 def one_of(folder: Path, pattern: str) -> Path:

@@ -21,7 +21,7 @@ from timbre.families.code_decoder import CodeDecoder, CodeDrawing, CodeSentence,
 from timbre.families.code_voice import CodeVoice
 from timbre.families.int8 import Int8Linear, replace
 from timbre.families.lora import evaluating, merged
-from timbre.families.precision import all_digits, device_for, dtype_of
+from timbre.families.precision import device_for, dtype_of
 from timbre.families.protocol import (
     WHOLE,
     Audio,
@@ -37,10 +37,11 @@ from timbre.families.protocol import (
     Turn,
 )  # fmt: skip
 from timbre.families.request_parts import by_request, sentences_of
+from timbre.families.sovits.codec import SovitsCodec
 from timbre.families.sovits.courses import Stage1Course, Stage2Course, learnt, mean_losses, stage1_batch
 from timbre.families.sovits.discriminators import Discriminators
-from timbre.families.sovits.hearing import PAUSE, checked_reference, heard, magnitudes_of, sound_of, unfit, vector_of
-from timbre.families.sovits.load import SovitsBase, half, load_base
+from timbre.families.sovits.hearing import PAUSE, checked_reference, magnitudes_of, sound_of, unfit, vector_of
+from timbre.families.sovits.load import SovitsBase, half, load_base, load_codec_parts
 from timbre.families.sovits.spectrogram import RATE, Spectrograms
 from timbre.families.sovits.stage1 import ROOM, Stage1Batch, Stage1Speaker
 from timbre.families.sovits.stage2 import Stage2
@@ -50,7 +51,6 @@ TARGETS = r"h\.layers\.\d+\.(self_attn\.(in_proj|out_proj)|linear1|linear2)"
 MATRICES = 4  # of a layer
 STAGE2, STYLE = "stage2.safetensors", "voice.safetensors"  # beside the adapter
 CODE_RATE = 25.0  # a second
-NOISE = 0.5  # of the prior's deviation, as upstream speaks
 MOST_PHONES = 512  # of a clip
 LONGEST_SENTENCE = 200  # letters
 MET = 16  # clips whose mean style is kept with the adapter
@@ -81,7 +81,7 @@ def load(base: str, revision: str | None, adapter: Path | None, precision: Preci
     style = None
     if adapter:
         loaded = loaded._replace(stage1=merged(loaded.stage1, adapter))
-        put_in(loaded.stage2, adapter / STAGE2)
+        put_in(loaded.codec.stage2, adapter / STAGE2)
         style = read_style(adapter / STYLE)
     if precision == "int8":
         replace(loaded.stage1.h)
@@ -89,6 +89,10 @@ def load(base: str, revision: str | None, adapter: Path | None, precision: Preci
     if dtype_of(precision, device) == torch.bfloat16:
         loaded.stage1.to(torch.bfloat16)
     return Sovits(loaded, device, style)
+
+
+def load_codec(base: str, revision: str | None) -> SovitsCodec:
+    return SovitsCodec(load_codec_parts(base, revision), device_for("auto"))
 
 
 def put_in(stage2: Stage2, path: Path) -> None:
@@ -118,11 +122,9 @@ class Sovits(CodeVoice):
     def __init__(self, loaded: SovitsBase, device: torch.device, style: Tensor | None = None) -> None:
         super().__init__(loaded.stage1.to(device))
         self.loaded, self.device, self.style = loaded, device, style
-        self.stage2: Stage2 = loaded.stage2.to(device)
-        self.hubert = loaded.hubert.to(device)
-        self.speakers = None if loaded.speakers is None else loaded.speakers.to(device)
+        self.codec = SovitsCodec(loaded.codec, device)
+        self.stage2, self.spectrograms = self.codec.stage2, self.codec.spectrograms
         self.spectrograms_here = Spectrograms()  # where batches are made
-        self.spectrograms = Spectrograms().to(device)
         self.sample_rate = self.hearing_rate = RATE
         self.frame_rate, self.positions = CODE_RATE, ROOM
         self.stage2_learnt = False
@@ -132,17 +134,11 @@ class Sovits(CodeVoice):
     def stacks(self) -> Sequence[nn.Module]:
         return (self.base.h,)
 
-    @all_digits()
     def encode(self, sounds: Sequence[Audio]) -> list[Codes]:
-        """One by one: HuBERT hears a whole sound, and would hear the silence after a shorter one."""
-        return [heard(self.hubert, self.speakers, self.stage2, sound, self.device) for sound in sounds]
+        return self.codec.encode(sounds)
 
     def resound(self, turn: Turn, reference: Turn | None) -> Audio:
-        """The clip's codes, spoken by stage 2 in the clip's own style."""
-        assert turn.codes is not None, "a clip has codes"
-        style = self._style(sound_of(turn), turn)
-        codes = torch.from_numpy(turn.codes["codes"][:, 0].astype(np.int64)).to(self.device)
-        return self._sound(codes, torch.tensor(self.phones(turn), device=self.device), style, 0)
+        return self.codec.resound(turn, reference)
 
     def phones(self, turn: Turn) -> list[int]:
         return ids(turn.text)
@@ -202,7 +198,8 @@ class Sovits(CodeVoice):
         low_rank.save(self.model, folder)
         if self._met:
             with torch.no_grad(), evaluating(self.stage2):
-                styles = [self._style_of(*(values.to(self.device) for values in met))[0][0, :, 0] for met in self._met]
+                here = ([values.to(self.device) for values in met] for met in self._met)
+                styles = [self.codec.style_of(*met)[0][0, :, 0] for met in here]
             save_file({"style": torch.stack(styles).mean(0).cpu().contiguous()}, folder / STYLE)
         if self.stage2_learnt:
             state = {name: value for name, value in learnt(self.stage2).items() if not name.startswith("enc_q.")}
@@ -253,7 +250,7 @@ class Sovits(CodeVoice):
         """Each sentence's sound; a pause after it, but not after the last."""
         for number, (part, said) in enumerate(zip(parts, sentences, strict=True)):
             codes = torch.tensor([one.code for one in said if not one.ended], device=self.device)
-            yield self._sound(codes, part.text, part.who.style, part.seed)
+            yield self.codec.sound(codes, part.text, part.who.style, part.seed)
             if not last or number < len(parts) - 1:
                 yield np.zeros(int(PAUSE * RATE), np.float32)
 
@@ -292,28 +289,7 @@ class Sovits(CodeVoice):
         if (why := unfit(turn)) or turn.codes is None:
             raise ModelError(f"{turn.text!r} is no reference: its clip's sounds {why}; take another clip")
         prompt = torch.from_numpy(turn.codes["prompt"][:, 0].astype(np.int64)).to(self.device)
-        return SovitsVoices(turn.text, prompt, self._style(sound, turn))
-
-    def _style(self, sound: Audio, turn: Turn) -> tuple[Tensor, Tensor]:
-        """Of a turn and its sound."""
-        magnitudes = magnitudes_of(self.spectrograms, sound, self.device)
-        style: tuple[Tensor, Tensor] = self._style_of(magnitudes, vector_of(turn, self.stage2.speaker).to(self.device))
-        return style
-
-    @torch.inference_mode()  # type: ignore[untyped-decorator]
-    def _style_of(self, magnitudes: Tensor, vector: Tensor) -> tuple[Tensor, Tensor]:
-        whole = torch.ones_like(magnitudes[:, :1], dtype=torch.bool)
-        voice, narrow = self.stage2.voice(magnitudes, whole, vector)
-        return torch.as_tensor(voice), torch.as_tensor(narrow)
-
-    def _sound(self, codes: Tensor, text: Tensor, style: tuple[Tensor, Tensor], seed: int) -> Audio:
-        if not len(codes):
-            return np.zeros(0, np.float32)
-        random = torch.Generator().manual_seed(seed)  # drawn on the CPU: the same on any device
-        noise = NOISE * torch.randn(1, self.stage2.latents, 2 * len(codes), generator=random)
-        with torch.inference_mode():
-            sound: Audio = self.stage2.speak(codes[None], text[None], style, noise.to(self.device))[0].cpu().numpy()
-        return sound
+        return SovitsVoices(turn.text, prompt, self.codec.style(sound, turn))
 
 
 def closed(text: str) -> str:
