@@ -11,15 +11,14 @@ from collections import Counter
 from collections.abc import Iterator
 
 from timbre.core import running
-from timbre.diff import clips, doubts, lines, preferences, rates, regression, rights, totals, wording
-from timbre.diff.report import DataChanges, Param, Replacement, Report, Shared, Transcribed
+from timbre.diff import clips, doubts, preferences, rates, regression, rights, wording
+from timbre.diff.material import comparable, data_changes, is_yaml
+from timbre.diff.report import Replacement, Report, Shared
 from timbre.diff.speed import SpeedComparison
 from timbre.tracking import offline
 from timbre.versions import dvc_lock, lenient_rows
-from timbre.versions.dvc_lock import document
 from timbre.versions.lenient_rows import Problem
-from timbre.versions.snapshot import Snapshot
-from timbre.versions.tables import PARAMS, SOURCES, SPEAKERS, VersionTables, recording
+from timbre.versions.tables import PARAMS, SOURCES, SPEAKERS, VersionTables
 
 OFTEN = 2  # times from which a replacement is summed up
 MEND = {  # what ends a conflict in each of them
@@ -35,24 +34,24 @@ def compare(
     old: VersionTables, new: VersionTables, remote: bool = True, speed: SpeedComparison | None = None
 ) -> Report:
     """`remote` says whether to look for what was not pushed, and for runs in MLflow; `speed` is what was measured."""
-    changes = data_changes(old, new)
-    old_out, new_out = (side.rejected or [] for side in (old, new)) if _comparable(old, new) else ([], [])
+    found = data_changes(old, new)
+    old_out, new_out = (side.rejected or [] for side in (old, new)) if comparable(old, new) else ([], [])
     reasons = [Counter(row.kind for row in side) for side in (old_out, new_out)]
-    replaced = wording.replacements(change.pieces for change in changes.words)
+    replaced = wording.replacements(change.pieces for change in found.words)
     root = new.outs.root
     return Report(
         old=old.name,
         new=new.name,
         problems=list(_problems(new)),
-        **vars(changes),
+        **vars(found),
         replacements=[Replacement(*pair, times) for pair, times in replaced.most_common() if times >= OFTEN],
         doubts=doubts.find(
-            changes.words,
-            [one.recording for one in changes.transcripts if one.kind == "added"],
+            found.words,
+            [one.recording for one in found.transcripts if one.kind == "added"],
             new,
             [pair for pair, times in replaced.items() if times >= OFTEN],
         ),
-        outliers=clips.outliers(changes.clips, new.clips or []),
+        outliers=clips.outliers(found.clips, new.clips or []),
         leaks=None if new.clips is None else clips.leaks(new.clips),
         left_out={
             why: (reasons[0][why], reasons[1][why])
@@ -73,51 +72,9 @@ def compare(
     )
 
 
-def data_changes(old: VersionTables, new: VersionTables) -> DataChanges:
-    words, transcripts = _lines(old, new)
-    settings = [document(side.snapshot, PARAMS) for side in (old, new)]
-    return DataChanges(
-        totals=list(totals.compare(old, new)),
-        transcripts=transcripts,
-        words=words,
-        clips=clips.compare(old.clips or [], new.clips or []) if _comparable(old, new) else [],
-        sources=list(rights.sources(old.sources, new.sources)) if _readable(SOURCES, old, new) else [],
-        people=list(rights.speakers(old.people, new.people)),
-        params=[Param(*change) for change in dvc_lock.changed_values(*settings)] if None not in settings else [],
-    )
-
-
-def _comparable(*versions: VersionTables) -> bool:
-    """The clips of one side alone would look as if all were added, unless the other side never had any."""
-    return all(side.clips is not None or not side.has_run for side in versions)
-
-
 def _unreachable(old: VersionTables, new: VersionTables) -> list[str]:
     """Each once, the older version's first."""
     return list(dict.fromkeys([*old.unreachable(), *new.unreachable()]))
-
-
-def _readable(path: str, *versions: VersionTables) -> bool:
-    return all(_is_yaml(path, version.snapshot) for version in versions)
-
-
-def _is_yaml(path: str, snapshot: Snapshot) -> bool:
-    """Or is not there: what cannot be read is a problem, and nobody removed it."""
-    return snapshot.read(path) is None or document(snapshot, path) is not None
-
-
-def _lines(old: VersionTables, new: VersionTables) -> tuple[list[lines.LineChange], list[Transcribed]]:
-    changed: list[lines.LineChange] = []
-    whole: list[Transcribed] = []
-    for path in sorted(old.transcripts | new.transcripts):
-        before, after = old.transcripts.get(path), new.transcripts.get(path)
-        name = recording(path)
-        if before and after:
-            changed += lines.compare(name, before.rows, after.rows) if before != after else []
-        elif one := before or after:
-            seconds = round(sum(row.seconds for row in one.rows), 2)
-            whole.append(Transcribed(name, path, "added" if after else "removed", len(one.rows), seconds))
-    return changed, whole
 
 
 def _problems(new: VersionTables) -> Iterator[Problem]:
@@ -125,7 +82,7 @@ def _problems(new: VersionTables) -> Iterator[Problem]:
     for path, remedy in MEND.items():
         conflicts = lenient_rows.conflicts(new.snapshot.read(path), path, remedy)
         # what is wrong in the file of speakers is told in its own words
-        broken = not conflicts and path != SPEAKERS and not _is_yaml(path, new.snapshot)
+        broken = not conflicts and path != SPEAKERS and not is_yaml(path, new.snapshot)
         yield from [Problem(path, 0, "is not YAML")] if broken else conflicts
     yield from rights.problems(new)
 

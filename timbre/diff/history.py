@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from timbre.diff import verdict
-from timbre.diff.compare import data_changes
+from timbre.diff import material
 from timbre.evaluation.metrics import Evidence, Metric
 from timbre.versions.dvc_outs import Outs
 from timbre.versions.history import CommitInfo, first_parents
@@ -41,10 +40,9 @@ def _entry(root: Path, at: CommitInfo, outs: Outs) -> HistoryEntry:
     parent: Snapshot = open_snapshot(root, at.parents[0]) if at.parents else EmptySnapshot()
     with parent as before, open_snapshot(root, at.commit) as after:
         old, new = VersionTables(before, outs), VersionTables(after, outs)
-        changed = verdict.data(data_changes(old, new))
+        changed = material.said(material.data_changes(old, new))
         evidence, earlier = new.evidence, old.evidence
-    condition = next((name for name in verdict.MAIN if name in evidence.conditions), verdict.MAIN[-1])
-    measured, before_it = (side.conditions.get(condition, Metric()) for side in (evidence, earlier))
+    measured, before_it = (side.conditions.get(evidence.judged, Metric()) for side in (evidence, earlier))
     return HistoryEntry(at.commit, at.date, at.author, at.subject, changed, measured, before_it, _failed(evidence))
 
 

@@ -56,4 +56,5 @@ def _plain(report: Report) -> dict[str, Any]:
     for line, change in zip(values["words"], report.words, strict=True):
         line["kinds"] = change.kinds
         line["pieces"] = [[piece.old, piece.new] for piece in change.pieces]
-    return {"verdict": said(report), "failures": report.failures} | values
+    first = {"verdict": said(report), "failures": report.failures, "old": report.old, "new": report.new}
+    return first | values

@@ -6,10 +6,9 @@ A value with `old` and `new` is the older version's and the newer one's; None is
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
-from timbre.diff.clips import ClipChange, Leak
-from timbre.diff.lines import LineChange
+from timbre.diff.clips import Leak
+from timbre.diff.material import DataChanges
 from timbre.diff.regression import RegressionCheck, failure
 from timbre.tracking.run import TrackedRun
 from timbre.versions.clip_rows import RejectedRow
@@ -18,54 +17,10 @@ from timbre.versions.lenient_rows import Problem, TranscriptRow
 
 
 @dataclass(frozen=True)
-class Total:
-    name: str
-    old: float
-    new: float
-    unit: str = ""
-
-
-@dataclass(frozen=True)
-class Transcribed:
-    """A transcript that only one of the two versions has."""
-
-    recording: str
-    path: str
-    kind: str  # added or removed
-    lines: int
-    seconds: float
-
-
-@dataclass(frozen=True)
 class Replacement:
     old: str
     new: str
     times: int
-
-
-@dataclass(frozen=True)
-class SourceChange:
-    """An entry of data/sources.yaml that changed: key → old and new value, None where it had none."""
-
-    id: str
-    kind: str  # added, removed or changed
-    values: dict[str, tuple[str | None, str | None]]
-
-
-@dataclass(frozen=True)
-class Param:
-    key: str
-    old: Any
-    new: Any
-
-
-@dataclass(frozen=True)
-class Change:
-    """A speaker whose entry changed: what is told of them, old and new, None where nothing was."""
-
-    id: str
-    kind: str  # added, removed, revoked, allowed again or changed
-    values: dict[str, tuple[str | None, str | None]]
 
 
 @dataclass(frozen=True)
@@ -128,36 +83,16 @@ class Shared:
 
 
 @dataclass(frozen=True)
-class DataChanges:
-    """What is new in what the voice is made from; the fields of a Report that a line of the history needs."""
-
-    totals: list[Total]
-    transcripts: list[Transcribed]
-    words: list[LineChange]
-    clips: list[ClipChange]
-    sources: list[SourceChange]
-    people: list[Change]
-    params: list[Param]
-
-
-@dataclass(frozen=True)
-class Report:
+class Report(DataChanges):
     old: str  # names of the versions
     new: str
     problems: list[Problem]
-    totals: list[Total]
-    transcripts: list[Transcribed]
-    words: list[LineChange]
     replacements: list[Replacement]
     doubts: list[Doubt]
-    clips: list[ClipChange]
     outliers: dict[str, str]  # id of a changed clip → why it is unlike the others
     leaks: list[Leak] | None  # None where the tables could not be reached
     left_out: dict[str, tuple[int, int]]
     rejected: list[RejectedRow]  # that were not before
-    sources: list[SourceChange]
-    people: list[Change]
-    params: list[Param]
     rates: list[Rate]
     gates: list[GateChange]
     prompts: list[PromptChange]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from timbre.core.safe_text import redacted
-from timbre.diff.report import Change, SourceChange
 from timbre.project import speakers as people
 from timbre.project.speakers import Person
 from timbre.versions.lenient_rows import Problem
@@ -15,6 +15,24 @@ from timbre.versions.tables import SOURCES, SPEAKERS, VersionTables, recording
 
 RIGHTS = ("licence", "consent")
 Values = dict[str, tuple[str | None, str | None]]
+
+
+@dataclass(frozen=True)
+class SourceChange:
+    """An entry of data/sources.yaml that changed: key → old and new value, None where it had none."""
+
+    id: str
+    kind: str  # added, removed or changed
+    values: dict[str, tuple[str | None, str | None]]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A speaker whose entry changed: what is told of them, old and new, None where nothing was."""
+
+    id: str
+    kind: str  # added, removed, revoked, allowed again or changed
+    values: dict[str, tuple[str | None, str | None]]
 
 
 def problems(version: VersionTables) -> Iterator[Problem]:

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from timbre.diff.report import Total
 from timbre.versions.clip_rows import PARTS
 from timbre.versions.tables import VersionTables, recording
+
+
+@dataclass(frozen=True)
+class Total:
+    name: str
+    old: float
+    new: float
+    unit: str = ""
 
 
 def compare(old: VersionTables, new: VersionTables) -> Iterator[Total]:

@@ -2,63 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
-from timbre.diff.lines import count
-from timbre.diff.report import DataChanges, Rate, Report, Total
+from timbre.diff import material
+from timbre.diff.report import Rate, Report
+from timbre.diff.totals import Total
 from timbre.evaluation.measures import BY_NAME
+from timbre.evaluation.metrics import JUDGED
 from timbre.report.numbers import decimals, minutes, plural, rate, signed
-
-MAIN = ("tuned_clone", "tuned")  # the condition that a version of the voice is judged by: the first that it has
 
 
 def said(report: Report) -> str:
-    parts = [", ".join(part(report)) for part in (_data, _voice, _gates)]
+    parts = [material.said(report), *(", ".join(part(report)) for part in (_voice, _gates))]
     return "; ".join(["nothing changed"] * report.is_empty + [part for part in parts if part]) or "small changes only"
 
 
-def data(changes: Report | DataChanges) -> str:
-    """What is new in what the voice is made from; empty where nothing is."""
-    return ", ".join(_data(changes))
-
-
-def _data(report: Report | DataChanges) -> Iterator[str]:
-    for kind in ("added", "removed"):
-        sources = [source for source in report.sources if source.kind == kind]
-        if sources:
-            yield f"{plural(len(sources), 'recording')} {kind}"
-        named = {source.id for source in sources}
-        changed_files = [change for change in report.transcripts if change.kind == kind]
-        if whole := [change for change in changed_files if change.recording not in named]:
-            yield f"{plural(len(whole), 'transcript')} {kind}"
-    kinds = count(report.words)
-    for kind in ("reworded", "split", "merged", "regrouped", "retimed", "dropped", "restored", "added", "removed"):
-        if times := kinds[kind]:  # type: ignore[index]
-            where = len({change.recording for change in report.words if kind in change.kinds})
-            yield f"{plural(times, 'line')} in {plural(where, 'recording')} {kind}"
-    changed = Counter(change.kind for change in report.clips)
-    for name in ("re-cut", "re-worded", "moved", "added", "removed"):
-        if times := changed[name]:
-            yield f"{plural(times, 'clip')} {name}"
-    minutes = next((t.new - t.old for t in report.totals if t.name == "clips, time"), 0.0)
-    if abs(minutes) >= 0.05:
-        yield signed(minutes) + " min"
-    yield from _people(report)
-    if rights := [s for s in report.sources if s.kind == "changed" and {"consent", "licence"} & set(s.values)]:
-        yield f"rights of {plural(len(rights), 'recording')} changed"
-    if report.params:
-        yield f"{plural(len(report.params), 'parameter')} changed"
-
-
-def _people(report: Report | DataChanges) -> Iterator[str]:
-    for kind, said_so in (("added", "added"), ("removed", "removed"), ("revoked", "took the consent back")):
-        if names := [person.id for person in report.people if person.kind == kind]:
-            yield f"{plural(len(names), 'speaker')} {said_so}"
-
-
 def _voice(report: Report) -> Iterator[str]:
-    main = next((name for name in MAIN if any(change.condition == name for change in report.rates)), "")
+    main = next((name for name in JUDGED if any(change.condition == name for change in report.rates)), "")
     for change in report.rates:
         if change.condition != main or change.old is None or change.new is None:
             continue

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from timbre.core.errors import DataError
-from timbre.diff import verdict
 from timbre.evaluation.metrics import Metric
 from timbre.project.permissions import Permissions, Used, of_training, used_by
 from timbre.versions.dvc_outs import Outs
@@ -79,7 +78,7 @@ def _voices(
     tables: VersionTables, at: CommitInfo | None, adapter: str, tree: VersionTables | None, permissions: Permissions
 ) -> Iterator[BankVoice]:
     evidence = tables.evidence
-    condition = next((name for name in verdict.MAIN if name in evidence.conditions), verdict.MAIN[-1])
+    condition = evidence.judged
     try:
         voice = version_voice(tree or tables, condition)
     except DataError:

@@ -13,19 +13,16 @@ import dataclasses
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from timbre.core.content import write_atomic
 from timbre.core.errors import DataError
 from timbre.evaluation.aggregates import DIGITS
 from timbre.evaluation.measures import BY_NAME, GATES
 
-if TYPE_CHECKING:
-    from pydantic import TypeAdapter
-
 CONDITIONS = ("base", "base_clone", "tuned", "tuned_clone")
+JUDGED = CONDITIONS[:1:-1]  # by the first of these that it has, a voice is judged
 # Which conditions are compared, the first minus the second; each is told as `first-second`.
 COMPARISONS = (
     ("tuned_clone", "base"),
@@ -170,6 +167,11 @@ class Evidence:
     speakers: dict[str, Evidence] = field(default_factory=dict)  # each of several; all else is then over all of them
 
     @property
+    def judged(self) -> str:
+        """The condition."""
+        return next((name for name in JUDGED if name in self.conditions), JUDGED[-1])
+
+    @property
     def failed(self) -> list[str]:
         """Names of the gates that did not pass."""
         return [name for name, gate in self.gates.items() if not gate.passed]
@@ -275,22 +277,28 @@ def _object(value: Any, name: str) -> Mapping[str, Any]:
 
 def _made(kind: type[T], values: Any, name: str) -> T:
     """Each value of the type that the record declares: a text would only fail where it is shown."""
-    from pydantic import ValidationError
-
+    held, found = _object(values, name), {}
+    for each in dataclasses.fields(kind):  # type: ignore[arg-type]
+        if each.name in held:
+            found[each.name] = _checked(held[each.name], str(each.type), f"{name}.{each.name}")
     try:
-        # as JSON, where pydantic's strictness takes an object for a record
-        made: T = _reader(kind).validate_json(json.dumps(_object(values, name)), strict=True)  # type: ignore[arg-type]
-        return made
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{'.'.join(map(str, (name, *first['loc'])))}: {first['msg']}") from error
+        return kind(**found)
+    except TypeError as error:  # one that must be there is not
+        raise ValueError(f"{name}: {error}") from error
 
 
-@cache
-def _reader(kind: type) -> TypeAdapter[Any]:
-    from pydantic import TypeAdapter  # here, as who asks for help reads no metrics
-
-    return TypeAdapter(kind)
+def _checked(value: Any, declared: str, name: str) -> Any:
+    """By hand, as pydantic costs more than all else that `timbre log` loads. A whole number is a fine float."""
+    kinds = declared.removesuffix(" | None")
+    if value is None and kinds != declared:
+        return None
+    if kinds == "list[str]":
+        fits = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    else:
+        fits = type(value).__name__ in (kinds, "int" if kinds == "float" else kinds)
+    if not fits:
+        raise ValueError(f"{name}: {value!r} is no {kinds}")
+    return float(value) if kinds == "float" else value
 
 
 def _all(kind: type[T], records: Any, place: str) -> dict[str, T]:

@@ -8,8 +8,6 @@ from __future__ import annotations
 from timbre.core.safe_text import escaped
 from timbre.evaluation.metrics import Evidence
 
-MAIN = ("tuned_clone", "tuned")  # the condition that a voice is judged by: the first that was measured
-
 
 def note(evidence: Evidence, id: str, commit: str) -> str:
     lines = [_rates(evidence)]
@@ -23,7 +21,7 @@ def note(evidence: Evidence, id: str, commit: str) -> str:
 
 
 def _rates(evidence: Evidence) -> str:
-    condition = next((name for name in MAIN if name in evidence.conditions), "")
+    condition = evidence.judged
     measured = evidence.conditions.get(condition)
     if measured is None:
         return ""

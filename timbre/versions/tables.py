@@ -96,10 +96,7 @@ class VersionTables:
     @cached_property
     def evidence(self) -> Evidence:
         """Empty where there is nothing, or nothing that can be read."""
-        try:
-            return metrics.from_dict(json.loads(self.snapshot.read(DETAILS) or self.snapshot.read(METRICS) or b"{}"))
-        except (ValueError, TypeError):
-            return Evidence()
+        return _evidence(self.snapshot.read(DETAILS) or self.snapshot.read(METRICS) or b"{}")
 
     @cached_property
     def scores(self) -> dict[str, ScoreRow] | None:
@@ -145,6 +142,14 @@ def _people(content: bytes | None) -> tuple[dict[str, Person] | None, list[str]]
         return None, str(error).splitlines()
     except UnicodeDecodeError:
         return None, [f"{SPEAKERS}: is not UTF-8"]
+
+
+@lru_cache(maxsize=16)
+def _evidence(content: bytes) -> Evidence:
+    try:
+        return metrics.from_dict(json.loads(content))
+    except (ValueError, TypeError):
+        return Evidence()
 
 
 def _drafted(content: bytes) -> dict[str, float]:

@@ -67,8 +67,28 @@ def test_another_file_is_refused_by_its_name(tmp_path: Path, text: str) -> None:
         metrics.read(tmp_path / "none.json")
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("wer", "0.1"), ("wer", True), ("words", 1.5), ("words", [1]), ("samples", {})]
+)
+def test_a_value_of_another_type_is_refused_by_its_place(key: str, value: object) -> None:
+    with pytest.raises(ValueError, match=rf"^base\.{key}: .* is no (float|int)$"):
+        metrics.from_dict({"base": OLD | {key: value}})
+
+
+def test_values_get_the_types_that_they_are_declared_with() -> None:
+    judge = {"name": "another ear", "base": 1, "tuned": None, "opposed": ["tuned-base"]}
+    found = metrics.from_dict({"second": {"wer": judge}, "gates": {"words": {"passed": True, "value": 1}}})
+    assert found.second["wer"] == metrics.SecondJudge("another ear", base=1.0, opposed=["tuned-base"])
+    assert isinstance(found.gates["words"].value, float)
+    for opposed in ("tuned", [1]):
+        with pytest.raises(ValueError, match=r"second\.wer\.opposed"):
+            metrics.from_dict({"second": {"wer": judge | {"opposed": opposed}}})
+    with pytest.raises(ValueError, match=r"words\.passed: 1 is no bool"):
+        metrics.from_dict({"gates": {"words": {"passed": 1}}})
+
+
 def test_reading_needs_neither_numpy_nor_torch() -> None:
-    code = "import sys, timbre.evaluation.metrics; print({'numpy', 'torch'} & set(sys.modules))"
+    code = "import sys, timbre.evaluation.metrics; print({'numpy', 'torch', 'pydantic'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from timbre.diff.clips import ClipChange
 from timbre.diff.clips import Kind as ClipKind
 from timbre.diff.document import Block, Inline, Items, Table, TextSpan
-from timbre.diff.report import Change, SourceChange
+from timbre.diff.rights import Change, SourceChange
 from timbre.diff.sections.page import Page, cells, clock, folded, say
 from timbre.diff.verdict import change_of
 from timbre.report.numbers import amount

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from timbre.diff import regression, wording
+from timbre.diff import material, regression, wording
 from timbre.diff.document import Block, Folded, Inline, Items, Paragraph, Table, TextSpan
 from timbre.diff.regression import RegressionCheck
 from timbre.diff.report import GateChange, PromptChange, Rate
 from timbre.diff.sections.page import OPEN, Page, cells, folded, pieces, say
-from timbre.diff.verdict import data, measured, rate_change
+from timbre.diff.verdict import measured, rate_change
 from timbre.evaluation.measures import BY_NAME
 from timbre.report.numbers import plural, rate, signed
 
@@ -25,7 +25,7 @@ def rates(page: Page) -> Iterator[Block]:
         yield Table(("gate", "asks", "before", "now", "measured", "limit"), tuple(map(_gate, report.gates)))
     first = [change for change in report.rates if BY_NAME[change.name].first]
     others = [change for change in report.rates if not BY_NAME[change.name].first]
-    if (first or others) and not data(report):
+    if (first or others) and not material.said(report):
         yield say("No recording, line, clip or parameter changed: code, prompts, packages or the processor did.")
     head = ("condition", "", "before", "now", "change")
     if first:
