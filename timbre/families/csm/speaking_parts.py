@@ -74,6 +74,8 @@ class SpeakingParts(nn.Module):  # type: ignore[misc]
             raise Unfamiliar("biases, or embeddings that are not shared")
         depth, codec = sizes(content["depth_decoder_config"]), codec_sizes(content["codec_config"])
         self.config = config = sizes(content, depth_decoder_config=depth, codec_config=codec)
+        for part in (config, depth, codec):
+            Angles(part)  # of another kind they are better met before gigabytes of weights are read
         count = config.num_codebooks * config.vocab_size
         if depth.backbone_hidden_size != config.hidden_size or depth.num_codebooks != config.num_codebooks:
             raise Unfamiliar("depth_decoder_config")
