@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from timbre.core.errors import ParamsError, SourceError, StageError, TranscriptError, raise_all
-from timbre.core.running import run
+from timbre.core.running import keep_memory, run
 from timbre.mapping import damage, inputs
 
 NAMED = 3  # changed files, in a message
@@ -21,6 +21,7 @@ NAMED = 3  # changed files, in a message
 
 def run_stage(main: Callable[..., None]) -> None:
     """Run a stage: each parameter of its function is a flag of the command line, `Annotated` with its help."""
+    keep_memory()
     run(lambda: watched(main))
 
 

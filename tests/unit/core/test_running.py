@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 
@@ -76,3 +77,25 @@ def test_a_character_that_the_terminal_cannot_write_is_its_number() -> None:
 def test_an_error_of_a_million_characters_is_cut() -> None:
     done = ends("from timbre.core.errors import DataError\nraise DataError('a' * 1_000_000)")
     assert len(done.stderr) < 2100
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another libc has other ways")
+def test_a_stage_asks_the_system_once_for_the_memory_of_its_arrays() -> None:
+    program = """\
+import resource, sys
+import numpy as np
+from timbre.core.running import keep_memory
+if sys.argv[1] == "kept":
+    keep_memory()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(50):
+    np.ones(1 << 20), np.ones(1 << 20), np.ones(1 << 20)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    ask = [sys.executable, "-c", program]
+    kept, given_back = (
+        int(subprocess.run([*ask, how], env=environment, capture_output=True, check=True).stdout)
+        for how in ("kept", "given back")
+    )
+    assert kept * 10 < given_back
