@@ -101,7 +101,7 @@ def undisturbed() -> Iterator[None]:
 def keep_memory() -> None:
     """What an array leaves is for the next: glibc would give it back, and the system clears each page that it gives.
 
-    So `generate` asks for a third of the pages, and takes 0.8 s less. What goes on for long, such as a server, should
+    So `generate` of the demo asks for a third of the pages, and takes a second less. What goes on for long, such as a server, should
     rather give back.
     """
     import ctypes

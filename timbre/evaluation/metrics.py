@@ -22,7 +22,7 @@ from timbre.evaluation.aggregates import DIGITS
 from timbre.evaluation.measures import BY_NAME, GATES
 
 CONDITIONS = ("base", "base_clone", "tuned", "tuned_clone")
-JUDGED = CONDITIONS[:1:-1]  # by the first of these that it has, a voice is judged
+JUDGED = ("tuned_clone", "tuned")  # a voice is judged by the first of these that it has
 # Which conditions are compared, the first minus the second; each is told as `first-second`.
 COMPARISONS = (
     ("tuned_clone", "base"),
@@ -168,7 +168,7 @@ class Evidence:
 
     @property
     def judged(self) -> str:
-        """The condition."""
+        """The condition that tells how good the voice is."""
         return next((name for name in JUDGED if name in self.conditions), JUDGED[-1])
 
     @property
