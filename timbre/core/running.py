@@ -101,8 +101,8 @@ def undisturbed() -> Iterator[None]:
 def keep_memory() -> None:
     """What an array leaves is for the next: glibc would give it back, and the system clears each page that it gives.
 
-    So `generate` of the demo asks for a third of the pages, and takes a second less. What goes on for long, such as a server, should
-    rather give back.
+    So `generate` of the demo asks for a third of the pages, and takes a second less. What goes on for long, such as a
+    server, should rather give back.
     """
     import ctypes
 
