@@ -177,7 +177,7 @@ def test_a_narrow_gpt_sovits_is_counted_by_its_own_files(tmp_path: Path) -> None
     assert base.judges is not None
     assert shape.weights == pytest.approx(count(base.stage1), rel=0.01)
     assert shape.waves is not None
-    part = STAGE2["v2"].weights / count(base.stage2)
+    part = STAGE2["v2"].weights / count(base.codec.stage2)
     assert shape.waves.weights == pytest.approx(STAGE2["v2"].training.weights / part, rel=0.01)
     assert shape.codec.encoding < 0.05 * cost_estimate.read_shape("sovits", "lj1995/GPT-SoVITS").codec.encoding
     (folder / S1).write_bytes((folder / S1).read_bytes()[:-100])

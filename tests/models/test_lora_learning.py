@@ -47,7 +47,7 @@ def test_losses_and_gradients_are_those_of_peft(voice: Any, dropout: float) -> N
     assert ours == pytest.approx(theirs, rel=1e-5)
     assert abs(ours - untuned) > 1e-3, "the adapter must do something"
     for mine, peft in zip(our_gradients, their_gradients, strict=True):
-        assert torch.allclose(mine, peft, rtol=1e-3, atol=1e-6)
+        assert (mine - peft).norm() <= 1e-4 * peft.norm(), "beyond what rounding does"
 
 
 def test_a_switched_off_adapter_changes_nothing(voice: Any) -> None:
