@@ -22,7 +22,7 @@ from timbre.core.errors import ModelError
 from timbre.families.shape import CodecShape, DecoderShape, Shape, WaveShape
 
 GB = 1e9
-ROW = 0.09  # of a small layer's time, that each further row takes on a CPU; fitted
+ROW = 12.2e9  # over the operations a second of a core: of a small layer's time, what each further row takes; fitted
 
 # Seconds of a CPU until a stage's process can begin, by what it needs, with a small model loaded; MLflow also makes its
 # store and takes in a run's files. To be renewed by `python -m benchmarks.whole_stages` where imports change.
@@ -186,7 +186,8 @@ def speaking_frame(shape: Shape, rows: int, device: Device) -> float:
     layers = shape.sentence.layers + steps * shape.frame.layers
     size = 2 if device.half else 4
     work = 2 * weights * rows / device.pace(weights)
-    small = layers * device.layer * (1 + (ROW * (rows - 1) if device.cores else 0))
+    further = ROW * device.cores / device.arithmetic * (rows - 1)  # rows are products, the layer's start is not
+    small = layers * device.layer * (1 + further)
     read = weights * size / (device.bandwidth * device.read)
     return max(read + work if device.cores else max(read, work), small)
 
