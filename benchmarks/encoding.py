@@ -25,7 +25,8 @@ from benchmarks.table import ResultTable, TimedRow, race
 from timbre.core.running import settle
 from timbre.core.sections import WhisperParams
 from timbre.families import Audio
-from timbre.families.csm.codec import CsmCodec, load
+from timbre.families.csm.codec import CsmCodec
+from timbre.families.csm.load import whole_codec
 from timbre.families.csm.mimi import CodecStream, pieces
 from timbre.families.frame_loop import Frames
 
@@ -104,8 +105,7 @@ def streamed(codec: CsmCodec, codes: Frames) -> None:
 
 def with_codec(size: str, device: str) -> CsmCodec:
     if size == "tiny":  # with its own weights: entries that are drawn by lot are so near that the library must choose
-        codec = load(str(shapes.TINY), None)
-        codec.encode([np.zeros(1, np.float32)])  # so all of it is there
+        codec = CsmCodec(*whole_codec(str(shapes.TINY), None))
         codec.model.to(device)
         settle(codec.model)
         return codec

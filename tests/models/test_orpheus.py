@@ -209,7 +209,7 @@ def test_a_base_of_another_family_is_one_clear_line(folder: Path, tmp_path: Path
         families.load(VoiceParams("csm", str(folder), None))
     broken = shutil.copytree(folder, tmp_path / "broken")
     (broken / "snac/pytorch_model.bin").unlink()
-    with pytest.raises(ModelError, match=r"broken cannot be loaded .*pytorch_model.bin.*restore the folder"):
+    with pytest.raises(ModelError, match=r"broken cannot be loaded .*pytorch_model.bin.*restore it, or name another"):
         families.load(VoiceParams("orpheus", str(broken), None))
 
 

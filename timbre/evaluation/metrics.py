@@ -288,7 +288,7 @@ def _made(kind: type[T], values: Any, name: str) -> T:
 
 
 def _checked(value: Any, declared: str, name: str) -> Any:
-    """By hand, as pydantic costs more than all else that `timbre log` loads. A whole number is a fine float."""
+    """By hand, so that `timbre log` need not import pydantic. A whole number is a fine float."""
     kinds = declared.removesuffix(" | None")
     if value is None and kinds != declared:
         return None

@@ -1,6 +1,6 @@
 """A voice that says a sentence frame by frame, as CSM and Orpheus do: requests to sentences, frames to sound.
 
-A family adds its sequences (`length`, `embedded`), its codec (`decode`, `sounds`) and its decoder.
+A family adds its sequences (`length`, `embedded`), its codec, `sounds` and its decoder.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from timbre.core.content import content_key
 from timbre.core.errors import ModelError
 from timbre.core.text import words
 from timbre.families import lora
+from timbre.families.frame_codec import FrameCodec
 from timbre.families.frame_loop import FrameDecoder, Frames, Said, Sentence, SpokenFrames, alone, decode, whole
-from timbre.families.protocol import Audio, Request, SpeakerTag, Speaking, Spoken, Turn
+from timbre.families.protocol import Audio, Codes, Request, SpeakerTag, Speaking, Spoken, Turn
 
 D = TypeVar("D", bound=FrameDecoder)
 
@@ -30,15 +31,14 @@ class FrameVoice(ABC, Generic[D]):
 
     span = 1  # positions of a frame
     frame_codes: int  # codes of a frame
-    sample_rate: int
-    hearing_rate: int
     frame_rate: float
     positions: int
 
-    def __init__(self, base: Any, tokenizer: Any) -> None:
+    def __init__(self, base: Any, tokenizer: Any, codec: FrameCodec) -> None:
         self.base = base  # an adapter goes into its layers
         self.model = base  # what is trained: the same, or peft's wrapper around it
-        self.tokenizer = tokenizer
+        self.tokenizer, self.codec = tokenizer, codec
+        self.sample_rate, self.hearing_rate = codec.sample_rate, codec.hearing_rate
         self.decoders: dict[Speaking, D] = {}  # the last one's buffers and graphs serve the next call
 
     @property
@@ -55,9 +55,6 @@ class FrameVoice(ABC, Generic[D]):
     @abstractmethod
     def named(self, speaker: SpeakerTag) -> str | int:
         """What a sequence says of who speaks."""
-
-    @abstractmethod
-    def decode(self, codes: Frames) -> Audio: ...
 
     @abstractmethod
     def sounds(self, frames: Iterator[Frames]) -> Iterator[Audio]:
@@ -78,9 +75,14 @@ class FrameVoice(ABC, Generic[D]):
         tokens = {word: self.tokenizer(word, add_special_tokens=False)["input_ids"] for word in words(text)}
         return [word for word, ids in tokens.items() if len(ids) > 1 or self.tokenizer.unk_token_id in ids]
 
+    def encode(self, sounds: Sequence[Audio]) -> list[Codes]:
+        return self.codec.encode(sounds)
+
+    def decode(self, codes: Frames) -> Audio:
+        return self.codec.decode(codes)
+
     def resound(self, turn: Turn, reference: Turn | None) -> Audio:
-        assert turn.codes, "a clip has codes"
-        return self.decode(turn.codes["codes"])
+        return self.codec.resound(turn, reference)
 
     def fits(self, turns: Sequence[Turn]) -> str | None:
         if (size := self.length(turns)) <= self.positions:

@@ -9,8 +9,15 @@ a compiled library. Neither is ever fetched: for kernels lean_transformers.py se
 
 from __future__ import annotations
 
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
+from timbre.core.errors import ModelError
 from timbre.families import lean_transformers
 
 SAFE: dict[str, Any] = {"trust_remote_code": False}
@@ -26,6 +33,20 @@ def quiet() -> None:
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+
+
+@contextmanager
+def told(base: str) -> Iterator[None]:
+    """What keeps the base from being loaded is one sentence with what to do."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError, pickle.UnpicklingError) as error:
+        mend = "the folder is incomplete or damaged: restore it, or name another" if Path(base).is_dir() else (
+            "be online, accept the model's licence on its page on the hub and log in with `hf auth login`, "
+            "or name a folder"
+        )  # fmt: skip
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise ModelError(f"voice.base: {base} cannot be loaded ({reason}); {mend}") from error
 
 
 def harmless(content: Any) -> Any:

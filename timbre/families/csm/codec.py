@@ -1,4 +1,4 @@
-"""Mimi, the codec of CSM: codes of sound, and sound of codes. Without the decoders it is 0.4 of csm-1b's 7.1 GB.
+"""Mimi, the codec of CSM: codes of sound, and sound of codes. It is a twentieth of csm-1b.
 
 codec = load("models/tiny/csm", None)
 (codes,) = codec.encode([sound])
@@ -17,9 +17,10 @@ from timbre.families.csm import speaking_parts
 from timbre.families.csm.load import whole_codec
 from timbre.families.csm.mimi import decoded
 from timbre.families.csm.mimi_hearing import encoded
+from timbre.families.frame_codec import FrameCodec
 from timbre.families.frame_loop import Frames
 from timbre.families.precision import all_digits, device_for
-from timbre.families.protocol import Audio, Codes, Turn
+from timbre.families.protocol import Audio, Codes
 
 
 def load(base: str, revision: str | None) -> CsmCodec:
@@ -31,7 +32,7 @@ def load(base: str, revision: str | None) -> CsmCodec:
     return CsmCodec(half, half.config.num_quantizers, lambda: whole_codec(base, revision)[0])
 
 
-class CsmCodec:
+class CsmCodec(FrameCodec):
     """See `timbre.families.protocol.Codec`."""
 
     def __init__(self, mimi: Any, codebooks: int, whole: Callable[[], Any] | None = None) -> None:
@@ -60,7 +61,3 @@ class CsmCodec:
 
     def decode(self, codes: Frames) -> Audio:
         return decoded(self.model, codes) if len(codes) else np.zeros(0, np.float32)
-
-    def resound(self, turn: Turn, reference: Turn | None) -> Audio:
-        assert turn.codes, "a clip has codes"
-        return self.decode(turn.codes["codes"])

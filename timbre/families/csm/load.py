@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
 from timbre.core.errors import ModelError
 from timbre.families import lean_transformers
@@ -17,7 +14,7 @@ from timbre.families.csm.eight_bits import shrink
 from timbre.families.int8 import kind_for
 from timbre.families.precision import cast, device_for, dtype_of
 from timbre.families.protocol import Precision
-from timbre.families.published import SAFE, WEIGHTS, harmless, quiet
+from timbre.families.published import SAFE, WEIGHTS, harmless, quiet, told
 
 CODEC = r"^codec_model\."  # before the names of its weights
 HEARD = "backbone_model.embed_tokens.embed_audio_tokens.weight"  # shares the depth decoder's
@@ -25,14 +22,17 @@ HEARD = "backbone_model.embed_tokens.embed_audio_tokens.weight"  # shares the de
 
 def whole_model(base: str, revision: str | None) -> tuple[Any, Any]:
     """A CsmForConditionalGeneration and its tokenizer."""
-    with _told(base):
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # peft's calls, not ours
+    quiet()
+    with told(base):
         return from_pretrained(base, _where(base, revision))
 
 
 def whole_codec(base: str, revision: str | None) -> tuple[Any, int]:
     """Its MimiModel alone, on its device, and how many of the codebooks are spoken."""
     where = _where(base, revision)
-    with _told(base), lean_transformers.uncompiled():
+    quiet()
+    with told(base), lean_transformers.uncompiled():
         from transformers import MimiModel
 
         config = read_config(base, where)
@@ -48,22 +48,6 @@ def whole_codec(base: str, revision: str | None) -> tuple[Any, int]:
 
 def _where(base: str, revision: str | None) -> dict[str, Any]:
     return {} if Path(base).is_dir() else {"revision": revision}
-
-
-@contextmanager
-def _told(base: str) -> Iterator[None]:
-    """What keeps it from being loaded, with what to do."""
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # peft's calls, not ours
-    quiet()
-    try:
-        yield
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        mend = "the folder is incomplete or damaged: restore it, or name another" if Path(base).is_dir() else (
-            "be online, accept the model's licence on its page on the hub and log in with `hf auth login`, "
-            "or name a folder"
-        )  # fmt: skip
-        reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise ModelError(f"voice.base: {base} cannot be loaded ({reason}); {mend}") from error
 
 
 def _refuse(missing: list[str]) -> None:

@@ -34,7 +34,6 @@ from timbre.families.precision import device_for
 from timbre.families.protocol import (
     WHOLE,
     Audio,
-    Codes,
     Lora,
     Losses,
     Part,
@@ -113,12 +112,12 @@ class Csm(FrameVoice[Decoder]):
     ) -> None:
         """`whole` and `ear` load it again, and its codec, where `base` is only those parts of a
         CsmForConditionalGeneration that speak."""
-        super().__init__(base, tokenizer)
+        codec = CsmCodec(base.codec_model, int(base.config.num_codebooks), ear)
+        super().__init__(base, tokenizer, codec)
         self.whole = whole
         self.positions: int = base.config.max_position_embeddings
-        self.codebooks = self.frame_codes = int(base.config.num_codebooks)
-        self.codec = codec = CsmCodec(base.codec_model, self.codebooks, ear)
-        self.sample_rate, self.hearing_rate, self.frame_rate = codec.sample_rate, codec.hearing_rate, codec.frame_rate
+        self.codebooks = self.frame_codes = codec.codebooks
+        self.frame_rate: float = codec.frame_rate
 
     def complete(self) -> None:
         """Have all of the model from now on, to learn."""
@@ -130,12 +129,6 @@ class Csm(FrameVoice[Decoder]):
 
     def named(self, speaker: SpeakerTag) -> int:
         return speaker.number
-
-    def encode(self, sounds: Sequence[Audio]) -> list[Codes]:
-        return self.codec.encode(sounds)
-
-    def decode(self, codes: Frames) -> Audio:
-        return self.codec.decode(codes)
 
     def length(self, turns: Sequence[Turn]) -> int:
         return len(self._row(turns).ids)

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from timbre.core.errors import ModelError
+from timbre.families.frame_codec import FrameCodec
 from timbre.families.frame_loop import Frames
 from timbre.families.precision import all_digits
-from timbre.families.protocol import Audio, Codes, Turn
+from timbre.families.protocol import Audio, Codes
 
 LEVEL_SLOTS = ([0], [1, 4], [2, 3, 5, 6])  # slots of each level, in the order of time
 LONGEST_PIECE = 16  # coarse frames
@@ -58,7 +59,7 @@ class PlacedNoise(nn.Module):  # type: ignore[misc]  # torch is not typed here
         return x + torch.cat(noise).to(x) * self.linear(x)
 
 
-class SnacCodec:
+class SnacCodec(FrameCodec):
     """See the module, and `timbre.families.protocol.Codec`; `frame` is a coarse frame's samples."""
 
     def __init__(self, snac: Any) -> None:
@@ -73,10 +74,6 @@ class SnacCodec:
         """One by one: beside another sound its last codes would change."""
         return [{"codes": self._encode(sound)} for sound in sounds]
 
-    def resound(self, turn: Turn, reference: Turn | None) -> Audio:
-        assert turn.codes, "a clip has codes"
-        return self.decode(turn.codes["codes"])
-
     def _encode(self, sound: Audio) -> Frames:
         """Coarse frames (frames, 7); the end is filled with silence."""
         values = torch.from_numpy(sound)[None, None].to(self.device)
@@ -87,13 +84,13 @@ class SnacCodec:
             frames[:, slots] = level[0].reshape(-1, len(slots)).cpu().numpy()
         return frames
 
-    def decode(self, frames: Frames, first: int = 0) -> Audio:
-        """Sound of frames (frames, 7), of which the first is the sentence's `first`."""
-        if not len(frames):
+    def decode(self, codes: Frames, first: int = 0) -> Audio:
+        """Sound of codes (frames, 7), of which the first is the sentence's `first`."""
+        if not len(codes):
             return np.zeros(0, np.float32)
         for noise in self.noises:
-            noise.first, noise.frames = first, len(frames)
-        values = torch.from_numpy(frames.astype(np.int64)).to(self.device)
+            noise.first, noise.frames = first, len(codes)
+        values = torch.from_numpy(codes.astype(np.int64)).to(self.device)
         with torch.inference_mode():
             sound: Audio = (
                 self.model.decode([values[:, slots].reshape(1, -1) for slots in LEVEL_SLOTS])[0, 0].cpu().numpy()

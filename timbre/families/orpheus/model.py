@@ -7,15 +7,12 @@ inside, or is that of the hub.
 from __future__ import annotations
 
 import functools
-import pickle
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -37,7 +34,6 @@ from timbre.families.precision import cast, device_for, dtype_of, shrink_decoder
 from timbre.families.protocol import (
     WHOLE,
     Audio,
-    Codes,
     Lora,
     Losses,
     Part,
@@ -46,7 +42,7 @@ from timbre.families.protocol import (
     Speaking,
     Turn,
 )  # fmt: skip
-from timbre.families.published import SAFE, WEIGHTS, harmless, quiet
+from timbre.families.published import SAFE, WEIGHTS, harmless, quiet, told
 
 TARGETS = r".*model\.layers\.\d+\." + low_rank.PROJECTIONS
 CODEC = "hubertsiuzdak/snac_24khz"  # where the base has none of its own …
@@ -56,9 +52,9 @@ NAMES = ("coarse", "middle", "fine")  # levels
 
 
 def load(base: str, revision: str | None, adapter: Path | None, precision: Precision) -> Orpheus:
+    quiet()
     device = device_for(precision)
-    with _told(base):
-        quiet()
+    with told(base):
         model, tokenizer = from_pretrained(base, {} if Path(base).is_dir() else {"revision": revision})
     codec = load_codec(base)
     ids = TokenIds.of(tokenizer, codec.codes, base)
@@ -73,22 +69,10 @@ def load(base: str, revision: str | None, adapter: Path | None, precision: Preci
 
 def load_codec(base: str, revision: str | None = None) -> SnacCodec:
     """SNAC has a commit of its own."""
-    with _told(base):
+    with told(base):
         codec = SnacCodec(read_codec(*codec_files(base)))
     codec.model.to(device_for("auto"))
     return codec
-
-
-@contextmanager
-def _told(base: str) -> Iterator[None]:
-    """What keeps it from being loaded, with what to do."""
-    try:
-        yield
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError, pickle.UnpicklingError) as error:
-        local = "restore the folder, or name another"
-        mend = local if Path(base).is_dir() else "be online and log in with `hf auth login`"
-        reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise ModelError(f"voice.base: {base} cannot be loaded ({reason}); {mend}") from error
 
 
 def from_pretrained(base: str, where: dict[str, Any]) -> tuple[Any, Any]:
@@ -151,20 +135,14 @@ class Orpheus(FrameVoice[OrpheusDecoder]):
     span = frame_codes = SLOTS
 
     def __init__(self, base: Any, tokenizer: Any, codec: SnacCodec, ids: TokenIds) -> None:
-        super().__init__(base, tokenizer)
-        self.codec, self.ids = codec, ids
-        self.sample_rate, self.hearing_rate = codec.sample_rate, codec.hearing_rate
+        super().__init__(base, tokenizer, codec)
+        self.codec: SnacCodec = codec
+        self.ids = ids
         self.frame_rate = codec.sample_rate / codec.frame
         self.positions = min(int(base.config.max_position_embeddings), POSITIONS)
 
     def named(self, speaker: SpeakerTag) -> str:
         return speaker.name
-
-    def encode(self, sounds: Sequence[Audio]) -> list[Codes]:
-        return self.codec.encode(sounds)
-
-    def decode(self, codes: Frames) -> Audio:
-        return self.codec.decode(codes)
 
     def sounds(self, frames: Iterator[Frames]) -> Iterator[Audio]:
         return self.codec.stream(frames)
